@@ -1,0 +1,31 @@
+# Every target sets up its own environment in .venv on first use.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow lint bench clean
+
+demo: .venv/demo
+	$(BIN)/python run.py --content=examples/chelsea.jpg --style=examples/strokes.jpg \
+	    --weights=bundled --image_size=384 --iterations=200 --init=content --log_every=10 \
+	    --output_dir=output/demo --overwrite
+	@echo "Look at output/demo/result.png"
+
+test: .venv/test
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: .venv/test
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/dev
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+bench: .venv/test
+	$(BIN)/python benchmarks/step.py
+
+.venv/%: setup.cfg pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable ".[$*]"
+	@touch $@
+
+clean:
+	rm -rf .venv

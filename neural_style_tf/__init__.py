@@ -1,0 +1,38 @@
+"""Neural style transfer after Gatys, Ecker and Bethge, in TensorFlow 2 and Keras.
+
+The public names are found on first use, so that importing the package does not import TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Config": "config",
+    "PRESETS": "presets",
+    "RunError": "errors",
+    "StepRecord": "events",
+    "UserError": "errors",
+    "VGG19_LAYERS": "layers",
+    "Weights": "weights",
+    "load_image": "images",
+    "load_weights": "weights.resolve",
+    "save_image": "images",
+    "stylize": "transfer",
+    "vgg19": "vgg",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

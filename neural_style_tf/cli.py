@@ -1,0 +1,207 @@
+"""The command line: settings in, files out; listeners are wired here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+from neural_style_tf import flags
+from neural_style_tf.atomic import write_text
+from neural_style_tf.config import Config, Job
+from neural_style_tf.console import Console, duration
+from neural_style_tf.errors import RunError, UserError
+from neural_style_tf.events import Listener
+from neural_style_tf.folder import OutputFolder
+from neural_style_tf.images import Picture, check_output, load_image
+from neural_style_tf.initial import initial_pixels
+from neural_style_tf.record import RunJson, flag_lines, settings_table
+from neural_style_tf.weights import Weights
+from neural_style_tf.weights.resolve import check_spec, load_weights
+
+SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: The program's name and its arguments; default: those of the process.
+
+    Returns:
+        The exit code: 0; 1 for a run that could not go on; 2 for a mistake of the user; 130 and 143
+        when interrupted or terminated, with everything saved.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    console = Console()
+    if any(argument in ("--help", "-h", "-help", "--helpfull", "--helpshort") for argument in argv[1:]):
+        console.say(flags.help_text())
+        return SUCCESS
+    try:
+        config, job = flags.parse(argv)
+        console.quiet = job.quiet
+        return _Run(config, job, console).execute()
+    except UserError as error:
+        console.error(str(error))
+        return USAGE_ERROR
+    except RunError as error:
+        console.error(str(error))
+        return FAILURE
+    except OSError as error:
+        console.error(
+            f"{error.strerror or error}: {error.filename or 'while writing'}; nothing saved was lost"
+        )
+        return FAILURE
+    except KeyboardInterrupt:
+        console.error("interrupted")
+        return 128 + signal.SIGINT
+
+
+class _Run:
+    """One run of the command line, from checked files to written ones."""
+
+    def __init__(self, config: Config, job: Job, console: Console) -> None:
+        self._console = console
+        self._pictures = {
+            "content": _load(job.content, config.image_size, job),
+            "style": _load(
+                job.style, config.image_size if config.style_size == -1 else config.style_size, job
+            ),
+        }
+        default = Path("output") / f"{Path(job.content).stem}-{Path(job.style).stem}"
+        self._job = job.replace(output_dir=job.output_dir or str(default))
+        self._config = config
+        self._check()
+
+    def execute(self) -> int:
+        """Run; return the exit code."""
+        folder = OutputFolder(self._job.output_dir, overwrite=self._job.overwrite)
+        try:
+            return self._transfer(folder)
+        finally:
+            folder.release()
+
+    def _check(self) -> None:
+        """Find every mistake that can be found without TensorFlow."""
+        from neural_style_tf.picture_size import fit_content, fit_style
+
+        job, config = self._job, self._config
+        content = fit_content(self._pictures["content"].pixels, config)
+        initial_pixels(config, content, fit_style(self._pictures["style"].pixels, config))
+        check_spec(job.weights, Path(job.weights_dir))
+        if job.output:
+            check_output(job.output)
+            if Path(job.output).exists() and not job.overwrite:
+                raise UserError(f"--output: {job.output!r} exists; give another name, or --overwrite")
+
+    def _transfer(self, folder: OutputFolder) -> int:
+        from neural_style_tf.runtime import start_tensorflow
+
+        say = self._console.say
+        for role, picture in self._pictures.items():
+            height, width = picture.pixels.shape[:2]
+            say(f"{role}: {picture.path}, {width}×{height}")
+            for note in picture.notes:
+                say(f"  {note}")
+        device = start_tensorflow(verbose=self._job.verbose)
+        say(f"device: {device}")
+        weights = load_weights(self._job.weights, folder=Path(self._job.weights_dir), log=say)
+        say(f"weights: {weights.source}{f' ({weights.generation})' if weights.generation else ''}")
+        say(f"writing to {folder.path}{os.sep}")
+        from neural_style_tf.transfer import stylize
+
+        listeners: list[Listener] = []
+        with _signals() as received:
+
+            def tick(step: int) -> bool:
+                for listener in listeners:
+                    listener.on_tick(step)
+                return bool(received)
+
+            steps = stylize(
+                self._pictures["content"].pixels,
+                self._pictures["style"].pixels,
+                self._config,
+                weights=weights,
+                tick=tick,
+            )
+            report = None
+            try:
+                for record in steps:
+                    if report is None:
+                        # Not before a first step exists: until then an earlier run is left alone.
+                        folder.clear()
+                        report = self._start_report(folder, weights, device)
+                        listeners += self._listeners(folder, report)
+                    for listener in listeners:
+                        listener.on_step(record)
+                status = "interrupted" if received else "finished"
+            except BaseException as error:
+                status = f"failed: {error}"
+                raise
+            finally:
+                for listener in listeners:
+                    listener.on_end()
+                if report is not None:
+                    with contextlib.suppress(OSError):
+                        report.finish(status)
+        result = folder.path / "result.png"
+        say(f"{status} after {duration(record.seconds)}: {result} (step {record.best_step})")
+        return 128 + received[0] if received else SUCCESS
+
+    def _start_report(self, folder: OutputFolder, weights: Weights, device: str) -> RunJson:
+        write_text(folder.path / "flags.txt", flag_lines(self._config, self._job))
+        return RunJson(
+            folder.path / "run.json",
+            self._config,
+            self._job,
+            inputs=self._pictures,
+            weights=weights,
+            device=device,
+        )
+
+    def _listeners(self, folder: OutputFolder, report: RunJson) -> list[Listener]:
+        from neural_style_tf.checkpoint import Checkpoints
+        from neural_style_tf.curves import Curves
+        from neural_style_tf.listeners import Metrics, Pictures, Progress, Result
+
+        config, job, path = self._config, self._job, folder.path
+        alpha = self._pictures["content"].alpha
+        results = [path / "result.png"] + ([Path(job.output)] if job.output else [])
+        return [
+            report,
+            Metrics(path / "metrics.jsonl"),
+            Result(results, config, alpha, stretch=job.stretch_contrast),
+            Pictures(path / "images", config, alpha, stretch=job.stretch_contrast),
+            Checkpoints(path / "checkpoints", config),
+            Curves(path, config, settings_table(config, job)),
+            Progress(self._console, config.iterations),
+        ]
+
+
+def _load(path: str, longest: int, job: Job) -> Picture:
+    return load_image(
+        path, longest=longest or None, max_pixels=job.max_pixels, allow_truncated=job.allow_truncated
+    )
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM, to end at the next step; a second one ends at once."""
+    received: list[int] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    former = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -1,0 +1,237 @@
+"""Every setting, once: its default, its range and its explanation.
+
+`Config` is what an optimisation needs to know, `Job` which files a run reads and writes. The command line
+makes its flags and its help from these fields; the library takes the values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from neural_style_tf import layers
+from neural_style_tf.errors import UserError
+from neural_style_tf.suggest import did_you_mean
+
+LayerWeights = tuple[tuple[str, float], ...]
+
+
+def setting(
+    default: Any,
+    explanation: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    above: float | None = None,
+) -> Any:
+    """Declare a field with its help text and what it may be.
+
+    Args:
+        default: The value when nothing is said.
+        explanation: One sentence for `--help`.
+        choices: The words allowed, for a setting that is a word.
+        low: The smallest number allowed.
+        above: A number that the value must exceed.
+
+    Returns:
+        A dataclass field.
+    """
+    metadata = {"help": explanation, "choices": choices, "low": low, "above": above}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What is minimised, how, and from where; the defaults are the original repository's.
+
+    Raises:
+        UserError: A value out of range, a word that is not a choice, a layer that VGG-19 lacks.
+    """
+
+    preset: str = setting("original", "named collection of settings that the other flags override")
+    iterations: int = setting(1000, "how many times the pixels are updated", low=0)
+
+    content_weight: float = setting(5.0, "α, weight of the content loss", low=0)
+    style_weight: float = setting(100.0, "β, weight of the style loss", low=0)
+    tv_weight: float = setting(100.0, "weight of the total variation, which smooths noise", low=0)
+    content_layers: LayerWeights = setting(
+        (("relu4_2", 1.0),), "layers whose features are kept, as name or name:weight, comma-separated"
+    )
+    style_layers: LayerWeights = setting(
+        tuple((f"relu{block}_1", 1.0) for block in range(1, 6)),
+        "layers whose Gram matrices are matched, as name or name:weight (w_l), comma-separated",
+    )
+    content_loss: str = setting(
+        "mean", "mean: mean of (F−P)²; gatys: ½ Σ (F−P)² (Eq. 1)", choices=("mean", "gatys")
+    )
+    gram: str = setting(
+        "elements",
+        "what a Gram matrix is divided by: elements (M_l N_l) or positions (M_l)",
+        choices=("elements", "positions"),
+    )
+    style_loss: str = setting(
+        "mean", "mean: mean of (G−A)²; gatys: a quarter of it (Eq. 4)", choices=("mean", "gatys")
+    )
+    pooling: str = setting("max", "how the network pools", choices=("max", "average"))
+    transpose_kernels: bool = setting(
+        False, "swap rows and columns of every kernel, as the original repository did by mistake"
+    )
+
+    init: str = setting(
+        "noise",
+        "what to start from: noise, content, style, a picture file, or a .npy float array [H, W, 3], "
+        "RGB 0–255, used exactly",
+    )
+    seed: int = setting(0, "seed of the initial noise", low=0)
+    learning_rate: float = setting(10.0, "Adam's step, in grey levels (of 255)", above=0)
+    adam_beta1: float = setting(0.9, "Adam's decay of the mean gradient", low=0)
+    adam_beta2: float = setting(0.999, "Adam's decay of the mean squared gradient", low=0)
+    adam_epsilon: float = setting(1e-8, "Adam's ε", above=0)
+
+    image_size: int = setting(
+        512, "longest side of the result in pixels; pictures are never enlarged; 0 keeps their size", low=0
+    )
+    style_size: int = setting(
+        -1, "longest side of the style picture; 0 keeps its size; -1: the same as --image_size", low=-1
+    )
+    log_every: int = setting(20, "iterations between two logged losses", low=1)
+    save_every: int = setting(
+        20, "iterations between two saved pictures and checkpoints; 0 saves only the result", low=0
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name in ("content_layers", "style_layers"):
+            check_layer_weights(name, getattr(self, name))
+        if not self.content_layers and not self.style_layers:
+            raise UserError("--content_layers and --style_layers are both empty: nothing to optimise")
+        for name in ("adam_beta1", "adam_beta2"):
+            if getattr(self, name) >= 1:
+                raise UserError(f"--{name} must be below 1, not {getattr(self, name)}")
+
+    def replace(self, **changes: Any) -> Config:
+        """Return a copy with some settings changed, checked again."""
+        return dataclasses.replace(self, **changes)
+
+    def logs(self, step: int) -> bool:
+        """Return whether a step is recorded: each that is logged or saved."""
+        return step % self.log_every == 0 or self.saves(step)
+
+    def saves(self, step: int) -> bool:
+        """Return whether a step's picture and checkpoint are saved."""
+        return self.save_every > 0 and step % self.save_every == 0
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers whose features the losses need, in network order."""
+        wanted = {name for name, _ in self.content_layers + self.style_layers}
+        return tuple(name for name in layers.VGG19_LAYERS if name in wanted)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """The files of one run of the command line.
+
+    Raises:
+        UserError: A value out of range.
+    """
+
+    content: str = setting("", "the picture whose content is kept (required)")
+    style: str = setting("", "the picture whose style is taken (required)")
+    output_dir: str = setting("", "folder for everything the run writes; default output/<content>-<style>")
+    output: str = setting("", "also write the result here: .png, .jpg, .webp or .tiff")
+    overwrite: bool = setting(False, "replace what an earlier run left in --output_dir and --output")
+    weights: str = setting(
+        "auto", "auto, mat, keras, bundled, or a .mat, .h5 or .npz file of VGG-19 (see weights/README.md)"
+    )
+    weights_dir: str = setting("weights", "folder where weight files are looked for and downloaded to")
+    max_pixels: int = setting(100_000_000, "refuse input pictures of more pixels than this", low=1)
+    allow_truncated: bool = setting(False, "accept pictures whose files end too early")
+    stretch_contrast: bool = setting(
+        False, "stretch each saved picture to 0…255 instead of clipping, as the original repository did"
+    )
+    quiet: bool = setting(False, "print nothing but errors")
+    verbose: bool = setting(False, "show TensorFlow's own messages")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def replace(self, **changes: Any) -> Job:
+        """Return a copy with some settings changed, checked again."""
+        return dataclasses.replace(self, **changes)
+
+
+def check_fields(value: Any) -> None:
+    """Check every field of a settings dataclass against its declaration; take 1 for 1.0.
+
+    Raises:
+        UserError: Naming the flag, what it may be and what it is.
+    """
+    for field in dataclasses.fields(value):
+        given = getattr(value, field.name)
+        if isinstance(field.default, float) and isinstance(given, int):
+            given = float(given)
+            object.__setattr__(value, field.name, given)
+        if type(given) is not type(field.default):
+            expected = type(field.default).__name__
+            raise UserError(
+                f"--{field.name} must be of type {expected}, not {type(given).__name__} {given!r}"
+            )
+        check_setting(field.name, given, field.metadata)
+
+
+def check_setting(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
+    """Check one value against the `metadata` that `setting` gave its field.
+
+    Raises:
+        UserError: Naming the flag, what it may be and what it is.
+    """
+    choices, low, above = (metadata.get(key) for key in ("choices", "low", "above"))
+    if choices and value not in choices:
+        nearest = did_you_mean(str(value), choices)
+        raise UserError(f"--{name} must be one of {', '.join(choices)}, not {value!r}{nearest}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"--{name} must be a finite number, not {value}")
+    if low is not None and value < low:
+        raise UserError(f"--{name} must be at least {low}, not {value}")
+    if above is not None and value <= above:
+        raise UserError(f"--{name} must be more than {above}, not {value}")
+
+
+def check_layer_weights(name: str, pairs: LayerWeights) -> None:
+    """Check a list of (layer, weight).
+
+    Raises:
+        UserError: An unknown layer, one named twice, a weight below 0 or not finite.
+    """
+    seen = set()
+    for layer, weight in pairs:
+        layers.check_layer(layer)
+        if layer in seen:
+            raise UserError(f"--{name} names {layer} twice")
+        if not math.isfinite(weight) or weight < 0:
+            raise UserError(f"--{name}: the weight of {layer} must be a number ≥ 0, not {weight}")
+        seen.add(layer)
+
+
+def parse_layer_weights(text: str) -> LayerWeights:
+    """Parse `relu1_1,relu2_1:0.5` into ((`relu1_1`, 1.0), (`relu2_1`, 0.5)).
+
+    Raises:
+        UserError: A weight that is not a number.
+    """
+    pairs = []
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        layer, colon, weight = item.partition(":")
+        try:
+            pairs.append((layer.strip(), float(weight) if colon else 1.0))
+        except ValueError:
+            raise UserError(f"the weight of layer {layer!r} must be a number, not {weight!r}") from None
+    return tuple(pairs)
+
+
+def format_layer_weights(pairs: LayerWeights) -> str:
+    """Return the text that `parse_layer_weights` reads back."""
+    return ",".join(layer if weight == 1 else f"{layer}:{weight!r}" for layer, weight in pairs)

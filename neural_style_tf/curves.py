@@ -1,0 +1,44 @@
+"""TensorBoard: the losses as curves, the image, and the settings as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from neural_style_tf.config import Config
+from neural_style_tf.events import Listener, StepRecord
+
+IMAGES_APART = 5
+
+
+class Curves(Listener):
+    """TensorBoard event files.
+
+    Args:
+        folder: Where they go.
+        config: Which steps are saved; every fifth of them gets its image written here, too.
+        settings: All settings, as name → text.
+    """
+
+    def __init__(self, folder: Path, config: Config, settings: dict[str, str]) -> None:
+        self._writer = tf.summary.create_file_writer(str(folder))
+        self._image_every = IMAGES_APART * config.save_every
+        table = "\n".join(["|setting|value|", "|---|---|"] + [f"|{k}|{v}|" for k, v in settings.items()])
+        with self._writer.as_default(step=0):
+            tf.summary.text("config", table)
+
+    def on_step(self, record: StepRecord) -> None:
+        """Write the losses and, if due, the image."""
+        with self._writer.as_default(step=record.step):
+            for name, value in record.terms.items():
+                tf.summary.scalar(f"loss/{name}", value)
+            if self._image_every and (record.last or record.step % self._image_every == 0):
+                image = np.clip(np.rint(record.image), 0, 255).astype(np.uint8)
+                tf.summary.image("image", image[np.newaxis])
+        self._writer.flush()
+
+    def on_end(self) -> None:
+        """Close the files."""
+        self._writer.close()

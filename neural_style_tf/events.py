@@ -1,0 +1,65 @@
+"""What a run tells whoever listens."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class StepRecord:
+    """One logged step of a run.
+
+    Attributes:
+        step: The number of updates that made this image; 0 is the initial image.
+        terms: `total` (weighted), `content`, `style`, `tv` (unweighted) and each layer's term, of
+            this very image.
+        seconds: Wall-clock seconds since the run's first evaluation began.
+        best_step: The step of least `total` so far, of all steps and not only the logged ones.
+        best_total: Its total loss.
+        last: Whether no record follows.
+        notes: Lines that the user should see, for instance of a fault that was overcome.
+        state: What a checkpoint of the run saves (a `tf.train.Checkpoint` dependency).
+    """
+
+    step: int
+    terms: Mapping[str, float]
+    seconds: float
+    best_step: int
+    best_total: float
+    last: bool = False
+    notes: tuple[str, ...] = ()
+    state: Any = dataclasses.field(default=None, repr=False)
+    _image: Callable[[], np.ndarray] = dataclasses.field(default=None, repr=False)
+    _best: Callable[[], np.ndarray] = dataclasses.field(default=None, repr=False)
+
+    @property
+    def total(self) -> float:
+        """The weighted loss that is minimised."""
+        return self.terms["total"]
+
+    @property
+    def image(self) -> np.ndarray:
+        """The image of this step, float32 [H, W, 3] RGB, not clipped; valid until the next record."""
+        return self._image()
+
+    @property
+    def best(self) -> np.ndarray:
+        """The image of least total loss so far, likewise."""
+        return self._best()
+
+
+class Listener:
+    """Does one thing with the records of a run; every method may be left as it is."""
+
+    def on_step(self, record: StepRecord) -> None:
+        """Take a logged step."""
+
+    def on_tick(self, step: int) -> None:
+        """Take the number of a step that is not logged; called about once a second."""
+
+    def on_end(self) -> None:
+        """Close what is open; called once, however the run ends."""

@@ -1,0 +1,107 @@
+"""Command-line flags, made from the settings; preset < flag file < flags."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags as absl_flags
+
+from neural_style_tf.config import Config, Job, format_layer_weights, parse_layer_weights
+from neural_style_tf.errors import UserError
+from neural_style_tf.presets import preset
+from neural_style_tf.suggest import did_you_mean
+
+USAGE = """Neural style transfer: paint one picture in the manner of another.
+
+usage: python run.py --content=PHOTO --style=PAINTING [--iterations=N] [flags]
+
+Any flag can be put in a file, one to a line, and read with --flagfile=FILE.
+"""
+
+
+def parse(argv: Sequence[str]) -> tuple[Config, Job]:
+    """Turn a command line into settings.
+
+    Args:
+        argv: The program's name and its arguments.
+
+    Returns:
+        The resolved settings and the files.
+
+    Raises:
+        UserError: An unknown flag, a value that cannot be, a file flag missing.
+    """
+    values = _define()
+    try:
+        rest = values(_flag_files_first(argv))[1:]
+    except absl_flags.UnrecognizedFlagError as error:
+        raise UserError(
+            f"unknown flag --{error.flagname}{did_you_mean(error.flagname, list(values))}; --help lists them"
+        ) from None
+    except (absl_flags.Error, OSError) as error:
+        raise UserError(" ".join(str(error).split())) from None
+    if rest:
+        raise UserError(f"unexpected argument {rest[0]!r}: every setting is a flag, such as --content=FILE")
+    given = {name: values[name].value for name in values if values[name].present}
+    for name in ("content_layers", "style_layers"):
+        if name in given:
+            given[name] = parse_layer_weights(given[name])
+    job_names = {field.name for field in dataclasses.fields(Job)}
+    job = Job(**{name: value for name, value in given.items() if name in job_names})
+    changes = {name: value for name, value in given.items() if name not in job_names}
+    config = preset(changes.pop("preset", Config.preset)).replace(**changes)
+    for name in ("content", "style"):
+        if not getattr(job, name):
+            raise UserError(f"--{name}=FILE is missing: --content and --style name the two pictures")
+    return config, job
+
+
+def help_text() -> str:
+    """Return what `--help` prints."""
+    lines = [USAGE]
+    for title, settings in (("Files", Job), ("Settings (defaults of the preset `original`)", Config)):
+        lines.append(f"{title}:\n")
+        for field in dataclasses.fields(settings):
+            default = _default_text(field.default)
+            lines.append(f"  --{field.name}{default}")
+            lines.append(f"      {field.metadata['help']}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _define() -> absl_flags.FlagValues:
+    values = absl_flags.FlagValues()
+    makers = {
+        bool: absl_flags.DEFINE_bool,
+        int: absl_flags.DEFINE_integer,
+        float: absl_flags.DEFINE_float,
+    }
+    for settings in (Config, Job):
+        for field in dataclasses.fields(settings):
+            maker = makers.get(type(field.default), absl_flags.DEFINE_string)
+            maker(field.name, None, field.metadata["help"], flag_values=values)
+    return values
+
+
+def _flag_files_first(argv: Sequence[str]) -> list[str]:
+    """Move flag files to the front, so that flags win over them wherever they stand."""
+    program, *rest = argv
+    files, others = [], []
+    arguments = iter(rest)
+    for argument in arguments:
+        if argument in ("--flagfile", "-flagfile"):
+            files.append(f"--flagfile={next(arguments, '')}")
+        elif argument.lstrip("-").startswith("flagfile=") and argument.startswith("-"):
+            files.append(argument)
+        else:
+            others.append(argument)
+    return [program, *files, *others]
+
+
+def _default_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return ""
+    text = format_layer_weights(value) if isinstance(value, tuple) else str(value)
+    return f"={text}" if text else "=FILE"

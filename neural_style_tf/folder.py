@@ -1,0 +1,84 @@
+"""The output folder of a run: refused if it holds another, locked while in use."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from neural_style_tf.errors import UserError
+
+FILES = ("result.png", "metrics.jsonl", "run.json", "flags.txt")
+FOLDERS = ("images", "checkpoints")
+EVENTS = "events.out.tfevents.*"
+
+
+class OutputFolder:
+    """Where a run writes; see the README for the list of its files.
+
+    Args:
+        path: The folder; made if it is not there.
+        overwrite: Whether an earlier run there may be replaced.
+
+    Raises:
+        UserError: It holds a run, is in use by another process, or cannot be written to.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool) -> None:
+        self.path = Path(path)
+        self._lock: Any = None
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._claim()
+        except FileExistsError:
+            raise UserError(f"--output_dir: {str(self.path)!r} is not a folder") from None
+        except OSError as error:
+            raise UserError(f"--output_dir: cannot write in {str(self.path)!r}: {error.strerror}") from None
+        if self.holds_run() and not overwrite:
+            self.release()
+            raise UserError(
+                f"{str(self.path)!r} already holds a run: give another --output_dir, or --overwrite"
+            )
+
+    def holds_run(self) -> bool:
+        """Return whether an earlier run left any of its files here."""
+        names = [*FILES, *FOLDERS]
+        return any((self.path / name).exists() for name in names) or any(self.path.glob(EVENTS))
+
+    def clear(self) -> None:
+        """Remove what an earlier run left, and nothing else."""
+        for name in FILES:
+            (self.path / name).unlink(missing_ok=True)
+        for events in self.path.glob(EVENTS):
+            events.unlink()
+        for picture in (self.path / "images").glob("step-*.png"):
+            picture.unlink()
+        with contextlib.suppress(OSError):
+            (self.path / "images").rmdir()
+        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+
+    def release(self) -> None:
+        """Let other runs use the folder, and remove it if nothing was written."""
+        if self._lock is None:
+            return
+        (self.path / ".lock").unlink(missing_ok=True)
+        self._lock.close()
+        self._lock = None
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
+    def _claim(self) -> None:
+        """Take the lock, which the operating system drops when the process dies, however it dies."""
+        self._lock = (self.path / ".lock").open("w")
+        try:
+            import fcntl
+        except ImportError:
+            return
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another run is writing to {str(self.path)!r}; give another --output_dir"
+            ) from None

@@ -1,0 +1,219 @@
+"""Read and write pictures: files in, float RGB out, and back.
+
+A picture is `[H, W, 3]`, red first, sRGB, 0–255. A file is decoded once; everything else (colour profile,
+grey levels, palette, alpha, resizing) happens on strips of it, so that a large file shrunk on loading never
+exists as floats. The parts: `picture_io` opens, `picture_color` converts, `picture_resize` resizes.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, PngImagePlugin
+
+from neural_style_tf.atomic import write_bytes
+from neural_style_tf.errors import RunError, UserError
+from neural_style_tf.picture_color import PixelReader
+from neural_style_tf.picture_io import decode, quiet_pillow, read_bounded, show
+from neural_style_tf.picture_resize import fit_size, read_resized, resize, upright
+from neural_style_tf.suggest import did_you_mean
+
+__all__ = ["MAX_PIXELS", "Picture", "check_output", "fit_size", "load_image", "resize", "save_image"]
+
+MAX_PIXELS = 200_000_000
+"""Default limit of `load_image`: the largest phone pictures; about 0.8 GB while being decoded."""
+
+_SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+_OPTIONS = {
+    "PNG": {},
+    "JPEG": {"quality": 95, "subsampling": "4:4:4"},
+    # `exact` keeps the colours of fully transparent pixels.
+    "WEBP": {"quality": 95, "method": 4, "exact": True},
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+}
+_LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
+_PROFILE_DATE = slice(24, 36)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture from a file.
+
+    Attributes:
+        pixels: float32 `[H, W, 3]`, RGB, sRGB, 0–255; not multiplied by alpha.
+        alpha: Opacity, uint8 `[H, W]`; None if the file has none or is opaque everywhere.
+        notes: Lines a run should show: what was converted, guessed or ignored.
+        sha256: Of exactly the bytes that were decoded.
+        path: Where they came from.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None
+    notes: tuple[str, ...]
+    sha256: str
+    path: Path
+
+
+def load_image(
+    path: str | os.PathLike[str],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    longest: int | None = None,
+    allow_truncated: bool = False,
+) -> Picture:
+    """Read a PNG, JPEG, WebP, TIFF, GIF, BMP or PPM file, upright and in sRGB.
+
+    EXIF orientation and colour profile are applied. Grey, palette, CMYK, YCbCr and Lab become RGB; 16-bit
+    grey keeps its 16 bits, colours are read at 8 bits a channel. Of several frames the first is used.
+
+    Args:
+        path: A regular file.
+        max_pixels: Pictures with more pixels are refused before they are decoded.
+        longest: Shrink so that the longest side has this many pixels, see `fit_size`; None or 0 keeps the
+            size. Colours are averaged in proportion to their opacity.
+        allow_truncated: Use what can be decoded of a damaged file, and say so in the notes.
+
+    Returns:
+        The picture.
+
+    Raises:
+        UserError: The file is missing, unreadable, no picture, damaged or too large.
+    """
+    if max_pixels < 1:
+        raise UserError(f"max_pixels must be at least 1, not {max_pixels}")
+    if longest is not None and longest < 0:
+        raise UserError(f"the longest side must be at least 1, or 0 for the size of the file, not {longest}")
+    data = read_bounded(path, max_pixels=max_pixels)
+    name, notes = show(Path(path).name), []
+    with quiet_pillow(show(path), notes, max_pixels=max_pixels):
+        decoded = decode(data, name, notes, max_pixels=max_pixels, allow_truncated=allow_truncated)
+        reader = PixelReader(decoded, name, notes)
+        width, height = decoded.image.size
+        pixels, alpha = read_resized(reader, (height, width), fit_size((height, width), longest))
+    pixels = upright(pixels, decoded.orientation)
+    alpha = None if alpha is None else upright(alpha, decoded.orientation)
+    return Picture(pixels, alpha, tuple(notes), hashlib.sha256(data).hexdigest(), Path(path))
+
+
+def check_output(path: str | os.PathLike[str], *, size: tuple[int, int] | None = None) -> None:
+    """Find out now, not after hours, whether `save_image` could write to this path.
+
+    Args:
+        path: The picture to be written.
+        size: (H, W) it will have, pixels, if known.
+
+    Raises:
+        UserError: The suffix is unknown, the folder is missing or not writable, something other than a file
+            is in the way, or the format cannot hold so large a picture.
+    """
+    path = Path(path)
+    name, folder, suffix = show(path), show(path.parent), path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        came = f"the suffix {show(path.suffix)}" if path.suffix else "no suffix"
+        guess = did_you_mean(suffix, _SUFFIXES)
+        raise UserError(f"{name} has {came}{guess}; a picture can be written as {', '.join(_SUFFIXES)}")
+    try:
+        if "\0" in str(path):
+            raise UserError(f"{name} cannot be written: a file name cannot hold a null character")
+        if not path.parent.exists():
+            raise UserError(f"{name} cannot be written: there is no folder {folder}; create it first")
+        if not path.parent.is_dir():
+            raise UserError(f"{name} cannot be written: {folder} is not a folder")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise UserError(f"{name} cannot be written: permission denied in folder {folder}")
+        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+            raise UserError(f"{name} cannot be written: something that is not a file has this name")
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{name} cannot be written: {error}") from error
+    limit = _LONGEST_SIDE.get(_SUFFIXES[suffix])
+    if size and limit and max(size) > limit:
+        raise UserError(
+            f"{name}: a side of {max(size)} pixels is too long for this format (limit {limit}); use .png"
+        )
+
+
+def save_image(
+    path: str | os.PathLike[str],
+    pixels: np.ndarray,
+    *,
+    alpha: np.ndarray | None = None,
+    stretch: bool = False,
+    text: Mapping[str, str] | None = None,
+) -> tuple[str, ...]:
+    """Write a picture in the format its suffix names; a file of that name is replaced in one step.
+
+    PNG and TIFF are lossless; JPEG has quality 95 and full colour resolution; WebP is lossy at quality 95.
+    All are tagged as sRGB. The same pixels give the same bytes.
+
+    Args:
+        path: Ends in .png, .jpg, .jpeg, .webp, .tif or .tiff.
+        pixels: `[H, W, 3]` or `[1, H, W, 3]`, RGB, 0–255; rounded, and clipped outside that range.
+        alpha: Opacity, uint8 `[H, W]`, 0–255; JPEG cannot hold it.
+        stretch: Scale the smallest value to 0 and the largest to 255, as SciPy's `imsave` did for the
+            original implementation of 2017.
+        text: Keywords and values to keep in a PNG; other formats leave them out.
+
+    Returns:
+        Notes: what the format could not hold.
+
+    Raises:
+        UserError: See `check_output`.
+        ValueError: A shape is wrong, or a pixel is not a finite number.
+        RunError: Writing failed, as on a full disk.
+    """
+    rgb = _to_bytes(pixels, stretch=stretch)
+    check_output(path, size=rgb.shape[:2])
+    form, notes = _SUFFIXES[Path(path).suffix.lower()], ()
+    if alpha is not None:
+        alpha = np.asarray(alpha)
+        if alpha.dtype != np.uint8 or alpha.shape != rgb.shape[:2]:
+            raise ValueError(f"expected alpha of uint8 {rgb.shape[:2]}, not {alpha.dtype} {alpha.shape}")
+        if form == "JPEG":
+            notes = (f"{show(Path(path).name)}: JPEG cannot hold transparency; it is left out",)
+        else:
+            rgb = np.dstack([rgb, alpha])
+    options = dict(_OPTIONS[form])
+    if form == "PNG" and text:
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        for keyword, value in text.items():
+            options["pnginfo"].add_text(keyword, value)
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, form, icc_profile=_srgb_profile(), **options)
+    try:
+        write_bytes(path, file.getvalue())
+    except OSError as error:
+        raise RunError(f"{show(path)} could not be written: {error.strerror or error}") from error
+    return notes
+
+
+def _to_bytes(pixels: np.ndarray, *, stretch: bool) -> np.ndarray:
+    pixels = np.asarray(pixels)
+    pixels = pixels[0] if pixels.ndim == 4 and len(pixels) == 1 else pixels
+    if pixels.ndim != 3 or pixels.shape[-1] != 3 or not pixels.size:
+        raise ValueError(f"expected pixels of shape [H, W, 3], not {pixels.shape}")
+    bad = pixels.size - int(np.isfinite(pixels).sum())
+    if bad:
+        raise ValueError(f"{bad} of {pixels.size} values are not finite; a NaN is never written to a picture")
+    pixels = pixels if pixels.dtype == np.float64 else pixels.astype(np.float32)
+    if stretch:
+        low, high = pixels.min(), pixels.max()
+        pixels = (pixels - low) * (255.0 / (float(high - low) or 1.0))
+    return np.floor(np.clip(pixels, 0.0, 255.0) + 0.5).astype(np.uint8)
+
+
+@functools.cache
+def _srgb_profile() -> bytes:
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    # The moment of creation, by which two runs would differ.
+    profile[_PROFILE_DATE] = bytes(12)
+    return bytes(profile)

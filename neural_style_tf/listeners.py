@@ -1,0 +1,120 @@
+"""Listeners of a run: each does one thing with its records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from neural_style_tf.config import Config
+from neural_style_tf.console import Console, duration
+from neural_style_tf.events import Listener, StepRecord
+from neural_style_tf.images import save_image
+
+
+class Progress(Listener):
+    """A live line for a person, a plain line per logged step for a file.
+
+    Args:
+        console: Where to write.
+        iterations: How many steps there will be.
+    """
+
+    def __init__(self, console: Console, iterations: int) -> None:
+        self._console = console
+        self._iterations = iterations
+        self._last: StepRecord | None = None
+        self._started: float | None = None
+
+    def on_step(self, record: StepRecord) -> None:
+        """Write the losses, the speed and the remaining time."""
+        for note in record.notes:
+            self._console.say(note)
+        self._last = record
+        line = self._line(record.step, record.seconds)
+        if self._console.interactive:
+            self._console.rewrite(line)
+        else:
+            self._console.say(line)
+
+    def on_tick(self, step: int) -> None:
+        """Rewrite the live line."""
+        if self._console.interactive and self._last is not None:
+            self._console.rewrite(self._line(step, None))
+
+    def on_end(self) -> None:
+        """Leave the live line as it stands."""
+        if self._console.live_line:
+            self._console.say("")
+
+    def _line(self, step: int, seconds: float | None) -> str:
+        record = self._last
+        parts = [f"step {step}/{self._iterations}"]
+        parts += [f"{name} {record.terms[name]:.4g}" for name in ("total", "content", "style", "tv")]
+        if seconds and step:
+            pace = seconds / step
+            parts += [f"{pace:.3g} s/step", f"{duration(pace * (self._iterations - step))} left"]
+        return "  ".join(parts)
+
+
+class Metrics(Listener):
+    """`metrics.jsonl`: one object per logged step, each written whole.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab", buffering=0)
+
+    def on_step(self, record: StepRecord) -> None:
+        """Append a line."""
+        row = {"step": record.step, **record.terms, "seconds": round(record.seconds, 4)}
+        self._file.write(json.dumps(row).encode() + b"\n")
+
+    def on_end(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class Pictures(Listener):
+    """`images/step-000020.png` …: the image of every so many steps.
+
+    Args:
+        folder: Where they go; made when the first is written.
+        config: Which steps are saved.
+        alpha: The content's alpha, uint8 [H, W], or None.
+        stretch: Stretch the contrast; see `images.save_image`.
+    """
+
+    def __init__(self, folder: Path, config: Config, alpha: np.ndarray | None, *, stretch: bool) -> None:
+        self._folder, self._config, self._alpha, self._stretch = folder, config, alpha, stretch
+
+    def on_step(self, record: StepRecord) -> None:
+        """Write the picture if its step is due."""
+        if not self._config.saves(record.step):
+            return
+        self._folder.mkdir(exist_ok=True)
+        path = self._folder / f"step-{record.step:06d}.png"
+        save_image(path, record.image, alpha=self._alpha, stretch=self._stretch)
+
+
+class Result(Listener):
+    """The best image, kept up to date in files that are never half-written.
+
+    Args:
+        paths: `result.png`, and the user's own `--output`.
+        config: At which steps it is brought up to date; at the last record it always is.
+        alpha: The content's alpha, uint8 [H, W], or None.
+        stretch: Stretch the contrast; see `images.save_image`.
+    """
+
+    def __init__(self, paths: list[Path], config: Config, alpha: np.ndarray | None, *, stretch: bool) -> None:
+        self._paths, self._config, self._alpha, self._stretch = paths, config, alpha, stretch
+
+    def on_step(self, record: StepRecord) -> None:
+        """Write the best image if it is due; the user's own file only gets what is finished."""
+        if record.last or self._config.saves(record.step):
+            for path in self._paths if record.last else self._paths[:1]:
+                save_image(path, record.best, alpha=self._alpha, stretch=self._stretch)

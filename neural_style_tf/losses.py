@@ -1,0 +1,130 @@
+"""The equations of "A Neural Algorithm of Artistic Style", as pure functions.
+
+Notation, used throughout the package (paper: arXiv 1508.06576, its equation numbers in brackets):
+
+    l       a layer of the network
+    N_l     its number of filters (channels)
+    M_l     its number of positions, height × width of its feature map
+    F_l     the features of the image being optimised   [M_l, N_l]
+    P_l     the features of the content picture         [M_l, N_l]
+    G_l     the Gram matrix of F_l                      [N_l, N_l]
+    A_l     the Gram matrix of the style picture        [N_l, N_l]
+    w_l     the weight of a layer
+    α, β    the weights of content and style
+
+A feature map [1, H, W, N] is F with its positions still laid out in rows and columns. Everything that
+adds over positions (Gram sums, squared content errors, squared differences of neighbours) is a function
+of its own, apart from what is made of the sum, so that a picture may be visited in pieces.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def gram_sum(features: tf.Tensor) -> tf.Tensor:
+    """Return Σ_k F_ik F_jk, the unnormalised Gram matrix (Eq. 3).
+
+    Args:
+        features: [1, H, W, N].
+
+    Returns:
+        [N, N], symmetric; unchanged when positions are permuted; adds over positions.
+    """
+    flat = tf.reshape(features, [-1, features.shape[-1]])
+    return tf.matmul(flat, flat, transpose_a=True)
+
+
+def normalize_gram(gram: tf.Tensor, positions: int | tf.Tensor, normalization: str) -> tf.Tensor:
+    """Divide a Gram sum by what makes pictures of different sizes comparable.
+
+    Differs from Gatys et al.: G and A are each divided by their own M_l before they are compared, where
+    the paper divides the difference; the same when both pictures have one size, and right when not.
+
+    Args:
+        gram: [N, N], from `gram_sum`.
+        positions: M_l.
+        normalization: `positions` divides by M_l; `elements` by M_l N_l (the original repository).
+
+    Returns:
+        [N, N].
+    """
+    count = tf.cast(positions, gram.dtype)
+    if normalization == "elements":
+        count *= tf.cast(gram.shape[-1], gram.dtype)
+    return gram / count
+
+
+def style_distance(gram: tf.Tensor, target: tf.Tensor, form: str) -> tf.Tensor:
+    """Return E_l, how far the Gram matrix of the image is from that of the style picture (Eq. 4).
+
+    Args:
+        gram: G_l [N, N], normalised.
+        target: A_l [N, N], normalised likewise.
+        form: `mean` is Σ(G−A)²/N² (the original repository); `gatys` is Σ(G−A)²/(4N²), which with
+            Gram matrices divided by M_l is the paper's 1/(4N²M²) Σ(G−A)².
+
+    Returns:
+        A scalar ≥ 0.
+    """
+    mean = tf.reduce_mean(tf.square(gram - target))
+    return mean / 4 if form == "gatys" else mean
+
+
+def content_error(features: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """Return Σ (F−P)², the part of the content loss that adds over positions.
+
+    Args:
+        features: F_l [1, H, W, N].
+        target: P_l [1, H, W, N].
+
+    Returns:
+        A scalar ≥ 0.
+    """
+    return tf.reduce_sum(tf.square(features - target))
+
+
+def content_distance(error: tf.Tensor, elements: int | tf.Tensor, form: str) -> tf.Tensor:
+    """Return L_content of a layer from its squared error (Eq. 1).
+
+    Args:
+        error: Σ (F−P)².
+        elements: M_l N_l.
+        form: `gatys` is ½ Σ (F−P)²; `mean` the mean of squares (the original repository).
+
+    Returns:
+        A scalar ≥ 0.
+    """
+    return error / 2 if form == "gatys" else error / tf.cast(elements, error.dtype)
+
+
+def neighbour_differences(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return Σ dy² and Σ dx², the parts of the total variation that add over positions.
+
+    Args:
+        image: [1, H, W, 3].
+
+    Returns:
+        Two scalars; a picture one pixel high (wide) has no dy (dx) and 0 there.
+    """
+    down = image[:, 1:, :, :] - image[:, :-1, :, :]
+    right = image[:, :, 1:, :] - image[:, :, :-1, :]
+    return tf.reduce_sum(tf.square(down)), tf.reduce_sum(tf.square(right))
+
+
+def total_variation(image: tf.Tensor) -> tf.Tensor:
+    """Return mean(dy²) + mean(dx²), the denoising term that the slides propose.
+
+    Differs from Gatys et al., whose objective has no such term; the original repository adds it.
+
+    Args:
+        image: [1, H, W, 3], 0–255, mean-subtracted or not.
+
+    Returns:
+        A scalar ≥ 0.
+    """
+    down, right = neighbour_differences(image)
+    height, width, depth = (tf.cast(side, image.dtype) for side in tf.unstack(tf.shape(image)[1:]))
+    return down / tf.maximum((height - 1) * width * depth, 1) + right / tf.maximum(
+        height * (width - 1) * depth, 1
+    )

@@ -1,0 +1,157 @@
+"""The objective: image → (its losses, their gradient)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+from neural_style_tf import layers, losses
+from neural_style_tf.config import Config
+
+Terms = dict[str, tf.Tensor]
+Network = Callable[[tf.Tensor], dict[str, tf.Tensor]]
+Objective = Callable[[tf.Tensor], tuple[Terms, tf.Tensor]]
+"""image [1, H, W, 3] → ({name: scalar}, gradient [1, H, W, 3] of `total`); see `term_names`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """What the image is compared with; computed once.
+
+    Attributes:
+        content: Layer → P_l [1, H_l, W_l, N_l] of the content picture.
+        style: Layer → A_l [N_l, N_l] of the style picture, normalised.
+    """
+
+    content: Mapping[str, tf.Tensor]
+    style: Mapping[str, tf.Tensor]
+
+
+def term_names(config: Config) -> tuple[str, ...]:
+    """Return the names of the terms of an objective, in the order in which they are logged.
+
+    `total` is the weighted sum that is minimised; `content`, `style` and `tv` are its unweighted parts
+    (each a sum over layers of w_l times the layer's term); `content/…` and `style/…` are layers' terms.
+    """
+    per_layer = [f"content/{name}" for name, _ in config.content_layers]
+    per_layer += [f"style/{name}" for name, _ in config.style_layers]
+    return ("total", "content", "style", "tv", *per_layer)
+
+
+def compute_targets(network: Network, content: tf.Tensor, style: tf.Tensor, config: Config) -> Targets:
+    """Compute what the losses compare with.
+
+    Args:
+        network: A model from `vgg.vgg19` with all of `config.layers`.
+        content: The content picture, mean-subtracted RGB [1, H, W, 3].
+        style: The style picture, likewise, of any size.
+        config: Which layers, and how Gram matrices are normalised.
+
+    Returns:
+        The targets.
+    """
+
+    # Always inside a graph: oneDNN's cache of reordered filters is per kernel, and eager calls of equal
+    # shape share one kernel.
+    @tf.function(autograph=False)
+    def content_features(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = network(image)
+        return {name: features[name] for name, _ in config.content_layers}
+
+    @tf.function(autograph=False)
+    def style_grams(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return image_grams(network(image), config)
+
+    return Targets(content=content_features(content), style=style_grams(style))
+
+
+def image_grams(features: Mapping[str, tf.Tensor], config: Config) -> dict[str, tf.Tensor]:
+    """Return layer → normalised Gram matrix [N_l, N_l] of the style layers."""
+    grams = {}
+    for name, _ in config.style_layers:
+        positions = tf.reduce_prod(tf.shape(features[name])[1:3])
+        grams[name] = losses.normalize_gram(losses.gram_sum(features[name]), positions, config.gram)
+    return grams
+
+
+def score(
+    errors: Mapping[str, tf.Tensor],
+    grams: Mapping[str, tf.Tensor],
+    variation: tf.Tensor,
+    targets: Targets,
+    config: Config,
+) -> Terms:
+    """Make every term out of what was summed over positions.
+
+    Args:
+        errors: Content layer → Σ (F−P)².
+        grams: Style layer → normalised Gram matrix of the image.
+        variation: Total variation of the image.
+        targets: What to compare with.
+        config: Weights and forms of the losses.
+
+    Returns:
+        Every name of `term_names` → scalar.
+    """
+    content = {
+        name: losses.content_distance(error, tf.size(targets.content[name]), config.content_loss)
+        for name, error in errors.items()
+    }
+    style = {
+        name: losses.style_distance(gram, targets.style[name], config.style_loss)
+        for name, gram in grams.items()
+    }
+    zero = tf.zeros([], variation.dtype)
+    content_total = sum((weight * content[name] for name, weight in config.content_layers), zero)
+    style_total = sum((weight * style[name] for name, weight in config.style_layers), zero)
+    # A weight of 0 leaves its term out of the sum, so that a term no one asked for cannot spoil it.
+    weighted = (
+        (config.content_weight, content_total),
+        (config.style_weight, style_total),
+        (config.tv_weight, variation),
+    )
+    total = sum((weight * term for weight, term in weighted if weight), zero)
+    return (
+        {"total": total, "content": content_total, "style": style_total, "tv": variation}
+        | {f"content/{name}": term for name, term in content.items()}
+        | {f"style/{name}": term for name, term in style.items()}
+    )
+
+
+def make_objective(network: Network, targets: Targets, config: Config) -> Objective:
+    """Return the objective of Eq. 7, L = α L_content + β L_style, with total variation.
+
+    Args:
+        network: A model from `vgg.vgg19` with all of `config.layers`.
+        targets: From `compute_targets`.
+        config: Layers, weights and forms of the losses.
+
+    Returns:
+        image [1, H, W, 3] → (terms, gradient). Only the gradient with respect to the image is computed.
+    """
+
+    def objective(image: tf.Tensor) -> tuple[Terms, tf.Tensor]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(image)
+            features = network(image)
+            errors = {
+                name: losses.content_error(features[name], targets.content[name])
+                for name, _ in config.content_layers
+            }
+            grams = image_grams(features, config)
+            terms = score(errors, grams, losses.total_variation(image), targets, config)
+        return terms, tape.gradient(terms["total"], image)
+
+    return objective
+
+
+def preprocess(pixels: tf.Tensor, dtype: str = "float32") -> tf.Tensor:
+    """Turn pixels [H, W, 3], RGB 0–255, into the network's image [1, H, W, 3] by subtracting its mean."""
+    return (tf.convert_to_tensor(pixels, dtype) - tf.constant(layers.MEAN_RGB, dtype))[tf.newaxis]
+
+
+def deprocess(image: tf.Tensor) -> tf.Tensor:
+    """Turn an image [1, H, W, 3] back into pixels [H, W, 3], RGB, not clipped to 0–255."""
+    return image[0] + tf.constant(layers.MEAN_RGB, image.dtype)

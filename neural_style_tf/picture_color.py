@@ -1,0 +1,201 @@
+"""Turn the stored pixels of any picture into sRGB, a strip at a time.
+
+Every step here looks at one pixel at a time, so a large picture is converted strip by strip and exists in
+full only as Pillow decoded it.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from neural_style_tf.picture_io import Decoded
+
+_PIXELS_PER_STRIP = 1 << 20
+# Which pixels a colour profile would be for; every mode that is not here is, or is converted to, RGB.
+_BASES = {"1": "L", "L": "L", "LA": "L", "La": "L", "CMYK": "CMYK", "LAB": "LAB"}
+_COLOR_SPACES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK", "Lab": "LAB"}
+# A difference this small is what two writings of sRGB itself differ by; converting would only add rounding.
+_SAME_COLOR = 2
+
+
+class PixelReader:
+    """Reads strips of one decoded picture as sRGB colours and alpha.
+
+    Attributes:
+        has_alpha: Whether the file has an alpha channel, a transparent palette entry or a transparent colour.
+    """
+
+    def __init__(self, decoded: Decoded, name: str, notes: list[str]) -> None:
+        """Work out how the picture's pixels are to be read.
+
+        Args:
+            decoded: The picture.
+            name: The file, as notes show it.
+            notes: Gets what was converted, guessed or ignored.
+        """
+        image = decoded.image
+        self._image, self._rawmode = image, decoded.rawmode
+        deep = _is_deep(image)
+        self._base = "L" if deep else _BASES.get(image.mode, "RGB")
+        self._key = image.info.get("transparency") if deep or image.mode in ("L", "RGB") else None
+        self.has_alpha = self._key is not None or image.has_transparency_data
+        self._transform = _to_srgb(image, self._base, name, notes)
+        if self._base == "L":
+            self._tones = _tones(self._transform)
+        if deep:
+            self._black, self._white = self._range(name, notes)
+
+    def strips(self) -> Iterator[tuple[int, Image.Image]]:
+        """Yield the picture from top to bottom as (first row, strip)."""
+        width, height = self._image.size
+        rows = max(1, _PIXELS_PER_STRIP // width)
+        for top in range(0, height, rows):
+            yield top, self._image.crop((0, top, width, min(top + rows, height)))
+
+    def colors(self, strip: Image.Image) -> np.ndarray:
+        """Return the strip's colours, not multiplied by alpha.
+
+        Args:
+            strip: One strip.
+
+        Returns:
+            float32 `[h, W, 3]`, sRGB, 0–255.
+        """
+        if _is_deep(strip):
+            values = self._deep(strip)
+            if self._transform is None:
+                return np.repeat(values[..., None], 3, -1).astype(np.float32)
+            levels = np.arange(256)
+            return np.stack([np.interp(values, levels, tone) for tone in self._tones.T], -1, dtype=np.float32)
+        if self._base == "L":
+            grey = strip.convert("LA") if strip.mode == "La" else strip
+            return self._tones[np.asarray(grey.getchannel(0).convert("L"))]
+        if strip.mode != self._base:
+            # By way of RGBA, lest Pillow warns of the transparency it drops.
+            strip = strip.convert("RGBA") if strip.has_transparency_data else strip
+            strip = strip.convert("RGB")
+        if self._transform is not None:
+            strip = ImageCms.applyTransform(strip, self._transform)
+        return np.asarray(strip.convert("RGB"), np.float32)
+
+    def alpha(self, strip: Image.Image) -> np.ndarray:
+        """Return the strip's opacity, uint8 `[h, W]`; only for a picture that `has_alpha`."""
+        if self._key is None:
+            return np.asarray(strip.convert("LA" if self._base == "L" else "RGBA"))[..., -1]
+        key, stored = np.asarray(self._key), np.asarray(strip)
+        if "16" in self._rawmode and strip.mode == "RGB":
+            key = key >> 8
+        elif self._rawmode in ("L;2", "L;4"):
+            # The key counts in the 2 or 4 bits of the file, the pixels have been spread over 0 … 255.
+            key = key * (255 // (2 ** int(self._rawmode[2]) - 1))
+        same = stored == key
+        return np.where(same.all(-1) if same.ndim == 3 else same, 0, 255).astype(np.uint8)
+
+    def _deep(self, strip: Image.Image) -> np.ndarray:
+        """Return grey of more than 8 bits, or of floats, as float64 `[h, W]`, 0–255."""
+        values = np.nan_to_num(self._stored(strip), nan=self._black, posinf=self._white, neginf=self._black)
+        return np.clip((values - self._black) * (255.0 / (self._white - self._black)), 0.0, 255.0)
+
+    def _stored(self, strip: Image.Image) -> np.ndarray:
+        stored = np.asarray(strip)
+        if strip.mode == "I" and self._rawmode == "I;32N":
+            # Pillow has no unsigned 32 bits; a TIFF that has them comes out with its upper half negative.
+            stored = stored.view(np.uint32)
+        return stored.astype(np.float64)
+
+    def _range(self, name: str, notes: list[str]) -> tuple[float, float]:
+        """Return the stored values that mean black and white."""
+        image = self._image
+        tags = getattr(image, "tag_v2", {})
+        if image.mode.startswith("I;16"):
+            black, white = 0.0, 4095.0 if self._rawmode == "I;12" else 65535.0
+        elif image.mode == "I" and image.format in ("PNG", "PPM"):
+            black, white = 0.0, 65535.0
+        else:
+            low, high, bad = np.inf, -np.inf, False
+            for _, strip in self.strips():
+                values = self._stored(strip)
+                finite = np.isfinite(values)
+                bad = bad or not finite.all()
+                low = min(low, values.min(where=finite, initial=np.inf))
+                high = max(high, values.max(where=finite, initial=-np.inf))
+            black, white, rule = _guess_range(low, high, image.mode)
+            notes.append(f"{name} has grey values for which no white is agreed on; {rule}")
+            if bad:
+                notes.append(f"{name} has pixels that are not finite numbers, read as black or white")
+        # TIFF's PhotometricInterpretation 0, "white is zero", which Pillow heeds only up to 8 bits.
+        return (white, black) if tags.get(262) == 0 else (black, white)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode[0] in "IF"
+
+
+def _guess_range(low: float, high: float, mode: str) -> tuple[float, float, str]:
+    """Return (black, white, what was decided) for 32-bit grey values between `low` and `high`."""
+    if low > high:
+        return 0.0, 1.0, "none is a finite number"
+    for white in (1.0, 255.0, 65535.0):
+        if low >= 0.0 and high <= white and (mode == "F" or white > 1.0):
+            return 0.0, white, f"they lie in 0 … {white:.0f}, so {white:.0f} is taken as white"
+    rule = f"their smallest, {low:g}, is taken as black and their largest, {high:g}, as white"
+    return low, max(high, low + 1.0), rule
+
+
+def _to_srgb(image: Image.Image, base: str, name: str, notes: list[str]) -> ImageCms.ImageCmsTransform | None:
+    """Return the transform from the picture's profile to sRGB, or None where the numbers are sRGB already."""
+    data = image.info.get("icc_profile")
+    if data:
+        try:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+            source = _COLOR_SPACES.get(profile.profile.xcolor_space.strip(), "")
+            if source == base or (source, base) == ("RGB", "L"):
+                transform = _transform(profile, source)
+                return None if _changes_nothing(transform) else transform
+            notes.append(f"{name}: its colour profile is not for {base} pixels and is ignored")
+        except Exception:
+            notes.append(f"{name}: its colour profile is damaged and ignored")
+    return _transform(ImageCms.createProfile("LAB"), "LAB") if base == "LAB" else None
+
+
+def _transform(
+    profile: ImageCms.ImageCmsProfile | ImageCms.core.CmsProfile, mode: str
+) -> ImageCms.ImageCmsTransform:
+    return ImageCms.buildTransform(
+        profile,
+        ImageCms.createProfile("sRGB"),
+        mode,
+        "RGB",
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
+    if transform.input_mode not in ("L", "RGB"):
+        return False
+    probe = _probe().convert(transform.input_mode)
+    after = np.asarray(ImageCms.applyTransform(probe, transform), np.int16)
+    return bool(np.abs(after - np.asarray(probe.convert("RGB"), np.int16)).max() <= _SAME_COLOR)
+
+
+@functools.cache
+def _probe() -> Image.Image:
+    """Return a picture of 9 × 9 × 9 colours that fill the RGB cube."""
+    levels = np.linspace(0, 255, 9).round().astype(np.uint8)
+    cube = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1)
+    return Image.fromarray(np.ascontiguousarray(cube.reshape(27, 27, 3)))
+
+
+def _tones(transform: ImageCms.ImageCmsTransform | None) -> np.ndarray:
+    """Return the sRGB colours, float32 `[256, 3]`, of the grey values 0 … 255."""
+    ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    if transform is None:
+        return np.asarray(ramp.convert("RGB"), np.float32)[0]
+    converted = ImageCms.applyTransform(ramp.convert(transform.input_mode), transform)
+    return np.asarray(converted, np.float32)[0]

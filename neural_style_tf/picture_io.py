@@ -1,0 +1,282 @@
+"""Open a picture file nobody vouches for: any path and any bytes give a decoded picture or a `UserError`.
+
+What Pillow does with hostile bytes (a dozen kinds of exception, warnings, module-wide switches) ends at
+`quiet_pillow`; whatever calls Pillow for the pixels of a file runs inside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from PIL import Image, ImageFile
+
+from neural_style_tf.errors import UserError
+from neural_style_tf.suggest import did_you_mean
+
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM")
+READABLE = "PNG, JPEG, WebP, TIFF, GIF, BMP or PPM"
+_ADVICE = "give a smaller picture, or raise --max_pixels"
+
+# The largest picture of 8 bytes a pixel (16-bit RGBA, uncompressed) plus room for its metadata.
+_BYTES_PER_PIXEL = 8
+_BYTES_OF_METADATA = 64 << 20
+_NAMES_TO_COMPARE = 2000
+_WARNINGS_TO_SHOW = 3
+_ORIENTATION_TAG = 0x0112
+
+# What a file is by its first bytes: enough to say what came instead of a picture, or which kind is damaged.
+_SIGNATURES = (
+    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (8, b"WEBP", "WebP"),
+    (0, b"II*\x00", "TIFF"),
+    (0, b"MM\x00*", "TIFF"),
+    (0, b"II+\x00", "TIFF"),
+    (0, b"MM\x00+", "TIFF"),
+    (0, b"GIF8", "GIF"),
+    (4, b"ftyp", "HEIC, AVIF or video"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"%PDF", "PDF"),
+    (0, b"<", "HTML, SVG or other markup"),
+    (0, b"PK\x03\x04", "zip"),
+    (0, b"BM", "BMP"),
+    *((0, b"P%c" % letter, "PPM") for letter in b"123456f"),
+)
+_KNOWN = ("PNG", "JPEG", "WebP", "TIFF", "GIF", "BMP", "PPM")
+
+# Pillow's switches are module-wide, so one thread at a time turns them.
+_pillow_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A loaded picture and what Pillow forgets once it is loaded.
+
+    Attributes:
+        image: The pixels, in the mode and the row order of the file.
+        rawmode: How the file packs a pixel, in Pillow's words ("RGB;16B", "L;4"); empty if unknown.
+        orientation: EXIF orientation still to be applied, 1 to 8.
+    """
+
+    image: Image.Image
+    rawmode: str
+    orientation: int
+
+
+def show(path: str | bytes | os.PathLike[str]) -> str:
+    """Return the path as one printable line: its `repr` if it holds newlines, surrogates or the like."""
+    text = os.fsdecode(path)
+    return text if text.isprintable() and text.strip() == text and text else repr(text)
+
+
+def read_bounded(path: str | os.PathLike[str], *, max_pixels: int) -> bytes:
+    """Read a regular file once, whole, without ever blocking and without reading more than a picture needs.
+
+    Args:
+        path: The file.
+        max_pixels: Limit of the picture's pixels, from which the limit of bytes follows.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        UserError: The path is not a readable, non-empty regular file within the limit.
+    """
+    name = show(path)
+    if not os.fspath(path):
+        raise UserError("the name of the picture is empty; expected the path of a file")
+    limit = _BYTES_PER_PIXEL * max_pixels + _BYTES_OF_METADATA
+    try:
+        # Looked at before it is opened: opening a device or a pipe can itself block or have effects.
+        _check_regular(Path(os.fsdecode(path)).stat().st_mode, name)
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(path, flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            _check_regular(status.st_mode, name)
+            # What a growing file gains meanwhile is left out; the floor is for files that claim 0 bytes.
+            data = file.read(max(status.st_size, 1 << 20) + 1) if status.st_size <= limit else b""
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(_missing(path)) from None
+    except NotADirectoryError:
+        raise UserError(f"{name} does not exist: a part of its path is a file, not a folder") from None
+    except PermissionError:
+        raise UserError(f"{name} cannot be read: permission denied; change its permissions") from None
+    except OSError as error:
+        loops = error.errno == errno.ELOOP
+        reason = "it is a link that leads back to itself" if loops else error.strerror or type(error).__name__
+        raise UserError(f"{name} cannot be read: {reason}") from error
+    except ValueError as error:
+        raise UserError(f"{name} is not a valid file name: {error}") from None
+    if max(len(data), status.st_size) > limit:
+        raise UserError(
+            f"{name} holds more than {limit:,} bytes, too many for {max_pixels:,} pixels; {_ADVICE}"
+        )
+    if not data:
+        raise UserError(f"{name} is empty (0 bytes); expected a {READABLE} picture")
+    return data
+
+
+def _check_regular(mode: int, name: str) -> None:
+    if stat.S_ISDIR(mode):
+        raise UserError(f"{name} is a folder; expected a picture file")
+    if not stat.S_ISREG(mode):
+        kind = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+        raise UserError(f"{name} is {kind}; expected a picture in a regular file")
+
+
+def _missing(path: str | os.PathLike[str]) -> str:
+    whole = Path(os.fsdecode(path))
+    if whole.is_symlink():
+        return f"{show(path)} is a symbolic link to a file that does not exist"
+    if not whole.parent.is_dir():
+        return f"{show(path)} does not exist: there is no folder {show(whole.parent)}"
+    try:
+        with os.scandir(whole.parent) as entries:
+            names = [entry.name for entry in islice(entries, _NAMES_TO_COMPARE)]
+    except OSError:
+        names = []
+    return f"{show(path)} does not exist{did_you_mean(whole.name, names)}"
+
+
+@contextlib.contextmanager
+def quiet_pillow(name: str, notes: list[str], *, max_pixels: int) -> Iterator[None]:
+    """Run Pillow inside: its exceptions become `UserError`, its warnings notes, its limit of pixels ours.
+
+    Args:
+        name: The file, as messages show it.
+        notes: Gets the warnings worth showing.
+        max_pixels: Pillow refuses by itself, before it allocates, what is far above this.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        UserError: Instead of any `Exception` from the body.
+    """
+    with _pillow_lock, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        limit = Image.MAX_IMAGE_PIXELS
+        # Pillow raises above twice this number. The floor leaves room for the padding of TIFF tiles.
+        Image.MAX_IMAGE_PIXELS = max(max_pixels, 1 << 21) // 2 + 1
+        try:
+            yield
+        except UserError:
+            raise
+        except Image.DecompressionBombError as error:
+            raise UserError(f"{name} has more than {max_pixels:,} pixels; {_ADVICE}") from error
+        except MemoryError as error:
+            raise UserError(f"{name} needs more memory than there is; shrink the picture") from error
+        except Exception as error:
+            raise UserError(f"{name} cannot be decoded: {_reason(error)}") from error
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    # A programmer's warning (a deprecation) and Pillow's own limit say nothing about this picture.
+    shown = [w for w in caught if issubclass(w.category, UserWarning | RuntimeWarning)]
+    shown = [w for w in shown if not issubclass(w.category, Image.DecompressionBombWarning)]
+    lines = dict.fromkeys(f"{name}: {_one_line(str(w.message))}" for w in shown)
+    notes.extend(islice(lines, _WARNINGS_TO_SHOW))
+
+
+def decode(
+    data: bytes, name: str, notes: list[str], *, max_pixels: int, allow_truncated: bool = False
+) -> Decoded:
+    """Decode the first frame of a picture; call it inside `quiet_pillow`.
+
+    Args:
+        data: The bytes of the file.
+        name: The file, as messages show it.
+        notes: Gets what the user should know.
+        max_pixels: Pictures with more pixels by their header are refused before they are decoded.
+        allow_truncated: Keep what can be decoded of a damaged file.
+
+    Returns:
+        The loaded picture.
+
+    Raises:
+        UserError: Not a picture, too large, of no size, or damaged.
+    """
+    try:
+        image, rawmode = _load(data, name, notes, max_pixels)
+    except (UserError, MemoryError, Image.DecompressionBombError):
+        raise
+    except Exception as error:
+        if not allow_truncated:
+            raise UserError(_damaged(data, name, error)) from error
+        image, rawmode = _load_leniently(data, name, notes, max_pixels)
+    orientation = 1
+    try:
+        # Asked after loading: Pillow itself turns a TIFF upright as it loads it, and then takes the tag away.
+        orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:
+        notes.append(f"{name}: its EXIF data is damaged and ignored")
+    return Decoded(image, rawmode, orientation if 1 <= orientation <= 8 else 1)
+
+
+def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Image.Image, str]:
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise UserError(f"{name} has no pixels: its size is {width} × {height}")
+    if width * height > max_pixels:
+        raise UserError(
+            f"{name} is {width} × {height} = {width * height:,} pixels,"
+            f" over the limit of {max_pixels:,}; {_ADVICE}"
+        )
+    tile = image.tile[0] if image.tile else ()
+    arguments = tile[3] if len(tile) > 3 else ""
+    rawmode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    image.load()
+    # Looking for a second frame moves a reader's place in the file, so another reader looks; its failure
+    # harms nothing. A phone's JPEG that carries a preview or a depth map (MPO) counts as one picture.
+    with contextlib.suppress(Exception):
+        if image.format != "MPO" and Image.open(io.BytesIO(data), formats=FORMATS).is_animated:
+            what = "holds several pictures" if image.format == "TIFF" else "is animated"
+            first = "picture" if image.format == "TIFF" else "frame"
+            notes.append(f"{name} {what}; the first {first} is used")
+    return image, rawmode if isinstance(rawmode, str) else ""
+
+
+def _load_leniently(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Image.Image, str]:
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        loaded = _load(data, name, notes, max_pixels)
+    except (UserError, MemoryError, Image.DecompressionBombError):
+        raise
+    except Exception as error:
+        raise UserError(_damaged(data, name, error, curable=False)) from error
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+    notes.append(f"{name} is cut short or damaged; what could be decoded is used")
+    return loaded
+
+
+def _damaged(data: bytes, name: str, error: Exception, *, curable: bool = True) -> str:
+    kind = next((kind for at, magic, kind in _SIGNATURES if data[at : at + len(magic)] == magic), "")
+    if kind in _KNOWN:
+        cure = ", or pass --allow_truncated to use what is there" if curable else ""
+        return f"{name} is a {kind} file that is cut short or damaged ({_reason(error)}); copy it again{cure}"
+    what = f"it looks like {kind}" if kind else f"it starts with {data[:8]!r}"
+    return f"{name} is not a picture that can be read: expected {READABLE}, but {what}; convert it to PNG"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "its header cannot be read"
+    return _one_line(str(error)) or type(error).__name__
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)[:120].strip()

@@ -1,0 +1,121 @@
+"""Sizes and resizing of pictures, in memory that does not grow with the picture that is shrunk."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from neural_style_tf.picture_color import PixelReader
+
+# EXIF orientation → (swap rows and columns, then reverse the rows, then reverse the columns).
+_TURNS = {
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+
+
+def fit_size(size: tuple[int, int], longest: int | None) -> tuple[int, int]:
+    """Return the size a picture has when its longest side is `longest`; a picture is never enlarged.
+
+    The longer side becomes exactly `longest`. The shorter one is short · longest / long, rounded to the
+    nearest whole number, halves up, and at least 1.
+
+    Args:
+        size: (H, W), pixels.
+        longest: Pixels; None or 0 keeps the size.
+
+    Returns:
+        (H, W), pixels.
+    """
+    largest = max(size)
+    if not longest or largest <= longest:
+        return size
+    height, width = (max(1, (2 * side * longest + largest) // (2 * largest)) for side in size)
+    return height, width
+
+
+def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize with an antialiased Lanczos filter (a = 3).
+
+    The filter overshoots at edges; the result is clipped to the range of each channel of the input.
+
+    Args:
+        pixels: float `[H, W]`, `[H, W, C]` or `[1, H, W, C]`, any range.
+        size: (H, W) wanted, pixels.
+
+    Returns:
+        float32, the shape of the input with its H and W replaced.
+
+    Raises:
+        ValueError: Another shape, or a size below 1.
+    """
+    pixels = np.asarray(pixels, np.float32)
+    planes = pixels[..., None] if pixels.ndim == 2 else pixels[0] if pixels.ndim == 4 else pixels
+    if planes.ndim != 3 or (pixels.ndim == 4 and len(pixels) != 1) or not planes.size or min(size) < 1:
+        raise ValueError(f"cannot resize an array of shape {pixels.shape} to {size}; expected [H, W, C]")
+    low, high = planes.min((0, 1)), planes.max((0, 1))
+    resized = np.clip(resample(planes, size), low, high)
+    return resized[..., 0] if pixels.ndim == 2 else resized.reshape(*pixels.shape[:-3], *resized.shape)
+
+
+def read_resized(
+    reader: PixelReader, size: tuple[int, int], new_size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read a picture at a size no larger than its own, holding no more than a strip of it as floats.
+
+    Args:
+        reader: Gives the strips.
+        size: (H, W) of the picture, pixels.
+        new_size: (h, w) wanted, pixels.
+
+    Returns:
+        Colours float32 `[h, w, 3]`, 0–255, and alpha uint8 `[h, w]`, None if it is opaque everywhere.
+    """
+    alpha = None
+    if reader.has_alpha:
+        alpha = np.empty(size, np.uint8)
+        for top, strip in reader.strips():
+            alpha[top : top + strip.height] = reader.alpha(strip)
+        alpha = None if alpha.min() == 255 else alpha
+    if size == new_size:
+        pixels = np.empty((*size, 3), np.float32)
+        for top, strip in reader.strips():
+            pixels[top : top + strip.height] = reader.colors(strip)
+        return pixels, alpha
+    # The filter is separable: rows are shortened strip by strip, then columns at once.
+    short_rows = np.empty((size[0], new_size[1], 3 if alpha is None else 7), np.float32)
+    for top, strip in reader.strips():
+        rows = slice(top, top + strip.height)
+        planes = reader.colors(strip)
+        if alpha is not None:
+            opacity = alpha[rows, :, None].astype(np.float32)
+            planes = np.concatenate([planes, planes * opacity, opacity], -1)
+        short_rows[rows] = resample(planes, (strip.height, new_size[1]), smooth=alpha is not None)
+    planes = resample(short_rows, new_size, smooth=alpha is not None)
+    if alpha is None:
+        return np.clip(planes, 0.0, 255.0), None
+    plain, premultiplied, opacity = planes[..., :3], planes[..., 3:6], planes[..., 6:]
+    # Where nothing is opaque the colours have no weights; they count alike.
+    colors = np.where(opacity > 0.0, premultiplied / np.maximum(opacity, 1e-6), plain)
+    return np.clip(colors, 0.0, 255.0), np.rint(opacity[..., 0]).astype(np.uint8)
+
+
+def resample(planes: np.ndarray, size: tuple[int, int], *, smooth: bool = False) -> np.ndarray:
+    """Return float32 `[H, W, C]` at `size`, not clipped; `smooth` uses a filter without negative lobes."""
+    # Beside an edge Lanczos can give an opacity near or below zero, and a colour divided by that is noise.
+    kind = Image.Resampling.HAMMING if smooth else Image.Resampling.LANCZOS
+    channels = [Image.fromarray(np.ascontiguousarray(planes[..., c])) for c in range(planes.shape[-1])]
+    return np.stack([np.asarray(channel.resize(size[::-1], kind)) for channel in channels], -1)
+
+
+def upright(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Return a picture `[H, W, ...]` stored with this EXIF orientation (1 to 8) the right way up."""
+    swap, rows, columns = _TURNS[orientation]
+    array = array.swapaxes(0, 1) if swap else array
+    return np.ascontiguousarray(array[:: -1 if rows else 1, :: -1 if columns else 1])

@@ -1,0 +1,141 @@
+"""What a run writes about itself: `run.json`, and the `flags.txt` that repeats it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+from neural_style_tf import __version__
+from neural_style_tf.atomic import write_text
+from neural_style_tf.config import Config, Job, format_layer_weights
+from neural_style_tf.events import Listener, StepRecord
+from neural_style_tf.images import Picture
+from neural_style_tf.weights import Weights
+
+PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "pillow")
+# Whether to replace files is asked anew at each run; the terminal is not part of a result.
+NOT_REPEATED = ("overwrite", "quiet", "verbose")
+FILE_FLAGS = ("content", "style", "output_dir", "output", "weights_dir")
+
+
+class RunJson(Listener):
+    """`run.json`: everything needed to know what made a result, written at the start and at the end.
+
+    Args:
+        path: The file.
+        config: The resolved settings.
+        job: The files.
+        inputs: `content` and `style` pictures.
+        weights: The network.
+        device: Its name.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        config: Config,
+        job: Job,
+        *,
+        inputs: dict[str, Picture],
+        weights: Weights,
+        device: str,
+    ) -> None:
+        self._path = path
+        self._facts: dict[str, Any] = {
+            "status": "running",
+            "version": __version__,
+            "started": _now(),
+            "config": dataclasses.asdict(config),
+            "job": dataclasses.asdict(job),
+            "device": device,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+            "inputs": {
+                role: {"path": str(picture.path), "sha256": picture.sha256, "notes": list(picture.notes)}
+                for role, picture in inputs.items()
+            },
+            "weights": {
+                "origin": weights.origin,
+                "source": weights.source,
+                "sha256": weights.sha256,
+                "generation": weights.generation,
+                "notes": list(weights.notes),
+            },
+        }
+        self._last: StepRecord | None = None
+        self._notes: list[str] = []
+        self._write()
+
+    def on_step(self, record: StepRecord) -> None:
+        """Remember the newest losses."""
+        self._last = record
+        self._notes += record.notes
+
+    def finish(self, status: str) -> None:
+        """Write the end of the run: `finished`, `interrupted` or `failed: …`."""
+        self._facts |= {"status": status, "ended": _now(), "notes": self._notes}
+        if self._last is not None:
+            self._facts |= {
+                "steps": self._last.step,
+                "seconds": round(self._last.seconds, 3),
+                "final": dict(self._last.terms),
+                "best": {"step": self._last.best_step, "total": self._last.best_total},
+            }
+        self._write()
+
+    def _write(self) -> None:
+        write_text(self._path, json.dumps(self._facts, indent=2) + "\n")
+
+
+def flag_lines(config: Config, job: Job) -> str:
+    """Return a flag file that repeats a run from any folder of this machine.
+
+    Args:
+        config: The resolved settings, all of which are written.
+        job: The files; their paths are made absolute.
+
+    Returns:
+        Lines `--name=value`.
+    """
+    lines = [f"# neural-style-tf {__version__}; repeat with --flagfile=THIS --output_dir=ANOTHER"]
+    for settings in (config, job):
+        for field in dataclasses.fields(settings):
+            value = getattr(settings, field.name)
+            if field.name in NOT_REPEATED or value == "":
+                continue
+            line = _flag_line(field.name, value)
+            # A flag file is read line by line: a name that breaks a line cannot be written in it.
+            lines.append(line if "\n" not in line and "\r" not in line else f"# cannot be written: {line!r}")
+    return "\n".join(lines) + "\n"
+
+
+def settings_table(config: Config, job: Job) -> dict[str, str]:
+    """Return name → text of every setting."""
+    return {
+        field.name: _text(getattr(settings, field.name))
+        for settings in (config, job)
+        for field in dataclasses.fields(settings)
+    }
+
+
+def _flag_line(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no{name}"
+    is_file = name in FILE_FLAGS or (name in ("weights", "init") and Path(value).is_file())
+    return f"--{name}={Path(value).absolute() if is_file else _text(value)}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return format_layer_weights(value)
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
