@@ -85,10 +85,12 @@ class Config:
         "RGB 0–255, used exactly",
     )
     seed: int = setting(0, "seed of the initial noise", low=0)
+    optimizer: str = setting("adam", "what moves the pixels", choices=("adam", "lbfgs"))
+    history: int = setting(20, "pairs of steps and gradients that L-BFGS remembers", low=1)
     learning_rate: float = setting(10.0, "Adam's step, in grey levels (of 255)", above=0)
     adam_beta1: float = setting(0.9, "Adam's decay of the mean gradient", low=0)
     adam_beta2: float = setting(0.999, "Adam's decay of the mean squared gradient", low=0)
-    adam_epsilon: float = setting(1e-8, "Adam's ε", above=0)
+    adam_epsilon: float = setting(1e-8, "Adam's ε, added to √v", above=0)
 
     image_size: int = setting(
         512, "longest side of the result in pixels; pictures are never enlarged; 0 keeps their size", low=0

@@ -71,6 +71,16 @@ def help_text() -> str:
     return "\n".join(lines)
 
 
+def table() -> str:
+    """Return the flags as a Markdown table, for the README."""
+    lines = ["| flag | meaning |", "|---|---|"]
+    for settings in (Job, Config):
+        for field in dataclasses.fields(settings):
+            flag = f"`--{field.name}{_default_text(field.default)}`"
+            lines.append(f"| {flag} | {field.metadata['help']} |")
+    return "\n".join(lines) + "\n"
+
+
 def _define() -> absl_flags.FlagValues:
     values = absl_flags.FlagValues()
     makers = {

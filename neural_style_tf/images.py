@@ -23,13 +23,13 @@ from neural_style_tf.atomic import write_bytes
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.picture_color import PixelReader
 from neural_style_tf.picture_io import decode, quiet_pillow, read_bounded, show
-from neural_style_tf.picture_resize import fit_size, read_resized, resize, upright
+from neural_style_tf.picture_resize import fit_size, resample, resize, upright
 from neural_style_tf.suggest import did_you_mean
 
 __all__ = ["MAX_PIXELS", "Picture", "check_output", "fit_size", "load_image", "resize", "save_image"]
 
-MAX_PIXELS = 200_000_000
-"""Default limit of `load_image`: the largest phone pictures; about 0.8 GB while being decoded."""
+MAX_PIXELS = 100_000_000
+"""Default limit of `load_image`: 10 000 × 10 000, about 0.4 GB while being decoded."""
 
 _SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 _OPTIONS = {
@@ -92,12 +92,12 @@ def load_image(
     if longest is not None and longest < 0:
         raise UserError(f"the longest side must be at least 1, or 0 for the size of the file, not {longest}")
     data = read_bounded(path, max_pixels=max_pixels)
-    name, notes = show(Path(path).name), []
-    with quiet_pillow(show(path), notes, max_pixels=max_pixels):
+    name, notes = show(path), []
+    with quiet_pillow(name, notes, max_pixels=max_pixels):
         decoded = decode(data, name, notes, max_pixels=max_pixels, allow_truncated=allow_truncated)
-        reader = PixelReader(decoded, name, notes)
+        reader = PixelReader(decoded.image, decoded.rawmode, name, notes)
         width, height = decoded.image.size
-        pixels, alpha = read_resized(reader, (height, width), fit_size((height, width), longest))
+        pixels, alpha = _read_resized(reader, (height, width), fit_size((height, width), longest))
     pixels = upright(pixels, decoded.orientation)
     alpha = None if alpha is None else upright(alpha, decoded.orientation)
     return Picture(pixels, alpha, tuple(notes), hashlib.sha256(data).hexdigest(), Path(path))
@@ -194,6 +194,48 @@ def save_image(
     except OSError as error:
         raise RunError(f"{show(path)} could not be written: {error.strerror or error}") from error
     return notes
+
+
+def _read_resized(
+    reader: PixelReader, size: tuple[int, int], new_size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read a picture at a size no larger than its own, holding no more than a strip of it as floats.
+
+    Args:
+        reader: Gives the strips.
+        size: (H, W) of the picture, pixels.
+        new_size: (h, w) wanted, pixels.
+
+    Returns:
+        Colours float32 `[h, w, 3]`, 0–255, and alpha uint8 `[h, w]`, None if it is opaque everywhere.
+    """
+    alpha = None
+    if reader.has_alpha:
+        alpha = np.empty(size, np.uint8)
+        for top, strip in reader.strips():
+            alpha[top : top + strip.height] = reader.alpha(strip)
+        alpha = None if alpha.min() == 255 else alpha
+    if size == new_size:
+        pixels = np.empty((*size, 3), np.float32)
+        for top, strip in reader.strips():
+            pixels[top : top + strip.height] = reader.colors(strip)
+        return pixels, alpha
+    # The filter is separable: rows are shortened strip by strip, then columns at once.
+    short_rows = np.empty((size[0], new_size[1], 3 if alpha is None else 7), np.float32)
+    for top, strip in reader.strips():
+        rows = slice(top, top + strip.height)
+        planes = reader.colors(strip)
+        if alpha is not None:
+            opacity = alpha[rows, :, None].astype(np.float32)
+            planes = np.concatenate([planes, planes * opacity, opacity], -1)
+        short_rows[rows] = resample(planes, (strip.height, new_size[1]), smooth=alpha is not None)
+    planes = resample(short_rows, new_size, smooth=alpha is not None)
+    if alpha is None:
+        return np.clip(planes, 0.0, 255.0), None
+    plain, premultiplied, opacity = planes[..., :3], planes[..., 3:6], planes[..., 6:]
+    # Where nothing is opaque the colours have no weights; they count alike.
+    colors = np.where(opacity > 0.0, premultiplied / np.maximum(opacity, 1e-6), plain)
+    return np.clip(colors, 0.0, 255.0), np.rint(opacity[..., 0]).astype(np.uint8)
 
 
 def _to_bytes(pixels: np.ndarray, *, stretch: bool) -> np.ndarray:

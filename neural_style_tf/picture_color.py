@@ -13,8 +13,6 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageCms
 
-from neural_style_tf.picture_io import Decoded
-
 _PIXELS_PER_STRIP = 1 << 20
 # Which pixels a colour profile would be for; every mode that is not here is, or is converted to, RGB.
 _BASES = {"1": "L", "L": "L", "LA": "L", "La": "L", "CMYK": "CMYK", "LAB": "LAB"}
@@ -30,16 +28,16 @@ class PixelReader:
         has_alpha: Whether the file has an alpha channel, a transparent palette entry or a transparent colour.
     """
 
-    def __init__(self, decoded: Decoded, name: str, notes: list[str]) -> None:
+    def __init__(self, image: Image.Image, rawmode: str, name: str, notes: list[str]) -> None:
         """Work out how the picture's pixels are to be read.
 
         Args:
-            decoded: The picture.
+            image: The picture, loaded.
+            rawmode: How its file packs a pixel, in Pillow's words ("RGB;16B", "L;4"); empty if unknown.
             name: The file, as notes show it.
             notes: Gets what was converted, guessed or ignored.
         """
-        image = decoded.image
-        self._image, self._rawmode = image, decoded.rawmode
+        self._image, self._rawmode = image, rawmode
         deep = _is_deep(image)
         self._base = "L" if deep else _BASES.get(image.mode, "RGB")
         self._key = image.info.get("transparency") if deep or image.mode in ("L", "RGB") else None
@@ -166,13 +164,16 @@ def _to_srgb(image: Image.Image, base: str, name: str, notes: list[str]) -> Imag
 def _transform(
     profile: ImageCms.ImageCmsProfile | ImageCms.core.CmsProfile, mode: str
 ) -> ImageCms.ImageCmsTransform:
+    flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+    # Littlecms' shortcut for grey is too coarse for the shadows of a linear curve; 256 levels need none.
+    flags |= ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
     return ImageCms.buildTransform(
         profile,
         ImageCms.createProfile("sRGB"),
         mode,
         "RGB",
         renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        flags=flags,
     )
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import logging
 import os
+import re
 import stat
 import threading
 import warnings
@@ -157,7 +159,7 @@ def quiet_pillow(name: str, notes: list[str], *, max_pixels: int) -> Iterator[No
     Args:
         name: The file, as messages show it.
         notes: Gets the warnings worth showing.
-        max_pixels: Pillow refuses by itself, before it allocates, what is far above this.
+        max_pixels: Pillow refuses by itself, before it allocates, what is above twice this.
 
     Yields:
         Nothing.
@@ -165,28 +167,43 @@ def quiet_pillow(name: str, notes: list[str], *, max_pixels: int) -> Iterator[No
     Raises:
         UserError: Instead of any `Exception` from the body.
     """
-    with _pillow_lock, warnings.catch_warnings(record=True) as caught:
+    with _pillow_lock, _pillow_switched(max_pixels), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        limit = Image.MAX_IMAGE_PIXELS
-        # Pillow raises above twice this number. The floor leaves room for the padding of TIFF tiles.
-        Image.MAX_IMAGE_PIXELS = max(max_pixels, 1 << 21) // 2 + 1
         try:
             yield
         except UserError:
             raise
         except Image.DecompressionBombError as error:
-            raise UserError(f"{name} has more than {max_pixels:,} pixels; {_ADVICE}") from error
+            count = re.search(r"\((\d+) pixels\)", str(error))
+            came = f"{int(count[1]):,} pixels" if count else "too many pixels"
+            raise UserError(f"{name} has {came}, over the limit of {max_pixels:,}; {_ADVICE}") from error
         except MemoryError as error:
             raise UserError(f"{name} needs more memory than there is; shrink the picture") from error
         except Exception as error:
             raise UserError(f"{name} cannot be decoded: {_reason(error)}") from error
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
     # A programmer's warning (a deprecation) and Pillow's own limit say nothing about this picture.
-    shown = [w for w in caught if issubclass(w.category, UserWarning | RuntimeWarning)]
+    shown = [w for w in caught if issubclass(w.category, UserWarning)]
     shown = [w for w in shown if not issubclass(w.category, Image.DecompressionBombWarning)]
     lines = dict.fromkeys(f"{name}: {_one_line(str(w.message))}" for w in shown)
     notes.extend(islice(lines, _WARNINGS_TO_SHOW))
+
+
+@contextlib.contextmanager
+def _pillow_switched(max_pixels: int) -> Iterator[None]:
+    """Give Pillow our limit of pixels and keep its log to itself, for as long as this lasts."""
+    limit, log = Image.MAX_IMAGE_PIXELS, logging.getLogger("PIL")
+    propagate, silent = log.propagate, logging.NullHandler()
+    # Pillow raises above twice this number, before WebP's decoder or a TIFF's tile takes its memory. Our own
+    # check is the exact one, and tells width and height; the floor leaves room for the padding of TIFF tiles.
+    Image.MAX_IMAGE_PIXELS = max(max_pixels, 1 << 20)
+    log.propagate = False
+    log.addHandler(silent)
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+        log.propagate = propagate
+        log.removeHandler(silent)
 
 
 def decode(
@@ -205,7 +222,7 @@ def decode(
         The loaded picture.
 
     Raises:
-        UserError: Not a picture, too large, of no size, or damaged.
+        UserError: Not a picture, too large, or damaged.
     """
     try:
         image, rawmode = _load(data, name, notes, max_pixels)
@@ -227,8 +244,6 @@ def decode(
 def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Image.Image, str]:
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     width, height = image.size
-    if width < 1 or height < 1:
-        raise UserError(f"{name} has no pixels: its size is {width} × {height}")
     if width * height > max_pixels:
         raise UserError(
             f"{name} is {width} × {height} = {width * height:,} pixels,"

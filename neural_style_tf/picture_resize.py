@@ -1,11 +1,9 @@
-"""Sizes and resizing of pictures, in memory that does not grow with the picture that is shrunk."""
+"""Sizes of pictures, resizing and turning them: plain functions of arrays."""
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image
-
-from neural_style_tf.picture_color import PixelReader
 
 # EXIF orientation → (swap rows and columns, then reverse the rows, then reverse the columns).
 _TURNS = {
@@ -62,48 +60,6 @@ def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     low, high = planes.min((0, 1)), planes.max((0, 1))
     resized = np.clip(resample(planes, size), low, high)
     return resized[..., 0] if pixels.ndim == 2 else resized.reshape(*pixels.shape[:-3], *resized.shape)
-
-
-def read_resized(
-    reader: PixelReader, size: tuple[int, int], new_size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read a picture at a size no larger than its own, holding no more than a strip of it as floats.
-
-    Args:
-        reader: Gives the strips.
-        size: (H, W) of the picture, pixels.
-        new_size: (h, w) wanted, pixels.
-
-    Returns:
-        Colours float32 `[h, w, 3]`, 0–255, and alpha uint8 `[h, w]`, None if it is opaque everywhere.
-    """
-    alpha = None
-    if reader.has_alpha:
-        alpha = np.empty(size, np.uint8)
-        for top, strip in reader.strips():
-            alpha[top : top + strip.height] = reader.alpha(strip)
-        alpha = None if alpha.min() == 255 else alpha
-    if size == new_size:
-        pixels = np.empty((*size, 3), np.float32)
-        for top, strip in reader.strips():
-            pixels[top : top + strip.height] = reader.colors(strip)
-        return pixels, alpha
-    # The filter is separable: rows are shortened strip by strip, then columns at once.
-    short_rows = np.empty((size[0], new_size[1], 3 if alpha is None else 7), np.float32)
-    for top, strip in reader.strips():
-        rows = slice(top, top + strip.height)
-        planes = reader.colors(strip)
-        if alpha is not None:
-            opacity = alpha[rows, :, None].astype(np.float32)
-            planes = np.concatenate([planes, planes * opacity, opacity], -1)
-        short_rows[rows] = resample(planes, (strip.height, new_size[1]), smooth=alpha is not None)
-    planes = resample(short_rows, new_size, smooth=alpha is not None)
-    if alpha is None:
-        return np.clip(planes, 0.0, 255.0), None
-    plain, premultiplied, opacity = planes[..., :3], planes[..., 3:6], planes[..., 6:]
-    # Where nothing is opaque the colours have no weights; they count alike.
-    colors = np.where(opacity > 0.0, premultiplied / np.maximum(opacity, 1e-6), plain)
-    return np.clip(colors, 0.0, 255.0), np.rint(opacity[..., 0]).astype(np.uint8)
 
 
 def resample(planes: np.ndarray, size: tuple[int, int], *, smooth: bool = False) -> np.ndarray:

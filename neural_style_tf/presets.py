@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from neural_style_tf.config import Config, LayerWeights
+from neural_style_tf.config import Config, LayerWeights, format_layer_weights
 from neural_style_tf.errors import UserError
 from neural_style_tf.suggest import did_you_mean
 
@@ -45,9 +45,12 @@ SLIDES = Config(
     style_layers=_first_of_each_block("conv", 1 / 5),
     gram="positions",
     style_loss="gatys",
-    # Paper, section 4: α/β between 1e-3 and 1e-4. Only the ratio acts on where the minimum lies, and
-    # Adam is blind to a common factor, so β is 1 and α the ratio that the paper uses for its figure 2.
-    content_weight=1e-3,
+    # Only the ratio decides where the minimum lies, and Adam is blind to a common factor, so β is 1. The
+    # paper (figure 2) has α/β of 1e-3 to 1e-4 for a network rescaled to a mean activation of 1; the
+    # published weights are not, and with activations s times larger content grows as s², style as s⁴, so
+    # that the same balance needs α/β s² times larger. 2e-2 is where the content of a picture of 512 pixels
+    # first shows through.
+    content_weight=2e-2,
     style_weight=1.0,
     # The slides name denoising as the improvement to make; it is off until --tv_weight is given.
     tv_weight=0.0,
@@ -94,3 +97,30 @@ def preset(name: str) -> Config:
     if name not in PRESETS:
         raise UserError(f"no preset {name!r}{did_you_mean(name, PRESETS)}; there are {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+SHOWN = (
+    "content_layers",
+    "content_loss",
+    "content_weight",
+    "style_layers",
+    "gram",
+    "style_loss",
+    "style_weight",
+    "tv_weight",
+    "pooling",
+    "init",
+    "learning_rate",
+    "iterations",
+)
+
+
+def table() -> str:
+    """Return the presets as a Markdown table, for the README."""
+    lines = ["| setting | " + " | ".join(f"`{name}`" for name in PRESETS) + " |"]
+    lines.append("|---" * (len(PRESETS) + 1) + "|")
+    for setting in SHOWN:
+        values = [getattr(config, setting) for config in PRESETS.values()]
+        cells = [format_layer_weights(v) if isinstance(v, tuple) else f"{v}" for v in values]
+        lines.append(f"| `{setting}` | " + " | ".join(cell.replace(",", ", ") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"

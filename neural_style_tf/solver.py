@@ -64,8 +64,9 @@ class Solver(tf.Module):
 
         def update(done: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             previous = tf.identity(self.image)
+            here = dict(zip(self.names, tf.unstack(self.values), strict=True))
             terms, gradient = self.optimizer.step(
-                self._objective, self.image, tf.convert_to_tensor(self.gradient)
+                self._objective, self.image, here, tf.convert_to_tensor(self.gradient)
             )
             return done + 1, self._accept_or_reject(terms, gradient, previous)
 

@@ -55,14 +55,25 @@ def stylize(
     weights = weights or load_weights("auto")
     content = fit_content(content, config)
     style = fit_style(style, config)
-    solver = _make_solver(content, style, config, weights)
+    solver = make_solver(content, style, config, weights)
     started = time.monotonic()
     if not solver.start():
         raise RunError(f"the loss of the initial image is not finite ({_culprits(solver)}); nothing to save")
     yield from _steps(solver, config, started, tick or (lambda step: False))
 
 
-def _make_solver(content: np.ndarray, style: np.ndarray, config: Config, weights: Weights) -> Solver:
+def make_solver(content: np.ndarray, style: np.ndarray, config: Config, weights: Weights) -> Solver:
+    """Build the network, its targets, the initial image and what moves it.
+
+    Args:
+        content: [H, W, 3], RGB 0–255, used at this size.
+        style: [H', W', 3], likewise.
+        config: All settings.
+        weights: The network.
+
+    Returns:
+        A solver that is ready to `start`.
+    """
     network = vgg19(
         weights.kernels,
         weights.biases,

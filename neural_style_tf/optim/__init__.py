@@ -13,8 +13,10 @@ from neural_style_tf.objective import Objective, Terms
 class Optimizer(Protocol):
     """What moves the image; its state is in `tf.Variable`s, so that it can be saved and reset."""
 
-    def step(self, objective: Objective, image: tf.Variable, gradient: tf.Tensor) -> tuple[Terms, tf.Tensor]:
-        """Move `image` once, given its gradient; return the terms and the gradient at the new image."""
+    def step(
+        self, objective: Objective, image: tf.Variable, terms: Terms, gradient: tf.Tensor
+    ) -> tuple[Terms, tf.Tensor]:
+        """Move `image` once, given its terms and gradient; return those at the new image."""
 
     def reset(self, rate_factor: tf.Tensor) -> None:
         """Forget all state and multiply the learning rate."""
@@ -23,5 +25,6 @@ class Optimizer(Protocol):
 def make_optimizer(config: Config, image: tf.Variable) -> Optimizer:
     """Return the optimiser that `config` asks for, with its state built for `image`."""
     from neural_style_tf.optim.adam import Adam
+    from neural_style_tf.optim.lbfgs import LBFGS
 
-    return Adam(config, image)
+    return {"adam": Adam, "lbfgs": LBFGS}[config.optimizer](config, image)

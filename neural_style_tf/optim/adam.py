@@ -30,7 +30,9 @@ class Adam(tf.Module):
         # Built now: a checkpoint restored into an optimiser that is not built leaves its state out.
         self.keras.build([image])
 
-    def step(self, objective: Objective, image: tf.Variable, gradient: tf.Tensor) -> tuple[Terms, tf.Tensor]:
+    def step(
+        self, objective: Objective, image: tf.Variable, terms: Terms, gradient: tf.Tensor
+    ) -> tuple[Terms, tf.Tensor]:
         """Update the image with its gradient and evaluate it there; see `optim.Optimizer`."""
         self.keras.apply_gradients([(gradient, image)])
         return objective(tf.convert_to_tensor(image))

@@ -1,0 +1,157 @@
+"""Time one iteration, measure its memory, and hold it against what the machine's convolutions can do.
+
+    python benchmarks/step.py [--sizes 256 512 1024] [--json FILE] [--quick]
+
+Each size gets a process of its own. The limit is the time of the network's convolutions alone, forward
+and with respect to their input, on tensors of the same shapes, measured in turn with the steps. TFLOP
+are counted as 2 per multiply-add of those convolutions; nothing else is counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from neural_style_tf import layers
+from neural_style_tf.runtime import start_tensorflow
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Return how long one call takes."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def peak_megabytes() -> float:
+    """Return the most memory this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def convolution_shapes(size: int, deepest: str) -> list[tuple[str, int, int, int]]:
+    """Return (name, side, N_in, N_out) of every convolution up to a layer."""
+    shapes, depth = [], 3
+    for name in layers.up_to(deepest):
+        if name.startswith("conv"):
+            shapes.append((name, -(-size // layers.stride(name)), depth, layers.channels(name)))
+            depth = layers.channels(name)
+    return shapes
+
+
+def make_limit(size: int, deepest: str) -> tuple[Callable[[], None], float]:
+    """Return a function that runs the convolutions alone, and their TFLOP."""
+    import tensorflow as tf
+
+    calls, flop = [], 0.0
+    for _, side, n_in, n_out in convolution_shapes(size, deepest):
+        kernel = tf.constant(tf.random.normal([3, 3, n_in, n_out]))
+        below, above = tf.random.normal([1, side, side, n_in]), tf.random.normal([1, side, side, n_out])
+        calls.append((_forward(kernel), below))
+        calls.append((_backward(kernel, [1, side, side, n_in]), above))
+        flop += 2 * 2 * 9 * n_in * n_out * side * side / 1e12
+
+    def run() -> None:
+        for function, tensor in calls:
+            result = function(tensor)
+        # Waits for an accelerator, and fetches one number only.
+        result[0, 0, 0, 0].numpy()
+
+    return run, flop
+
+
+def _forward(kernel: object) -> Callable:
+    import tensorflow as tf
+
+    return tf.function(lambda below: tf.nn.conv2d(below, kernel, 1, "SAME"), autograph=False)
+
+
+def _backward(kernel: object, shape: list[int]) -> Callable:
+    import tensorflow as tf
+
+    return tf.function(
+        lambda above: tf.raw_ops.Conv2DBackpropInput(
+            input_sizes=shape, filter=kernel, out_backprop=above, strides=[1, 1, 1, 1], padding="SAME"
+        ),
+        autograph=False,
+    )
+
+
+def measure(size: int, rounds: int) -> dict[str, object]:
+    """Measure one size in this process."""
+    device = start_tensorflow()
+    import numpy as np
+    import tensorflow as tf
+
+    from neural_style_tf.config import Config
+    from neural_style_tf.transfer import make_solver
+    from neural_style_tf.weights.resolve import load_weights
+
+    config = Config(image_size=0)
+    picture = np.random.default_rng(0).uniform(0, 255, (size, size, 3)).astype(np.float32)
+    before = peak_megabytes()
+    solver = make_solver(picture, picture[::-1], config, load_weights("bundled"))
+    solver.start()
+    one = tf.constant(1, tf.int64)
+    step = lambda: bool(solver.advance(one))  # noqa: E731
+    for _ in range(2):
+        step()
+    memory = peak_megabytes()
+    limit, tflop = make_limit(size, layers.deepest(config.layers))
+    limit()
+    pairs = [(seconds(step), seconds(limit)) for _ in range(rounds)]
+    step_time, limit_time = (statistics.median(times) for times in zip(*pairs, strict=True))
+    return {
+        "device": device,
+        "size": size,
+        "rounds": rounds,
+        "step_seconds": step_time,
+        "limit_seconds": limit_time,
+        "share": statistics.median(ours / theirs for theirs, ours in pairs),
+        "tflop": tflop,
+        "tflop_per_second": tflop / step_time,
+        "peak_mb": memory,
+        "imports_mb": before,
+    }
+
+
+def main() -> None:
+    """Measure every size and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--quick", action="store_true", help="one tiny size, to see that this script works")
+    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(measure(options.child, options.rounds)))
+        return
+    sizes, rounds = ([64], 2) if options.quick else (options.sizes, options.rounds)
+    rows = []
+    print("| size | s/iteration | TFLOP/s | share of the limit | peak MB |\n|---|---|---|---|---|")
+    for size in sizes:
+        command = [sys.executable, __file__, f"--child={size}", f"--rounds={rounds}"]
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        row = json.loads(output.splitlines()[-1])
+        rows.append(row)
+        print(
+            f"| {size} | {row['step_seconds']:.3f} | {row['tflop_per_second']:.3f} "
+            f"| {row['share']:.2f} | {row['peak_mb']:.0f} |",
+            flush=True,
+        )
+    print(f"\nOne image, float32, preset `original`, on {rows[0]['device']}.")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

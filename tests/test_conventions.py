@@ -1,0 +1,103 @@
+"""The house rules of the code, checked from its text."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "neural_style_tf"
+FILES = sorted(PACKAGE.rglob("*.py"))
+IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
+
+LEVELS = [
+    {"errors", "suggest", "atomic", "console", "runtime"},
+    {"layers"},
+    {"config", "picture_io", "picture_color", "picture_resize"},
+    {"images", "losses", "vgg", "events", "folder", "weights"},
+    {"presets", "initial", "picture_size", "objective", "listeners", "curves", "checkpoint", "record"},
+    {"optim", "flags"},
+    {"solver"},
+    {"transfer"},
+    {"cli"},
+]
+
+
+def module_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def level_of(name):
+    return next(index for index, names in enumerate(LEVELS) if name in names)
+
+
+def imported(tree):
+    """The modules of the package that a file imports, wherever it does."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("neural_style_tf"):
+            rest = node.module.split(".")[1:]
+            yield from rest[:1] if rest else [alias.name for alias in node.names]
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_imports_point_down(path):
+    name = module_of(path)
+    if name == "__init__":
+        return
+    for other in imported(ast.parse(path.read_text())):
+        if other in ("__version__", name):
+            continue
+        assert level_of(other) < level_of(name), f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_files_and_functions_are_short(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.body[0].lineno < 60, node.name
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_no_print_no_assert_and_flags_only_at_the_door(path):
+    tree = ast.parse(path.read_text())
+    if path.name != "__main__.py":
+        calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        assert not any(isinstance(call, ast.Name) and call.id == "print" for call in calls)
+    assert not any(isinstance(node, ast.Assert) for node in ast.walk(tree))
+    if path.name != "flags.py":
+        assert "absl" not in path.read_text()
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_public_things_are_explained(path):
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), node.name
+
+
+def test_each_deviation_is_in_the_readme():
+    """A deviation from the paper is said at its line and again in the README."""
+    said = sum(len(re.findall(r"Differs from Gatys et al\.", path.read_text())) for path in FILES)
+    section = (
+        (ROOT / "README.md").read_text().split("## How this differs from the paper", 1)[1].split("\n## ")[0]
+    )
+    assert said and section.count("\n- ") >= said
+
+
+def test_run_is_a_shim():
+    assert len((ROOT / "run.py").read_text().splitlines()) <= 25
+
+
+def test_no_machine_or_registry_names():
+    hosts = re.compile(r"/root/|/home/|pypi\.org|files\.pythonhosted|registry\.npmjs|deb\.debian")
+    for path in ROOT.rglob("*"):
+        hidden = any(part.startswith(".") and part != ".ci" for part in path.relative_to(ROOT).parts)
+        if path.is_file() and not hidden and path.suffix in {".py", ".md", ".cfg", ".toml", ""}:
+            if path == Path(__file__) or "output" in path.parts:
+                continue
+            assert not hosts.search(path.read_text(errors="replace")), path

@@ -1,0 +1,131 @@
+"""`stylize`: its records, its pace, its faults."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from neural_style_tf.config import Config
+from neural_style_tf.errors import RunError, UserError
+from neural_style_tf.initial import initial_pixels
+from neural_style_tf.transfer import stylize
+
+
+def run(pictures, weights, **settings):
+    records = []
+    for record in stylize(*pictures, Config(**settings), weights=weights):
+        records.append((record, record.image, record.best))
+    return records
+
+
+def test_records_come_when_due_and_the_last_is_marked(pictures, narrow_weights):
+    records = run(pictures, narrow_weights, iterations=25, log_every=10, save_every=15)
+    assert [r.step for r, _, _ in records] == [0, 10, 15, 20, 25]
+    assert [r.last for r, _, _ in records] == [False] * 4 + [True]
+    seconds = [r.seconds for r, _, _ in records]
+    assert seconds == sorted(seconds)
+
+
+def test_no_iterations_is_the_initial_image(pictures, narrow_weights):
+    [(record, image, _)] = run(pictures, narrow_weights, iterations=0, init="content")
+    assert record.step == 0 and record.last
+    assert image == pytest.approx(pictures[0], abs=1e-4)
+
+
+def test_the_loss_falls_and_the_best_is_kept(pictures, narrow_weights):
+    records = run(pictures, narrow_weights, iterations=40)
+    first, last = records[0][0], records[-1][0]
+    assert last.total < 0.1 * first.total
+    assert last.best_total <= min(r.total for r, _, _ in records)
+
+
+def test_how_often_is_logged_changes_no_bit(pictures, narrow_weights):
+    often = run(pictures, narrow_weights, iterations=12, log_every=1)[-1][1]
+    seldom = run(pictures, narrow_weights, iterations=12, log_every=12)[-1][1]
+    np.testing.assert_array_equal(often, seldom)
+
+
+def test_the_seed_decides(pictures, narrow_weights):
+    one, same, other = (run(pictures, narrow_weights, iterations=5, seed=s)[-1][1] for s in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 1
+
+
+def test_tick_ends_the_run_with_a_last_record(pictures, narrow_weights):
+    ticks = []
+    config = Config(iterations=1000, log_every=1000, save_every=0)
+    records = list(
+        stylize(
+            *pictures, config, weights=narrow_weights, tick=lambda step: bool(ticks.append(step)) or step > 3
+        )
+    )
+    assert records[-1].last and 3 < records[-1].step < 1000
+    assert ticks[-1] == records[-1].step
+
+
+def test_large_pictures_are_reduced_each_in_its_own_shape(pictures, narrow_weights):
+    [(_, image, _)] = run(pictures, narrow_weights, iterations=0, image_size=24)
+    assert image.shape == (20, 24, 3)
+
+
+def test_a_rate_too_high_recovers_or_ends_honestly(pictures, narrow_weights):
+    """A million grey levels a step overflow float32: the run must not keep a NaN."""
+    records = []
+    with pytest.raises(RunError, match=r"not finite 4 times .*after step \d+.*best.*learning_rate"):
+        for record in stylize(*pictures, Config(iterations=50, learning_rate=1e18), weights=narrow_weights):
+            records.append((record, record.image))
+    assert records[-1][0].last
+    assert all(np.isfinite(image).all() and np.isfinite(r.total) for r, image in records)
+    assert "not finite" in records[1][0].notes[0] and "halving the learning rate" in records[1][0].notes[0]
+
+
+def test_a_network_with_nan_is_told_at_once(pictures, narrow_weights):
+    kernels = dict(narrow_weights.kernels)
+    kernels["conv4_1"] = kernels["conv4_1"] * np.float32("nan")
+    broken = dataclasses.replace(narrow_weights, kernels=kernels)
+    with pytest.raises(RunError, match="initial image is not finite"):
+        run(pictures, broken, iterations=5)
+
+
+def test_too_small_for_the_network(pictures, narrow_weights):
+    with pytest.raises(UserError, match="content picture would be 48×8.*relu5_1 needs sides of at least 16"):
+        run((pictures[0][:8], pictures[1]), narrow_weights)
+    with pytest.raises(UserError, match=r"style picture must be an array \[H, W, 3\], not \[33, 51\]"):
+        run((pictures[0], pictures[1][..., 0]), narrow_weights)
+
+
+def test_initial_pixels(pictures, tmp_path):
+    content, style = pictures
+    noise = initial_pixels(Config(), content, style)
+    assert noise.mean() == pytest.approx(np.mean([123.68, 116.779, 103.939]), abs=0.1)
+    assert noise.std(axis=(0, 1)) == pytest.approx([1, 1, 1], abs=0.1)
+    np.testing.assert_array_equal(initial_pixels(Config(init="content"), content, style), content)
+    assert initial_pixels(Config(init="style"), content, style).shape == content.shape
+    exact = np.random.default_rng(0).uniform(-20, 300, content.shape).astype(np.float32)
+    np.save(tmp_path / "x.npy", exact)
+    np.testing.assert_array_equal(initial_pixels(Config(init=str(tmp_path / "x.npy")), content, style), exact)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((4, 4, 3)), r"must hold numbers \[40, 48, 3\] like the content, not float64 \[4, 4, 3\]"),
+        (np.full((40, 48, 3), np.nan), "not finite"),
+        (np.full((40, 48, 3), "a"), "must hold numbers"),
+        (np.array([{}], dtype=object), "cannot read"),
+    ],
+)
+def test_a_wrong_init_array(pictures, tmp_path, array, message):
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(UserError, match=message):
+        initial_pixels(Config(init=str(tmp_path / "x.npy")), *pictures)
+
+
+def test_a_mistyped_init(pictures, tmp_path):
+    with pytest.raises(UserError, match="did you mean 'noise'"):
+        initial_pixels(Config(init="nois"), *pictures)
+    (tmp_path / "x.npy").write_bytes(b"junk")
+    with pytest.raises(UserError, match="cannot read"):
+        initial_pixels(Config(init=str(tmp_path / "x.npy")), *pictures)
+    with pytest.raises(UserError, match="gone.npy"):
+        initial_pixels(Config(init=str(tmp_path / "gone.npy")), *pictures)
