@@ -5,9 +5,8 @@ BIN := .venv/bin
 .PHONY: demo test test-slow lint bench clean
 
 demo: .venv/demo
-	$(BIN)/python run.py --content=examples/chelsea.jpg --style=examples/strokes.jpg \
-	    --weights=bundled --image_size=384 --iterations=200 --init=content --log_every=10 \
-	    --output_dir=output/demo --overwrite
+	$(BIN)/python run.py --content=examples/chelsea.jpg --style=examples/mosaic.jpg \
+	    --preset=balanced --weights=bundled --image_size=384 --output_dir=output/demo --overwrite
 	@echo "Look at output/demo/result.png"
 
 test: .venv/test

@@ -179,7 +179,7 @@ class _Run:
             Pictures(path / "images", config, alpha, stretch=job.stretch_contrast),
             Checkpoints(path / "checkpoints", config),
             Curves(path, config, settings_table(config, job)),
-            Progress(self._console, config.iterations),
+            Progress(self._console),
         ]
 
 

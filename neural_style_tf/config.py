@@ -64,7 +64,9 @@ class Config:
         "layers whose Gram matrices are matched, as name or name:weight (w_l), comma-separated",
     )
     content_loss: str = setting(
-        "mean", "mean: mean of (F−P)²; gatys: ½ Σ (F−P)² (Eq. 1)", choices=("mean", "gatys")
+        "mean",
+        "mean: mean of (F−P)²; gatys: ½ Σ (F−P)² (Eq. 1); relative: Σ (F−P)² / Σ P²",
+        choices=("mean", "gatys", "relative"),
     )
     gram: str = setting(
         "elements",
@@ -72,7 +74,12 @@ class Config:
         choices=("elements", "positions"),
     )
     style_loss: str = setting(
-        "mean", "mean: mean of (G−A)²; gatys: a quarter of it (Eq. 4)", choices=("mean", "gatys")
+        "mean",
+        "mean: mean of (G−A)²; gatys: a quarter of it (Eq. 4); relative: Σ (G−A)² / Σ A²",
+        choices=("mean", "gatys", "relative"),
+    )
+    strength: float = setting(
+        0.5, "how much style, 0 to 1: multiplies --style_weight by 1/100 … 100; 0.5 leaves it", low=0
     )
     pooling: str = setting("max", "how the network pools", choices=("max", "average"))
     transpose_kernels: bool = setting(
@@ -87,6 +94,9 @@ class Config:
     seed: int = setting(0, "seed of the initial noise", low=0)
     optimizer: str = setting("adam", "what moves the pixels", choices=("adam", "lbfgs"))
     history: int = setting(20, "pairs of steps and gradients that L-BFGS remembers", low=1)
+    learning_rate_schedule: str = setting(
+        "constant", "how Adam's step shrinks over the iterations of a scale", choices=("constant", "cosine")
+    )
     learning_rate: float = setting(10.0, "Adam's step, in grey levels (of 255)", above=0)
     adam_beta1: float = setting(0.9, "Adam's decay of the mean gradient", low=0)
     adam_beta2: float = setting(0.999, "Adam's decay of the mean squared gradient", low=0)
@@ -98,6 +108,20 @@ class Config:
     style_size: int = setting(
         -1, "longest side of the style picture; 0 keeps its size; -1: the same as --image_size", low=-1
     )
+    style_scale: float = setting(
+        1.0, "size of the strokes: the style picture is looked at this many times as large", above=0
+    )
+    scales: int = setting(1, "sizes to go through from coarse to fine; 1: the final size only", low=1)
+    scale_ratio: float = setting(2.0, "how much larger each scale is than the one before", above=1)
+    scale_iterations: tuple[int, ...] = setting(
+        (), "iterations at each coarser scale, coarsest first, comma-separated; default: --iterations"
+    )
+    precision: str = setting(
+        "float32",
+        "what convolutions compute in; auto: bfloat16 where the processor or GPU has it",
+        choices=("auto", "float32", "bfloat16"),
+    )
+
     log_every: int = setting(20, "iterations between two logged losses", low=1)
     save_every: int = setting(
         20, "iterations between two saved pictures and checkpoints; 0 saves only the result", low=0
@@ -112,6 +136,19 @@ class Config:
         for name in ("adam_beta1", "adam_beta2"):
             if getattr(self, name) >= 1:
                 raise UserError(f"--{name} must be below 1, not {getattr(self, name)}")
+        if self.strength > 1:
+            raise UserError(f"--strength must be between 0 and 1, not {self.strength}")
+        self._check_scales()
+
+    def _check_scales(self) -> None:
+        counts = self.scale_iterations
+        if counts and len(counts) != self.scales - 1:
+            raise UserError(
+                f"--scale_iterations must name {self.scales - 1} counts, one for each of "
+                f"--scales={self.scales} but the last, not {len(counts)}"
+            )
+        if any(count < 0 for count in counts):
+            raise UserError(f"--scale_iterations must be at least 0, not {min(counts)}")
 
     def replace(self, **changes: Any) -> Config:
         """Return a copy with some settings changed, checked again."""
@@ -124,6 +161,11 @@ class Config:
     def saves(self, step: int) -> bool:
         """Return whether a step's picture and checkpoint are saved."""
         return self.save_every > 0 and step % self.save_every == 0
+
+    @property
+    def weighted_style(self) -> float:
+        """β with --strength applied."""
+        return self.style_weight * 100 ** (2 * self.strength - 1)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -232,6 +274,25 @@ def parse_layer_weights(text: str) -> LayerWeights:
         except ValueError:
             raise UserError(f"the weight of layer {layer!r} must be a number, not {weight!r}") from None
     return tuple(pairs)
+
+
+def parse_counts(text: str) -> tuple[int, ...]:
+    """Parse `120,100` into (120, 100).
+
+    Raises:
+        UserError: Something that is not a whole number.
+    """
+    try:
+        return tuple(int(item) for item in text.split(",") if item.strip())
+    except ValueError:
+        raise UserError(f"--scale_iterations must be whole numbers such as 120,100, not {text!r}") from None
+
+
+def format_list(value: tuple) -> str:
+    """Return the text that `parse_layer_weights` or `parse_counts` reads back."""
+    if all(isinstance(item, int) for item in value):
+        return ",".join(str(item) for item in value)
+    return format_layer_weights(value)
 
 
 def format_layer_weights(pairs: LayerWeights) -> str:

@@ -17,8 +17,11 @@ class StepRecord:
         step: The number of updates that made this image; 0 is the initial image.
         terms: `total` (weighted), `content`, `style`, `tv` (unweighted) and each layer's term, of
             this very image.
+        scale: The size it has, an index from the coarsest, 0.
+        planned: The step at which the run will end.
+        progress: How much of the work is done, 0 to 1; a step counts by its pixels.
         seconds: Wall-clock seconds since the run's first evaluation began.
-        best_step: The step of least `total` so far, of all steps and not only the logged ones.
+        best_step: The step of least `total` at this scale, of all steps and not only the logged ones.
         best_total: Its total loss.
         last: Whether no record follows.
         notes: Lines that the user should see, for instance of a fault that was overcome.
@@ -27,6 +30,9 @@ class StepRecord:
 
     step: int
     terms: Mapping[str, float]
+    scale: int
+    planned: int
+    progress: float
     seconds: float
     best_step: int
     best_total: float
@@ -48,7 +54,7 @@ class StepRecord:
 
     @property
     def best(self) -> np.ndarray:
-        """The image of least total loss so far, likewise."""
+        """The image of least total loss at this scale, likewise."""
         return self._best()
 
 

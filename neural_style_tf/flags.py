@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags as absl_flags
 
-from neural_style_tf.config import Config, Job, format_layer_weights, parse_layer_weights
+from neural_style_tf.config import Config, Job, format_list, parse_counts, parse_layer_weights
 from neural_style_tf.errors import UserError
 from neural_style_tf.presets import preset
 from neural_style_tf.suggest import did_you_mean
@@ -48,6 +48,8 @@ def parse(argv: Sequence[str]) -> tuple[Config, Job]:
     for name in ("content_layers", "style_layers"):
         if name in given:
             given[name] = parse_layer_weights(given[name])
+    if "scale_iterations" in given:
+        given["scale_iterations"] = parse_counts(given["scale_iterations"])
     job_names = {field.name for field in dataclasses.fields(Job)}
     job = Job(**{name: value for name, value in given.items() if name in job_names})
     changes = {name: value for name, value in given.items() if name not in job_names}
@@ -113,5 +115,5 @@ def _flag_files_first(argv: Sequence[str]) -> list[str]:
 def _default_text(value: Any) -> str:
     if isinstance(value, bool):
         return ""
-    text = format_layer_weights(value) if isinstance(value, tuple) else str(value)
+    text = format_list(value) if isinstance(value, tuple) else str(value)
     return f"={text}" if text else "=FILE"

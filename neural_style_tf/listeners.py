@@ -18,43 +18,40 @@ class Progress(Listener):
 
     Args:
         console: Where to write.
-        iterations: How many steps there will be.
     """
 
-    def __init__(self, console: Console, iterations: int) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._iterations = iterations
         self._last: StepRecord | None = None
-        self._started: float | None = None
 
     def on_step(self, record: StepRecord) -> None:
         """Write the losses, the speed and the remaining time."""
         for note in record.notes:
             self._console.say(note)
         self._last = record
-        line = self._line(record.step, record.seconds)
         if self._console.interactive:
-            self._console.rewrite(line)
+            self._console.rewrite(self._line(record.step))
         else:
-            self._console.say(line)
+            self._console.say(self._line(record.step))
 
     def on_tick(self, step: int) -> None:
         """Rewrite the live line."""
         if self._console.interactive and self._last is not None:
-            self._console.rewrite(self._line(step, None))
+            self._console.rewrite(self._line(step))
 
     def on_end(self) -> None:
         """Leave the live line as it stands."""
         if self._console.live_line:
             self._console.say("")
 
-    def _line(self, step: int, seconds: float | None) -> str:
+    def _line(self, step: int) -> str:
         record = self._last
-        parts = [f"step {step}/{self._iterations}"]
+        parts = [f"step {step}/{record.planned}"]
         parts += [f"{name} {record.terms[name]:.4g}" for name in ("total", "content", "style", "tv")]
-        if seconds and step:
-            pace = seconds / step
-            parts += [f"{pace:.3g} s/step", f"{duration(pace * (self._iterations - step))} left"]
+        if record.step:
+            parts.append(f"{record.seconds / record.step:.3g} s/step")
+        if record.progress:
+            parts.append(f"{duration(record.seconds * (1 / record.progress - 1))} left")
         return "  ".join(parts)
 
 
@@ -70,7 +67,12 @@ class Metrics(Listener):
 
     def on_step(self, record: StepRecord) -> None:
         """Append a line."""
-        row = {"step": record.step, **record.terms, "seconds": round(record.seconds, 4)}
+        row = {
+            "step": record.step,
+            "scale": record.scale,
+            **record.terms,
+            "seconds": round(record.seconds, 4),
+        }
         self._file.write(json.dumps(row).encode() + b"\n")
 
     def on_end(self) -> None:

@@ -19,11 +19,16 @@ of its own, apart from what is made of the sum, so that a picture may be visited
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 
-def gram_sum(features: tf.Tensor) -> tf.Tensor:
+@tf.custom_gradient
+def gram_sum(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """Return Σ_k F_ik F_jk, the unnormalised Gram matrix (Eq. 3).
+
+    Its gradient F (D + Dᵀ) is written out, since automatic differentiation takes two products for it.
 
     Args:
         features: [1, H, W, N].
@@ -32,7 +37,11 @@ def gram_sum(features: tf.Tensor) -> tf.Tensor:
         [N, N], symmetric; unchanged when positions are permuted; adds over positions.
     """
     flat = tf.reshape(features, [-1, features.shape[-1]])
-    return tf.matmul(flat, flat, transpose_a=True)
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(tf.matmul(flat, upstream + tf.transpose(upstream)), tf.shape(features))
+
+    return tf.matmul(flat, flat, transpose_a=True), gradient
 
 
 def normalize_gram(gram: tf.Tensor, positions: int | tf.Tensor, normalization: str) -> tf.Tensor:
@@ -62,11 +71,13 @@ def style_distance(gram: tf.Tensor, target: tf.Tensor, form: str) -> tf.Tensor:
         gram: G_l [N, N], normalised.
         target: A_l [N, N], normalised likewise.
         form: `mean` is Σ(G−A)²/N² (the original repository); `gatys` is Σ(G−A)²/(4N²), which with
-            Gram matrices divided by M_l is the paper's 1/(4N²M²) Σ(G−A)².
+            Gram matrices divided by M_l is the paper's 1/(4N²M²) Σ(G−A)²; `relative` is Σ(G−A)²/ΣA².
 
     Returns:
         A scalar ≥ 0.
     """
+    if form == "relative":
+        return tf.reduce_sum(tf.square(gram - target)) / energy(target)
     mean = tf.reduce_mean(tf.square(gram - target))
     return mean / 4 if form == "gatys" else mean
 
@@ -84,18 +95,31 @@ def content_error(features: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.square(features - target))
 
 
-def content_distance(error: tf.Tensor, elements: int | tf.Tensor, form: str) -> tf.Tensor:
+def content_distance(error: tf.Tensor, target: tf.Tensor, form: str) -> tf.Tensor:
     """Return L_content of a layer from its squared error (Eq. 1).
 
     Args:
         error: Σ (F−P)².
-        elements: M_l N_l.
-        form: `gatys` is ½ Σ (F−P)²; `mean` the mean of squares (the original repository).
+        target: P_l, of any shape.
+        form: `gatys` is ½ Σ (F−P)²; `mean` the mean of squares (the original repository); `relative` is
+            Σ (F−P)² / Σ P².
 
     Returns:
         A scalar ≥ 0.
     """
-    return error / 2 if form == "gatys" else error / tf.cast(elements, error.dtype)
+    if form == "relative":
+        return error / energy(target)
+    return error / 2 if form == "gatys" else error / tf.cast(tf.size(target), error.dtype)
+
+
+def energy(target: tf.Tensor) -> tf.Tensor:
+    """Return Σ target², what a relative loss is divided by, and never 0.
+
+    Differs from Gatys et al.: a loss relative to its own target means the same for every layer, network,
+    picture and size, so that one weight serves them all.
+    """
+    total = tf.reduce_sum(tf.square(target))
+    return tf.maximum(total, tf.constant(1e-12, total.dtype) * tf.cast(tf.size(target), total.dtype))
 
 
 def neighbour_differences(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -107,8 +131,14 @@ def neighbour_differences(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     Returns:
         Two scalars; a picture one pixel high (wide) has no dy (dx) and 0 there.
     """
-    down = image[:, 1:, :, :] - image[:, :-1, :, :]
-    right = image[:, :, 1:, :] - image[:, :, :-1, :]
+    height, width = tf.shape(image)[1], tf.shape(image)[2]
+
+    def window(top: int, left: int, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+        # `tf.slice`, because the gradient of indexing is several times slower.
+        return tf.slice(image, [0, top, left, 0], [1, rows, columns, -1])
+
+    down = window(1, 0, height - 1, width) - window(0, 0, height - 1, width)
+    right = window(0, 1, height, width - 1) - window(0, 0, height, width - 1)
     return tf.reduce_sum(tf.square(down)), tf.reduce_sum(tf.square(right))
 
 

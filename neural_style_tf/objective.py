@@ -96,7 +96,7 @@ def score(
         Every name of `term_names` → scalar.
     """
     content = {
-        name: losses.content_distance(error, tf.size(targets.content[name]), config.content_loss)
+        name: losses.content_distance(error, targets.content[name], config.content_loss)
         for name, error in errors.items()
     }
     style = {
@@ -109,7 +109,7 @@ def score(
     # A weight of 0 leaves its term out of the sum, so that a term no one asked for cannot spoil it.
     weighted = (
         (config.content_weight, content_total),
-        (config.style_weight, style_total),
+        (config.weighted_style, style_total),
         (config.tv_weight, variation),
     )
     total = sum((weight * term for weight, term in weighted if weight), zero)

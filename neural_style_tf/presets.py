@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from neural_style_tf.config import Config, LayerWeights, format_layer_weights
+from neural_style_tf.config import Config, LayerWeights, format_list
 from neural_style_tf.errors import UserError
 from neural_style_tf.suggest import did_you_mean
 
@@ -82,8 +82,28 @@ GATYS = Config(
     learning_rate=10.0,
 )
 
+BALANCED = Config(
+    preset="balanced",
+    # This project's own: every term relative to the energy of its target, so that one setting serves every
+    # network, picture and size. The numbers were chosen by looking at the contact sheet of the README.
+    content_layers=(("relu4_2", 1.0),),
+    content_loss="relative",
+    content_weight=1.0,
+    style_layers=_first_of_each_block("relu", 1 / 5),
+    gram="positions",
+    style_loss="relative",
+    style_weight=10.0,
+    tv_weight=3e-4,
+    init="content",
+    optimizer="lbfgs",
+    scales=3,
+    scale_iterations=(120, 100),
+    iterations=50,
+    precision="auto",
+)
+
 PRESETS: Mapping[str, Config] = MappingProxyType(
-    {config.preset: config for config in (ORIGINAL, SLIDES, GATYS)}
+    {config.preset: config for config in (ORIGINAL, SLIDES, GATYS, BALANCED)}
 )
 """Name → settings; `original` is the default."""
 
@@ -110,7 +130,10 @@ SHOWN = (
     "tv_weight",
     "pooling",
     "init",
+    "optimizer",
     "learning_rate",
+    "scales",
+    "scale_iterations",
     "iterations",
 )
 
@@ -121,6 +144,6 @@ def table() -> str:
     lines.append("|---" * (len(PRESETS) + 1) + "|")
     for setting in SHOWN:
         values = [getattr(config, setting) for config in PRESETS.values()]
-        cells = [format_layer_weights(v) if isinstance(v, tuple) else f"{v}" for v in values]
+        cells = [format_list(v) if isinstance(v, tuple) else f"{v}" for v in values]
         lines.append(f"| `{setting}` | " + " | ".join(cell.replace(",", ", ") for cell in cells) + " |")
     return "\n".join(lines) + "\n"

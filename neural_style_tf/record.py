@@ -12,7 +12,7 @@ from typing import Any
 
 from neural_style_tf import __version__
 from neural_style_tf.atomic import write_text
-from neural_style_tf.config import Config, Job, format_layer_weights
+from neural_style_tf.config import Config, Job, format_list
 from neural_style_tf.events import Listener, StepRecord
 from neural_style_tf.images import Picture
 from neural_style_tf.weights import Weights
@@ -133,7 +133,7 @@ def _flag_line(name: str, value: Any) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
-        return format_layer_weights(value)
+        return format_list(value)
     return repr(value) if isinstance(value, float) else str(value)
 
 

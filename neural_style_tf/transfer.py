@@ -11,10 +11,13 @@ import tensorflow as tf
 from neural_style_tf.config import Config
 from neural_style_tf.errors import RunError
 from neural_style_tf.events import StepRecord
+from neural_style_tf.images import resize
 from neural_style_tf.initial import initial_pixels
 from neural_style_tf.objective import compute_targets, deprocess, make_objective, preprocess, term_names
 from neural_style_tf.optim import make_optimizer
 from neural_style_tf.picture_size import fit_content, fit_style
+from neural_style_tf.pyramid import Scale, plan_scales, progress
+from neural_style_tf.runtime import has_bfloat16
 from neural_style_tf.solver import Solver
 from neural_style_tf.vgg import vgg19
 from neural_style_tf.weights import Weights
@@ -53,16 +56,26 @@ def stylize(
     """
     config = config or Config()
     weights = weights or load_weights("auto")
-    content = fit_content(content, config)
-    style = fit_style(style, config)
-    solver = make_solver(content, style, config, weights)
-    started = time.monotonic()
-    if not solver.start():
-        raise RunError(f"the loss of the initial image is not finite ({_culprits(solver)}); nothing to save")
-    yield from _steps(solver, config, started, tick or (lambda step: False))
+    content, style = fit_content(content, config), fit_style(style, config)
+    run = _Run(plan_scales(content.shape[:2], style.shape[:2], config), config, tick or (lambda step: False))
+    coarser = None
+    for scale in run.scales:
+        solver = make_solver(
+            resize(content, scale.content), resize(style, scale.style), _at(scale, config), weights, coarser
+        )
+        if not solver.start():
+            raise RunError(
+                f"the loss of the initial image is not finite ({_culprits(solver)}); nothing to save"
+            )
+        yield from run.steps(solver, scale)
+        if run.stopped:
+            break
+        coarser = solver
 
 
-def make_solver(content: np.ndarray, style: np.ndarray, config: Config, weights: Weights) -> Solver:
+def make_solver(
+    content: np.ndarray, style: np.ndarray, config: Config, weights: Weights, coarser: Solver | None = None
+) -> Solver:
     """Build the network, its targets, the initial image and what moves it.
 
     Args:
@@ -70,6 +83,7 @@ def make_solver(content: np.ndarray, style: np.ndarray, config: Config, weights:
         style: [H', W', 3], likewise.
         config: All settings.
         weights: The network.
+        coarser: The solver of the next coarser scale, whose image is taken up; else `config.init` is.
 
     Returns:
         A solver that is ready to `start`.
@@ -80,59 +94,95 @@ def make_solver(content: np.ndarray, style: np.ndarray, config: Config, weights:
         outputs=config.layers,
         pooling=config.pooling,
         transpose_kernels=config.transpose_kernels,
+        compute_dtype=compute_dtype(config.precision),
     )
     targets = compute_targets(network, preprocess(content), preprocess(style), config)
-    image = tf.Variable(preprocess(initial_pixels(config, content, style)))
-    objective = make_objective(network, targets, config)
-    return Solver(objective, make_optimizer(config, image), image, term_names(config))
+    if coarser is None:
+        pixels = initial_pixels(config, content, style)
+    else:
+        pixels = resize(deprocess(coarser.image).numpy(), content.shape[:2])
+    image = tf.Variable(preprocess(pixels))
+    optimizer = make_optimizer(config, image)
+    if coarser is not None:
+        optimizer.inherit(coarser.optimizer)
+    return Solver(make_objective(network, targets, config), optimizer, image, term_names(config))
 
 
-def _steps(solver: Solver, config: Config, started: float, tick: Tick) -> Iterator[StepRecord]:
-    step, faults, stopped, pace = 0, 0, False, SECONDS_PER_CALL
-    notes: tuple[str, ...] = ()
-    while True:
-        over = stopped or faults > FAULTS_ALLOWED or step >= config.iterations
-        if over or config.logs(step) or notes:
-            yield _record(solver, started, last=over, notes=notes)
-        if over:
-            break
-        count = min(_steps_to_record(step, config), max(1, int(SECONDS_PER_CALL / pace)))
-        called = time.monotonic()
-        good = bool(solver.advance(tf.constant(count, tf.int64)))
-        pace = (time.monotonic() - called) / count
-        step = int(solver.step)
-        notes = ()
-        if not good:
-            faults += 1
-            notes = (_fault_note(solver, step, faults),)
-            solver.retreat()
-        stopped = tick(step)
-    if faults > FAULTS_ALLOWED:
-        raise RunError(
-            f"the loss was not finite {faults} times ({_culprits(solver)}, after step {step}); the best "
-            f"image, of step {int(solver.best_step)}, is kept; try a smaller --learning_rate"
+def compute_dtype(precision: str) -> str:
+    """Return what convolutions compute in for a `--precision`."""
+    if precision == "auto":
+        return "bfloat16" if has_bfloat16() else "float32"
+    return precision
+
+
+def _at(scale: Scale, config: Config) -> Config:
+    return config.replace(iterations=scale.iterations, scales=1, scale_iterations=())
+
+
+class _Run:
+    """The loop over steps, and what it must remember from one scale to the next."""
+
+    def __init__(self, scales: tuple[Scale, ...], config: Config, tick: Tick) -> None:
+        self.scales, self.stopped = scales, False
+        self._config, self._tick = config, tick
+        self._started = time.monotonic()
+        self._faults = 0
+
+    def steps(self, solver: Solver, scale: Scale) -> Iterator[StepRecord]:
+        """Take all steps of a scale; its first image is a step of the scale before, and not told again."""
+        last_scale = scale is self.scales[-1]
+        notes: tuple[str, ...] = ()
+        step, told, pace = scale.first_step, scale.index > 0, SECONDS_PER_CALL
+        while True:
+            over = self.stopped or self._faults > FAULTS_ALLOWED or step >= scale.end
+            last = over and (last_scale or step < scale.end or self.stopped)
+            if last or notes or (self._config.logs(step) and not told):
+                yield self._record(solver, scale, last=last, notes=notes)
+            if over:
+                break
+            count = min(_steps_to_record(step, scale.end, self._config), max(1, int(SECONDS_PER_CALL / pace)))
+            called = time.monotonic()
+            good = bool(solver.advance(tf.constant(count, tf.int64)))
+            pace = (time.monotonic() - called) / count
+            step, notes, told = scale.first_step + int(solver.step), (), False
+            if not good:
+                notes = (self._fault(solver, step),)
+            self.stopped = self._tick(step)
+        if self._faults > FAULTS_ALLOWED:
+            best = scale.first_step + int(solver.best_step)
+            raise RunError(
+                f"the loss was not finite {self._faults} times ({_culprits(solver)}, after step {step}); "
+                f"the best image, of step {best}, is kept; try a smaller --learning_rate"
+            )
+
+    def _fault(self, solver: Solver, step: int) -> str:
+        self._faults += 1
+        solver.retreat()
+        then = "halving the learning rate" if self._faults <= FAULTS_ALLOWED else "giving up"
+        return f"step {step + 1} is not finite ({_culprits(solver)}); back to step {step}, {then}"
+
+    def _record(self, solver: Solver, scale: Scale, *, last: bool, notes: tuple[str, ...]) -> StepRecord:
+        values = [float(value) for value in solver.values.numpy()]
+        return StepRecord(
+            step=scale.first_step + int(solver.step),
+            terms=dict(zip(solver.names, values, strict=True)),
+            scale=scale.index,
+            planned=self.scales[-1].end,
+            progress=progress(self.scales, scale.first_step + int(solver.step)),
+            seconds=time.monotonic() - self._started,
+            best_step=scale.first_step + int(solver.best_step),
+            best_total=float(solver.best_total),
+            last=last,
+            notes=notes,
+            state=solver,
+            _image=lambda: deprocess(solver.image).numpy(),
+            _best=lambda: deprocess(solver.best_image).numpy(),
         )
 
 
-def _steps_to_record(step: int, config: Config) -> int:
+def _steps_to_record(step: int, end: int, config: Config) -> int:
     periods = [config.log_every] + [config.save_every] * (config.save_every > 0)
-    return min(config.iterations - step, *(period - step % period for period in periods))
-
-
-def _record(solver: Solver, started: float, *, last: bool, notes: tuple[str, ...]) -> StepRecord:
-    values = [float(value) for value in solver.values.numpy()]
-    return StepRecord(
-        step=int(solver.step),
-        terms=dict(zip(solver.names, values, strict=True)),
-        seconds=time.monotonic() - started,
-        best_step=int(solver.best_step),
-        best_total=float(solver.best_total),
-        last=last,
-        notes=notes,
-        state=solver,
-        _image=lambda: deprocess(solver.image).numpy(),
-        _best=lambda: deprocess(solver.best_image).numpy(),
-    )
+    return min(end - step, *(period - step % period for period in periods))
 
 
 def _culprits(solver: Solver) -> str:
@@ -140,8 +190,3 @@ def _culprits(solver: Solver) -> str:
     names = [name for name, value in zip(solver.names, rejected, strict=True) if not np.isfinite(value)]
     layers = [name for name in names if "/" in name]
     return ", ".join(layers or [name for name in names if name != "total"] or names or ["gradient"])
-
-
-def _fault_note(solver: Solver, step: int, faults: int) -> str:
-    then = "halving the learning rate" if faults <= FAULTS_ALLOWED else "giving up"
-    return f"step {step + 1} is not finite ({_culprits(solver)}); back to step {step}, {then}"

@@ -53,8 +53,12 @@ def test_style_distance_of_the_original_repository():
 def test_content_distance_has_its_half_and_its_mean():
     error = losses.content_error(tf.constant(F), tf.constant(P))
     squares = sum((f - p) ** 2 for f, p in zip(F.ravel(), P.ravel(), strict=True))
-    assert losses.content_distance(error, F.size, "gatys").numpy() == pytest.approx(squares / 2, rel=1e-12)
-    assert losses.content_distance(error, F.size, "mean").numpy() == pytest.approx(squares / 60, rel=1e-12)
+    assert losses.content_distance(error, tf.constant(P), "gatys").numpy() == pytest.approx(
+        squares / 2, rel=1e-12
+    )
+    assert losses.content_distance(error, tf.constant(P), "mean").numpy() == pytest.approx(
+        squares / 60, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 7, 5, 3), (1, 1, 5, 3), (1, 7, 1, 3), (1, 1, 1, 3)])
@@ -76,3 +80,17 @@ def test_eq_6_style_gradient():
     flat = F.reshape(m, n)
     paper = flat @ (reference.gram(F[0]) - reference.gram(P[0])) / (n**2 * m**2)
     assert tape.gradient(e, f).numpy().reshape(m, n) == pytest.approx(paper, rel=1e-10)
+
+
+def test_relative_forms_do_not_see_scale():
+    for factor in (1.0, 1e3):
+        error = losses.content_error(tf.constant(factor * F), tf.constant(factor * P))
+        content = losses.content_distance(error, tf.constant(factor * P), "relative")
+        assert content.numpy() == pytest.approx(np.sum((F - P) ** 2) / np.sum(P**2), rel=1e-12)
+        g, a = factor * reference.gram(F[0]), factor * reference.gram(P[0])
+        style = losses.style_distance(tf.constant(g), tf.constant(a), "relative")
+        assert style.numpy() == pytest.approx(np.sum((g - a) ** 2) / np.sum(a**2), rel=1e-12)
+
+
+def test_a_target_of_zeros_leaves_relative_forms_finite():
+    assert np.isfinite(losses.content_distance(tf.constant(1.0), tf.zeros([4]), "relative"))

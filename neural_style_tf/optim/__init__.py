@@ -18,6 +18,9 @@ class Optimizer(Protocol):
     ) -> tuple[Terms, tf.Tensor]:
         """Move `image` once, given its terms and gradient; return those at the new image."""
 
+    def inherit(self, coarser: Optimizer) -> None:
+        """Take over what is of use from the optimiser of the next coarser scale."""
+
     def reset(self, rate_factor: tf.Tensor) -> None:
         """Forget all state and multiply the learning rate."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -29,17 +31,35 @@ class Adam(tf.Module):
         )
         # Built now: a checkpoint restored into an optimiser that is not built leaves its state out.
         self.keras.build([image])
+        self.rate = tf.Variable(config.learning_rate, dtype=tf.float32)
+        self.evaluations = tf.Variable(0, dtype=tf.int64)
+        self._cosine = config.learning_rate_schedule == "cosine"
+        self._iterations = max(config.iterations, 1)
 
     def step(
         self, objective: Objective, image: tf.Variable, terms: Terms, gradient: tf.Tensor
     ) -> tuple[Terms, tf.Tensor]:
         """Update the image with its gradient and evaluate it there; see `optim.Optimizer`."""
+        if self._cosine:
+            progress = tf.cast(self.evaluations, tf.float32) / self._iterations
+            factor = (1 + tf.cos(math.pi * tf.minimum(progress, 1))) / 2
+            self.keras.learning_rate.assign(self.rate * factor)
         self.keras.apply_gradients([(gradient, image)])
+        self.evaluations.assign_add(1)
         return objective(tf.convert_to_tensor(image))
+
+    def inherit(self, coarser: Adam) -> None:
+        """Take over the moments, resampled, the step count and the learning rate."""
+        for mine, theirs in zip(self.keras.variables, coarser.keras.variables, strict=True):
+            value = theirs.value
+            if value.shape.rank == 4:
+                value = tf.image.resize(value, mine.shape[1:3])
+            mine.assign(value)
+        self.rate.assign(coarser.rate)
 
     def reset(self, rate_factor: tf.Tensor) -> None:
         """Forget the moments and the step count and multiply the learning rate."""
-        rate = self.keras.learning_rate * rate_factor
+        self.rate.assign(self.rate * rate_factor)
         for variable in self.keras.variables:
             variable.assign(tf.zeros_like(variable.value))
-        self.keras.learning_rate.assign(rate)
+        self.keras.learning_rate.assign(self.rate)

@@ -77,6 +77,13 @@ class LBFGS(tf.Module):
         self._remember(found.t * direction, found.gradient - gradient, moved=found.t > 0)
         return found.terms, found.gradient
 
+    def inherit(self, coarser: LBFGS) -> None:
+        """Begin anew: the curvature of another size is of no use, nor would its resampled history be.
+
+        The first step is as long as the one that a fault may have shortened.
+        """
+        self.first_change.assign(coarser.first_change)
+
     def reset(self, rate_factor: tf.Tensor) -> None:
         """Forget the history and multiply the length of the next first step."""
         self.count.assign(0)

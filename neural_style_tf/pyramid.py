@@ -1,0 +1,74 @@
+"""Coarse to fine: the sizes a run goes through."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from neural_style_tf.config import Config
+from neural_style_tf.layers import deepest, stride
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """One size of a run.
+
+    Attributes:
+        index: 0 is the coarsest.
+        content: (H, W) of content and result, pixels.
+        style: (H, W) of the style picture.
+        iterations: Updates at this size.
+        first_step: Updates made before it.
+    """
+
+    index: int
+    content: tuple[int, int]
+    style: tuple[int, int]
+    iterations: int
+    first_step: int
+
+    @property
+    def end(self) -> int:
+        """The step at which it ends."""
+        return self.first_step + self.iterations
+
+
+def plan_scales(content: tuple[int, int], style: tuple[int, int], config: Config) -> tuple[Scale, ...]:
+    """Return the scales of a run, coarsest first.
+
+    The style picture shrinks along with the content, so that strokes grow with the picture. A scale too
+    small for the network is left out.
+
+    Args:
+        content: (H, W) of the result.
+        style: (H, W) of the style picture at the last scale, before `config.style_scale`.
+        config: `scales`, `scale_ratio`, `scale_iterations`, `iterations`, `style_scale`.
+
+    Returns:
+        At least one scale; the last is the full size with `config.iterations`.
+    """
+    needed = stride(deepest(config.layers))
+    coarser = config.scale_iterations or (config.iterations,) * (config.scales - 1)
+    scales: list[Scale] = []
+    for level, iterations in enumerate((*coarser, config.iterations)):
+        factor = config.scale_ratio ** (level - config.scales + 1)
+        sizes = shrink(content, factor), shrink(style, factor * config.style_scale)
+        last = level == config.scales - 1
+        if last or min(*sizes[0], *sizes[1]) >= needed:
+            scales.append(Scale(len(scales), *sizes, iterations, scales[-1].end if scales else 0))
+    return tuple(scales)
+
+
+def shrink(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    """Return a size times a factor, rounded, at least one pixel."""
+    height, width = (max(1, round(side * factor)) for side in size)
+    return height, width
+
+
+def progress(scales: tuple[Scale, ...], step: int) -> float:
+    """Return which part of a run's work, counted in pixels, is done at a step; 1 if there is none."""
+    work = [scale.content[0] * scale.content[1] * scale.iterations for scale in scales]
+    done = [
+        pixels * min(max(step - scale.first_step, 0), scale.iterations) / max(scale.iterations, 1)
+        for pixels, scale in zip(work, scales, strict=True)
+    ]
+    return sum(done) / sum(work) if sum(work) else 1.0
