@@ -44,6 +44,17 @@ def gram_sum(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.T
     return tf.matmul(flat, flat, transpose_a=True), gradient
 
 
+@tf.custom_gradient
+def branch(tensor: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Return `tensor`, for several uses whose gradients must be summed in one order every time.
+
+    TensorFlow's graph optimiser joins neighbouring sums into one, and where memory is short lets its
+    summands come in any order, so that the same flags would not give the same bits. A sum of two has
+    but one value; the shape check keeps this one apart from its neighbours.
+    """
+    return tf.identity(tensor), lambda upstream: tf.ensure_shape(upstream, tensor.shape)
+
+
 def normalize_gram(gram: tf.Tensor, positions: int | tf.Tensor, normalization: str) -> tf.Tensor:
     """Divide a Gram sum by what makes pictures of different sizes comparable.
 
@@ -122,8 +133,11 @@ def energy(target: tf.Tensor) -> tf.Tensor:
     return tf.maximum(total, tf.constant(1e-12, total.dtype) * tf.cast(tf.size(target), total.dtype))
 
 
-def neighbour_differences(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+@tf.custom_gradient
+def neighbour_differences(image: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable]:
     """Return Σ dy² and Σ dx², the parts of the total variation that add over positions.
+
+    Their gradient is written out: that of indexing is several times slower.
 
     Args:
         image: [1, H, W, 3].
@@ -131,15 +145,17 @@ def neighbour_differences(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     Returns:
         Two scalars; a picture one pixel high (wide) has no dy (dx) and 0 there.
     """
-    height, width = tf.shape(image)[1], tf.shape(image)[2]
+    down = image[:, 1:, :, :] - image[:, :-1, :, :]
+    right = image[:, :, 1:, :] - image[:, :, :-1, :]
 
-    def window(top: int, left: int, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-        # `tf.slice`, because the gradient of indexing is several times slower.
-        return tf.slice(image, [0, top, left, 0], [1, rows, columns, -1])
+    def gradient(of_down: tf.Tensor, of_right: tf.Tensor) -> tf.Tensor:
+        rows = tf.pad(down, [[0, 0], [1, 1], [0, 0], [0, 0]])
+        columns = tf.pad(right, [[0, 0], [0, 0], [1, 1], [0, 0]])
+        vertical = rows[:, :-1, :, :] - rows[:, 1:, :, :]
+        horizontal = columns[:, :, :-1, :] - columns[:, :, 1:, :]
+        return 2 * (of_down * vertical + of_right * horizontal)
 
-    down = window(1, 0, height - 1, width) - window(0, 0, height - 1, width)
-    right = window(0, 1, height, width - 1) - window(0, 0, height, width - 1)
-    return tf.reduce_sum(tf.square(down)), tf.reduce_sum(tf.square(right))
+    return (tf.reduce_sum(tf.square(down)), tf.reduce_sum(tf.square(right))), gradient
 
 
 def total_variation(image: tf.Tensor) -> tf.Tensor:

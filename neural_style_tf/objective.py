@@ -135,13 +135,13 @@ def make_objective(network: Network, targets: Targets, config: Config) -> Object
     def objective(image: tf.Tensor) -> tuple[Terms, tf.Tensor]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(image)
-            features = network(image)
+            features = {name: losses.branch(layer) for name, layer in network(image).items()}
             errors = {
                 name: losses.content_error(features[name], targets.content[name])
                 for name, _ in config.content_layers
             }
             grams = image_grams(features, config)
-            terms = score(errors, grams, losses.total_variation(image), targets, config)
+            terms = score(errors, grams, losses.total_variation(losses.branch(image)), targets, config)
         return terms, tape.gradient(terms["total"], image)
 
     return objective

@@ -1,0 +1,161 @@
+"""How soon each solver reaches the best loss that the original reaches in its 1000 iterations.
+
+    python benchmarks/loss_over_time.py [--pairs coffee:starry_night …] [--size 512] [--plot FILE.png]
+                                        [--json FILE] [--quick]
+
+One objective, the original's. Every image is judged by the same float32 objective at the same size; the
+time spent judging is not counted, the time spent tracing and starting is. Run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from neural_style_tf.runtime import start_tensorflow
+
+PAIRS = ("coffee:starry_night", "chelsea:mosaic", "rocket:strokes")
+ORIGINAL = "original: Adam from noise, float32"
+LBFGS = {"optimizer": "lbfgs", "init": "content"}
+SOLVERS = {
+    ORIGINAL: {},
+    "Adam, cosine, from content": {
+        "init": "content",
+        "iterations": 200,
+        "learning_rate_schedule": "cosine",
+        "precision": "auto",
+    },
+    "L-BFGS from content, float32": {**LBFGS, "iterations": 200},
+    "L-BFGS from content": {**LBFGS, "iterations": 240, "precision": "auto"},
+    "L-BFGS, two scales": {
+        **LBFGS,
+        "iterations": 200,
+        "scales": 2,
+        "scale_iterations": (60,),
+        "precision": "auto",
+    },
+}
+
+
+def make_judge(content: object, style: object, config: object, weights: object) -> Callable:
+    """Return pixels [H, W, 3] → total loss of the float32 objective."""
+    import tensorflow as tf
+
+    from neural_style_tf import objective as objectives
+    from neural_style_tf.vgg import vgg19
+
+    network = vgg19(weights.kernels, weights.biases, outputs=config.layers)
+    pictures = (objectives.preprocess(picture) for picture in (content, style))
+    targets = objectives.compute_targets(network, *pictures, config)
+    objective = objectives.make_objective(network, targets, config)
+    total = tf.function(lambda image: objective(image)[0]["total"], autograph=False)
+    return lambda pixels: float(total(objectives.preprocess(pixels)))
+
+
+def curve(content: object, style: object, config: object, weights: object, judge: Callable) -> list:
+    """Return [(seconds, loss)] of one run; the loss is that of the best image so far."""
+    from neural_style_tf.transfer import stylize
+
+    points, judging, best = [], 0.0, float("inf")
+    for record in stylize(content, style, config, weights=weights):
+        seconds, start = record.seconds - judging, time.monotonic()
+        if record.image.shape == content.shape:
+            best = min(best, judge(record.image))
+            points.append((seconds, best))
+        judging += time.monotonic() - start
+    return points
+
+
+def time_to(points: list, loss: float) -> float | None:
+    """Return when a curve first reaches a loss, or None."""
+    return next((seconds for seconds, value in points if value <= loss), None)
+
+
+def compare(pair: str, size: int, iterations: int | None, weights: object) -> dict[str, list]:
+    """Run every solver on one pair of example pictures."""
+    from neural_style_tf.config import Config
+    from neural_style_tf.images import load_image
+    from neural_style_tf.picture_size import fit_content, fit_style
+
+    base = Config(image_size=size, log_every=5, save_every=0)
+    paths = [ROOT / "examples" / f"{name}.jpg" for name in pair.split(":")]
+    content, style = (load_image(path, longest=size).pixels for path in paths)
+    content, style = fit_content(content, base), fit_style(style, base)
+    judge = make_judge(content, style, base, weights)
+    curves = {}
+    for name, changes in SOLVERS.items():
+        config = base.replace(**changes)
+        if iterations:
+            config = config.replace(
+                iterations=iterations, scale_iterations=(iterations,) * (config.scales - 1)
+            )
+        curves[name] = curve(content, style, config, weights, judge)
+        print(f"{pair}, {name}: {curves[name][-1][1]:.4g} after {curves[name][-1][0]:.1f} s", file=sys.stderr)
+    return curves
+
+
+def print_table(results: dict[str, dict[str, list]]) -> None:
+    """Print the times to the original's best loss, and how many times sooner that is."""
+    print("| solver | " + " | ".join(results) + " | median ratio |\n|---" + "|---" * (len(results) + 1) + "|")
+    for name in SOLVERS:
+        cells, ratios = [], []
+        for curves in results.values():
+            best = min(value for _, value in curves[ORIGINAL])
+            theirs, ours = time_to(curves[ORIGINAL], best), time_to(curves[name], best)
+            final = curves[name][-1][1]
+            cells.append(f"{ours:.0f} s" if ours is not None else f"not reached ({final / best:.3f} × best)")
+            ratios.append(theirs / ours if ours else 0.0)
+        print(f"| {name} | " + " | ".join(cells) + f" | {statistics.median(ratios):.1f} |")
+
+
+def plot(results: dict[str, dict[str, list]], path: Path) -> None:
+    """Draw the curves."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(results), figsize=(5 * len(results), 4), squeeze=False)
+    for axis, (pair, curves) in zip(axes[0], results.items(), strict=True):
+        for name, points in curves.items():
+            axis.loglog(*zip(*[(max(s, 0.5), v) for s, v in points], strict=True), label=name)
+        axis.axhline(min(value for _, value in curves[ORIGINAL]), color="grey", linewidth=0.5)
+        axis.set(title=pair, xlabel="seconds", ylabel="best total loss so far")
+    axes[0][0].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=90)
+
+
+def main() -> None:
+    """Compare on every pair."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", nargs="+", default=PAIRS)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--quick", action="store_true", help="one small pair, a few iterations")
+    options = parser.parse_args()
+    device = start_tensorflow()
+    from neural_style_tf.weights.resolve import load_weights
+
+    weights = load_weights("bundled")
+    pairs, size, iterations = (PAIRS[:1], 48, 5) if options.quick else (options.pairs, options.size, None)
+    results = {pair: compare(pair, size, iterations, weights) for pair in pairs}
+    print_table(results)
+    print(f"\nLongest side {size}, on {device}.")
+    if options.plot:
+        plot(results, options.plot)
+    if options.json:
+        options.json.write_text(json.dumps(results) + "\n")
+
+
+if __name__ == "__main__":
+    main()
