@@ -1,7 +1,9 @@
-"""Save the state of a run."""
+"""Save the state of a run, and find and read what was saved."""
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from pathlib import Path
 
 import tensorflow as tf
@@ -12,8 +14,28 @@ from neural_style_tf.events import Listener, StepRecord
 KEPT = 3
 
 
+class RunState(tf.Module):
+    """Everything a run must know to go on as if it had not been interrupted.
+
+    Args:
+        solver: Image, best image, and the optimiser's state at one scale.
+        scale: The index of that scale.
+
+    Attributes:
+        faults: How many images were refused because they were not finite.
+        seconds: Of computing, up to the newest record.
+    """
+
+    def __init__(self, solver: tf.Module, scale: int) -> None:
+        super().__init__(name="run")
+        self.solver = solver
+        self.scale = tf.Variable(scale, dtype=tf.int64)
+        self.faults = tf.Variable(0, dtype=tf.int64)
+        self.seconds = tf.Variable(0.0, dtype=tf.float64)
+
+
 class Checkpoints(Listener):
-    """`checkpoints/`: image, optimiser state and best image; the last few are kept.
+    """`checkpoints/`: the `RunState` of the run; the last few are kept.
 
     Args:
         folder: Where they go.
@@ -22,13 +44,59 @@ class Checkpoints(Listener):
 
     def __init__(self, folder: Path, config: Config) -> None:
         self._folder, self._config = folder, config
-        self._manager: tf.train.CheckpointManager | None = None
 
     def on_step(self, record: StepRecord) -> None:
-        """Save if due."""
+        """Save if due, then remove the oldest."""
         if not (self._config.saves(record.step) or (record.last and self._config.save_every)):
             return
-        if self._manager is None:
-            checkpoint = tf.train.Checkpoint(solver=record.state)
-            self._manager = tf.train.CheckpointManager(checkpoint, str(self._folder), max_to_keep=KEPT)
-        self._manager.save(checkpoint_number=record.step)
+        self._folder.mkdir(exist_ok=True)
+        tf.train.Checkpoint(state=record.state).write(str(self._folder / f"ckpt-{record.step}"))
+        for step in saved_steps(self._folder)[KEPT:]:
+            for file in self._folder.glob(f"ckpt-{step}.*"):
+                file.unlink()
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """Return the steps of which there is a checkpoint, newest first."""
+    names = [path.name.removeprefix("ckpt-").removesuffix(".index") for path in folder.glob("ckpt-*.index")]
+    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+
+def newest_good(folder: Path) -> tuple[str | None, tuple[str, ...]]:
+    """Find the newest checkpoint that can be read to its end.
+
+    Args:
+        folder: `checkpoints/` of a run.
+
+    Returns:
+        Its prefix, or None if there is none; and a line for each one that is damaged.
+    """
+    for unfinished in folder.glob("*_temp"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+    notes: list[str] = []
+    for step in saved_steps(folder):
+        prefix = str(folder / f"ckpt-{step}")
+        with contextlib.suppress(tf.errors.OpError, ValueError, RuntimeError, LookupError, TypeError):
+            reader = tf.train.load_checkpoint(prefix)
+            for name in reader.get_variable_to_shape_map():
+                reader.get_tensor(name)
+            return prefix, tuple(notes)
+        notes.append(f"the checkpoint of step {step} is damaged; taking the one before")
+    return None, tuple(notes)
+
+
+def saved_scale(prefix: str) -> int:
+    """Return the scale of a checkpoint."""
+    return int(tf.train.load_checkpoint(prefix).get_tensor("state/scale/.ATTRIBUTES/VARIABLE_VALUE"))
+
+
+def restore(prefix: str, state: RunState) -> None:
+    """Read a checkpoint into a state built for its scale.
+
+    Raises:
+        ValueError: It is of another picture or optimiser.
+    """
+    try:
+        tf.train.Checkpoint(state=state).read(prefix).assert_consumed()
+    except AssertionError as error:
+        raise ValueError(f"{prefix} does not fit this run: {error}") from error

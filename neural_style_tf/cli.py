@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from neural_style_tf import flags
 from neural_style_tf.atomic import write_text
@@ -20,6 +21,7 @@ from neural_style_tf.folder import OutputFolder
 from neural_style_tf.images import Picture, check_output, load_image
 from neural_style_tf.initial import initial_pixels
 from neural_style_tf.record import RunJson, flag_lines, settings_table
+from neural_style_tf.resume import check_same_run, read_facts, step_of, trim_metrics
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import check_spec, load_weights
 
@@ -75,12 +77,17 @@ class _Run:
         default = Path("output") / f"{Path(job.content).stem}-{Path(job.style).stem}"
         self._job = job.replace(output_dir=job.output_dir or str(default))
         self._config = config
+        self._earlier: dict[str, Any] | None = None
         self._check()
 
     def execute(self) -> int:
         """Run; return the exit code."""
-        folder = OutputFolder(self._job.output_dir, overwrite=self._job.overwrite)
+        folder = OutputFolder(self._job.output_dir, overwrite=self._job.overwrite, resume=self._job.resume)
         try:
+            if self._job.resume and folder.holds_run():
+                self._earlier = read_facts(folder.path)
+                hashes = {role: picture.sha256 for role, picture in self._pictures.items()}
+                check_same_run(self._earlier, self._config, hashes)
             return self._transfer(folder)
         finally:
             folder.release()
@@ -90,15 +97,56 @@ class _Run:
         from neural_style_tf.picture_size import fit_content, fit_style
 
         job, config = self._job, self._config
+        if job.resume and job.overwrite:
+            raise UserError("--resume goes on with a run and --overwrite replaces it: give one of them")
         content = fit_content(self._pictures["content"].pixels, config)
         initial_pixels(config, content, fit_style(self._pictures["style"].pixels, config))
         check_spec(job.weights, Path(job.weights_dir))
         if job.output:
             check_output(job.output)
-            if Path(job.output).exists() and not job.overwrite:
+            if Path(job.output).exists() and not (job.overwrite or job.resume):
                 raise UserError(f"--output: {job.output!r} exists; give another name, or --overwrite")
 
     def _transfer(self, folder: OutputFolder) -> int:
+        device, weights = self._start()
+        checkpoint = self._checkpoint(folder, weights)
+        from neural_style_tf.transfer import stylize
+
+        listeners: list[Listener] = []
+        report = record = None
+        with _signals() as received:
+
+            def tick(step: int) -> bool:
+                for listener in listeners:
+                    listener.on_tick(step)
+                return bool(received)
+
+            pictures = (self._pictures[role].pixels for role in ("content", "style"))
+            try:
+                for record in stylize(*pictures, self._config, weights=weights, tick=tick, resume=checkpoint):
+                    if report is None:
+                        # Not before a first step exists: until then an earlier run is left alone.
+                        report = self._start_report(folder, weights, device, checkpoint)
+                        listeners += self._listeners(folder, report, checkpoint)
+                    for listener in listeners:
+                        listener.on_step(record)
+                status = "interrupted" if received else "finished"
+            except BaseException as error:
+                status = f"failed: {error}"
+                raise
+            finally:
+                for listener in listeners:
+                    with contextlib.suppress(OSError):
+                        listener.on_end()
+                if report is not None:
+                    with contextlib.suppress(OSError):
+                        report.finish(status)
+        result = folder.path / "result.png"
+        self._console.say(f"{status} after {duration(record.seconds)}: {result} (step {record.best_step})")
+        return 128 + received[0] if received else SUCCESS
+
+    def _start(self) -> tuple[str, Weights]:
+        """Import TensorFlow and load the weights; tell what is used."""
         from neural_style_tf.runtime import start_tensorflow
 
         say = self._console.say
@@ -111,49 +159,30 @@ class _Run:
         say(f"device: {device}")
         weights = load_weights(self._job.weights, folder=Path(self._job.weights_dir), log=say)
         say(f"weights: {weights.source}{f' ({weights.generation})' if weights.generation else ''}")
-        say(f"writing to {folder.path}{os.sep}")
-        from neural_style_tf.transfer import stylize
+        return device, weights
 
-        listeners: list[Listener] = []
-        with _signals() as received:
+    def _checkpoint(self, folder: OutputFolder, weights: Weights) -> str | None:
+        """Return the checkpoint to go on from, if that is asked for and there is one."""
+        if self._earlier is None:
+            self._console.say(f"writing to {folder.path}{os.sep}")
+            return None
+        from neural_style_tf.checkpoint import newest_good
 
-            def tick(step: int) -> bool:
-                for listener in listeners:
-                    listener.on_tick(step)
-                return bool(received)
+        check_same_run(self._earlier, self._config, {"weights": weights.sha256})
+        prefix, notes = newest_good(folder.path / "checkpoints")
+        for note in notes:
+            self._console.say(note)
+        where = f"step {step_of(prefix)}" if prefix else "the beginning: it has no checkpoint yet"
+        self._console.say(f"going on with {folder.path}{os.sep} from {where}")
+        return prefix
 
-            steps = stylize(
-                self._pictures["content"].pixels,
-                self._pictures["style"].pixels,
-                self._config,
-                weights=weights,
-                tick=tick,
-            )
-            report = None
-            try:
-                for record in steps:
-                    if report is None:
-                        # Not before a first step exists: until then an earlier run is left alone.
-                        folder.clear()
-                        report = self._start_report(folder, weights, device)
-                        listeners += self._listeners(folder, report)
-                    for listener in listeners:
-                        listener.on_step(record)
-                status = "interrupted" if received else "finished"
-            except BaseException as error:
-                status = f"failed: {error}"
-                raise
-            finally:
-                for listener in listeners:
-                    listener.on_end()
-                if report is not None:
-                    with contextlib.suppress(OSError):
-                        report.finish(status)
-        result = folder.path / "result.png"
-        say(f"{status} after {duration(record.seconds)}: {result} (step {record.best_step})")
-        return 128 + received[0] if received else SUCCESS
-
-    def _start_report(self, folder: OutputFolder, weights: Weights, device: str) -> RunJson:
+    def _start_report(
+        self, folder: OutputFolder, weights: Weights, device: str, checkpoint: str | None
+    ) -> RunJson:
+        if checkpoint is None:
+            folder.clear()
+        else:
+            trim_metrics(folder.path / "metrics.jsonl", step_of(checkpoint))
         write_text(folder.path / "flags.txt", flag_lines(self._config, self._job))
         return RunJson(
             folder.path / "run.json",
@@ -162,23 +191,25 @@ class _Run:
             inputs=self._pictures,
             weights=weights,
             device=device,
+            earlier=self._earlier,
         )
 
-    def _listeners(self, folder: OutputFolder, report: RunJson) -> list[Listener]:
+    def _listeners(self, folder: OutputFolder, report: RunJson, checkpoint: str | None) -> list[Listener]:
         from neural_style_tf.checkpoint import Checkpoints
         from neural_style_tf.curves import Curves
         from neural_style_tf.listeners import Metrics, Pictures, Progress, Result
 
         config, job, path = self._config, self._job, folder.path
-        alpha = self._pictures["content"].alpha
+        alpha, after = self._pictures["content"].alpha, step_of(checkpoint)
         results = [path / "result.png"] + ([Path(job.output)] if job.output else [])
+        # What a checkpoint vouches for is written before it.
         return [
             report,
-            Metrics(path / "metrics.jsonl"),
+            Metrics(path / "metrics.jsonl", after=after),
+            Curves(path, config, settings_table(config, job), after=after),
             Result(results, config, alpha, stretch=job.stretch_contrast),
             Pictures(path / "images", config, alpha, stretch=job.stretch_contrast),
             Checkpoints(path / "checkpoints", config),
-            Curves(path, config, settings_table(config, job)),
             Progress(self._console),
         ]
 

@@ -187,6 +187,9 @@ class Job:
     output_dir: str = setting("", "folder for everything the run writes; default output/<content>-<style>")
     output: str = setting("", "also write the result here: .png, .jpg, .webp or .tiff")
     overwrite: bool = setting(False, "replace what an earlier run left in --output_dir and --output")
+    resume: bool = setting(
+        False, "go on with the run in --output_dir where it was interrupted, or add --iterations to it"
+    )
     weights: str = setting(
         "auto", "auto, mat, keras, bundled, or a .mat, .h5 or .npz file of VGG-19 (see weights/README.md)"
     )

@@ -20,17 +20,22 @@ class Curves(Listener):
         folder: Where they go.
         config: Which steps are saved; every fifth of them gets its image written here, too.
         settings: All settings, as name → text.
+        after: The last step that an earlier part of the run has written.
     """
 
-    def __init__(self, folder: Path, config: Config, settings: dict[str, str]) -> None:
+    def __init__(self, folder: Path, config: Config, settings: dict[str, str], *, after: int = -1) -> None:
         self._writer = tf.summary.create_file_writer(str(folder))
+        self._newest = after
         self._image_every = IMAGES_APART * config.save_every
         table = "\n".join(["|setting|value|", "|---|---|"] + [f"|{k}|{v}|" for k, v in settings.items()])
-        with self._writer.as_default(step=0):
+        with self._writer.as_default(step=max(after, 0)):
             tf.summary.text("config", table)
 
     def on_step(self, record: StepRecord) -> None:
         """Write the losses and, if due, the image."""
+        if record.step <= self._newest:
+            return
+        self._newest = record.step
         with self._writer.as_default(step=record.step):
             for name, value in record.terms.items():
                 tf.summary.scalar(f"loss/{name}", value)

@@ -21,12 +21,13 @@ class OutputFolder:
     Args:
         path: The folder; made if it is not there.
         overwrite: Whether an earlier run there may be replaced.
+        resume: Whether it may be continued.
 
     Raises:
         UserError: It holds a run, is in use by another process, or cannot be written to.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool, resume: bool = False) -> None:
         self.path = Path(path)
         self._lock: Any = None
         try:
@@ -36,10 +37,11 @@ class OutputFolder:
             raise UserError(f"--output_dir: {str(self.path)!r} is not a folder") from None
         except OSError as error:
             raise UserError(f"--output_dir: cannot write in {str(self.path)!r}: {error.strerror}") from None
-        if self.holds_run() and not overwrite:
+        if self.holds_run() and not (overwrite or resume):
             self.release()
             raise UserError(
-                f"{str(self.path)!r} already holds a run: give another --output_dir, or --overwrite"
+                f"{str(self.path)!r} already holds a run: --resume continues it, --overwrite replaces it, "
+                "or give another --output_dir"
             )
 
     def holds_run(self) -> bool:
@@ -71,14 +73,19 @@ class OutputFolder:
 
     def _claim(self) -> None:
         """Take the lock, which the operating system drops when the process dies, however it dies."""
-        self._lock = (self.path / ".lock").open("w")
+        path = self.path / ".lock"
+        lock = path.open("w")
         try:
             import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Between opening and locking, its former holder may have removed it.
+            mine = path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino
         except ImportError:
-            return
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = True
         except BlockingIOError:
-            raise UserError(
-                f"another run is writing to {str(self.path)!r}; give another --output_dir"
-            ) from None
+            mine = False
+        if not mine:
+            lock.close()
+            raise UserError(f"another run is writing to {str(self.path)!r}: give another --output_dir")
+        self._lock = lock

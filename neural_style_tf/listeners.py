@@ -56,24 +56,23 @@ class Progress(Listener):
 
 
 class Metrics(Listener):
-    """`metrics.jsonl`: one object per logged step, each written whole.
+    """`metrics.jsonl`: one object per logged step, each written whole, no step twice.
 
     Args:
         path: The file.
+        after: The last step that it has already.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, after: int = -1) -> None:
         self._file = path.open("ab", buffering=0)
+        self._newest = after
 
     def on_step(self, record: StepRecord) -> None:
         """Append a line."""
-        row = {
-            "step": record.step,
-            "scale": record.scale,
-            **record.terms,
-            "seconds": round(record.seconds, 4),
-        }
-        self._file.write(json.dumps(row).encode() + b"\n")
+        if record.step > self._newest:
+            row = {"step": record.step, "scale": record.scale, **record.terms}
+            self._file.write(json.dumps(row | {"seconds": round(record.seconds, 4)}).encode() + b"\n")
+            self._newest = record.step
 
     def on_end(self) -> None:
         """Close the file."""

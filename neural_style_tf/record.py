@@ -19,7 +19,7 @@ from neural_style_tf.weights import Weights
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "pillow")
 # Whether to replace files is asked anew at each run; the terminal is not part of a result.
-NOT_REPEATED = ("overwrite", "quiet", "verbose")
+NOT_REPEATED = ("overwrite", "resume", "quiet", "verbose")
 FILE_FLAGS = ("content", "style", "output_dir", "output", "weights_dir")
 
 
@@ -33,6 +33,7 @@ class RunJson(Listener):
         inputs: `content` and `style` pictures.
         weights: The network.
         device: Its name.
+        earlier: What `run.json` said before, of a run that is continued.
     """
 
     def __init__(
@@ -44,12 +45,15 @@ class RunJson(Listener):
         inputs: dict[str, Picture],
         weights: Weights,
         device: str,
+        earlier: dict[str, Any] | None = None,
     ) -> None:
         self._path = path
+        earlier = earlier or {}
         self._facts: dict[str, Any] = {
             "status": "running",
             "version": __version__,
-            "started": _now(),
+            "started": earlier.get("started", _now()),
+            "resumed": earlier.get("resumed", []) + ([_now()] if earlier else []),
             "config": dataclasses.asdict(config),
             "job": dataclasses.asdict(job),
             "device": device,
@@ -69,7 +73,7 @@ class RunJson(Listener):
             },
         }
         self._last: StepRecord | None = None
-        self._notes: list[str] = []
+        self._notes: list[str] = list(earlier.get("notes", []))
         self._write()
 
     def on_step(self, record: StepRecord) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from neural_style_tf.checkpoint import RunState, restore, saved_scale
 from neural_style_tf.config import Config
 from neural_style_tf.errors import RunError
 from neural_style_tf.events import StepRecord
@@ -37,6 +38,7 @@ def stylize(
     *,
     weights: Weights | None = None,
     tick: Tick | None = None,
+    resume: str | None = None,
 ) -> Iterator[StepRecord]:
     """Paint `content` in the manner of `style`, one logged step at a time.
 
@@ -46,6 +48,7 @@ def stylize(
         config: All settings; default: the preset `original`.
         weights: The network; default: whatever `load_weights("auto")` finds.
         tick: See `Tick`.
+        resume: Prefix of a checkpoint of the same run, to go on from; the steps up to it are not told again.
 
     Yields:
         A record for step 0, every step that `config.logs`, and the last step.
@@ -58,16 +61,19 @@ def stylize(
     weights = weights or load_weights("auto")
     content, style = fit_content(content, config), fit_style(style, config)
     run = _Run(plan_scales(content.shape[:2], style.shape[:2], config), config, tick or (lambda step: False))
-    coarser = None
-    for scale in run.scales:
+    first, coarser = saved_scale(resume) if resume else 0, None
+    for scale in run.scales[first:]:
         solver = make_solver(
             resize(content, scale.content), resize(style, scale.style), _at(scale, config), weights, coarser
         )
-        if not solver.start():
+        run.enter(solver, scale)
+        if resume and scale.index == first:
+            run.restore(resume)
+        elif not solver.start():
             raise RunError(
                 f"the loss of the initial image is not finite ({_culprits(solver)}); nothing to save"
             )
-        yield from run.steps(solver, scale)
+        yield from run.steps(solver, scale, told=bool(resume) or scale.index > 0)
         if run.stopped:
             break
         coarser = solver
@@ -126,13 +132,24 @@ class _Run:
         self.scales, self.stopped = scales, False
         self._config, self._tick = config, tick
         self._started = time.monotonic()
+        self._state: RunState | None = None
         self._faults = 0
 
-    def steps(self, solver: Solver, scale: Scale) -> Iterator[StepRecord]:
-        """Take all steps of a scale; its first image is a step of the scale before, and not told again."""
+    def enter(self, solver: Solver, scale: Scale) -> None:
+        """Begin a scale."""
+        self._state = RunState(solver, scale.index)
+
+    def restore(self, prefix: str) -> None:
+        """Go on from a checkpoint."""
+        restore(prefix, self._state)
+        self._faults = int(self._state.faults)
+        self._started = time.monotonic() - float(self._state.seconds)
+
+    def steps(self, solver: Solver, scale: Scale, *, told: bool) -> Iterator[StepRecord]:
+        """Take all steps of a scale from where the solver stands, whose image may have been told before."""
         last_scale = scale is self.scales[-1]
         notes: tuple[str, ...] = ()
-        step, told, pace = scale.first_step, scale.index > 0, SECONDS_PER_CALL
+        step, pace = scale.first_step + int(solver.step), SECONDS_PER_CALL
         while True:
             over = self.stopped or self._faults > FAULTS_ALLOWED or step >= scale.end
             last = over and (last_scale or step < scale.end or self.stopped)
@@ -163,18 +180,21 @@ class _Run:
 
     def _record(self, solver: Solver, scale: Scale, *, last: bool, notes: tuple[str, ...]) -> StepRecord:
         values = [float(value) for value in solver.values.numpy()]
+        seconds = time.monotonic() - self._started
+        self._state.seconds.assign(seconds)
+        self._state.faults.assign(self._faults)
         return StepRecord(
             step=scale.first_step + int(solver.step),
             terms=dict(zip(solver.names, values, strict=True)),
             scale=scale.index,
             planned=self.scales[-1].end,
             progress=progress(self.scales, scale.first_step + int(solver.step)),
-            seconds=time.monotonic() - self._started,
+            seconds=seconds,
             best_step=scale.first_step + int(solver.best_step),
             best_total=float(solver.best_total),
             last=last,
             notes=notes,
-            state=solver,
+            state=self._state,
             _image=lambda: deprocess(solver.image).numpy(),
             _best=lambda: deprocess(solver.best_image).numpy(),
         )

@@ -1,0 +1,86 @@
+"""Continue a run: only with what it was begun with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from neural_style_tf.atomic import write_bytes
+from neural_style_tf.config import Config
+from neural_style_tf.errors import UserError
+
+HARMLESS = ("preset", "iterations", "log_every", "save_every")
+"""Settings that a continued run may change; a run that is finished is extended by --iterations."""
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Return `run.json` of a run.
+
+    Raises:
+        UserError: It is missing or was edited into something else.
+    """
+    path = folder / "run.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if all(isinstance(facts[name], dict) for name in ("config", "inputs", "weights")):
+            return facts
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise UserError(
+        f"{str(path)!r} cannot be read, so the run cannot be continued; --overwrite begins it anew"
+    )
+
+
+def check_same_run(facts: dict[str, Any], config: Config, hashes: dict[str, str]) -> None:
+    """Refuse to continue a run with other settings, pictures or weights.
+
+    Args:
+        facts: `run.json` of the run.
+        config: The settings asked for now.
+        hashes: `content`, `style` or `weights` → SHA-256 of what is given now.
+
+    Raises:
+        UserError: Naming each difference.
+    """
+    now = json.loads(json.dumps(dataclasses.asdict(config)))
+    differences = [
+        f"--{name} was {facts['config'].get(name)!r}, now {value!r}"
+        for name, value in now.items()
+        if name not in HARMLESS and facts["config"].get(name, value) != value
+    ]
+    if (
+        config.scales > 1
+        and facts["config"].get("iterations") != config.iterations
+        and not config.scale_iterations
+    ):
+        differences.append("--iterations also counts for the coarser scales, which are done")
+    for role, value in hashes.items():
+        known = facts["weights"] if role == "weights" else facts["inputs"].get(role, {})
+        if known.get("sha256") != value:
+            differences.append(f"the {role} file is another one")
+    if differences:
+        raise UserError(
+            "--resume: this is not the run in --output_dir: "
+            + "; ".join(differences)
+            + ". Give another --output_dir, or --overwrite to begin anew"
+        )
+
+
+def trim_metrics(path: Path, step: int) -> None:
+    """Drop the lines of `metrics.jsonl` after a step, and one that was cut short."""
+    kept = []
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+        try:
+            row = json.loads(line)
+            if line.endswith(b"\n") and row["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError):
+            continue
+    write_bytes(path, b"".join(kept))
+
+
+def step_of(checkpoint: str | None) -> int:
+    """Return the step of a checkpoint from its name, or −1 for none."""
+    return int(checkpoint.rpartition("-")[2]) if checkpoint else -1

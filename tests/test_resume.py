@@ -1,0 +1,179 @@
+"""A run that was interrupted goes on to the same bits; another run is refused."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_cli import job, read_metrics, spawn, write_picture  # noqa: F401
+
+from neural_style_tf import checkpoint
+from neural_style_tf.config import Config
+from neural_style_tf.errors import UserError
+from neural_style_tf.resume import check_same_run, trim_metrics
+from neural_style_tf.transfer import stylize
+
+ROOT = Path(__file__).parents[1]
+CASES = {
+    "adam": Config(iterations=9, log_every=3, save_every=3),
+    "lbfgs": Config(iterations=9, log_every=3, save_every=3, optimizer="lbfgs", init="content"),
+    "lbfgs, a short history": Config(iterations=9, save_every=3, optimizer="lbfgs", history=2),
+    "scales": Config(
+        iterations=6, scales=2, scale_iterations=(6,), save_every=3, learning_rate_schedule="cosine"
+    ),
+    "lbfgs, scales": Config(iterations=6, scales=2, scale_iterations=(6,), save_every=3, optimizer="lbfgs"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_from_every_checkpoint_to_the_same_bits(case, pictures, narrow_weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "KEPT", 100)
+    config = CASES[case]
+    saver = checkpoint.Checkpoints(tmp_path / "c", config)
+    records = {}
+    for record in stylize(*pictures, config, weights=narrow_weights):
+        saver.on_step(record)
+        records[record.step] = (dict(record.terms), record.image, record.best, record.best_step)
+    steps = checkpoint.saved_steps(tmp_path / "c")
+    assert len(steps) >= 4
+    for step in steps:
+        prefix = str(tmp_path / "c" / f"ckpt-{step}")
+        again = list(stylize_all(pictures, config, narrow_weights, prefix))
+        assert [r.step for r, *_ in again] == [s for s in records if s > step] or step == max(steps)
+        for r, image, best in again:
+            terms, expected, expected_best, best_step = records[r.step]
+            assert dict(r.terms) == terms and r.best_step == best_step
+            np.testing.assert_array_equal(image, expected)
+            np.testing.assert_array_equal(best, expected_best)
+
+
+def stylize_all(pictures, config, weights, prefix):
+    for record in stylize(*pictures, config, weights=weights, resume=prefix):
+        yield record, record.image, record.best
+
+
+def strip(rows):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def test_a_killed_run_continues_as_if_nothing_happened(job, tmp_path):  # noqa: F811
+    flags = ["--iterations=30", "--log_every=2", "--save_every=4"]
+    assert job(*flags, "--output_dir=whole", "--quiet") == 0
+    process = spawn(tmp_path, *flags, "--output_dir=cut")
+    for line in process.stdout:
+        if line.startswith("step 10/"):
+            process.send_signal(signal.SIGKILL)
+            break
+    process.communicate(timeout=30)
+    assert job(*flags, "--output_dir=cut", "--resume", "--quiet") == 0
+    assert strip(read_metrics("cut")) == strip(read_metrics("whole"))
+    assert Path("cut/result.png").read_bytes() == Path("whole/result.png").read_bytes()
+    seconds = [row["seconds"] for row in read_metrics("cut")]
+    assert seconds == sorted(seconds)
+    facts = json.loads(Path("cut/run.json").read_text())
+    assert facts["status"] == "finished" and len(facts["resumed"]) == 1
+
+
+def test_a_finished_run_can_be_extended(job, capsys):  # noqa: F811
+    assert job("--iterations=8", "--log_every=4", "--save_every=4", "--output_dir=a", "--quiet") == 0
+    assert job("--iterations=4", "--log_every=4", "--save_every=4", "--output_dir=b", "--quiet") == 0
+    again = ["--log_every=4", "--save_every=4", "--output_dir=b", "--resume"]
+    assert job("--iterations=8", *again) == 0
+    assert "going on with b/ from step 4" in capsys.readouterr().out
+    assert strip(read_metrics("a")) == strip(read_metrics("b"))
+    assert Path("a/result.png").read_bytes() == Path("b/result.png").read_bytes()
+    # Once more changes nothing.
+    assert job("--iterations=8", *again) == 0
+    assert strip(read_metrics("a")) == strip(read_metrics("b"))
+
+
+def test_a_refused_folder_offers_it(job, capsys):  # noqa: F811
+    assert job("--iterations=1", "--quiet") == 0
+    assert job("--iterations=1") == 2
+    assert "--resume continues it" in capsys.readouterr().err
+
+
+def test_resume_without_a_run_begins_one(job, tmp_path):  # noqa: F811
+    assert job("--iterations=1", "--resume", "--quiet") == 0
+    assert (tmp_path / "output" / "c-s" / "result.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--style_weight=7"], "--style_weight was 100.0, now 7.0"),
+        (["--optimizer=lbfgs", "--seed=3"], "--optimizer was 'adam', now 'lbfgs'"),
+        (["--style=c.png"], "the style file is another one"),
+        (["--overwrite"], "give one of them"),
+    ],
+)
+def test_another_run_is_refused_and_named(job, capsys, flags, message):  # noqa: F811
+    assert job("--iterations=2", "--output_dir=o", "--quiet") == 0
+    before = Path("o/result.png").read_bytes(), Path("o/metrics.jsonl").read_bytes()
+    assert job("--iterations=2", "--output_dir=o", "--resume", *flags) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert (Path("o/result.png").read_bytes(), Path("o/metrics.jsonl").read_bytes()) == before
+
+
+def test_every_difference_is_named():
+    facts = {"config": {"seed": 1, "tv_weight": 2.0}, "inputs": {}, "weights": {"sha256": "a"}}
+    with pytest.raises(UserError, match=r"--tv_weight was 2.0.*--seed was 1.*weights file is another"):
+        check_same_run(facts, Config(), {"weights": "b"})
+
+
+def damage(path):
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 40] = bytes(40 - i for i in range(40))
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["truncated", "overwritten", "index gone bad"])
+def test_a_damaged_checkpoint_falls_back(job, capsys, kind):  # noqa: F811
+    flags = ["--iterations=9", "--log_every=3", "--save_every=3", "--output_dir=o"]
+    assert job(*flags, "--quiet") == 0
+    whole = Path("o/result.png").read_bytes()
+    [data] = Path("o/checkpoints").glob("ckpt-9.data*")
+    if kind == "truncated":
+        os.truncate(data, data.stat().st_size // 2)
+    elif kind == "overwritten":
+        damage(data)
+    else:
+        damage(Path("o/checkpoints/ckpt-9.index"))
+    assert job(*flags, "--resume") == 0
+    said = capsys.readouterr().out
+    assert "checkpoint of step 9 is damaged" in said and "from step 6" in said
+    assert Path("o/result.png").read_bytes() == whole
+
+
+def test_run_json_edited_into_nonsense_is_refused(job, capsys):  # noqa: F811
+    assert job("--iterations=1", "--output_dir=o", "--quiet") == 0
+    for text in ("", "[]", '{"config": 3}', "{"):
+        Path("o/run.json").write_text(text)
+        assert job("--iterations=1", "--output_dir=o", "--resume") == 2
+        assert "run.json" in capsys.readouterr().err
+
+
+def test_metrics_are_trimmed(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b'{"step": 0}\n{"step": 4}\nnonsense\n{"step": 8}\n{"step": 2')
+    trim_metrics(path, 4)
+    assert path.read_bytes() == b'{"step": 0}\n{"step": 4}\n'
+
+
+def test_two_runs_in_one_folder_are_kept_apart(job, tmp_path, capsys):  # noqa: F811
+    process = spawn(tmp_path, "--iterations=100000", "--log_every=1", "--output_dir=o")
+    try:
+        for line in process.stdout:
+            if line.startswith("step 1/"):
+                break
+        assert job("--output_dir=o", "--overwrite") == 2
+        assert "another run is writing" in capsys.readouterr().err
+    finally:
+        process.kill()
+        process.communicate()
+    # A crash leaves no lock behind.
+    assert job("--iterations=1", "--output_dir=o", "--overwrite", "--quiet") == 0
