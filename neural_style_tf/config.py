@@ -13,9 +13,8 @@ from typing import Any
 
 from neural_style_tf import layers
 from neural_style_tf.errors import UserError
+from neural_style_tf.lists import LayerWeights
 from neural_style_tf.suggest import did_you_mean
-
-LayerWeights = tuple[tuple[str, float], ...]
 
 
 def setting(
@@ -261,43 +260,3 @@ def check_layer_weights(name: str, pairs: LayerWeights) -> None:
         if not math.isfinite(weight) or weight < 0:
             raise UserError(f"--{name}: the weight of {layer} must be a number ≥ 0, not {weight}")
         seen.add(layer)
-
-
-def parse_layer_weights(text: str) -> LayerWeights:
-    """Parse `relu1_1,relu2_1:0.5` into ((`relu1_1`, 1.0), (`relu2_1`, 0.5)).
-
-    Raises:
-        UserError: A weight that is not a number.
-    """
-    pairs = []
-    for item in filter(None, (part.strip() for part in text.split(","))):
-        layer, colon, weight = item.partition(":")
-        try:
-            pairs.append((layer.strip(), float(weight) if colon else 1.0))
-        except ValueError:
-            raise UserError(f"the weight of layer {layer!r} must be a number, not {weight!r}") from None
-    return tuple(pairs)
-
-
-def parse_counts(text: str) -> tuple[int, ...]:
-    """Parse `120,100` into (120, 100).
-
-    Raises:
-        UserError: Something that is not a whole number.
-    """
-    try:
-        return tuple(int(item) for item in text.split(",") if item.strip())
-    except ValueError:
-        raise UserError(f"--scale_iterations must be whole numbers such as 120,100, not {text!r}") from None
-
-
-def format_list(value: tuple) -> str:
-    """Return the text that `parse_layer_weights` or `parse_counts` reads back."""
-    if all(isinstance(item, int) for item in value):
-        return ",".join(str(item) for item in value)
-    return format_layer_weights(value)
-
-
-def format_layer_weights(pairs: LayerWeights) -> str:
-    """Return the text that `parse_layer_weights` reads back."""
-    return ",".join(layer if weight == 1 else f"{layer}:{weight!r}" for layer, weight in pairs)

@@ -8,8 +8,9 @@ from typing import Any
 
 from absl import flags as absl_flags
 
-from neural_style_tf.config import Config, Job, format_list, parse_counts, parse_layer_weights
+from neural_style_tf.config import Config, Job
 from neural_style_tf.errors import UserError
+from neural_style_tf.lists import format_list, parse_counts, parse_layer_weights
 from neural_style_tf.presets import preset
 from neural_style_tf.suggest import did_you_mean
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from neural_style_tf.config import Config, LayerWeights, format_list
+from neural_style_tf.config import Config
 from neural_style_tf.errors import UserError
+from neural_style_tf.lists import LayerWeights, format_list
 from neural_style_tf.suggest import did_you_mean
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from neural_style_tf import __version__
 from neural_style_tf.atomic import write_text
-from neural_style_tf.config import Config, Job, format_list
+from neural_style_tf.config import Config, Job
 from neural_style_tf.events import Listener, StepRecord
 from neural_style_tf.images import Picture
+from neural_style_tf.lists import format_list
 from neural_style_tf.weights import Weights
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "pillow")

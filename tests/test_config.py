@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from neural_style_tf.config import Config, Job, format_layer_weights, parse_layer_weights
+from neural_style_tf.config import Config, Job
 from neural_style_tf.errors import UserError
+from neural_style_tf.lists import format_layer_weights, parse_layer_weights
 from neural_style_tf.presets import PRESETS, preset
 
 RELU = tuple((f"relu{block}_1", 1.0) for block in (1, 2, 3, 4, 5))

@@ -13,7 +13,7 @@ IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 
 LEVELS = [
     {"errors", "suggest", "atomic", "console", "runtime"},
-    {"layers", "memory"},
+    {"layers", "memory", "lists"},
     {"config", "picture_io", "picture_color", "picture_resize"},
     {"images", "losses", "vgg", "events", "folder", "weights"},
     {
@@ -26,6 +26,7 @@ LEVELS = [
         "curves",
         "checkpoint",
         "record",
+        "resume",
     },
     {"optim", "flags", "tiling"},
     {"solver"},
