@@ -121,6 +121,12 @@ class Config:
         choices=("auto", "float32", "bfloat16"),
     )
 
+    tile: str = setting(
+        "auto",
+        "longest side of the pieces a picture is visited in, with the exact gradient, to bound memory; "
+        "none: in one piece; auto: in pieces only where memory would not suffice",
+    )
+
     log_every: int = setting(20, "iterations between two logged losses", low=1)
     save_every: int = setting(
         20, "iterations between two saved pictures and checkpoints; 0 saves only the result", low=0
@@ -138,6 +144,8 @@ class Config:
         if self.strength > 1:
             raise UserError(f"--strength must be between 0 and 1, not {self.strength}")
         self._check_scales()
+        if self.tile not in ("auto", "none") and not (self.tile.isascii() and self.tile.isdigit()):
+            raise UserError(f"--tile must be auto, none or a number of pixels, not {self.tile!r}")
 
     def _check_scales(self) -> None:
         counts = self.scale_iterations

@@ -14,12 +14,14 @@ from neural_style_tf.errors import RunError
 from neural_style_tf.events import StepRecord
 from neural_style_tf.images import resize
 from neural_style_tf.initial import initial_pixels
+from neural_style_tf.memory import available_bytes, estimate_bytes, tile_that_fits
 from neural_style_tf.objective import compute_targets, deprocess, make_objective, preprocess, term_names
 from neural_style_tf.optim import make_optimizer
 from neural_style_tf.picture_size import fit_content, fit_style
 from neural_style_tf.pyramid import Scale, plan_scales, progress
 from neural_style_tf.runtime import has_bfloat16
 from neural_style_tf.solver import Solver
+from neural_style_tf.tiling import compute_targets_tiled, make_tiled_objective
 from neural_style_tf.vgg import vgg19
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import load_weights
@@ -102,7 +104,13 @@ def make_solver(
         transpose_kernels=config.transpose_kernels,
         compute_dtype=compute_dtype(config.precision),
     )
-    targets = compute_targets(network, preprocess(content), preprocess(style), config)
+    pictures = (preprocess(content), preprocess(style))
+    tile = choose_tile(config, content.shape[:2])
+    targets = (
+        compute_targets(network, *pictures, config)
+        if tile is None
+        else compute_targets_tiled(network, *pictures, config, tile=tile)
+    )
     if coarser is None:
         pixels = initial_pixels(config, content, style)
     else:
@@ -111,7 +119,36 @@ def make_solver(
     optimizer = make_optimizer(config, image)
     if coarser is not None:
         optimizer.inherit(coarser.optimizer)
-    return Solver(make_objective(network, targets, config), optimizer, image, term_names(config))
+    objective = (
+        make_objective(network, targets, config)
+        if tile is None
+        else make_tiled_objective(network, targets, config, image.shape, tile=tile)
+    )
+    return Solver(objective, optimizer, image, term_names(config))
+
+
+def choose_tile(config: Config, size: tuple[int, int]) -> int | None:
+    """Return the longest side of the tiles for a result of `size`, or None for one piece.
+
+    `auto` looks at the memory of the host; a GPU gets the picture in one piece unless told otherwise.
+    """
+    if config.tile != "auto":
+        return None if config.tile == "none" else int(config.tile)
+    if tf.config.list_physical_devices("GPU"):
+        return None
+
+    def estimate(tile: int | None) -> int:
+        contents = tuple(name for name, _ in config.content_layers)
+        return estimate_bytes(
+            *size,
+            config.layers,
+            optimizer=config.optimizer,
+            history=config.history,
+            tile=tile,
+            content_layers=contents,
+        )
+
+    return tile_that_fits(estimate, available_bytes())
 
 
 def compute_dtype(precision: str) -> str:

@@ -13,8 +13,8 @@ IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 
 LEVELS = [
     {"errors", "suggest", "atomic", "console", "runtime"},
-    {"layers", "memory", "lists"},
-    {"config", "picture_io", "picture_color", "picture_resize"},
+    {"layers", "lists"},
+    {"config", "memory", "picture_io", "picture_color", "picture_resize"},
     {"images", "losses", "vgg", "events", "folder", "weights"},
     {
         "presets",

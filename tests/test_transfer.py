@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from neural_style_tf import transfer
 from neural_style_tf.config import Config
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.initial import initial_pixels
@@ -129,3 +130,26 @@ def test_a_mistyped_init(pictures, tmp_path):
         initial_pixels(Config(init=str(tmp_path / "x.npy")), *pictures)
     with pytest.raises(UserError, match="gone.npy"):
         initial_pixels(Config(init=str(tmp_path / "gone.npy")), *pictures)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_tiles_give_the_same_run(pictures, narrow_weights, optimizer):
+    """A few steps only: in float32 every optimiser magnifies rounding."""
+    settings = {"iterations": 2, "optimizer": optimizer, "init": "content", "log_every": 1}
+    plain = run(pictures, narrow_weights, tile="none", **settings)
+    tiled = run(pictures, narrow_weights, tile="16", **settings)
+    for (one, image, _), (other, tiled_image, _) in zip(plain, tiled, strict=True):
+        assert other.total == pytest.approx(one.total, rel=1e-3)
+        assert np.abs(tiled_image - image).mean() < 0.05
+
+
+def test_auto_tiles_only_where_memory_is_short(monkeypatch):
+    size, config = (2000, 3000), Config()
+    for available, expected in ((None, None), (10**12, None), (10**9, 256)):
+        monkeypatch.setattr(transfer, "available_bytes", lambda available=available: available)
+        assert transfer.choose_tile(config, size) == expected
+    monkeypatch.setattr(transfer, "available_bytes", lambda: 6 * 10**9)
+    assert 256 < transfer.choose_tile(config, size) < 4096
+    assert transfer.choose_tile(Config(tile="64"), size) == 64
+    with pytest.raises(UserError, match="--tile must be auto, none or a number of pixels, not '-5'"):
+        Config(tile="-5")

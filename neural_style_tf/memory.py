@@ -1,0 +1,199 @@
+"""How much memory a run will take, and how much there is; without TensorFlow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from neural_style_tf.layers import channels, deepest, halo, stride, up_to
+
+FLOAT = 4
+COLORS = 3
+# The weights that were read, the network's, and oneDNN's copy of them in its own order.
+WEIGHT_COPIES = 3
+# Content and style, as they were read.
+INPUT_PICTURES = 2
+# Image, gradient and best image; the image before the step and its new gradient, until it is accepted.
+SOLVER_PICTURES = 5
+# Adam: mean, variance, and what an update makes of them on the way. L-BFGS, beside its history: the image
+# and the best trial of a line search, the direction, and what the two-loop recursion has in hand.
+OPTIMIZER_PICTURES = {"adam": 5, "lbfgs": 7}
+# Differences of neighbours in two directions, padded ones, and gradients.
+VARIATION_PICTURES = 8
+# TensorFlow's thread pools, compiled graphs and kernels, beyond those it has when imported.
+OVERHEAD = 64 * 2**20
+
+
+def estimate_bytes(
+    height: int,
+    width: int,
+    layers: tuple[str, ...],
+    *,
+    optimizer: str,
+    history: int,
+    tile: int | None = None,
+    content_layers: tuple[str, ...] = ("relu4_2",),
+) -> int:
+    """Estimate what a run needs beyond the process with TensorFlow imported, in float32 on a CPU.
+
+    Args:
+        height: Of the result, pixels. A style picture of up to twice as many pixels fits, too.
+        width: Of the result.
+        layers: All layers whose features the losses use.
+        optimizer: `adam` or `lbfgs`.
+        history: The pairs that L-BFGS remembers.
+        tile: The longest side of a tile's core, pixels; None for the objective in one piece.
+        content_layers: Those of `layers` whose features are stored for the whole content picture.
+
+    Returns:
+        Bytes, the peak.
+    """
+    pixels = height * width
+    pictures = INPUT_PICTURES + SOLVER_PICTURES + OPTIMIZER_PICTURES[optimizer]
+    pictures += 2 * history * (optimizer == "lbfgs")
+    content = sum(floats_per_pixel(name) for name in content_layers)
+    weights = WEIGHT_COPIES * _weight_count(layers)
+    if tile is None or tile >= max(height, width):
+        work = pixels * (_working_floats(layers) + VARIATION_PICTURES * COLORS)
+    else:
+        work = _tile_floats(height, width, tile, layers)
+    return round(FLOAT * (pixels * (COLORS * pictures + content) + work + weights)) + OVERHEAD
+
+
+def floats_per_pixel(name: str) -> float:
+    """Return N_l M_l per pixel of the picture: 64 for relu1_1, 8 for relu4_2."""
+    return channels(name) / stride(name) ** 2
+
+
+def kept_floats(layers: tuple[str, ...]) -> float:
+    """Return the floats per pixel that backpropagation from `layers` keeps: 320 down from relu5_1.
+
+    A convolution's own output is gone when its ReLU is done, unless the losses use it.
+    """
+    names = up_to(deepest(layers))
+    return sum(floats_per_pixel(name) for name in names if not name.startswith("conv") or name in layers)
+
+
+def _working_floats(layers: tuple[str, ...]) -> float:
+    """Return the floats per pixel at the peak: what is kept, and the gradients at hand."""
+    # The gradients at `layers` are there before the backward pass needs them; it moves one gradient
+    # through the widest layer into another.
+    widest = max(floats_per_pixel(name) for name in up_to(deepest(layers)))
+    return kept_floats(layers) + _loss_floats(layers) + 2 * widest
+
+
+def _loss_floats(layers: tuple[str, ...]) -> float:
+    return sum(floats_per_pixel(name) for name in layers)
+
+
+def _tile_floats(height: int, width: int, tile: int, layers: tuple[str, ...]) -> float:
+    """Return the floats of the largest tile at its peak."""
+    step = stride(deepest(layers))
+    margin = -(-halo(deepest(layers)) // step) * step
+    core, window = 1, 1
+    for side in (height, width):
+        core *= min(side, tile)
+        window *= min(side, tile + 2 * margin)
+    # The features of the core, and the gradients at them, are cut out of those of the window.
+    return window * _working_floats(layers) + 2 * core * _loss_floats(layers)
+
+
+def _weight_count(layers: tuple[str, ...]) -> int:
+    total, depth = 0, COLORS
+    for name in up_to(deepest(layers)):
+        if name.startswith("conv"):
+            total += (9 * depth + 1) * channels(name)
+            depth = channels(name)
+    return total
+
+
+def available_bytes(root: Path = Path("/")) -> int | None:
+    """Return how much more memory this process may take.
+
+    The least of what the machine has to spare, what the container (cgroup v1 or v2, and all above it)
+    leaves, and what `ulimit -v` leaves.
+
+    Args:
+        root: Where `proc` and `sys` are, other than in tests.
+
+    Returns:
+        Bytes, ≥ 0; None where the system does not tell (Windows, macOS).
+    """
+    found = [*_machine(root), *_containers(root), *_address_space(root)]
+    return max(0, min(found)) if found else None
+
+
+def _machine(root: Path) -> Iterator[int]:
+    for line in _read(root / "proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            yield int(line.split()[1]) * 1024
+
+
+def _containers(root: Path) -> Iterator[int]:
+    """Yield what each control group above this process leaves of its limit."""
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            base, limit, used, cache = "sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            base, limit, used, cache = (
+                "sys/fs/cgroup/memory",
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+                "total_inactive_file",
+            )
+        else:
+            continue
+        # Seen from inside a container, the path may be that of the host: its own group is then at the top.
+        place = Path(group.lstrip("/"))
+        for folder in (root / base / part for part in (place, *place.parents)):
+            allowed, taken = (_read(folder / name).strip() for name in (limit, used))
+            if allowed.isdigit() and taken.isdigit():
+                # Cached files count as used, but are given up when memory runs short.
+                yield int(allowed) - int(taken) + _statistic(folder / "memory.stat", cache)
+
+
+def _statistic(path: Path, name: str) -> int:
+    values = dict(line.split(maxsplit=1) for line in _read(path).splitlines() if " " in line)
+    return int(values.get(name, 0))
+
+
+def _address_space(root: Path) -> Iterator[int]:
+    try:
+        import resource
+    except ImportError:
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    sizes = _read(root / "proc/self/statm").split()
+    if limit != resource.RLIM_INFINITY and sizes:
+        yield limit - int(sizes[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+TILES = (4096, 2048, 1024, 512, 256)
+SAFE_SHARE = 0.8
+"""Of the memory at hand, what a run may be expected to take."""
+
+
+def tile_that_fits(estimate: Callable[[int | None], int], available: int | None) -> int | None:
+    """Return the longest side of tiles with which a run fits the memory at hand.
+
+    Args:
+        estimate: Tile (None: in one piece) → bytes, `estimate_bytes` of the run.
+        available: From `available_bytes`.
+
+    Returns:
+        None if it fits in one piece, or nothing is known; else the largest of `TILES` that fits, or the
+        smallest if none does.
+    """
+    if available is None:
+        return None
+    fitting = (tile for tile in (None, *TILES) if estimate(tile) <= SAFE_SHARE * available)
+    return next(fitting, TILES[-1])

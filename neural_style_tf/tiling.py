@@ -1,0 +1,300 @@
+"""The objective in pieces: the same function, exact to rounding, in memory bounded by the tile.
+
+Everything the losses need of an image adds over positions: Gram sums, squared content errors, squared
+differences of neighbours. So the image is visited twice, tile by tile:
+
+    pass 1  add up these sums over the tiles; score them as if they came from one piece, and let
+            autodiff say how the total depends on each sum (its slope);
+    pass 2  for each tile again: its features, the gradient of the total at them, down to the pixels.
+
+A tile is a core and, around it, the halo that the network must see to know the features of the core. Cores
+partition the image, and only their positions count, in the sums as in the gradients at the features. The
+gradient of a core reaches into its halo, where those of several tiles add up. What the zero padding of a
+window spoils lies beyond what the features of its core see, except where the picture itself ends.
+
+It costs a second forward pass, and the halos: with cores of 1024 pixels about twice the plain objective.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from neural_style_tf import layers, losses
+from neural_style_tf.config import Config
+from neural_style_tf.errors import UserError
+from neural_style_tf.objective import Network, Objective, Targets, Terms, make_objective, score
+
+
+class Tile(NamedTuple):
+    """A tile of a picture: its core, and the window around it that the network is shown.
+
+    Each is (top, bottom, left, right) in pixels, bottom and right not included.
+    """
+
+    core: tuple[int, int, int, int]
+    window: tuple[int, int, int, int]
+
+
+class Sums(NamedTuple):
+    """What adds over the positions of an image; or, as slopes, the derivatives of `total` by them.
+
+    By layer Σ (F−P)² and Σ FᵀF, and of the image itself Σ dy² and Σ dx². A slope is None where the total
+    does not depend on the sum.
+    """
+
+    errors: Mapping[str, Any]
+    grams: Mapping[str, Any]
+    differences: tuple[Any, Any]
+
+
+def plan_tiles(height: int, width: int, tile: int, *, stride: int, halo: int) -> tuple[Tile, ...]:
+    """Divide a picture into tiles.
+
+    Along each axis cores are as equal as the stride allows, and windows have at most three lengths (at
+    the start, inside, at the end), none above `tile` + 2 `halo`: nine shapes at most.
+
+    Args:
+        height: Of the picture, ≥ 1.
+        width: Of the picture, ≥ 1.
+        tile: The longest side of a core, in pixels; rounded down to a multiple of the stride.
+        stride: Cores and windows begin at its multiples.
+        halo: How far a window reaches beyond its core inside the picture; a multiple of the stride.
+
+    Returns:
+        The tiles, row by row; a single one if the picture is no larger than `tile`.
+
+    Raises:
+        UserError: `tile` is smaller than the stride.
+    """
+    if tile < stride:
+        raise UserError(f"--tile must be at least {stride} with these layers, not {tile}")
+    rows, columns = (_plan_axis(length, tile, stride, halo) for length in (height, width))
+    return tuple(Tile(row[:2] + column[:2], row[2:] + column[2:]) for row in rows for column in columns)
+
+
+def _plan_axis(length: int, tile: int, stride: int, halo: int) -> list[tuple[int, int, int, int]]:
+    cells = -(-length // stride)
+    count = -(-cells // (tile // stride))
+    longest = -(-cells // count) * stride
+    starts = [cells * k // count * stride for k in range(count)]
+    # As if all cores were of the longest, so that the windows inside the picture are of one length.
+    windows = [(max(0, start - halo), min(length, start + longest + halo)) for start in starts]
+    # With cores shorter than the halo several windows touch an end of the picture: they become the
+    # largest of them. Where one touches both ends, none touches neither: never more than three lengths.
+    last_start = min((a for a, b in windows if a > 0 and b == length), default=0)
+    first_stop = max((b for a, b in windows if a == 0 and b < length), default=length)
+    return [
+        (start, stop, last_start if a > 0 and b == length else a, first_stop if a == 0 and b < length else b)
+        for start, stop, (a, b) in zip(starts, [*starts[1:], length], windows, strict=True)
+    ]
+
+
+def plan_for(config: Config, height: int, width: int, tile: int) -> tuple[Tile, ...]:
+    """Return `plan_tiles` for the layers that `config` uses; raises as it does.
+
+    Pooling cells of all layers begin at multiples of the stride of the deepest; its halo is rounded up to
+    that: stride 16 and halo 80 for relu5_1, which sees 70 pixels.
+    """
+    deepest = layers.deepest(config.layers)
+    stride = layers.stride(deepest)
+    halo = -(-layers.halo(deepest) // stride) * stride
+    return plan_tiles(height, width, tile, stride=stride, halo=halo)
+
+
+def compute_targets_tiled(
+    network: Network, content: tf.Tensor, style: tf.Tensor, config: Config, *, tile: int
+) -> Targets:
+    """Compute what `objective.compute_targets` does, tile by tile.
+
+    Args:
+        network: A model from `vgg.vgg19` with all of `config.layers`.
+        content: The content picture, mean-subtracted RGB [1, H, W, 3].
+        style: The style picture, likewise, of any size.
+        config: Which layers, and how Gram matrices are normalised.
+        tile: The longest side of a core, in pixels.
+
+    Returns:
+        The targets. The content features are of the whole picture: they do not shrink with the tile.
+
+    Raises:
+        UserError: `tile` is smaller than the stride of the deepest layer.
+    """
+    signature = [tf.TensorSpec([1, None, None, 3], content.dtype), tf.TensorSpec([2, 4], tf.int32)]
+
+    @tf.function(autograph=False, input_signature=signature)
+    def cores_of(picture: tf.Tensor, box: tf.Tensor) -> dict[str, tf.Tensor]:
+        inside = box[0] - tf.gather(box[1], [0, 0, 2, 2])
+        return {name: _cut(found, inside, name) for name, found in network(_cut(picture, box[1])).items()}
+
+    whole: dict[str, tf.Variable] = {}
+    for place in plan_for(config, *content.shape[1:3], tile):
+        cores = cores_of(content, tf.constant(place))
+        for name, _ in config.content_layers:
+            step, part = layers.stride(name), cores[name]
+            if name not in whole:
+                shape = [-(-side // step) for side in content.shape[1:3]]
+                # Eagerly, only a variable can be written to in place.
+                whole[name] = tf.Variable(tf.zeros([1, *shape, part.shape[-1]], part.dtype))
+            top, left = place.core[0] // step, place.core[2] // step
+            whole[name][:, top : top + part.shape[1], left : left + part.shape[2]].assign(part)
+    grams: dict[str, tf.Tensor] = {}
+    for place in plan_for(config, *style.shape[1:3], tile):
+        cores = cores_of(style, tf.constant(place))
+        for name, _ in config.style_layers:
+            grams[name] = grams.get(name, 0) + losses.gram_sum(cores[name])
+    return Targets(
+        content={name: tf.convert_to_tensor(features) for name, features in whole.items()},
+        style=_normalized(grams, style.shape, config),
+    )
+
+
+def make_tiled_objective(
+    network: Network, targets: Targets, config: Config, shape: Sequence[int], *, tile: int
+) -> Objective:
+    """Return what `objective.make_objective` does, in memory bounded by the tile.
+
+    Made to be called inside a `tf.function`: each pass is one loop in its graph, however many tiles.
+
+    Args:
+        network: A model from `vgg.vgg19` with all of `config.layers`.
+        targets: From `compute_targets_tiled` or `objective.compute_targets`.
+        config: Layers, weights and forms of the losses.
+        shape: Of the image, [1, H, W, 3].
+        tile: The longest side of a core, in pixels.
+
+    Returns:
+        image [1, H, W, 3] → (terms, gradient).
+
+    Raises:
+        UserError: `tile` is smaller than the stride of the deepest layer.
+    """
+    plan = plan_for(config, shape[1], shape[2], tile)
+    if len(plan) == 1:
+        # One pass then does what two would.
+        return make_objective(network, targets, config)
+    return TiledObjective(network, targets, config, plan)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TiledObjective:
+    """The two passes, and what joins them; see `make_tiled_objective`.
+
+    Attributes:
+        network, targets, config: As for `make_tiled_objective`.
+        plan: Tiles of the image; the passes take any part of them, `score` needs the sums over all.
+    """
+
+    network: Network
+    targets: Targets
+    config: Config
+    plan: Sequence[Tile]
+
+    def __call__(self, image: tf.Tensor) -> tuple[Terms, tf.Tensor]:
+        """Return the terms and the gradient [1, H, W, 3] of an image [1, H, W, 3]."""
+        sums = self.sums(image)
+        terms, slopes = self.score(sums, image.shape)
+        # The slopes are needed only after the features of a tile. Without this, pass 2 would begin, and
+        # take its memory, while pass 1 is under way.
+        with tf.control_dependencies(tf.nest.flatten(sums)):
+            image = tf.identity(image)
+        return terms, self.gradient(image, slopes)
+
+    def sums(self, image: tf.Tensor) -> Sums:
+        """Make pass 1: add up over the tiles what adds over positions."""
+        zero = tf.zeros([], image.dtype)
+        nothing = Sums(
+            errors={name: zero for name, _ in self.config.content_layers},
+            grams={name: tf.zeros_like(self.targets.style[name]) for name, _ in self.config.style_layers},
+            differences=(zero, zero),
+        )
+
+        def visit(box: tf.Tensor, sums: Sums) -> Sums:
+            return tf.nest.map_structure(tf.add, sums, self._sums_of_core(_cut(image, box[1]), box))
+
+        return _fold(visit, nothing, self.plan)
+
+    def score(self, sums: Sums, shape: Sequence[int]) -> tuple[Terms, Sums]:
+        """Return `objective.score` of an image of these sums, and the slopes of its total."""
+        _, height, width, depth = shape
+        counts = ((height - 1) * width * depth, height * (width - 1) * depth)
+        pairs = zip(sums.differences, counts, strict=True)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(sums)
+            # What `losses.total_variation` makes of an image.
+            down, right = (total / max(count, 1) for total, count in pairs)
+            grams = _normalized(sums.grams, shape, self.config)
+            terms = score(sums.errors, grams, down + right, self.targets, self.config)
+        return terms, tape.gradient(terms["total"], sums)
+
+    def gradient(self, image: tf.Tensor, slopes: Sums) -> tf.Tensor:
+        """Make pass 2: carry the slopes through the tiles down to the pixels."""
+
+        def visit(box: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+            seen = _cut(image, box[1])
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(seen)
+                here = self._sums_of_core(seen, box)
+            pairs = zip(tf.nest.flatten(here), tf.nest.flatten(slopes), strict=True)
+            ends, at_ends = zip(*(pair for pair in pairs if pair[1] is not None), strict=True)
+            at_pixels = tape.gradient(ends, seen, output_gradients=at_ends)
+            return tf.raw_ops.TensorStridedSliceUpdate(
+                # In place: nothing else holds the loop's gradient.
+                input=gradient,
+                begin=[0, box[1, 0], box[1, 2], 0],
+                end=[1, box[1, 1], box[1, 3], 3],
+                strides=[1, 1, 1, 1],
+                # The shape check keeps this sum apart from those before it; see `losses.branch`.
+                value=_cut(gradient, box[1]) + tf.ensure_shape(at_pixels, seen.shape),
+            )
+
+        return _fold(visit, tf.zeros_like(image), self.plan)
+
+    def _sums_of_core(self, seen: tf.Tensor, box: tf.Tensor) -> Sums:
+        """Return the sums over the core of a tile, of which the network is shown the window `seen`."""
+        # The core, counted from where its window begins.
+        inside = box[0] - tf.gather(box[1], [0, 0, 2, 2])
+        cores = {name: _cut(found, inside, name) for name, found in self.network(seen).items()}
+        # With the row below the core, and the column beside it, if there are any: each pair counts once.
+        around = losses.branch(seen)
+        below, beside = (_cut(around, inside + tf.constant(more)) for more in ([0, 1, 0, 0], [0, 0, 0, 1]))
+        return Sums(
+            errors={
+                name: losses.content_error(cores[name], _cut(self.targets.content[name], box[0], name))
+                for name, _ in self.config.content_layers
+            },
+            grams={name: losses.gram_sum(cores[name]) for name, _ in self.config.style_layers},
+            differences=(losses.neighbour_differences(below)[0], losses.neighbour_differences(beside)[1]),
+        )
+
+
+def _fold(visit: Callable[[tf.Tensor, Any], Any], state: Any, plan: Sequence[Tile]) -> Any:
+    """Return `state` after `visit` took it through the tiles of `plan`, one at a time."""
+    boxes = tf.constant(plan, tf.int32)
+    _, state = tf.while_loop(
+        lambda index, _: index < len(plan),
+        lambda index, state: (index + 1, visit(boxes[index], state)),
+        (0, state),
+        # More would hold the features of several tiles.
+        parallel_iterations=1,
+    )
+    return state
+
+
+def _cut(tensor: tf.Tensor, box: tf.Tensor, layer: str = "") -> tf.Tensor:
+    """Return the rows and columns of an image, or of a layer's features, that a box in pixels covers."""
+    step = layers.stride(layer) if layer else 1
+    top, left = box[0] // step, box[2] // step
+    bottom = tf.minimum(-(-box[1] // step), tf.shape(tensor)[1])
+    right = tf.minimum(-(-box[3] // step), tf.shape(tensor)[2])
+    # `tf.slice`, because the gradient of indexing is slower.
+    return tf.slice(tensor, [0, top, left, 0], [1, bottom - top, right - left, tensor.shape[-1]])
+
+
+def _normalized(grams: Mapping[str, tf.Tensor], shape: Sequence[int], config: Config) -> dict[str, tf.Tensor]:
+    """Return the Gram matrices of a picture [1, H, W, 3] from their sums."""
+    counts = {name: layers.positions(name, shape[1], shape[2]) for name in grams}
+    return {name: losses.normalize_gram(gram, counts[name], config.gram) for name, gram in grams.items()}

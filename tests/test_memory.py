@@ -1,0 +1,149 @@
+"""How much memory a run takes, from its formula, and how much there is, from faked control groups."""
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from neural_style_tf import layers, memory
+from neural_style_tf.config import Config
+
+LAYERS = Config().layers
+MEGAPIXEL = 1000, 1000
+
+
+def estimate(size=MEGAPIXEL, names=LAYERS, optimizer="adam", history=20, **keywords):
+    return memory.estimate_bytes(*size, names, optimizer=optimizer, history=history, **keywords)
+
+
+def test_kept_floats():
+    assert memory.kept_floats(("relu5_1",)) == 320
+    assert memory.kept_floats(("relu1_1",)) == 64
+    assert memory.kept_floats(("pool1",)) == 64 + 64 + 16
+    # A convolution that the losses look at is kept beside its ReLU.
+    assert memory.kept_floats(("conv1_1", "relu5_1")) == 320 + 64
+
+
+def test_each_part_of_the_estimate():
+    plain = estimate()
+    assert 2.0e9 < plain < 3.2e9
+    assert estimate(history=40) == plain
+    assert estimate(optimizer="lbfgs", history=21) - estimate(optimizer="lbfgs") == 2 * 3 * 4 * 10**6
+    more = estimate(content_layers=("relu4_2", "relu2_2"))
+    assert more - plain == 128 // 4 * 4 * 10**6
+    assert estimate((2000, 1000)) - plain == pytest.approx(plain - estimate((1, 1)), rel=1e-3)
+    shallow = ("relu1_1",)
+    assert estimate(names=shallow, content_layers=shallow) < 0.6 * plain
+
+
+def test_weights_are_counted():
+    assert memory._weight_count(("relu5_1",)) == 12_944_960
+    assert estimate((1, 1)) - estimate((1, 1), ("relu1_1",)) > 3 * 4 * 12_000_000
+
+
+def test_tiles_bound_the_work_but_not_the_pictures():
+    tiled = [estimate((side, side), tile=512) for side in (2048, 4096, 8192)]
+    assert tiled[0] < estimate((2048, 2048)) / 4
+    # From one size to the next only what is the size of the picture grows: 12 pictures and 8 floats.
+    for side, (small, large) in zip((2048, 4096), itertools.pairwise(tiled), strict=True):
+        assert (large - small) / (3 * side**2) == 4 * (12 * 3 + 8)
+    assert estimate(tile=1000) == estimate(tile=5000) == estimate()
+    assert estimate(tile=128) < estimate(tile=256) < estimate(tile=512)
+
+
+@pytest.mark.parametrize("names", [LAYERS, ("relu3_1",), ("pool4",)])
+def test_tiles_are_those_of_the_plan(names):
+    from neural_style_tf import tiling
+
+    step = layers.stride(layers.deepest(names))
+    margin = -(-layers.halo(layers.deepest(names)) // step) * step
+    for tile in (96, 160):
+        plan = tiling.plan_tiles(1500, 700, tile, stride=step, halo=margin)
+        floats = max(
+            (w[1] - w[0]) * (w[3] - w[2]) * memory._working_floats(names)
+            + 2 * (c[1] - c[0]) * (c[3] - c[2]) * memory._loss_floats(names)
+            for c, w in plan
+        )
+        assert floats <= memory._tile_floats(1500, 700, tile, names) < 1.3 * floats
+
+
+def write(root, files):
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+MEMINFO = {"proc/meminfo": "MemTotal: 9000000 kB\nMemFree: 1 kB\nMemAvailable:    8000000 kB\n"}
+UNLIMITED_V1 = "9223372036854771712\n"
+
+
+def test_the_machine(tmp_path):
+    assert memory.available_bytes(tmp_path) is None
+    write(tmp_path, MEMINFO)
+    assert memory.available_bytes(tmp_path) == 8_000_000 * 1024
+
+
+def test_cgroup_v2_counts_every_level(tmp_path):
+    write(tmp_path, MEMINFO | {"proc/self/cgroup": "0::/slice/job\n"})
+    top = tmp_path / "sys/fs/cgroup"
+    write(top, {"slice/job/memory.max": "max\n", "slice/job/memory.current": "10\n"})
+    assert memory.available_bytes(tmp_path) == 8_000_000 * 1024
+    write(top, {"slice/memory.max": "5000\n", "slice/memory.current": "3000\n"})
+    assert memory.available_bytes(tmp_path) == 2000
+    write(top, {"slice/memory.stat": "anon 1\ninactive_file 500\ntotal_inactive_file 9\n"})
+    assert memory.available_bytes(tmp_path) == 2500
+    write(top, {"slice/job/memory.max": "900\n"})
+    assert memory.available_bytes(tmp_path) == 890
+
+
+def test_cgroup_v2_inside_a_container(tmp_path):
+    """The path is the host's, the group is at the top."""
+    write(tmp_path, MEMINFO | {"proc/self/cgroup": "0::/docker/abc\n"})
+    write(tmp_path / "sys/fs/cgroup", {"memory.max": "7000\n", "memory.current": "6000\n"})
+    assert memory.available_bytes(tmp_path) == 1000
+
+
+def test_cgroup_v1(tmp_path):
+    groups = "9:name=systemd:/\n5:cpu,memory:/job\n4:cpuset:/other\n0::/\n"
+    write(tmp_path, MEMINFO | {"proc/self/cgroup": groups})
+    top = tmp_path / "sys/fs/cgroup/memory"
+    write(top, {"memory.limit_in_bytes": UNLIMITED_V1, "memory.usage_in_bytes": "100\n"})
+    assert memory.available_bytes(tmp_path) == 8_000_000 * 1024
+    write(top, {"job/memory.limit_in_bytes": "4000\n", "job/memory.usage_in_bytes": "3500\n"})
+    write(top, {"job/memory.stat": "inactive_file 9\ntotal_inactive_file 250\n"})
+    assert memory.available_bytes(tmp_path) == 750
+
+
+def test_more_used_than_allowed_is_nothing_left(tmp_path):
+    write(tmp_path, MEMINFO | {"proc/self/cgroup": "0::/\n"})
+    write(tmp_path / "sys/fs/cgroup", {"memory.max": "7000\n", "memory.current": "8000\n"})
+    assert memory.available_bytes(tmp_path) == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_address_space_limit():
+    script = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
+        "from neural_style_tf import memory; print(memory.available_bytes())"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert 2**29 < int(result.stdout) < 2**30
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_this_machine():
+    assert memory.available_bytes() > 2**20
+
+
+def test_imports_no_tensorflow():
+    script = "import sys, neural_style_tf.memory; sys.exit('tensorflow' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1], check=True)
