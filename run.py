@@ -2,7 +2,9 @@
 
 import sys
 
-from neural_style_tf.cli import run
-
 if __name__ == "__main__":
+    try:
+        from neural_style_tf.cli import run
+    except KeyboardInterrupt:
+        sys.exit(130)
     sys.exit(run())

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
+
+import numpy as np
 
 from neural_style_tf import flags
 from neural_style_tf.atomic import write_text
@@ -19,13 +19,19 @@ from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.events import Listener
 from neural_style_tf.folder import OutputFolder
 from neural_style_tf.images import Picture, check_output, load_image
-from neural_style_tf.initial import initial_pixels
+from neural_style_tf.initial import WORDS, initial_pixels
+from neural_style_tf.interrupt import Interrupts
+from neural_style_tf.pyramid import plan_scales
 from neural_style_tf.record import RunJson, flag_lines, settings_table
-from neural_style_tf.resume import check_same_run, read_facts, step_of, trim_metrics
+from neural_style_tf.resume import check_same_run, newest_metric, read_facts, step_of, trim_metrics
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import check_spec, load_weights
 
 SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2
+OUT_OF_MEMORY = (
+    "out of memory; try --tile=512, a smaller --image_size or --style_size, or with L-BFGS a shorter "
+    "--history; what was saved before is kept"
+)
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -43,31 +49,42 @@ def run(argv: Sequence[str] | None = None) -> int:
     if any(argument in ("--help", "-h", "-help", "--helpfull", "--helpshort") for argument in argv[1:]):
         console.say(flags.help_text())
         return SUCCESS
+    interrupts = Interrupts()
     try:
-        config, job = flags.parse(argv)
-        console.quiet = job.quiet
-        return _Run(config, job, console).execute()
+        with interrupts.collected():
+            config, job = flags.parse(argv)
+            console.quiet = job.quiet
+            return _Run(config, job, console, interrupts).execute()
     except UserError as error:
         console.error(str(error))
         return USAGE_ERROR
     except RunError as error:
         console.error(str(error))
-        return FAILURE
-    except OSError as error:
-        console.error(
-            f"{error.strerror or error}: {error.filename or 'while writing'}; nothing saved was lost"
-        )
-        return FAILURE
     except KeyboardInterrupt:
         console.error("interrupted")
-        return 128 + signal.SIGINT
+        return interrupts.exit_code
+    except MemoryError:
+        console.error(OUT_OF_MEMORY)
+    except OSError as error:
+        name = f": {error.filename}" if error.filename else ""
+        console.error(f"{error.strerror or error}{name}; what was saved before is kept")
+    except Exception as error:
+        # TensorFlow's errors, told apart without importing it.
+        if not type(error).__module__.startswith("tensorflow"):
+            raise
+        exhausted = type(error).__name__ == "ResourceExhaustedError"
+        first_line = (str(error).splitlines() or [""])[0]
+        failed = f"TensorFlow could not go on: {first_line}; what was saved before is kept"
+        console.error(OUT_OF_MEMORY if exhausted else failed)
+    return FAILURE
 
 
 class _Run:
     """One run of the command line, from checked files to written ones."""
 
-    def __init__(self, config: Config, job: Job, console: Console) -> None:
-        self._console = console
+    def __init__(self, config: Config, job: Job, console: Console, interrupts: Interrupts) -> None:
+        self._console, self._interrupts = console, interrupts
+        self._initial: np.ndarray | None = None
         self._pictures = {
             "content": _load(job.content, config.image_size, job),
             "style": _load(
@@ -100,12 +117,29 @@ class _Run:
         if job.resume and job.overwrite:
             raise UserError("--resume goes on with a run and --overwrite replaces it: give one of them")
         content = fit_content(self._pictures["content"].pixels, config)
-        initial_pixels(config, content, fit_style(self._pictures["style"].pixels, config))
+        style = fit_style(self._pictures["style"].pixels, config)
+        plan_scales(content.shape[:2], style.shape[:2], config)
+        reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
+        initial = initial_pixels(config, content, style, **reading)
+        self._initial = None if config.init in WORDS else initial
         check_spec(job.weights, Path(job.weights_dir))
-        if job.output:
-            check_output(job.output)
-            if Path(job.output).exists() and not (job.overwrite or job.resume):
-                raise UserError(f"--output: {job.output!r} exists; give another name, or --overwrite")
+        self._check_outputs()
+
+    def _check_outputs(self) -> None:
+        job, name = self._job, self._job.output
+        if not job.output_dir.isprintable():
+            raise UserError(f"--output_dir: {job.output_dir!r} is no name that every program can read")
+        for output in filter(None, (name, os.path.join(job.output_dir, "result.png"))):  # noqa: PTH118
+            for role in (job.content, job.style, self._config.init):
+                if Path(output).exists() and Path(role).exists() and Path(output).samefile(role):
+                    raise UserError(f"{output!r} is read and would be overwritten: give another name")
+        if not name:
+            return
+        check_output(name)
+        if Path(name).exists() and not (job.overwrite or job.resume):
+            raise UserError(f"--output: {name!r} exists; give another name, or --overwrite")
+        if self._pictures["content"].alpha is not None and name.lower().endswith((".jpg", ".jpeg")):
+            self._console.say(f"{name}: JPEG cannot hold the transparency of {job.content}")
 
     def _transfer(self, folder: OutputFolder) -> int:
         device, weights = self._start()
@@ -114,36 +148,44 @@ class _Run:
 
         listeners: list[Listener] = []
         report = record = None
-        with _signals() as received:
+        received = self._interrupts.received
 
-            def tick(step: int) -> bool:
-                for listener in listeners:
-                    listener.on_tick(step)
-                return bool(received)
+        def tick(step: int) -> bool:
+            for listener in listeners:
+                listener.on_tick(step)
+            return bool(received)
 
-            pictures = (self._pictures[role].pixels for role in ("content", "style"))
-            try:
-                for record in stylize(*pictures, self._config, weights=weights, tick=tick, resume=checkpoint):
-                    if report is None:
-                        # Not before a first step exists: until then an earlier run is left alone.
-                        report = self._start_report(folder, weights, device, checkpoint)
-                        listeners += self._listeners(folder, report, checkpoint)
-                    for listener in listeners:
-                        listener.on_step(record)
-                status = "interrupted" if received else "finished"
-            except BaseException as error:
-                status = f"failed: {error}"
-                raise
-            finally:
+        steps = stylize(
+            *(self._pictures[role].pixels for role in ("content", "style")),
+            self._config,
+            weights=weights,
+            tick=tick,
+            resume=checkpoint,
+            initial=self._initial,
+        )
+        try:
+            for record in steps:
+                if report is None:
+                    # Not before a first step exists: until then an earlier run is left alone.
+                    report = self._start_report(folder, weights, device, checkpoint)
+                    listeners += self._listeners(folder, report, checkpoint)
+                    self._interrupts.graceful = True
                 for listener in listeners:
-                    with contextlib.suppress(OSError):
-                        listener.on_end()
-                if report is not None:
-                    with contextlib.suppress(OSError):
-                        report.finish(status)
+                    listener.on_step(record)
+            status = "interrupted" if received else "finished"
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else f"failed: {error}"
+            raise
+        finally:
+            for listener in listeners:
+                with contextlib.suppress(OSError):
+                    listener.on_end()
+            if report is not None:
+                with contextlib.suppress(OSError):
+                    report.finish(status)
         result = folder.path / "result.png"
         self._console.say(f"{status} after {duration(record.seconds)}: {result} (step {record.best_step})")
-        return 128 + received[0] if received else SUCCESS
+        return self._interrupts.exit_code if received else SUCCESS
 
     def _start(self) -> tuple[str, Weights]:
         """Import TensorFlow and load the weights; tell what is used."""
@@ -172,6 +214,11 @@ class _Run:
         prefix, notes = newest_good(folder.path / "checkpoints")
         for note in notes:
             self._console.say(note)
+        if prefix is None and newest_metric(folder.path / "metrics.jsonl") > 0:
+            raise UserError(
+                f"--resume: the run in {str(folder.path)!r} left no checkpoint that can be read; "
+                "--overwrite begins it anew, or give another --output_dir"
+            )
         where = f"step {step_of(prefix)}" if prefix else "the beginning: it has no checkpoint yet"
         self._console.say(f"going on with {folder.path}{os.sep} from {where}")
         return prefix
@@ -183,8 +230,7 @@ class _Run:
             folder.clear()
         else:
             trim_metrics(folder.path / "metrics.jsonl", step_of(checkpoint))
-        write_text(folder.path / "flags.txt", flag_lines(self._config, self._job))
-        return RunJson(
+        report = RunJson(
             folder.path / "run.json",
             self._config,
             self._job,
@@ -193,6 +239,8 @@ class _Run:
             device=device,
             earlier=self._earlier,
         )
+        write_text(folder.path / "flags.txt", flag_lines(self._config, self._job))
+        return report
 
     def _listeners(self, folder: OutputFolder, report: RunJson, checkpoint: str | None) -> list[Listener]:
         from neural_style_tf.checkpoint import Checkpoints
@@ -218,21 +266,3 @@ def _load(path: str, longest: int, job: Job) -> Picture:
     return load_image(
         path, longest=longest or None, max_pixels=job.max_pixels, allow_truncated=job.allow_truncated
     )
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM, to end at the next step; a second one ends at once."""
-    received: list[int] = []
-
-    def receive(number: int, frame: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    former = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

@@ -23,6 +23,7 @@ def setting(
     *,
     choices: tuple[str, ...] = (),
     low: float | None = None,
+    high: float | None = None,
     above: float | None = None,
 ) -> Any:
     """Declare a field with its help text and what it may be.
@@ -32,12 +33,13 @@ def setting(
         explanation: One sentence for `--help`.
         choices: The words allowed, for a setting that is a word.
         low: The smallest number allowed.
+        high: The largest.
         above: A number that the value must exceed.
 
     Returns:
         A dataclass field.
     """
-    metadata = {"help": explanation, "choices": choices, "low": low, "above": above}
+    metadata = {"help": explanation, "choices": choices, "low": low, "high": high, "above": above}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -78,7 +80,7 @@ class Config:
         choices=("mean", "gatys", "relative"),
     )
     strength: float = setting(
-        0.5, "how much style, 0 to 1: multiplies --style_weight by 1/100 … 100; 0.5 leaves it", low=0
+        0.5, "how much style, 0 to 1: multiplies --style_weight by 1/100 … 100; 0.5 leaves it", low=0, high=1
     )
     pooling: str = setting("max", "how the network pools", choices=("max", "average"))
     transpose_kernels: bool = setting(
@@ -92,7 +94,7 @@ class Config:
     )
     seed: int = setting(0, "seed of the initial noise", low=0)
     optimizer: str = setting("adam", "what moves the pixels", choices=("adam", "lbfgs"))
-    history: int = setting(20, "pairs of steps and gradients that L-BFGS remembers", low=1)
+    history: int = setting(20, "pairs of steps and gradients that L-BFGS remembers", low=1, high=1000)
     learning_rate_schedule: str = setting(
         "constant", "how Adam's step shrinks over the iterations of a scale", choices=("constant", "cosine")
     )
@@ -108,9 +110,9 @@ class Config:
         -1, "longest side of the style picture; 0 keeps its size; -1: the same as --image_size", low=-1
     )
     style_scale: float = setting(
-        1.0, "size of the strokes: the style picture is looked at this many times as large", above=0
+        1.0, "size of the strokes: the style picture is looked at this many times as large", above=0, high=16
     )
-    scales: int = setting(1, "sizes to go through from coarse to fine; 1: the final size only", low=1)
+    scales: int = setting(1, "sizes to go through, coarse to fine; 1: the final size only", low=1, high=32)
     scale_ratio: float = setting(2.0, "how much larger each scale is than the one before", above=1)
     scale_iterations: tuple[int, ...] = setting(
         (), "iterations at each coarser scale, coarsest first, comma-separated; default: --iterations"
@@ -138,14 +140,19 @@ class Config:
             check_layer_weights(name, getattr(self, name))
         if not self.content_layers and not self.style_layers:
             raise UserError("--content_layers and --style_layers are both empty: nothing to optimise")
+        if not self._wants_something():
+            raise UserError("--content_weight, --style_weight and --tv_weight leave nothing to optimise")
         for name in ("adam_beta1", "adam_beta2"):
             if getattr(self, name) >= 1:
                 raise UserError(f"--{name} must be below 1, not {getattr(self, name)}")
-        if self.strength > 1:
-            raise UserError(f"--strength must be between 0 and 1, not {self.strength}")
         self._check_scales()
         if self.tile not in ("auto", "none") and not (self.tile.isascii() and self.tile.isdigit()):
             raise UserError(f"--tile must be auto, none or a number of pixels, not {self.tile!r}")
+
+    def _wants_something(self) -> bool:
+        contents = self.content_weight * sum(weight for _, weight in self.content_layers)
+        styles = self.weighted_style * sum(weight for _, weight in self.style_layers)
+        return contents + styles + self.tv_weight > 0
 
     def _check_scales(self) -> None:
         counts = self.scale_iterations
@@ -211,6 +218,9 @@ class Job:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        for field in dataclasses.fields(self):
+            if "\0" in str(getattr(self, field.name)):
+                raise UserError(f"--{field.name}: a name cannot hold a zero byte")
 
     def replace(self, **changes: Any) -> Job:
         """Return a copy with some settings changed, checked again."""
@@ -242,7 +252,7 @@ def check_setting(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
     Raises:
         UserError: Naming the flag, what it may be and what it is.
     """
-    choices, low, above = (metadata.get(key) for key in ("choices", "low", "above"))
+    choices, low, high, above = (metadata.get(key) for key in ("choices", "low", "high", "above"))
     if choices and value not in choices:
         nearest = did_you_mean(str(value), choices)
         raise UserError(f"--{name} must be one of {', '.join(choices)}, not {value!r}{nearest}")
@@ -250,6 +260,8 @@ def check_setting(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
         raise UserError(f"--{name} must be a finite number, not {value}")
     if low is not None and value < low:
         raise UserError(f"--{name} must be at least {low}, not {value}")
+    if high is not None and value > high:
+        raise UserError(f"--{name} must be at most {high}, not {value}")
     if above is not None and value <= above:
         raise UserError(f"--{name} must be more than {above}, not {value}")
 

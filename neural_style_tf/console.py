@@ -43,14 +43,14 @@ class Console:
         """Write an error line to standard error, even when quiet."""
         if self.live_line:
             self.say("")
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             sys.stderr.write(f"neural-style-tf: {printable(line)}\n")
 
     def _write(self, text: str) -> None:
         try:
             self.stream.write(printable(text))
             self.stream.flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):
             # The reader is gone (`| head`) or the stream is closed: the run goes on without it.
             self.quiet = True
 

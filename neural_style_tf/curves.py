@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from neural_style_tf.config import Config
+from neural_style_tf.console import printable
 from neural_style_tf.events import Listener, StepRecord
 
 IMAGES_APART = 5
@@ -29,7 +30,7 @@ class Curves(Listener):
         self._image_every = IMAGES_APART * config.save_every
         table = "\n".join(["|setting|value|", "|---|---|"] + [f"|{k}|{v}|" for k, v in settings.items()])
         with self._writer.as_default(step=max(after, 0)):
-            tf.summary.text("config", table)
+            tf.summary.text("config", printable(table))
 
     def on_step(self, record: StepRecord) -> None:
         """Write the losses and, if due, the image."""

@@ -41,7 +41,7 @@ def parse(argv: Sequence[str]) -> tuple[Config, Job]:
         raise UserError(
             f"unknown flag --{error.flagname}{did_you_mean(error.flagname, list(values))}; --help lists them"
         ) from None
-    except (absl_flags.Error, OSError) as error:
+    except (absl_flags.Error, OSError, ValueError) as error:
         raise UserError(" ".join(str(error).split())) from None
     if rest:
         raise UserError(f"unexpected argument {rest[0]!r}: every setting is a flag, such as --content=FILE")
@@ -105,7 +105,10 @@ def _flag_files_first(argv: Sequence[str]) -> list[str]:
     arguments = iter(rest)
     for argument in arguments:
         if argument in ("--flagfile", "-flagfile"):
-            files.append(f"--flagfile={next(arguments, '')}")
+            file = next(arguments, "")
+            if not file:
+                raise UserError("--flagfile=FILE needs the name of a file")
+            files.append(f"--flagfile={file}")
         elif argument.lstrip("-").startswith("flagfile=") and argument.startswith("-"):
             files.append(argument)
         else:

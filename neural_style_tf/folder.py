@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -12,7 +13,8 @@ from neural_style_tf.errors import UserError
 
 FILES = ("result.png", "metrics.jsonl", "run.json", "flags.txt")
 FOLDERS = ("images", "checkpoints")
-EVENTS = "events.out.tfevents.*"
+EVENTS = "events.out.tfevents.*.v2"
+LOCK = ".neural-style-tf.lock"
 
 
 class OutputFolder:
@@ -37,7 +39,17 @@ class OutputFolder:
             raise UserError(f"--output_dir: {str(self.path)!r} is not a folder") from None
         except OSError as error:
             raise UserError(f"--output_dir: cannot write in {str(self.path)!r}: {error.strerror}") from None
-        if self.holds_run() and not (overwrite or resume):
+        if self.holds_run():
+            self._check_run(overwrite=overwrite, resume=resume)
+
+    def _check_run(self, *, overwrite: bool, resume: bool) -> None:
+        if not self._is_ours():
+            self.release()
+            raise UserError(
+                f"{str(self.path)!r} holds {self._names()[0]} but no run.json of this program: "
+                "move that away, or give another --output_dir"
+            )
+        if not (overwrite or resume):
             self.release()
             raise UserError(
                 f"{str(self.path)!r} already holds a run: --resume continues it, --overwrite replaces it, "
@@ -45,27 +57,40 @@ class OutputFolder:
             )
 
     def holds_run(self) -> bool:
-        """Return whether an earlier run left any of its files here."""
-        names = [*FILES, *FOLDERS]
-        return any((self.path / name).exists() for name in names) or any(self.path.glob(EVENTS))
+        """Return whether anything that a run writes is here."""
+        return bool(self._names())
 
     def clear(self) -> None:
         """Remove what an earlier run left, and nothing else."""
         for name in FILES:
             (self.path / name).unlink(missing_ok=True)
-        for events in self.path.glob(EVENTS):
-            events.unlink()
-        for picture in (self.path / "images").glob("step-*.png"):
-            picture.unlink()
-        with contextlib.suppress(OSError):
-            (self.path / "images").rmdir()
-        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+        patterns = (EVENTS, "images/step-*.png", "checkpoints/ckpt-*")
+        for path in [path for pattern in patterns for path in self.path.glob(pattern)]:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+        for name in FOLDERS:
+            with contextlib.suppress(OSError):
+                (self.path / name).rmdir()
+
+    def _names(self) -> list[str]:
+        present = [name for name in (*FILES, *FOLDERS) if (self.path / name).exists()]
+        return present + sorted(path.name for path in self.path.glob(EVENTS))
+
+    def _is_ours(self) -> bool:
+        """Return whether `run.json`, which a run writes before all else, is there and ours."""
+        try:
+            facts = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+            return isinstance(facts, dict) and "config" in facts
+        except (OSError, ValueError):
+            return False
 
     def release(self) -> None:
         """Let other runs use the folder, and remove it if nothing was written."""
         if self._lock is None:
             return
-        (self.path / ".lock").unlink(missing_ok=True)
+        (self.path / LOCK).unlink(missing_ok=True)
         self._lock.close()
         self._lock = None
         with contextlib.suppress(OSError):
@@ -73,8 +98,8 @@ class OutputFolder:
 
     def _claim(self) -> None:
         """Take the lock, which the operating system drops when the process dies, however it dies."""
-        path = self.path / ".lock"
-        lock = path.open("w")
+        path = self.path / LOCK
+        lock = path.open("a")
         try:
             import fcntl
 

@@ -15,13 +15,14 @@ from neural_style_tf.suggest import did_you_mean
 WORDS = ("noise", "content", "style")
 
 
-def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray) -> np.ndarray:
+def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **reading: object) -> np.ndarray:
     """Return the picture that `config.init` asks for.
 
     Args:
         config: `init`, and the `seed` of the noise.
         content: The content picture [H, W, 3], RGB 0–255; the result has its shape.
         style: The style picture, of any size.
+        **reading: For `images.load_image`, if `config.init` is a picture.
 
     Returns:
         float32 [H, W, 3], RGB 0–255. `noise` is N(0, 1) about the network's mean colour; a picture of
@@ -45,7 +46,7 @@ def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray) -> np
             f"--init must be {', '.join(WORDS)}, a picture or a .npy file, "
             f"not {config.init!r}{did_you_mean(config.init, WORDS)}"
         )
-    return resize(load_image(config.init).pixels, (height, width))
+    return resize(load_image(config.init, **reading).pixels, (height, width))
 
 
 def load_array(path: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from neural_style_tf.config import Config
 from neural_style_tf.console import Console, duration
 from neural_style_tf.events import Listener, StepRecord
-from neural_style_tf.images import save_image
+from neural_style_tf.images import resize, save_image
 
 
 class Progress(Listener):
@@ -98,7 +98,8 @@ class Pictures(Listener):
             return
         self._folder.mkdir(exist_ok=True)
         path = self._folder / f"step-{record.step:06d}.png"
-        save_image(path, record.image, alpha=self._alpha, stretch=self._stretch)
+        image = record.image
+        save_image(path, image, alpha=fit_alpha(self._alpha, image), stretch=self._stretch)
 
 
 class Result(Listener):
@@ -117,5 +118,13 @@ class Result(Listener):
     def on_step(self, record: StepRecord) -> None:
         """Write the best image if it is due; the user's own file only gets what is finished."""
         if record.last or self._config.saves(record.step):
+            best = record.best
             for path in self._paths if record.last else self._paths[:1]:
-                save_image(path, record.best, alpha=self._alpha, stretch=self._stretch)
+                save_image(path, best, alpha=fit_alpha(self._alpha, best), stretch=self._stretch)
+
+
+def fit_alpha(alpha: np.ndarray | None, image: np.ndarray) -> np.ndarray | None:
+    """Return alpha, uint8 [H, W], at the size of an image of a coarser scale [h, w, 3]."""
+    if alpha is None or alpha.shape == image.shape[:2]:
+        return alpha
+    return np.rint(resize(alpha, image.shape[:2])).astype(np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from neural_style_tf.config import Config
+from neural_style_tf.errors import UserError
 from neural_style_tf.layers import deepest, stride
 
 
@@ -45,6 +46,9 @@ def plan_scales(content: tuple[int, int], style: tuple[int, int], config: Config
 
     Returns:
         At least one scale; the last is the full size with `config.iterations`.
+
+    Raises:
+        UserError: `style_scale` makes the style picture too small for the network.
     """
     needed = stride(deepest(config.layers))
     coarser = config.scale_iterations or (config.iterations,) * (config.scales - 1)
@@ -53,6 +57,12 @@ def plan_scales(content: tuple[int, int], style: tuple[int, int], config: Config
         factor = config.scale_ratio ** (level - config.scales + 1)
         sizes = shrink(content, factor), shrink(style, factor * config.style_scale)
         last = level == config.scales - 1
+        if last and min(sizes[1]) < needed:
+            height, width = sizes[1]
+            raise UserError(
+                f"--style_scale={config.style_scale} makes the style picture {width}×{height} pixels; "
+                f"{deepest(config.layers)} needs sides of at least {needed}"
+            )
         if last or min(*sizes[0], *sizes[1]) >= needed:
             scales.append(Scale(len(scales), *sizes, iterations, scales[-1].end if scales else 0))
     return tuple(scales)

@@ -19,9 +19,9 @@ from neural_style_tf.lists import format_list
 from neural_style_tf.weights import Weights
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "pillow")
-# Whether to replace files is asked anew at each run; the terminal is not part of a result.
-NOT_REPEATED = ("overwrite", "resume", "quiet", "verbose")
-FILE_FLAGS = ("content", "style", "output_dir", "output", "weights_dir")
+# Where to write and what to replace is asked anew at each run; the terminal is not part of a result.
+NOT_REPEATED = ("output_dir", "output", "overwrite", "resume", "quiet", "verbose")
+FILE_FLAGS = ("content", "style", "weights_dir")
 
 
 class RunJson(Listener):
@@ -115,8 +115,8 @@ def flag_lines(config: Config, job: Job) -> str:
             if field.name in NOT_REPEATED or value == "":
                 continue
             line = _flag_line(field.name, value)
-            # A flag file is read line by line: a name that breaks a line cannot be written in it.
-            lines.append(line if "\n" not in line and "\r" not in line else f"# cannot be written: {line!r}")
+            # A flag file is read line by line, and lines are stripped.
+            lines.append(line if [line] == line.strip().splitlines() else f"# cannot be written: {line!r}")
     return "\n".join(lines) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -70,15 +71,22 @@ def check_same_run(facts: dict[str, Any], config: Config, hashes: dict[str, str]
 
 def trim_metrics(path: Path, step: int) -> None:
     """Drop the lines of `metrics.jsonl` after a step, and one that was cut short."""
-    kept = []
+    write_bytes(path, b"".join(line for at, line in _rows(path) if at <= step))
+
+
+def newest_metric(path: Path) -> int:
+    """Return the last step in `metrics.jsonl`, or −1 if there is none."""
+    return max((step for step, _ in _rows(path)), default=-1)
+
+
+def _rows(path: Path) -> list[tuple[int, bytes]]:
+    rows = []
     for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
-        try:
-            row = json.loads(line)
-            if line.endswith(b"\n") and row["step"] <= step:
-                kept.append(line)
-        except (ValueError, KeyError, TypeError):
-            continue
-    write_bytes(path, b"".join(kept))
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            step = json.loads(line)["step"]
+            if line.endswith(b"\n") and isinstance(step, int):
+                rows.append((step, line))
+    return rows
 
 
 def step_of(checkpoint: str | None) -> int:

@@ -41,6 +41,7 @@ def stylize(
     weights: Weights | None = None,
     tick: Tick | None = None,
     resume: str | None = None,
+    initial: np.ndarray | None = None,
 ) -> Iterator[StepRecord]:
     """Paint `content` in the manner of `style`, one logged step at a time.
 
@@ -50,6 +51,7 @@ def stylize(
         config: All settings; default: the preset `original`.
         weights: The network; default: whatever `load_weights("auto")` finds.
         tick: See `Tick`.
+        initial: [H, W, 3], RGB 0–255, to begin with instead of what `config.init` names; resized.
         resume: Prefix of a checkpoint of the same run, to go on from; the steps up to it are not told again.
 
     Yields:
@@ -66,7 +68,12 @@ def stylize(
     first, coarser = saved_scale(resume) if resume else 0, None
     for scale in run.scales[first:]:
         solver = make_solver(
-            resize(content, scale.content), resize(style, scale.style), _at(scale, config), weights, coarser
+            resize(content, scale.content),
+            resize(style, scale.style),
+            _at(scale, config),
+            weights,
+            coarser=coarser,
+            initial=initial,
         )
         run.enter(solver, scale)
         if resume and scale.index == first:
@@ -82,7 +89,13 @@ def stylize(
 
 
 def make_solver(
-    content: np.ndarray, style: np.ndarray, config: Config, weights: Weights, coarser: Solver | None = None
+    content: np.ndarray,
+    style: np.ndarray,
+    config: Config,
+    weights: Weights,
+    *,
+    coarser: Solver | None = None,
+    initial: np.ndarray | None = None,
 ) -> Solver:
     """Build the network, its targets, the initial image and what moves it.
 
@@ -91,7 +104,8 @@ def make_solver(
         style: [H', W', 3], likewise.
         config: All settings.
         weights: The network.
-        coarser: The solver of the next coarser scale, whose image is taken up; else `config.init` is.
+        coarser: The solver of the next coarser scale, whose image is taken up.
+        initial: The picture to begin with otherwise; default: what `config.init` names.
 
     Returns:
         A solver that is ready to `start`.
@@ -111,10 +125,11 @@ def make_solver(
         if tile is None
         else compute_targets_tiled(network, *pictures, config, tile=tile)
     )
-    if coarser is None:
-        pixels = initial_pixels(config, content, style)
-    else:
-        pixels = resize(deprocess(coarser.image).numpy(), content.shape[:2])
+    if coarser is not None:
+        initial = deprocess(coarser.image).numpy()
+    elif initial is None:
+        initial = initial_pixels(config, content, style)
+    pixels = resize(initial, content.shape[:2])
     image = tf.Variable(preprocess(pixels))
     optimizer = make_optimizer(config, image)
     if coarser is not None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from neural_style_tf import cli
+from neural_style_tf.checkpoint import saved_steps
 
 ROOT = Path(__file__).parents[1]
 
@@ -69,7 +69,7 @@ def test_a_run_writes_what_the_readme_says(job, tmp_path, capsys):
     assert len(facts["inputs"]["style"]["sha256"]) == 64
     said = capsys.readouterr().out
     assert said.count("stand-in") == 1 and "device:" in said and "step 6/6" in said
-    assert tf.train.latest_checkpoint(folder / "checkpoints").endswith("ckpt-6")
+    assert saved_steps(folder / "checkpoints")[0] == 6
 
 
 def test_its_flags_repeat_it_bit_for_bit(job, tmp_path):
@@ -142,6 +142,80 @@ def test_a_run_that_cannot_go_on_keeps_the_best(job, tmp_path, capsys):
     assert "not finite" in capsys.readouterr().err
     assert np.asarray(Image.open(folder / "result.png")).shape == (48, 64, 3)
     assert json.loads((folder / "run.json").read_text())["status"].startswith("failed")
+
+
+def test_overwrite_wants_a_run_of_ours_and_takes_only_its_files(job, tmp_path, capsys):
+    theirs = tmp_path / "proj" / "checkpoints" / "model.h5"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    assert job("--output_dir=proj", "--overwrite") == 2
+    assert "no run.json of this program" in capsys.readouterr().err
+    assert job("--output_dir=mine", "--iterations=1", "--quiet") == 0
+    for name in ("checkpoints/model.h5", "images/a.png", "events.out.tfevents.1.theirs", ".lock"):
+        (tmp_path / "mine" / name).write_text("theirs")
+    assert job("--output_dir=mine", "--iterations=1", "--quiet", "--overwrite") == 0
+    for name in ("checkpoints/model.h5", "images/a.png", "events.out.tfevents.1.theirs", ".lock"):
+        assert (tmp_path / "mine" / name).read_text() == "theirs"
+
+
+@pytest.mark.parametrize(
+    "flags", [["--output=c.png"], ["--output=s.png"], ["--init=i.png", "--output=i.png"]]
+)
+def test_an_input_is_never_overwritten(job, tmp_path, capsys, flags):
+    write_picture(tmp_path / "i.png", seed=2)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.png")}
+    assert job("--iterations=1", "--overwrite", *flags) == 2
+    assert "would be overwritten" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.png")} == before
+
+
+def test_transparency_and_several_scales(job, tmp_path, capsys):
+    with Image.open("c.png") as picture:
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+        picture.save("c.png")
+    flags = ["--scales=2", "--scale_iterations=1", "--iterations=1", "--save_every=1", "--output=o.jpg"]
+    assert job(*flags) == 0
+    assert "JPEG cannot hold the transparency" in capsys.readouterr().out
+    with Image.open(tmp_path / "output/c-s/images/step-000001.png") as small:
+        assert small.mode == "RGBA" and small.size == (32, 24)
+
+
+def test_a_name_that_is_not_utf8(job, tmp_path, capsys):
+    name = os.fsdecode(b"c\xff.png")
+    (tmp_path / "c.png").rename(tmp_path / name)
+    assert job(f"--content={name}", "--output_dir=o", "--iterations=1", "--quiet") == 0
+    assert b"c\xff.png" in (tmp_path / "o" / "flags.txt").read_bytes()
+    assert job(f"--content={name}", "--iterations=1") == 2
+    assert "--output_dir" in capsys.readouterr().err
+
+
+def test_running_out_is_one_line_and_keeps_what_was_saved(job, tmp_path):
+    """A limit on the size of files stands for a full disk; the shell sets it for the child only."""
+    command = [sys.executable, str(ROOT / "run.py"), "--content=c.png", "--style=s.png", "--weights=bundled"]
+    line = "ulimit -f 100; exec " + " ".join([*command, "--iterations=40", "--output_dir=o"])
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "what was saved before is kept" in done.stderr
+    with Image.open(tmp_path / "o" / "result.png") as result:
+        result.load()
+
+
+def test_closed_standard_output(job, tmp_path):
+    command = f"{sys.executable} {ROOT / 'run.py'} --content=c.png --style=s.png --weights=bundled"
+    line = f"{command} --iterations=1 --output_dir=o >&-"
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.2, 0.6, 1.5])
+def test_interrupted_while_it_starts(job, tmp_path, delay):
+    process = spawn(tmp_path, "--iterations=100000", "--output_dir=o")
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    # Before Python itself has started, the system ends it.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in errors or delay < 0.1
 
 
 MISTAKES = {
@@ -221,7 +295,7 @@ def test_an_interrupted_run_saves_and_says_so(job, tmp_path, number, code):
     assert "interrupted after" in out and err == ""
     assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
     last = read_metrics(folder)[-1]["step"]
-    assert tf.train.latest_checkpoint(folder / "checkpoints").endswith(f"ckpt-{last}")
+    assert saved_steps(folder / "checkpoints")[0] == last
     with Image.open(folder / "result.png") as result:
         result.load()
 

@@ -95,6 +95,15 @@ def test_a_refused_folder_offers_it(job, capsys):  # noqa: F811
     assert "--resume continues it" in capsys.readouterr().err
 
 
+def test_a_finished_run_without_checkpoints_is_not_begun_anew(job, capsys):  # noqa: F811
+    flags = ["--save_every=0", "--output_dir=o"]
+    assert job("--iterations=3", *flags, "--quiet") == 0
+    before = Path("o/result.png").read_bytes()
+    assert job("--iterations=1", *flags, "--resume") == 2
+    assert "left no checkpoint that can be read" in capsys.readouterr().err
+    assert Path("o/result.png").read_bytes() == before
+
+
 def test_resume_without_a_run_begins_one(job, tmp_path):  # noqa: F811
     assert job("--iterations=1", "--resume", "--quiet") == 0
     assert (tmp_path / "output" / "c-s" / "result.png").exists()
