@@ -120,7 +120,7 @@ def content_distance(error: tf.Tensor, target: tf.Tensor, form: str) -> tf.Tenso
     """
     if form == "relative":
         return error / energy(target)
-    return error / 2 if form == "gatys" else error / tf.cast(tf.size(target), error.dtype)
+    return error / 2 if form == "gatys" else error / tf.cast(tf.size(target, tf.int64), error.dtype)
 
 
 def energy(target: tf.Tensor) -> tf.Tensor:
@@ -130,7 +130,9 @@ def energy(target: tf.Tensor) -> tf.Tensor:
     picture and size, so that one weight serves them all.
     """
     total = tf.reduce_sum(tf.square(target))
-    return tf.maximum(total, tf.constant(1e-12, total.dtype) * tf.cast(tf.size(target), total.dtype))
+    return tf.maximum(
+        total, tf.constant(1e-12, total.dtype) * tf.cast(tf.size(target, tf.int64), total.dtype)
+    )
 
 
 @tf.custom_gradient
