@@ -148,6 +148,9 @@ class Config:
         self._check_scales()
         if self.tile not in ("auto", "none") and not (self.tile.isascii() and self.tile.isdigit()):
             raise UserError(f"--tile must be auto, none or a number of pixels, not {self.tile!r}")
+        smallest = layers.stride(layers.deepest(self.layers))
+        if self.tile.isdigit() and int(self.tile) < smallest:
+            raise UserError(f"--tile must be at least {smallest} with these layers, not {self.tile}")
 
     def _wants_something(self) -> bool:
         contents = self.content_weight * sum(weight for _, weight in self.content_layers)

@@ -28,6 +28,7 @@ RELU = tuple((f"relu{block}_1", 1.0) for block in (1, 2, 3, 4, 5))
         ({"adam_beta1": 1.0}, "--adam_beta1 must be below 1"),
         ({"content_weight": 0, "style_weight": 0, "tv_weight": 0}, "leave nothing to optimise"),
         ({"strength": 1.5}, "--strength must be at most 1, not 1.5"),
+        ({"tile": "8"}, "--tile must be at least 16 with these layers, not 8"),
         ({"scales": 10**9}, "--scales must be at most 32"),
         ({"seed": -1}, "--seed must be at least 0"),
         ({"log_every": 0}, "--log_every must be at least 1"),

@@ -170,7 +170,9 @@ class Fetch:
         self._put(_CONNECTED)
 
 
-class _HttpConnection(http.client.HTTPConnection):
+class _Reporting:
+    """Tells when a connection stands; mixed into both kinds."""
+
     def __init__(self, *args: Any, on_connect: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._on_connect = on_connect
@@ -180,14 +182,12 @@ class _HttpConnection(http.client.HTTPConnection):
         self._on_connect(self)
 
 
-class _HttpsConnection(http.client.HTTPSConnection):
-    def __init__(self, *args: Any, on_connect: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._on_connect = on_connect
+class _HttpConnection(_Reporting, http.client.HTTPConnection):
+    pass
 
-    def connect(self) -> None:
-        super().connect()
-        self._on_connect(self)
+
+class _HttpsConnection(_Reporting, http.client.HTTPSConnection):
+    pass
 
 
 class _HttpHandler(urllib.request.HTTPHandler):
