@@ -1,6 +1,6 @@
 """Time one iteration, measure its memory, and hold it against what the machine's convolutions can do.
 
-    python benchmarks/step.py [--sizes 256 512 1024] [--json FILE] [--quick]
+    python benchmarks/step.py [--sizes 256 512 1024] [--precisions float32 bfloat16] [--json FILE] [--quick]
 
 Each size gets a process of its own. The limit is the time of the network's convolutions alone, forward
 and with respect to their input, on tensors of the same shapes, measured in turn with the steps. TFLOP
@@ -10,6 +10,7 @@ are counted as 2 per multiply-add of those convolutions; nothing else is counted
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import resource
 import statistics
@@ -47,14 +48,17 @@ def convolution_shapes(size: int, deepest: str) -> list[tuple[str, int, int, int
     return shapes
 
 
-def make_limit(size: int, deepest: str) -> tuple[Callable[[], None], float]:
+def make_limit(size: int, deepest: str, precision: str) -> tuple[Callable[[], None], float]:
     """Return a function that runs the convolutions alone, and their TFLOP."""
     import tensorflow as tf
 
+    def random(*shape: int) -> tf.Tensor:
+        return tf.cast(tf.random.normal(shape), precision)
+
     calls, flop = [], 0.0
     for _, side, n_in, n_out in convolution_shapes(size, deepest):
-        kernel = tf.constant(tf.random.normal([3, 3, n_in, n_out]))
-        below, above = tf.random.normal([1, side, side, n_in]), tf.random.normal([1, side, side, n_out])
+        kernel = random(3, 3, n_in, n_out)
+        below, above = random(1, side, side, n_in), random(1, side, side, n_out)
         calls.append((_forward(kernel), below))
         calls.append((_backward(kernel, [1, side, side, n_in]), above))
         flop += 2 * 2 * 9 * n_in * n_out * side * side / 1e12
@@ -85,7 +89,7 @@ def _backward(kernel: object, shape: list[int]) -> Callable:
     )
 
 
-def measure(size: int, rounds: int) -> dict[str, object]:
+def measure(size: int, precision: str, rounds: int) -> dict[str, object]:
     """Measure one size in this process."""
     device = start_tensorflow()
     import numpy as np
@@ -95,7 +99,7 @@ def measure(size: int, rounds: int) -> dict[str, object]:
     from neural_style_tf.transfer import make_solver
     from neural_style_tf.weights.resolve import load_weights
 
-    config = Config(image_size=0)
+    config = Config(image_size=0, precision=precision)
     picture = np.random.default_rng(0).uniform(0, 255, (size, size, 3)).astype(np.float32)
     before = peak_megabytes()
     solver = make_solver(picture, picture[::-1], config, load_weights("bundled"))
@@ -105,13 +109,14 @@ def measure(size: int, rounds: int) -> dict[str, object]:
     for _ in range(2):
         step()
     memory = peak_megabytes()
-    limit, tflop = make_limit(size, layers.deepest(config.layers))
+    limit, tflop = make_limit(size, layers.deepest(config.layers), precision)
     limit()
     pairs = [(seconds(step), seconds(limit)) for _ in range(rounds)]
     step_time, limit_time = (statistics.median(times) for times in zip(*pairs, strict=True))
     return {
         "device": device,
         "size": size,
+        "precision": precision,
         "rounds": rounds,
         "step_seconds": step_time,
         "limit_seconds": limit_time,
@@ -127,28 +132,30 @@ def main() -> None:
     """Measure every size and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
+    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--quick", action="store_true", help="one tiny size, to see that this script works")
-    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        print(json.dumps(measure(options.child, options.rounds)))
+        print(json.dumps(measure(int(options.child[0]), options.child[1], options.rounds)))
         return
     sizes, rounds = ([64], 2) if options.quick else (options.sizes, options.rounds)
     rows = []
-    print("| size | s/iteration | TFLOP/s | share of the limit | peak MB |\n|---|---|---|---|---|")
-    for size in sizes:
-        command = [sys.executable, __file__, f"--child={size}", f"--rounds={rounds}"]
+    print("| size | precision | s/iteration | TFLOP/s | share of the limit | peak MB |")
+    print("|---|---|---|---|---|---|")
+    for size, precision in itertools.product(sizes, options.precisions):
+        command = [sys.executable, __file__, "--child", str(size), precision, f"--rounds={rounds}"]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         row = json.loads(output.splitlines()[-1])
         rows.append(row)
         print(
-            f"| {size} | {row['step_seconds']:.3f} | {row['tflop_per_second']:.3f} "
+            f"| {size} | {precision} | {row['step_seconds']:.3f} | {row['tflop_per_second']:.3f} "
             f"| {row['share']:.2f} | {row['peak_mb']:.0f} |",
             flush=True,
         )
-    print(f"\nOne image, float32, preset `original`, on {rows[0]['device']}.")
+    print(f"\nOne image, preset `original`, on {rows[0]['device']}.")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
 

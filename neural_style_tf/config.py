@@ -95,6 +95,12 @@ class Config:
     seed: int = setting(0, "seed of the initial noise", low=0)
     optimizer: str = setting("adam", "what moves the pixels", choices=("adam", "lbfgs"))
     history: int = setting(20, "pairs of steps and gradients that L-BFGS remembers", low=1, high=1000)
+    preconditioner: str = setting(
+        "spectral",
+        "what L-BFGS takes the curvature for before its history: one for each band of frequencies and "
+        "opponent colour (spectral), or one for all (scalar), as published",
+        choices=("spectral", "scalar"),
+    )
     learning_rate_schedule: str = setting(
         "constant", "how Adam's step shrinks over the iterations of a scale", choices=("constant", "cosine")
     )

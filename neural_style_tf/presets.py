@@ -79,8 +79,10 @@ GATYS = Config(
     init="content",
     iterations=500,
     image_size=512,
-    # The notebook has L-BFGS; here Adam, at the original repository's rate.
-    learning_rate=10.0,
+    # The notebook has PyTorch's L-BFGS: its history, one curvature for all.
+    optimizer="lbfgs",
+    history=100,
+    preconditioner="scalar",
 )
 
 BALANCED = Config(

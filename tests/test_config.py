@@ -98,6 +98,7 @@ def test_slides_has_the_slides_numbers():
 
 def test_gatys_has_the_notebook_s_numbers():
     p = PRESETS["gatys"]
+    assert (p.optimizer, p.history, p.preconditioner) == ("lbfgs", 100, "scalar")
     assert (p.content_layers, p.style_layers) == ((("relu4_2", 1.0),), RELU)
     assert (p.content_weight, p.style_weight, p.tv_weight) == (1, 1000, 0)
     assert (p.content_loss, p.style_loss, p.gram) == ("mean", "mean", "elements")

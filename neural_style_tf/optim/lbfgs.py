@@ -6,6 +6,7 @@ Notation of Nocedal and Wright, "Numerical Optimization", chapters 3 and 7:
     d         the direction of search
     t         the length of the step along d
     s, y      a difference of images and of gradients, a pair of the history
+    H₀        what the inverse Hessian is taken for before the history; see `preconditioner`
     φ(t)      f(x + t d); φ'(t) = g(x + t d)·d
 """
 
@@ -17,6 +18,7 @@ import tensorflow as tf
 
 from neural_style_tf.config import Config
 from neural_style_tf.objective import Objective, Terms
+from neural_style_tf.optim.preconditioner import PRECONDITIONERS
 
 ARMIJO, CURVATURE = 1e-4, 0.9
 EVALUATIONS_PER_STEP = 12
@@ -40,11 +42,11 @@ class _Trial(NamedTuple):
 class LBFGS(tf.Module):
     """L-BFGS with a line search that ends at the best point it saw, never above the point it began from.
 
-    All state is in variables: the history (`s`, `y`, newest at `newest`), its length, and the number of
-    evaluations made.
+    All state is in variables: the history (`s`, `y`, newest at `newest`, and `products`, every s_i·y_j),
+    its length, what H₀ has learnt, and the number of evaluations made.
 
     Args:
-        config: `history`, the number of pairs kept.
+        config: `history`, the number of pairs kept, and `preconditioner`, the kind of H₀.
         image: The variable it will move.
     """
 
@@ -55,7 +57,8 @@ class LBFGS(tf.Module):
         shape = [config.history, *image.shape]
         self.s = tf.Variable(tf.zeros(shape, dtype))
         self.y = tf.Variable(tf.zeros(shape, dtype))
-        self.rho = tf.Variable(tf.zeros([config.history], dtype))
+        self.products = tf.Variable(tf.zeros([config.history, config.history], dtype))
+        self.preconditioner = PRECONDITIONERS[config.preconditioner](image)
         self.count = tf.Variable(0)
         self.newest = tf.Variable(-1)
         self.first_change = tf.Variable(FIRST_CHANGE, dtype=dtype)
@@ -78,10 +81,11 @@ class LBFGS(tf.Module):
         return found.terms, found.gradient
 
     def inherit(self, coarser: LBFGS) -> None:
-        """Begin anew: the curvature of another size is of no use, nor would its resampled history be.
+        """Begin a new history: that of another size, resampled, would not fit the losses of this one.
 
-        The first step is as long as the one that a fault may have shortened.
+        What H₀ learnt stays, and the first step is as long as the one that a fault may have shortened.
         """
+        self.preconditioner.inherit(coarser.preconditioner)
         self.first_change.assign(coarser.first_change)
 
     def reset(self, rate_factor: tf.Tensor) -> None:
@@ -93,41 +97,45 @@ class LBFGS(tf.Module):
     def _steepest(self, gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         self.count.assign(0)
         self.newest.assign(-1)
-        direction = -gradient * self._first_scale(gradient)
+        direction = -self._first(gradient)
         return direction, _dot(direction, gradient)
 
-    def _first_scale(self, gradient: tf.Tensor) -> tf.Tensor:
-        size = tf.sqrt(tf.reduce_mean(tf.square(gradient)))
-        return tf.math.divide_no_nan(self.first_change, size)
+    def _first(self, direction: tf.Tensor) -> tf.Tensor:
+        """Return a direction, scaled to the length of a first step."""
+        size = tf.sqrt(tf.reduce_mean(tf.square(direction)))
+        return direction * tf.math.divide_no_nan(self.first_change, size)
 
     def _direction(self, gradient: tf.Tensor) -> tf.Tensor:
-        """Return −H g by the two-loop recursion (Nocedal and Wright, algorithm 7.4)."""
-        count, newest = tf.identity(self.count), tf.identity(self.newest)
+        """Return −H g in the compact form of Byrd, Nocedal and Schnabel (1994, theorem 2.2).
 
-        def place(age: tf.Tensor) -> tf.Tensor:
-            return tf.math.floormod(newest - age, self._size)
+        The two loops of Nocedal and Wright's algorithm 7.4 are two triangular systems with R, the part of
+        (s_i·y_j) in which i is no newer than j; so the history is read four times in all, as a matrix.
+        """
+        s, y, g = self._rows(self.s), self._rows(self.y), tf.reshape(gradient, [-1])
+        r, order, used = self._triangle()
+        alpha = _solve(r, used * tf.gather(tf.linalg.matvec(s, g), order))
+        alpha_in_place = tf.scatter_nd(order[:, tf.newaxis], alpha, [self._size])
+        q = g - tf.linalg.matvec(y, alpha_in_place, transpose_a=True)
+        p = tf.reshape(self.preconditioner.apply(tf.reshape(q, gradient.shape)), [-1])
+        p = tf.cond(self.count > 0, lambda: p, lambda: self._first(p))
+        beta = used * tf.gather(tf.linalg.matvec(y, p), order)
+        c = _solve(r, tf.linalg.diag_part(r) * alpha - beta, transposed=True)
+        c_in_place = tf.scatter_nd(order[:, tf.newaxis], c, [self._size])
+        return -tf.reshape(p + tf.linalg.matvec(s, c_in_place, transpose_a=True), gradient.shape)
 
-        def backward(age: tf.Tensor, q: tf.Tensor, alphas: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            i = place(age)
-            alpha = self.rho[i] * _dot(self.s[i], q)
-            return age + 1, q - alpha * self.y[i], tf.tensor_scatter_nd_update(alphas, [[i]], [alpha])
+    def _triangle(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return R, oldest pair first; where in the history each row is; and 1 for each in use, else 0.
 
-        _, q, alphas = tf.while_loop(
-            lambda age, q, alphas: age < count,
-            backward,
-            (0, gradient, tf.zeros([self._size], gradient.dtype)),
-        )
-        latest = self.y[tf.maximum(newest, 0)]
-        curvature = self.rho[tf.maximum(newest, 0)] * _dot(latest, latest)
-        r = q * tf.cond(count > 0, lambda: 1 / curvature, lambda: self._first_scale(gradient))
+        A row and column that are not in use are those of the identity.
+        """
+        order = tf.math.floormod(self.newest + 1 + tf.range(self._size), self._size)
+        used = tf.cast(tf.range(self._size) >= self._size - self.count, self.products.dtype)
+        r = tf.gather(tf.gather(self.products, order), order, axis=1)
+        r = tf.linalg.band_part(r * used * used[:, tf.newaxis], 0, -1)
+        return r + tf.linalg.diag(1 - used), order, used
 
-        def forward(age: tf.Tensor, r: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            i = place(age)
-            beta = self.rho[i] * _dot(self.y[i], r)
-            return age - 1, r + (alphas[i] - beta) * self.s[i]
-
-        _, r = tf.while_loop(lambda age, r: age >= 0, forward, (count - 1, r))
-        return -r
+    def _rows(self, history: tf.Variable) -> tf.Tensor:
+        return tf.reshape(history, [self._size, -1])
 
     def _remember(self, s: tf.Tensor, y: tf.Tensor, *, moved: tf.Tensor) -> None:
         """Add a pair if it has positive curvature; after a step that failed, forget all and go shorter."""
@@ -135,9 +143,13 @@ class LBFGS(tf.Module):
 
         def add() -> None:
             i = tf.math.floormod(self.newest + 1, self._size)
-            tf.raw_ops.ResourceScatterUpdate(resource=self.s.handle, indices=[i], updates=s[tf.newaxis])
-            tf.raw_ops.ResourceScatterUpdate(resource=self.y.handle, indices=[i], updates=y[tf.newaxis])
-            tf.raw_ops.ResourceScatterUpdate(resource=self.rho.handle, indices=[i], updates=[1 / curvature])
+            # Unlike a scatter, this does not make every later read of the history a copy.
+            with tf.control_dependencies([self.s[i].assign(s), self.y[i].assign(y)]):
+                row = tf.linalg.matvec(self._rows(self.y), tf.reshape(s, [-1]))
+                column = tf.linalg.matvec(self._rows(self.s), tf.reshape(y, [-1]))
+            self.products[i].assign(row)
+            self.products[:, i].assign(column)
+            self.preconditioner.learn(s, y)
             self.newest.assign(i)
             self.count.assign(tf.minimum(self.count + 1, self._size))
 
@@ -176,6 +188,13 @@ class LBFGS(tf.Module):
 
 def _dot(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(a * b)
+
+
+def _solve(r: tf.Tensor, right: tf.Tensor, *, transposed: bool = False) -> tf.Tensor:
+    """Solve R x = `right` or Rᵀ x = `right`, R upper triangular; in float64, which costs nothing here."""
+    matrix, column = tf.cast(r, tf.float64), tf.cast(right, tf.float64)[:, tf.newaxis]
+    x = tf.linalg.triangular_solve(matrix, column, lower=False, adjoint=transposed)
+    return tf.cast(x[:, 0], right.dtype)
 
 
 def _narrow(ends: tuple, t: tf.Tensor, f: tf.Tensor, df: tf.Tensor, *, low_enough: tf.Tensor) -> tuple:

@@ -1,0 +1,138 @@
+"""H₀ of L-BFGS: what the inverse Hessian is taken for before the history corrects it.
+
+Notation as in `lbfgs`: s and y are differences of images and of gradients. Along a direction of curvature
+λ, y = λ s; so a ratio of their sizes tells 1/λ, on the whole or for a part of the spectrum.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+BANDS = 12
+# Cycles per pixel between the middles of the first and the last band; √½ is a chequerboard.
+LOWEST, HIGHEST = 0.01, math.sqrt(0.5)
+# How much of what earlier pairs told is kept when a new one comes.
+MEMORY = 0.8
+# How far a band may be from the whole.
+RANGE = 30.0
+
+
+class Preconditioner(Protocol):
+    """H₀, symmetric and positive definite, learnt from pairs of positive curvature."""
+
+    def learn(self, s: tf.Tensor, y: tf.Tensor) -> None:
+        """Take in a pair [1, H, W, 3]."""
+
+    def apply(self, q: tf.Tensor) -> tf.Tensor:
+        """Return H₀ q for q [1, H, W, 3]; before the first pair, up to a factor."""
+
+    def inherit(self, coarser: Preconditioner) -> None:
+        """Take over what the next coarser scale has learnt."""
+
+
+class Scalar(tf.Module):
+    """H₀ = γ I with γ = s·y / y·y of the newest pair (Nocedal and Wright, eq. 7.20).
+
+    Args:
+        image: The variable that L-BFGS moves.
+    """
+
+    def __init__(self, image: tf.Variable) -> None:
+        super().__init__(name="scalar")
+        self.gamma = tf.Variable(1.0, dtype=image.dtype)
+
+    def learn(self, s: tf.Tensor, y: tf.Tensor) -> None:
+        """Take in a pair; see `Preconditioner`."""
+        self.gamma.assign(tf.reduce_sum(s * y) / tf.reduce_sum(y * y))
+
+    def apply(self, q: tf.Tensor) -> tf.Tensor:
+        """Return γ q."""
+        return self.gamma * q
+
+    def inherit(self, coarser: Scalar) -> None:
+        """Take over nothing: γ depends on the number of pixels."""
+
+
+class Spectral(tf.Module):
+    """H₀ = F⁻¹ D F: one γ for each band of spatial frequency and each colour.
+
+    The losses curve much more along some of them than along others: total variation grows with the
+    square of the frequency, and the network averages fine detail away. F is the Fourier transform, and D
+    holds γ = ‖s‖/‖y‖ of each band, the geometric mean of the two estimates of Barzilai and Borwein
+    (1988), over recent pairs, interpolated between bands in the logarithms of both.
+
+    Bands are in cycles per pixel, so what one scale learnt is a start for the next.
+
+    Differs from Gatys et al., whose L-BFGS starts from `Scalar`; the minima are the same.
+
+    Args:
+        image: The variable that L-BFGS moves, [1, H, W, C].
+
+    Attributes:
+        energies: Σ|F s|² and Σ|F y|² of each colour and band, [2, C, BANDS]; earlier pairs count less.
+        pairs: How many pairs it has seen.
+    """
+
+    def __init__(self, image: tf.Variable) -> None:
+        super().__init__(name="spectral")
+        _, self._height, self._width, self._depth = image.shape.as_list()
+        self.energies = tf.Variable(tf.ones([2, self._depth, BANDS], image.dtype))
+        self.pairs = tf.Variable(0)
+
+    def learn(self, s: tf.Tensor, y: tf.Tensor) -> None:
+        """Take in a pair; see `Preconditioner`."""
+        found = tf.stack([self._energies(s), self._energies(y)])
+        self.energies.assign(tf.where(self.pairs > 0, MEMORY * self.energies + found, found))
+        self.pairs.assign_add(1)
+
+    def apply(self, q: tf.Tensor) -> tf.Tensor:
+        """Return H₀ q."""
+        # A band in which nothing moved says nothing.
+        tiny = np.finfo(q.dtype.as_numpy_dtype).tiny
+        logs = tf.math.log(self.energies + tiny)
+        whole = tf.math.log(tf.reduce_sum(self.energies, [1, 2]) + tiny)
+        logs, whole = (logs[0] - logs[1]) / 2, (whole[0] - whole[1]) / 2
+        gains = self._interpolate(tf.clip_by_value(logs, whole - math.log(RANGE), whole + math.log(RANGE)))
+        spectrum = self._transform(q)
+        scaled = tf.complex(gains * tf.math.real(spectrum), gains * tf.math.imag(spectrum))
+        return tf.transpose(tf.signal.irfft2d(scaled, [self._height, self._width]), [1, 2, 0])[tf.newaxis]
+
+    def inherit(self, coarser: Spectral) -> None:
+        """Take over the energies; the first pair replaces them."""
+        self.energies.assign(coarser.energies)
+
+    def _transform(self, v: tf.Tensor) -> tf.Tensor:
+        return tf.signal.rfft2d(tf.transpose(v[0], [2, 0, 1]))
+
+    def _energies(self, v: tf.Tensor) -> tf.Tensor:
+        """Return the energy of v in each colour and band, [C, BANDS]."""
+        spectrum = self._transform(v)
+        power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
+        nearest = tf.cast(tf.round(self._places(v.dtype)), tf.int32)
+        labels = nearest + BANDS * tf.range(self._depth)[:, tf.newaxis, tf.newaxis]
+        sums = tf.math.unsorted_segment_sum(power, labels, self._depth * BANDS)
+        return tf.reshape(sums, [self._depth, BANDS])
+
+    def _interpolate(self, logs: tf.Tensor) -> tf.Tensor:
+        """Return the exponential of what lies between the bands [C, BANDS], at every frequency."""
+        place = self._places(logs.dtype)
+        below = tf.minimum(tf.cast(place, tf.int32), BANDS - 2)
+        part = place - tf.cast(below, logs.dtype)
+        slopes = logs[:, 1:] - logs[:, :-1]
+        return tf.exp(tf.gather(logs, below, axis=1) + part * tf.gather(slopes, below, axis=1))
+
+    def _places(self, dtype: tf.DType) -> tf.Tensor:
+        """Return where each frequency lies among the bands, 0 … BANDS − 1, [H, W/2 + 1]."""
+        rows = tf.range(self._height)
+        down = tf.cast(tf.minimum(rows, self._height - rows), dtype) / self._height
+        right = tf.cast(tf.range(self._width // 2 + 1), dtype) / self._width
+        frequency = tf.sqrt(tf.square(down)[:, tf.newaxis] + tf.square(right))
+        octaves = tf.math.log(tf.maximum(frequency, LOWEST) / LOWEST)
+        return tf.minimum(octaves * ((BANDS - 1) / math.log(HIGHEST / LOWEST)), BANDS - 1)
+
+
+PRECONDITIONERS = {"spectral": Spectral, "scalar": Scalar}
