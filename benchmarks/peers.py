@@ -19,7 +19,6 @@ idle machine.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import subprocess
@@ -40,7 +39,7 @@ from sheets import read, sheet
 
 from neural_style_tf.runtime import has_bfloat16, start_tensorflow
 
-LBFGS = {"optimizer": "lbfgs", "log_every": 5, "save_every": 0, "image_size": 0}
+LBFGS = {"optimizer": "lbfgs", "log_every": 2, "save_every": 0, "image_size": 0}
 FLOAT32, AUTO = "ours, L-BFGS, float32", "ours, L-BFGS, auto"
 OURS = {
     AUTO: {**LBFGS, "init": "content", "precision": "auto"},
@@ -127,7 +126,7 @@ def run_ours(
     # Records are some evaluations apart, so that when each ended is known in between only on average.
     moments = [seconds for seconds, _ in run.points]
     run.seconds = np.interp(np.arange(1, counts[-1] + 1), counts, moments).tolist()
-    kept = folder / f"{package.name}-{setting}.png".replace(" ", "")
+    kept = folder / f"{package.name.partition('=')[0]}-{list(OURS).index(setting)}.png"
     run.pictures[counts[-1]] = (folder / "ours.png").replace(kept)
     return run
 
@@ -152,7 +151,7 @@ def compare(package: Package, options: argparse.Namespace, folder: Path) -> list
             run = run_peer(system, options, folder)
             judge_run(run, judge)
             rows.append((system.label, system.start, run))
-    goals = [run.points[-1][1] for _, _, run in rows if run.points]
+    goals = [run.points[-1][1] for _, _, run in rows if run.points and np.isfinite(run.points[-1][1])]
     for setting in options.settings:
         until = min(goals, default=0.0)
         run = run_ours(package, setting, options.ours_iterations, folder, judge, until)
@@ -190,10 +189,9 @@ def cells(label: str, start: str, run: Run, ours: dict[str, Run]) -> list[str]:
     for setting in (AUTO, FLOAT32):
         points = ours[setting].points if setting in ours else []
         there = time_to(points, loss)
-        missed = f"not reached ({min(value for _, value in points) / loss:.2f} ×)" if points else "—"
-        row.append(f"{there:.3g} s, {last / there:.1f} × sooner" if there else missed)
-    each = ours[FLOAT32].each if FLOAT32 in ours else float("nan")
-    return [*row, f"{run.each / each:.2f} × faster" if each == each else "—"]
+        missed = f"not reached, {min(value for _, value in points):.4g}" if points else "—"
+        row.append(f"{there:.3g} s ({last / there:.1f} ×)" if there else missed)
+    return [*row, f"{run.each / ours[FLOAT32].each:.2f} ×" if FLOAT32 in ours else "—"]
 
 
 def print_table(results: dict[str, list[tuple[str, str, Run]]]) -> None:
@@ -203,6 +201,18 @@ def print_table(results: dict[str, list[tuple[str, str, Run]]]) -> None:
         ours = {label: run for label, _, run in rows if label in OURS and not run.problem}
         for row in rows:
             print("| " + " | ".join(cells(*row, ours)) + " |")
+
+
+def told(results: dict[str, list[tuple[str, str, Run]]]) -> dict[str, list[dict]]:
+    """Return the results as JSON keeps them."""
+    return {
+        name: [
+            {"system": label, "from": start, "each": run.each}
+            | {key: value for key, value in vars(run).items() if key != "pictures"}
+            for label, start, run in rows
+        ]
+        for name, rows in results.items()
+    }
 
 
 def plot(results: dict[str, list[tuple[str, str, Run]]], content: Path, style: Path, path: Path) -> None:
@@ -270,6 +280,7 @@ def main() -> None:
         width, height = Image.open(content).size
         precision = "bfloat16" if has_bfloat16() else "float32"
         print(f"\n{options.pair} at {width}×{height} on {device}; auto is {precision} here.")
+        print("In brackets, and in the last column: the time of the system over that of ours.")
         if options.plot:
             plot(results, content, style, options.plot)
     if options.json:
