@@ -200,7 +200,7 @@ def run_system(system: System, content: Path, style: Path, work: Path, **options
             command = [python, script, content, style, iterations, save_every]
         run = Run()
         for line in _lines(command, folder, run, work):
-            own = re.search(r"^  Total loss: (\S+)", line)
+            own = re.search(r"^  Total (?:loss|Cost *) ?: (\S+)", line)
             run.own_loss = float(own[1]) if own else run.own_loss
     except (RuntimeError, subprocess.CalledProcessError, OSError) as error:
         return Run(problem=str(error))

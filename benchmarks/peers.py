@@ -281,23 +281,10 @@ def main() -> None:
         precision = "bfloat16" if has_bfloat16() else "float32"
         print(f"\n{options.pair} at {width}×{height} on {device}; auto is {precision} here.")
         print("In brackets, and in the last column: the time of the system over that of ours.")
+        if options.json:
+            options.json.write_text(json.dumps(told(results), indent=1) + "\n", encoding="utf-8")
         if options.plot:
             plot(results, content, style, options.plot)
-    if options.json:
-        told = {
-            name: [
-                {
-                    **dataclasses.asdict(run),
-                    "system": label,
-                    "start": start,
-                    "each": run.each,
-                    "pictures": None,
-                }
-                for label, start, run in rows
-            ]
-            for name, rows in results.items()
-        }
-        options.json.write_text(json.dumps(told) + "\n")
 
 
 if __name__ == "__main__":
