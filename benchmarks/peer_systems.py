@@ -206,10 +206,10 @@ def run_system(system: System, content: Path, style: Path, work: Path, **options
         return Run(problem=str(error))
     for picture in folder.glob("out_*.png"):
         run.pictures[int(picture.stem.removeprefix("out_"))] = picture
-    _forget_writing(run)
     if (folder / "out.png").exists():
         run.pictures[len(run.seconds)] = folder / "out.png"
-    elif not run.problem:
+    _forget_writing(run)
+    if len(run.seconds) not in run.pictures:
         run.problem = f"ended after {len(run.seconds)} evaluations without a picture"
     return run
 

@@ -44,7 +44,7 @@ FLOAT32, AUTO = "ours, L-BFGS, float32", "ours, L-BFGS, auto"
 OURS = {
     AUTO: {**LBFGS, "init": "content", "precision": "auto"},
     FLOAT32: {**LBFGS, "init": "content"},
-    "ours, L-BFGS, float32, noise": {**LBFGS, "init": "noise"},
+    "ours, L-BFGS from noise, float32": {**LBFGS, "init": "noise"},
 }
 COLUMNS = (
     "system",
@@ -171,7 +171,7 @@ def run_peer(system: System, options: argparse.Namespace, folder: Path) -> Run:
         folder / "style.png",
         options.work,
         iterations=iterations,
-        save_every=max(1, iterations // 20),
+        save_every=max(5, iterations // 20),
         size=max(pixels_of(folder / "content.png").shape),
         python=options.python,
     )
