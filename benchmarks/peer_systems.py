@@ -257,6 +257,7 @@ def _forget_writing(run: Run) -> None:
 
 
 def _reason(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if "ERROR" in line or "Error" in line] or lines or ["no reason given"]
-    return told[-1].replace("|", "/")[:160]
+    """Return the line that tells most: the first error of pip, which is the cause, else the last line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
+    errors = [line for line in lines if line.startswith("ERROR: ")]
+    return (errors or lines[-1:])[0].removeprefix("ERROR: ").replace("|", "/")[:160]

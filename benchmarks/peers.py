@@ -1,7 +1,7 @@
 """Run published systems and ours on the same network, pictures and objective, and compare.
 
     python benchmarks/peers.py [--pair coffee:starry_night] [--size 512] [--iterations N] [--only WORD …]
-                               [--work FOLDER] [--plot FILE.png] [--json FILE] [--quick]
+                               [--ours WORD …] [--work FOLDER] [--plot FILE.png] [--json FILE] [--quick]
 
 Each system is installed into an environment of its own under --work on first use. All run on the CPU, on the
 bundled network, written in each one's own form, and on the same two PNG files: the content picture reduced
@@ -240,6 +240,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="+", metavar="WORD", help="the systems whose label or start has a WORD"
     )
+    parser.add_argument("--ours", nargs="+", metavar="WORD", help="likewise, of our settings; default: all")
     parser.add_argument("--work", type=Path, default=cache, help="folder for environments and weights")
     parser.add_argument("--python", default=sys.executable, help="the interpreter that makes environments")
     parser.add_argument("--plot", type=Path, help="write the pictures side by side")
@@ -248,11 +249,11 @@ def parse() -> argparse.Namespace:
         "--quick", action="store_true", help="tiny, and ours only; the peers are not installed"
     )
     options = parser.parse_args()
-    words = options.only or [""]
+    words, ours = options.only or [""], options.ours or [""]
     options.systems = [
         one for one in SYSTEMS if any(word in f"{one.label} from {one.start}" for word in words)
     ]
-    options.settings = list(OURS)
+    options.settings = [setting for setting in OURS if any(word in setting for word in ours)]
     if options.quick:
         options.size, options.ours_iterations, options.settings = 48, 5, [AUTO]
     return options
