@@ -260,4 +260,4 @@ def _reason(text: str) -> str:
     """Return the line that tells most: the first error of pip, which is the cause, else the last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
     errors = [line for line in lines if line.startswith("ERROR: ")]
-    return (errors or lines[-1:])[0].removeprefix("ERROR: ").replace("|", "/")[:160]
+    return (errors or lines[-1:])[0].removeprefix("ERROR: ").replace("|", "/")[:400]
