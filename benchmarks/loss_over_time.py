@@ -18,7 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+from judging import make_judge, time_to
 
 from neural_style_tf.runtime import start_tensorflow
 
@@ -45,21 +47,6 @@ SOLVERS = {
 }
 
 
-def make_judge(content: object, style: object, config: object, weights: object) -> Callable:
-    """Return pixels [H, W, 3] → total loss of the float32 objective."""
-    import tensorflow as tf
-
-    from neural_style_tf import objective as objectives
-    from neural_style_tf.vgg import vgg19
-
-    network = vgg19(weights.kernels, weights.biases, outputs=config.layers)
-    pictures = (objectives.preprocess(picture) for picture in (content, style))
-    targets = objectives.compute_targets(network, *pictures, config)
-    objective = objectives.make_objective(network, targets, config)
-    total = tf.function(lambda image: objective(image)[0]["total"], autograph=False)
-    return lambda pixels: float(total(objectives.preprocess(pixels)))
-
-
 def curve(content: object, style: object, config: object, weights: object, judge: Callable) -> list:
     """Return [(seconds, loss)] of one run; the loss is that of the best image so far."""
     from neural_style_tf.transfer import stylize
@@ -72,11 +59,6 @@ def curve(content: object, style: object, config: object, weights: object, judge
             points.append((seconds, best))
         judging += time.monotonic() - start
     return points
-
-
-def time_to(points: list, loss: float) -> float | None:
-    """Return when a curve first reaches a loss, or None."""
-    return next((seconds for seconds, value in points if value <= loss), None)
 
 
 def compare(pair: str, size: int, iterations: int | None, weights: object) -> dict[str, list]:

@@ -1,0 +1,25 @@
+"""What the comparisons share: one judge of pictures, and when a curve reaches a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+def make_judge(content: object, style: object, config: object, weights: object) -> Callable:
+    """Return pixels [H, W, 3] → total loss of the float32 objective."""
+    import tensorflow as tf
+
+    from neural_style_tf import objective as objectives
+    from neural_style_tf.vgg import vgg19
+
+    network = vgg19(weights.kernels, weights.biases, outputs=config.layers, pooling=config.pooling)
+    pictures = (objectives.preprocess(picture) for picture in (content, style))
+    targets = objectives.compute_targets(network, *pictures, config)
+    objective = objectives.make_objective(network, targets, config)
+    total = tf.function(lambda image: objective(image)[0]["total"], autograph=False)
+    return lambda pixels: float(total(objectives.preprocess(pixels)))
+
+
+def time_to(points: list, loss: float) -> float | None:
+    """Return when a curve of (seconds, loss) first reaches a loss, or None."""
+    return next((seconds for seconds, value in points if value <= loss), None)
