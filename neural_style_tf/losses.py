@@ -28,20 +28,28 @@ import tensorflow as tf
 def gram_sum(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """Return Σ_k F_ik F_jk, the unnormalised Gram matrix (Eq. 3).
 
-    Its gradient F (D + Dᵀ) is written out, since automatic differentiation takes two products for it.
+    Its gradient F (D + Dᵀ) is written out, since automatic differentiation takes two products for it. It
+    is computed in the type of the features, which the convolutions below would round it to.
 
     Args:
-        features: [1, H, W, N].
+        features: [1, H, W, N]; bfloat16 is summed in float32.
 
     Returns:
         [N, N], symmetric; unchanged when positions are permuted; adds over positions.
     """
     flat = tf.reshape(features, [-1, features.shape[-1]])
+    exact = at_least_float32(flat)
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(tf.matmul(flat, upstream + tf.transpose(upstream)), tf.shape(features))
+        both = tf.cast(upstream + tf.transpose(upstream), flat.dtype)
+        return tf.reshape(tf.matmul(flat, both), tf.shape(features))
 
-    return tf.matmul(flat, flat, transpose_a=True), gradient
+    return tf.matmul(exact, exact, transpose_a=True), gradient
+
+
+def at_least_float32(tensor: tf.Tensor) -> tf.Tensor:
+    """Return a tensor in which sums may be taken: bfloat16 becomes float32, all else stays."""
+    return tf.cast(tensor, tf.float32) if tensor.dtype == tf.bfloat16 else tensor
 
 
 @tf.custom_gradient
@@ -103,7 +111,7 @@ def content_error(features: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     Returns:
         A scalar ≥ 0.
     """
-    return tf.reduce_sum(tf.square(features - target))
+    return tf.reduce_sum(tf.square(at_least_float32(features) - at_least_float32(target)))
 
 
 def content_distance(error: tf.Tensor, target: tf.Tensor, form: str) -> tf.Tensor:
@@ -129,7 +137,7 @@ def energy(target: tf.Tensor) -> tf.Tensor:
     Differs from Gatys et al.: a loss relative to its own target means the same for every layer, network,
     picture and size, so that one weight serves them all.
     """
-    total = tf.reduce_sum(tf.square(target))
+    total = tf.reduce_sum(tf.square(at_least_float32(target)))
     return tf.maximum(
         total, tf.constant(1e-12, total.dtype) * tf.cast(tf.size(target, tf.int64), total.dtype)
     )

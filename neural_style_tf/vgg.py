@@ -59,9 +59,9 @@ def vgg19(
         outputs: Layer names: `conv*` before the ReLU, `relu*` after it, `pool*`.
         pooling: `max`, as the network was trained, or `average`, which Gatys et al. prefer (section 2).
         transpose_kernels: Swap rows and columns of every kernel, as the original repository did.
-        dtype: Of the image and of the features returned.
-        compute_dtype: What the layers compute in, `bfloat16` for half the time where the hardware has
-            it; default: `dtype`.
+        dtype: Of the image.
+        compute_dtype: What the layers compute in and the features are, `bfloat16` for half the time where
+            the hardware has it; default: `dtype`.
 
     Returns:
         A model from a mean-subtracted RGB image [1, H, W, 3] to {layer: features [1, H_l, W_l, N_l]},
@@ -85,8 +85,6 @@ def vgg19(
                 features
             )
         found[name] = features
-    if compute != dtype:
-        found = {name: keras.layers.Identity(dtype=dtype)(found[name]) for name in outputs}
     model = keras.Model(image, {name: found[name] for name in outputs}, name="vgg19")
     model.trainable = False
     return model
