@@ -121,6 +121,23 @@ def test_hdf5_that_declares_a_huge_layer_is_not_read(tmp_path):
     refused(path, "conv2_1 has a kernel of shape 3×3×1000000×1000000")
 
 
+@pytest.mark.parametrize("kind", ["external", "virtual"])
+def test_hdf5_whose_numbers_lie_in_another_file_is_refused(tmp_path, kind):
+    path = write_h5(tmp_path / "a.h5", *network())
+    # A pipe: whoever opens it waits for ever.
+    os.mkfifo(tmp_path / "pipe")
+    with h5py.File(path, "a") as file:
+        del file["block1_conv1/block1_conv1_b_1:0"]
+        if kind == "external":
+            storage = [(str(tmp_path / "pipe"), 0, 32)]
+            file.create_dataset("block1_conv1/b", (8,), "f4", external=storage)
+        else:
+            layout = h5py.VirtualLayout((8,), "f4")
+            layout[:] = h5py.VirtualSource(tmp_path / "pipe", "x", (8,), "f4")
+            file.create_virtual_dataset("block1_conv1/b", layout)
+    refused(path, "conv1_1 keeps its numbers in another file")
+
+
 def test_plainly_wrong_files_are_refused_without_a_library(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "run", no_child)
     path = tmp_path / "a.mat"
