@@ -23,6 +23,7 @@ from pathlib import Path
 from PIL import Image, ImageFile
 
 from neural_style_tf.errors import UserError
+from neural_style_tf.picture_libtiff import quiet_libtiff
 from neural_style_tf.suggest import did_you_mean
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM")
@@ -199,7 +200,8 @@ def _pillow_switched(max_pixels: int) -> Iterator[None]:
     log.propagate = False
     log.addHandler(silent)
     try:
-        yield
+        with quiet_libtiff():
+            yield
     finally:
         Image.MAX_IMAGE_PIXELS = limit
         log.propagate = propagate

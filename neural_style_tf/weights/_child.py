@@ -66,7 +66,9 @@ def convert(request: dict[str, Any], out: BinaryIO) -> tuple[int, str]:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return DISK_FULL, ""
         form = "HDF5" if request["form"] == "hdf5" else "MATLAB"
-        return REFUSED, f"a damaged {form} file ({type(error).__name__}: {error})"
+        # What a reader did not foresee says nothing to a user.
+        foreseen = isinstance(error, (OSError, ValueError))
+        return REFUSED, f"a damaged {form} file" + (f" ({error})" if foreseen else "")
     return 0, ""
 
 

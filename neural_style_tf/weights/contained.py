@@ -38,6 +38,13 @@ _SECONDS, _SECONDS_PER_BYTE = 8.0, 1e-7
 _WAIT, _WAIT_PER_BYTE = 60.0, 1e-6
 
 _CHILD = (sys.executable, "-m", _child.__name__)
+_ENVIRONMENT = {
+    # Each thread of a linear algebra library would claim address space.
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    # HDF5 loads no library because a file names an unknown filter.
+    "HDF5_PLUGIN_PRELOAD": "::",
+}
 _FORMS = {"mat": ("matconvnet", "MATLAB"), "hdf5": ("keras", "HDF5")}
 
 
@@ -173,8 +180,7 @@ def run_child(request: dict[str, Any], out: BinaryIO, wait: float) -> tuple[int,
         stderr=subprocess.PIPE,
         # The package is found from here, whatever the user's folder holds.
         cwd=Path(neural_style_tf.__file__).parents[1],
-        # Each thread of a linear algebra library would claim address space.
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, **_ENVIRONMENT},
         # Ctrl-C reaches this process, which then ends the child.
         start_new_session=True,
         timeout=wait,
