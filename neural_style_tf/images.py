@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
 
 from neural_style_tf.atomic import write_bytes
-from neural_style_tf.errors import RunError, UserError
+from neural_style_tf.errors import RunError, UserError, show
 from neural_style_tf.picture_color import PixelReader
-from neural_style_tf.picture_io import decode, quiet_pillow, read_bounded, show
+from neural_style_tf.picture_io import decode, quiet_pillow, read_bounded
 from neural_style_tf.picture_resize import fit_size, resample, resize, upright
 from neural_style_tf.suggest import did_you_mean
 

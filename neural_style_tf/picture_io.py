@@ -22,7 +22,7 @@ from pathlib import Path
 
 from PIL import Image, ImageFile
 
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, show
 from neural_style_tf.picture_libtiff import quiet_libtiff
 from neural_style_tf.suggest import did_you_mean
 
@@ -33,6 +33,8 @@ _ADVICE = "give a smaller picture, or raise --max_pixels"
 # The largest picture of 8 bytes a pixel (16-bit RGBA, uncompressed) plus room for its metadata.
 _BYTES_PER_PIXEL = 8
 _BYTES_OF_METADATA = 64 << 20
+# A decoder holds a picture twice at most, in 8 bytes a pixel; WebP's holds it four times.
+_SHARE_OF_PIXELS = {"WEBP": 0.6}
 _NAMES_TO_COMPARE = 2000
 _WARNINGS_TO_SHOW = 3
 _ORIENTATION_TAG = 0x0112
@@ -74,12 +76,6 @@ class Decoded:
     image: Image.Image
     rawmode: str
     orientation: int
-
-
-def show(path: str | bytes | os.PathLike[str]) -> str:
-    """Return the path as one printable line: its `repr` if it holds newlines, surrogates or the like."""
-    text = os.fsdecode(path)
-    return text if text.isprintable() and text.strip() == text and text else repr(text)
 
 
 def read_bounded(path: str | os.PathLike[str], *, max_pixels: int) -> bytes:
@@ -246,6 +242,7 @@ def decode(
 def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Image.Image, str]:
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     width, height = image.size
+    max_pixels = int(max_pixels * _SHARE_OF_PIXELS.get(image.format, 1))
     if width * height > max_pixels:
         raise UserError(
             f"{name} is {width} × {height} = {width * height:,} pixels,"

@@ -174,11 +174,14 @@ def attempt(kind: str, path: Path, rng: random.Random) -> tuple[str, str]:
     try:
         if kind in PICTURES:
             # Two megapixels, lest most of the time goes into decoding nothing; in some, the program's limit.
-            limit = {} if rng.random() < 0.005 else {"max_pixels": 2_000_000}
-            longest = rng.choice((20, 512)) if not limit else rng.choice((None, 20, 512))
-            load_image(path, longest=longest, allow_truncated=rng.random() < 0.3, **limit)
+            common = rng.random() < 0.995
+            limit = {"max_pixels": 2_000_000} if common else {}
+            longest = rng.choice((None, 20, 512)) if common else 512
+            notes = load_image(path, longest=longest, allow_truncated=rng.random() < 0.3, **limit).notes
         else:
-            readers.read_file(path, widths=WIDTHS, keep=False)
+            notes = readers.read_file(path, widths=WIDTHS, keep=False).notes
+        if not all(note.isprintable() for note in notes):
+            return "traceback", f"notes of more than a printable line: {notes}"
     except UserError as error:
         if not str(error).isprintable():
             return "traceback", f"not one printable line: {error}"

@@ -21,7 +21,7 @@ import numpy as np
 
 import neural_style_tf
 from neural_style_tf.atomic import atomic_file
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, show
 from neural_style_tf.weights import _child
 from neural_style_tf.weights.converted import converted_path, read_converted
 from neural_style_tf.weights.known import hash_file, refusal
@@ -73,7 +73,7 @@ def read_mat(
             if read[2].describes(path.stat()):
                 return read
     if log:
-        log(f"Reading {path} once; the next run starts from its converted form")
+        log(f"Reading {show(path)} once; the next run starts from its converted form")
     if keep:
         # OSError: the folder is read-only or full. Refusals are no OSError and pass through.
         with contextlib.suppress(OSError):
@@ -101,7 +101,7 @@ def read_once(path: Path, form: str, *, widths: Sequence[int] = WIDTHS) -> Read:
         try:
             convert(path, out, form, widths=widths)
         except OSError as error:
-            raise UserError(f"{path}: cannot be converted: {error}") from None
+            raise UserError(f"{show(path)}: cannot be converted: {error}") from None
         return _read_back(path, out, widths)
 
 
@@ -131,7 +131,7 @@ def convert(
     try:
         stat, hashes = path.stat(), hash_file(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise UserError(f"{show(path)}: cannot be read: {error.strerror or error}") from None
     record = record_of(path, stat, hashes, origin=_FORMS[form][0], layout="")
     request = {
         "form": form,
@@ -156,7 +156,7 @@ def convert(
     now = path.stat()
     if not record.describes(now):
         out.unlink(missing_ok=True)
-        raise UserError(f"{path}: changed while it was read; try again when it is complete")
+        raise UserError(f"{show(path)}: changed while it was read; try again when it is complete")
 
 
 def run_child(request: dict[str, Any], out: BinaryIO, wait: float) -> tuple[int, str]:
@@ -206,4 +206,4 @@ def _read_back(path: Path, out: Path, widths: Sequence[int]) -> Read:
     try:
         return read_converted(out, widths=widths)
     except (WrongStructure, OSError) as error:
-        raise UserError(f"{path}: its converted form cannot be read back: {error}") from None
+        raise UserError(f"{show(path)}: its converted form cannot be read back: {error}") from None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, show
 from neural_style_tf.weights.fetch import Fetch, FetchError, Limits
 from neural_style_tf.weights.known import PublishedFile, hash_file
 from neural_style_tf.weights.structure import printable
@@ -75,7 +75,7 @@ def download(
         hint = f"; {file.advice}" if error.certificate and file.advice else ""
         raise DownloadError(f"Cannot download {file.url}: {printable(str(error))}{hint}") from None
     except OSError as error:
-        raise DownloadError(f"Cannot download into {folder}: {error.strerror or error}") from None
+        raise DownloadError(f"Cannot download into {show(folder)}: {error.strerror or error}") from None
     return target
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, show
 from neural_style_tf.weights import Weights, sniff
 from neural_style_tf.weights.bundled import read_bundled
 from neural_style_tf.weights.contained import Read, read_mat, read_once
@@ -61,7 +61,7 @@ def read_with_record(
     except WrongStructure as error:
         raise refusal(path, str(error)) from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise UserError(f"{show(path)}: cannot be read: {error.strerror or error}") from None
     return to_weights(*read), read[2]
 
 
