@@ -118,6 +118,7 @@ def main() -> int:
         options.weights, options.pictures, options.through = 90, 180, 2
     begin = time.monotonic()
     tallies = []
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for kinds, cases in ((WEIGHTS, options.weights), (PICTURES, options.pictures)):
         for kind in kinds if cases else ():
             if options.kinds and kind not in options.kinds:
@@ -128,11 +129,10 @@ def main() -> int:
             ):
                 tally.add(outcome)
             tallies.append(tally)
+            print(tally.row(), flush=True)
     if options.through and (weights := [tally for tally in tallies if tally.kind in WEIGHTS]):
         tallies.append(through(weights, options.through, options.seed))
-    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
-    for tally in tallies:
-        print(tally.row())
+        print(tallies[-1].row())
     print(f"\nseed {options.seed}, from case {options.first}, {time.monotonic() - begin:.0f} s")
     for tally in tallies:
         for outcome in tally.bad:
