@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fuzzing.originals import PICTURES, WIDTHS, case
+from fuzzing.originals import PICTURES, WIDTHS, case, mutators
 from neural_style_tf.errors import UserError
 from neural_style_tf.images import load_image
 from neural_style_tf.weights import _child, contained, readers
@@ -67,6 +67,8 @@ def run(kind: str, seed: int, numbers: range) -> Iterator[Outcome]:
     Yields:
         One outcome a case, in order.
     """
+    # Made before the workers are forked, that each need not make them.
+    mutators(kind)
     left = list(numbers)
     while left:
         with _worker(kind, seed, left) as lines:
