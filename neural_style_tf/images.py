@@ -76,7 +76,8 @@ def load_image(
 
     Args:
         path: A regular file.
-        max_pixels: Pictures with more pixels are refused before they are decoded.
+        max_pixels: Pictures with more pixels (WebP: with more than six tenths of it) are refused before they
+            are decoded.
         longest: Shrink so that the longest side has this many pixels, see `fit_size`; None or 0 keeps the
             size. Colours are averaged in proportion to their opacity.
         allow_truncated: Use what can be decoded of a damaged file, and say so in the notes.

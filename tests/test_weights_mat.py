@@ -17,6 +17,7 @@ from weight_files import (
     refused,
     same,
     small_npz,
+    write_h5,
     write_mat,
 )
 
@@ -146,6 +147,37 @@ def test_child_that_crashes_gives_one_line(tmp_path, monkeypatch):
     assert "\x1b" not in message
     child(monkeypatch, "print('not an npz')")
     refused(path, "cannot be read back")
+
+
+@pytest.mark.parametrize("kind", [0, 8, 14])
+def test_one_byte_that_crashes_scipy_is_refused(tmp_path, kind):
+    """The smallest the fuzzer led to: the type of a layer's name, in a file of 472 bytes."""
+    path = write_mat(tmp_path / "a.mat", None, None, layers=[{"name": "conv1_1"}])
+    data = bytearray(path.read_bytes())
+    data[data.index(b"conv1_1") - 8] = kind
+    path.write_bytes(data)
+    message = refused(path, "damaged")
+    assert "crashed the MATLAB reader (SIGSEGV)" in message or "a damaged MATLAB file" in message
+
+
+def test_child_that_loops_is_ended_by_its_processor_time(tmp_path, monkeypatch):
+    path = write_h5(tmp_path / "a.h5", *network())
+    loop = "from neural_style_tf.weights import _child; _child.limit(10**9, -1); exec('while True: pass')"
+    child(monkeypatch, loop)
+    begin = time.perf_counter()
+    refused(path, "takes far longer")
+    assert time.perf_counter() - begin < 10
+
+
+def test_unknown_hdf5_is_read_in_the_child(tmp_path, monkeypatch):
+    path = write_h5(tmp_path / "a.h5", *network())
+    child(monkeypatch, "import os; os.kill(os.getpid(), 11)")
+    refused(path, "crashed the HDF5 reader (SIGSEGV)")
+    # A published file, known by its hash, needs no such care.
+    hashes = known.hash_file(path)
+    file = known.PublishedFile("published", path.name, md5=hashes.md5)
+    monkeypatch.setattr(known, "PUBLISHED", (file,))
+    same(read(path), *network())
 
 
 def test_child_that_hangs_is_ended(tmp_path, monkeypatch):

@@ -83,15 +83,17 @@ def limit(memory: int, seconds: float) -> None:
         import resource
     except ImportError:
         return
+    space, end = _address_space() + memory, int(time.process_time() + seconds) + 1
     limits = [
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_AS, _address_space() + memory),
-        (resource.RLIMIT_CPU, int(time.process_time() + seconds) + 1),
+        (resource.RLIMIT_CORE, (0, 0)),
+        (resource.RLIMIT_AS, (space, space)),
+        # At the first number comes SIGXCPU, which tells what happened, at the second SIGKILL.
+        (resource.RLIMIT_CPU, (end, end + 1)),
     ]
-    for what, value in limits:
+    for what, values in limits:
         # Where the system does not know or allow the limit, the process alone has to do.
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(what, (value, value))
+            resource.setrlimit(what, values)
 
 
 def _convert(request: dict[str, Any], out: BinaryIO) -> None:

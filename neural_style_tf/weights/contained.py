@@ -33,7 +33,7 @@ Read = tuple[dict[str, np.ndarray], dict[str, np.ndarray], Record]
 # Beyond the length of the file. The published .mat inflates to 1.1 times its length.
 _MEMORY = 900_000_000
 # Of processor time: hashing, inflating and writing, on a slow machine.
-_SECONDS, _SECONDS_PER_BYTE = 8.0, 1e-7
+_SECONDS, _SECONDS_PER_BYTE = 5.0, 1e-7
 # Of waiting: a slow network folder delivers a megabyte a second.
 _WAIT, _WAIT_PER_BYTE = 60.0, 1e-6
 
