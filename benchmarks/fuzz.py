@@ -135,6 +135,8 @@ def main() -> int:
         print(tallies[-1].row())
     print(f"\nseed {options.seed}, from case {options.first}, {time.monotonic() - begin:.0f} s")
     for tally in tallies:
+        if tally.died:
+            print(f"{tally.kind}: the reader died at {' '.join(map(str, tally.died[:40]))}")
         for outcome in tally.bad:
             print(f"{tally.kind} {outcome}", file=sys.stderr)
             if options.keep and tally.kind in (*WEIGHTS, *PICTURES):
