@@ -251,6 +251,10 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Im
     tile = image.tile[0] if image.tile else ()
     arguments = tile[3] if len(tile) > 3 else ""
     rawmode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    end = max((tile[1][3] for tile in image.tile), default=height)
+    if image.format == "TIFF" and end < height and not ImageFile.LOAD_TRUNCATED_IMAGES:
+        # Pillow leaves rows that are in no strip black, and tells nobody.
+        raise EOFError("rows are missing")
     image.load()
     # Looking for a second frame moves a reader's place in the file, so another reader looks; its failure
     # harms nothing. A phone's JPEG that carries a preview or a depth map (MPO) counts as one picture.

@@ -102,4 +102,5 @@ print(json.dumps([tally.counts, [o.number for o in tally.bad], contained.counts,
     assert row.startswith("| png | 7 | 4 | 0 | 0 | 1 | 1 | 1 | 1 | 1 | 1 | ")
     # A reader in a process of its own may die or print; that is a refusal.
     assert (contained_counts["reader died"], contained_counts["refused"]) == (2, 2)
-    assert contained_counts["crashes"] == contained_counts["stray lines"] == 0
+    assert not contained_counts.get("crashes")
+    assert not contained_counts["stray lines"]

@@ -504,3 +504,12 @@ def test_bombs_stay_below_a_gigabyte(tmp_path, suffix):
     done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
     share = {"webp": 0.6}.get(suffix, 1)
     assert float(done.stdout) * 100_000_000 * share < 1_000_000_000
+
+
+def test_tiff_without_all_its_strips_is_truncated(tmp_path):
+    path = tmp_path / "a.tif"
+    path.write_bytes(lying("tif", 32, 240))
+    assert "cut short or damaged (rows are missing)" in refusal(path)
+    loaded = load_image(path, allow_truncated=True)
+    assert loaded.pixels.shape == (240, 32, 3)
+    assert "what could be decoded is used" in loaded.notes[0]
