@@ -59,7 +59,7 @@ class Checkpoints(Listener):
 def saved_steps(folder: Path) -> list[int]:
     """Return the steps of which there is a checkpoint, newest first."""
     names = [path.name.removeprefix("ckpt-").removesuffix(".index") for path in folder.glob("ckpt-*.index")]
-    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
 
 def newest_good(folder: Path) -> tuple[str | None, tuple[str, ...]]:

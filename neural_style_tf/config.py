@@ -217,7 +217,11 @@ class Job:
         "auto", "auto, mat, keras, bundled, or a .mat, .h5 or .npz file of VGG-19 (see weights/README.md)"
     )
     weights_dir: str = setting("weights", "folder where weight files are looked for and downloaded to")
-    max_pixels: int = setting(100_000_000, "refuse input pictures of more pixels than this", low=1)
+    max_pixels: int = setting(
+        100_000_000,
+        "refuse input pictures of more pixels than this; WebP, which takes more memory, of six tenths of it",
+        low=1,
+    )
     allow_truncated: bool = setting(False, "accept pictures whose files end too early")
     stretch_contrast: bool = setting(
         False, "stretch each saved picture to 0…255 instead of clipping, as the original repository did"

@@ -1,4 +1,8 @@
-"""The two ways a run can end early that are not bugs."""
+"""The two ways a run can end early that are not bugs, and how a path is named in their messages."""
+
+from __future__ import annotations
+
+import os
 
 
 class UserError(ValueError):
@@ -14,3 +18,9 @@ class RunError(RuntimeError):
 
     The command line prints the message and exits with code 1.
     """
+
+
+def show(path: str | bytes | os.PathLike[str]) -> str:
+    """Return the path as one printable line: its `repr` if it holds newlines, surrogates or the like."""
+    text = os.fsdecode(path)
+    return text if text.isprintable() and text.strip() == text and text else repr(text)

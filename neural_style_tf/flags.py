@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags as absl_flags
 
 from neural_style_tf.config import Config, Job
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, show
 from neural_style_tf.lists import format_list, parse_counts, parse_layer_weights
 from neural_style_tf.presets import preset
 from neural_style_tf.suggest import did_you_mean
+from neural_style_tf.weights.structure import printable
 
 USAGE = """Neural style transfer: paint one picture in the manner of another.
 
@@ -20,6 +22,9 @@ usage: python run.py --content=PHOTO --style=PAINTING [--iterations=N] [flags]
 
 Any flag can be put in a file, one to a line, and read with --flagfile=FILE.
 """
+
+# Of a flag file; of a message that repeats what came.
+_MOST_BYTES, _LONGEST = 1 << 20, 300
 
 
 def parse(argv: Sequence[str]) -> tuple[Config, Job]:
@@ -38,11 +43,12 @@ def parse(argv: Sequence[str]) -> tuple[Config, Job]:
     try:
         rest = values(_flag_files_first(argv))[1:]
     except absl_flags.UnrecognizedFlagError as error:
+        name = printable(error.flagname, _LONGEST)
         raise UserError(
-            f"unknown flag --{error.flagname}{did_you_mean(error.flagname, list(values))}; --help lists them"
+            f"unknown flag --{name}{did_you_mean(name, list(values))}; --help lists them"
         ) from None
     except (absl_flags.Error, OSError, ValueError) as error:
-        raise UserError(" ".join(str(error).split())) from None
+        raise UserError(printable(" ".join(str(error).split()), _LONGEST)) from None
     if rest:
         raise UserError(f"unexpected argument {rest[0]!r}: every setting is a flag, such as --content=FILE")
     given = {name: values[name].value for name in values if values[name].present}
@@ -113,7 +119,34 @@ def _flag_files_first(argv: Sequence[str]) -> list[str]:
             files.append(argument)
         else:
             others.append(argument)
+    for file in files:
+        _check_flag_file(file.partition("=")[2], ())
     return [program, *files, *others]
+
+
+def _check_flag_file(name: str, around: tuple[Path, ...]) -> None:
+    """Refuse what absl would read for ever, or could not name: a device, a picture, a file inside itself."""
+    path = Path(name).expanduser()
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"--flagfile={show(name)}: not a file")
+        if path.stat().st_size > _MOST_BYTES:
+            raise UserError(f"--flagfile={show(name)}: too long for a file of flags")
+        if path.resolve() in around:
+            raise UserError(f"--flagfile={show(name)}: this file includes itself")
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"--flagfile={show(name)}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"--flagfile={show(name)}: not a text of flags, one to a line") from None
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"--flagfile={name!r}: not a file name") from None
+    for line in lines:
+        flag, _, inner = line.strip().partition("=")
+        if flag.lstrip("-") == "flagfile" and flag.startswith("-"):
+            _check_flag_file(inner, (*around, path.resolve()))
 
 
 def _default_text(value: Any) -> str:

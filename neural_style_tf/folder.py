@@ -83,7 +83,7 @@ class OutputFolder:
         try:
             facts = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
             return isinstance(facts, dict) and "config" in facts
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return False
 
     def release(self) -> None:

@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
 
 from neural_style_tf.atomic import write_bytes
-from neural_style_tf.errors import RunError, UserError
+from neural_style_tf.errors import RunError, UserError, show
 from neural_style_tf.picture_color import PixelReader
-from neural_style_tf.picture_io import decode, quiet_pillow, read_bounded, show
+from neural_style_tf.picture_io import decode, quiet_pillow, read_bounded
 from neural_style_tf.picture_resize import fit_size, resample, resize, upright
 from neural_style_tf.suggest import did_you_mean
 
@@ -76,7 +76,8 @@ def load_image(
 
     Args:
         path: A regular file.
-        max_pixels: Pictures with more pixels are refused before they are decoded.
+        max_pixels: Pictures with more pixels (WebP: with more than six tenths of it) are refused before they
+            are decoded.
         longest: Shrink so that the longest side has this many pixels, see `fit_size`; None or 0 keeps the
             size. Colours are averaged in proportion to their opacity.
         allow_truncated: Use what can be decoded of a damaged file, and say so in the notes.

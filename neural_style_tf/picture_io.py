@@ -22,7 +22,8 @@ from pathlib import Path
 
 from PIL import Image, ImageFile
 
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, show
+from neural_style_tf.picture_libtiff import quiet_libtiff
 from neural_style_tf.suggest import did_you_mean
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM")
@@ -32,6 +33,8 @@ _ADVICE = "give a smaller picture, or raise --max_pixels"
 # The largest picture of 8 bytes a pixel (16-bit RGBA, uncompressed) plus room for its metadata.
 _BYTES_PER_PIXEL = 8
 _BYTES_OF_METADATA = 64 << 20
+# A decoder holds a picture twice at most, in 8 bytes a pixel; WebP's holds it four times.
+_SHARE_OF_PIXELS = {"WEBP": 0.6}
 _NAMES_TO_COMPARE = 2000
 _WARNINGS_TO_SHOW = 3
 _ORIENTATION_TAG = 0x0112
@@ -73,12 +76,6 @@ class Decoded:
     image: Image.Image
     rawmode: str
     orientation: int
-
-
-def show(path: str | bytes | os.PathLike[str]) -> str:
-    """Return the path as one printable line: its `repr` if it holds newlines, surrogates or the like."""
-    text = os.fsdecode(path)
-    return text if text.isprintable() and text.strip() == text and text else repr(text)
 
 
 def read_bounded(path: str | os.PathLike[str], *, max_pixels: int) -> bytes:
@@ -199,7 +196,8 @@ def _pillow_switched(max_pixels: int) -> Iterator[None]:
     log.propagate = False
     log.addHandler(silent)
     try:
-        yield
+        with quiet_libtiff():
+            yield
     finally:
         Image.MAX_IMAGE_PIXELS = limit
         log.propagate = propagate
@@ -244,6 +242,7 @@ def decode(
 def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Image.Image, str]:
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     width, height = image.size
+    max_pixels = int(max_pixels * _SHARE_OF_PIXELS.get(image.format, 1))
     if width * height > max_pixels:
         raise UserError(
             f"{name} is {width} × {height} = {width * height:,} pixels,"
@@ -252,6 +251,10 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Im
     tile = image.tile[0] if image.tile else ()
     arguments = tile[3] if len(tile) > 3 else ""
     rawmode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    end = max((tile[1][3] for tile in image.tile), default=height)
+    if image.format == "TIFF" and end < height and not ImageFile.LOAD_TRUNCATED_IMAGES:
+        # Pillow leaves rows that are in no strip black, and tells nobody.
+        raise EOFError("rows are missing")
     image.load()
     # Looking for a second frame moves a reader's place in the file, so another reader looks; its failure
     # harms nothing. A phone's JPEG that carries a preview or a depth map (MPO) counts as one picture.

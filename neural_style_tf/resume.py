@@ -25,9 +25,12 @@ def read_facts(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        if all(isinstance(facts[name], dict) for name in ("config", "inputs", "weights")):
+        dicts = [facts[name] for name in ("config", "inputs", "weights")] + list(facts["inputs"].values())
+        lists = [facts.get(name, []) for name in ("resumed", "notes")]
+        if all(isinstance(one, dict) for one in dicts) and all(isinstance(one, list) for one in lists):
             return facts
-    except (OSError, ValueError, KeyError, TypeError):
+    # RecursionError: brackets by the thousand.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise UserError(
         f"{str(path)!r} cannot be read, so the run cannot be continued; --overwrite begins it anew"

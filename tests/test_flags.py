@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 
 import pytest
 
@@ -74,6 +75,40 @@ def test_mistakes_are_one_line(arguments, message):
     with pytest.raises(UserError, match=message) as error:
         parse(*arguments)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xd8\xff\xe0JFIF", "f.txt: not a text of flags"),
+        (b"--output=a\0b", "zero byte"),
+        (b"--flagfile=f.txt", "f.txt: this file includes itself"),
+        (b"--flagfile=g.txt", "g.txt: cannot be read: No such file"),
+        (b"--flagfile=/dev/zero", "/dev/zero: not a file"),
+        (b"--iterations=" + b"9" * 5000, "iterations=9999"),
+        (b"--bo\x1b[31m\x07=1", "unknown flag --bo .31m"),
+        (b"#" * (2 << 20), "f.txt: too long"),
+        (b"--content_weight=1e999", "finite"),
+        (b"hello", "unexpected argument 'hello'"),
+    ],
+)
+def test_flag_files_edited_into_nonsense_are_refused_in_one_line(tmp_path, monkeypatch, content, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "f.txt").write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        parse("--flagfile=f.txt")
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("name", [".", "/dev/zero", "pipe", "loop", "a\nb", "", "\udcff"])
+def test_what_is_no_flag_file_is_refused_without_waiting(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UserError, match="--flagfile") as error:
+        parse(f"--flagfile={name}")
+    assert str(error.value).isprintable()
 
 
 def test_help_names_every_flag():

@@ -1,8 +1,11 @@
 """Any path and any bytes give a picture or one clear line, never a traceback, a hang or a bloated process."""
 
+import contextlib
 import io
 import os
 import struct
+import subprocess
+import sys
 import time
 import tracemalloc
 import warnings
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile
 
-from neural_style_tf import picture_io
+from neural_style_tf import picture_io, picture_libtiff
 from neural_style_tf.errors import UserError
 from neural_style_tf.images import Picture, load_image, save_image
 
@@ -182,7 +185,8 @@ def test_a_header_over_the_limit_is_refused_before_decoding(tmp_path, suffix, mo
     assert "raise --max_pixels" in message
     assert "240,000,000 pixels" in message
     path.write_bytes(lying(suffix, 16_000, 7_000))
-    assert "16000 × 7000 = 112,000,000 pixels, over the limit of 100,000,000" in refusal(path)
+    limit = "60,000,000" if suffix == "webp" else "100,000,000"
+    assert f"16000 × 7000 = 112,000,000 pixels, over the limit of {limit}" in refusal(path)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -434,3 +438,78 @@ def test_a_file_that_grows_is_not_read_for_ever(tmp_path, monkeypatch):
     small = os.stat_result([*status[:6], 100, *status[7:]])
     monkeypatch.setattr(os, "fstat", lambda _: small)
     assert len(picture_io.read_bounded(path, max_pixels=1000)) <= (1 << 20) + 1
+
+
+def test_libtiff_keeps_its_lines_to_itself(tmp_path, capfd):
+    path = tmp_path / "a.tif"
+    data = encoded("tif", compression="tiff_lzw")
+    path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+    refusal(path)
+    path.write_bytes(data.replace(b"\x11\x01", b"\x11\x77"))
+    with contextlib.suppress(UserError):
+        load_image(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_where_libtiff_cannot_be_reached_pictures_are_read_all_the_same(tmp_path, monkeypatch):
+    def unreachable(_):
+        raise OSError
+
+    monkeypatch.setattr("ctypes.CDLL", unreachable)
+    picture_libtiff._changer.cache_clear()
+    (tmp_path / "a.tif").write_bytes(encoded("tif", compression="tiff_lzw"))
+    assert load_image(tmp_path / "a.tif").pixels.shape == (24, 32, 3)
+    picture_libtiff._changer.cache_clear()
+
+
+def test_names_that_look_like_flags(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("-x.png", "--style", "-"):
+        assert f"{name} does not exist" in refusal(name)
+        (tmp_path / name).write_bytes(encoded("png"))
+        assert load_image(name).pixels.shape == (24, 32, 3)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_sides_of_65535_pixels(tmp_path, suffix):
+    """Within the limit of pixels by its header, and with next to nothing in it."""
+    path = tmp_path / f"long.{suffix}"
+    for size in ((65535, 1), (1, 65535), (65535, 65535)):
+        path.write_bytes(lying(suffix, *size))
+        start = time.monotonic()
+        try:
+            loaded = load_image(path, longest=512)
+        except UserError as error:
+            assert str(error).isprintable()
+        else:
+            assert suffix in ("gif", "jpg")
+            assert max(loaded.pixels.shape) == 512
+        assert time.monotonic() - start < 5
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read as Linux tells it")
+@pytest.mark.parametrize("suffix", ["png", "webp", "gif"])
+def test_bombs_stay_below_a_gigabyte(tmp_path, suffix):
+    """Bytes a pixel, of one colour, times the limit of pixels; in a process whose memory is its own."""
+    path = tmp_path / f"bomb.{suffix}"
+    side = 3000
+    Image.new("RGBA", (side, side)).save(
+        path, **({"lossless": True, "method": 0} if suffix == "webp" else {})
+    )
+    script = (
+        "import resource, sys; from neural_style_tf.images import load_image;"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; before = peak();"
+        f"load_image(sys.argv[1], longest=64); print((peak() - before) * 1024 / {side**2})"
+    )
+    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
+    share = {"webp": 0.6}.get(suffix, 1)
+    assert float(done.stdout) * 100_000_000 * share < 1_000_000_000
+
+
+def test_tiff_without_all_its_strips_is_truncated(tmp_path):
+    path = tmp_path / "a.tif"
+    path.write_bytes(lying("tif", 32, 240))
+    assert "cut short or damaged (rows are missing)" in refusal(path)
+    loaded = load_image(path, allow_truncated=True)
+    assert loaded.pixels.shape == (240, 32, 3)
+    assert "what could be decoded is used" in loaded.notes[0]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from test_cli import job, read_metrics, spawn, write_picture  # noqa: F401
 
 from neural_style_tf import checkpoint
@@ -160,10 +161,38 @@ def test_a_damaged_checkpoint_falls_back(job, capsys, kind):  # noqa: F811
 
 def test_run_json_edited_into_nonsense_is_refused(job, capsys):  # noqa: F811
     assert job("--iterations=1", "--output_dir=o", "--quiet") == 0
-    for text in ("", "[]", '{"config": 3}', "{"):
+    facts = json.loads(Path("o/run.json").read_text())
+    edited = [{**facts, name: 3} for name in ("config", "inputs", "weights", "notes", "resumed")]
+    edited += [{**facts, "inputs": {"content": "c.png"}}, {**facts, "weights": None}]
+    texts = ["", "[]", '{"config": 3}', "{", "[" * 100_000, '{"config": ' + "9" * 5000 + "}", "\0"]
+    for text in (*texts, *map(json.dumps, edited)):
         Path("o/run.json").write_text(text)
         assert job("--iterations=1", "--output_dir=o", "--resume") == 2
         assert "run.json" in capsys.readouterr().err
+
+
+def test_checkpoint_indexes_edited_into_nonsense_are_passed_over(tmp_path):
+    """Of three checkpoints, the newer two are damaged in every way; the oldest is taken."""
+    variable = tf.Variable(np.arange(200.0))
+    for step in (1, 2, 3):
+        tf.train.Checkpoint(v=variable).write(str(tmp_path / f"ckpt-{step}"))
+    for name in ("ckpt-².index", "ckpt-x.index", "ckpt-.index", "ckpt-9999999999999999999999.index"):
+        (tmp_path / name).write_bytes(b"")
+    index, data = ((tmp_path / f"ckpt-3.{end}").read_bytes() for end in ("index", "data-00000-of-00001"))
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        damaged, numbers = bytearray(index), bytearray(data)
+        for _ in range(rng.integers(1, 6)):
+            damaged[rng.integers(len(index))] ^= int(rng.integers(1, 256))
+            numbers[rng.integers(len(data))] ^= int(rng.integers(1, 256))
+        if number % 3 == 0:
+            del damaged[rng.integers(len(index)) :]
+        (tmp_path / "ckpt-3.index").write_bytes(damaged)
+        (tmp_path / "ckpt-2.data-00000-of-00001").write_bytes(numbers)
+        prefix, notes = checkpoint.newest_good(tmp_path)
+        # An index may be damaged where nobody reads it; the numbers are all read.
+        assert prefix in (str(tmp_path / "ckpt-1"), str(tmp_path / "ckpt-3"))
+        assert all(note.isprintable() for note in notes)
 
 
 def test_metrics_are_trimmed(tmp_path):

@@ -196,6 +196,49 @@ def test_answer_that_is_not_http(tmp_path):
         thread.join()
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content_Length": "9" * 5000},
+        {"Content_Length": "-5"},
+        {"Content_Length": "1e9"},
+        {"Content_Range": f"bytes 1000-{'9' * 5000}/*", "status": 206},
+        {"Content_Range": f"bytes {'9' * 5000}-1/*", "status": 206},
+        {"Content_Range": "bytes -/", "status": 206},
+        {"Content_Type": "text/html"},
+        {"Transfer_Encoding": "chunked"},
+        {"Location": "http://[", "status": 302},
+        {"Location": "file:///etc/passwd", "status": 302},
+        {"Location": "\x1b[31m", "status": 302},
+        {"ETag": "a\r\n b\x1b[31m"},
+        {"X": "y" * 70_000},
+        {"status": 204},
+        {"status": 999},
+    ],
+    ids=lambda headers: next(iter(headers)) + str(next(iter(headers.values())))[:12],
+)
+def test_headers_that_lie(tmp_path, headers):
+    """Whatever they say, there is one line, no file, and a server that mends its ways can be asked again."""
+
+    def answer(handler):
+        respond(handler, DATA[1000:2000] if headers.get("status") == 206 else DATA[:2000], **headers)
+
+    (tmp_path / "net.h5.part").write_bytes(DATA[:1000])
+    with serving(answer) as (address, _):
+        assert failed(published(address), tmp_path, "Cannot download").isprintable()
+    with serving(file_answer(DATA)) as (address, _):
+        assert download(published(address), tmp_path, limits=FAST).read_bytes() == DATA
+    assert names(tmp_path) == ["net.h5"]
+
+
+def test_edited_validator_is_not_sent(tmp_path):
+    (tmp_path / "net.h5.part").write_bytes(DATA[:1000])
+    (tmp_path / "net.h5.part.etag").write_bytes(b"a\nb\0")
+    with serving(file_answer(DATA)) as (address, requests):
+        assert download(published(address), tmp_path, limits=FAST).read_bytes() == DATA
+    assert "If-Range" not in requests[0]
+
+
 def talk(server):
     connection, _ = server.accept()
     with connection:

@@ -17,11 +17,12 @@ from weight_files import (
     refused,
     same,
     small_npz,
+    write_h5,
     write_mat,
 )
 
 from neural_style_tf.errors import UserError
-from neural_style_tf.weights import known, mat_process, readers
+from neural_style_tf.weights import contained, known, readers
 from neural_style_tf.weights.converted import converted_path
 
 # The converted form beside a .mat
@@ -80,14 +81,14 @@ def test_stale_or_damaged_conversion_is_made_again(tmp_path, harm):
 def test_folder_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
     kernels, biases = network()
     path = write_mat(tmp_path / "a.mat", kernels, biases)
-    real = mat_process.atomic_file
+    real = contained.atomic_file
 
     def read_only(out):
         if out.parent == tmp_path:
             raise PermissionError(13, "Permission denied", str(out))
         return real(out)
 
-    monkeypatch.setattr(mat_process, "atomic_file", read_only)
+    monkeypatch.setattr(contained, "atomic_file", read_only)
     same(read(path), kernels, biases)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -134,7 +135,7 @@ def test_mat_that_changes_while_it_is_read(tmp_path, monkeypatch):
 
 
 def child(monkeypatch, code):
-    monkeypatch.setattr(mat_process, "_CHILD", (sys.executable, "-c", code))
+    monkeypatch.setattr(contained, "_CHILD", (sys.executable, "-c", code))
 
 
 def test_child_that_crashes_gives_one_line(tmp_path, monkeypatch):
@@ -148,12 +149,43 @@ def test_child_that_crashes_gives_one_line(tmp_path, monkeypatch):
     refused(path, "cannot be read back")
 
 
+@pytest.mark.parametrize("kind", [0, 8, 14])
+def test_one_byte_that_crashes_scipy_is_refused(tmp_path, kind):
+    """The smallest the fuzzer led to: the type of a layer's name, in a file of 472 bytes."""
+    path = write_mat(tmp_path / "a.mat", None, None, layers=[{"name": "conv1_1"}])
+    data = bytearray(path.read_bytes())
+    data[data.index(b"conv1_1") - 8] = kind
+    path.write_bytes(data)
+    message = refused(path, "damaged")
+    assert "crashed the MATLAB reader (SIGSEGV)" in message or "a damaged MATLAB file" in message
+
+
+def test_child_that_loops_is_ended_by_its_processor_time(tmp_path, monkeypatch):
+    path = write_h5(tmp_path / "a.h5", *network())
+    loop = "from neural_style_tf.weights import _child; _child.limit(10**9, -1); exec('while True: pass')"
+    child(monkeypatch, loop)
+    begin = time.perf_counter()
+    refused(path, "takes far longer")
+    assert time.perf_counter() - begin < 10
+
+
+def test_unknown_hdf5_is_read_in_the_child(tmp_path, monkeypatch):
+    path = write_h5(tmp_path / "a.h5", *network())
+    child(monkeypatch, "import os; os.kill(os.getpid(), 11)")
+    refused(path, "crashed the HDF5 reader (SIGSEGV)")
+    # A published file, known by its hash, needs no such care.
+    hashes = known.hash_file(path)
+    file = known.PublishedFile("published", path.name, md5=hashes.md5)
+    monkeypatch.setattr(known, "PUBLISHED", (file,))
+    same(read(path), *network())
+
+
 def test_child_that_hangs_is_ended(tmp_path, monkeypatch):
     path = write_mat(tmp_path / "a.mat", *network())
     child(monkeypatch, "import time; time.sleep(60)")
     begin = time.perf_counter()
     with pytest.raises(UserError, match="took more than 0 seconds"):
-        mat_process.convert_mat(path, tmp_path / "o.npz", seconds=0.3)
+        contained.convert(path, tmp_path / "o.npz", wait=0.3)
     assert time.perf_counter() - begin < 5
     assert list(tmp_path.iterdir()) == [path]
 
@@ -165,8 +197,8 @@ def test_child_that_wants_too_much_memory_is_refused(tmp_path):
     path = write_mat(tmp_path / "a.mat", None, None, layers=layers, compress=True)
     assert path.stat().st_size < 2_000_000
     with pytest.raises(UserError, match="needs more memory"):
-        mat_process.convert_mat(path, tmp_path / "o.npz", widths=SMALL, memory=450_000_000)
-    mat_process.convert_mat(path, tmp_path / "o.npz", widths=SMALL)
+        contained.convert(path, tmp_path / "o.npz", widths=SMALL, memory=100_000_000)
+    contained.convert(path, tmp_path / "o.npz", widths=SMALL)
 
 
 def test_child_ignores_the_users_folder_and_input(tmp_path, monkeypatch):

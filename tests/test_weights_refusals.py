@@ -1,6 +1,9 @@
 import contextlib
 import os
+import pickle
 import subprocess
+import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -121,6 +124,23 @@ def test_hdf5_that_declares_a_huge_layer_is_not_read(tmp_path):
     refused(path, "conv2_1 has a kernel of shape 3×3×1000000×1000000")
 
 
+@pytest.mark.parametrize("kind", ["external", "virtual"])
+def test_hdf5_whose_numbers_lie_in_another_file_is_refused(tmp_path, kind):
+    path = write_h5(tmp_path / "a.h5", *network())
+    # A pipe: whoever opens it waits for ever.
+    os.mkfifo(tmp_path / "pipe")
+    with h5py.File(path, "a") as file:
+        del file["block1_conv1/block1_conv1_b_1:0"]
+        if kind == "external":
+            storage = [(str(tmp_path / "pipe"), 0, 32)]
+            file.create_dataset("block1_conv1/b", (8,), "f4", external=storage)
+        else:
+            layout = h5py.VirtualLayout((8,), "f4")
+            layout[:] = h5py.VirtualSource(tmp_path / "pipe", "x", (8,), "f4")
+            file.create_virtual_dataset("block1_conv1/b", layout)
+    refused(path, "conv1_1 keeps its numbers in another file")
+
+
 def test_plainly_wrong_files_are_refused_without_a_library(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "run", no_child)
     path = tmp_path / "a.mat"
@@ -199,7 +219,7 @@ def test_npz_of_others_and_damaged_ones_are_refused(tmp_path):
     small_npz(path, kernels, biases)
     arrays = dict(np.load(path))
     np.savez(path, **{**arrays, "record": np.array({"a": 1}, dtype=object)})
-    refused(path, "damaged .npz", "allow_pickle")
+    refused(path, "damaged or truncated .npz", "allow_pickle")
     for record, word in (("[]", "format 1"), ("{", "damaged"), ('{"format": 1, "origin": 3}', "'origin'")):
         np.savez(path, **{**arrays, "record": np.array(record)})
         refused(path, word)
@@ -210,8 +230,100 @@ def test_npz_of_others_and_damaged_ones_are_refused(tmp_path):
     small_npz(path, kernels, biases)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    refused(path, ".npz", "not a zip")
+    refused(path, "a truncated .npz file")
     flipped = bytearray(data)
     flipped[len(data) // 2] ^= 1
     path.write_bytes(flipped)
     refused(path, ".npz", "CRC")
+
+
+def test_npz_members_that_are_no_arrays_are_refused(tmp_path):
+    path = small_npz(tmp_path / "a.npz", *network())
+    for content, word in (
+        (b"no array", "conv3_1.bias is not an array"),
+        # NumPy's parser of headers raises what its tokenizer raises.
+        (b"\x93NUMPY\1\0\x05\0(((((", "damaged or truncated .npz file"),
+        (b"\x93NUMPY\1\0\x05\0" + b"\0" * 5, "damaged or truncated .npz file"),
+        (pickle.dumps([Bomb(tmp_path / "executed")]), "conv3_1.bias is not an array"),
+        (object_array(pickle.dumps(Bomb(tmp_path / "executed"))), "Object arrays cannot be loaded"),
+    ):
+        rewrite_npz(path, path, **{"conv3_1.bias.npy": content})
+        refused(path, word)
+    assert not (tmp_path / "executed").exists()
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def object_array(pickled):
+    head = b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }\n"
+    return b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head + pickled
+
+
+def rewrite_npz(path, out, **members):
+    with zipfile.ZipFile(path) as archive:
+        old = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in (members | {name: members.get(name, old[name]) for name in old}).items():
+            archive.writestr(name, data)
+
+
+def test_npz_with_a_name_twice_is_refused(tmp_path):
+    # NumPy would read the member without the ending, whose size nobody looked at.
+    path = small_npz(tmp_path / "a.npz", *network())
+    rewrite_npz(path, path, **{"conv1_1.bias": bytes(1 << 20)})
+    refused(path, "two members named conv1_1.bias")
+
+
+def test_npz_with_an_endless_directory_is_not_read(tmp_path, monkeypatch):
+    path = small_npz(tmp_path / "a.npz", *network())
+    data = path.read_bytes()
+    rewrite_npz(path, path, **{f"{n}.npy": b"" for n in range(2000)})
+
+    def read(*_, **__):
+        raise AssertionError("the directory was read")
+
+    monkeypatch.setattr(zipfile, "ZipFile", read)
+    refused(path, "far too many members")
+    # The same for a directory that ZIP64 says is longer.
+    path.write_bytes(data[:-22] + b"PK\6\7" + bytes(16) + data[-22:])
+    refused(path, "far too many members")
+
+
+def test_records_inside_files_print_safely(tmp_path):
+    path = small_npz(tmp_path / "a.npz", *network(), source="x\n\x1b[31m.h5" + "y" * 9999, sha256="\n")
+    weights = read(path)
+    assert all(text.isprintable() for text in (*weights.notes, weights.source, weights.sha256))
+    assert len(weights.notes[0]) < 1000
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb.npz", "100%s%n.npz", "\udcff.npz", " x.npz ", "\x1b[31m.npz", "-x.npz"]
+)
+def test_strange_names_print_safely(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in (Path(name), tmp_path / name):
+        assert refused(path, "there is no such file").isprintable()
+    Path(name).write_bytes(b"nothing")
+    assert refused(Path(name), "neither a MATLAB").isprintable()
+    small_npz(Path(name), *network())
+    assert all(note.isprintable() for note in read(name).notes)
+    write_h5(name, *network())
+    assert all(note.isprintable() for note in read(name).notes)
+
+
+def test_links_pipes_and_devices_do_not_wait(tmp_path):
+    (tmp_path / "loop.npz").symlink_to("loop.npz")
+    refused(tmp_path / "loop.npz", "symbolic links")
+    os.mkfifo(tmp_path / "pipe.npz")
+    for path in (tmp_path / "pipe.npz", "/dev/zero"):
+        refused(path, "not an ordinary file")
+    # A pipe where the converted form of a .mat would lie is not waited for.
+    path = write_mat(tmp_path / "a.mat", *network())
+    os.mkfifo(tmp_path / "a.mat.converted.npz")
+    read(path)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, show
 from neural_style_tf.weights.fetch import Fetch, FetchError, Limits
 from neural_style_tf.weights.known import PublishedFile, hash_file
 from neural_style_tf.weights.structure import printable
@@ -75,7 +75,7 @@ def download(
         hint = f"; {file.advice}" if error.certificate and file.advice else ""
         raise DownloadError(f"Cannot download {file.url}: {printable(str(error))}{hint}") from None
     except OSError as error:
-        raise DownloadError(f"Cannot download into {folder}: {error.strerror or error}") from None
+        raise DownloadError(f"Cannot download into {show(folder)}: {error.strerror or error}") from None
     return target
 
 
@@ -113,8 +113,8 @@ def _fetch(part: Path, file: PublishedFile, have: int, progress: Progress | None
     headers = {"User-Agent": "neural-style-tf", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-        if _validator(part).exists():
-            headers["If-Range"] = _validator(part).read_text(encoding="latin-1")
+        if _validator(part).exists() and (tag := _plain(_validator(part).read_text(encoding="latin-1"))):
+            headers["If-Range"] = tag
     with Fetch(file.url, headers, limits) as answer:
         start, total = _extent(answer)
         if "html" in (answer.headers.get("Content-Type") or "").lower():
@@ -154,18 +154,25 @@ def _save(answer: Fetch, out: BinaryIO, done: int, size: int, progress: Progress
 
 def _extent(answer: Fetch) -> tuple[int, int | None]:
     if answer.status == 206:
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range") or "")
+        match = re.fullmatch(
+            r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18}|\*)", answer.headers.get("Content-Range") or ""
+        )
         if not match:
             raise FetchError("the server sent a part of the file without saying which")
         return int(match[1]), None if match[2] == "*" else int(match[2])
     if answer.status != 200:
         raise FetchError(f"the server answered {answer.status}, not with a file")
     length = answer.headers.get("Content-Length") or ""
-    return 0, int(length) if length.isdecimal() else None
+    return 0, int(length) if re.fullmatch("[0-9]{1,18}", length) else None
 
 
 def _validator(part: Path) -> Path:
     return part.with_name(part.name + ".etag")
+
+
+def _plain(tag: str) -> str:
+    # What is no short line cannot be sent back.
+    return tag if tag.isprintable() and len(tag) < 1000 else ""
 
 
 def _remember(part: Path, answer: Fetch) -> None:
@@ -173,7 +180,7 @@ def _remember(part: Path, answer: Fetch) -> None:
     if tag.startswith("W/") or not tag:
         # A weak tag may not be used to continue a file (RFC 9110, 13.1.5).
         tag = answer.headers.get("Last-Modified") or ""
-    if tag:
+    if tag := _plain(tag):
         _validator(part).write_text(tag, encoding="latin-1")
     else:
         _validator(part).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from neural_style_tf.atomic import atomic_file
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, show
 from neural_style_tf.suggest import did_you_mean
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.converted import write_converted
@@ -40,7 +40,7 @@ def export(weights: Weights, record: Record, out: Path, *, overwrite: bool = Fal
         with atomic_file(out) as file:
             _WRITERS[out.suffix.lower()](file, weights, record)
     except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from None
+        raise UserError(f"{show(out)}: cannot be written: {error.strerror or error}") from None
 
 
 def check_output(out: Path, *, overwrite: bool = False) -> None:
@@ -48,14 +48,14 @@ def check_output(out: Path, *, overwrite: bool = False) -> None:
     if out.suffix.lower() not in _WRITERS:
         ending = out.suffix or "no ending"
         raise UserError(
-            f"{out}: {ending} is none of {', '.join(_WRITERS)}{did_you_mean(out.suffix, _WRITERS)}"
+            f"{show(out)}: {ending} is none of {', '.join(_WRITERS)}{did_you_mean(out.suffix, _WRITERS)}"
         )
     if not out.parent.is_dir():
-        raise UserError(f"{out}: there is no folder {out.parent}")
+        raise UserError(f"{show(out)}: there is no folder {show(out.parent)}")
     if out.exists() and not overwrite:
-        raise UserError(f"{out}: exists already; --overwrite replaces it")
+        raise UserError(f"{show(out)}: exists already; --overwrite replaces it")
     if out.is_dir():
-        raise UserError(f"{out}: this is a folder")
+        raise UserError(f"{show(out)}: this is a folder")
 
 
 def _write_npz(file: BinaryIO, weights: Weights, record: Record) -> None:

@@ -30,7 +30,7 @@ KERAS_NAMES = {f"block{name[4]}_conv{name[6]}": name for name in CONVOLUTIONS}
 Arrays = dict[str, np.ndarray]
 
 
-def read_keras(path: str | Path, *, widths: Sequence[int] = WIDTHS) -> tuple[Arrays, Arrays, str]:
+def read_keras(path: str | Path, *, widths: Sequence[int] = WIDTHS) -> tuple[Arrays, Arrays, str, str]:
     """Read a VGG-19 that Keras saved.
 
     Args:
@@ -38,15 +38,15 @@ def read_keras(path: str | Path, *, widths: Sequence[int] = WIDTHS) -> tuple[Arr
         widths: Number of filters of each of the sixteen convolutions.
 
     Returns:
-        Kernels, layer name → [3, 3, N_in, N_out] float32 RGB; biases, layer name → [N_out]; the record that
-        a file of ours carries, or `""`.
+        Kernels, layer name → [3, 3, N_in, N_out] float32 RGB; biases, layer name → [N_out]; the
+        layout in words; the record that a file of ours carries, or `""`.
 
     Raises:
         WrongStructure: The file is damaged or holds something else.
     """
     kernels, biases, record = read_convolutions(path, CONVOLUTIONS, widths=widths)
     check_structure(kernels, biases, widths=widths)
-    return kernels, biases, record
+    return kernels, biases, "Keras HDF5, BGR", record
 
 
 def read_convolutions(
@@ -122,6 +122,9 @@ def _pair(group: h5py.Group, name: str) -> tuple[h5py.Dataset, h5py.Dataset]:
         raise WrongStructure(
             f"{name} has {len(kernels)} kernels and {len(biases)} biases, expected one of each"
         )
+    if any(item.is_virtual or item.external for item in (*kernels, *biases)):
+        # Such a file could make us read, or wait for, any other file of the user's.
+        raise WrongStructure(f"{name} keeps its numbers in another file")
     return kernels[0], biases[0]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, show
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +156,7 @@ def refusal(path: str | os.PathLike[str], found: str) -> UserError:
         An error of one line: what was found, what was expected, where to get it.
     """
     return UserError(
-        f"{os.fspath(path)}: {found}. Expected the 16 convolutions of VGG-19 as {MATCONVNET.name} "
+        f"{show(path)}: {found}. Expected the 16 convolutions of VGG-19 as {MATCONVNET.name} "
         f"({MATCONVNET.url}), as Keras' {KERAS.name} (--weights=keras downloads it), "
         "or as an .npz converted from one of them"
     )

@@ -1,4 +1,4 @@
-"""Read MatConvNet's network structure; only ever inside the child process of `mat_process`."""
+"""Read MatConvNet's network structure; only ever inside the child process of `contained`."""
 
 from __future__ import annotations
 

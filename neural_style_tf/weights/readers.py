@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, show
 from neural_style_tf.weights import Weights, sniff
 from neural_style_tf.weights.bundled import read_bundled
+from neural_style_tf.weights.contained import Read, read_mat, read_once
 from neural_style_tf.weights.converted import read_converted
 from neural_style_tf.weights.keras_h5 import read_keras
-from neural_style_tf.weights.known import BUNDLED, hash_file, refusal
-from neural_style_tf.weights.mat_process import Read, read_mat
+from neural_style_tf.weights.known import BUNDLED, generation_of, hash_file, refusal
 from neural_style_tf.weights.record import Record, record_of, to_weights
 from neural_style_tf.weights.structure import WIDTHS, WrongStructure
 
@@ -62,7 +61,7 @@ def read_with_record(
     except WrongStructure as error:
         raise refusal(path, str(error)) from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise UserError(f"{show(path)}: cannot be read: {error.strerror or error}") from None
     return to_weights(*read), read[2]
 
 
@@ -70,9 +69,7 @@ def _read_hdf5(path: Path, widths: Sequence[int]) -> Read:
     stat, hashes = path.stat(), hash_file(path)
     if hashes.sha256 == BUNDLED.sha256:
         return read_bundled(path)
-    kernels, biases, carried = read_keras(path, widths=widths)
-    record = record_of(path, stat, hashes, origin="keras", layout="Keras HDF5, BGR")
-    if carried:
-        with contextlib.suppress(ValueError):
-            record = Record.from_json(carried)
-    return kernels, biases, record
+    if generation_of(hashes):
+        kernels, biases, layout, _ = read_keras(path, widths=widths)
+        return kernels, biases, record_of(path, stat, hashes, origin="keras", layout=layout)
+    return read_once(path, "hdf5", widths=widths)

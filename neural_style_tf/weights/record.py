@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from neural_style_tf.errors import show
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.known import (
     KERAS,
@@ -20,6 +21,7 @@ from neural_style_tf.weights.known import (
     generation_of,
     orientation,
 )
+from neural_style_tf.weights.structure import printable
 
 ORIGINS = ("matconvnet", "keras", "bundled")
 
@@ -72,7 +74,9 @@ class Record:
                 raise ValueError(f"its record has no valid {field.name!r}")
         if values["origin"] not in ORIGINS:
             raise ValueError(f"its record has the unknown origin {values['origin']!r}")
-        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
+        # A file brings its record along, and could bring any text.
+        texts = {name: printable(value) for name, value in values.items() if isinstance(value, str)}
+        return cls(**{field.name: (values | texts)[field.name] for field in dataclasses.fields(cls)})
 
     def describes(self, stat: os.stat_result) -> bool:
         """Return whether the converted file is unchanged since this record was made."""
@@ -117,23 +121,19 @@ def to_weights(
         The weights, with the notes a user has to see.
     """
     generation = generation_of(Hashes(md5=record.md5, sha256=record.sha256))
-    notes = []
+    notes, source = [], show(record.source)
     if record.origin == "bundled":
         notes.append(STAND_IN)
     elif not generation:
         notes.append(
-            f"{record.source} is a VGG-19 but not one of the published files (SHA-256 {record.sha256}): "
+            f"{source} is a VGG-19 but not one of the published files (SHA-256 {record.sha256}): "
             "results can differ"
         )
     way = orientation(kernels["conv1_1"])
     if way == TRANSPOSED:
-        notes.append(
-            f"The kernels of {record.source} have rows and columns swapped: it sees pictures transposed"
-        )
+        notes.append(f"The kernels of {source} have rows and columns swapped: it sees pictures transposed")
     elif way == REVERSED:
-        notes.append(
-            f"The first layer of {record.source} expects BGR where its form means RGB: colours are swapped"
-        )
+        notes.append(f"The first layer of {source} expects BGR where its form means RGB: colours are swapped")
     return Weights(
         kernels=kernels,
         biases=biases,

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, show
 from neural_style_tf.suggest import did_you_mean
 from neural_style_tf.weights import Weights, sniff
 from neural_style_tf.weights.bundled import bundled_path, read_bundled
@@ -103,7 +103,7 @@ def check_spec(spec: str | os.PathLike[str], folder: Path = Path("weights")) -> 
     folder = Path(folder)
     if spec in ("auto", "mat", "keras"):
         if folder.exists() and not folder.is_dir():
-            raise UserError(f"{folder}: the folder for weights is a file")
+            raise UserError(f"{show(folder)}: the folder for weights is a file")
         if spec != "auto" and (path := _present(folder, MATCONVNET if spec == "mat" else KERAS)):
             sniff.sniff(path)
     elif spec == "bundled":
@@ -112,11 +112,10 @@ def check_spec(spec: str | os.PathLike[str], folder: Path = Path("weights")) -> 
         text = os.fspath(spec)
         if _is_word(text) and not _path(text).exists():
             words = [*SPECS, *(path.name for path in sniff.weight_files(folder))]
-            raise UserError(
-                f"--weights={text}: neither a file nor one of {', '.join(SPECS)}{did_you_mean(text, words)}"
-            )
+            guess = did_you_mean(text, words)
+            raise UserError(f"--weights={show(text)}: neither a file nor one of {', '.join(SPECS)}{guess}")
         if not _path(text).exists() and (folder / text).is_file():
-            raise UserError(f"{text}: there is no such file; did you mean {folder / text}?")
+            raise UserError(f"{show(text)}: there is no such file; did you mean {show(folder / text)}?")
         sniff.sniff(_path(text))
 
 
@@ -139,7 +138,7 @@ def _auto(
 def _download(
     file: PublishedFile, folder: Path, sources: Sources, progress: Progress | None, log: Log
 ) -> Path:
-    log(f"Downloading {file.url} ({file.size / 1e6:,.0f} MB) into {folder}")
+    log(f"Downloading {file.url} ({file.size / 1e6:,.0f} MB) into {show(folder)}")
     return download(file, folder, progress=progress, log=log, limits=sources.limits)
 
 

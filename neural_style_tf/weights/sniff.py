@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, show
 from neural_style_tf.suggest import did_you_mean
 from neural_style_tf.weights.known import refusal
 
@@ -40,19 +40,19 @@ def sniff(path: str | os.PathLike[str]) -> str:
     path = Path(path)
     try:
         if path.is_dir():
-            raise UserError(f"{path}: this is a folder; give a file{_inside(path)}")
+            raise UserError(f"{show(path)}: this is a folder; give a file{_inside(path)}")
         if path.exists() and not path.is_file():
             # Opening a pipe would wait for its writer.
-            raise UserError(f"{path}: not an ordinary file")
+            raise UserError(f"{show(path)}: not an ordinary file")
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
             head = file.read(1024)
             return _kind(path, head, file, size)
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file{_near(path)}") from None
+        raise UserError(f"{show(path)}: there is no such file{_near(path)}") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise UserError(f"{show(path)}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         if isinstance(error, UserError):
             raise
@@ -110,10 +110,10 @@ def _check_mat_length(path: Path, file: BinaryIO, size: int, order: str) -> None
 
 def _near(path: Path) -> str:
     if not path.parent.is_dir():
-        return f" (nor a folder {path.parent})"
+        return f" (nor a folder {show(path.parent)})"
     return did_you_mean(path.name, (entry.name for entry in weight_files(path.parent)))
 
 
 def _inside(folder: Path) -> str:
     files = weight_files(folder)
-    return f", for example {files[0]}" if files else ""
+    return f", for example {show(files[0])}" if files else ""
