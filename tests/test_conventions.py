@@ -12,10 +12,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 
 LEVELS = [
-    {"errors", "suggest", "atomic", "console", "interrupt", "runtime"},
+    {"errors", "suggest", "atomic", "console", "interrupt", "runtime", "cluster"},
     {"layers", "lists"},
     {"config", "memory", "picture_io", "picture_color", "picture_resize"},
-    {"images", "losses", "vgg", "events", "folder", "weights"},
+    {"images", "losses", "vgg", "events", "folder", "weights", "distribute"},
     {
         "presets",
         "initial",
@@ -29,7 +29,7 @@ LEVELS = [
         "resume",
     },
     {"optim", "flags", "tiling"},
-    {"solver"},
+    {"solver", "shares"},
     {"transfer"},
     {"cli"},
 ]
