@@ -38,7 +38,8 @@ class Cluster:
     Attributes:
         place: That.
         replicas: How many there are, over all workers.
-        waiting_since: When this worker began to wait for the others, or 0; seconds since 1970.
+        waiting_since: When this one of several workers began to wait for the others, or 0; seconds since
+            1970.
         overdue: What to say when it waited too long.
     """
 
@@ -47,8 +48,9 @@ class Cluster:
         self._strategy = strategy
         self.overdue = ""
         self.replicas = strategy.num_replicas_in_sync if strategy else 1
-        with tf.device("CPU:0"):
-            self.waiting_since = tf.Variable(0.0, dtype=tf.float64)
+        if self.place.workers > 1:
+            with tf.device("CPU:0"):
+                self.waiting_since = tf.Variable(0.0, dtype=tf.float64)
 
     @property
     def is_chief(self) -> bool:
@@ -57,7 +59,9 @@ class Cluster:
 
     def scope(self) -> contextlib.AbstractContextManager:
         """Return the scope in which what every replica reads, the network, is made."""
-        return self._strategy.scope() if self._strategy else contextlib.nullcontext()
+        # Of a single replica each worker has its own copy: no need to send it.
+        several = self.replicas > self.place.workers
+        return self._strategy.scope() if several else contextlib.nullcontext()
 
     def run(self, function: Callable[..., Any], *arguments: tf.Tensor) -> Any:
         """Call `function(replica's number, *arguments)` on every replica; return what a local one does."""
