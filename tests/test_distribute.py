@@ -338,3 +338,36 @@ def test_waiting_too_long_is_given_up(monkeypatch):
     assert said == [f"{aborted[0]}; {distribute.KEPT}"]
     with pytest.raises(RunError, match="keeps this one waiting"):
         cluster.explain(tf.errors.DeadlineExceededError(None, None, ""))
+
+
+MIRRORED = """
+import numpy as np, tensorflow as tf
+from conftest import make_narrow_weights
+from neural_style_tf.config import Config
+from neural_style_tf.distribute import Cluster
+from neural_style_tf.transfer import stylize
+
+[cpu] = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+rng = np.random.default_rng(0)
+pictures = [rng.uniform(0, 255, (side, 50, 3)).astype("float32") for side in (48, 40)]
+cluster = Cluster(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+for optimizer, tile in (("lbfgs", "none"), ("adam", "16")):
+    config = Config(iterations=4, optimizer=optimizer, tile=tile)
+    ends = [
+        list(stylize(*pictures, config, weights=make_narrow_weights(), cluster=shared))[-1]
+        for shared in (None, cluster)
+    ]
+    assert cluster.replicas == 2
+    np.testing.assert_allclose(ends[1].total, ends[0].total, rtol=1e-5)
+    np.testing.assert_allclose(ends[1].best, ends[0].best, atol=0.1)
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_of_one_process_are_one():
+    paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    result = subprocess.run(
+        [sys.executable, "-c", MIRRORED], env=os.environ | paths, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
