@@ -213,7 +213,7 @@ def free_ports(count):
     return ports
 
 
-def end(processes, timeout=60):
+def end(processes, timeout=200):
     """Return exit codes and what was written to standard error."""
     texts = [process.communicate(timeout=timeout) for process in processes]
     return [process.returncode for process in processes], [error for _, error in texts]
