@@ -8,6 +8,7 @@ decision rests is the chief's, made everyone's by a sum to which the others add 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from tensorflow.python.eager import context
 
 from neural_style_tf.cluster import Place
 from neural_style_tf.errors import RunError, UserError
+from neural_style_tf.rendezvous import meet
 
 GRACE = 10.0
 """Seconds that a worker gets to end in order when it has lost the others."""
@@ -172,6 +174,7 @@ def join(distribute: str, place: Place, *, timeout: float, say: Callable[[str], 
 
     Raises:
         UserError: `mirrored`, without two GPUs.
+        RunError: Not everyone came.
     """
     gpus = len(tf.config.list_physical_devices("GPU"))
     if place.workers == 1:
@@ -180,22 +183,15 @@ def join(distribute: str, place: Place, *, timeout: float, say: Callable[[str], 
         return Cluster(tf.distribute.MirroredStrategy() if gpus > 1 and distribute != "none" else None)
     place = _under_slurm(place) if not place.addresses else place
     handler = signal.getsignal(signal.SIGTERM)
-    others = "the other workers do" if place.rank == 0 else f"{place.name(0)}, the chief, or another does"
-
-    def give_up(line: str) -> None:
-        say(line)
-        # Python cannot end a thread that waits inside TensorFlow.
-        os._exit(1)
-
-    alarm = threading.Timer(timeout, give_up, [f"{others} not come within --worker_timeout={timeout:g} s"])
-    alarm.daemon = True
-    alarm.start()
+    meet(place, timeout)
+    # They were all there; should one be lost just now, TensorFlow would wait without end.
+    faulthandler.dump_traceback_later(timeout, exit=True)
     cluster = Cluster(tf.distribute.MultiWorkerMirroredStrategy(), place)
     cluster.tell(place.rank)
-    alarm.cancel()
+    faulthandler.cancel_dump_traceback_later()
     # TensorFlow took the signal for a notice of preemption.
     signal.signal(signal.SIGTERM, handler)
-    threading.Thread(target=_watch, args=[cluster, timeout, give_up], daemon=True).start()
+    threading.Thread(target=_watch, args=[cluster, timeout, say], daemon=True).start()
     return cluster
 
 
@@ -211,7 +207,7 @@ def _under_slurm(place: Place) -> Place:
     return Place(place.rank, tuple(cluster["worker"]), place.workers)
 
 
-def _watch(cluster: Cluster, timeout: float, give_up: Callable[[str], None]) -> None:
+def _watch(cluster: Cluster, timeout: float, say: Callable[[str], None]) -> None:
     """End the waiting for workers that hang; TensorFlow itself notices those that are gone."""
     since = 0.0
     while not since or time.time() - since <= timeout:
@@ -220,4 +216,6 @@ def _watch(cluster: Cluster, timeout: float, give_up: Callable[[str], None]) -> 
     cluster.overdue = f"another worker keeps this one waiting for more than --worker_timeout={timeout:g} s"
     context.context().abort_collective_ops(tf.errors.DEADLINE_EXCEEDED, cluster.overdue)
     time.sleep(GRACE)
-    give_up(f"{cluster.overdue}; {KEPT}")
+    say(f"{cluster.overdue}; {KEPT}")
+    # Python cannot end a thread that waits inside TensorFlow.
+    os._exit(1)

@@ -13,7 +13,7 @@ IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 
 LEVELS = [
     {"errors", "suggest", "atomic", "console", "interrupt", "runtime", "cluster"},
-    {"layers", "lists"},
+    {"layers", "lists", "rendezvous"},
     {"config", "memory", "picture_io", "picture_color", "picture_resize"},
     {"images", "losses", "vgg", "events", "folder", "weights", "distribute"},
     {

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from neural_style_tf.config import Config
 from neural_style_tf.distribute import Cluster
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import load_image
+from neural_style_tf.rendezvous import meet
 from neural_style_tf.vgg import vgg19
 
 ROOT = Path(__file__).parents[1]
@@ -303,10 +305,16 @@ def test_a_lost_worker_ends_the_others_and_the_run_goes_on(start, alone, tmp_pat
     assert rows == sorted(set(rows)) and rows[-1] == last + 12
 
 
-@pytest.mark.slow
-def test_a_worker_that_never_comes(start, tmp_path):
-    [code], [error] = end(start(2, "--output_dir=o", "--worker_timeout=3", only=[0]))
-    assert code == 1 and "not come within --worker_timeout=3 s" in error
+def test_who_never_comes_is_named():
+    addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(3))
+    with ThreadPoolExecutor() as pool:
+        third = pool.submit(meet, Place(2, addresses, 3), 1.0)
+        with pytest.raises(RunError, match=rf"^worker 1 \({addresses[1]}\) did not come within .*=1 s"):
+            meet(Place(0, addresses, 3), 1.0)
+        with pytest.raises(RunError, match="^worker 0 "):
+            third.result()
+        everyone = [pool.submit(meet, Place(rank, addresses, 3), 5.0) for rank in (2, 0, 1)]
+        assert [one.result() for one in everyone] == [None] * 3
 
 
 @pytest.mark.slow
@@ -333,10 +341,11 @@ def test_waiting_too_long_is_given_up(monkeypatch):
     monkeypatch.setattr(distribute, "GRACE", 0)
     cluster = Cluster(place=Place(0, ("a:1", "b:2"), 2))
     cluster.waiting_since.assign(time.time() - 0.5)
+    monkeypatch.setattr(os, "_exit", said.append)
     distribute._watch(cluster, 0.6, said.append)
     assert time.time() - float(cluster.waiting_since) >= 0.6
     assert aborted == ["another worker keeps this one waiting for more than --worker_timeout=0.6 s"]
-    assert said == [f"{aborted[0]}; {distribute.KEPT}"]
+    assert said == [f"{aborted[0]}; {distribute.KEPT}", 1]
     with pytest.raises(RunError, match="keeps this one waiting"):
         cluster.explain(tf.errors.DeadlineExceededError(None, None, ""))
 
