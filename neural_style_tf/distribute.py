@@ -141,6 +141,9 @@ class Cluster:
             return
         tasks = re.findall(r"/job:(\w+)/replica:0/task:(\d+)", str(error))
         ranks = {self.place.rank_of(job, int(task)) for job, task in tasks} - {self.place.rank}
+        if not ranks and self.place.rank > 0 and isinstance(error, tf.errors.DeadlineExceededError):
+            # The heartbeat, which the chief does not answer.
+            ranks = {0}
         names = " or ".join(self.place.name(rank) for rank in sorted(ranks))
         what = self.overdue or f"{names or 'another worker'} does not answer any more"
         raise RunError(f"{what}; {KEPT}") from error

@@ -332,6 +332,9 @@ def test_a_lost_worker_is_named():
     with pytest.raises(RunError, match=r"worker 1 \(b:2\) does not answer any more"):
         cluster.explain(error)
     cluster.explain(ValueError())
+    second = Cluster(place=Place(1, ("a:1", "b:2"), 2))
+    with pytest.raises(RunError, match=r"worker 0 \(a:1\) does not answer any more"):
+        second.explain(tf.errors.DeadlineExceededError(None, None, "Deadline Exceeded"))
 
 
 def test_waiting_too_long_is_given_up(monkeypatch):
