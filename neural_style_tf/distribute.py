@@ -102,8 +102,14 @@ class Cluster:
 
     def share(self, variables: Iterable[tf.Variable]) -> None:
         """Give the chief's values to the variables of all workers."""
-        for variable in variables if self.place.workers > 1 else ():
-            variable.assign(self.total(variable if self.is_chief else tf.zeros_like(variable)))
+        if self.place.workers == 1:
+            return
+        variables = list(variables)
+        # A variable may have another shape with those who have not begun.
+        shapes = self.tell([tf.shape(variable).numpy().tolist() for variable in variables])[0]
+        for variable, shape in zip(variables, shapes, strict=True):
+            here = tf.convert_to_tensor(variable) if self.is_chief else tf.zeros(shape, variable.dtype)
+            variable.assign(self.total(here))
 
     def tell(self, value: Any) -> list[Any]:
         """Return what each worker says, by rank: something that JSON can hold."""
