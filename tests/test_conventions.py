@@ -12,9 +12,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 
 LEVELS = [
-    {"errors", "suggest", "atomic", "console", "interrupt", "runtime", "cluster"},
-    {"layers", "lists", "rendezvous"},
-    {"config", "memory", "picture_io", "picture_color", "picture_resize"},
+    {"errors", "suggest", "atomic", "console", "interrupt", "runtime"},
+    {"layers", "lists", "cluster"},
+    {"config", "memory", "rendezvous", "picture_io", "picture_color", "picture_resize"},
     {"images", "losses", "vgg", "events", "folder", "weights", "distribute"},
     {
         "presets",
