@@ -63,8 +63,8 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         solver.advance(tf.constant(1, tf.int64)).numpy()
         times.append(time.perf_counter() - begun)
 
-    def areas(length: int, workers: int) -> list[int]:
-        shares = plan_shares(config, length, length, tile=options.tile, replicas=workers)
+    def areas(length: int, workers: int, tile: int) -> list[int]:
+        shares = plan_shares(config, length, length, tile=tile, replicas=workers)
         return [sum(map(window_area, share)) for share in shares]
 
     return {
@@ -73,8 +73,8 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         "side": side,
         "seconds": statistics.median(times),
         "total": float(solver.values[0]),
-        "areas": areas(side, place.workers),
-        "projected_area": max(areas(SIDE, MACHINES)) if not options.quick else max(areas(640, MACHINES)),
+        "areas": areas(side, place.workers, options.tile),
+        "projected_area": max(areas(SIDE, MACHINES, max(1024, options.tile))),
     }
 
 

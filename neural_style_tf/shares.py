@@ -9,6 +9,7 @@ A replica whose share is one tile keeps its features from the first line for the
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import itertools
 import math
 from collections.abc import Sequence
@@ -42,8 +43,11 @@ def share_out(plan: Sequence[Tile], replicas: int) -> tuple[tuple[Tile, ...], ..
         The tiles of each replica, at least one: with nothing else to do, one without a core.
     """
     shares: list[list[Tile]] = [[] for _ in range(replicas)]
+    loads = [(0, number) for number in range(replicas)]
     for tile in sorted(plan, key=window_area, reverse=True):
-        min(shares, key=lambda share: sum(map(window_area, share))).append(tile)
+        load, number = loads[0]
+        shares[number].append(tile)
+        heapq.heapreplace(loads, (load + window_area(tile), number))
     idle = Tile((0, 0, 0, 0), min(plan, key=window_area).window)
     return tuple(tuple(sorted(share)) or (idle,) for share in shares)
 
