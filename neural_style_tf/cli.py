@@ -13,6 +13,7 @@ import numpy as np
 
 from neural_style_tf import flags
 from neural_style_tf.atomic import write_text
+from neural_style_tf.cluster import find_place
 from neural_style_tf.config import Config, Job
 from neural_style_tf.console import Console, duration
 from neural_style_tf.errors import RunError, UserError
@@ -22,7 +23,7 @@ from neural_style_tf.images import Picture, check_output, load_image
 from neural_style_tf.initial import WORDS, initial_pixels
 from neural_style_tf.interrupt import Interrupts
 from neural_style_tf.pyramid import plan_scales
-from neural_style_tf.record import RunJson, flag_lines, settings_table
+from neural_style_tf.record import RunJson, facts_in_common, flag_lines, settings_table
 from neural_style_tf.resume import check_same_run, newest_metric, read_facts, step_of, trim_metrics
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import check_spec, load_weights
@@ -84,6 +85,8 @@ class _Run:
 
     def __init__(self, config: Config, job: Job, console: Console, interrupts: Interrupts) -> None:
         self._console, self._interrupts = console, interrupts
+        self._place, self._cluster = find_place(job.distribute, os.environ), None
+        console.quiet = console.quiet or self._place.rank > 0
         self._initial: np.ndarray | None = None
         self._pictures = {
             "content": _load(job.content, config.image_size, job),
@@ -99,6 +102,8 @@ class _Run:
 
     def execute(self) -> int:
         """Run; return the exit code."""
+        if self._place.rank > 0:
+            return self._transfer(None)
         folder = OutputFolder(self._job.output_dir, overwrite=self._job.overwrite, resume=self._job.resume)
         try:
             if self._job.resume and folder.holds_run():
@@ -123,7 +128,8 @@ class _Run:
         initial = initial_pixels(config, content, style, **reading)
         self._initial = None if config.init in WORDS else initial
         check_spec(job.weights, Path(job.weights_dir))
-        self._check_outputs()
+        if self._place.rank == 0:
+            self._check_outputs()
 
     def _check_outputs(self) -> None:
         job, name = self._job, self._job.output
@@ -141,9 +147,18 @@ class _Run:
         if self._pictures["content"].alpha is not None and name.lower().endswith((".jpg", ".jpeg")):
             self._console.say(f"{name}: JPEG cannot hold the transparency of {job.content}")
 
-    def _transfer(self, folder: OutputFolder) -> int:
+    def _transfer(self, folder: OutputFolder | None) -> int:
+        """Run, as the chief in a folder, as another worker without; return the exit code."""
         device, weights = self._start()
-        checkpoint = self._checkpoint(folder, weights)
+        try:
+            return self._steps(folder, device, weights)
+        except Exception as error:
+            self._cluster.explain(error)
+            raise
+
+    def _steps(self, folder: OutputFolder | None, device: str, weights: Weights) -> int:
+        self._cluster.check_same(facts_in_common(self._config, self._pictures, weights, self._initial))
+        checkpoint = self._checkpoint(folder, weights) if folder else None
         from neural_style_tf.transfer import stylize
 
         listeners: list[Listener] = []
@@ -153,6 +168,7 @@ class _Run:
         def tick(step: int) -> bool:
             for listener in listeners:
                 listener.on_tick(step)
+            received.extend(next(filter(None, self._cluster.tell(received)), [])[len(received) :])
             return bool(received)
 
         steps = stylize(
@@ -162,10 +178,13 @@ class _Run:
             tick=tick,
             resume=checkpoint,
             initial=self._initial,
+            cluster=self._cluster,
         )
         try:
             for record in steps:
-                if report is None:
+                if folder is None:
+                    self._interrupts.graceful = True
+                elif report is None:
                     # Not before a first step exists: until then an earlier run is left alone.
                     report = self._start_report(folder, weights, device, checkpoint)
                     listeners += self._listeners(folder, report, checkpoint)
@@ -183,8 +202,13 @@ class _Run:
             if report is not None:
                 with contextlib.suppress(OSError):
                     report.finish(status)
-        result = folder.path / "result.png"
-        self._console.say(f"{status} after {duration(record.seconds)}: {result} (step {record.best_step})")
+        # Nobody leaves before the chief has written everything.
+        self._cluster.tell(status)
+        if folder is not None:
+            result = folder.path / "result.png"
+            self._console.say(
+                f"{status} after {duration(record.seconds)}: {result} (step {record.best_step})"
+            )
         return self._interrupts.exit_code if received else SUCCESS
 
     def _start(self) -> tuple[str, Weights]:
@@ -197,11 +221,18 @@ class _Run:
             say(f"{role}: {picture.path}, {width}×{height}")
             for note in picture.notes:
                 say(f"  {note}")
-        device = start_tensorflow(verbose=self._job.verbose)
+        device = start_tensorflow(verbose=self._job.verbose, join=self._join)
         say(f"device: {device}")
         weights = load_weights(self._job.weights, folder=Path(self._job.weights_dir), log=say)
         say(f"weights: {weights.source}{f' ({weights.generation})' if weights.generation else ''}")
         return device, weights
+
+    def _join(self) -> None:
+        """Become one of the cluster's workers, if there is one."""
+        from neural_style_tf.distribute import join
+
+        job = self._job
+        self._cluster = join(job.distribute, self._place, timeout=job.worker_timeout, say=self._console.error)
 
     def _checkpoint(self, folder: OutputFolder, weights: Weights) -> str | None:
         """Return the checkpoint to go on from, if that is asked for and there is one."""

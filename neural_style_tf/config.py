@@ -226,6 +226,13 @@ class Job:
     stretch_contrast: bool = setting(
         False, "stretch each saved picture to 0…255 instead of clipping, as the original repository did"
     )
+    distribute: str = setting(
+        "auto",
+        "who shares the work: mirrored: all GPUs; multiworker: the machines of TF_CONFIG or Slurm; auto: "
+        "those of TF_CONFIG, else all GPUs; none: nobody",
+        choices=("auto", "none", "mirrored", "multiworker"),
+    )
+    worker_timeout: float = setting(600.0, "seconds to wait for another worker before giving up", above=0)
     quiet: bool = setting(False, "print nothing but errors")
     verbose: bool = setting(False, "show TensorFlow's own messages")
 

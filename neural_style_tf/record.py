@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import platform
 import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from neural_style_tf import __version__
 from neural_style_tf.atomic import write_text
@@ -20,7 +23,7 @@ from neural_style_tf.weights import Weights
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "pillow")
 # Where to write and what to replace is asked anew at each run; the terminal is not part of a result.
-NOT_REPEATED = ("output_dir", "output", "overwrite", "resume", "quiet", "verbose")
+NOT_REPEATED = ("output_dir", "output", "overwrite", "resume", "quiet", "verbose", "distribute")
 FILE_FLAGS = ("content", "style", "weights_dir")
 
 
@@ -96,6 +99,25 @@ class RunJson(Listener):
 
     def _write(self) -> None:
         write_text(self._path, json.dumps(self._facts, indent=2) + "\n")
+
+
+def facts_in_common(
+    config: Config, inputs: dict[str, Picture], weights: Weights, initial: np.ndarray | None
+) -> dict[str, Any]:
+    """Return what all workers of a run must have in common: name → value.
+
+    Args:
+        config: The resolved settings.
+        inputs: `content` and `style` pictures.
+        weights: The network.
+        initial: The picture that `--init` names, if it names one; its path may be another elsewhere.
+    """
+    facts = {f"--{name}": value for name, value in dataclasses.asdict(config).items()}
+    if initial is not None:
+        facts["--init"] = hashlib.sha256(np.ascontiguousarray(initial)).hexdigest()
+    files = {f"the {role} picture": picture.sha256 for role, picture in inputs.items()}
+    versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras")}
+    return facts | files | {"the weights": weights.sha256, "neural-style-tf": __version__} | versions
 
 
 def flag_lines(config: Config, job: Job) -> str:

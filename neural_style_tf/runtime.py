@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
-def start_tensorflow(*, verbose: bool = False) -> str:
+def start_tensorflow(*, verbose: bool = False, join: Callable[[], object] = lambda: None) -> str:
     """Import TensorFlow for a run of the command line and return the name of the device it will use.
 
     Memory of a GPU is taken as needed. Only the command line calls this: its settings hold for the
@@ -17,6 +17,7 @@ def start_tensorflow(*, verbose: bool = False) -> str:
 
     Args:
         verbose: Let TensorFlow print its start-up messages.
+        join: Called before the first operation, after which no process can become one of a cluster.
 
     Returns:
         Such as `CPU (2 threads)` or `GPU NVIDIA H200`.
@@ -34,6 +35,8 @@ def start_tensorflow(*, verbose: bool = False) -> str:
         gpus = tf.config.list_physical_devices("GPU")
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
+    join()
+    with contextlib.nullcontext() if verbose else _silent_stderr():
         # The first operation prints, too.
         tf.zeros([]).numpy()
     if gpus:

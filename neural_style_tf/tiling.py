@@ -106,7 +106,13 @@ def plan_for(config: Config, height: int, width: int, tile: int) -> tuple[Tile, 
 
 
 def compute_targets_tiled(
-    network: Network, content: tf.Tensor, style: tf.Tensor, config: Config, *, tile: int
+    network: Network,
+    content: tf.Tensor,
+    style: tf.Tensor,
+    config: Config,
+    *,
+    tile: int,
+    share: Callable[[Sequence[Tile]], Sequence[Tile]] = tuple,
 ) -> Targets:
     """Compute what `objective.compute_targets` does, tile by tile.
 
@@ -116,22 +122,20 @@ def compute_targets_tiled(
         style: The style picture, likewise, of any size.
         config: Which layers, and how Gram matrices are normalised.
         tile: The longest side of a core, in pixels.
+        share: Which tiles are visited, at least one. Targets of shares, 0 elsewhere, add up to the whole.
 
     Returns:
         The targets. The content features are of the whole picture: they do not shrink with the tile.
-
-    Raises:
-        UserError: `tile` is smaller than the stride of the deepest layer.
     """
     signature = [tf.TensorSpec([1, None, None, 3], content.dtype), tf.TensorSpec([2, 4], tf.int32)]
 
     @tf.function(autograph=False, input_signature=signature)
     def cores_of(picture: tf.Tensor, box: tf.Tensor) -> dict[str, tf.Tensor]:
         inside = box[0] - tf.gather(box[1], [0, 0, 2, 2])
-        return {name: _cut(found, inside, name) for name, found in network(_cut(picture, box[1])).items()}
+        return {name: cut(found, inside, name) for name, found in network(cut(picture, box[1])).items()}
 
     whole: dict[str, tf.Variable] = {}
-    for place in plan_for(config, *content.shape[1:3], tile):
+    for place in share(plan_for(config, *content.shape[1:3], tile)):
         cores = cores_of(content, tf.constant(place))
         for name, _ in config.content_layers:
             step, part = layers.stride(name), cores[name]
@@ -142,7 +146,7 @@ def compute_targets_tiled(
             top, left = place.core[0] // step, place.core[2] // step
             whole[name][:, top : top + part.shape[1], left : left + part.shape[2]].assign(part)
     grams: dict[str, tf.Tensor] = {}
-    for place in plan_for(config, *style.shape[1:3], tile):
+    for place in share(plan_for(config, *style.shape[1:3], tile)):
         cores = cores_of(style, tf.constant(place))
         for name, _ in config.style_layers:
             grams[name] = grams.get(name, 0) + losses.gram_sum(cores[name])
@@ -157,20 +161,8 @@ def make_tiled_objective(
 ) -> Objective:
     """Return what `objective.make_objective` does, in memory bounded by the tile.
 
-    Made to be called inside a `tf.function`: each pass is one loop in its graph, however many tiles.
-
-    Args:
-        network: A model from `vgg.vgg19` with all of `config.layers`.
-        targets: From `compute_targets_tiled` or `objective.compute_targets`.
-        config: Layers, weights and forms of the losses.
-        shape: Of the image, [1, H, W, 3].
-        tile: The longest side of a core, in pixels.
-
-    Returns:
-        image [1, H, W, 3] → (terms, gradient).
-
-    Raises:
-        UserError: `tile` is smaller than the stride of the deepest layer.
+    Made to be called inside a `tf.function`: each pass is one loop in its graph, however many tiles. The
+    image is of `shape`, [1, H, W, 3]; `tile` is the longest side of a core in pixels.
     """
     plan = plan_for(config, shape[1], shape[2], tile)
     if len(plan) == 1:
@@ -213,7 +205,7 @@ class TiledObjective:
         )
 
         def visit(box: tf.Tensor, sums: Sums) -> Sums:
-            return tf.nest.map_structure(tf.add, sums, self._sums_of_core(_cut(image, box[1]), box))
+            return tf.nest.map_structure(tf.add, sums, self.sums_of_core(cut(image, box[1]), box))
 
         return _fold(visit, nothing, self.plan)
 
@@ -224,7 +216,6 @@ class TiledObjective:
         pairs = zip(sums.differences, counts, strict=True)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sums)
-            # What `losses.total_variation` makes of an image.
             down, right = (total / max(count, 1) for total, count in pairs)
             grams = _normalized(sums.grams, shape, self.config)
             terms = score(sums.errors, grams, down + right, self.targets, self.config)
@@ -234,13 +225,11 @@ class TiledObjective:
         """Make pass 2: carry the slopes through the tiles down to the pixels."""
 
         def visit(box: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-            seen = _cut(image, box[1])
+            seen = cut(image, box[1])
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(seen)
-                here = self._sums_of_core(seen, box)
-            pairs = zip(tf.nest.flatten(here), tf.nest.flatten(slopes), strict=True)
-            ends, at_ends = zip(*(pair for pair in pairs if pair[1] is not None), strict=True)
-            at_pixels = tape.gradient(ends, seen, output_gradients=at_ends)
+                here = self.sums_of_core(seen, box)
+            at_pixels = pull_back(tape, here, slopes, seen)
             return tf.raw_ops.TensorStridedSliceUpdate(
                 # In place: nothing else holds the loop's gradient.
                 input=gradient,
@@ -248,27 +237,34 @@ class TiledObjective:
                 end=[1, box[1, 1], box[1, 3], 3],
                 strides=[1, 1, 1, 1],
                 # The shape check keeps this sum apart from those before it; see `losses.branch`.
-                value=_cut(gradient, box[1]) + tf.ensure_shape(at_pixels, seen.shape),
+                value=cut(gradient, box[1]) + tf.ensure_shape(at_pixels, seen.shape),
             )
 
         return _fold(visit, tf.zeros_like(image), self.plan)
 
-    def _sums_of_core(self, seen: tf.Tensor, box: tf.Tensor) -> Sums:
-        """Return the sums over the core of a tile, of which the network is shown the window `seen`."""
+    def sums_of_core(self, seen: tf.Tensor, box: tf.Tensor) -> Sums:
+        """Return the sums over the core of a tile (`box`), whose window is `seen`."""
         # The core, counted from where its window begins.
         inside = box[0] - tf.gather(box[1], [0, 0, 2, 2])
-        cores = {name: _cut(found, inside, name) for name, found in self.network(seen).items()}
+        cores = {name: cut(found, inside, name) for name, found in self.network(seen).items()}
         # With the row below the core, and the column beside it, if there are any: each pair counts once.
         around = losses.branch(seen)
-        below, beside = (_cut(around, inside + tf.constant(more)) for more in ([0, 1, 0, 0], [0, 0, 0, 1]))
+        below, beside = (cut(around, inside + tf.constant(more)) for more in ([0, 1, 0, 0], [0, 0, 0, 1]))
         return Sums(
             errors={
-                name: losses.content_error(cores[name], _cut(self.targets.content[name], box[0], name))
+                name: losses.content_error(cores[name], cut(self.targets.content[name], box[0], name))
                 for name, _ in self.config.content_layers
             },
             grams={name: losses.gram_sum(cores[name]) for name, _ in self.config.style_layers},
             differences=(losses.neighbour_differences(below)[0], losses.neighbour_differences(beside)[1]),
         )
+
+
+def pull_back(tape: tf.GradientTape, sums: Sums, slopes: Sums, seen: tf.Tensor) -> tf.Tensor:
+    """Return the gradient of the total at the window `seen`, whose core has these sums."""
+    pairs = zip(tf.nest.flatten(sums), tf.nest.flatten(slopes), strict=True)
+    ends, at_ends = zip(*(pair for pair in pairs if pair[1] is not None), strict=True)
+    return tape.gradient(ends, seen, output_gradients=at_ends)
 
 
 def _fold(visit: Callable[[tf.Tensor, Any], Any], state: Any, plan: Sequence[Tile]) -> Any:
@@ -284,7 +280,7 @@ def _fold(visit: Callable[[tf.Tensor, Any], Any], state: Any, plan: Sequence[Til
     return state
 
 
-def _cut(tensor: tf.Tensor, box: tf.Tensor, layer: str = "") -> tf.Tensor:
+def cut(tensor: tf.Tensor, box: tf.Tensor, layer: str = "") -> tf.Tensor:
     """Return the rows and columns of an image, or of a layer's features, that a box in pixels covers."""
     step = layers.stride(layer) if layer else 1
     top, left = box[0] // step, box[2] // step

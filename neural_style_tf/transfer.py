@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from neural_style_tf.checkpoint import RunState, restore, saved_scale
 from neural_style_tf.config import Config
+from neural_style_tf.distribute import Cluster
 from neural_style_tf.errors import RunError
 from neural_style_tf.events import StepRecord
 from neural_style_tf.images import resize
@@ -20,6 +21,7 @@ from neural_style_tf.optim import make_optimizer
 from neural_style_tf.picture_size import fit_content, fit_style
 from neural_style_tf.pyramid import Scale, plan_scales, progress
 from neural_style_tf.runtime import has_bfloat16
+from neural_style_tf.shares import make_shared_objective
 from neural_style_tf.solver import Solver
 from neural_style_tf.tiling import compute_targets_tiled, make_tiled_objective
 from neural_style_tf.vgg import vgg19
@@ -42,6 +44,7 @@ def stylize(
     tick: Tick | None = None,
     resume: str | None = None,
     initial: np.ndarray | None = None,
+    cluster: Cluster | None = None,
 ) -> Iterator[StepRecord]:
     """Paint `content` in the manner of `style`, one logged step at a time.
 
@@ -53,6 +56,8 @@ def stylize(
         tick: See `Tick`.
         initial: [H, W, 3], RGB 0–255, to begin with instead of what `config.init` names; resized.
         resume: Prefix of a checkpoint of the same run, to go on from; the steps up to it are not told again.
+            Of several workers only the chief reads it.
+        cluster: The replicas that share the work; default: this process alone.
 
     Yields:
         A record for step 0, every step that `config.logs`, and the last step.
@@ -61,11 +66,13 @@ def stylize(
         UserError: A picture that is not [H, W, 3], or too small for the network.
         RunError: The loss stopped being finite and did not recover; the last record was yielded before.
     """
-    config = config or Config()
+    config, cluster = config or Config(), cluster or Cluster()
     weights = weights or load_weights("auto")
     content, style = fit_content(content, config), fit_style(style, config)
-    run = _Run(plan_scales(content.shape[:2], style.shape[:2], config), config, tick or (lambda step: False))
-    first, coarser = saved_scale(resume) if resume else 0, None
+    scales = plan_scales(content.shape[:2], style.shape[:2], config)
+    run = _Run(scales, config, tick or (lambda step: False), cluster)
+    first, going_on = cluster.tell([saved_scale(resume) if resume else 0, bool(resume)])[0]
+    coarser = None
     for scale in run.scales[first:]:
         solver = make_solver(
             resize(content, scale.content),
@@ -74,15 +81,16 @@ def stylize(
             weights,
             coarser=coarser,
             initial=initial,
+            cluster=cluster,
         )
         run.enter(solver, scale)
-        if resume and scale.index == first:
+        if going_on and scale.index == first:
             run.restore(resume)
         elif not solver.start():
             raise RunError(
                 f"the loss of the initial image is not finite ({_culprits(solver)}); nothing to save"
             )
-        yield from run.steps(solver, scale, told=bool(resume) or scale.index > 0)
+        yield from run.steps(solver, scale, told=going_on or scale.index > 0)
         if run.stopped:
             break
         coarser = solver
@@ -96,6 +104,7 @@ def make_solver(
     *,
     coarser: Solver | None = None,
     initial: np.ndarray | None = None,
+    cluster: Cluster | None = None,
 ) -> Solver:
     """Build the network, its targets, the initial image and what moves it.
 
@@ -106,39 +115,40 @@ def make_solver(
         weights: The network.
         coarser: The solver of the next coarser scale, whose image is taken up.
         initial: The picture to begin with otherwise; default: what `config.init` names.
+        cluster: The replicas that share the work; default: this process alone.
 
     Returns:
         A solver that is ready to `start`.
     """
-    network = vgg19(
-        weights.kernels,
-        weights.biases,
-        outputs=config.layers,
-        pooling=config.pooling,
-        transpose_kernels=config.transpose_kernels,
-        compute_dtype=compute_dtype(config.precision),
-    )
+    cluster = cluster or Cluster()
+    with cluster.scope():
+        network = vgg19(
+            weights.kernels,
+            weights.biases,
+            outputs=config.layers,
+            pooling=config.pooling,
+            transpose_kernels=config.transpose_kernels,
+            compute_dtype=compute_dtype(config.precision),
+        )
     pictures = (preprocess(content), preprocess(style))
     tile = choose_tile(config, content.shape[:2])
-    targets = (
-        compute_targets(network, *pictures, config)
-        if tile is None
-        else compute_targets_tiled(network, *pictures, config, tile=tile)
-    )
     if coarser is not None:
         initial = deprocess(coarser.image).numpy()
     elif initial is None:
         initial = initial_pixels(config, content, style)
     pixels = resize(initial, content.shape[:2])
     image = tf.Variable(preprocess(pixels))
-    optimizer = make_optimizer(config, image)
+    cluster.share([image])
+    optimizer = make_optimizer(config, image, cluster.agree)
     if coarser is not None:
         optimizer.inherit(coarser.optimizer)
-    objective = (
-        make_objective(network, targets, config)
-        if tile is None
-        else make_tiled_objective(network, targets, config, image.shape, tile=tile)
-    )
+    if cluster.replicas > 1:
+        objective = make_shared_objective(cluster, network, *pictures, config, tile=tile)
+    elif tile is None:
+        objective = make_objective(network, compute_targets(network, *pictures, config), config)
+    else:
+        targets = compute_targets_tiled(network, *pictures, config, tile=tile)
+        objective = make_tiled_objective(network, targets, config, image.shape, tile=tile)
     return Solver(objective, optimizer, image, term_names(config))
 
 
@@ -180,8 +190,9 @@ def _at(scale: Scale, config: Config) -> Config:
 class _Run:
     """The loop over steps, and what it must remember from one scale to the next."""
 
-    def __init__(self, scales: tuple[Scale, ...], config: Config, tick: Tick) -> None:
+    def __init__(self, scales: tuple[Scale, ...], config: Config, tick: Tick, cluster: Cluster) -> None:
         self.scales, self.stopped = scales, False
+        self._cluster = cluster
         self._config, self._tick = config, tick
         self._started = time.monotonic()
         self._state: RunState | None = None
@@ -191,9 +202,12 @@ class _Run:
         """Begin a scale."""
         self._state = RunState(solver, scale.index)
 
-    def restore(self, prefix: str) -> None:
-        """Go on from a checkpoint."""
-        restore(prefix, self._state)
+    def restore(self, prefix: str | None) -> None:
+        """Go on from a checkpoint, the chief's."""
+        if self._cluster.is_chief:
+            restore(prefix, self._state)
+        variables = (*self._state.variables, *self._state.solver.optimizer.variables)
+        self._cluster.share({variable.ref(): variable for variable in variables}.values())
         self._faults = int(self._state.faults)
         self._started = time.monotonic() - float(self._state.seconds)
 
@@ -210,13 +224,14 @@ class _Run:
             if over:
                 break
             count = min(_steps_to_record(step, scale.end, self._config), max(1, int(SECONDS_PER_CALL / pace)))
+            count = self._cluster.tell(count)[0]
             called = time.monotonic()
             good = bool(solver.advance(tf.constant(count, tf.int64)))
             pace = (time.monotonic() - called) / count
             step, notes, told = scale.first_step + int(solver.step), (), False
             if not good:
                 notes = (self._fault(solver, step),)
-            self.stopped = self._tick(step)
+            self.stopped = any(self._cluster.tell(self._tick(step)))
         if self._faults > FAULTS_ALLOWED:
             best = scale.first_step + int(solver.best_step)
             raise RunError(

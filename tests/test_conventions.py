@@ -13,9 +13,9 @@ IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 
 LEVELS = [
     {"errors", "suggest", "atomic", "console", "interrupt", "runtime"},
-    {"layers", "lists", "picture_libtiff"},
-    {"config", "memory", "picture_io", "picture_color", "picture_resize"},
-    {"images", "losses", "vgg", "events", "folder", "weights"},
+    {"layers", "lists", "cluster", "picture_libtiff"},
+    {"config", "memory", "rendezvous", "picture_io", "picture_color", "picture_resize"},
+    {"images", "losses", "vgg", "events", "folder", "weights", "distribute"},
     {
         "presets",
         "initial",
@@ -29,7 +29,7 @@ LEVELS = [
         "resume",
     },
     {"optim", "flags", "tiling"},
-    {"solver"},
+    {"solver", "shares"},
     {"transfer"},
     {"cli"},
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import tensorflow as tf
@@ -25,9 +26,17 @@ class Optimizer(Protocol):
         """Forget all state and multiply the learning rate."""
 
 
-def make_optimizer(config: Config, image: tf.Variable) -> Optimizer:
-    """Return the optimiser that `config` asks for, with its state built for `image`."""
+def make_optimizer(
+    config: Config, image: tf.Variable, agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity
+) -> Optimizer:
+    """Return the optimiser that `config` asks for, with its state built for `image`.
+
+    Args:
+        config: Which, and its settings.
+        image: The variable it will move.
+        agree: Tensor → that of the chief, where several workers must do alike.
+    """
     from neural_style_tf.optim.adam import Adam
     from neural_style_tf.optim.lbfgs import LBFGS
 
-    return {"adam": Adam, "lbfgs": LBFGS}[config.optimizer](config, image)
+    return LBFGS(config, image, agree) if config.optimizer == "lbfgs" else Adam(config, image)

@@ -48,6 +48,11 @@ class Adam(tf.Module):
         self.evaluations.assign_add(1)
         return objective(tf.convert_to_tensor(image))
 
+    @property
+    def variables(self) -> tuple[tf.Variable, ...]:
+        """All state, Keras' included."""
+        return (self.rate, self.evaluations, *(variable.value for variable in self.keras.variables))
+
     def inherit(self, coarser: Adam) -> None:
         """Take over the moments, resampled, the step count and the learning rate."""
         for mine, theirs in zip(self.keras.variables, coarser.keras.variables, strict=True):

@@ -12,6 +12,7 @@ Notation of Nocedal and Wright, "Numerical Optimization", chapters 3 and 7:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -48,10 +49,14 @@ class LBFGS(tf.Module):
     Args:
         config: `history`, the number of pairs kept, and `preconditioner`, the kind of H₀.
         image: The variable it will move.
+        agree: Tensor → that by which all workers go; see `make_optimizer`. The directions and what decides.
     """
 
-    def __init__(self, config: Config, image: tf.Variable) -> None:
+    def __init__(
+        self, config: Config, image: tf.Variable, agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity
+    ) -> None:
         super().__init__(name="lbfgs")
+        self._agree = agree
         dtype = image.dtype
         self._size = config.history
         shape = [config.history, *image.shape]
@@ -70,8 +75,8 @@ class LBFGS(tf.Module):
     ) -> tuple[Terms, tf.Tensor]:
         """Move the image along a quasi-Newton direction; see `optim.Optimizer`."""
         x = tf.identity(image)
-        direction = self._direction(gradient)
-        slope = _dot(direction, gradient)
+        direction = self._agree(self._direction(gradient))
+        slope = self._dot(direction, gradient)
         # Rounding can spoil the history; the steepest descent cannot fail.
         direction, slope = tf.cond(slope < 0, lambda: (direction, slope), lambda: self._steepest(gradient))
         start = _Trial(tf.zeros([], x.dtype), terms, gradient)
@@ -94,11 +99,14 @@ class LBFGS(tf.Module):
         self.newest.assign(-1)
         self.first_change.assign(self.first_change * tf.cast(rate_factor, self.first_change.dtype))
 
+    def _dot(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+        return self._agree(tf.reduce_sum(a * b))
+
     def _steepest(self, gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         self.count.assign(0)
         self.newest.assign(-1)
-        direction = -self._first(gradient)
-        return direction, _dot(direction, gradient)
+        direction = self._agree(-self._first(gradient))
+        return direction, self._dot(direction, gradient)
 
     def _first(self, direction: tf.Tensor) -> tf.Tensor:
         """Return a direction, scaled to the length of a first step."""
@@ -139,7 +147,7 @@ class LBFGS(tf.Module):
 
     def _remember(self, s: tf.Tensor, y: tf.Tensor, *, moved: tf.Tensor) -> None:
         """Add a pair if it has positive curvature; after a step that failed, forget all and go shorter."""
-        curvature = _dot(s, y)
+        curvature = self._dot(s, y)
 
         def add() -> None:
             i = tf.math.floormod(self.newest + 1, self._size)
@@ -153,7 +161,7 @@ class LBFGS(tf.Module):
             self.newest.assign(i)
             self.count.assign(tf.minimum(self.count + 1, self._size))
 
-        worth = curvature > 1e-10 * tf.sqrt(_dot(s, s) * _dot(y, y))
+        worth = curvature > 1e-10 * tf.sqrt(self._dot(s, s) * self._dot(y, y))
         tf.cond(worth, add, lambda: None)
         tf.cond(moved, lambda: None, lambda: self.reset(tf.constant(0.1)))
 
@@ -166,7 +174,7 @@ class LBFGS(tf.Module):
 
         def try_one(tries: tf.Tensor, done: tf.Tensor, t: tf.Tensor, ends: tuple, best: _Trial) -> tuple:
             terms, gradient = objective(x + t * d)
-            f, df = terms["total"], _dot(gradient, d)
+            f, df = terms["total"], self._dot(gradient, d)
             usable = tf.math.is_finite(f) & tf.math.is_finite(df)
             low_enough = usable & (f <= f0 + tf.maximum(ARMIJO * t * slope, -self._noise * tf.abs(f0)))
             flat_enough = df >= CURVATURE * slope
@@ -184,10 +192,6 @@ class LBFGS(tf.Module):
         )
         self.evaluations.assign_add(tf.cast(tries, tf.int64))
         return best
-
-
-def _dot(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(a * b)
 
 
 def _solve(r: tf.Tensor, right: tf.Tensor, *, transposed: bool = False) -> tf.Tensor:

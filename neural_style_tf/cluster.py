@@ -1,0 +1,112 @@
+"""Which process of a cluster this is, from the environment and without TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from neural_style_tf.errors import UserError
+
+JOBS = ("chief", "worker")
+EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """The place of this process among the workers.
+
+    Attributes:
+        rank: 0 is the chief, who alone writes files and tells the user what happens.
+        addresses: host:port of each worker by rank; under Slurm not known before TensorFlow asks it.
+        workers: How many there are.
+        chief_job: Whether the chief is a job of its own, and not the first of the workers.
+    """
+
+    rank: int = 0
+    addresses: tuple[str, ...] = ()
+    workers: int = 1
+    chief_job: bool = False
+
+    def name(self, rank: int) -> str:
+        """Return how messages call a worker."""
+        address = f" ({self.addresses[rank]})" if self.addresses else ""
+        return f"worker {rank}{address}"
+
+    def rank_of(self, job: str, index: int) -> int:
+        """Return the rank of a task."""
+        return index + (self.chief_job and job == "worker")
+
+
+def find_place(distribute: str, environment: Mapping[str, str]) -> Place:
+    """Find out which worker this process is.
+
+    Args:
+        distribute: `--distribute`. `auto` looks at TF_CONFIG only; `multiworker` also at Slurm's variables.
+        environment: Of the process.
+
+    Returns:
+        Its place; that of a single process if it has no others.
+
+    Raises:
+        UserError: TF_CONFIG is not what TensorFlow expects, or `multiworker` finds no cluster.
+    """
+    if distribute in ("none", "mirrored"):
+        return Place()
+    if environment.get("TF_CONFIG", "").strip():
+        return _from_tf_config(environment["TF_CONFIG"])
+    if distribute == "auto":
+        return Place()
+    try:
+        rank, workers = (int(environment[f"SLURM_{name}"]) for name in ("PROCID", "STEP_NUM_TASKS"))
+    except (KeyError, ValueError):
+        raise UserError(
+            f"--distribute=multiworker finds no cluster: set TF_CONFIG to {EXAMPLE}, or start it by srun"
+        ) from None
+    return Place(rank, workers=workers)
+
+
+def _from_tf_config(text: str) -> Place:
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise _malformed(f"is not JSON ({error})") from None
+    cluster, task = (_part(given, name) for name in ("cluster", "task"))
+    if not cluster:
+        return Place()
+    unknown = sorted(set(cluster) - set(JOBS))
+    if unknown:
+        raise _malformed(f"names the job {unknown[0]!r}; there are only chief and worker")
+    addresses = [_addresses(job, cluster.get(job, [])) for job in JOBS]
+    job, index = task.get("type"), task.get("index")
+    if job not in cluster:
+        raise _malformed(f"has the task type {job!r}, which its cluster lacks")
+    if str(index) not in map(str, range(len(cluster[job]))):
+        raise _malformed(f"has the task index {index!r}; {job} goes from 0 to {len(cluster[job]) - 1}")
+    everyone = sum(addresses, ())
+    if len(addresses[0]) > 1 or len(set(everyone)) < len(everyone):
+        raise _malformed("names more than one chief, or an address twice")
+    place = Place(0, everyone, len(everyone), bool(addresses[0]))
+    return dataclasses.replace(place, rank=place.rank_of(job, int(index)))
+
+
+def _part(given: Any, name: str) -> dict[str, Any]:
+    part = given.get(name, {}) if isinstance(given, dict) else None
+    if not isinstance(part, dict):
+        raise _malformed(f"has no object {name!r}" if isinstance(given, dict) else "is no JSON object")
+    return part
+
+
+def _addresses(job: str, addresses: Any) -> tuple[str, ...]:
+    if not isinstance(addresses, list):
+        raise _malformed(f"must list the addresses of {job!r}")
+    for address in addresses:
+        if not (isinstance(address, str) and re.fullmatch(r"\S+:\d{1,5}", address)):
+            raise _malformed(f"has the address {address!r}, which is not host:port")
+    return tuple(addresses)
+
+
+def _malformed(what: str) -> UserError:
+    return UserError(f"TF_CONFIG {what}; it looks like {EXAMPLE}. --distribute=none ignores it")
