@@ -52,7 +52,8 @@ class Checkpoints(Listener):
         self._folder.mkdir(exist_ok=True)
         tf.train.Checkpoint(state=record.state).write(str(self._folder / f"ckpt-{record.step}"))
         for step in saved_steps(self._folder)[KEPT:]:
-            for file in self._folder.glob(f"ckpt-{step}.*"):
+            # The index last: while it is there, the others are known to be due.
+            for file in sorted(self._folder.glob(f"ckpt-{step}.*")):
                 file.unlink()
 
 
