@@ -17,21 +17,26 @@ from neural_style_tf.config import Config, Job
 from neural_style_tf.console import Console, duration
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.events import Listener
+from neural_style_tf.failures import explain
 from neural_style_tf.folder import OutputFolder
 from neural_style_tf.images import Picture, check_output, load_image
-from neural_style_tf.initial import WORDS, initial_pixels
+from neural_style_tf.initial import WORDS, init_sha256, initial_pixels
 from neural_style_tf.interrupt import Interrupts
 from neural_style_tf.pyramid import plan_scales
 from neural_style_tf.record import RunJson, flag_lines, settings_table
-from neural_style_tf.resume import check_same_run, newest_metric, read_facts, step_of, trim_metrics
+from neural_style_tf.repeat import changes_since, check_files, read_run
+from neural_style_tf.resume import (
+    check_same_run,
+    newest_metric,
+    read_facts,
+    step_of,
+    trim_metrics,
+    with_its_tile,
+)
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import check_spec, load_weights
 
 SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2
-OUT_OF_MEMORY = (
-    "out of memory; try --tile=512, a smaller --image_size or --style_size, or with L-BFGS a shorter "
-    "--history; what was saved before is kept"
-)
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -63,19 +68,11 @@ def run(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.error("interrupted")
         return interrupts.exit_code
-    except MemoryError:
-        console.error(OUT_OF_MEMORY)
-    except OSError as error:
-        name = f": {error.filename}" if error.filename else ""
-        console.error(f"{error.strerror or error}{name}; what was saved before is kept")
     except Exception as error:
-        # TensorFlow's errors, told apart without importing it.
-        if not type(error).__module__.startswith("tensorflow"):
+        line = explain(error)
+        if line is None:
             raise
-        exhausted = type(error).__name__ == "ResourceExhaustedError"
-        first_line = (str(error).splitlines() or [""])[0]
-        failed = f"TensorFlow could not go on: {first_line}; what was saved before is kept"
-        console.error(OUT_OF_MEMORY if exhausted else failed)
+        console.error(line)
     return FAILURE
 
 
@@ -95,6 +92,7 @@ class _Run:
         self._job = job.replace(output_dir=job.output_dir or str(default))
         self._config = config
         self._earlier: dict[str, Any] | None = None
+        self._repeated: dict[str, Any] | None = None
         self._check()
 
     def execute(self) -> int:
@@ -103,8 +101,8 @@ class _Run:
         try:
             if self._job.resume and folder.holds_run():
                 self._earlier = read_facts(folder.path)
-                hashes = {role: picture.sha256 for role, picture in self._pictures.items()}
-                check_same_run(self._earlier, self._config, hashes)
+                self._config = with_its_tile(self._earlier, self._config)
+                check_same_run(self._earlier, self._config, self._hashes)
             return self._transfer(folder)
         finally:
             folder.release()
@@ -118,10 +116,17 @@ class _Run:
             raise UserError("--resume goes on with a run and --overwrite replaces it: give one of them")
         content = fit_content(self._pictures["content"].pixels, config)
         style = fit_style(self._pictures["style"].pixels, config)
-        plan_scales(content.shape[:2], style.shape[:2], config)
+        self._size = content.shape[:2]
+        plan_scales(self._size, style.shape[:2], config)
         reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
         initial = initial_pixels(config, content, style, **reading)
         self._initial = None if config.init in WORDS else initial
+        self._hashes = {role: picture.sha256 for role, picture in self._pictures.items()}
+        if self._initial is not None:
+            self._hashes["init"] = init_sha256(config)
+        if job.from_run:
+            self._repeated = read_run(job.from_run)
+            check_files(self._repeated, self._hashes, job.from_run)
         check_spec(job.weights, Path(job.weights_dir))
         self._check_outputs()
 
@@ -144,8 +149,11 @@ class _Run:
     def _transfer(self, folder: OutputFolder) -> int:
         device, weights = self._start()
         checkpoint = self._checkpoint(folder, weights)
-        from neural_style_tf.transfer import stylize
+        from neural_style_tf.transfer import choose_tile, stylize
 
+        # Memory decides once, and what it decided is on record: a run that goes on, or is repeated, does so
+        # with the same tiles.
+        self._config = self._config.replace(tile=str(choose_tile(self._config, self._size) or "none"))
         listeners: list[Listener] = []
         report = record = None
         received = self._interrupts.received
@@ -201,6 +209,10 @@ class _Run:
         say(f"device: {device}")
         weights = load_weights(self._job.weights, folder=Path(self._job.weights_dir), log=say)
         say(f"weights: {weights.source}{f' ({weights.generation})' if weights.generation else ''}")
+        if self._repeated:
+            check_files(self._repeated, {"weights": weights.sha256}, self._job.from_run)
+            for line in changes_since(self._repeated, device):
+                say(line)
         return device, weights
 
     def _checkpoint(self, folder: OutputFolder, weights: Weights) -> str | None:
@@ -210,7 +222,7 @@ class _Run:
             return None
         from neural_style_tf.checkpoint import newest_good
 
-        check_same_run(self._earlier, self._config, {"weights": weights.sha256})
+        check_same_run(self._earlier, self._config, self._hashes | {"weights": weights.sha256})
         prefix, notes = newest_good(folder.path / "checkpoints")
         for note in notes:
             self._console.say(note)
@@ -235,6 +247,7 @@ class _Run:
             self._config,
             self._job,
             inputs=self._pictures,
+            init=self._hashes.get("init"),
             weights=weights,
             device=device,
             earlier=self._earlier,

@@ -129,6 +129,12 @@ class Config:
         choices=("auto", "float32", "bfloat16"),
     )
 
+    deterministic: bool = setting(
+        False,
+        "let TensorFlow use only operations that give the same bits each time; a GPU gets slower, a CPU "
+        "gives them anyway; not promised: other thread counts, processors or versions",
+    )
+
     tile: str = setting(
         "auto",
         "longest side of the pieces a picture is visited in, with the exact gradient, to bound memory; "
@@ -138,6 +144,9 @@ class Config:
     log_every: int = setting(20, "iterations between two logged losses", low=1)
     save_every: int = setting(
         20, "iterations between two saved pictures and checkpoints; 0 saves only the result", low=0
+    )
+    save_minutes: float = setting(
+        10.0, "minutes after which a checkpoint is saved before --save_every asks for it; 0: never", low=0
     )
 
     def __post_init__(self) -> None:
@@ -209,6 +218,9 @@ class Job:
     style: str = setting("", "the picture whose style is taken (required)")
     output_dir: str = setting("", "folder for everything the run writes; default output/<content>-<style>")
     output: str = setting("", "also write the result here: .png, .jpg, .webp or .tiff")
+    from_run: str = setting(
+        "", "repeat the run of this run.json, on the same files; other flags change single settings"
+    )
     overwrite: bool = setting(False, "replace what an earlier run left in --output_dir and --output")
     resume: bool = setting(
         False, "go on with the run in --output_dir where it was interrupted, or add --iterations to it"

@@ -42,7 +42,7 @@ class Curves(Listener):
 
     def on_step(self, record: StepRecord) -> None:
         """Write the losses and, if due, the image."""
-        if record.step <= self._newest:
+        if not record.logged or record.step <= self._newest:
             return
         self._newest = record.step
         with self._writer.as_default(step=record.step):

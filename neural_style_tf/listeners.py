@@ -69,7 +69,7 @@ class Metrics(Listener):
 
     def on_step(self, record: StepRecord) -> None:
         """Append a line."""
-        if record.step > self._newest:
+        if record.logged and record.step > self._newest:
             row = {"step": record.step, "scale": record.scale, **record.terms}
             self._file.write(json.dumps(row | {"seconds": round(record.seconds, 4)}).encode() + b"\n")
             self._newest = record.step
@@ -117,7 +117,7 @@ class Result(Listener):
 
     def on_step(self, record: StepRecord) -> None:
         """Write the best image if it is due; the user's own file only gets what is finished."""
-        if record.last or self._config.saves(record.step):
+        if record.last or record.due or self._config.saves(record.step):
             best = record.best
             for path in self._paths if record.last else self._paths[:1]:
                 save_image(path, best, alpha=fit_alpha(self._alpha, best), stretch=self._stretch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -55,7 +56,7 @@ def stylize(
         resume: Prefix of a checkpoint of the same run, to go on from; the steps up to it are not told again.
 
     Yields:
-        A record for step 0, every step that `config.logs`, and the last step.
+        A record for step 0, every step that `config.logs`, the last step, and whenever a save is due.
 
     Raises:
         UserError: A picture that is not [H, W, 3], or too small for the network.
@@ -63,6 +64,8 @@ def stylize(
     """
     config = config or Config()
     weights = weights or load_weights("auto")
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
     content, style = fit_content(content, config), fit_style(style, config)
     run = _Run(plan_scales(content.shape[:2], style.shape[:2], config), config, tick or (lambda step: False))
     first, coarser = saved_scale(resume) if resume else 0, None
@@ -183,7 +186,7 @@ class _Run:
     def __init__(self, scales: tuple[Scale, ...], config: Config, tick: Tick) -> None:
         self.scales, self.stopped = scales, False
         self._config, self._tick = config, tick
-        self._started = time.monotonic()
+        self._started = self._saved = time.monotonic()
         self._state: RunState | None = None
         self._faults = 0
 
@@ -205,11 +208,14 @@ class _Run:
         while True:
             over = self.stopped or self._faults > FAULTS_ALLOWED or step >= scale.end
             last = over and (last_scale or step < scale.end or self.stopped)
-            if last or notes or (self._config.logs(step) and not told):
-                yield self._record(solver, scale, last=last, notes=notes)
+            logged, due = last or bool(notes) or (self._config.logs(step) and not told), self._due(step)
+            if logged or due:
+                yield self._record(solver, scale, last=last, notes=notes, logged=logged, due=due)
             if over:
                 break
-            count = min(_steps_to_record(step, scale.end, self._config), max(1, int(SECONDS_PER_CALL / pace)))
+            # A coarse clock may say that a call took no time.
+            at_once = max(1, int(SECONDS_PER_CALL / max(pace, 1e-6)))
+            count = min(_steps_to_record(step, scale.end, self._config), at_once)
             called = time.monotonic()
             good = bool(solver.advance(tf.constant(count, tf.int64)))
             pace = (time.monotonic() - called) / count
@@ -230,7 +236,15 @@ class _Run:
         then = "halving the learning rate" if self._faults <= FAULTS_ALLOWED else "giving up"
         return f"step {step + 1} is not finite ({_culprits(solver)}); back to step {step}, {then}"
 
-    def _record(self, solver: Solver, scale: Scale, *, last: bool, notes: tuple[str, ...]) -> StepRecord:
+    def _due(self, step: int) -> bool:
+        """Return whether the last save is `config.save_minutes` ago."""
+        now, minutes = time.monotonic(), self._config.save_minutes
+        due = minutes > 0 and now - self._saved >= 60 * minutes
+        if due or self._config.saves(step):
+            self._saved = now
+        return due
+
+    def _record(self, solver: Solver, scale: Scale, **marks: Any) -> StepRecord:
         values = [float(value) for value in solver.values.numpy()]
         seconds = time.monotonic() - self._started
         self._state.seconds.assign(seconds)
@@ -244,8 +258,7 @@ class _Run:
             seconds=seconds,
             best_step=scale.first_step + int(solver.best_step),
             best_total=float(solver.best_total),
-            last=last,
-            notes=notes,
+            **marks,
             state=self._state,
             _image=lambda: deprocess(solver.image).numpy(),
             _best=lambda: deprocess(solver.best_image).numpy(),

@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 
 LEVELS = [
-    {"errors", "suggest", "atomic", "console", "interrupt", "runtime"},
+    {"errors", "suggest", "atomic", "console", "failures", "interrupt", "runtime"},
     {"layers", "lists"},
     {"config", "memory", "picture_io", "picture_color", "picture_resize"},
     {"images", "losses", "vgg", "events", "folder", "weights"},
@@ -28,6 +28,7 @@ LEVELS = [
         "record",
         "resume",
     },
+    {"repeat"},
     {"optim", "flags", "tiling"},
     {"solver"},
     {"transfer"},

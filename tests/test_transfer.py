@@ -1,14 +1,17 @@
 """`stylize`: its records, its pace, its faults."""
 
 import dataclasses
+import itertools
+import json
 
 import numpy as np
 import pytest
 
-from neural_style_tf import transfer
+from neural_style_tf import checkpoint, transfer
 from neural_style_tf.config import Config
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.initial import initial_pixels
+from neural_style_tf.listeners import Metrics
 from neural_style_tf.transfer import stylize
 
 
@@ -130,6 +133,36 @@ def test_a_mistyped_init(pictures, tmp_path):
         initial_pixels(Config(init=str(tmp_path / "x.npy")), *pictures)
     with pytest.raises(UserError, match="gone.npy"):
         initial_pixels(Config(init=str(tmp_path / "gone.npy")), *pictures)
+
+
+def test_saves_by_minutes_come_beside_the_others_and_are_not_logged(
+    pictures, narrow_weights, tmp_path, monkeypatch
+):
+    clock = itertools.count(step=60.0)
+    monkeypatch.setattr(transfer.time, "monotonic", lambda: next(clock))
+    config = Config(iterations=9, log_every=4, save_every=0, save_minutes=20)
+    saver, metrics = checkpoint.Checkpoints(tmp_path / "c", config), Metrics(tmp_path / "m.jsonl")
+    records = []
+    for record in stylize(*pictures, config, weights=narrow_weights):
+        records.append(record)
+        saver.on_step(record), metrics.on_step(record)
+    metrics.on_end()
+    due = [r.step for r in records if r.due]
+    assert due and checkpoint.saved_steps(tmp_path / "c") == due[: -checkpoint.KEPT - 1 : -1]
+    assert [r.step for r in records if r.logged] == [0, 4, 8, 9]
+    assert any(not r.logged for r in records)
+    assert [json.loads(line)["step"] for line in (tmp_path / "m.jsonl").open()] == [0, 4, 8, 9]
+    monkeypatch.setattr(transfer.time, "monotonic", lambda: 0.0)
+    assert not any(r.due for r in stylize(*pictures, config, weights=narrow_weights))
+
+
+def test_a_run_that_ends_early_leaves_a_checkpoint_even_if_none_are_saved(pictures, narrow_weights, tmp_path):
+    config = Config(iterations=9, save_every=0)
+    for name, stop in (("early", True), ("whole", False)):
+        saver = checkpoint.Checkpoints(tmp_path / name, config)
+        for record in stylize(*pictures, config, weights=narrow_weights, tick=lambda _, stop=stop: stop):
+            saver.on_step(record)
+    assert checkpoint.saved_steps(tmp_path / "early") and not (tmp_path / "whole").exists()
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])

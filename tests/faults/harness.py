@@ -1,4 +1,4 @@
-"""A place to break runs in: two pictures, real processes of the command line, and a look at what they left."""
+"""A place to break runs in: pictures, real processes of the command line, and a look at what they left."""
 
 import contextlib
 import json

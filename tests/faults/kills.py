@@ -1,5 +1,6 @@
 """SIGKILL at random moments: every run that is killed, and resumed, ends like one that was not."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -68,10 +69,9 @@ def _kill_later(folder, warm, way, flags, delay):
     process = spawn(folder, *flags) if way == "cold" else None
     pid = process.pid if process else warm.start(*flags)
     time.sleep(delay)
-    try:
+    # It may be done already.
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # It was done already.
     if process:
         process.communicate()
     else:
