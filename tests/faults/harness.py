@@ -61,9 +61,16 @@ class Warm:
         if self._process.stdout.readline() != "1\n":
             raise RuntimeError("the warm process has more than one thread")
 
-    def start(self, *flags, dies_at=0):
-        """Start a run, told to kill itself just before its file operation number `dies_at`."""
-        self._process.stdin.write(json.dumps({"flags": [*RUN, *flags], "dies_at": dies_at}) + "\n")
+    def start(self, *flags, dies_at=0, before=""):
+        """Start a run.
+
+        Args:
+            *flags: Beside `RUN`.
+            dies_at: Let it kill itself just before its file operation of this number.
+            before: Python code that it runs first; `at(step, action)` in it acts at a logged step.
+        """
+        task = {"flags": [*RUN, *flags], "dies_at": dies_at, "before": before}
+        self._process.stdin.write(json.dumps(task) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 
@@ -106,12 +113,27 @@ def serve():
             os.dup2(said, 1), os.dup2(said, 2)
             operations = []
             sys.addaudithook(_counter(operations, task["dies_at"]))
+            exec(task["before"], {"at": _at})
             code = run(["run.py", *task["flags"]])
             sys.stdout.flush(), sys.stderr.flush()
             Path("operations.txt").write_text(f"{len(operations)}")
             os._exit(code)
         print(child, flush=True)  # noqa: T201
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)  # noqa: T201
+
+
+def _at(step, action):
+    """Call `action(record)` when a step has been logged."""
+    from neural_style_tf.listeners import Metrics
+
+    log = Metrics.on_step
+
+    def on_step(self, record):
+        log(self, record)
+        if record.step == step:
+            action(record)
+
+    Metrics.on_step = on_step
 
 
 def _counter(operations, dies_at):
