@@ -219,9 +219,10 @@ class _Run:
             called = time.monotonic()
             good = bool(solver.advance(tf.constant(count, tf.int64)))
             pace = (time.monotonic() - called) / count
-            step, notes, told = scale.first_step + int(solver.step), (), False
+            failed, notes, told = scale.first_step + int(solver.step) + 1, (), False
             if not good:
-                notes = (self._fault(solver, step),)
+                notes = (self._fault(solver, failed, scale),)
+            step = scale.first_step + int(solver.step)
             self.stopped = self._tick(step)
         if self._faults > FAULTS_ALLOWED:
             best = scale.first_step + int(solver.best_step)
@@ -230,11 +231,16 @@ class _Run:
                 f"the best image, of step {best}, is kept; try a smaller --learning_rate"
             )
 
-    def _fault(self, solver: Solver, step: int) -> str:
+    def _fault(self, solver: Solver, failed: int, scale: Scale) -> str:
         self._faults += 1
+        culprits = _culprits(solver)
         solver.retreat()
+        if not np.isfinite(solver.image.numpy()).all():
+            culprits = "the image itself"
+            solver.rewind()
+        step = scale.first_step + int(solver.step)
         then = "halving the learning rate" if self._faults <= FAULTS_ALLOWED else "giving up"
-        return f"step {step + 1} is not finite ({_culprits(solver)}); back to step {step}, {then}"
+        return f"step {failed} is not finite ({culprits}); back to step {step}, {then}"
 
     def _due(self, step: int) -> bool:
         """Return whether the last save is `config.save_minutes` ago."""
