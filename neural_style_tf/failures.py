@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
+
+from neural_style_tf.atomic import PARTIAL
 
 KEPT = "what was saved before is kept"
 OUT_OF_MEMORY = (
@@ -23,9 +26,7 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, MemoryError):
         return OUT_OF_MEMORY
     if isinstance(error, OSError):
-        name = f": {os.fsdecode(error.filename)}" if error.filename else ""
-        rest = FULL if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else KEPT
-        return f"{error.strerror or error}{name}; {rest}"
+        return _explain_file(error)
     if not type(error).__module__.startswith("tensorflow"):
         return None
     text = str(error)
@@ -36,3 +37,18 @@ def explain(error: BaseException) -> str | None:
     if type(error).__name__ == "ResourceExhaustedError":
         return OUT_OF_MEMORY
     return f"TensorFlow could not go on: {(text.splitlines() or [''])[0]}; {KEPT}"
+
+
+def _explain_file(error: OSError) -> str:
+    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+    if path is not None and path.name.startswith(PARTIAL):
+        # The name of a file that is only there while it is written says nothing to a user.
+        path = path.parent
+    name = f": {path}" if path else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{error.strerror}{name}; {FULL}"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return f"{error.strerror}{name}; was it moved or removed during the run?"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{error.strerror}{name}; make it writable, then go on with --resume; {KEPT}"
+    return f"{error.strerror or error}{name}; {KEPT}"

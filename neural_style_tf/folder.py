@@ -100,7 +100,9 @@ class OutputFolder:
         """Let other runs use the folder, and remove it if nothing was written."""
         if self._lock is None:
             return
-        (self.path / LOCK).unlink(missing_ok=True)
+        # The folder may be gone, or no longer ours to write in.
+        with contextlib.suppress(OSError):
+            (self.path / LOCK).unlink()
         self._lock.close()
         self._lock = None
         with contextlib.suppress(OSError):

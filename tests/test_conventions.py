@@ -12,8 +12,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 
 LEVELS = [
-    {"errors", "suggest", "atomic", "console", "failures", "interrupt", "runtime"},
-    {"layers", "lists"},
+    {"errors", "suggest", "atomic", "console", "interrupt", "runtime"},
+    {"failures", "layers", "lists"},
     {"config", "memory", "picture_io", "picture_color", "picture_resize"},
     {"images", "losses", "vgg", "events", "folder", "weights"},
     {

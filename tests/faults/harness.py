@@ -22,6 +22,7 @@ WORKLOADS = {
         *("--scales=2", "--scale_iterations=5", "--iterations=5", "--log_every=2", "--save_every=2"),
         *("--optimizer=lbfgs", "--init=content", "--tv_weight=0.1"),
     ),
+    "short": ("--iterations=2", "--log_every=1", "--save_every=1"),
     "adam, tiled": ("--tile=16", "--iterations=8", "--log_every=1", "--save_every=2"),
 }
 WRITES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")

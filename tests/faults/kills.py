@@ -16,10 +16,11 @@ WAYS = {
     "file": "just before a random file operation",
     "cold": "at a random moment of a process, its imports included",
 }
+LONG = ("adam", "lbfgs", "adam, tiled")
 ORDER = ("warm", "file", "warm", "file", "cold")
 
 
-def kill_many(folder, count, *, seed=0, workloads=tuple(WORKLOADS), ways=ORDER):
+def kill_many(folder, count, *, seed=0, workloads=LONG, ways=ORDER):
     """Kill `count` runs in a folder, resume each; yield (way, workload, what was lost or went wrong)."""
     folder = Path(folder)
     write_pictures(folder)
@@ -40,7 +41,7 @@ def kill_many(folder, count, *, seed=0, workloads=tuple(WORKLOADS), ways=ORDER):
         warm.close()
 
 
-def interrupt_many(folder, count, *, seed=0, workloads=tuple(WORKLOADS)):
+def interrupt_many(folder, count, *, seed=0, workloads=LONG):
     """Send `count` runs SIGINT or SIGTERM, and resume each; yield what `kill_many` does."""
     folder = Path(folder)
     write_pictures(folder)
