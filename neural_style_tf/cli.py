@@ -149,11 +149,13 @@ class _Run:
     def _transfer(self, folder: OutputFolder) -> int:
         device, weights = self._start()
         checkpoint = self._checkpoint(folder, weights)
-        from neural_style_tf.transfer import choose_tile, stylize
+        from neural_style_tf.transfer import check_memory, choose_tile, stylize
 
         # Memory decides once, and what it decided is on record: a run that goes on, or is repeated, does so
         # with the same tiles.
-        self._config = self._config.replace(tile=str(choose_tile(self._config, self._size) or "none"))
+        tile = choose_tile(self._config, self._size)
+        check_memory(self._config, self._size, tile)
+        self._config = self._config.replace(tile=str(tile or "none"))
         listeners: list[Listener] = []
         report = record = None
         received = self._interrupts.received

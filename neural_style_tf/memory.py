@@ -124,6 +124,15 @@ def available_bytes(root: Path = Path("/")) -> int | None:
     return max(0, min(found)) if found else None
 
 
+def allowed_bytes(root: Path = Path("/")) -> int | None:
+    """Return what limits (a container's, `ulimit -v`) leave to this process, whatever the machine has.
+
+    Beyond it a process is ended without a word; None where there are none.
+    """
+    found = [*_containers(root), *_address_space(root)]
+    return max(0, min(found)) if found else None
+
+
 def _machine(root: Path) -> Iterator[int]:
     for line in _read(root / "proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):

@@ -15,7 +15,7 @@ from neural_style_tf.errors import RunError
 from neural_style_tf.events import StepRecord
 from neural_style_tf.images import resize
 from neural_style_tf.initial import initial_pixels
-from neural_style_tf.memory import available_bytes, estimate_bytes, tile_that_fits
+from neural_style_tf.memory import allowed_bytes, available_bytes, estimate_bytes, tile_that_fits
 from neural_style_tf.objective import compute_targets, deprocess, make_objective, preprocess, term_names
 from neural_style_tf.optim import make_optimizer
 from neural_style_tf.picture_size import fit_content, fit_style
@@ -154,19 +154,34 @@ def choose_tile(config: Config, size: tuple[int, int]) -> int | None:
         return None if config.tile == "none" else int(config.tile)
     if tf.config.list_physical_devices("GPU"):
         return None
+    return tile_that_fits(lambda tile: _estimate(config, size, tile), available_bytes())
 
-    def estimate(tile: int | None) -> int:
-        contents = tuple(name for name, _ in config.content_layers)
-        return estimate_bytes(
-            *size,
-            config.layers,
-            optimizer=config.optimizer,
-            history=config.history,
-            tile=tile,
-            content_layers=contents,
+
+def _estimate(config: Config, size: tuple[int, int], tile: int | None) -> int:
+    return estimate_bytes(
+        *size,
+        config.layers,
+        optimizer=config.optimizer,
+        history=config.history,
+        tile=tile,
+        content_layers=tuple(name for name, _ in config.content_layers),
+    )
+
+
+def check_memory(config: Config, size: tuple[int, int], tile: int | None) -> None:
+    """Refuse what a limit on memory would end halfway, without a word.
+
+    Raises:
+        RunError: Saying what is needed, what is there, and which flags help.
+    """
+    allowed = allowed_bytes()
+    needed = _estimate(config, size, tile)
+    if allowed is not None and needed > allowed and not tf.config.list_physical_devices("GPU"):
+        raise RunError(
+            f"{size[1]}×{size[0]} pixels need about {needed / 1e6:.0f} MB of memory, and a limit on this "
+            f"process leaves {allowed / 1e6:.0f} MB: raise it, or try {'' if tile else '--tile=512, '}"
+            "a smaller --image_size or --style_size, or with L-BFGS a shorter --history"
         )
-
-    return tile_that_fits(estimate, available_bytes())
 
 
 def compute_dtype(precision: str) -> str:

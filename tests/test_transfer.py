@@ -186,3 +186,14 @@ def test_auto_tiles_only_where_memory_is_short(monkeypatch):
     assert transfer.choose_tile(Config(tile="64"), size) == 64
     with pytest.raises(UserError, match="--tile must be auto, none or a number of pixels, not '-5'"):
         Config(tile="-5")
+
+
+def test_a_limit_on_memory_that_will_not_do_is_told_at_once(monkeypatch):
+    monkeypatch.setattr(transfer, "allowed_bytes", lambda: 10**9)
+    transfer.check_memory(Config(), (256, 256), None)
+    with pytest.raises(
+        RunError, match="3000×2000 pixels need about .* leaves 1000 MB.*--tile=512, a smaller"
+    ):
+        transfer.check_memory(Config(), (2000, 3000), None)
+    monkeypatch.setattr(transfer, "allowed_bytes", lambda: None)
+    transfer.check_memory(Config(), (20000, 30000), None)
