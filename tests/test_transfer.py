@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import types
 
 import numpy as np
 import pytest
@@ -139,7 +140,7 @@ def test_saves_by_minutes_come_beside_the_others_and_are_not_logged(
     pictures, narrow_weights, tmp_path, monkeypatch
 ):
     clock = itertools.count(step=60.0)
-    monkeypatch.setattr(transfer.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(transfer, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
     config = Config(iterations=9, log_every=4, save_every=0, save_minutes=20)
     saver, metrics = checkpoint.Checkpoints(tmp_path / "c", config), Metrics(tmp_path / "m.jsonl")
     records = []
@@ -151,8 +152,13 @@ def test_saves_by_minutes_come_beside_the_others_and_are_not_logged(
     assert due and checkpoint.saved_steps(tmp_path / "c") == due[: -checkpoint.KEPT - 1 : -1]
     assert [r.step for r in records if r.logged] == [0, 4, 8, 9]
     assert any(not r.logged for r in records)
-    assert [json.loads(line)["step"] for line in (tmp_path / "m.jsonl").open()] == [0, 4, 8, 9]
-    monkeypatch.setattr(transfer.time, "monotonic", lambda: 0.0)
+    assert [json.loads(line)["step"] for line in (tmp_path / "m.jsonl").read_text().splitlines()] == [
+        0,
+        4,
+        8,
+        9,
+    ]
+    monkeypatch.setattr(transfer, "time", types.SimpleNamespace(monotonic=lambda: 0.0))
     assert not any(r.due for r in stylize(*pictures, config, weights=narrow_weights))
 
 
