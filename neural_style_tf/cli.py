@@ -22,6 +22,7 @@ from neural_style_tf.folder import OutputFolder
 from neural_style_tf.images import Picture, check_output, load_image
 from neural_style_tf.initial import WORDS, init_sha256, initial_pixels
 from neural_style_tf.interrupt import Interrupts
+from neural_style_tf.memory import check_start
 from neural_style_tf.pyramid import plan_scales
 from neural_style_tf.record import RunJson, flag_lines, settings_table
 from neural_style_tf.repeat import changes_since, check_files, read_run
@@ -64,7 +65,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         console.error(str(error))
         return USAGE_ERROR
     except RunError as error:
-        console.error(str(error))
+        console.error(explain(error.__cause__) or str(error))
     except KeyboardInterrupt:
         console.error("interrupted")
         return interrupts.exit_code
@@ -207,6 +208,7 @@ class _Run:
             say(f"{role}: {picture.path}, {width}×{height}")
             for note in picture.notes:
                 say(f"  {note}")
+        check_start()
         device = start_tensorflow(verbose=self._job.verbose)
         say(f"device: {device}")
         weights = load_weights(self._job.weights, folder=Path(self._job.weights_dir), log=say)

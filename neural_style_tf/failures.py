@@ -18,7 +18,7 @@ FULL = f"make room, then go on with --resume; {KEPT}"
 DISK_ERRORS = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)}
 
 
-def explain(error: BaseException) -> str | None:
+def explain(error: BaseException | None) -> str | None:
     """Return a line about an error that is no bug of ours, or None.
 
     TensorFlow's errors are told apart without importing it.

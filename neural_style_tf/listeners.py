@@ -9,6 +9,7 @@ import numpy as np
 
 from neural_style_tf.config import Config
 from neural_style_tf.console import Console, duration
+from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.events import Listener, StepRecord
 from neural_style_tf.images import resize, save_image
 
@@ -98,8 +99,7 @@ class Pictures(Listener):
             return
         self._folder.mkdir(exist_ok=True)
         path = self._folder / f"step-{record.step:06d}.png"
-        image = record.image
-        save_image(path, image, alpha=fit_alpha(self._alpha, image), stretch=self._stretch)
+        _save(path, record.image, self._alpha, stretch=self._stretch)
 
 
 class Result(Listener):
@@ -120,7 +120,15 @@ class Result(Listener):
         if record.last or record.due or self._config.saves(record.step):
             best = record.best
             for path in self._paths if record.last else self._paths[:1]:
-                save_image(path, best, alpha=fit_alpha(self._alpha, best), stretch=self._stretch)
+                _save(path, best, self._alpha, stretch=self._stretch)
+
+
+def _save(path: Path, image: np.ndarray, alpha: np.ndarray | None, *, stretch: bool) -> None:
+    try:
+        save_image(path, image, alpha=fit_alpha(alpha, image), stretch=stretch)
+    except UserError as error:
+        # It was fine when the run began.
+        raise RunError(f"{error}; was its folder moved, removed or made read-only during the run?") from error
 
 
 def fit_alpha(alpha: np.ndarray | None, image: np.ndarray) -> np.ndarray | None:

@@ -117,22 +117,24 @@ def serve():
             exec(task["before"], {"at": _at})
             code = run(["run.py", *task["flags"]])
             sys.stdout.flush(), sys.stderr.flush()
-            Path("operations.txt").write_text(f"{len(operations)}")
+            # Not where the test took away the right to write.
+            with contextlib.suppress(OSError):
+                Path("operations.txt").write_text(f"{len(operations)}")
             os._exit(code)
         print(child, flush=True)  # noqa: T201
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)  # noqa: T201
 
 
 def _at(step, action):
-    """Call `action(record)` when a step has been logged."""
+    """Call `action(record)` once, when a step has been logged."""
     from neural_style_tf.listeners import Metrics
 
-    log = Metrics.on_step
+    log, actions = Metrics.on_step, [action]
 
     def on_step(self, record):
         log(self, record)
-        if record.step == step:
-            action(record)
+        if record.step == step and actions:
+            actions.pop()(record)
 
     Metrics.on_step = on_step
 

@@ -91,7 +91,7 @@ def test_a_strip_of_one_pixel(warm, place, error_line):
 @pytest.mark.parametrize("size", [*range(1, 20), 31, 32, 33, 47, 48, 63, 64])
 def test_every_size(warm, place, error_line, size):
     code = warm.run(*FEW, f"--image_size={size}", "--iterations=1")
-    if size < 3:
+    if size < 2:
         assert code == 2 and "needs sides of at least 2" in error_line()
     else:
         assert code == 0, warm.said()
