@@ -130,9 +130,7 @@ class Config:
     )
 
     deterministic: bool = setting(
-        False,
-        "let TensorFlow use only operations that give the same bits each time; a GPU gets slower, a CPU "
-        "gives them anyway; not promised: other thread counts, processors or versions",
+        False, "the same bits each time, on a GPU too; not across thread counts, processors or versions"
     )
 
     tile: str = setting(
@@ -218,9 +216,7 @@ class Job:
     style: str = setting("", "the picture whose style is taken (required)")
     output_dir: str = setting("", "folder for everything the run writes; default output/<content>-<style>")
     output: str = setting("", "also write the result here: .png, .jpg, .webp or .tiff")
-    from_run: str = setting(
-        "", "repeat the run of this run.json, on the same files; other flags change single settings"
-    )
+    from_run: str = setting("", "repeat the run of this run.json; other flags change single settings")
     overwrite: bool = setting(False, "replace what an earlier run left in --output_dir and --output")
     resume: bool = setting(
         False, "go on with the run in --output_dir where it was interrupted, or add --iterations to it"
