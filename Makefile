@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow test-faults lint bench clean
 
 demo: .venv/demo
 	$(BIN)/python run.py --content=examples/chelsea.jpg --style=examples/mosaic.jpg \
@@ -10,10 +10,13 @@ demo: .venv/demo
 	@echo "Look at output/demo/result.png"
 
 test: .venv/test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not faults"
 
 test-slow: .venv/test
 	$(BIN)/python -m pytest -m slow
+
+test-faults: .venv/test
+	$(BIN)/python -m pytest -m faults
 
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

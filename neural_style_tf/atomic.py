@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+PARTIAL, NAME_KEPT = ".partial-", 40
+
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
@@ -26,7 +28,9 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         OSError: The folder is missing, read-only or full.
     """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix=path.suffix)
+    # Its name tells whose it is, so that what a killed process left can be removed; see `leftovers`.
+    prefix = f"{PARTIAL}{path.name[:NAME_KEPT]}-"
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -38,6 +42,11 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def leftovers(folder: Path, pattern: str) -> list[Path]:
+    """Return what processes that were killed left beside files of `folder` whose names match `pattern`."""
+    return sorted(folder.glob(f"{PARTIAL}{pattern}-*"))
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -39,20 +39,22 @@ class Checkpoints(Listener):
 
     Args:
         folder: Where they go.
-        config: Which steps are saved; the last one always is, unless none are.
+        config: Which steps are saved; the last one always is, unless none are and the run is complete.
     """
 
     def __init__(self, folder: Path, config: Config) -> None:
         self._folder, self._config = folder, config
 
     def on_step(self, record: StepRecord) -> None:
-        """Save if due, then remove the oldest."""
-        if not (self._config.saves(record.step) or (record.last and self._config.save_every)):
+        """Save if due, then remove the oldest; a run that ends early can always be resumed."""
+        last = record.last and (self._config.save_every or record.step < record.planned)
+        if not (self._config.saves(record.step) or record.due or last):
             return
         self._folder.mkdir(exist_ok=True)
         tf.train.Checkpoint(state=record.state).write(str(self._folder / f"ckpt-{record.step}"))
         for step in saved_steps(self._folder)[KEPT:]:
-            for file in self._folder.glob(f"ckpt-{step}.*"):
+            # The index last: while it is there, the others are known to be due.
+            for file in sorted(self._folder.glob(f"ckpt-{step}.*")):
                 file.unlink()
 
 

@@ -18,21 +18,21 @@ from neural_style_tf.config import Config, Job
 from neural_style_tf.console import Console, duration
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.events import Listener
+from neural_style_tf.failures import explain
 from neural_style_tf.folder import OutputFolder
-from neural_style_tf.images import Picture, check_output, load_image
-from neural_style_tf.initial import WORDS, initial_pixels
+from neural_style_tf.images import Picture, load_image
+from neural_style_tf.initial import WORDS, init_sha256, initial_pixels
 from neural_style_tf.interrupt import Interrupts
+from neural_style_tf.memory import check_start
+from neural_style_tf.outputs import check_outputs, clear_the_way, find_checkpoint, make_listeners
 from neural_style_tf.pyramid import plan_scales
-from neural_style_tf.record import RunJson, facts_in_common, flag_lines, settings_table
-from neural_style_tf.resume import check_same_run, newest_metric, read_facts, step_of, trim_metrics
+from neural_style_tf.record import RunJson, facts_in_common, flag_lines
+from neural_style_tf.repeat import changes_since, check_files, read_run
+from neural_style_tf.resume import check_same_run, read_facts, step_of, with_its_tile
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import check_spec, load_weights
 
 SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2
-OUT_OF_MEMORY = (
-    "out of memory; try --tile=512, a smaller --image_size or --style_size, or with L-BFGS a shorter "
-    "--history; what was saved before is kept"
-)
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -60,23 +60,15 @@ def run(argv: Sequence[str] | None = None) -> int:
         console.error(str(error))
         return USAGE_ERROR
     except RunError as error:
-        console.error(str(error))
+        console.error(explain(error.__cause__) or str(error))
     except KeyboardInterrupt:
         console.error("interrupted")
         return interrupts.exit_code
-    except MemoryError:
-        console.error(OUT_OF_MEMORY)
-    except OSError as error:
-        name = f": {error.filename}" if error.filename else ""
-        console.error(f"{error.strerror or error}{name}; what was saved before is kept")
     except Exception as error:
-        # TensorFlow's errors, told apart without importing it.
-        if not type(error).__module__.startswith("tensorflow"):
+        line = explain(error)
+        if line is None:
             raise
-        exhausted = type(error).__name__ == "ResourceExhaustedError"
-        first_line = (str(error).splitlines() or [""])[0]
-        failed = f"TensorFlow could not go on: {first_line}; what was saved before is kept"
-        console.error(OUT_OF_MEMORY if exhausted else failed)
+        console.error(line)
     return FAILURE
 
 
@@ -98,6 +90,7 @@ class _Run:
         self._job = job.replace(output_dir=job.output_dir or str(default))
         self._config = config
         self._earlier: dict[str, Any] | None = None
+        self._repeated: dict[str, Any] | None = None
         self._check()
 
     def execute(self) -> int:
@@ -108,8 +101,8 @@ class _Run:
         try:
             if self._job.resume and folder.holds_run():
                 self._earlier = read_facts(folder.path)
-                hashes = {role: picture.sha256 for role, picture in self._pictures.items()}
-                check_same_run(self._earlier, self._config, hashes)
+                self._config = with_its_tile(self._earlier, self._config)
+                check_same_run(self._earlier, self._config, self._hashes)
             return self._transfer(folder)
         finally:
             folder.release()
@@ -123,29 +116,20 @@ class _Run:
             raise UserError("--resume goes on with a run and --overwrite replaces it: give one of them")
         content = fit_content(self._pictures["content"].pixels, config)
         style = fit_style(self._pictures["style"].pixels, config)
-        plan_scales(content.shape[:2], style.shape[:2], config)
+        self._size = content.shape[:2]
+        plan_scales(self._size, style.shape[:2], config)
         reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
         initial = initial_pixels(config, content, style, **reading)
         self._initial = None if config.init in WORDS else initial
+        self._hashes = {role: picture.sha256 for role, picture in self._pictures.items()}
+        if self._initial is not None:
+            self._hashes["init"] = init_sha256(config)
+        if job.from_run:
+            self._repeated = read_run(job.from_run)
+            check_files(self._repeated, self._hashes, job.from_run)
         check_spec(job.weights, Path(job.weights_dir))
         if self._place.rank == 0:
-            self._check_outputs()
-
-    def _check_outputs(self) -> None:
-        job, name = self._job, self._job.output
-        if not job.output_dir.isprintable():
-            raise UserError(f"--output_dir: {job.output_dir!r} is no name that every program can read")
-        for output in filter(None, (name, os.path.join(job.output_dir, "result.png"))):  # noqa: PTH118
-            for role in (job.content, job.style, self._config.init):
-                if Path(output).exists() and Path(role).exists() and Path(output).samefile(role):
-                    raise UserError(f"{output!r} is read and would be overwritten: give another name")
-        if not name:
-            return
-        check_output(name)
-        if Path(name).exists() and not (job.overwrite or job.resume):
-            raise UserError(f"--output: {name!r} exists; give another name, or --overwrite")
-        if self._pictures["content"].alpha is not None and name.lower().endswith((".jpg", ".jpeg")):
-            self._console.say(f"{name}: JPEG cannot hold the transparency of {job.content}")
+            check_outputs(job, config, self._pictures["content"], say=self._console.say)
 
     def _transfer(self, folder: OutputFolder | None) -> int:
         """Run, as the chief in a folder, as another worker without; return the exit code."""
@@ -159,6 +143,7 @@ class _Run:
     def _steps(self, folder: OutputFolder | None, device: str, weights: Weights) -> int:
         self._cluster.check_same(facts_in_common(self._config, self._pictures, weights, self._initial))
         checkpoint = self._checkpoint(folder, weights) if folder else None
+        self._choose_tile()
         from neural_style_tf.transfer import stylize
 
         listeners: list[Listener] = []
@@ -186,8 +171,8 @@ class _Run:
                     self._interrupts.graceful = True
                 elif report is None:
                     # Not before a first step exists: until then an earlier run is left alone.
-                    report = self._start_report(folder, weights, device, checkpoint)
-                    listeners += self._listeners(folder, report, checkpoint)
+                    report = self._report(folder, weights, device, checkpoint)
+                    listeners += self._listeners(folder, report, step_of(checkpoint))
                     self._interrupts.graceful = True
                 for listener in listeners:
                     listener.on_step(record)
@@ -221,51 +206,33 @@ class _Run:
             say(f"{role}: {picture.path}, {width}×{height}")
             for note in picture.notes:
                 say(f"  {note}")
+        check_start()
         device = start_tensorflow(verbose=self._job.verbose, join=self._join)
         say(f"device: {device}")
         weights = load_weights(self._job.weights, folder=Path(self._job.weights_dir), log=say)
         say(f"weights: {weights.source}{f' ({weights.generation})' if weights.generation else ''}")
+        if self._repeated:
+            check_files(self._repeated, {"weights": weights.sha256}, self._job.from_run)
+            for line in changes_since(self._repeated, device):
+                say(line)
         return device, weights
-
-    def _join(self) -> None:
-        """Become one of the cluster's workers, if there is one."""
-        from neural_style_tf.distribute import join
-
-        job = self._job
-        self._cluster = join(job.distribute, self._place, timeout=job.worker_timeout, say=self._console.error)
 
     def _checkpoint(self, folder: OutputFolder, weights: Weights) -> str | None:
         """Return the checkpoint to go on from, if that is asked for and there is one."""
         if self._earlier is None:
             self._console.say(f"writing to {folder.path}{os.sep}")
             return None
-        from neural_style_tf.checkpoint import newest_good
+        check_same_run(self._earlier, self._config, self._hashes | {"weights": weights.sha256})
+        return find_checkpoint(folder, say=self._console.say)
 
-        check_same_run(self._earlier, self._config, {"weights": weights.sha256})
-        prefix, notes = newest_good(folder.path / "checkpoints")
-        for note in notes:
-            self._console.say(note)
-        if prefix is None and newest_metric(folder.path / "metrics.jsonl") > 0:
-            raise UserError(
-                f"--resume: the run in {str(folder.path)!r} left no checkpoint that can be read; "
-                "--overwrite begins it anew, or give another --output_dir"
-            )
-        where = f"step {step_of(prefix)}" if prefix else "the beginning: it has no checkpoint yet"
-        self._console.say(f"going on with {folder.path}{os.sep} from {where}")
-        return prefix
-
-    def _start_report(
-        self, folder: OutputFolder, weights: Weights, device: str, checkpoint: str | None
-    ) -> RunJson:
-        if checkpoint is None:
-            folder.clear()
-        else:
-            trim_metrics(folder.path / "metrics.jsonl", step_of(checkpoint))
+    def _report(self, folder: OutputFolder, weights: Weights, device: str, checkpoint: str | None) -> RunJson:
+        clear_the_way(folder, checkpoint)
         report = RunJson(
             folder.path / "run.json",
             self._config,
             self._job,
             inputs=self._pictures,
+            init=self._hashes.get("init"),
             weights=weights,
             device=device,
             earlier=self._earlier,
@@ -273,24 +240,26 @@ class _Run:
         write_text(folder.path / "flags.txt", flag_lines(self._config, self._job))
         return report
 
-    def _listeners(self, folder: OutputFolder, report: RunJson, checkpoint: str | None) -> list[Listener]:
-        from neural_style_tf.checkpoint import Checkpoints
-        from neural_style_tf.curves import Curves
-        from neural_style_tf.listeners import Metrics, Pictures, Progress, Result
+    def _listeners(self, folder: OutputFolder, report: RunJson, after: int) -> list[Listener]:
+        alpha = self._pictures["content"].alpha
+        return make_listeners(
+            folder, report, self._config, self._job, self._console, alpha=alpha, after=after
+        )
 
-        config, job, path = self._config, self._job, folder.path
-        alpha, after = self._pictures["content"].alpha, step_of(checkpoint)
-        results = [path / "result.png"] + ([Path(job.output)] if job.output else [])
-        # What a checkpoint vouches for is written before it.
-        return [
-            report,
-            Metrics(path / "metrics.jsonl", after=after),
-            Curves(path, config, settings_table(config, job), after=after),
-            Result(results, config, alpha, stretch=job.stretch_contrast),
-            Pictures(path / "images", config, alpha, stretch=job.stretch_contrast),
-            Checkpoints(path / "checkpoints", config),
-            Progress(self._console),
-        ]
+    def _choose_tile(self) -> None:
+        """Let memory decide once, on record: a run that goes on, or is repeated, has the same tiles."""
+        from neural_style_tf.room import check_memory, choose_tile
+
+        tile = choose_tile(self._config, self._size)
+        check_memory(self._config, self._size, tile)
+        self._config = self._config.replace(tile=str(tile or "none"))
+
+    def _join(self) -> None:
+        """Become one of the cluster's workers, if there is one."""
+        from neural_style_tf.distribute import join
+
+        job = self._job
+        self._cluster = join(job.distribute, self._place, timeout=job.worker_timeout, say=self._console.error)
 
 
 def _load(path: str, longest: int, job: Job) -> Picture:

@@ -8,39 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from neural_style_tf import layers
 from neural_style_tf.errors import UserError
 from neural_style_tf.lists import LayerWeights
-from neural_style_tf.suggest import did_you_mean
-
-
-def setting(
-    default: Any,
-    explanation: str,
-    *,
-    choices: tuple[str, ...] = (),
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-) -> Any:
-    """Declare a field with its help text and what it may be.
-
-    Args:
-        default: The value when nothing is said.
-        explanation: One sentence for `--help`.
-        choices: The words allowed, for a setting that is a word.
-        low: The smallest number allowed.
-        high: The largest.
-        above: A number that the value must exceed.
-
-    Returns:
-        A dataclass field.
-    """
-    metadata = {"help": explanation, "choices": choices, "low": low, "high": high, "above": above}
-    return dataclasses.field(default=default, metadata=metadata)
+from neural_style_tf.settings import check_fields, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +102,10 @@ class Config:
         choices=("auto", "float32", "bfloat16"),
     )
 
+    deterministic: bool = setting(
+        False, "the same bits each time, on a GPU too; not across thread counts, processors or versions"
+    )
+
     tile: str = setting(
         "auto",
         "longest side of the pieces a picture is visited in, with the exact gradient, to bound memory; "
@@ -138,6 +115,9 @@ class Config:
     log_every: int = setting(20, "iterations between two logged losses", low=1)
     save_every: int = setting(
         20, "iterations between two saved pictures and checkpoints; 0 saves only the result", low=0
+    )
+    save_minutes: float = setting(
+        10.0, "minutes after which a checkpoint is saved before --save_every asks for it; 0: never", low=0
     )
 
     def __post_init__(self) -> None:
@@ -209,6 +189,7 @@ class Job:
     style: str = setting("", "the picture whose style is taken (required)")
     output_dir: str = setting("", "folder for everything the run writes; default output/<content>-<style>")
     output: str = setting("", "also write the result here: .png, .jpg, .webp or .tiff")
+    from_run: str = setting("", "repeat the run of this run.json; other flags change single settings")
     overwrite: bool = setting(False, "replace what an earlier run left in --output_dir and --output")
     resume: bool = setting(
         False, "go on with the run in --output_dir where it was interrupted, or add --iterations to it"
@@ -245,45 +226,6 @@ class Job:
     def replace(self, **changes: Any) -> Job:
         """Return a copy with some settings changed, checked again."""
         return dataclasses.replace(self, **changes)
-
-
-def check_fields(value: Any) -> None:
-    """Check every field of a settings dataclass against its declaration; take 1 for 1.0.
-
-    Raises:
-        UserError: Naming the flag, what it may be and what it is.
-    """
-    for field in dataclasses.fields(value):
-        given = getattr(value, field.name)
-        if isinstance(field.default, float) and isinstance(given, int):
-            given = float(given)
-            object.__setattr__(value, field.name, given)
-        if type(given) is not type(field.default):
-            expected = type(field.default).__name__
-            raise UserError(
-                f"--{field.name} must be of type {expected}, not {type(given).__name__} {given!r}"
-            )
-        check_setting(field.name, given, field.metadata)
-
-
-def check_setting(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
-    """Check one value against the `metadata` that `setting` gave its field.
-
-    Raises:
-        UserError: Naming the flag, what it may be and what it is.
-    """
-    choices, low, high, above = (metadata.get(key) for key in ("choices", "low", "high", "above"))
-    if choices and value not in choices:
-        nearest = did_you_mean(str(value), choices)
-        raise UserError(f"--{name} must be one of {', '.join(choices)}, not {value!r}{nearest}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"--{name} must be a finite number, not {value}")
-    if low is not None and value < low:
-        raise UserError(f"--{name} must be at least {low}, not {value}")
-    if high is not None and value > high:
-        raise UserError(f"--{name} must be at most {high}, not {value}")
-    if above is not None and value <= above:
-        raise UserError(f"--{name} must be more than {above}, not {value}")
 
 
 def check_layer_weights(name: str, pairs: LayerWeights) -> None:

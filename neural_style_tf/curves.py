@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from neural_style_tf.atomic import PARTIAL
 from neural_style_tf.config import Config
 from neural_style_tf.console import printable
 from neural_style_tf.events import Listener, StepRecord
+from neural_style_tf.folder import EVENTS
 
 IMAGES_APART = 5
 
@@ -21,10 +26,13 @@ class Curves(Listener):
         folder: Where they go.
         config: Which steps are saved; every fifth of them gets its image written here, too.
         settings: All settings, as name → text.
-        after: The last step that an earlier part of the run has written.
+        after: The last step that an earlier part of the run has written, and that its checkpoint vouches
+            for; what it wrote beyond is removed.
     """
 
     def __init__(self, folder: Path, config: Config, settings: dict[str, str], *, after: int = -1) -> None:
+        if after >= 0:
+            trim_events(folder, after)
         self._writer = tf.summary.create_file_writer(str(folder))
         self._newest = after
         self._image_every = IMAGES_APART * config.save_every
@@ -34,7 +42,7 @@ class Curves(Listener):
 
     def on_step(self, record: StepRecord) -> None:
         """Write the losses and, if due, the image."""
-        if record.step <= self._newest:
+        if not record.logged or record.step <= self._newest:
             return
         self._newest = record.step
         with self._writer.as_default(step=record.step):
@@ -48,3 +56,23 @@ class Curves(Listener):
     def on_end(self) -> None:
         """Close the files."""
         self._writer.close()
+
+
+def trim_events(folder: Path, step: int) -> None:
+    """Drop from the event files of a folder what lies after a step, and what was cut short."""
+    for path in folder.glob(EVENTS):
+        kept = [raw for raw in _events(path) if tf.compat.v1.Event.FromString(raw).step <= step]
+        # No name that TensorBoard, or anyone who reads event files, would look for.
+        shorter = path.with_name(f"{PARTIAL}{path.name}-")
+        try:
+            with tf.io.TFRecordWriter(str(shorter)) as writer:
+                for raw in kept:
+                    writer.write(raw)
+            os.replace(shorter, path)
+        finally:
+            shorter.unlink(missing_ok=True)
+
+
+def _events(path: Path) -> Iterator[bytes]:
+    with contextlib.suppress(tf.errors.DataLossError):
+        yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()

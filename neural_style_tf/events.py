@@ -24,6 +24,8 @@ class StepRecord:
         best_step: The step of least `total` at this scale, of all steps and not only the logged ones.
         best_total: Its total loss.
         last: Whether no record follows.
+        logged: Whether its losses are to be logged; not so if it is there only because it is `due`.
+        due: Whether `config.save_minutes` have passed since the last save.
         notes: Lines that the user should see, for instance of a fault that was overcome.
         state: What a checkpoint of the run saves (a `tf.train.Checkpoint` dependency).
     """
@@ -37,6 +39,8 @@ class StepRecord:
     best_step: int
     best_total: float
     last: bool = False
+    logged: bool = True
+    due: bool = False
     notes: tuple[str, ...] = ()
     state: Any = dataclasses.field(default=None, repr=False)
     _image: Callable[[], np.ndarray] = dataclasses.field(default=None, repr=False)

@@ -13,6 +13,7 @@ from neural_style_tf.config import Config, Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.lists import format_list, parse_counts, parse_layer_weights
 from neural_style_tf.presets import preset
+from neural_style_tf.repeat import read_run, settings_of
 from neural_style_tf.suggest import did_you_mean
 from neural_style_tf.weights.structure import printable
 
@@ -57,10 +58,15 @@ def parse(argv: Sequence[str]) -> tuple[Config, Job]:
             given[name] = parse_layer_weights(given[name])
     if "scale_iterations" in given:
         given["scale_iterations"] = parse_counts(given["scale_iterations"])
+    base_config, base_job = None, Job()
+    if given.get("from_run"):
+        if "preset" in given:
+            raise UserError("--from_run has every setting of its run, and --preset changes them: give one")
+        base_config, base_job = settings_of(read_run(given["from_run"]), given["from_run"])
     job_names = {field.name for field in dataclasses.fields(Job)}
-    job = Job(**{name: value for name, value in given.items() if name in job_names})
+    job = base_job.replace(**{name: value for name, value in given.items() if name in job_names})
     changes = {name: value for name, value in given.items() if name not in job_names}
-    config = preset(changes.pop("preset", Config.preset)).replace(**changes)
+    config = (base_config or preset(changes.pop("preset", Config.preset))).replace(**changes)
     for name in ("content", "style"):
         if not getattr(job, name):
             raise UserError(f"--{name}=FILE is missing: --content and --style name the two pictures")

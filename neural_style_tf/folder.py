@@ -9,9 +9,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from neural_style_tf.atomic import leftovers
 from neural_style_tf.errors import UserError
 
-FILES = ("result.png", "metrics.jsonl", "run.json", "flags.txt")
+# `run.json` tells whose the others are: removed last, it leaves no folder that nobody may use.
+FILES = ("result.png", "metrics.jsonl", "flags.txt", "run.json")
 FOLDERS = ("images", "checkpoints")
 EVENTS = "events.out.tfevents.*.v2"
 LOCK = ".neural-style-tf.lock"
@@ -41,6 +43,7 @@ class OutputFolder:
             raise UserError(f"--output_dir: cannot write in {str(self.path)!r}: {error.strerror}") from None
         if self.holds_run():
             self._check_run(overwrite=overwrite, resume=resume)
+        self._sweep()
 
     def _check_run(self, *, overwrite: bool, resume: bool) -> None:
         if not self._is_ours():
@@ -62,8 +65,6 @@ class OutputFolder:
 
     def clear(self) -> None:
         """Remove what an earlier run left, and nothing else."""
-        for name in FILES:
-            (self.path / name).unlink(missing_ok=True)
         patterns = (EVENTS, "images/step-*.png", "checkpoints/ckpt-*")
         for path in [path for pattern in patterns for path in self.path.glob(pattern)]:
             if path.is_dir():
@@ -73,6 +74,15 @@ class OutputFolder:
         for name in FOLDERS:
             with contextlib.suppress(OSError):
                 (self.path / name).rmdir()
+        for name in FILES:
+            (self.path / name).unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove what a run that was killed left of files it was writing."""
+        found = [path for name in (*FILES, EVENTS) for path in leftovers(self.path, name)]
+        for path in [*found, *leftovers(self.path / "images", "step-*.png")]:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def _names(self) -> list[str]:
         present = [name for name in (*FILES, *FOLDERS) if (self.path / name).exists()]
@@ -90,7 +100,9 @@ class OutputFolder:
         """Let other runs use the folder, and remove it if nothing was written."""
         if self._lock is None:
             return
-        (self.path / LOCK).unlink(missing_ok=True)
+        # The folder may be gone, or no longer ours to write in.
+        with contextlib.suppress(OSError):
+            (self.path / LOCK).unlink()
         self._lock.close()
         self._lock = None
         with contextlib.suppress(OSError):

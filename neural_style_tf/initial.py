@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,13 @@ def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **rea
             f"not {config.init!r}{did_you_mean(config.init, WORDS)}"
         )
     return resize(load_image(config.init, **reading).pixels, (height, width))
+
+
+def init_sha256(config: Config) -> str | None:
+    """Return the SHA-256 of the file that `config.init` names; None if it is a word."""
+    if config.init in WORDS:
+        return None
+    return hashlib.sha256(Path(config.init).read_bytes()).hexdigest()
 
 
 def load_array(path: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from neural_style_tf.config import Config
 from neural_style_tf.console import Console, duration
+from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.events import Listener, StepRecord
 from neural_style_tf.images import resize, save_image
 
@@ -69,7 +70,7 @@ class Metrics(Listener):
 
     def on_step(self, record: StepRecord) -> None:
         """Append a line."""
-        if record.step > self._newest:
+        if record.logged and record.step > self._newest:
             row = {"step": record.step, "scale": record.scale, **record.terms}
             self._file.write(json.dumps(row | {"seconds": round(record.seconds, 4)}).encode() + b"\n")
             self._newest = record.step
@@ -98,8 +99,7 @@ class Pictures(Listener):
             return
         self._folder.mkdir(exist_ok=True)
         path = self._folder / f"step-{record.step:06d}.png"
-        image = record.image
-        save_image(path, image, alpha=fit_alpha(self._alpha, image), stretch=self._stretch)
+        _save(path, record.image, self._alpha, stretch=self._stretch)
 
 
 class Result(Listener):
@@ -117,10 +117,18 @@ class Result(Listener):
 
     def on_step(self, record: StepRecord) -> None:
         """Write the best image if it is due; the user's own file only gets what is finished."""
-        if record.last or self._config.saves(record.step):
+        if record.last or record.due or self._config.saves(record.step):
             best = record.best
             for path in self._paths if record.last else self._paths[:1]:
-                save_image(path, best, alpha=fit_alpha(self._alpha, best), stretch=self._stretch)
+                _save(path, best, self._alpha, stretch=self._stretch)
+
+
+def _save(path: Path, image: np.ndarray, alpha: np.ndarray | None, *, stretch: bool) -> None:
+    try:
+        save_image(path, image, alpha=fit_alpha(alpha, image), stretch=stretch)
+    except UserError as error:
+        # It was fine when the run began.
+        raise RunError(f"{error}; was its folder moved, removed or made read-only during the run?") from error
 
 
 def fit_alpha(alpha: np.ndarray | None, image: np.ndarray) -> np.ndarray | None:

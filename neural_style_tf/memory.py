@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from neural_style_tf.errors import RunError
 from neural_style_tf.layers import channels, deepest, halo, stride, up_to
 
 FLOAT = 4
@@ -23,6 +25,9 @@ OPTIMIZER_PICTURES = {"adam": 5, "lbfgs": 7}
 VARIATION_PICTURES = 8
 # TensorFlow's thread pools, compiled graphs and kernels, beyond those it has when imported.
 OVERHEAD = 64 * 2**20
+# Address space that TensorFlow 2.21 takes to be imported and make its first step, or the latter alone;
+# and what threads reserve beyond what they ever use. Measured with two cores.
+START, START_IMPORTED, RESERVED = 1_800_000_000, 420_000_000, 300_000_000
 
 
 def estimate_bytes(
@@ -122,6 +127,30 @@ def available_bytes(root: Path = Path("/")) -> int | None:
     """
     found = [*_machine(root), *_containers(root), *_address_space(root)]
     return max(0, min(found)) if found else None
+
+
+def allowed_bytes(root: Path = Path("/")) -> int | None:
+    """Return what limits (a container's, `ulimit -v`) leave to this process, whatever the machine has.
+
+    Beyond it a process is ended without a word; None where there are none.
+    """
+    found = [*_containers(root), *(left - RESERVED for left in _address_space(root))]
+    return max(0, min(found)) if found else None
+
+
+def check_start(root: Path = Path("/")) -> None:
+    """Refuse a limit on the address space under which TensorFlow could not even start.
+
+    Raises:
+        RunError: Saying what is needed and what is there.
+    """
+    needed = START_IMPORTED if "tensorflow" in sys.modules else START
+    left = min(_address_space(root), default=None)
+    if left is not None and left < needed:
+        raise RunError(
+            f"out of memory: TensorFlow needs {needed / 1e6:.0f} MB of address space to start, and the limit "
+            f"(ulimit -v) leaves {max(left, 0) / 1e6:.0f} MB: raise it; a smaller --image_size does not help"
+        )
 
 
 def _machine(root: Path) -> Iterator[int]:

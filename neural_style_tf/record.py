@@ -23,7 +23,17 @@ from neural_style_tf.weights import Weights
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "pillow")
 # Where to write and what to replace is asked anew at each run; the terminal is not part of a result.
-NOT_REPEATED = ("output_dir", "output", "overwrite", "resume", "quiet", "verbose", "distribute")
+NOT_REPEATED = (
+    "from_run",
+    "output_dir",
+    "output",
+    "overwrite",
+    "resume",
+    "quiet",
+    "verbose",
+    "distribute",
+    "worker_timeout",
+)
 FILE_FLAGS = ("content", "style", "weights_dir")
 
 
@@ -35,6 +45,7 @@ class RunJson(Listener):
         config: The resolved settings.
         job: The files.
         inputs: `content` and `style` pictures.
+        init: SHA-256 of the file that `config.init` names, or None.
         weights: The network.
         device: Its name.
         earlier: What `run.json` said before, of a run that is continued.
@@ -47,6 +58,7 @@ class RunJson(Listener):
         job: Job,
         *,
         inputs: dict[str, Picture],
+        init: str | None,
         weights: Weights,
         device: str,
         earlier: dict[str, Any] | None = None,
@@ -58,12 +70,9 @@ class RunJson(Listener):
             "version": __version__,
             "started": earlier.get("started", _now()),
             "resumed": earlier.get("resumed", []) + ([_now()] if earlier else []),
-            "config": dataclasses.asdict(config),
-            "job": dataclasses.asdict(job),
-            "device": device,
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-            "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+            "config": _from_anywhere(config),
+            "job": _from_anywhere(job),
+            **circumstances(device),
             "inputs": {
                 role: {"path": str(picture.path), "sha256": picture.sha256, "notes": list(picture.notes)}
                 for role, picture in inputs.items()
@@ -76,6 +85,8 @@ class RunJson(Listener):
                 "notes": list(weights.notes),
             },
         }
+        if init is not None:
+            self._facts["inputs"]["init"] = {"path": config.init, "sha256": init}
         self._last: StepRecord | None = None
         self._notes: list[str] = list(earlier.get("notes", []))
         self._write()
@@ -120,6 +131,16 @@ def facts_in_common(
     return facts | files | {"the weights": weights.sha256, "neural-style-tf": __version__} | versions
 
 
+def circumstances(device: str) -> dict[str, Any]:
+    """Return what is no setting and may yet change the bits of a result."""
+    return {
+        "device": device,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
 def flag_lines(config: Config, job: Job) -> str:
     """Return a flag file that repeats a run from any folder of this machine.
 
@@ -154,8 +175,19 @@ def settings_table(config: Config, job: Job) -> dict[str, str]:
 def _flag_line(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return f"--{name}" if value else f"--no{name}"
+    return f"--{name}={_absolute(name, _text(value))}"
+
+
+def _absolute(name: str, value: str) -> str:
+    """Return the value of a flag so that it means the same in another folder."""
     is_file = name in FILE_FLAGS or (name in ("weights", "init") and Path(value).is_file())
-    return f"--{name}={Path(value).absolute() if is_file else _text(value)}"
+    return str(Path(value).absolute()) if is_file else value
+
+
+def _from_anywhere(settings: Config | Job) -> dict[str, Any]:
+    """Return the fields of a dataclass, with paths that hold in every folder."""
+    fields = dataclasses.asdict(settings)
+    return {k: _absolute(k, value) if isinstance(value, str) else value for k, value in fields.items()}
 
 
 def _text(value: Any) -> str:

@@ -12,7 +12,7 @@ from neural_style_tf.atomic import write_bytes
 from neural_style_tf.config import Config
 from neural_style_tf.errors import UserError
 
-HARMLESS = ("preset", "iterations", "log_every", "save_every")
+HARMLESS = ("preset", "iterations", "log_every", "save_every", "save_minutes")
 """Settings that a continued run may change; a run that is finished is extended by --iterations."""
 
 
@@ -43,7 +43,7 @@ def check_same_run(facts: dict[str, Any], config: Config, hashes: dict[str, str]
     Args:
         facts: `run.json` of the run.
         config: The settings asked for now.
-        hashes: `content`, `style` or `weights` → SHA-256 of what is given now.
+        hashes: `content`, `style`, `init` or `weights` → SHA-256 of what is given now.
 
     Raises:
         UserError: Naming each difference.
@@ -52,7 +52,10 @@ def check_same_run(facts: dict[str, Any], config: Config, hashes: dict[str, str]
     differences = [
         f"--{name} was {facts['config'].get(name)!r}, now {value!r}"
         for name, value in now.items()
-        if name not in HARMLESS and facts["config"].get(name, value) != value
+        if name not in HARMLESS
+        and facts["config"].get(name, value) != value
+        # A file of any name, as long as it is the same.
+        and not (name == "init" and hashes.get("init") and facts["inputs"].get("init"))
     ]
     if (
         config.scales > 1
@@ -60,16 +63,28 @@ def check_same_run(facts: dict[str, Any], config: Config, hashes: dict[str, str]
         and not config.scale_iterations
     ):
         differences.append("--iterations also counts for the coarser scales, which are done")
-    for role, value in hashes.items():
-        known = facts["weights"] if role == "weights" else facts["inputs"].get(role, {})
-        if known.get("sha256") != value:
-            differences.append(f"the {role} file is another one")
+    differences += other_files(facts, hashes)
     if differences:
         raise UserError(
             "--resume: this is not the run in --output_dir: "
             + "; ".join(differences)
             + ". Give another --output_dir, or --overwrite to begin anew"
         )
+
+
+def with_its_tile(facts: dict[str, Any], config: Config) -> Config:
+    """Return `config` with the tile that the run began with, if it may be any: other tiles, other bits."""
+    return config.replace(tile=facts["config"].get("tile", "auto")) if config.tile == "auto" else config
+
+
+def other_files(facts: dict[str, Any], hashes: dict[str, str]) -> list[str]:
+    """Return a phrase for each role whose file is not the one that `facts` tells of."""
+    known = facts["inputs"] | {"weights": facts["weights"]}
+    return [
+        f"the {role} file is another one"
+        for role, value in hashes.items()
+        if not isinstance(known.get(role), dict) or known[role].get("sha256") != value
+    ]
 
 
 def trim_metrics(path: Path, step: int) -> None:

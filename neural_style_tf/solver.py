@@ -80,9 +80,18 @@ class Solver(tf.Module):
         """Give the optimiser a fresh start at the current image, with half its learning rate."""
         self.optimizer.reset(tf.constant(0.5))
 
+    @tf.function(autograph=False)
+    def rewind(self) -> tf.Tensor:
+        """Go back to the best image and its step, where the current one has itself gone bad."""
+        self.image.assign(self.best_image)
+        self.step.assign(self.best_step - 1)
+        return self.start()
+
     def _accept_or_reject(self, terms: Terms, gradient: tf.Tensor, previous: tf.Tensor) -> tf.Tensor:
         values = tf.stack([terms[name] for name in self.names])
-        finite = tf.reduce_all(tf.math.is_finite(values)) & tf.reduce_all(tf.math.is_finite(gradient))
+        # The image, too: a solver that finds no better point gives back the terms it was given.
+        checked = (values, gradient, tf.convert_to_tensor(self.image))
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in checked])
 
         def accept() -> tf.Tensor:
             self.values.assign(values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,11 +16,11 @@ from neural_style_tf.errors import RunError
 from neural_style_tf.events import StepRecord
 from neural_style_tf.images import resize
 from neural_style_tf.initial import initial_pixels
-from neural_style_tf.memory import available_bytes, estimate_bytes, tile_that_fits
 from neural_style_tf.objective import compute_targets, deprocess, make_objective, preprocess, term_names
 from neural_style_tf.optim import make_optimizer
 from neural_style_tf.picture_size import fit_content, fit_style
 from neural_style_tf.pyramid import Scale, plan_scales, progress
+from neural_style_tf.room import choose_tile
 from neural_style_tf.runtime import has_bfloat16
 from neural_style_tf.shares import make_shared_objective
 from neural_style_tf.solver import Solver
@@ -60,7 +61,7 @@ def stylize(
         cluster: The replicas that share the work; default: this process alone.
 
     Yields:
-        A record for step 0, every step that `config.logs`, and the last step.
+        A record for step 0, every step that `config.logs`, the last step, and whenever a save is due.
 
     Raises:
         UserError: A picture that is not [H, W, 3], or too small for the network.
@@ -68,6 +69,8 @@ def stylize(
     """
     config, cluster = config or Config(), cluster or Cluster()
     weights = weights or load_weights("auto")
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
     content, style = fit_content(content, config), fit_style(style, config)
     scales = plan_scales(content.shape[:2], style.shape[:2], config)
     run = _Run(scales, config, tick or (lambda step: False), cluster)
@@ -152,30 +155,6 @@ def make_solver(
     return Solver(objective, optimizer, image, term_names(config))
 
 
-def choose_tile(config: Config, size: tuple[int, int]) -> int | None:
-    """Return the longest side of the tiles for a result of `size`, or None for one piece.
-
-    `auto` looks at the memory of the host; a GPU gets the picture in one piece unless told otherwise.
-    """
-    if config.tile != "auto":
-        return None if config.tile == "none" else int(config.tile)
-    if tf.config.list_physical_devices("GPU"):
-        return None
-
-    def estimate(tile: int | None) -> int:
-        contents = tuple(name for name, _ in config.content_layers)
-        return estimate_bytes(
-            *size,
-            config.layers,
-            optimizer=config.optimizer,
-            history=config.history,
-            tile=tile,
-            content_layers=contents,
-        )
-
-    return tile_that_fits(estimate, available_bytes())
-
-
 def compute_dtype(precision: str) -> str:
     """Return what convolutions compute in for a `--precision`."""
     if precision == "auto":
@@ -194,7 +173,7 @@ class _Run:
         self.scales, self.stopped = scales, False
         self._cluster = cluster
         self._config, self._tick = config, tick
-        self._started = time.monotonic()
+        self._started = self._saved = time.monotonic()
         self._state: RunState | None = None
         self._faults = 0
 
@@ -219,18 +198,22 @@ class _Run:
         while True:
             over = self.stopped or self._faults > FAULTS_ALLOWED or step >= scale.end
             last = over and (last_scale or step < scale.end or self.stopped)
-            if last or notes or (self._config.logs(step) and not told):
-                yield self._record(solver, scale, last=last, notes=notes)
+            logged, due = last or bool(notes) or (self._config.logs(step) and not told), self._due(step)
+            if logged or due:
+                yield self._record(solver, scale, last=last, notes=notes, logged=logged, due=due)
             if over:
                 break
-            count = min(_steps_to_record(step, scale.end, self._config), max(1, int(SECONDS_PER_CALL / pace)))
+            # A coarse clock may say that a call took no time.
+            at_once = max(1, int(SECONDS_PER_CALL / max(pace, 1e-6)))
+            count = min(_steps_to_record(step, scale.end, self._config), at_once)
             count = self._cluster.tell(count)[0]
             called = time.monotonic()
             good = bool(solver.advance(tf.constant(count, tf.int64)))
             pace = (time.monotonic() - called) / count
-            step, notes, told = scale.first_step + int(solver.step), (), False
+            failed, notes, told = scale.first_step + int(solver.step) + 1, (), False
             if not good:
-                notes = (self._fault(solver, step),)
+                notes = (self._fault(solver, failed, scale),)
+            step = scale.first_step + int(solver.step)
             self.stopped = any(self._cluster.tell(self._tick(step)))
         if self._faults > FAULTS_ALLOWED:
             best = scale.first_step + int(solver.best_step)
@@ -239,13 +222,26 @@ class _Run:
                 f"the best image, of step {best}, is kept; try a smaller --learning_rate"
             )
 
-    def _fault(self, solver: Solver, step: int) -> str:
+    def _fault(self, solver: Solver, failed: int, scale: Scale) -> str:
         self._faults += 1
+        culprits = _culprits(solver)
         solver.retreat()
+        if not np.isfinite(solver.image.numpy()).all():
+            culprits = "the image itself"
+            solver.rewind()
+        step = scale.first_step + int(solver.step)
         then = "halving the learning rate" if self._faults <= FAULTS_ALLOWED else "giving up"
-        return f"step {step + 1} is not finite ({_culprits(solver)}); back to step {step}, {then}"
+        return f"step {failed} is not finite ({culprits}); back to step {step}, {then}"
 
-    def _record(self, solver: Solver, scale: Scale, *, last: bool, notes: tuple[str, ...]) -> StepRecord:
+    def _due(self, step: int) -> bool:
+        """Return whether the last save is `config.save_minutes` ago."""
+        now, minutes = time.monotonic(), self._config.save_minutes
+        due = minutes > 0 and now - self._saved >= 60 * minutes
+        if due or self._config.saves(step):
+            self._saved = now
+        return due
+
+    def _record(self, solver: Solver, scale: Scale, **marks: Any) -> StepRecord:
         values = [float(value) for value in solver.values.numpy()]
         seconds = time.monotonic() - self._started
         self._state.seconds.assign(seconds)
@@ -259,8 +255,7 @@ class _Run:
             seconds=seconds,
             best_step=scale.first_step + int(solver.best_step),
             best_total=float(solver.best_total),
-            last=last,
-            notes=notes,
+            **marks,
             state=self._state,
             _image=lambda: deprocess(solver.image).numpy(),
             _best=lambda: deprocess(solver.best_image).numpy(),

@@ -38,3 +38,12 @@ def pictures():
     content = np.stack([5 * y, 5 * x, 3 * (x + y) % 256], -1) + rng.uniform(0, 20, (40, 48, 3))
     style = rng.uniform(0, 255, (33, 51, 3))
     return np.clip(content, 0, 255).astype(np.float32), style.astype(np.float32)
+
+
+@pytest.fixture
+def put_back():
+    """Turn TensorFlow's determinism off again; there is no public way."""
+    from tensorflow.python.framework import config
+
+    yield config.is_op_determinism_enabled
+    config.disable_op_determinism()

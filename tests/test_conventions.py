@@ -13,9 +13,9 @@ IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 
 LEVELS = [
     {"errors", "suggest", "atomic", "console", "interrupt", "runtime"},
-    {"layers", "lists", "cluster", "picture_libtiff"},
+    {"failures", "settings", "layers", "lists", "cluster", "picture_libtiff"},
     {"config", "memory", "rendezvous", "picture_io", "picture_color", "picture_resize"},
-    {"images", "losses", "vgg", "events", "folder", "weights", "distribute"},
+    {"images", "losses", "vgg", "events", "folder", "weights", "distribute", "room"},
     {
         "presets",
         "initial",
@@ -28,9 +28,10 @@ LEVELS = [
         "record",
         "resume",
     },
+    {"repeat"},
     {"optim", "flags", "tiling"},
     {"solver", "shares"},
-    {"transfer"},
+    {"transfer", "outputs"},
     {"cli"},
 ]
 

@@ -7,6 +7,8 @@ from conftest import make_narrow_weights
 
 from neural_style_tf import objective as objectives
 from neural_style_tf.config import Config
+from neural_style_tf.presets import PRESETS
+from neural_style_tf.transfer import stylize
 from neural_style_tf.vgg import vgg19
 
 OVERLAP = Config(content_layers=(("relu2_1", 1.0), ("relu4_1", 1.0)))
@@ -26,3 +28,27 @@ def test_gradient_has_the_same_bits_every_time(config):
     _, gradient = objective(image)
     for _ in range(8):
         np.testing.assert_array_equal(objective(image)[1], gradient)
+
+
+SLOW = [
+    (preset, optimizer)
+    for preset in PRESETS
+    for optimizer in ("adam", "lbfgs")
+    if (preset, optimizer) != ("original", "lbfgs")
+]
+
+
+@pytest.mark.parametrize(
+    ("preset", "optimizer"),
+    [("original", "lbfgs"), *(pytest.param(*case, marks=pytest.mark.faults) for case in SLOW)],
+)
+def test_deterministic_runs_are_the_same_twice(preset, optimizer, pictures, narrow_weights, put_back):
+    config = PRESETS[preset].replace(deterministic=True, optimizer=optimizer, iterations=4, log_every=1)
+    if config.scales > 1:
+        config = config.replace(scale_iterations=(3,) * (config.scales - 1))
+    assert not put_back()
+    runs = [[], []]
+    for records in runs:
+        for record in stylize(*pictures, config, weights=narrow_weights):
+            records.append((record.terms, record.image.tobytes(), record.best.tobytes()))
+    assert runs[0] == runs[1] and len(runs[0]) > 4 and put_back()

@@ -1,5 +1,6 @@
 """A run that was interrupted goes on to the same bits; another run is refused."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -12,7 +13,9 @@ from test_cli import job, read_metrics, spawn, write_picture  # noqa: F401
 
 from neural_style_tf import checkpoint
 from neural_style_tf.config import Config
+from neural_style_tf.curves import Curves
 from neural_style_tf.errors import UserError
+from neural_style_tf.events import StepRecord
 from neural_style_tf.resume import check_same_run, trim_metrics
 from neural_style_tf.transfer import stylize
 
@@ -24,6 +27,7 @@ CASES = {
     "scales": Config(
         iterations=6, scales=2, scale_iterations=(6,), save_every=3, learning_rate_schedule="cosine"
     ),
+    "tiled": Config(iterations=9, save_every=3, tile="16"),
     "lbfgs, scales": Config(iterations=6, scales=2, scale_iterations=(6,), save_every=3, optimizer="lbfgs"),
 }
 
@@ -200,6 +204,40 @@ def test_metrics_are_trimmed(tmp_path):
     path.write_bytes(b'{"step": 0}\n{"step": 4}\nnonsense\n{"step": 8}\n{"step": 2')
     trim_metrics(path, 4)
     assert path.read_bytes() == b'{"step": 0}\n{"step": 4}\n'
+
+
+def test_curves_are_trimmed(tmp_path):
+    config = Config(save_every=1)
+    record = StepRecord(0, {"total": 1.0}, 0, 9, 0.0, 0.0, 0, 1.0, _image=lambda: np.zeros((2, 2, 3)))
+    curves = Curves(tmp_path, config, {})
+    for step in range(6):
+        curves.on_step(dataclasses.replace(record, step=step))
+    curves.on_end()
+    [file] = tmp_path.iterdir()
+    # Cut in the middle of the last record, as a kill does.
+    os.truncate(file, file.stat().st_size - 9)
+    curves = Curves(tmp_path, config, {}, after=3)
+    for step in range(4, 8):
+        curves.on_step(dataclasses.replace(record, step=step, terms={"total": 2.0}))
+    curves.on_end()
+    assert len(list(tmp_path.iterdir())) == 2
+    points = sorted(
+        (event.step, float(tf.make_ndarray(value.tensor)))
+        for path in tmp_path.iterdir()
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+        if value.tag == "loss/total"
+    )
+    assert points == [(step, 1.0 if step < 4 else 2.0) for step in range(8)]
+
+
+def test_leftovers_of_a_kill_are_swept(job):  # noqa: F811
+    assert job("--iterations=0", "--output_dir=o", "--quiet") == 0
+    litter = [Path("o") / name for name in (".partial-result.png-x.png", "images/.partial-step-000000.png-1")]
+    for path in [*litter, Path("o/.partial-mine.png")]:
+        path.write_text("half")
+    assert job("--iterations=0", "--output_dir=o", "--resume", "--quiet") == 0
+    assert not any(path.exists() for path in litter) and Path("o/.partial-mine.png").exists()
 
 
 def test_two_runs_in_one_folder_are_kept_apart(job, tmp_path, capsys):  # noqa: F811

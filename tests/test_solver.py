@@ -115,3 +115,18 @@ def test_a_checkpoint_holds_everything(tmp_path):
     np.testing.assert_array_equal(other.image, solver.image)
     assert int(other.best_step) == int(solver.best_step)
     assert other.optimizer.keras.learning_rate.numpy() == 1
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_an_image_that_has_gone_bad_is_not_accepted_and_the_best_comes_back(optimizer):
+    solver = make(optimizer=optimizer, learning_rate=1)
+    solver.start()
+    solver.advance(count(2))
+    best, step = solver.best_image.numpy(), int(solver.best_step)
+    solver.image.assign(solver.image * float("nan"))
+    assert not solver.advance(count(1))
+    solver.retreat()
+    assert solver.rewind()
+    np.testing.assert_array_equal(solver.image, best)
+    assert int(solver.step) == step and solver.values[0] == solver.best_total
+    assert solver.advance(count(1)) and int(solver.step) == step + 1

@@ -1,14 +1,18 @@
 """`stylize`: its records, its pace, its faults."""
 
 import dataclasses
+import itertools
+import json
+import types
 
 import numpy as np
 import pytest
 
-from neural_style_tf import transfer
+from neural_style_tf import checkpoint, transfer
 from neural_style_tf.config import Config
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.initial import initial_pixels
+from neural_style_tf.listeners import Metrics
 from neural_style_tf.transfer import stylize
 
 
@@ -132,6 +136,41 @@ def test_a_mistyped_init(pictures, tmp_path):
         initial_pixels(Config(init=str(tmp_path / "gone.npy")), *pictures)
 
 
+def test_saves_by_minutes_come_beside_the_others_and_are_not_logged(
+    pictures, narrow_weights, tmp_path, monkeypatch
+):
+    clock = itertools.count(step=60.0)
+    monkeypatch.setattr(transfer, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    config = Config(iterations=9, log_every=4, save_every=0, save_minutes=20)
+    saver, metrics = checkpoint.Checkpoints(tmp_path / "c", config), Metrics(tmp_path / "m.jsonl")
+    records = []
+    for record in stylize(*pictures, config, weights=narrow_weights):
+        records.append(record)
+        saver.on_step(record), metrics.on_step(record)
+    metrics.on_end()
+    due = [r.step for r in records if r.due]
+    assert due and checkpoint.saved_steps(tmp_path / "c") == due[: -checkpoint.KEPT - 1 : -1]
+    assert [r.step for r in records if r.logged] == [0, 4, 8, 9]
+    assert any(not r.logged for r in records)
+    assert [json.loads(line)["step"] for line in (tmp_path / "m.jsonl").read_text().splitlines()] == [
+        0,
+        4,
+        8,
+        9,
+    ]
+    monkeypatch.setattr(transfer, "time", types.SimpleNamespace(monotonic=lambda: 0.0))
+    assert not any(r.due for r in stylize(*pictures, config, weights=narrow_weights))
+
+
+def test_a_run_that_ends_early_leaves_a_checkpoint_even_if_none_are_saved(pictures, narrow_weights, tmp_path):
+    config = Config(iterations=9, save_every=0)
+    for name, stop in (("early", True), ("whole", False)):
+        saver = checkpoint.Checkpoints(tmp_path / name, config)
+        for record in stylize(*pictures, config, weights=narrow_weights, tick=lambda _, stop=stop: stop):
+            saver.on_step(record)
+    assert checkpoint.saved_steps(tmp_path / "early") and not (tmp_path / "whole").exists()
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_tiles_give_the_same_run(pictures, narrow_weights, optimizer):
     """A few steps only: in float32 every optimiser magnifies rounding."""
@@ -153,3 +192,14 @@ def test_auto_tiles_only_where_memory_is_short(monkeypatch):
     assert transfer.choose_tile(Config(tile="64"), size) == 64
     with pytest.raises(UserError, match="--tile must be auto, none or a number of pixels, not '-5'"):
         Config(tile="-5")
+
+
+def test_a_limit_on_memory_that_will_not_do_is_told_at_once(monkeypatch):
+    monkeypatch.setattr(transfer, "allowed_bytes", lambda: 10**9)
+    transfer.check_memory(Config(), (256, 256), None)
+    with pytest.raises(
+        RunError, match="3000×2000 pixels need about .* leaves 1000 MB.*--tile=512, a smaller"
+    ):
+        transfer.check_memory(Config(), (2000, 3000), None)
+    monkeypatch.setattr(transfer, "allowed_bytes", lambda: None)
+    transfer.check_memory(Config(), (20000, 30000), None)
