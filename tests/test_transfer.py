@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pytest
 
-from neural_style_tf import checkpoint, transfer
+from neural_style_tf import checkpoint, room, transfer
 from neural_style_tf.config import Config
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.initial import initial_pixels
@@ -185,21 +185,21 @@ def test_tiles_give_the_same_run(pictures, narrow_weights, optimizer):
 def test_auto_tiles_only_where_memory_is_short(monkeypatch):
     size, config = (2000, 3000), Config()
     for available, expected in ((None, None), (10**12, None), (10**9, 256)):
-        monkeypatch.setattr(transfer, "available_bytes", lambda available=available: available)
-        assert transfer.choose_tile(config, size) == expected
-    monkeypatch.setattr(transfer, "available_bytes", lambda: 6 * 10**9)
-    assert 256 < transfer.choose_tile(config, size) < 4096
-    assert transfer.choose_tile(Config(tile="64"), size) == 64
+        monkeypatch.setattr(room, "available_bytes", lambda available=available: available)
+        assert room.choose_tile(config, size) == expected
+    monkeypatch.setattr(room, "available_bytes", lambda: 6 * 10**9)
+    assert 256 < room.choose_tile(config, size) < 4096
+    assert room.choose_tile(Config(tile="64"), size) == 64
     with pytest.raises(UserError, match="--tile must be auto, none or a number of pixels, not '-5'"):
         Config(tile="-5")
 
 
 def test_a_limit_on_memory_that_will_not_do_is_told_at_once(monkeypatch):
-    monkeypatch.setattr(transfer, "allowed_bytes", lambda: 10**9)
-    transfer.check_memory(Config(), (256, 256), None)
+    monkeypatch.setattr(room, "allowed_bytes", lambda: 10**9)
+    room.check_memory(Config(), (256, 256), None)
     with pytest.raises(
         RunError, match="3000×2000 pixels need about .* leaves 1000 MB.*--tile=512, a smaller"
     ):
-        transfer.check_memory(Config(), (2000, 3000), None)
-    monkeypatch.setattr(transfer, "allowed_bytes", lambda: None)
-    transfer.check_memory(Config(), (20000, 30000), None)
+        room.check_memory(Config(), (2000, 3000), None)
+    monkeypatch.setattr(room, "allowed_bytes", lambda: None)
+    room.check_memory(Config(), (20000, 30000), None)
