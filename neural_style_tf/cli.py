@@ -101,7 +101,9 @@ class _Run:
         try:
             if self._job.resume and folder.holds_run():
                 self._earlier = read_facts(folder.path)
-                self._config = with_its_tile(self._earlier, self._config)
+                # Several workers must all be told the same, and each decides for itself.
+                if self._place.workers == 1:
+                    self._config = with_its_tile(self._earlier, self._config)
                 check_same_run(self._earlier, self._config, self._hashes)
             return self._transfer(folder)
         finally:

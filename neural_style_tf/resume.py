@@ -54,6 +54,8 @@ def check_same_run(facts: dict[str, Any], config: Config, hashes: dict[str, str]
         for name, value in now.items()
         if name not in HARMLESS
         and facts["config"].get(name, value) != value
+        # Left to several workers; a single one has taken up the tile of the run already.
+        and (name, value) != ("tile", "auto")
         # A file of any name, as long as it is the same.
         and not (name == "init" and hashes.get("init") and facts["inputs"].get("init"))
     ]

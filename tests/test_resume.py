@@ -138,6 +138,13 @@ def test_every_difference_is_named():
         check_same_run(facts, Config(), {"weights": "b"})
 
 
+def test_several_workers_may_leave_the_tile_to_themselves():
+    facts = {"config": {"tile": "none"}, "inputs": {}, "weights": {}}
+    check_same_run(facts, Config(), {})
+    with pytest.raises(UserError, match="--tile was 'none', now '64'"):
+        check_same_run(facts, Config(tile="64"), {})
+
+
 def damage(path):
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
