@@ -206,3 +206,15 @@ def test_spectral_is_carried_to_the_next_scale():
     fast = fine.apply(tf.constant(np.broadcast_to(wave[:, None, None], (1, 32, 32, 3)))).numpy()
     flat = fine.apply(tf.ones([1, 32, 32, 3], tf.float64)).numpy()
     assert flat.max() > 4 * fast.max() > 0
+
+
+@pytest.mark.parametrize("preconditioner", PRECONDITIONERS)
+def test_what_has_gone_bad_is_forgotten(preconditioner):
+    """NaN in what H₀ has learnt must not leave it on steepest descent for ever."""
+    solver = make(as_objective(ill_conditioned), STARTS[ill_conditioned], preconditioner=preconditioner)
+    solver.advance(tf.constant(5, tf.int64))
+    learnt = solver.optimizer.preconditioner.variables[0]
+    learnt.assign(learnt * float("nan"))
+    solver.advance(tf.constant(5, tf.int64))
+    assert int(solver.optimizer.count) == 5
+    assert all(np.isfinite(v).all() for v in solver.optimizer.preconditioner.variables)

@@ -95,16 +95,19 @@ class LBFGS(tf.Module):
 
     def reset(self, rate_factor: tf.Tensor) -> None:
         """Forget the history and multiply the length of the next first step."""
-        self.count.assign(0)
-        self.newest.assign(-1)
+        self._forget()
         self.first_change.assign(self.first_change * tf.cast(rate_factor, self.first_change.dtype))
 
     def _dot(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         return self._agree(tf.reduce_sum(a * b))
 
-    def _steepest(self, gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _forget(self) -> None:
         self.count.assign(0)
         self.newest.assign(-1)
+        self.preconditioner.forget()
+
+    def _steepest(self, gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        self._forget()
         direction = self._agree(-self._first(gradient))
         return direction, self._dot(direction, gradient)
 

@@ -33,6 +33,9 @@ class Preconditioner(Protocol):
     def inherit(self, coarser: Preconditioner) -> None:
         """Take over what the next coarser scale has learnt."""
 
+    def forget(self) -> None:
+        """Begin anew, whatever it has become."""
+
 
 class Scalar(tf.Module):
     """H₀ = γ I with γ = s·y / y·y of the newest pair (Nocedal and Wright, eq. 7.20).
@@ -55,6 +58,10 @@ class Scalar(tf.Module):
 
     def inherit(self, coarser: Scalar) -> None:
         """Take over nothing: γ depends on the number of pixels."""
+
+    def forget(self) -> None:
+        """Begin with γ = 1."""
+        self.gamma.assign(1.0)
 
 
 class Spectral(tf.Module):
@@ -104,6 +111,11 @@ class Spectral(tf.Module):
     def inherit(self, coarser: Spectral) -> None:
         """Take over the energies; the first pair replaces them."""
         self.energies.assign(coarser.energies)
+
+    def forget(self) -> None:
+        """Begin with all bands alike."""
+        self.energies.assign(tf.ones_like(self.energies))
+        self.pairs.assign(0)
 
     def _transform(self, v: tf.Tensor) -> tf.Tensor:
         return tf.signal.rfft2d(tf.transpose(v[0], [2, 0, 1]))
