@@ -79,13 +79,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--quick", action="store_true", help="two kills of one kind of run")
     options = parser.parse_args()
-    started = time.monotonic()
+    started, counts = time.monotonic(), {}
     with tempfile.TemporaryDirectory() as folder:
         if options.quick:
             counts = count(kill_many(folder, 2, workloads=("short",), ways=("file", "warm")))
         else:
-            counts = count(kill_many(folder, options.kills, seed=options.seed))
-            counts |= count(interrupt_many(folder, options.interrupts, seed=options.seed))
+            for many, number in ((kill_many, options.kills), (interrupt_many, options.interrupts)):
+                place = Path(folder) / many.__name__
+                place.mkdir()
+                counts |= count(many(place, number, seed=options.seed))
             counts |= count_tests()
     print("| fault | tried | saved | lost |\n|---|---|---|---|")
     for fault, (tried, lost) in counts.items():
