@@ -6,23 +6,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pytest
-
-from neural_style_tf import layers
-from neural_style_tf.weights import Weights
-
-
-def make_narrow_weights(seed=0, divisor=8, dtype="float32"):
-    """Return a VGG-19 with the same names and 1/divisor of the width, whose activations stay O(10)."""
-    rng = np.random.default_rng(seed)
-    kernels, biases, depth = {}, {}, 3
-    for name in layers.VGG19_LAYERS:
-        if name.startswith("conv"):
-            width = layers.channels(name) // divisor
-            scale = np.sqrt(2 / (9 * depth))
-            kernels[name] = (rng.standard_normal((3, 3, depth, width)) * scale).astype(dtype)
-            biases[name] = rng.standard_normal(width).astype(dtype)
-            depth = width
-    return Weights(kernels, biases, origin="test", sha256="0" * 64, source="narrow")
+from narrow import make_narrow_weights
 
 
 @pytest.fixture(scope="session")

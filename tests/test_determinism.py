@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import make_narrow_weights
+from narrow import make_narrow_weights
 
 from neural_style_tf import objective as objectives
 from neural_style_tf.config import Config

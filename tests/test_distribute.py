@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import make_narrow_weights
+from narrow import make_narrow_weights
 from test_cli import read_metrics, write_picture
 
 from neural_style_tf import cli, distribute, shares, tiling
@@ -355,7 +355,7 @@ def test_waiting_too_long_is_given_up(monkeypatch):
 
 MIRRORED = """
 import numpy as np, tensorflow as tf
-from conftest import make_narrow_weights
+from narrow import make_narrow_weights
 from neural_style_tf.config import Config
 from neural_style_tf.distribute import Cluster
 from neural_style_tf.transfer import stylize

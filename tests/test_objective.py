@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 import tensorflow as tf
-from conftest import make_narrow_weights
+from narrow import make_narrow_weights
 
 from neural_style_tf import objective as objectives
 from neural_style_tf.config import Config

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_narrow_weights
+from narrow import make_narrow_weights
 from PIL import Image
 
 import neural_style_tf.weights.resolve

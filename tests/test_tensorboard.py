@@ -8,7 +8,7 @@ import time
 import urllib.request
 
 import pytest
-from conftest import make_narrow_weights
+from narrow import make_narrow_weights
 
 from neural_style_tf.config import Config
 from neural_style_tf.curves import Curves

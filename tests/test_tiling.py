@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import make_narrow_weights
+from narrow import make_narrow_weights
 
 from neural_style_tf import layers, tiling
 from neural_style_tf import objective as objectives
@@ -225,7 +225,7 @@ def test_graph_holds_one_tile_at_a_time_and_does_not_grow():
 
 MEASURE = """
 import numpy as np, tensorflow as tf
-from conftest import make_narrow_weights
+from narrow import make_narrow_weights
 from neural_style_tf import objective as objectives, tiling
 from neural_style_tf.config import Config
 from neural_style_tf.vgg import vgg19

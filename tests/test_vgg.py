@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import reference
 import tensorflow as tf
-from conftest import make_narrow_weights
+from narrow import make_narrow_weights
 
 from neural_style_tf import layers
 from neural_style_tf.errors import UserError

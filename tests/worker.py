@@ -2,7 +2,7 @@
 
 import sys
 
-from conftest import make_narrow_weights
+from narrow import make_narrow_weights
 
 from neural_style_tf import cli
 
