@@ -13,6 +13,7 @@ import argparse
 import collections
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -79,6 +80,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--quick", action="store_true", help="two kills of one kind of run")
     options = parser.parse_args()
+    # Started in the background of a shell, this would hand down that Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     started, counts = time.monotonic(), {}
     with tempfile.TemporaryDirectory() as folder:
         if options.quick:

@@ -1,12 +1,17 @@
 """Fixtures shared by all tests: a narrow VGG-19 and small pictures."""
 
 import os
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pytest
 from narrow import make_narrow_weights
+
+# Started in the background of a shell, the suite would hand down that Ctrl-C is ignored.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
