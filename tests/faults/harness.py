@@ -54,6 +54,8 @@ class Warm:
         self._process = subprocess.Popen(
             [sys.executable, __file__],
             cwd=folder,
+            # With more than one core NumPy's library would start a thread for each.
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
