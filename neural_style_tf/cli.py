@@ -143,7 +143,7 @@ class _Run:
             raise
 
     def _steps(self, folder: OutputFolder | None, device: str, weights: Weights) -> int:
-        self._cluster.check_same(facts_in_common(self._config, self._pictures, weights, self._initial))
+        self._cluster.check_same(facts_in_common(self._config, self._hashes, weights))
         checkpoint = self._checkpoint(folder, weights) if folder else None
         self._choose_tile()
         from neural_style_tf.transfer import stylize

@@ -71,7 +71,7 @@ class Config:
     preconditioner: str = setting(
         "spectral",
         "what L-BFGS takes the curvature for before its history: one for each band of frequencies and "
-        "opponent colour (spectral), or one for all (scalar), as published",
+        "colour (spectral), or one for all (scalar), as published",
         choices=("spectral", "scalar"),
     )
     learning_rate_schedule: str = setting(

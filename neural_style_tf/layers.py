@@ -67,6 +67,15 @@ def halo(name: str) -> int:
     return reach
 
 
+def alignment(names: tuple[str, ...]) -> tuple[int, int]:
+    """Return the stride and the halo of the deepest of `names`, the halo rounded up to the stride.
+
+    Pooling cells of all layers begin at multiples of that stride: 16, and 80, for relu5_1, which sees 70.
+    """
+    step = stride(deepest(names))
+    return step, -(-halo(deepest(names)) // step) * step
+
+
 def channels(name: str) -> int:
     """Return N_l, the number of feature maps of a layer."""
     return CHANNELS[int(check_layer(name).partition("_")[0][-1])]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from neural_style_tf.errors import RunError
-from neural_style_tf.layers import channels, deepest, halo, stride, up_to
+from neural_style_tf.layers import alignment, channels, deepest, stride, up_to
 
 FLOAT = 4
 COLORS = 3
@@ -19,7 +19,7 @@ INPUT_PICTURES = 2
 # Image, gradient and best image; the image before the step and its new gradient, until it is accepted.
 SOLVER_PICTURES = 5
 # Adam: mean, variance, and what an update makes of them on the way. L-BFGS, beside its history: the image
-# and the best trial of a line search, the direction, and what the two-loop recursion has in hand.
+# and the best trial of a line search, the direction, and what finding it has in hand.
 OPTIMIZER_PICTURES = {"adam": 5, "lbfgs": 7}
 # Differences of neighbours in two directions, padded ones, and gradients.
 VARIATION_PICTURES = 8
@@ -94,8 +94,7 @@ def _loss_floats(layers: tuple[str, ...]) -> float:
 
 def _tile_floats(height: int, width: int, tile: int, layers: tuple[str, ...]) -> float:
     """Return the floats of the largest tile at its peak."""
-    step = stride(deepest(layers))
-    margin = -(-halo(deepest(layers)) // step) * step
+    _, margin = alignment(layers)
     core, window = 1, 1
     for side in (height, width):
         core *= min(side, tile)

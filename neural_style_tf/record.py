@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
 import platform
 import time
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from neural_style_tf import __version__
 from neural_style_tf.atomic import write_text
@@ -112,21 +109,19 @@ class RunJson(Listener):
         write_text(self._path, json.dumps(self._facts, indent=2) + "\n")
 
 
-def facts_in_common(
-    config: Config, inputs: dict[str, Picture], weights: Weights, initial: np.ndarray | None
-) -> dict[str, Any]:
+def facts_in_common(config: Config, hashes: dict[str, str], weights: Weights) -> dict[str, Any]:
     """Return what all workers of a run must have in common: name → value.
 
     Args:
         config: The resolved settings.
-        inputs: `content` and `style` pictures.
+        hashes: `content`, `style` and, if `--init` names a file, `init` → SHA-256; a file's path may be
+            another elsewhere.
         weights: The network.
-        initial: The picture that `--init` names, if it names one; its path may be another elsewhere.
     """
     facts = {f"--{name}": value for name, value in dataclasses.asdict(config).items()}
-    if initial is not None:
-        facts["--init"] = hashlib.sha256(np.ascontiguousarray(initial)).hexdigest()
-    files = {f"the {role} picture": picture.sha256 for role, picture in inputs.items()}
+    if "init" in hashes:
+        facts["--init"] = hashes["init"]
+    files = {f"the {role} picture": hashes[role] for role in ("content", "style")}
     versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras")}
     return facts | files | {"the weights": weights.sha256, "neural-style-tf": __version__} | versions
 

@@ -67,9 +67,7 @@ def plan_shares(
     Returns:
         The tiles of each replica.
     """
-    deepest = layers.deepest(config.layers)
-    stride = layers.stride(deepest)
-    halo = -(-layers.halo(deepest) // stride) * stride
+    stride, halo = layers.alignment(config.layers)
 
     def spans(length: int, count: int) -> tuple[tuple[int, ...], ...]:
         longest = math.ceil(math.ceil(length / stride) / count) * stride

@@ -94,14 +94,8 @@ def _plan_axis(length: int, tile: int, stride: int, halo: int) -> list[tuple[int
 
 
 def plan_for(config: Config, height: int, width: int, tile: int) -> tuple[Tile, ...]:
-    """Return `plan_tiles` for the layers that `config` uses; raises as it does.
-
-    Pooling cells of all layers begin at multiples of the stride of the deepest; its halo is rounded up to
-    that: stride 16 and halo 80 for relu5_1, which sees 70 pixels.
-    """
-    deepest = layers.deepest(config.layers)
-    stride = layers.stride(deepest)
-    halo = -(-layers.halo(deepest) // stride) * stride
+    """Return `plan_tiles` for the layers that `config` uses; raises as it does."""
+    stride, halo = layers.alignment(config.layers)
     return plan_tiles(height, width, tile, stride=stride, halo=halo)
 
 

@@ -209,12 +209,14 @@ def test_spectral_is_carried_to_the_next_scale():
 
 
 @pytest.mark.parametrize("preconditioner", PRECONDITIONERS)
-def test_what_has_gone_bad_is_forgotten(preconditioner):
-    """NaN in what H₀ has learnt must not leave it on steepest descent for ever."""
+@pytest.mark.parametrize("what", ["learnt", "s", "y", "products"])
+def test_what_has_gone_bad_is_forgotten(preconditioner, what):
+    """NaN in the history, or in what H₀ has learnt, must not leave it on steepest descent for ever."""
     solver = make(as_objective(ill_conditioned), STARTS[ill_conditioned], preconditioner=preconditioner)
     solver.advance(tf.constant(5, tf.int64))
-    learnt = solver.optimizer.preconditioner.variables[0]
-    learnt.assign(learnt * float("nan"))
+    optimizer = solver.optimizer
+    state = optimizer.preconditioner.variables[0] if what == "learnt" else getattr(optimizer, what)
+    state.assign(state * float("nan"))
     solver.advance(tf.constant(5, tf.int64))
-    assert int(solver.optimizer.count) == 5
-    assert all(np.isfinite(v).all() for v in solver.optimizer.preconditioner.variables)
+    assert int(optimizer.count) == 5
+    assert all(np.isfinite(v).all() for v in optimizer.variables)

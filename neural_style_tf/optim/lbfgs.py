@@ -102,6 +102,15 @@ class LBFGS(tf.Module):
         return self._agree(tf.reduce_sum(a * b))
 
     def _forget(self) -> None:
+        def clear(row: tf.Tensor) -> tuple[tf.Tensor]:
+            for history in (self.s, self.y):
+                history[row].assign(tf.zeros(history.shape[1:], history.dtype))
+            return (row + 1,)
+
+        # What is not in use counts 0 times, and 0 times NaN is NaN. Row by row: a whole history of zeros
+        # would take as much memory again.
+        tf.while_loop(lambda row: row < self._size, clear, (0,), parallel_iterations=1)
+        self.products.assign(tf.zeros_like(self.products))
         self.count.assign(0)
         self.newest.assign(-1)
         self.preconditioner.forget()
