@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 from neural_style_tf.config import Config, Job
 from neural_style_tf.errors import UserError
 from neural_style_tf.record import NOT_REPEATED, circumstances
-from neural_style_tf.resume import other_files
+from neural_style_tf.resume import other_files, parse_facts
 
 
 def read_run(path: str) -> dict[str, Any]:
@@ -20,15 +19,10 @@ def read_run(path: str) -> dict[str, Any]:
         UserError: It is missing, or was edited into something else.
     """
     try:
-        facts = json.loads(Path(path).read_text(encoding="utf-8"))
-        if all(isinstance(facts[name], dict) for name in ("config", "job", "inputs", "weights")):
-            return facts
-        reason = "it is not one that this program wrote"
-    except OSError as error:
-        reason = error.strerror or str(error)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        reason = "it is not one that this program wrote"
-    raise UserError(f"--from_run: cannot read {path!r} as the run.json of a run: {reason}")
+        return parse_facts(Path(path), "config", "job", "inputs", "weights")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--from_run: cannot read {path!r} as the run.json of a run: {reason}") from None
 
 
 def settings_of(facts: dict[str, Any], path: str) -> tuple[Config, Job]:

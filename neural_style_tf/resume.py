@@ -24,17 +24,30 @@ def read_facts(folder: Path) -> dict[str, Any]:
     """
     path = folder / "run.json"
     try:
+        return parse_facts(path, "config", "inputs", "weights")
+    except (OSError, ValueError):
+        raise UserError(
+            f"{str(path)!r} cannot be read, so the run cannot be continued; --overwrite begins it anew"
+        ) from None
+
+
+def parse_facts(path: Path, *needed: str) -> dict[str, Any]:
+    """Return a `run.json` that has objects of the names `needed`, `inputs` among them.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is not one that this program wrote.
+    """
+    try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        dicts = [facts[name] for name in ("config", "inputs", "weights")] + list(facts["inputs"].values())
+        dicts = [facts[name] for name in needed] + list(facts["inputs"].values())
         lists = [facts.get(name, []) for name in ("resumed", "notes")]
         if all(isinstance(one, dict) for one in dicts) and all(isinstance(one, list) for one in lists):
             return facts
     # RecursionError: brackets by the thousand.
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
-    raise UserError(
-        f"{str(path)!r} cannot be read, so the run cannot be continued; --overwrite begins it anew"
-    )
+    raise ValueError("it is not one that this program wrote")
 
 
 def check_same_run(facts: dict[str, Any], config: Config, hashes: dict[str, str]) -> None:

@@ -59,6 +59,18 @@ def _words(rng: random.Random, data: bytes, order: str = "big") -> bytes:
     return bytes(changed)
 
 
+def _change_parts(
+    rng: random.Random, parts: Parts, change: Callable[..., tuple[bytes, bytes]], *, first: float = 0.0
+) -> None:
+    """Change one to three of the (name, body) that a file is made of, or their order."""
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        if rng.random() < 0.2 and parts:
+            change_list(rng, parts)
+        elif parts:
+            index = 0 if first and rng.random() < first else rng.randrange(len(parts))
+            parts[index] = change(rng, *parts[index])
+
+
 # PNG
 
 
@@ -68,12 +80,8 @@ def _png(rng: random.Random, data: bytes) -> bytes:
         length = int.from_bytes(data[at : at + 4], "big")
         chunks.append((data[at + 4 : at + 8], data[at + 8 : at + 8 + length]))
         at += 12 + length
-    for _ in range(rng.choice((1, 1, 2, 3))):
-        if rng.random() < 0.2 and chunks:
-            change_list(rng, chunks)
-        elif chunks:
-            index = 0 if rng.random() < 0.25 else rng.randrange(len(chunks))
-            chunks[index] = _png_chunk(rng, *chunks[index])
+    # The header, on which all else depends, more often than others.
+    _change_parts(rng, chunks, _png_chunk, first=0.25)
     out = bytearray(data[:8])
     for name, body in chunks:
         # Now and then a length that lies, or a wrong checksum.
@@ -151,12 +159,7 @@ def _jpeg(rng: random.Random, data: bytes) -> bytes:
             )
             segments.append((b"", data[at:end]))
             at = end
-    for _ in range(rng.choice((1, 1, 2, 3))):
-        if rng.random() < 0.2 and segments:
-            change_list(rng, segments)
-        elif segments:
-            index = rng.randrange(len(segments))
-            segments[index] = _jpeg_segment(rng, *segments[index])
+    _change_parts(rng, segments, _jpeg_segment)
     out = bytearray(b"\xff\xd8")
     for marker, body in segments:
         if not marker:
@@ -196,12 +199,7 @@ def _jpeg_segment(rng: random.Random, marker: bytes, body: bytes) -> tuple[bytes
 
 def _webp(rng: random.Random, data: bytes) -> bytes:
     chunks = _riff(data, 12)
-    for _ in range(rng.choice((1, 1, 2, 3))):
-        if rng.random() < 0.2 and chunks:
-            change_list(rng, chunks)
-        elif chunks:
-            index = rng.randrange(len(chunks))
-            chunks[index] = _webp_chunk(rng, *chunks[index])
+    _change_parts(rng, chunks, _webp_chunk)
     out = bytearray(b"WEBP")
     for name, body in chunks:
         length = len(body) if rng.random() < 0.98 else edge(rng, 4, len(body))
