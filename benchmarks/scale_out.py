@@ -55,7 +55,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     config = Config(image_size=0, tile=str(options.tile), precision=options.precision)
     picture = np.random.default_rng(0).uniform(0, 255, (side, side, 3)).astype(np.float32)
     # The style's share of the targets is no part of an iteration: a small picture will do.
-    solver = make_solver(picture, picture[:64, :64], config, load_weights("bundled"), cluster=clusters[0])
+    solver = make_solver([picture, picture[:64, :64]], config, load_weights("bundled"), cluster=clusters[0])
     solver.start()
     times = []
     for _ in range(options.rounds):

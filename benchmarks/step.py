@@ -102,7 +102,7 @@ def measure(size: int, precision: str, rounds: int) -> dict[str, object]:
     config = Config(image_size=0, precision=precision)
     picture = np.random.default_rng(0).uniform(0, 255, (size, size, 3)).astype(np.float32)
     before = peak_megabytes()
-    solver = make_solver(picture, picture[::-1], config, load_weights("bundled"))
+    solver = make_solver([picture, picture[::-1]], config, load_weights("bundled"))
     solver.start()
     one = tf.constant(1, tf.int64)
     step = lambda: bool(solver.advance(one))  # noqa: E731

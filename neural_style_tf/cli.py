@@ -121,8 +121,8 @@ class _Run:
         self._size = content.shape[:2]
         plan_scales(self._size, style.shape[:2], config)
         reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
-        initial = initial_pixels(config, content, style, **reading)
-        self._initial = None if config.init in WORDS else initial
+        if config.init not in WORDS:
+            self._initial = initial_pixels(config, content, style, **reading)
         self._hashes = {role: picture.sha256 for role, picture in self._pictures.items()}
         if self._initial is not None:
             self._hashes["init"] = init_sha256(config)
@@ -167,6 +167,9 @@ class _Run:
             initial=self._initial,
             cluster=self._cluster,
         )
+        # The run forgets the pictures when they are of no more use, and so must we.
+        self._pictures = {role: picture.without_pixels() for role, picture in self._pictures.items()}
+        self._initial = None
         try:
             for record in steps:
                 if folder is None:
@@ -250,11 +253,12 @@ class _Run:
 
     def _choose_tile(self) -> None:
         """Let memory decide once, on record: a run that goes on, or is repeated, has the same tiles."""
-        from neural_style_tf.room import check_memory, choose_tile
+        from neural_style_tf.room import check_memory, plan_room
 
-        tile = choose_tile(self._config, self._size)
-        check_memory(self._config, self._size, tile)
-        self._config = self._config.replace(tile=str(tile or "none"))
+        room = plan_room(self._config, self._size)
+        self._console.say(str(room))
+        check_memory(self._config, self._size, room.tile)
+        self._config = self._config.replace(tile=str(room.tile or "none"))
 
     def _join(self) -> None:
         """Become one of the cluster's workers, if there is one."""

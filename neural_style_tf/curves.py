@@ -15,8 +15,11 @@ from neural_style_tf.config import Config
 from neural_style_tf.console import printable
 from neural_style_tf.events import Listener, StepRecord
 from neural_style_tf.folder import EVENTS
+from neural_style_tf.images import to_picture
 
 IMAGES_APART = 5
+LONGEST_SIDE = 2048
+"""Of an image for TensorBoard; a larger one is reduced by a whole number."""
 
 
 class Curves(Listener):
@@ -49,8 +52,9 @@ class Curves(Listener):
             for name, value in record.terms.items():
                 tf.summary.scalar(f"loss/{name}", value)
             if self._image_every and (record.last or record.step % self._image_every == 0):
-                image = np.clip(np.rint(record.image), 0, 255).astype(np.uint8)
-                tf.summary.image("image", image[np.newaxis])
+                picture = to_picture(record.image_rows)
+                picture = picture.reduce(max(1, -(-max(picture.size) // LONGEST_SIDE)))
+                tf.summary.image("image", np.asarray(picture)[np.newaxis])
         self._writer.flush()
 
     def on_end(self) -> None:

@@ -9,6 +9,22 @@ from typing import Any
 import numpy as np
 
 
+class Rows:
+    """An image that is made as it is read, so that a large one need not exist a second time.
+
+    Args:
+        shape: (H, W, 3).
+        rows: (top, bottom) → those rows, float32 [bottom − top, W, 3] RGB, not clipped.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], rows: Callable[[int, int], np.ndarray]) -> None:
+        self.shape, self.rows = shape, rows
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        top, bottom, _ = part.indices(self.shape[0])
+        return self.rows(top, bottom)
+
+
 @dataclasses.dataclass(frozen=True)
 class StepRecord:
     """One logged step of a run.
@@ -28,6 +44,8 @@ class StepRecord:
         due: Whether `config.save_minutes` have passed since the last save.
         notes: Lines that the user should see, for instance of a fault that was overcome.
         state: What a checkpoint of the run saves (a `tf.train.Checkpoint` dependency).
+        image_rows: `image`, to be read by rows.
+        best_rows: `best`, likewise.
     """
 
     step: int
@@ -43,8 +61,8 @@ class StepRecord:
     due: bool = False
     notes: tuple[str, ...] = ()
     state: Any = dataclasses.field(default=None, repr=False)
-    _image: Callable[[], np.ndarray] = dataclasses.field(default=None, repr=False)
-    _best: Callable[[], np.ndarray] = dataclasses.field(default=None, repr=False)
+    image_rows: Rows = dataclasses.field(default=None, repr=False)
+    best_rows: Rows = dataclasses.field(default=None, repr=False)
 
     @property
     def total(self) -> float:
@@ -54,12 +72,12 @@ class StepRecord:
     @property
     def image(self) -> np.ndarray:
         """The image of this step, float32 [H, W, 3] RGB, not clipped; valid until the next record."""
-        return self._image()
+        return self.image_rows[:]
 
     @property
     def best(self) -> np.ndarray:
         """The image of least total loss at this scale, likewise."""
-        return self._best()
+        return self.best_rows[:]
 
 
 class Listener:

@@ -7,19 +7,18 @@ exists as floats. The parts: `picture_io` opens, `picture_color` converts, `pict
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
-import io
 import os
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
 
-from neural_style_tf.atomic import write_bytes
+from neural_style_tf.atomic import atomic_file
 from neural_style_tf.errors import RunError, UserError, show
 from neural_style_tf.picture_color import PixelReader
 from neural_style_tf.picture_io import decode, quiet_pillow, read_bounded
@@ -41,9 +40,10 @@ _OPTIONS = {
 }
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 _PROFILE_DATE = slice(24, 36)
+_PIXELS_PER_BAND = 1 << 18
 
 
-@dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Picture:
     """A picture from a file.
 
@@ -60,6 +60,10 @@ class Picture:
     notes: tuple[str, ...]
     sha256: str
     path: Path
+
+    def without_pixels(self) -> Picture:
+        """Return all that is known of the picture, in no memory to speak of."""
+        return dataclasses.replace(self, pixels=np.empty((0, 0, 3), np.float32))
 
 
 def load_image(
@@ -158,7 +162,8 @@ def save_image(
 
     Args:
         path: Ends in .png, .jpg, .jpeg, .webp, .tif or .tiff.
-        pixels: `[H, W, 3]` or `[1, H, W, 3]`, RGB, 0–255; rounded, and clipped outside that range.
+        pixels: `[H, W, 3]` or `[1, H, W, 3]`, RGB, 0–255, an array or `events.Rows`; rounded, and
+            clipped outside that range.
         alpha: Opacity, uint8 `[H, W]`, 0–255; JPEG cannot hold it.
         stretch: Scale the smallest value to 0 and the largest to 255, as SciPy's `imsave` did for the
             original implementation of 2017.
@@ -172,29 +177,72 @@ def save_image(
         ValueError: A shape is wrong, or a pixel is not a finite number.
         RunError: Writing failed, as on a full disk.
     """
-    rgb = _to_bytes(pixels, stretch=stretch)
-    check_output(path, size=rgb.shape[:2])
+    if not hasattr(pixels, "rows"):
+        pixels = np.asarray(pixels)
+        pixels = pixels[0] if pixels.ndim == 4 and len(pixels) == 1 else pixels
+    if len(pixels.shape) != 3 or pixels.shape[-1] != 3 or not min(pixels.shape):
+        raise ValueError(f"expected pixels of shape [H, W, 3], not {tuple(pixels.shape)}")
+    check_output(path, size=pixels.shape[:2])
     form, notes = _SUFFIXES[Path(path).suffix.lower()], ()
     if alpha is not None:
         alpha = np.asarray(alpha)
-        if alpha.dtype != np.uint8 or alpha.shape != rgb.shape[:2]:
-            raise ValueError(f"expected alpha of uint8 {rgb.shape[:2]}, not {alpha.dtype} {alpha.shape}")
+        if alpha.dtype != np.uint8 or alpha.shape != pixels.shape[:2]:
+            raise ValueError(f"expected alpha of uint8 {pixels.shape[:2]}, not {alpha.dtype} {alpha.shape}")
         if form == "JPEG":
-            notes = (f"{show(Path(path).name)}: JPEG cannot hold transparency; it is left out",)
-        else:
-            rgb = np.dstack([rgb, alpha])
+            notes, alpha = (f"{show(Path(path).name)}: JPEG cannot hold transparency; it is left out",), None
     options = dict(_OPTIONS[form])
     if form == "PNG" and text:
         options["pnginfo"] = PngImagePlugin.PngInfo()
         for keyword, value in text.items():
             options["pnginfo"].add_text(keyword, value)
-    file = io.BytesIO()
-    Image.fromarray(rgb).save(file, form, icc_profile=_srgb_profile(), **options)
+    picture = to_picture(pixels, alpha=alpha, stretch=stretch)
     try:
-        write_bytes(path, file.getvalue())
+        with atomic_file(path) as file:
+            picture.save(file, form, icc_profile=_srgb_profile(), **options)
     except OSError as error:
         raise RunError(f"{show(path)} could not be written: {error.strerror or error}") from error
     return notes
+
+
+def to_picture(pixels: np.ndarray, *, alpha: np.ndarray | None = None, stretch: bool = False) -> Image.Image:
+    """Round and clip pixels to 8 bits, a band of rows at a time.
+
+    Args:
+        pixels: float `[H, W, 3]`, or what gives such an array in bands of rows when it is sliced.
+        alpha: Opacity, uint8 `[H, W]`.
+        stretch: See `save_image`.
+
+    Returns:
+        The picture, RGB or RGBA.
+
+    Raises:
+        ValueError: A pixel is not a finite number.
+    """
+    height, width, _ = pixels.shape
+    bad, low, high = 0, np.inf, -np.inf
+    for _, band in _bands(pixels):
+        bad += band.size - int(np.isfinite(band).sum())
+        low, high = min(low, band.min()), max(high, band.max())
+    if bad:
+        size = height * width * 3
+        raise ValueError(f"{bad} of {size} values are not finite; a NaN is never written to a picture")
+    picture = Image.new("RGB" if alpha is None else "RGBA", (width, height))
+    for top, band in _bands(pixels):
+        if stretch:
+            band = (band - low) * (255.0 / (float(high - low) or 1.0))
+        levels = np.floor(np.clip(band, 0.0, 255.0) + 0.5).astype(np.uint8)
+        if alpha is not None:
+            levels = np.dstack([levels, alpha[top : top + len(levels)]])
+        picture.paste(Image.fromarray(levels), (0, top))
+    return picture
+
+
+def _bands(pixels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (first row, float rows) of a quarter of a million pixels each."""
+    rows = max(1, _PIXELS_PER_BAND // pixels.shape[1])
+    for top in range(0, pixels.shape[0], rows):
+        band = pixels[top : top + rows]
+        yield top, band if band.dtype == np.float64 else band.astype(np.float32, copy=False)
 
 
 def _read_resized(
@@ -232,26 +280,11 @@ def _read_resized(
         short_rows[rows] = resample(planes, (strip.height, new_size[1]), smooth=alpha is not None)
     planes = resample(short_rows, new_size, smooth=alpha is not None)
     if alpha is None:
-        return np.clip(planes, 0.0, 255.0), None
+        return np.clip(planes, 0.0, 255.0, out=planes), None
     plain, premultiplied, opacity = planes[..., :3], planes[..., 3:6], planes[..., 6:]
     # Where nothing is opaque the colours have no weights; they count alike.
     colors = np.where(opacity > 0.0, premultiplied / np.maximum(opacity, 1e-6), plain)
     return np.clip(colors, 0.0, 255.0), np.rint(opacity[..., 0]).astype(np.uint8)
-
-
-def _to_bytes(pixels: np.ndarray, *, stretch: bool) -> np.ndarray:
-    pixels = np.asarray(pixels)
-    pixels = pixels[0] if pixels.ndim == 4 and len(pixels) == 1 else pixels
-    if pixels.ndim != 3 or pixels.shape[-1] != 3 or not pixels.size:
-        raise ValueError(f"expected pixels of shape [H, W, 3], not {pixels.shape}")
-    bad = pixels.size - int(np.isfinite(pixels).sum())
-    if bad:
-        raise ValueError(f"{bad} of {pixels.size} values are not finite; a NaN is never written to a picture")
-    pixels = pixels if pixels.dtype == np.float64 else pixels.astype(np.float32)
-    if stretch:
-        low, high = pixels.min(), pixels.max()
-        pixels = (pixels - low) * (255.0 / (float(high - low) or 1.0))
-    return np.floor(np.clip(pixels, 0.0, 255.0) + 0.5).astype(np.uint8)
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import numpy as np
 from neural_style_tf.config import Config
 from neural_style_tf.console import Console, duration
 from neural_style_tf.errors import RunError, UserError
-from neural_style_tf.events import Listener, StepRecord
+from neural_style_tf.events import Listener, Rows, StepRecord
 from neural_style_tf.images import resize, save_image
 
 
@@ -99,7 +99,7 @@ class Pictures(Listener):
             return
         self._folder.mkdir(exist_ok=True)
         path = self._folder / f"step-{record.step:06d}.png"
-        _save(path, record.image, self._alpha, stretch=self._stretch)
+        _save(path, record.image_rows, self._alpha, stretch=self._stretch)
 
 
 class Result(Listener):
@@ -118,12 +118,12 @@ class Result(Listener):
     def on_step(self, record: StepRecord) -> None:
         """Write the best image if it is due; the user's own file only gets what is finished."""
         if record.last or record.due or self._config.saves(record.step):
-            best = record.best
+            best = record.best_rows
             for path in self._paths if record.last else self._paths[:1]:
                 _save(path, best, self._alpha, stretch=self._stretch)
 
 
-def _save(path: Path, image: np.ndarray, alpha: np.ndarray | None, *, stretch: bool) -> None:
+def _save(path: Path, image: Rows, alpha: np.ndarray | None, *, stretch: bool) -> None:
     try:
         save_image(path, image, alpha=fit_alpha(alpha, image), stretch=stretch)
     except UserError as error:
@@ -131,7 +131,7 @@ def _save(path: Path, image: np.ndarray, alpha: np.ndarray | None, *, stretch: b
         raise RunError(f"{error}; was its folder moved, removed or made read-only during the run?") from error
 
 
-def fit_alpha(alpha: np.ndarray | None, image: np.ndarray) -> np.ndarray | None:
+def fit_alpha(alpha: np.ndarray | None, image: Rows) -> np.ndarray | None:
     """Return alpha, uint8 [H, W], at the size of an image of a coarser scale [h, w, 3]."""
     if alpha is None or alpha.shape == image.shape[:2]:
         return alpha

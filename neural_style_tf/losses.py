@@ -114,7 +114,9 @@ def content_error(features: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.square(at_least_float32(features) - at_least_float32(target)))
 
 
-def content_distance(error: tf.Tensor, target: tf.Tensor, form: str) -> tf.Tensor:
+def content_distance(
+    error: tf.Tensor, target: tf.Tensor, form: str, *, squares: tf.Tensor | None = None
+) -> tf.Tensor:
     """Return L_content of a layer from its squared error (Eq. 1).
 
     Args:
@@ -122,22 +124,28 @@ def content_distance(error: tf.Tensor, target: tf.Tensor, form: str) -> tf.Tenso
         target: P_l, of any shape.
         form: `gatys` is ½ Σ (F−P)²; `mean` the mean of squares (the original repository); `relative` is
             Σ (F−P)² / Σ P².
+        squares: Σ P², if it is known.
 
     Returns:
         A scalar ≥ 0.
     """
     if form == "relative":
-        return error / energy(target)
+        return error / energy(target, squares)
     return error / 2 if form == "gatys" else error / tf.cast(tf.size(target, tf.int64), error.dtype)
 
 
-def energy(target: tf.Tensor) -> tf.Tensor:
+def energy_sum(target: tf.Tensor) -> tf.Tensor:
+    """Return Σ target², which adds over positions."""
+    return tf.reduce_sum(tf.square(at_least_float32(target)))
+
+
+def energy(target: tf.Tensor, squares: tf.Tensor | None = None) -> tf.Tensor:
     """Return Σ target², what a relative loss is divided by, and never 0.
 
     Differs from Gatys et al.: a loss relative to its own target means the same for every layer, network,
     picture and size, so that one weight serves them all.
     """
-    total = tf.reduce_sum(tf.square(at_least_float32(target)))
+    total = energy_sum(target) if squares is None else squares
     return tf.maximum(
         total, tf.constant(1e-12, total.dtype) * tf.cast(tf.size(target, tf.int64), total.dtype)
     )

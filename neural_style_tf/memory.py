@@ -9,18 +9,22 @@ from pathlib import Path
 
 from neural_style_tf.errors import RunError
 from neural_style_tf.layers import alignment, channels, deepest, stride, up_to
+from neural_style_tf.tiles import plan_tiles
 
 FLOAT = 4
 COLORS = 3
-# The weights that were read, the network's, and oneDNN's copy of them in its own order.
-WEIGHT_COPIES = 3
-# Content and style, as they were read.
-INPUT_PICTURES = 2
-# Image, gradient and best image; the image before the step and its new gradient, until it is accepted.
-SOLVER_PICTURES = 5
-# Adam: mean, variance, and what an update makes of them on the way. L-BFGS, beside its history: the image
-# and the best trial of a line search, the direction, and what finding it has in hand.
-OPTIMIZER_PICTURES = {"adam": 5, "lbfgs": 7}
+# The weights that were read, the network's, and oneDNN's copy of them in its own order; in tiles, of each
+# pass.
+WEIGHT_COPIES, WEIGHT_COPIES_TILED = 3, 6
+# Image, best image and gradient.
+SOLVER_PICTURES = 3
+# Adam: mean and variance. L-BFGS, beside its history: the image and the best trial of a line search, the
+# direction, and what finding it has in hand.
+OPTIMIZER_PICTURES = {"adam": 2, "lbfgs": 7}
+# What an update makes on the way; and what TensorFlow's pool of memory loses between large pieces.
+UPDATE_PICTURES, LOST_PICTURES = 1.25, 0.5
+# The picture of 8 bits that is written.
+BYTES_TO_SAVE = 4
 # Differences of neighbours in two directions, padded ones, and gradients.
 VARIATION_PICTURES = 8
 # TensorFlow's thread pools, compiled graphs and kernels, beyond those it has when imported.
@@ -39,6 +43,7 @@ def estimate_bytes(
     history: int,
     tile: int | None = None,
     content_layers: tuple[str, ...] = ("relu4_2",),
+    half: bool = False,
 ) -> int:
     """Estimate what a run needs beyond the process with TensorFlow imported, in float32 on a CPU.
 
@@ -50,20 +55,26 @@ def estimate_bytes(
         history: The pairs that L-BFGS remembers.
         tile: The longest side of a tile's core, pixels; None for the objective in one piece.
         content_layers: Those of `layers` whose features are stored for the whole content picture.
+        half: Whether the network computes in bfloat16.
 
     Returns:
         Bytes, the peak.
     """
     pixels = height * width
-    pictures = INPUT_PICTURES + SOLVER_PICTURES + OPTIMIZER_PICTURES[optimizer]
+    tiled = tile is not None and tile < max(height, width)
+    pictures = SOLVER_PICTURES + OPTIMIZER_PICTURES[optimizer]
     pictures += 2 * history * (optimizer == "lbfgs")
     content = sum(floats_per_pixel(name) for name in content_layers)
-    weights = WEIGHT_COPIES * _weight_count(layers)
-    if tile is None or tile >= max(height, width):
-        work = pixels * (_working_floats(layers) + VARIATION_PICTURES * COLORS)
+    size = 0.5 if half else 1.0
+    if tiled:
+        content *= size
+        work = size * _tile_floats(height, width, tile, layers)
     else:
-        work = _tile_floats(height, width, tile, layers)
-    return round(FLOAT * (pixels * (COLORS * pictures + content) + work + weights)) + OVERHEAD
+        work = pixels * (size * _working_floats(layers) + VARIATION_PICTURES * COLORS)
+    passing = max(work + LOST_PICTURES * COLORS * pixels, UPDATE_PICTURES * COLORS * pixels)
+    weights = (WEIGHT_COPIES_TILED if tiled else WEIGHT_COPIES) * _weight_count(layers)
+    floats = pixels * (COLORS * pictures + content) + passing + weights
+    return round(FLOAT * floats + BYTES_TO_SAVE * pixels) + OVERHEAD
 
 
 def floats_per_pixel(name: str) -> float:
@@ -94,13 +105,18 @@ def _loss_floats(layers: tuple[str, ...]) -> float:
 
 def _tile_floats(height: int, width: int, tile: int, layers: tuple[str, ...]) -> float:
     """Return the floats of the largest tile at its peak."""
-    _, margin = alignment(layers)
-    core, window = 1, 1
-    for side in (height, width):
-        core *= min(side, tile)
-        window *= min(side, tile + 2 * margin)
+    step, margin = alignment(layers)
+    plan = plan_tiles(height, width, tile, stride=step, halo=margin)
     # The features of the core, and the gradients at them, are cut out of those of the window.
-    return window * _working_floats(layers) + 2 * core * _loss_floats(layers)
+    return max(
+        _area(place.window) * _working_floats(layers) + 2 * _area(place.core) * _loss_floats(layers)
+        for place in plan
+    )
+
+
+def _area(box: tuple[int, int, int, int]) -> int:
+    top, bottom, left, right = box
+    return (bottom - top) * (right - left)
 
 
 def _weight_count(layers: tuple[str, ...]) -> int:
@@ -124,7 +140,8 @@ def available_bytes(root: Path = Path("/")) -> int | None:
     Returns:
         Bytes, ≥ 0; None where the system does not tell (Windows, macOS).
     """
-    found = [*_machine(root), *_containers(root), *_address_space(root)]
+    # TensorFlow reserves about twice the addresses that it then uses, and cannot go on without.
+    found = [*_machine(root), *_containers(root), *(left // 2 for left in _address_space(root))]
     return max(0, min(found)) if found else None
 
 
@@ -225,3 +242,14 @@ def tile_that_fits(estimate: Callable[[int | None], int], available: int | None)
         return None
     fitting = (tile for tile in (None, *TILES) if estimate(tile) <= SAFE_SHARE * available)
     return next(fitting, TILES[-1])
+
+
+def smaller_tile(tile: int | None, size: tuple[int, int]) -> int | None:
+    """Return the next smaller of `TILES` (of one piece: of the longest side); None if there is none."""
+    longest = max(size) if tile is None else min(tile, max(size))
+    return next((smaller for smaller in TILES if smaller < longest), None)
+
+
+def picture_bytes(height: int, width: int) -> int:
+    """Return the size of an image in memory."""
+    return FLOAT * COLORS * height * width

@@ -21,12 +21,14 @@ class Targets:
     """What the image is compared with; computed once.
 
     Attributes:
-        content: Layer → P_l [1, H_l, W_l, N_l] of the content picture.
+        content: Layer → P_l [1, H_l, W_l, N_l] of the content picture; bfloat16 if computed so.
         style: Layer → A_l [N_l, N_l] of the style picture, normalised.
+        energy: Layer → Σ P², where it is known: to sum it anew takes as much memory as P_l.
     """
 
     content: Mapping[str, tf.Tensor]
     style: Mapping[str, tf.Tensor]
+    energy: Mapping[str, tf.Tensor] = dataclasses.field(default_factory=dict)
 
 
 def term_names(config: Config) -> tuple[str, ...]:
@@ -96,7 +98,9 @@ def score(
         Every name of `term_names` → scalar.
     """
     content = {
-        name: losses.content_distance(error, targets.content[name], config.content_loss)
+        name: losses.content_distance(
+            error, targets.content[name], config.content_loss, squares=targets.energy.get(name)
+        )
         for name, error in errors.items()
     }
     style = {

@@ -41,7 +41,8 @@ def fit_size(size: tuple[int, int], longest: int | None) -> tuple[int, int]:
 def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize with an antialiased Lanczos filter (a = 3).
 
-    The filter overshoots at edges; the result is clipped to the range of each channel of the input.
+    The filter overshoots at edges; the result is clipped to the range of each channel of the input. An
+    input that has the size already is returned as it is.
 
     Args:
         pixels: float `[H, W]`, `[H, W, C]` or `[1, H, W, C]`, any range.
@@ -57,8 +58,10 @@ def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     planes = pixels[..., None] if pixels.ndim == 2 else pixels[0] if pixels.ndim == 4 else pixels
     if planes.ndim != 3 or (pixels.ndim == 4 and len(pixels) != 1) or not planes.size or min(size) < 1:
         raise ValueError(f"cannot resize an array of shape {pixels.shape} to {size}; expected [H, W, C]")
-    low, high = planes.min((0, 1)), planes.max((0, 1))
-    resized = np.clip(resample(planes, size), low, high)
+    if planes.shape[:2] == tuple(size):
+        return pixels
+    resized = resample(planes, size)
+    np.clip(resized, planes.min((0, 1)), planes.max((0, 1)), out=resized)
     return resized[..., 0] if pixels.ndim == 2 else resized.reshape(*pixels.shape[:-3], *resized.shape)
 
 
@@ -66,8 +69,12 @@ def resample(planes: np.ndarray, size: tuple[int, int], *, smooth: bool = False)
     """Return float32 `[H, W, C]` at `size`, not clipped; `smooth` uses a filter without negative lobes."""
     # Beside an edge Lanczos can give an opacity near or below zero, and a colour divided by that is noise.
     kind = Image.Resampling.HAMMING if smooth else Image.Resampling.LANCZOS
-    channels = [Image.fromarray(np.ascontiguousarray(planes[..., c])) for c in range(planes.shape[-1])]
-    return np.stack([np.asarray(channel.resize(size[::-1], kind)) for channel in channels], -1)
+    resampled = np.empty((*size, planes.shape[-1]), np.float32)
+    # One channel at a time, so that a large picture exists once, and a channel of it twice.
+    for c in range(planes.shape[-1]):
+        channel = Image.fromarray(np.ascontiguousarray(planes[..., c]))
+        resampled[..., c] = np.asarray(channel.resize(size[::-1], kind))
+    return resampled
 
 
 def upright(array: np.ndarray, orientation: int) -> np.ndarray:

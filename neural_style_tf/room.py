@@ -2,23 +2,72 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from neural_style_tf.config import Config
 from neural_style_tf.errors import RunError
-from neural_style_tf.memory import allowed_bytes, available_bytes, estimate_bytes, tile_that_fits
+from neural_style_tf.memory import (
+    allowed_bytes,
+    available_bytes,
+    estimate_bytes,
+    picture_bytes,
+    tile_that_fits,
+)
+from neural_style_tf.runtime import compute_dtype
 
 
-def choose_tile(config: Config, size: tuple[int, int]) -> int | None:
-    """Return the longest side of the tiles for a result of `size`, or None for one piece.
+class Room(NamedTuple):
+    """What a run needs and what there is.
 
-    `auto` looks at the memory of the host; a GPU gets the picture in one piece unless told otherwise.
+    Attributes:
+        needed: Bytes, estimated.
+        available: Bytes; None where the system does not tell.
+        tile: The longest side of the tiles, or None for one piece.
+        pairs: Of `needed`, what the history of L-BFGS takes.
     """
-    if config.tile != "auto":
-        return None if config.tile == "none" else int(config.tile)
-    if tf.config.list_physical_devices("GPU"):
-        return None
-    return tile_that_fits(lambda tile: _estimate(config, size, tile), available_bytes())
+
+    needed: int
+    available: int | None
+    tile: int | None
+    pairs: int
+
+    def __str__(self) -> str:
+        """Return the line that a run begins with."""
+        line = f"memory: about {_gigabytes(self.needed)} needed"
+        if self.pairs:
+            line += f" ({_gigabytes(self.pairs)} of it for --history)"
+        if self.available is not None:
+            line += f", {_gigabytes(self.available)} available"
+        line += f"; in pieces of {self.tile} pixels" if self.tile else "; in one piece"
+        if self.available is not None and self.needed > self.available:
+            line += ". That is too much: try a smaller --tile, --image_size or --history"
+        return line
+
+
+def plan_room(config: Config, size: tuple[int, int]) -> Room:
+    """Choose in which pieces a result of `size` (H, W) is visited, and estimate what that takes."""
+    available = room_at_hand()
+    if config.tile == "auto":
+        tile = tile_that_fits(lambda tile: _estimate(config, size, tile), available)
+    else:
+        tile = None if config.tile == "none" else int(config.tile)
+    tile = tile if tile is None or tile < max(size) else None
+    pairs = picture_bytes(*size) * 2 * config.history * (config.optimizer == "lbfgs")
+    return Room(_estimate(config, size, tile), available, tile, pairs)
+
+
+def room_at_hand() -> int | None:
+    """Return the bytes that a run may take of the GPU, or of the host if there is none."""
+    if not tf.config.list_physical_devices("GPU"):
+        return available_bytes()
+    from tensorflow.python.client import device_lib
+
+    # The only place where TensorFlow tells how much memory a GPU has.
+    return max(
+        device.memory_limit for device in device_lib.list_local_devices() if "GPU" in device.device_type
+    )
 
 
 def _estimate(config: Config, size: tuple[int, int], tile: int | None) -> int:
@@ -29,6 +78,7 @@ def _estimate(config: Config, size: tuple[int, int], tile: int | None) -> int:
         history=config.history,
         tile=tile,
         content_layers=tuple(name for name, _ in config.content_layers),
+        half=compute_dtype(config.precision) == "bfloat16",
     )
 
 
@@ -46,3 +96,7 @@ def check_memory(config: Config, size: tuple[int, int], tile: int | None) -> Non
             f"process leaves {allowed / 1e6:.0f} MB: raise it, or try {'' if tile else '--tile=512, '}"
             "a smaller --image_size or --style_size, or with L-BFGS a shorter --history"
         )
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"

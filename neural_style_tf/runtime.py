@@ -62,6 +62,13 @@ def has_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+def compute_dtype(precision: str) -> str:
+    """Return what convolutions compute in for a `--precision`."""
+    if precision == "auto":
+        return "bfloat16" if has_bfloat16() else "float32"
+    return precision
+
+
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
     """Drop what C++ writes to file descriptor 2, which no Python setting reaches."""

@@ -147,6 +147,7 @@ def make_shared_objective(
     targets = Targets(
         content={name: cluster.total(part) for name, part in found.content.items()},
         style={name: cluster.total(part) for name, part in found.style.items()},
+        energy={name: cluster.total(part) for name, part in found.energy.items()},
     )
     shares = plan_shares(config, *content.shape[1:3], tile=tile, replicas=cluster.replicas)
     return SharedObjective(

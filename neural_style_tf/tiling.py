@@ -18,25 +18,26 @@ It costs a second forward pass, and the halos: with cores of 1024 pixels about t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from neural_style_tf import layers, losses
 from neural_style_tf.config import Config
-from neural_style_tf.errors import UserError
 from neural_style_tf.objective import Network, Objective, Targets, Terms, make_objective, score
+from neural_style_tf.tiles import Tile, plan_for, plan_tiles
 
-
-class Tile(NamedTuple):
-    """A tile of a picture: its core, and the window around it that the network is shown.
-
-    Each is (top, bottom, left, right) in pixels, bottom and right not included.
-    """
-
-    core: tuple[int, int, int, int]
-    window: tuple[int, int, int, int]
+__all__ = [
+    "Sums",
+    "Tile",
+    "TiledObjective",
+    "compute_targets_tiled",
+    "make_tiled_objective",
+    "plan_for",
+    "plan_tiles",
+]
 
 
 class Sums(NamedTuple):
@@ -51,61 +52,14 @@ class Sums(NamedTuple):
     differences: tuple[Any, Any]
 
 
-def plan_tiles(height: int, width: int, tile: int, *, stride: int, halo: int) -> tuple[Tile, ...]:
-    """Divide a picture into tiles.
-
-    Along each axis cores are as equal as the stride allows, and windows have at most three lengths (at
-    the start, inside, at the end), none above `tile` + 2 `halo`: nine shapes at most.
-
-    Args:
-        height: Of the picture, ≥ 1.
-        width: Of the picture, ≥ 1.
-        tile: The longest side of a core, in pixels; rounded down to a multiple of the stride.
-        stride: Cores and windows begin at its multiples.
-        halo: How far a window reaches beyond its core inside the picture; a multiple of the stride.
-
-    Returns:
-        The tiles, row by row; a single one if the picture is no larger than `tile`.
-
-    Raises:
-        UserError: `tile` is smaller than the stride.
-    """
-    if tile < stride:
-        raise UserError(f"--tile must be at least {stride} with these layers, not {tile}")
-    rows, columns = (_plan_axis(length, tile, stride, halo) for length in (height, width))
-    return tuple(Tile(row[:2] + column[:2], row[2:] + column[2:]) for row in rows for column in columns)
-
-
-def _plan_axis(length: int, tile: int, stride: int, halo: int) -> list[tuple[int, int, int, int]]:
-    cells = -(-length // stride)
-    count = -(-cells // (tile // stride))
-    longest = -(-cells // count) * stride
-    starts = [cells * k // count * stride for k in range(count)]
-    # As if all cores were of the longest, so that the windows inside the picture are of one length.
-    windows = [(max(0, start - halo), min(length, start + longest + halo)) for start in starts]
-    # With cores shorter than the halo several windows touch an end of the picture: they become the
-    # largest of them. Where one touches both ends, none touches neither: never more than three lengths.
-    last_start = min((a for a, b in windows if a > 0 and b == length), default=0)
-    first_stop = max((b for a, b in windows if a == 0 and b < length), default=length)
-    return [
-        (start, stop, last_start if a > 0 and b == length else a, first_stop if a == 0 and b < length else b)
-        for start, stop, (a, b) in zip(starts, [*starts[1:], length], windows, strict=True)
-    ]
-
-
-def plan_for(config: Config, height: int, width: int, tile: int) -> tuple[Tile, ...]:
-    """Return `plan_tiles` for the layers that `config` uses; raises as it does."""
-    stride, halo = layers.alignment(config.layers)
-    return plan_tiles(height, width, tile, stride=stride, halo=halo)
-
-
 def compute_targets_tiled(
     network: Network,
-    content: tf.Tensor,
-    style: tf.Tensor,
+    content: tf.Tensor | np.ndarray,
+    style: tf.Tensor | np.ndarray,
     config: Config,
     *,
     tile: int,
+    prepare: Callable[[Any], tf.Tensor] = tf.convert_to_tensor,
     share: Callable[[Sequence[Tile]], Sequence[Tile]] = tuple,
 ) -> Targets:
     """Compute what `objective.compute_targets` does, tile by tile.
@@ -116,37 +70,45 @@ def compute_targets_tiled(
         style: The style picture, likewise, of any size.
         config: Which layers, and how Gram matrices are normalised.
         tile: The longest side of a core, in pixels.
+        prepare: Makes what the network is shown from a window of a picture.
         share: Which tiles are visited, at least one. Targets of shares, 0 elsewhere, add up to the whole.
 
     Returns:
         The targets. The content features are of the whole picture: they do not shrink with the tile.
+
+    Raises:
+        UserError: `tile` is smaller than the stride of the deepest layer.
     """
+    # One graph for windows of all shapes.
     signature = [tf.TensorSpec([1, None, None, 3], content.dtype), tf.TensorSpec([2, 4], tf.int32)]
 
     @tf.function(autograph=False, input_signature=signature)
-    def cores_of(picture: tf.Tensor, box: tf.Tensor) -> dict[str, tf.Tensor]:
-        inside = box[0] - tf.gather(box[1], [0, 0, 2, 2])
-        return {name: cut(found, inside, name) for name, found in network(cut(picture, box[1])).items()}
+    def cores_of(seen: tf.Tensor, box: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _cores(network, seen, box)
 
-    whole: dict[str, tf.Variable] = {}
-    for place in share(plan_for(config, *content.shape[1:3], tile)):
-        cores = cores_of(content, tf.constant(place))
+    def visit(picture: tf.Tensor | np.ndarray) -> Iterator[tuple[Tile, dict[str, tf.Tensor]]]:
+        for place in share(plan_for(config, *picture.shape[1:3], tile)):
+            top, bottom, left, right = place.window
+            yield place, cores_of(prepare(picture[:, top:bottom, left:right]), tf.constant(place))
+
+    # NumPy's memory, unlike TensorFlow's, goes back to the system.
+    whole, energy, grams = {}, {}, {}
+    for place, cores in visit(content):
         for name, _ in config.content_layers:
-            step, part = layers.stride(name), cores[name]
+            step, part = layers.stride(name), cores[name].numpy()
             if name not in whole:
-                shape = [-(-side // step) for side in content.shape[1:3]]
-                # Eagerly, only a variable can be written to in place.
-                whole[name] = tf.Variable(tf.zeros([1, *shape, part.shape[-1]], part.dtype))
+                rows, columns = (-(-side // step) for side in content.shape[1:3])
+                whole[name] = np.zeros((1, rows, columns, part.shape[-1]), part.dtype)
             top, left = place.core[0] // step, place.core[2] // step
-            whole[name][:, top : top + part.shape[1], left : left + part.shape[2]].assign(part)
-    grams: dict[str, tf.Tensor] = {}
-    for place in share(plan_for(config, *style.shape[1:3], tile)):
-        cores = cores_of(style, tf.constant(place))
+            whole[name][:, top : top + part.shape[1], left : left + part.shape[2]] = part
+            energy[name] = energy.get(name, 0) + losses.energy_sum(cores[name])
+    for _, cores in visit(style):
         for name, _ in config.style_layers:
             grams[name] = grams.get(name, 0) + losses.gram_sum(cores[name])
     return Targets(
-        content={name: tf.convert_to_tensor(features) for name, features in whole.items()},
+        content={name: tf.constant(whole.pop(name)) for name, _ in config.content_layers},
         style=_normalized(grams, style.shape, config),
+        energy=energy,
     )
 
 
@@ -224,23 +186,14 @@ class TiledObjective:
                 tape.watch(seen)
                 here = self.sums_of_core(seen, box)
             at_pixels = pull_back(tape, here, slopes, seen)
-            return tf.raw_ops.TensorStridedSliceUpdate(
-                # In place: nothing else holds the loop's gradient.
-                input=gradient,
-                begin=[0, box[1, 0], box[1, 2], 0],
-                end=[1, box[1, 1], box[1, 3], 3],
-                strides=[1, 1, 1, 1],
-                # The shape check keeps this sum apart from those before it; see `losses.branch`.
-                value=cut(gradient, box[1]) + tf.ensure_shape(at_pixels, seen.shape),
-            )
+            # The shape check keeps this sum apart from those before it; see `losses.branch`.
+            return _put(gradient, cut(gradient, box[1]) + tf.ensure_shape(at_pixels, seen.shape), box[1])
 
-        return _fold(visit, tf.zeros_like(image), self.plan)
+        return _fold(visit, _blank(image.shape, image.dtype), self.plan)
 
     def sums_of_core(self, seen: tf.Tensor, box: tf.Tensor) -> Sums:
         """Return the sums over the core of a tile (`box`), whose window is `seen`."""
-        # The core, counted from where its window begins.
-        inside = box[0] - tf.gather(box[1], [0, 0, 2, 2])
-        cores = {name: cut(found, inside, name) for name, found in self.network(seen).items()}
+        cores, inside = _cores(self.network, seen, box), _inside(box)
         # With the row below the core, and the column beside it, if there are any: each pair counts once.
         around = losses.branch(seen)
         below, beside = (cut(around, inside + tf.constant(more)) for more in ([0, 1, 0, 0], [0, 0, 0, 1]))
@@ -272,6 +225,35 @@ def _fold(visit: Callable[[tf.Tensor, Any], Any], state: Any, plan: Sequence[Til
         parallel_iterations=1,
     )
     return state
+
+
+def _inside(box: tf.Tensor) -> tf.Tensor:
+    """Return the core of a tile, counted from where its window begins."""
+    return box[0] - tf.gather(box[1], [0, 0, 2, 2])
+
+
+def _cores(network: Network, seen: tf.Tensor, box: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Return the features of the core of a tile, of which the network is shown the window `seen`."""
+    return {name: cut(found, _inside(box), name) for name, found in network(seen).items()}
+
+
+def _blank(shape: Sequence[int], dtype: tf.DType) -> tf.Tensor:
+    """Return zeros to be written to in place: `tf.zeros` becomes a constant, which is copied first."""
+    return tf.raw_ops.Empty(shape=shape, dtype=dtype, init=True)
+
+
+def _put(tensor: tf.Tensor, part: tf.Tensor, box: tf.Tensor, layer: str = "") -> tf.Tensor:
+    """Return `tensor` with `part` at the place that `cut` cuts; in place, if nothing else holds it."""
+    step = layers.stride(layer) if layer else 1
+    top, left = box[0] // step, box[2] // step
+    _, height, width, depth = tf.unstack(tf.shape(part))
+    return tf.raw_ops.TensorStridedSliceUpdate(
+        input=tensor,
+        begin=[0, top, left, 0],
+        end=[1, top + height, left + width, depth],
+        strides=[1, 1, 1, 1],
+        value=part,
+    )
 
 
 def cut(tensor: tf.Tensor, box: tf.Tensor, layer: str = "") -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,19 +14,14 @@ from neural_style_tf.checkpoint import RunState, restore, saved_scale
 from neural_style_tf.config import Config
 from neural_style_tf.distribute import Cluster
 from neural_style_tf.errors import RunError
-from neural_style_tf.events import StepRecord
+from neural_style_tf.events import Rows, StepRecord
 from neural_style_tf.images import resize
-from neural_style_tf.initial import initial_pixels
-from neural_style_tf.objective import compute_targets, deprocess, make_objective, preprocess, term_names
-from neural_style_tf.optim import make_optimizer
+from neural_style_tf.objective import deprocess
 from neural_style_tf.picture_size import fit_content, fit_style
+from neural_style_tf.pieces import OUT_OF_MEMORY, tile_note
+from neural_style_tf.prepare import Coarser, make_solver
 from neural_style_tf.pyramid import Scale, plan_scales, progress
-from neural_style_tf.room import choose_tile
-from neural_style_tf.runtime import has_bfloat16
-from neural_style_tf.shares import make_shared_objective
 from neural_style_tf.solver import Solver
-from neural_style_tf.tiling import compute_targets_tiled, make_tiled_objective
-from neural_style_tf.vgg import vgg19
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import load_weights
 
@@ -77,89 +73,29 @@ def stylize(
     first, going_on = cluster.tell([saved_scale(resume) if resume else 0, bool(resume)])[0]
     coarser = None
     for scale in run.scales[first:]:
+        pictures = [resize(content, scale.content), resize(style, scale.style)]
+        if scale is run.scales[-1]:
+            # Each would take memory for as long as the run lasts.
+            del content, style
         solver = make_solver(
-            resize(content, scale.content),
-            resize(style, scale.style),
-            _at(scale, config),
-            weights,
-            coarser=coarser,
-            initial=initial,
-            cluster=cluster,
+            pictures, _at(scale, config), weights, coarser=coarser, initial=initial, cluster=cluster
         )
+        coarser = None
         run.enter(solver, scale)
         if going_on and scale.index == first:
             run.restore(resume)
-        elif not solver.start():
+        elif not run.call(solver.start):
             raise RunError(
                 f"the loss of the initial image is not finite ({_culprits(solver)}); nothing to save"
             )
-        yield from run.steps(solver, scale, told=going_on or scale.index > 0)
-        if run.stopped:
+        yield from run.steps(scale, told=going_on or scale.index > 0)
+        if run.stopped or scale is run.scales[-1]:
             break
-        coarser = solver
-
-
-def make_solver(
-    content: np.ndarray,
-    style: np.ndarray,
-    config: Config,
-    weights: Weights,
-    *,
-    coarser: Solver | None = None,
-    initial: np.ndarray | None = None,
-    cluster: Cluster | None = None,
-) -> Solver:
-    """Build the network, its targets, the initial image and what moves it.
-
-    Args:
-        content: [H, W, 3], RGB 0–255, used at this size.
-        style: [H', W', 3], likewise.
-        config: All settings.
-        weights: The network.
-        coarser: The solver of the next coarser scale, whose image is taken up.
-        initial: The picture to begin with otherwise; default: what `config.init` names.
-        cluster: The replicas that share the work; default: this process alone.
-
-    Returns:
-        A solver that is ready to `start`.
-    """
-    cluster = cluster or Cluster()
-    with cluster.scope():
-        network = vgg19(
-            weights.kernels,
-            weights.biases,
-            outputs=config.layers,
-            pooling=config.pooling,
-            transpose_kernels=config.transpose_kernels,
-            compute_dtype=compute_dtype(config.precision),
-        )
-    pictures = (preprocess(content), preprocess(style))
-    tile = choose_tile(config, content.shape[:2])
-    if coarser is not None:
-        initial = deprocess(coarser.image).numpy()
-    elif initial is None:
-        initial = initial_pixels(config, content, style)
-    pixels = resize(initial, content.shape[:2])
-    image = tf.Variable(preprocess(pixels))
-    cluster.share([image])
-    optimizer = make_optimizer(config, image, cluster.agree)
-    if coarser is not None:
-        optimizer.inherit(coarser.optimizer)
-    if cluster.replicas > 1:
-        objective = make_shared_objective(cluster, network, *pictures, config, tile=tile)
-    elif tile is None:
-        objective = make_objective(network, compute_targets(network, *pictures, config), config)
-    else:
-        targets = compute_targets_tiled(network, *pictures, config, tile=tile)
-        objective = make_tiled_objective(network, targets, config, image.shape, tile=tile)
-    return Solver(objective, optimizer, image, term_names(config))
-
-
-def compute_dtype(precision: str) -> str:
-    """Return what convolutions compute in for a `--precision`."""
-    if precision == "auto":
-        return "bfloat16" if has_bfloat16() else "float32"
-    return precision
+        coarser, initial = Coarser(solver.image, solver.optimizer), None
+        run.leave()
+        del solver
+        # Its targets and gradient, which the compiled loop refers to, and it to itself.
+        gc.collect()
 
 
 def _at(scale: Scale, config: Config) -> Config:
@@ -174,12 +110,20 @@ class _Run:
         self._cluster = cluster
         self._config, self._tick = config, tick
         self._started = self._saved = time.monotonic()
+        self._solver: Solver | None = None
         self._state: RunState | None = None
-        self._faults = 0
+        self._faults, self._notes = 0, []
 
     def enter(self, solver: Solver, scale: Scale) -> None:
         """Begin a scale."""
-        self._state = RunState(solver, scale.index)
+        self._solver, self._state = solver, RunState(solver, scale.index)
+        self._notes += getattr(solver.objective, "notes", ())
+
+    def leave(self) -> None:
+        """Forget a scale, also for those who still hold a record of it."""
+        self._solver = None
+        # Deleted, since as None it would stay among the dependencies of a checkpoint.
+        del self._state.solver
 
     def restore(self, prefix: str | None) -> None:
         """Go on from a checkpoint, the chief's."""
@@ -190,17 +134,29 @@ class _Run:
         self._faults = int(self._state.faults)
         self._started = time.monotonic() - float(self._state.seconds)
 
-    def steps(self, solver: Solver, scale: Scale, *, told: bool) -> Iterator[StepRecord]:
+    def call(self, method: Callable[..., tf.Tensor], *arguments: tf.Tensor) -> bool:
+        """Call `start` or `advance` of the solver; when memory runs out, go on in smaller pieces."""
+        while True:
+            try:
+                return bool(method(*arguments))
+            except OUT_OF_MEMORY:
+                smaller = getattr(self._solver.objective, "smaller", lambda: None)()
+                if smaller is None:
+                    raise
+            self._solver.recover(smaller, moving=bool(arguments))
+            self._notes.append(tile_note(smaller.tile))
+            method, arguments = self._solver.start, ()
+
+    def steps(self, scale: Scale, *, told: bool) -> Iterator[StepRecord]:
         """Take all steps of a scale from where the solver stands, whose image may have been told before."""
-        last_scale = scale is self.scales[-1]
-        notes: tuple[str, ...] = ()
+        solver, last_scale = self._solver, scale is self.scales[-1]
         step, pace = scale.first_step + int(solver.step), SECONDS_PER_CALL
         while True:
             over = self.stopped or self._faults > FAULTS_ALLOWED or step >= scale.end
             last = over and (last_scale or step < scale.end or self.stopped)
-            logged, due = last or bool(notes) or (self._config.logs(step) and not told), self._due(step)
+            logged, due = last or bool(self._notes) or (self._config.logs(step) and not told), self._due(step)
             if logged or due:
-                yield self._record(solver, scale, last=last, notes=notes, logged=logged, due=due)
+                yield self._record(scale, last=last, logged=logged, due=due)
             if over:
                 break
             # A coarse clock may say that a call took no time.
@@ -208,11 +164,11 @@ class _Run:
             count = min(_steps_to_record(step, scale.end, self._config), at_once)
             count = self._cluster.tell(count)[0]
             called = time.monotonic()
-            good = bool(solver.advance(tf.constant(count, tf.int64)))
+            good = self.call(solver.advance, tf.constant(count, tf.int64))
             pace = (time.monotonic() - called) / count
-            failed, notes, told = scale.first_step + int(solver.step) + 1, (), False
+            told = False
             if not good:
-                notes = (self._fault(solver, failed, scale),)
+                self._fault(scale)
             step = scale.first_step + int(solver.step)
             self.stopped = any(self._cluster.tell(self._tick(step)))
         if self._faults > FAULTS_ALLOWED:
@@ -222,16 +178,16 @@ class _Run:
                 f"the best image, of step {best}, is kept; try a smaller --learning_rate"
             )
 
-    def _fault(self, solver: Solver, failed: int, scale: Scale) -> str:
+    def _fault(self, scale: Scale) -> None:
+        solver, failed = self._solver, scale.first_step + int(self._solver.step) + 1
         self._faults += 1
         culprits = _culprits(solver)
-        solver.retreat()
-        if not np.isfinite(solver.image.numpy()).all():
-            culprits = "the image itself"
-            solver.rewind()
+        self._faults += not self.call(solver.retreat)
         step = scale.first_step + int(solver.step)
         then = "halving the learning rate" if self._faults <= FAULTS_ALLOWED else "giving up"
-        return f"step {failed} is not finite ({culprits}); back to step {step}, {then}"
+        self._notes.append(
+            f"step {failed} is not finite ({culprits}); back to the best image, of step {step}, {then}"
+        )
 
     def _due(self, step: int) -> bool:
         """Return whether the last save is `config.save_minutes` ago."""
@@ -241,11 +197,13 @@ class _Run:
             self._saved = now
         return due
 
-    def _record(self, solver: Solver, scale: Scale, **marks: Any) -> StepRecord:
+    def _record(self, scale: Scale, **marks: Any) -> StepRecord:
+        solver = self._solver
         values = [float(value) for value in solver.values.numpy()]
         seconds = time.monotonic() - self._started
         self._state.seconds.assign(seconds)
         self._state.faults.assign(self._faults)
+        notes, self._notes = tuple(self._notes), []
         return StepRecord(
             step=scale.first_step + int(solver.step),
             terms=dict(zip(solver.names, values, strict=True)),
@@ -256,10 +214,18 @@ class _Run:
             best_step=scale.first_step + int(solver.best_step),
             best_total=float(solver.best_total),
             **marks,
+            notes=notes,
             state=self._state,
-            _image=lambda: deprocess(solver.image).numpy(),
-            _best=lambda: deprocess(solver.best_image).numpy(),
+            image_rows=self._rows("image"),
+            best_rows=self._rows("best_image"),
         )
+
+    def _rows(self, name: str) -> Rows:
+        # Through the run, so that a record that is kept does not keep the solver.
+        def read(top: int, bottom: int) -> np.ndarray:
+            return deprocess(getattr(self._solver, name)[:, top:bottom]).numpy()
+
+        return Rows(tuple(self._solver.image.shape[1:]), read)
 
 
 def _steps_to_record(step: int, end: int, config: Config) -> int:

@@ -14,10 +14,11 @@ IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 LEVELS = [
     {"errors", "suggest", "atomic", "console", "interrupt", "runtime"},
     {"failures", "settings", "layers", "lists", "cluster", "picture_libtiff"},
-    {"config", "memory", "rendezvous", "picture_io", "picture_color", "picture_resize"},
-    {"images", "losses", "vgg", "events", "folder", "weights", "distribute", "room"},
+    {"config", "rendezvous", "picture_io", "picture_color", "picture_resize"},
+    {"images", "losses", "vgg", "events", "folder", "weights", "distribute", "tiles"},
     {
         "presets",
+        "memory",
         "initial",
         "picture_size",
         "pyramid",
@@ -28,9 +29,10 @@ LEVELS = [
         "record",
         "resume",
     },
-    {"repeat"},
+    {"repeat", "room"},
     {"optim", "flags", "tiling"},
-    {"solver", "shares"},
+    {"solver", "shares", "pieces"},
+    {"prepare"},
     {"transfer", "outputs"},
     {"cli"},
 ]

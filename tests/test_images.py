@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import os
 import time
 import tracemalloc
@@ -214,7 +215,7 @@ def test_the_suffix_names_the_format(tmp_path, suffix, form):
     with Image.open(path) as image:
         assert image.format == form
         assert "sRGB" in ImageCms.getProfileDescription(
-            ImageCms.ImageCmsProfile(images.io.BytesIO(image.info["icc_profile"]))
+            ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
         )
         if form == "JPEG":
             assert JpegImagePlugin.get_sampling(image) == 0

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import re
 import types
 
 import numpy as np
@@ -186,10 +187,11 @@ def test_auto_tiles_only_where_memory_is_short(monkeypatch):
     size, config = (2000, 3000), Config()
     for available, expected in ((None, None), (10**12, None), (10**9, 256)):
         monkeypatch.setattr(room, "available_bytes", lambda available=available: available)
-        assert room.choose_tile(config, size) == expected
+        assert room.plan_room(config, size).tile == expected
     monkeypatch.setattr(room, "available_bytes", lambda: 6 * 10**9)
-    assert 256 < room.choose_tile(config, size) < 4096
-    assert room.choose_tile(Config(tile="64"), size) == 64
+    assert 256 < room.plan_room(config, size).tile < 4096
+    assert room.plan_room(Config(tile="64"), size).tile == 64
+    assert room.plan_room(Config(tile="3000"), size).tile is None
     with pytest.raises(UserError, match="--tile must be auto, none or a number of pixels, not '-5'"):
         Config(tile="-5")
 
@@ -203,3 +205,16 @@ def test_a_limit_on_memory_that_will_not_do_is_told_at_once(monkeypatch):
         room.check_memory(Config(), (2000, 3000), None)
     monkeypatch.setattr(room, "allowed_bytes", lambda: None)
     room.check_memory(Config(), (20000, 30000), None)
+
+
+def test_the_room_is_told(monkeypatch):
+    monkeypatch.setattr(room, "available_bytes", lambda: 16 * 10**9)
+    line = str(room.plan_room(Config(tile="512"), (8000, 8000)))
+    assert re.fullmatch(r"memory: about \S+ GB needed, 16\.0 GB available; in pieces of 512 pixels", line)
+    monkeypatch.setattr(room, "available_bytes", lambda: None)
+    line = str(room.plan_room(Config(optimizer="lbfgs"), (2000, 1000)))
+    # 24 MB per megapixel and pair.
+    assert re.fullmatch(r"memory: about \S+ GB needed \(1\.0 GB of it for --history\); in one piece", line)
+    monkeypatch.setattr(room, "available_bytes", lambda: 10**9)
+    line = str(room.plan_room(Config(), (8000, 8000)))
+    assert line.endswith("too much: try a smaller --tile, --image_size or --history")

@@ -12,7 +12,13 @@ from neural_style_tf.objective import Objective, Terms
 
 
 class Optimizer(Protocol):
-    """What moves the image; its state is in `tf.Variable`s, so that it can be saved and reset."""
+    """What moves the image; its state is in `tf.Variable`s, so that it can be saved and reset.
+
+    Attributes:
+        moves_first: Whether `step` moves the image before it evaluates it, and not after.
+    """
+
+    moves_first: bool
 
     def step(
         self, objective: Objective, image: tf.Variable, terms: Terms, gradient: tf.Tensor

@@ -11,6 +11,28 @@ from neural_style_tf.config import Config
 from neural_style_tf.objective import Objective, Terms
 
 
+class OrderedAdam(keras.optimizers.Adam):
+    """Keras' Adam, its three assignments one after the other, to the same bits.
+
+    Left to themselves they run at once, each with temporary copies of the image; in this order the second
+    computes in the memory of the gradient.
+    """
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        """Make an update of algorithm 1 of the paper, with its bias corrections in α."""
+        [m], [v], dtype = self._momentums, self._velocities, variable.dtype
+        power = tf.cast(self.iterations + 1, dtype)
+        corrections = [1 - tf.pow(tf.constant(beta, dtype), power) for beta in (self.beta_1, self.beta_2)]
+        alpha = tf.cast(learning_rate, dtype) * tf.sqrt(corrections[1]) / corrections[0]
+        first = m.value.assign_add((gradient - m.value) * (1 - self.beta_1), read_value=False)
+        with tf.control_dependencies([first]):
+            squares = tf.square(gradient)
+        second = v.value.assign_add((squares - v.value) * (1 - self.beta_2), read_value=False)
+        with tf.control_dependencies([second]):
+            change = m.value * alpha
+            variable.assign_sub(change / (tf.sqrt(v.value) + self.epsilon), read_value=False)
+
+
 class Adam(tf.Module):
     """Keras' Adam on one image.
 
@@ -21,9 +43,11 @@ class Adam(tf.Module):
         image: The variable it will move.
     """
 
+    moves_first = True
+
     def __init__(self, config: Config, image: tf.Variable) -> None:
         super().__init__(name="adam")
-        self.keras = keras.optimizers.Adam(
+        self.keras = OrderedAdam(
             config.learning_rate,
             beta_1=config.adam_beta1,
             beta_2=config.adam_beta2,

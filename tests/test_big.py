@@ -1,0 +1,205 @@
+"""Pictures as large as memory allows: what a run holds, lets go of, and does when it runs out."""
+
+import gc
+import tracemalloc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from neural_style_tf import memory, pieces, tiling, transfer
+from neural_style_tf.checkpoint import Checkpoints
+from neural_style_tf.config import Config
+from neural_style_tf.events import Rows
+from neural_style_tf.images import load_image, save_image
+from neural_style_tf.optim.adam import Adam
+from neural_style_tf.transfer import stylize
+from neural_style_tf.vgg import vgg19
+
+
+def test_adam_makes_the_bits_of_keras():
+    rng, settings = np.random.default_rng(0), {"beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-3}
+    ours, theirs = (tf.Variable(np.full((1, 33, 27, 3), 5, np.float32)) for _ in range(2))
+    adam = Adam(Config(adam_beta1=0.8, adam_beta2=0.99, adam_epsilon=1e-3, learning_rate=7.0), ours).keras
+    judge = keras.optimizers.Adam(7.0, **settings)
+    judge.build([theirs])
+
+    @tf.function(autograph=False)
+    def update(gradient):
+        adam.apply_gradients([(gradient, ours)])
+        judge.apply_gradients([(gradient, theirs)])
+
+    for _ in range(12):
+        update(tf.constant(rng.normal(0, 10 ** rng.uniform(-6, 6), ours.shape), tf.float32))
+        np.testing.assert_array_equal(ours, theirs)
+    for one, other in zip(adam.variables, judge.variables, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture
+def scarce(monkeypatch):
+    """Return a function that makes memory run out: at the evaluations of these numbers, from 1 on."""
+
+    def arrange(*numbers, sizes=(32, 16)):
+        monkeypatch.setattr(memory, "TILES", sizes)
+        count, evaluate = iter(range(1, 100)), pieces.Pieces.__call__
+
+        def give_out():
+            if next(count) in numbers:
+                raise MemoryError("injected")
+            return np.float32(0)
+
+        def call(self, image):
+            nothing = tf.ensure_shape(tf.numpy_function(give_out, [], tf.float32), [])
+            return evaluate(self, image + nothing)
+
+        monkeypatch.setattr(pieces.Pieces, "__call__", call)
+
+    return arrange
+
+
+def run(pictures, weights, **settings):
+    config = Config(log_every=1, init="content", iterations=4, **settings)
+    return [(record, record.image) for record in stylize(*pictures, config, weights=weights)]
+
+
+@pytest.mark.parametrize(("optimizer", "at"), [("adam", (4, 5)), ("lbfgs", (4,))])
+def test_out_of_memory_goes_on_in_smaller_tiles(optimizer, at, pictures, narrow_weights, scarce):
+    expected = run(pictures, narrow_weights, optimizer=optimizer)
+    scarce(*at)
+    found = run(pictures, narrow_weights, optimizer=optimizer)
+    notes = [note for record, _ in found for note in record.notes]
+    assert notes == [f"out of memory: going on in pieces of {tile} pixels" for tile in (32, 16)[: len(at)]]
+    # From where it was: the same losses, but for the rounding of other sums, which optimisers magnify. An
+    # L-BFGS step that was cut short begins again, so that the image before it is told twice.
+    losses = {record.step: record.total for record, _ in found}
+    assert len(found) == len(expected) + (optimizer == "lbfgs")
+    for record, _ in expected[: 5 if optimizer == "adam" else 3]:
+        assert losses[record.step] == pytest.approx(record.total, rel=1e-2)
+
+
+def test_out_of_memory_in_one_piece_by_order_is_the_end(pictures, narrow_weights, scarce):
+    scarce(1)
+    with pytest.raises(pieces.OUT_OF_MEMORY):
+        run(pictures, narrow_weights, tile="none")
+
+
+def test_out_of_memory_in_the_smallest_tiles_is_the_end():
+    assert pieces.Pieces(None, None, Config(), (2000, 3000), 256).smaller() is None
+    assert pieces.Pieces(None, None, Config(), (2000, 3000), 512).smaller().tile == 256
+    assert pieces.Pieces(None, None, Config(tile="none"), (2000, 3000), None).smaller() is None
+
+
+def test_out_of_memory_while_the_pictures_are_looked_at(pictures, narrow_weights, monkeypatch):
+    monkeypatch.setattr(memory, "TILES", (32, 16))
+
+    def fail(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "injected")
+
+    monkeypatch.setattr(pieces, "compute_targets", fail)
+    found = run(pictures, narrow_weights)
+    assert found[0][0].notes == ("out of memory: going on in pieces of 32 pixels",)
+    assert found[-1][0].step == 4
+
+
+def test_no_graph_per_tile(narrow_weights):
+    config, traces = Config(), []
+    model = vgg19(narrow_weights.kernels, narrow_weights.biases, outputs=config.layers)
+
+    class Counted:
+        get_layer = model.get_layer
+
+        def __call__(self, seen):
+            traces.append(seen.shape)
+            return model(seen)
+
+    picture = tf.random.stateless_normal([1, 60, 200, 3], (1, 2))
+    targets = tiling.compute_targets_tiled(Counted(), picture, picture[:, :50], config, tile=16)
+    # Content and style share one; each pass of the objective has one.
+    assert len(traces) == 1
+    function = tf.function(
+        tiling.make_tiled_objective(Counted(), targets, config, picture.shape, tile=16), autograph=False
+    )
+    for _ in range(2):
+        function(picture)
+    assert len(traces) == 3
+
+
+def test_bfloat16_features_are_kept_in_half_the_bytes(narrow_weights):
+    config = Config()
+    model = vgg19(
+        narrow_weights.kernels, narrow_weights.biases, outputs=config.layers, compute_dtype="bfloat16"
+    )
+    picture = tf.random.stateless_normal([1, 48, 64, 3], (1, 2)) * 50
+    targets = tiling.compute_targets_tiled(model, picture, picture, config, tile=32)
+    assert targets.content["relu4_2"].dtype == tf.bfloat16
+    tiled = tiling.make_tiled_objective(model, targets, config, picture.shape, tile=32)
+    terms, _ = tf.function(tiled)(picture)
+    assert terms["content"] == 0
+
+
+def test_what_is_done_with_is_let_go(pictures, narrow_weights, monkeypatch):
+    """Content and style after the last targets; a coarse solver at the next scale, records kept or not."""
+    solvers, inputs = [], []
+    make = transfer.make_solver
+
+    def remember(*arguments, **keywords):
+        solver = make(*arguments, **keywords)
+        solvers.append(weakref.ref(solver))
+        return solver
+
+    monkeypatch.setattr(transfer, "make_solver", remember)
+    # Each in a list, to be handed over: nothing else may hold them.
+    given = [picture.copy() for picture in pictures]
+    inputs = [weakref.ref(picture) for picture in given]
+    config = Config(iterations=2, scales=2, scale_iterations=(2,), log_every=1, tile="16")
+    steps = stylize(given.pop(0), given.pop(0), config, weights=narrow_weights)
+    records = []
+    for record in steps:
+        records.append(record)
+        if record.scale == 1:
+            gc.collect()
+            assert [solver() is None for solver in solvers] == [True, False]
+            assert [picture() for picture in inputs] == [None, None]
+    assert {record.scale for record in records} == {0, 1}
+    assert records[-1].best.shape == pictures[0].shape
+
+
+def test_tiles_and_scales_resume_to_the_same_bits(pictures, narrow_weights, tmp_path):
+    config = Config(iterations=2, scales=2, scale_iterations=(1,), log_every=1, save_every=2, tile="16")
+    saver, images = Checkpoints(tmp_path, config), []
+    for record in stylize(*pictures, config, weights=narrow_weights):
+        saver.on_step(record)
+        images.append(record.image)
+    assert record.step == 3
+    prefix = str(tmp_path / "ckpt-2")
+    [again] = stylize(*pictures, config, weights=narrow_weights, resume=prefix)
+    np.testing.assert_array_equal(again.image, images[-1])
+
+
+def peak_of(call):
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_saving_makes_no_second_picture(tmp_path):
+    shape = (2000, 2000, 3)
+    rows = Rows(shape, lambda top, bottom: np.full((bottom - top, 2000, 3), 99, np.float32))
+    array = np.full(shape, 99, np.float32)
+    for name, pixels in (("a.png", rows), ("b.png", array), ("c.tiff", array)):
+        assert peak_of(lambda n=name, p=pixels: save_image(tmp_path / n, p)) < 20e6
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert peak_of(lambda: load_image(tmp_path / "c.tiff")) < 48e6 + 40e6
+
+
+def test_reading_sixteen_bits_makes_no_second_picture(tmp_path):
+    from PIL import Image
+
+    Image.fromarray(np.full((2000, 2000), 30000, np.uint16)).save(tmp_path / "grey.tiff")
+    assert peak_of(lambda: load_image(tmp_path / "grey.tiff")) < 48e6 + 64e6
