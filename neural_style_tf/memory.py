@@ -21,8 +21,8 @@ SOLVER_PICTURES = 3
 # Adam: mean and variance. L-BFGS, beside its history: the image and the best trial of a line search, the
 # direction, and what finding it has in hand.
 OPTIMIZER_PICTURES = {"adam": 2, "lbfgs": 7}
-# What an update makes on the way; and what TensorFlow's pool of memory loses between large pieces.
-UPDATE_PICTURES, LOST_PICTURES = 1.25, 0.5
+# What TensorFlow's pool of memory loses between large pieces.
+LOST_PICTURES = 0.5
 # The picture of 8 bits that is written.
 BYTES_TO_SAVE = 4
 # Differences of neighbours in two directions, padded ones, and gradients.
@@ -71,10 +71,11 @@ def estimate_bytes(
         work = size * _tile_floats(height, width, tile, layers)
     else:
         work = pixels * (size * _working_floats(layers) + VARIATION_PICTURES * COLORS)
-    passing = max(work + LOST_PICTURES * COLORS * pixels, UPDATE_PICTURES * COLORS * pixels)
+    # A picture is saved between two passes.
+    passing = max(work, BYTES_TO_SAVE / FLOAT * pixels) + LOST_PICTURES * COLORS * pixels
     weights = (WEIGHT_COPIES_TILED if tiled else WEIGHT_COPIES) * _weight_count(layers)
     floats = pixels * (COLORS * pictures + content) + passing + weights
-    return round(FLOAT * floats + BYTES_TO_SAVE * pixels) + OVERHEAD
+    return round(FLOAT * floats) + OVERHEAD
 
 
 def floats_per_pixel(name: str) -> float:

@@ -10,12 +10,14 @@ import tensorflow as tf
 from neural_style_tf.config import Config
 from neural_style_tf.objective import Objective, Terms
 
+STRIP = 2**22
+"""Floats of the image that are updated at once."""
 
-class OrderedAdam(keras.optimizers.Adam):
-    """Keras' Adam, its three assignments one after the other, to the same bits.
 
-    Left to themselves they run at once, each with temporary copies of the image; in this order the second
-    computes in the memory of the gradient.
+class StripedAdam(keras.optimizers.Adam):
+    """Keras' Adam for one image, updated strip by strip, to the same bits.
+
+    Updated as a whole, each of its three assignments would need temporary copies of the image.
     """
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
@@ -24,13 +26,20 @@ class OrderedAdam(keras.optimizers.Adam):
         power = tf.cast(self.iterations + 1, dtype)
         corrections = [1 - tf.pow(tf.constant(beta, dtype), power) for beta in (self.beta_1, self.beta_2)]
         alpha = tf.cast(learning_rate, dtype) * tf.sqrt(corrections[1]) / corrections[0]
-        first = m.value.assign_add((gradient - m.value) * (1 - self.beta_1), read_value=False)
-        with tf.control_dependencies([first]):
-            squares = tf.square(gradient)
-        second = v.value.assign_add((squares - v.value) * (1 - self.beta_2), read_value=False)
-        with tf.control_dependencies([second]):
-            change = m.value * alpha
-            variable.assign_sub(change / (tf.sqrt(v.value) + self.epsilon), read_value=False)
+        height = variable.shape[1]
+        rows = max(1, STRIP * height // max(1, variable.shape.num_elements()))
+
+        def update(top: tf.Tensor) -> tuple[tf.Tensor]:
+            strip = slice(top, tf.minimum(top + rows, height))
+            g, old_m, old_v = (tensor[:, strip] for tensor in (gradient, m.value, v.value))
+            new_m = old_m + (g - old_m) * (1 - self.beta_1)
+            new_v = old_v + (tf.square(g) - old_v) * (1 - self.beta_2)
+            changed = variable[:, strip] - new_m * alpha / (tf.sqrt(new_v) + self.epsilon)
+            for whole, part in ((m.value, new_m), (v.value, new_v), (variable, changed)):
+                whole[:, strip].assign(part)
+            return (top + rows,)
+
+        tf.while_loop(lambda top: top < height, update, (tf.constant(0),), parallel_iterations=1)
 
 
 class Adam(tf.Module):
@@ -47,7 +56,7 @@ class Adam(tf.Module):
 
     def __init__(self, config: Config, image: tf.Variable) -> None:
         super().__init__(name="adam")
-        self.keras = OrderedAdam(
+        self.keras = StripedAdam(
             config.learning_rate,
             beta_1=config.adam_beta1,
             beta_2=config.adam_beta2,
