@@ -70,18 +70,28 @@ def run(kind: str, seed: int, numbers: range) -> Iterator[Outcome]:
     # Made before the workers are forked, that each need not make them.
     mutators(kind)
     left = list(numbers)
-    while left:
-        with _worker(kind, seed, left) as lines:
-            for line in lines:
-                if line is None:
-                    break
-                yield Outcome(**line)
-                left.pop(0)
-        if left:
-            # It died, or was ended, at the first that is left; `lines` was told how.
-            died = lines.how
-            if died:
-                yield Outcome(left.pop(0), *died)
+    with _scratch():
+        while left:
+            with _worker(kind, seed, left) as lines:
+                for line in lines:
+                    yield Outcome(**line)
+                    left.pop(0)
+            if left:
+                # It died, or was ended, at the first that is left; `lines` was told how.
+                died = lines.how
+                if died:
+                    yield Outcome(left.pop(0), *died)
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[None]:
+    """Keep what workers that die leave behind in a folder that is removed."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory() as tempfile.tempdir:
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 class _Lines:
@@ -90,7 +100,7 @@ class _Lines:
     def __init__(self, pid: int, pipe: int) -> None:
         self.pid, self.pipe, self.how = pid, pipe, ()
 
-    def __iter__(self) -> Iterator[dict[str, Any] | None]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         rest = b""
         while True:
             if not select.select([self.pipe], [], [], HANG)[0]:
