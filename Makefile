@@ -1,6 +1,8 @@
 # Every target sets up its own environment in .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests side by side, each with a TensorFlow of its own.
+SHARED := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 .PHONY: demo test test-slow test-faults lint bench clean
 
@@ -10,7 +12,7 @@ demo: .venv/demo
 	@echo "Look at output/demo/result.png"
 
 test: .venv/test
-	$(BIN)/python -m pytest -m "not slow and not faults"
+	$(BIN)/python -m pytest -m "not slow and not faults" $(SHARED)
 
 test-slow: .venv/test
 	$(BIN)/python -m pytest -m slow

@@ -146,7 +146,7 @@ class OriginalObjective:
         return gradient
 
 
-def adam(objective, image, steps, rate=10.0, beta1=0.9, beta2=0.999, epsilon=1e-8, rounded=float):
+def adam(objective, image, steps, rate=10.0, beta1=0.9, beta2=0.999, epsilon=1e-8):
     """Algorithm 1 of arXiv 1412.6980, with ε on √v as TensorFlow has it; return images and totals."""
     m, v, totals = np.zeros_like(image), np.zeros_like(image), []
     for t in range(1, steps + 1):
@@ -154,7 +154,7 @@ def adam(objective, image, steps, rate=10.0, beta1=0.9, beta2=0.999, epsilon=1e-
         totals.append(terms["total"])
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g * g
-        step = rate * np.sqrt(1 - float(rounded(beta2)) ** t) / (1 - float(rounded(beta1)) ** t)
+        step = rate * np.sqrt(1 - beta2**t) / (1 - beta1**t)
         image = image - step * m / (np.sqrt(v) + epsilon)
     totals.append(objective(image)[0]["total"])
     return image, totals

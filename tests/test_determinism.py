@@ -14,9 +14,12 @@ from neural_style_tf.vgg import vgg19
 OVERLAP = Config(content_layers=(("relu2_1", 1.0), ("relu4_1", 1.0)))
 
 
-@pytest.mark.parametrize("config", [Config(), OVERLAP], ids=["original", "overlap"])
-def test_gradient_has_the_same_bits_every_time(config):
-    """At full width and some size: the graph optimiser reorders sums only where memory is short."""
+def test_gradient_has_the_same_bits_every_time():
+    """At full width and some size: the graph optimiser reorders sums only where memory is short.
+
+    With layers that are for content and for style, so that more than two gradients meet.
+    """
+    config = OVERLAP
     weights = make_narrow_weights(divisor=1)
     network = vgg19(weights.kernels, weights.biases, outputs=config.layers)
     rng = np.random.default_rng(0)
@@ -26,7 +29,7 @@ def test_gradient_has_the_same_bits_every_time(config):
     targets = objectives.compute_targets(network, content, style, config)
     objective = tf.function(objectives.make_objective(network, targets, config), autograph=False)
     _, gradient = objective(image)
-    for _ in range(8):
+    for _ in range(3):
         np.testing.assert_array_equal(objective(image)[1], gradient)
 
 

@@ -15,20 +15,19 @@ from neural_style_tf import checkpoint
 from neural_style_tf.config import Config
 from neural_style_tf.curves import Curves
 from neural_style_tf.errors import UserError
-from neural_style_tf.events import StepRecord
+from neural_style_tf.events import Rows, StepRecord
 from neural_style_tf.resume import check_same_run, trim_metrics
 from neural_style_tf.transfer import stylize
 
 ROOT = Path(__file__).parents[1]
 CASES = {
     "adam": Config(iterations=9, log_every=3, save_every=3),
-    "lbfgs": Config(iterations=9, log_every=3, save_every=3, optimizer="lbfgs", init="content"),
-    "lbfgs, a short history": Config(iterations=9, save_every=3, optimizer="lbfgs", history=2),
+    "lbfgs": Config(iterations=9, log_every=3, save_every=3, optimizer="lbfgs", init="content", history=2),
     "scales": Config(
-        iterations=6, scales=2, scale_iterations=(6,), save_every=3, learning_rate_schedule="cosine"
+        iterations=6, scales=2, scale_iterations=(3,), save_every=3, learning_rate_schedule="cosine"
     ),
     "tiled": Config(iterations=9, save_every=3, tile="16"),
-    "lbfgs, scales": Config(iterations=6, scales=2, scale_iterations=(6,), save_every=3, optimizer="lbfgs"),
+    "lbfgs, scales": Config(iterations=6, scales=2, scale_iterations=(3,), save_every=3, optimizer="lbfgs"),
 }
 
 
@@ -215,7 +214,8 @@ def test_metrics_are_trimmed(tmp_path):
 
 def test_curves_are_trimmed(tmp_path):
     config = Config(save_every=1)
-    record = StepRecord(0, {"total": 1.0}, 0, 9, 0.0, 0.0, 0, 1.0, _image=lambda: np.zeros((2, 2, 3)))
+    rows = Rows((2, 2, 3), lambda top, bottom: np.zeros((bottom - top, 2, 3)))
+    record = StepRecord(0, {"total": 1.0}, 0, 9, 0.0, 0.0, 0, 1.0, image_rows=rows)
     curves = Curves(tmp_path, config, {})
     for step in range(6):
         curves.on_step(dataclasses.replace(record, step=step))
