@@ -81,6 +81,12 @@ class Config:
     adam_beta1: float = setting(0.9, "Adam's decay of the mean gradient", low=0)
     adam_beta2: float = setting(0.999, "Adam's decay of the mean squared gradient", low=0)
     adam_epsilon: float = setting(1e-8, "Adam's ε, added to √v", above=0)
+    averaging: float = setting(
+        0.0,
+        "how much of the average of Adam's images each iteration keeps, such as 0.8; the average is the "
+        "result where its loss is the least; 0: no average",
+        low=0,
+    )
 
     image_size: int = setting(
         512, "longest side of the result in pixels; pictures are never enlarged; 0 keeps their size", low=0
@@ -128,7 +134,7 @@ class Config:
             raise UserError("--content_layers and --style_layers are both empty: nothing to optimise")
         if not self._wants_something():
             raise UserError("--content_weight, --style_weight and --tv_weight leave nothing to optimise")
-        for name in ("adam_beta1", "adam_beta2"):
+        for name in ("adam_beta1", "adam_beta2", "averaging"):
             if getattr(self, name) >= 1:
                 raise UserError(f"--{name} must be below 1, not {getattr(self, name)}")
         self._check_scales()

@@ -44,6 +44,7 @@ def estimate_bytes(
     tile: int | None = None,
     content_layers: tuple[str, ...] = ("relu4_2",),
     half: bool = False,
+    averaging: bool = False,
 ) -> int:
     """Estimate what a run needs beyond the process with TensorFlow imported, in float32 on a CPU.
 
@@ -56,6 +57,7 @@ def estimate_bytes(
         tile: The longest side of a tile's core, pixels; None for the objective in one piece.
         content_layers: Those of `layers` whose features are stored for the whole content picture.
         half: Whether the network computes in bfloat16.
+        averaging: Whether Adam keeps an average of its images.
 
     Returns:
         Bytes, the peak.
@@ -63,7 +65,8 @@ def estimate_bytes(
     pixels = height * width
     tiled = tile is not None and tile < max(height, width)
     pictures = SOLVER_PICTURES + OPTIMIZER_PICTURES[optimizer]
-    pictures += 2 * history * (optimizer == "lbfgs")
+    # The average, and what its update makes on the way.
+    pictures += 2 * history if optimizer == "lbfgs" else 3 * averaging
     content = sum(floats_per_pixel(name) for name in content_layers)
     size = 0.5 if half else 1.0
     if tiled:

@@ -79,6 +79,7 @@ def _estimate(config: Config, size: tuple[int, int], tile: int | None) -> int:
         tile=tile,
         content_layers=tuple(name for name, _ in config.content_layers),
         half=compute_dtype(config.precision) == "bfloat16",
+        averaging=config.averaging > 0,
     )
 
 

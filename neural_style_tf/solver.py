@@ -70,6 +70,15 @@ class Solver(tf.Module):
         self._forget()
         return self.start()
 
+    def score_average(self) -> tf.Tensor:
+        """Return the total loss of `average`, a scalar; the run does not change."""
+        return self._score(self.objective)
+
+    @property
+    def average(self) -> tf.Variable | None:
+        """The optimiser's average of the images so far."""
+        return self.optimizer.average
+
     def recover(self, objective: Objective, *, moving: bool) -> None:
         """Take another form of the objective after an evaluation that was cut short; `start` must follow.
 
@@ -87,6 +96,10 @@ class Solver(tf.Module):
         self.gradient.assign(self._nothing)
         terms, gradient = objective(tf.convert_to_tensor(self.image))
         return self._accept_or_reject(terms, gradient, tf.maximum(self.step, 0))
+
+    @tf.function(autograph=False)
+    def _score(self, objective: Objective) -> tf.Tensor:
+        return objective(tf.convert_to_tensor(self.average))[0]["total"]
 
     @tf.function(autograph=False)
     def _advance(self, objective: Objective, count: tf.Tensor) -> tf.Tensor:

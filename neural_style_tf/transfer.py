@@ -198,26 +198,30 @@ class _Run:
         return due
 
     def _record(self, scale: Scale, **marks: Any) -> StepRecord:
-        solver = self._solver
+        solver, step = self._solver, scale.first_step + int(self._solver.step)
         values = [float(value) for value in solver.values.numpy()]
         seconds = time.monotonic() - self._started
         self._state.seconds.assign(seconds)
         self._state.faults.assign(self._faults)
         notes, self._notes = tuple(self._notes), []
+        best = "best_image", scale.first_step + int(solver.best_step), float(solver.best_total)
+        if step == self.scales[-1].end and solver.average is not None:
+            total = float(solver.score_average())
+            best = ("average", step, total) if total < best[2] else best
         return StepRecord(
-            step=scale.first_step + int(solver.step),
+            step=step,
             terms=dict(zip(solver.names, values, strict=True)),
             scale=scale.index,
             planned=self.scales[-1].end,
-            progress=progress(self.scales, scale.first_step + int(solver.step)),
+            progress=progress(self.scales, step),
             seconds=seconds,
-            best_step=scale.first_step + int(solver.best_step),
-            best_total=float(solver.best_total),
+            best_step=best[1],
+            best_total=best[2],
             **marks,
             notes=notes,
             state=self._state,
             image_rows=self._rows("image"),
-            best_rows=self._rows("best_image"),
+            best_rows=self._rows(best[0]),
         )
 
     def _rows(self, name: str) -> Rows:

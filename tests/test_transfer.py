@@ -8,12 +8,15 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from neural_style_tf import checkpoint, room, transfer
 from neural_style_tf.config import Config
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.initial import initial_pixels
 from neural_style_tf.listeners import Metrics
+from neural_style_tf.optim import make_optimizer
+from neural_style_tf.solver import Solver
 from neural_style_tf.transfer import stylize
 
 
@@ -180,6 +183,41 @@ def test_tiles_give_the_same_run(pictures, narrow_weights):
     for (one, image, _), (other, tiled_image, _) in zip(plain, tiled, strict=True):
         assert other.total == pytest.approx(one.total, rel=1e-3)
         assert np.abs(tiled_image - image).mean() < 0.05
+
+
+def test_the_average_is_the_result_where_it_is_better(pictures, narrow_weights, monkeypatch):
+    settings = {"iterations": 6, "init": "content", "log_every": 1}
+    plain = run(pictures, narrow_weights, **settings)
+    # This short run only comes closer: its last image is better than the average.
+    for (_, image, best), (_, same, same_best) in zip(
+        plain, run(pictures, narrow_weights, averaging=0.6, **settings), strict=True
+    ):
+        assert (same == image).all() and (same_best == best).all()
+    scores = []
+
+    def good(self, score=Solver.score_average):
+        scores.append(float(score(self)))
+        return tf.constant(1.0)
+
+    monkeypatch.setattr(Solver, "score_average", good)
+    averaged = run(pictures, narrow_weights, averaging=0.6, **settings)
+    average = plain[1][1]
+    for count, (_, image, _) in enumerate(plain[2:], 2):
+        average = average + max(0.4, 1 / count) * (image - average)
+    record, image, best = averaged[-1]
+    np.testing.assert_allclose(best, average, atol=1e-3)
+    assert (image == plain[-1][1]).all() and (averaged[-2][2] == plain[-2][2]).all()
+    assert record.best_total == 1 and record.best_step == 6 and len(scores) == 1
+    assert plain[-1][0].total < scores[0] < plain[2][0].total
+
+
+def test_an_average_survives_a_fault():
+    image = tf.Variable(tf.ones([1, 2, 2, 3]))
+    adam = make_optimizer(Config(averaging=0.9), image)
+    adam.average.assign(image * np.nan)
+    adam.reset(tf.constant(0.5))
+    adam.step(lambda x: ({}, x), image, {}, tf.ones_like(image))
+    assert (adam.average.numpy() == image.numpy()).all() and (image.numpy() != 1).all()
 
 
 def test_auto_tiles_only_where_memory_is_short(monkeypatch):

@@ -16,9 +16,11 @@ class Optimizer(Protocol):
 
     Attributes:
         moves_first: Whether `step` moves the image before it evaluates it, and not after.
+        average: An average of the images so far, [1, H, W, 3]; None if it keeps none.
     """
 
     moves_first: bool
+    average: tf.Variable | None
 
     def step(
         self, objective: Objective, image: tf.Variable, terms: Terms, gradient: tf.Tensor

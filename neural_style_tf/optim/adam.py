@@ -48,7 +48,7 @@ class Adam(tf.Module):
     Differs from Gatys et al., who use L-BFGS; Adam is the slides' and the original repository's.
 
     Args:
-        config: Learning rate, β and ε.
+        config: Learning rate, β, ε and averaging.
         image: The variable it will move.
     """
 
@@ -68,6 +68,9 @@ class Adam(tf.Module):
         self.evaluations = tf.Variable(0, dtype=tf.int64)
         self._cosine = config.learning_rate_schedule == "cosine"
         self._iterations = max(config.iterations, 1)
+        self._kept = config.averaging
+        self.average = tf.Variable(tf.convert_to_tensor(image)) if self._kept else None
+        self.averaged = tf.Variable(0, dtype=tf.int64)
 
     def step(
         self, objective: Objective, image: tf.Variable, terms: Terms, gradient: tf.Tensor
@@ -79,12 +82,24 @@ class Adam(tf.Module):
             self.keras.learning_rate.assign(self.rate * factor)
         self.keras.apply_gradients([(gradient, image)])
         self.evaluations.assign_add(1)
+        if self.average is not None:
+            self._update_average(tf.convert_to_tensor(image))
         return objective(tf.convert_to_tensor(image))
 
     @property
     def variables(self) -> tuple[tf.Variable, ...]:
         """All state, Keras' included."""
-        return (self.rate, self.evaluations, *(variable.value for variable in self.keras.variables))
+        kept = () if self.average is None else (self.average,)
+        own = (self.rate, self.evaluations, self.averaged, *kept)
+        return (*own, *(variable.value for variable in self.keras.variables))
+
+    def _update_average(self, image: tf.Tensor) -> None:
+        self.averaged.assign_add(1)
+        # At first of all images alike, lest the initial one linger.
+        weight = tf.maximum(1 - self._kept, 1 / tf.cast(self.averaged, tf.float32))
+        moved = self.average + tf.cast(weight, image.dtype) * (image - self.average)
+        # Whatever it was before a fault.
+        self.average.assign(tf.where(self.averaged == 1, image, moved))
 
     def inherit(self, coarser: Adam) -> None:
         """Take over the moments, resampled, the step count and the learning rate."""
@@ -96,8 +111,9 @@ class Adam(tf.Module):
         self.rate.assign(coarser.rate)
 
     def reset(self, rate_factor: tf.Tensor) -> None:
-        """Forget the moments and the step count and multiply the learning rate."""
+        """Forget the moments, the step count and the average, and multiply the learning rate."""
         self.rate.assign(self.rate * rate_factor)
         for variable in self.keras.variables:
             variable.assign(tf.zeros_like(variable.value))
         self.keras.learning_rate.assign(self.rate)
+        self.averaged.assign(0)

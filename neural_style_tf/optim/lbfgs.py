@@ -52,7 +52,7 @@ class LBFGS(tf.Module):
         agree: Tensor → that by which all workers go; see `make_optimizer`. The directions and what decides.
     """
 
-    moves_first = False
+    moves_first, average = False, None
 
     def __init__(
         self, config: Config, image: tf.Variable, agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity
