@@ -49,9 +49,10 @@ def make_pictures(side: int) -> list:
 
 def measure(side: int, tile: str, options: argparse.Namespace) -> dict[str, object]:
     """Measure one row in this process."""
+    from neural_style_tf.memory import LARGE_PICTURE
     from neural_style_tf.runtime import start_tensorflow
 
-    device = start_tensorflow()
+    device = start_tensorflow(sparing=side**2 >= LARGE_PICTURE)
     import tensorflow as tf
 
     from neural_style_tf.config import Config

@@ -23,7 +23,7 @@ from neural_style_tf.folder import OutputFolder
 from neural_style_tf.images import Picture, load_image
 from neural_style_tf.initial import WORDS, init_sha256, initial_pixels
 from neural_style_tf.interrupt import Interrupts
-from neural_style_tf.memory import check_start
+from neural_style_tf.memory import LARGE_PICTURE, check_start
 from neural_style_tf.outputs import check_outputs, clear_the_way, find_checkpoint, make_listeners
 from neural_style_tf.pyramid import plan_scales
 from neural_style_tf.record import RunJson, facts_in_common, flag_lines
@@ -212,7 +212,10 @@ class _Run:
             for note in picture.notes:
                 say(f"  {note}")
         check_start()
-        device = start_tensorflow(verbose=self._job.verbose, join=self._join)
+        height, width = self._pictures["content"].pixels.shape[:2]
+        device = start_tensorflow(
+            verbose=self._job.verbose, sparing=height * width >= LARGE_PICTURE, join=self._join
+        )
         say(f"device: {device}")
         weights = load_weights(self._job.weights, folder=Path(self._job.weights_dir), log=say)
         say(f"weights: {weights.source}{f' ({weights.generation})' if weights.generation else ''}")

@@ -164,6 +164,22 @@ def test_this_machine():
     assert memory.available_bytes() > 2**20
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_sparing_memory_that_is_free_goes_back():
+    script = (
+        "from neural_style_tf.runtime import start_tensorflow; start_tensorflow(sparing=True)\n"
+        "import tensorflow as tf\n"
+        "def now(): return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
+        "big = [tf.ones([40_000_000]) for _ in range(2)]\n"
+        "full = now(); big.clear(); print(full - now())"
+    )
+    folder = Path(__file__).parents[1]
+    run = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert int(run.stdout) > 300e6
+
+
 def test_imports_no_tensorflow():
     script = "import sys, neural_style_tf.memory; sys.exit('tensorflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1], check=True)

@@ -7,6 +7,9 @@ import sys
 
 import pytest
 from harness import ROOT, RUN, WORKLOADS, differences, half_written, traces
+from weight_files import write_mat
+
+from neural_style_tf.weights.resolve import load_weights
 
 pytestmark = pytest.mark.faults
 ADAM = (*WORKLOADS["adam"], "--output_dir=o")
@@ -85,6 +88,16 @@ def test_a_folder_that_cannot_be_written(warm, place, disk, error_line):
     for folder in ("m/o", "m/new"):
         assert warm.run(*WORKLOADS["adam"], f"--output_dir={folder}") == 2
         assert f"--output_dir: cannot write in '{folder}'" in error_line()
+
+
+def test_a_weights_folder_that_cannot_be_written(warm, place, disk, undisturbed):
+    disk(100_000)
+    weights, file = load_weights("bundled"), place / "m" / "imagenet-vgg-verydeep-19.mat"
+    write_mat(file, weights.kernels, weights.biases)
+    disk(100_000, "remount", "ro")
+    assert warm.run(*ADAM, f"--weights={file}") == 0, warm.said()
+    assert (place / "o" / "result.png").read_bytes() == undisturbed("adam")["result.png"]
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
 def test_another_file_system(warm, place, disk, undisturbed):
