@@ -21,12 +21,11 @@ from neural_style_tf.transfer import stylize
 
 ROOT = Path(__file__).parents[1]
 CASES = {
-    "adam": Config(iterations=9, log_every=3, save_every=3),
+    "tiled": Config(iterations=9, log_every=3, save_every=3, tile="16"),
     "lbfgs": Config(iterations=9, log_every=3, save_every=3, optimizer="lbfgs", init="content", history=2),
     "scales": Config(
         iterations=6, scales=2, scale_iterations=(3,), save_every=3, learning_rate_schedule="cosine"
     ),
-    "tiled": Config(iterations=9, save_every=3, tile="16"),
     "lbfgs, scales": Config(iterations=6, scales=2, scale_iterations=(3,), save_every=3, optimizer="lbfgs"),
 }
 

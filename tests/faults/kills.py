@@ -72,7 +72,11 @@ def interrupt_many(folder, count, *, seed=0, workloads=LONG):
 
 
 def _not_saved(out):
-    last = rows(out)[-1]["step"]
+    told = rows(out)
+    if not told:
+        # Before its first step there is nothing to save.
+        return []
+    last = told[-1]["step"]
     facts = json.loads((out / "run.json").read_text())
     problems = [] if facts["status"] == "interrupted" else [f"run.json says {facts['status']}"]
     if not (out / "checkpoints" / f"ckpt-{last}.index").exists():
