@@ -182,7 +182,9 @@ class _Run:
         solver, failed = self._solver, scale.first_step + int(self._solver.step) + 1
         self._faults += 1
         culprits = _culprits(solver)
-        self._faults += not self.call(solver.retreat)
+        # Without a gradient there the run cannot go on.
+        while self._faults <= FAULTS_ALLOWED and not self.call(solver.retreat):
+            self._faults += 1
         step = scale.first_step + int(solver.step)
         then = "halving the learning rate" if self._faults <= FAULTS_ALLOWED else "giving up"
         self._notes.append(

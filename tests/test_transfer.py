@@ -211,6 +211,17 @@ def test_the_average_is_the_result_where_it_is_better(pictures, narrow_weights, 
     assert plain[-1][0].total < scores[0] < plain[2][0].total
 
 
+def test_a_best_image_that_turned_bad_ends_the_run(pictures, narrow_weights, monkeypatch):
+    """Nothing can go on from there: without its gradient a step would fail inside TensorFlow."""
+    monkeypatch.setattr(Solver, "advance", lambda self, count: tf.constant(False))
+    monkeypatch.setattr(Solver, "retreat", lambda self: tf.constant(False))
+    steps = []
+    with pytest.raises(RunError, match="not finite 4 times"):
+        for record in stylize(*pictures, Config(iterations=4, log_every=1), weights=narrow_weights):
+            steps.append(record.step)
+    assert steps == [0, 0]
+
+
 def test_an_average_survives_a_fault():
     image = tf.Variable(tf.ones([1, 2, 2, 3]))
     adam = make_optimizer(Config(averaging=0.9), image)

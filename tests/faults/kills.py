@@ -78,7 +78,8 @@ def _not_saved(out):
         return []
     last = told[-1]["step"]
     facts = json.loads((out / "run.json").read_text())
-    problems = [] if facts["status"] == "interrupted" else [f"run.json says {facts['status']}"]
+    # Finished, if it was interrupted while it took its leave.
+    problems = [] if facts["status"] in ("interrupted", "finished") else [f"run.json says {facts['status']}"]
     if not (out / "checkpoints" / f"ckpt-{last}.index").exists():
         problems.append(f"no checkpoint of step {last}")
     if not (out / "result.png").exists():
