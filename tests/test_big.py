@@ -1,16 +1,15 @@
 """Pictures as large as memory allows: what a run holds, lets go of, and does when it runs out."""
 
 import gc
-import subprocess
 import sys
 import tracemalloc
 import weakref
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from resident import number_from
 
 from neural_style_tf import memory, pieces, tiling, transfer
 from neural_style_tf.checkpoint import Checkpoints
@@ -20,8 +19,6 @@ from neural_style_tf.images import load_image, save_image
 from neural_style_tf.optim import adam
 from neural_style_tf.transfer import stylize
 from neural_style_tf.vgg import vgg19
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(("dtype", "off"), [("float64", 1e-5), ("float32", 1e-4)])
@@ -48,9 +45,9 @@ def test_adam_is_that_of_keras_without_its_copies(dtype, off):
 def test_an_update_copies_nothing():
     script = (
         "import threading, time, tensorflow as tf\n"
+        "from resident import now\n"
         "from neural_style_tf.config import Config\n"
         "from neural_style_tf.optim.adam import Adam\n"
-        "def now(): return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
         "peak = 0\n"
         "def watch():\n"
         "    global peak\n"
@@ -63,8 +60,7 @@ def test_an_update_copies_nothing():
         "[update() for _ in range(3)]\n"
         "print(peak - before)"
     )
-    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert int(run.stdout) < 96e6
+    assert number_from(script) < 96e6
 
 
 @pytest.fixture

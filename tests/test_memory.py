@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from resident import number_from
 
 from neural_style_tf import memory
 from neural_style_tf.config import Config
@@ -167,17 +168,13 @@ def test_this_machine():
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_sparing_memory_that_is_free_goes_back():
     script = (
+        "from resident import now\n"
         "from neural_style_tf.runtime import start_tensorflow; start_tensorflow(sparing=True)\n"
         "import tensorflow as tf\n"
-        "def now(): return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
         "big = [tf.ones([40_000_000]) for _ in range(2)]\n"
         "full = now(); big.clear(); print(full - now())"
     )
-    folder = Path(__file__).parents[1]
-    run = subprocess.run(
-        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True
-    )
-    assert int(run.stdout) > 300e6
+    assert number_from(script) > 300e6
 
 
 def test_imports_no_tensorflow():
