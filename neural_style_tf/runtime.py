@@ -20,7 +20,7 @@ def start_tensorflow(
     Args:
         verbose: Let TensorFlow print its start-up messages.
         sparing: Give memory that is free back to the system. TensorFlow's own pool on the CPU keeps it, in
-            pieces that the next large picture does not fit into; without the pool a step is 8 % slower.
+            pieces that the next large picture does not fit into; without the pool a step is 9 % slower.
         join: Called before the first operation, after which no process can become one of a cluster.
 
     Returns:
