@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from neural_style_tf.custom_gradients import forget, known
 from neural_style_tf.objective import Objective, Terms
 from neural_style_tf.optim import Optimizer
 
@@ -40,6 +41,7 @@ class Solver(tf.Module):
         self.names = names
         self.optimizer = optimizer
         self.image = image
+        self._known_before = known()
         self._nothing = tf.zeros([0] * image.shape.rank, image.dtype)
         self.gradient = tf.Variable(self._nothing, shape=[None] * image.shape.rank)
         self.values = tf.Variable(tf.zeros([len(names)], image.dtype))
@@ -90,6 +92,10 @@ class Solver(tf.Module):
         if moving and self.optimizer.moves_first:
             # The image was moved, and is only yet to be looked at.
             self.step.assign_add(1)
+
+    def release(self) -> None:
+        """Let go of all that the compiled loop refers to; it is not to be called again."""
+        forget(known() - self._known_before)
 
     @tf.function(autograph=False)
     def _start(self, objective: Objective) -> tf.Tensor:

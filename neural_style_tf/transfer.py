@@ -88,7 +88,10 @@ def stylize(
             raise RunError(
                 f"the loss of the initial image is not finite ({_culprits(solver)}); nothing to save"
             )
-        yield from run.steps(scale, told=going_on or scale.index > 0)
+        try:
+            yield from run.steps(scale, told=going_on or scale.index > 0)
+        finally:
+            solver.release()
         if run.stopped or scale is run.scales[-1]:
             break
         coarser, initial = Coarser(solver.image, solver.optimizer), None
