@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# What they start, workers and runs that are killed, the tests start themselves.
+SLOW = ("faults", "scale_out")
 SCRIPTS = sorted(
     path.stem
     for path in (ROOT / "benchmarks").glob("*.py")
@@ -14,7 +16,9 @@ SCRIPTS = sorted(
 )
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in SCRIPTS]
+)
 def test_quick_form_prints_a_table(name):
     done = subprocess.run(
         [sys.executable, f"benchmarks/{name}.py", "--quick"],

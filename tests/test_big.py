@@ -12,7 +12,6 @@ import tensorflow as tf
 from resident import number_from
 
 from neural_style_tf import memory, pieces, tiling, transfer
-from neural_style_tf.checkpoint import Checkpoints
 from neural_style_tf.config import Config
 from neural_style_tf.events import Rows
 from neural_style_tf.images import load_image, save_image
@@ -196,19 +195,6 @@ def test_what_is_done_with_is_let_go(pictures, narrow_weights, monkeypatch):
     del steps, record, records
     gc.collect()
     assert [tensor() for tensor in tensors[1]] == [None, None]
-
-
-@pytest.mark.slow
-def test_tiles_and_scales_resume_to_the_same_bits(pictures, narrow_weights, tmp_path):
-    config = Config(iterations=2, scales=2, scale_iterations=(1,), log_every=1, save_every=2, tile="16")
-    saver, images = Checkpoints(tmp_path, config), []
-    for record in stylize(*pictures, config, weights=narrow_weights):
-        saver.on_step(record)
-        images.append(record.image)
-    assert record.step == 3
-    prefix = str(tmp_path / "ckpt-2")
-    [again] = stylize(*pictures, config, weights=narrow_weights, resume=prefix)
-    np.testing.assert_array_equal(again.image, images[-1])
 
 
 def peak_of(call):

@@ -20,13 +20,10 @@ from neural_style_tf.resume import check_same_run, trim_metrics
 from neural_style_tf.transfer import stylize
 
 ROOT = Path(__file__).parents[1]
+SCALES = Config(iterations=6, scales=2, scale_iterations=(3,), log_every=3, save_every=3)
 CASES = {
-    "tiled": Config(iterations=9, log_every=3, save_every=3, tile="16"),
-    "lbfgs": Config(iterations=9, log_every=3, save_every=3, optimizer="lbfgs", init="content", history=2),
-    "scales": Config(
-        iterations=6, scales=2, scale_iterations=(3,), save_every=3, learning_rate_schedule="cosine"
-    ),
-    "lbfgs, scales": Config(iterations=6, scales=2, scale_iterations=(3,), save_every=3, optimizer="lbfgs"),
+    "adam, tiled": SCALES.replace(tile="16", learning_rate_schedule="cosine"),
+    "lbfgs": SCALES.replace(optimizer="lbfgs", init="content", history=2),
 }
 
 
