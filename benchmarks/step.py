@@ -142,6 +142,8 @@ def main() -> None:
         print(json.dumps(measure(int(options.child[0]), options.child[1], options.rounds)))
         return
     sizes, rounds = ([64], 2) if options.quick else (options.sizes, options.rounds)
+    if options.quick:
+        options.precisions = options.precisions[-1:]
     rows = []
     print("| size | precision | s/iteration | TFLOP/s | share of the limit | peak MB |")
     print("|---|---|---|---|---|---|")
