@@ -142,12 +142,11 @@ def main() -> None:
         print(json.dumps(measure(int(options.child[0]), options.child[1], options.rounds)))
         return
     sizes, rounds = ([64], 2) if options.quick else (options.sizes, options.rounds)
-    if options.quick:
-        options.precisions = options.precisions[-1:]
+    precisions = options.precisions[-1:] if options.quick else options.precisions
     rows = []
     print("| size | precision | s/iteration | TFLOP/s | share of the limit | peak MB |")
     print("|---|---|---|---|---|---|")
-    for size, precision in itertools.product(sizes, options.precisions):
+    for size, precision in itertools.product(sizes, precisions):
         command = [sys.executable, __file__, "--child", str(size), precision, f"--rounds={rounds}"]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         row = json.loads(output.splitlines()[-1])

@@ -82,13 +82,13 @@ def stylize(
         )
         coarser = None
         run.enter(solver, scale)
-        if going_on and scale.index == first:
-            run.restore(resume)
-        elif not run.call(solver.start):
-            raise RunError(
-                f"the loss of the initial image is not finite ({_culprits(solver)}); nothing to save"
-            )
         try:
+            if going_on and scale.index == first:
+                run.restore(resume)
+            elif not run.call(solver.start):
+                raise RunError(
+                    f"the loss of the initial image is not finite ({_culprits(solver)}); nothing to save"
+                )
             yield from run.steps(scale, told=going_on or scale.index > 0)
         finally:
             solver.release()

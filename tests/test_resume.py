@@ -37,9 +37,8 @@ def test_from_every_checkpoint_to_the_same_bits(case, pictures, narrow_weights, 
         saver.on_step(record)
         records[record.step] = (dict(record.terms), record.image, record.best, record.best_step)
     steps = checkpoint.saved_steps(tmp_path / "c")
-    assert len(steps) == 4 and min(steps) == 0
-    # From step 0 it would be an ordinary run.
-    for step in steps[:-1]:
+    assert len(steps) >= 4
+    for step in steps:
         prefix = str(tmp_path / "c" / f"ckpt-{step}")
         again = list(stylize_all(pictures, config, narrow_weights, prefix))
         assert [r.step for r, *_ in again] == [s for s in records if s > step] or step == max(steps)
