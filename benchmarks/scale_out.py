@@ -1,11 +1,13 @@
 """Time one iteration shared by 1, 2 … worker processes, each on a core of its own.
 
     python benchmarks/scale_out.py [--workers 1 2] [--megapixels 4] [--tile 1024] [--precision float32]
-                                   [--rounds 2] [--json FILE] [--quick]
+                                   [--rounds 2] [--alone] [--json FILE] [--quick]
 
 The workers talk over loopback. Work per second counts iterations of the same picture in the same tiles. The
 bytes are computed: an iteration sums the Gram matrices and a few numbers, then the gradient, and in a ring
 each of n workers sends 2 (n−1)/n of what is summed. With more workers than cores they take turns on them.
+With --alone, as many processes also paint the whole picture each for itself at the same time: what the machine,
+whose cores share its memory, could do at best.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     """Measure in this process, one of the workers."""
     cores = sorted(os.sched_getaffinity(0))
     place = find_place("auto", os.environ)
-    os.sched_setaffinity(0, {cores[place.rank % len(cores)]})
+    os.sched_setaffinity(0, {cores[options.core % len(cores)]})
     clusters = []
 
     def join_workers() -> None:
@@ -86,8 +88,8 @@ def bytes_sent(side: int, workers: int) -> float:
     return 4 * (grams + terms + 3 * side * side) * 2 * (workers - 1) / workers
 
 
-def start(workers: int, arguments: list[str]) -> dict[str, object]:
-    """Run workers; return what the chief measured."""
+def start(workers: int, arguments: list[str], *, alone: bool = False) -> dict[str, object]:
+    """Run workers, together or each alone; return what the first measured."""
     sockets = [socket.socket() for _ in range(workers)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))
@@ -96,9 +98,10 @@ def start(workers: int, arguments: list[str]) -> dict[str, object]:
         one.close()
     processes = []
     for index in range(workers):
-        cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        group, rank = (addresses[index : index + 1], 0) if alone else (addresses, index)
+        cluster = {"cluster": {"worker": group}, "task": {"type": "worker", "index": rank}}
         environment = os.environ | {"TF_CONFIG": json.dumps(cluster)}
-        command = [sys.executable, __file__, "--child", *arguments]
+        command = [sys.executable, __file__, "--child", f"--core={index}", *arguments]
         processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
     outputs = [process.communicate()[0] for process in processes]
     if any(process.returncode for process in processes):
@@ -128,7 +131,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--quick", action="store_true", help="a tiny picture, to see that this script works")
+    parser.add_argument("--alone", action="store_true", help="also as many processes that share nothing")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--core", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.quick:
         options.megapixels, options.tile, options.rounds = 0.01, 64, 1
@@ -149,6 +154,11 @@ def main() -> None:
             f"| {rows[-1]['bytes'] / 1e6:.1f} | {share:.3f} |",
             flush=True,
         )
+        if options.alone and workers > 1:
+            seconds = start(workers, arguments, alone=True)["seconds"]
+            rows[-1]["alone_seconds"] = seconds
+            best = workers * rows[0]["seconds"] / seconds
+            print(f"| {workers}, each alone | {seconds:.2f} | {best:.2f} | 0.0 | |", flush=True)
     print(f"\n{rows[0]['side']}² pixels, tiles of {options.tile}, {options.precision}; {rows[0]['device']}.")
     off = max(abs(row["total"] / rows[0]["total"] - 1) for row in rows)
     print(f"Largest relative difference of the loss: {off:.1e}.")

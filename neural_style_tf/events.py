@@ -35,8 +35,8 @@ class StepRecord:
             this very image.
         scale: The size it has, an index from the coarsest, 0.
         planned: The step at which the run will end.
-        progress: How much of the work is done, 0 to 1; a step counts by its pixels.
         seconds: Wall-clock seconds since the run's first evaluation began.
+        seconds_left: An estimate of the rest at the pace of this scale by pixels; None before it has one.
         best_step: The step of least `total` at this scale, of all steps and not only the logged ones.
         best_total: Its total loss.
         last: Whether no record follows.
@@ -52,10 +52,10 @@ class StepRecord:
     terms: Mapping[str, float]
     scale: int
     planned: int
-    progress: float
     seconds: float
     best_step: int
     best_total: float
+    seconds_left: float | None = None
     last: bool = False
     logged: bool = True
     due: bool = False

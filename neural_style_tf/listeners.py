@@ -51,8 +51,8 @@ class Progress(Listener):
         parts += [f"{name} {record.terms[name]:.4g}" for name in ("total", "content", "style", "tv")]
         if record.step:
             parts.append(f"{record.seconds / record.step:.3g} s/step")
-        if record.progress:
-            parts.append(f"{duration(record.seconds * (1 / record.progress - 1))} left")
+        if record.seconds_left is not None:
+            parts.append(f"{duration(record.seconds_left)} left")
         return "  ".join(parts)
 
 

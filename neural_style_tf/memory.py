@@ -98,11 +98,11 @@ def kept_floats(layers: tuple[str, ...]) -> float:
 
 
 def _working_floats(layers: tuple[str, ...]) -> float:
-    """Return the floats per pixel at the peak: what is kept, and the gradients at hand."""
-    # The gradients at `layers` are there before the backward pass needs them; it moves one gradient
-    # through the widest layer into another.
+    """Return the floats per pixel at the peak, the beginning of the backward pass."""
+    # The gradients at `layers` are all there before it needs them. When it comes to the widest layers,
+    # what was kept of the deeper ones is gone, but not all of the pool is of use to them.
     widest = max(floats_per_pixel(name) for name in up_to(deepest(layers)))
-    return kept_floats(layers) + _loss_floats(layers) + 2 * widest
+    return kept_floats(layers) + _loss_floats(layers) + widest
 
 
 def _loss_floats(layers: tuple[str, ...]) -> float:

@@ -74,11 +74,11 @@ def shrink(size: tuple[int, int], factor: float) -> tuple[int, int]:
     return height, width
 
 
-def progress(scales: tuple[Scale, ...], step: int) -> float:
-    """Return which part of a run's work, counted in pixels, is done at a step; 1 if there is none."""
-    work = [scale.content[0] * scale.content[1] * scale.iterations for scale in scales]
-    done = [
-        pixels * min(max(step - scale.first_step, 0), scale.iterations) / max(scale.iterations, 1)
-        for pixels, scale in zip(work, scales, strict=True)
-    ]
-    return sum(done) / sum(work) if sum(work) else 1.0
+def work_left(scales: tuple[Scale, ...], now: Scale, step: int) -> int:
+    """Return how many pixels are yet to be evaluated after a step of the scale `now`.
+
+    Each later scale evaluates its initial image, too.
+    """
+    evaluations = {now.index: now.end - step}
+    evaluations |= {scale.index: scale.iterations + 1 for scale in scales[now.index + 1 :]}
+    return sum(scales[i].content[0] * scales[i].content[1] * count for i, count in evaluations.items())

@@ -20,7 +20,7 @@ from neural_style_tf.objective import deprocess
 from neural_style_tf.picture_size import fit_content, fit_style
 from neural_style_tf.pieces import OUT_OF_MEMORY, tile_note
 from neural_style_tf.prepare import Coarser, make_solver
-from neural_style_tf.pyramid import Scale, plan_scales, progress
+from neural_style_tf.pyramid import Scale, plan_scales, work_left
 from neural_style_tf.solver import Solver
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import load_weights
@@ -113,6 +113,7 @@ class _Run:
         self._cluster = cluster
         self._config, self._tick = config, tick
         self._started = self._saved = time.monotonic()
+        self._begun, self._work = self._started, 0
         self._solver: Solver | None = None
         self._state: RunState | None = None
         self._faults, self._notes = 0, []
@@ -154,6 +155,7 @@ class _Run:
         """Take all steps of a scale from where the solver stands, whose image may have been told before."""
         solver, last_scale = self._solver, scale is self.scales[-1]
         step, pace = scale.first_step + int(solver.step), SECONDS_PER_CALL
+        self._begun, self._work = time.monotonic(), work_left(self.scales, scale, step)
         while True:
             over = self.stopped or self._faults > FAULTS_ALLOWED or step >= scale.end
             last = over and (last_scale or step < scale.end or self.stopped)
@@ -218,8 +220,8 @@ class _Run:
             terms=dict(zip(solver.names, values, strict=True)),
             scale=scale.index,
             planned=self.scales[-1].end,
-            progress=progress(self.scales, step),
             seconds=seconds,
+            seconds_left=self._seconds_left(scale, step),
             best_step=best[1],
             best_total=best[2],
             **marks,
@@ -228,6 +230,11 @@ class _Run:
             image_rows=self._rows("image"),
             best_rows=self._rows(best[0]),
         )
+
+    def _seconds_left(self, scale: Scale, step: int) -> float | None:
+        left = work_left(self.scales, scale, step)
+        done = self._work - left
+        return (time.monotonic() - self._begun) / done * left if done > 0 else None
 
     def _rows(self, name: str) -> Rows:
         # Through the run, so that a record that is kept does not keep the solver.

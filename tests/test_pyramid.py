@@ -1,5 +1,7 @@
 """Coarse to fine: which sizes, how many steps, and what is carried up."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,7 +9,7 @@ import tensorflow as tf
 from neural_style_tf.config import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.optim import make_optimizer
-from neural_style_tf.pyramid import plan_scales, progress
+from neural_style_tf.pyramid import plan_scales, work_left
 from neural_style_tf.transfer import stylize
 
 
@@ -37,12 +39,25 @@ def test_counts_must_fit_the_scales():
         Config(scales=2, scale_iterations=(-1,))
 
 
-def test_progress_counts_pixels():
+def test_work_is_counted_in_pixels_and_each_scale_begins_with_an_evaluation():
     scales = plan_scales((64, 64), (64, 64), Config(scales=2, iterations=10))
-    assert progress(scales, 0) == 0
-    assert progress(scales, 10) == pytest.approx(1 / 5)
-    assert progress(scales, 20) == 1
-    assert progress(plan_scales((64, 64), (64, 64), Config(iterations=0)), 0) == 1
+    assert work_left(scales, scales[0], 0) == 10 * 32**2 + 11 * 64**2
+    assert work_left(scales, scales[0], 10) == 11 * 64**2
+    assert work_left(scales, scales[1], 10) == 10 * 64**2
+    assert work_left(scales, scales[1], 20) == 0
+
+
+def test_the_time_left_is_told_at_the_pace_of_the_scale(pictures, narrow_weights, monkeypatch):
+    now = [0.0]
+
+    def tick(step):
+        # Four times the pixels at eight times the cost, as if the second scale went in tiles.
+        now[0] += 1 if step <= 3 else 8
+
+    monkeypatch.setattr("neural_style_tf.transfer.time", SimpleNamespace(monotonic=lambda: now[0]))
+    config = Config(scales=2, scale_iterations=(3,), iterations=5, log_every=1, init="content")
+    told = [r.seconds_left for r in stylize(*pictures, config, weights=narrow_weights, tick=tick)]
+    assert told == [None, 2 + 6 * 4, 1 + 6 * 4, 6 * 4, 4 * 8, 3 * 8, 2 * 8, 8, 0]
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
