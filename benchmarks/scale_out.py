@@ -6,8 +6,8 @@
 The workers talk over loopback. Work per second counts iterations of the same picture in the same tiles. The
 bytes are computed: an iteration sums the Gram matrices and a few numbers, then the gradient, and in a ring
 each of n workers sends 2 (n−1)/n of what is summed. With more workers than cores they take turns on them.
-With --alone, as many processes also paint the whole picture each for itself at the same time: what the machine,
-whose cores share its memory, could do at best.
+With --alone, as many processes also paint the whole picture at the same time, each for itself: what the
+machine, whose cores share its memory, could do at best.
 """
 
 from __future__ import annotations
