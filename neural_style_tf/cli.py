@@ -60,7 +60,9 @@ def run(argv: Sequence[str] | None = None) -> int:
         console.error(str(error))
         return USAGE_ERROR
     except RunError as error:
-        console.error(explain(error.__cause__) or str(error))
+        # Of a file or memory, the cause says what helps; of TensorFlow, the error says it better.
+        cause = error.__cause__ if isinstance(error.__cause__, OSError | MemoryError) else None
+        console.error(explain(cause) or str(error))
     except KeyboardInterrupt:
         console.error("interrupted")
         return interrupts.exit_code

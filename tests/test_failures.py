@@ -2,10 +2,13 @@
 
 import errno
 import os
+from types import SimpleNamespace
 
 import pytest
 import tensorflow as tf
 
+from neural_style_tf import cli
+from neural_style_tf.errors import RunError
 from neural_style_tf.failures import explain
 
 CASES = [
@@ -28,6 +31,23 @@ CASES = [
 def test_a_failure_in_one_line(error, beginning):
     line = explain(error)
     assert line.startswith(beginning) and "\n" not in line and ".partial" not in line
+
+
+@pytest.mark.parametrize(
+    ("cause", "line"),
+    [
+        (tf.errors.UnavailableError(None, None, "Graph execution error:"), "worker 1 does not answer"),
+        (PermissionError(errno.EACCES, "Denied", "o/x"), "Denied: o/x; make it writable"),
+    ],
+)
+def test_what_a_run_says_of_its_end_is_told_unless_a_file_is_the_cause(monkeypatch, capsys, cause, line):
+    def end():
+        raise RunError("worker 1 does not answer any more") from cause
+
+    monkeypatch.setattr(cli, "_Run", lambda *given: SimpleNamespace(execute=end))
+    assert cli.run(["run.py", "--content=c.png", "--style=s.png"]) == 1
+    error = capsys.readouterr().err
+    assert line in error and error.count("\n") == 1
 
 
 def test_a_bug_is_not_explained_away():
