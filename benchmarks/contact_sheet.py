@@ -90,7 +90,8 @@ def main() -> None:
             )
         if options.out:
             cells = [read(f"{one.label}, {one.seconds:.0f} s={one.path}", 240) for one in painted]
-            rows = [cells[start : start + 4] for start in range(0, len(cells), 4)]
+            width = len(cells) if options.strengths else 4
+            rows = [cells[start : start + width] for start in range(0, len(cells), width)]
             sheet(rows, 240).save(options.out, quality=88)
 
 
