@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from neural_style_tf.config import Config
 from neural_style_tf.errors import UserError
@@ -79,6 +80,5 @@ def work_left(scales: tuple[Scale, ...], now: Scale, step: int) -> int:
 
     Each later scale evaluates its initial image, too.
     """
-    evaluations = {now.index: now.end - step}
-    evaluations |= {scale.index: scale.iterations + 1 for scale in scales[now.index + 1 :]}
-    return sum(scales[i].content[0] * scales[i].content[1] * count for i, count in evaluations.items())
+    later = sum(math.prod(scale.content) * (scale.iterations + 1) for scale in scales[now.index + 1 :])
+    return math.prod(now.content) * (now.end - step) + later
