@@ -39,6 +39,7 @@ SOLVERS = {
     "L-BFGS, scalar, float32": {**LBFGS, "preconditioner": "scalar"},
     "L-BFGS, scalar": {**LBFGS, "preconditioner": "scalar", "precision": "auto"},
     "L-BFGS, spectral": {**LBFGS, "preconditioner": "spectral", "precision": "auto"},
+    "L-BFGS, spectral, 40 pairs": {**LBFGS, "history": 40, "precision": "auto"},
 }
 CLEARLY_BELOW = 0.96
 """Of the original's best loss: where another solver has shown what it can do."""

@@ -26,7 +26,7 @@ import tensorflow as tf
 
 from neural_style_tf import layers, losses
 from neural_style_tf.config import Config
-from neural_style_tf.objective import Network, Objective, Targets, Terms, make_objective, score
+from neural_style_tf.objective import Network, Objective, Targets, Terms, apart, make_objective, score
 from neural_style_tf.tiles import Tile, plan_for, plan_tiles
 
 __all__ = [
@@ -180,12 +180,16 @@ class TiledObjective:
     def gradient(self, image: tf.Tensor, slopes: Sums) -> tf.Tensor:
         """Make pass 2: carry the slopes through the tiles down to the pixels."""
 
-        def visit(box: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-            seen = cut(image, box[1])
+        @apart
+        def at(seen: tf.Tensor, box: tf.Tensor, slopes: Sums) -> tf.Tensor:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(seen)
                 here = self.sums_of_core(seen, box)
-            at_pixels = pull_back(tape, here, slopes, seen)
+            return pull_back(tape, here, slopes, seen)
+
+        def visit(box: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+            seen = cut(image, box[1])
+            at_pixels = at(seen, box, slopes)
             # The shape check keeps this sum apart from those before it; see `losses.branch`.
             return _put(gradient, cut(gradient, box[1]) + tf.ensure_shape(at_pixels, seen.shape), box[1])
 

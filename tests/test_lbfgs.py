@@ -215,7 +215,8 @@ def test_what_has_gone_bad_is_forgotten(preconditioner, what):
     solver = make(as_objective(ill_conditioned), STARTS[ill_conditioned], preconditioner=preconditioner)
     solver.advance(tf.constant(5, tf.int64))
     optimizer = solver.optimizer
-    state = optimizer.preconditioner.variables[0] if what == "learnt" else getattr(optimizer, what)
+    part = optimizer.preconditioner if what == "learnt" else getattr(optimizer, what)
+    state = part if what == "products" else part.variables[0]
     state.assign(state * float("nan"))
     solver.advance(tf.constant(5, tf.int64))
     assert int(optimizer.count) == 5

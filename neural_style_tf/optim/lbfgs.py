@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from neural_style_tf.config import Config
 from neural_style_tf.objective import Objective, Terms
+from neural_style_tf.optim.history import History
 from neural_style_tf.optim.preconditioner import PRECONDITIONERS
 
 ARMIJO, CURVATURE = 1e-4, 0.9
@@ -61,9 +62,8 @@ class LBFGS(tf.Module):
         self._agree = agree
         dtype = image.dtype
         self._size = config.history
-        shape = [config.history, *image.shape]
-        self.s = tf.Variable(tf.zeros(shape, dtype))
-        self.y = tf.Variable(tf.zeros(shape, dtype))
+        self.s = History(config.history, image, name="s")
+        self.y = History(config.history, image, name="y")
         self.products = tf.Variable(tf.zeros([config.history, config.history], dtype))
         self.preconditioner = PRECONDITIONERS[config.preconditioner](image)
         self.count = tf.Variable(0)
@@ -104,14 +104,8 @@ class LBFGS(tf.Module):
         return self._agree(tf.reduce_sum(a * b))
 
     def _forget(self) -> None:
-        def clear(row: tf.Tensor) -> tuple[tf.Tensor]:
-            for history in (self.s, self.y):
-                history[row].assign(tf.zeros(history.shape[1:], history.dtype))
-            return (row + 1,)
-
-        # What is not in use counts 0 times, and 0 times NaN is NaN. Row by row: a whole history of zeros
-        # would take as much memory again.
-        tf.while_loop(lambda row: row < self._size, clear, (0,), parallel_iterations=1)
+        self.s.clear()
+        self.y.clear()
         self.products.assign(tf.zeros_like(self.products))
         self.count.assign(0)
         self.newest.assign(-1)
@@ -133,7 +127,7 @@ class LBFGS(tf.Module):
         The two loops of Nocedal and Wright's algorithm 7.4 are two triangular systems with R, the part of
         (s_i·y_j) in which i is no newer than j; so the history is read four times in all, as a matrix.
         """
-        s, y, g = self._rows(self.s), self._rows(self.y), tf.reshape(gradient, [-1])
+        s, y, g = self.s.read(), self.y.read(), tf.reshape(gradient, [-1])
         r, order, used = self._triangle()
         alpha = _solve(r, used * tf.gather(tf.linalg.matvec(s, g), order))
         alpha_in_place = tf.scatter_nd(order[:, tf.newaxis], alpha, [self._size])
@@ -156,21 +150,15 @@ class LBFGS(tf.Module):
         r = tf.linalg.band_part(r * used * used[:, tf.newaxis], 0, -1)
         return r + tf.linalg.diag(1 - used), order, used
 
-    def _rows(self, history: tf.Variable) -> tf.Tensor:
-        return tf.reshape(history, [self._size, -1])
-
     def _remember(self, s: tf.Tensor, y: tf.Tensor, *, moved: tf.Tensor) -> None:
         """Add a pair if it has positive curvature; after a step that failed, forget all and go shorter."""
         curvature = self._dot(s, y)
 
         def add() -> None:
             i = tf.math.floormod(self.newest + 1, self._size)
-            # Unlike a scatter, this does not make every later read of the history a copy.
-            with tf.control_dependencies([self.s[i].assign(s), self.y[i].assign(y)]):
-                row = tf.linalg.matvec(self._rows(self.y), tf.reshape(s, [-1]))
-                column = tf.linalg.matvec(self._rows(self.s), tf.reshape(y, [-1]))
-            self.products[i].assign(row)
-            self.products[:, i].assign(column)
+            all_s, all_y = self.s.put(i, s), self.y.put(i, y)
+            self.products[i].assign(tf.linalg.matvec(all_y, tf.reshape(s, [-1])))
+            self.products[:, i].assign(tf.linalg.matvec(all_s, tf.reshape(y, [-1])))
             self.preconditioner.learn(s, y)
             self.newest.assign(i)
             self.count.assign(tf.minimum(self.count + 1, self._size))

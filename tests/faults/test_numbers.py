@@ -56,8 +56,8 @@ def test_the_picture_turns_bad_and_the_best_is_taken(warm, place, solver):
     [
         ("adam", "optimizer.keras.variables[2]"),
         ("adam", "optimizer.keras.variables[3]"),
-        ("lbfgs", "optimizer.s"),
-        ("lbfgs", "optimizer.y"),
+        ("lbfgs", "optimizer.s.matrix"),
+        ("lbfgs", "optimizer.y.matrix"),
         ("lbfgs", "optimizer.products"),
         ("lbfgs", "optimizer.preconditioner.energies"),
     ],

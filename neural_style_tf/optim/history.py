@@ -1,0 +1,53 @@
+"""The last few images, or gradients, that a solver remembers, as the rows of a matrix."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+class History(tf.Module):
+    """A ring of images in one variable, which is read, and of which a row is replaced, without a copy.
+
+    A variable of which slices have once been assigned gives out copies: at 20 rows of 512 pixels, four
+    of 4 ms a step. So the variable lets go of its matrix while the row is put in.
+
+    Args:
+        rows: How many it holds, zeros to begin with.
+        image: What they are like, [1, H, W, C].
+    """
+
+    def __init__(self, rows: int, image: tf.Variable, name: str) -> None:
+        super().__init__(name=name)
+        self._shape = [rows, image.shape.num_elements()]
+        self._nothing = tf.zeros([0, 0], image.dtype)
+        self.matrix = tf.Variable(tf.zeros(self._shape, image.dtype), shape=[None, None])
+
+    def read(self) -> tf.Tensor:
+        """Return all rows, [rows, H · W · C], in no order."""
+        return tf.ensure_shape(self.matrix.read_value(), self._shape)
+
+    def put(self, row: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+        """Replace a row (int32 scalar) by an image; return what `read` then does.
+
+        Nothing else may read it meanwhile.
+        """
+        matrix = self.read()
+        with tf.control_dependencies([matrix]):
+            emptied = self.matrix.assign(self._nothing)
+        with tf.control_dependencies([emptied]):
+            matrix = tf.raw_ops.TensorStridedSliceUpdate(
+                input=matrix,
+                begin=tf.stack([row, 0]),
+                end=tf.stack([row + 1, self._shape[1]]),
+                strides=[1, 1],
+                value=tf.reshape(image, [1, -1]),
+            )
+        self.matrix.assign(matrix)
+        return matrix
+
+    def clear(self) -> None:
+        """Make every row 0 again; what is not finite would spoil products even where it counts 0 times."""
+        with tf.control_dependencies([self.matrix.assign(self._nothing)]):
+            # `tf.zeros` becomes a constant, which stays in memory.
+            blank = tf.raw_ops.Empty(shape=self._shape, dtype=self.matrix.dtype, init=True)
+        self.matrix.assign(blank)
