@@ -155,9 +155,9 @@ def make_objective(network: Network, targets: Targets, config: Config) -> Object
 def apart(function: Callable) -> Callable:
     """Return a `tf.function` that stays one within the graph of its caller.
 
-    In the graph of a loop TensorFlow 2.21 does not exchange the gradient of max pooling for oneDNN's,
-    since it may come to it before the pooling itself; the kernel left there is ten times slower, and costs
-    a bfloat16 step at 512 pixels 55 ms of 370. In a graph of its own, nothing goes round.
+    In the graph of a loop, TensorFlow 2.21 leaves the gradient of max pooling to its own kernel, many times
+    slower than oneDNN's: it goes through the operations in an order that a loop upsets, and puts oneDNN's
+    only where it has already put the pooling itself. A function that is called has a graph without loops.
     """
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 

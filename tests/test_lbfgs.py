@@ -8,6 +8,7 @@ from scipy.optimize import fmin_l_bfgs_b
 from neural_style_tf import objective as objectives
 from neural_style_tf.config import Config
 from neural_style_tf.optim import make_optimizer
+from neural_style_tf.optim.lbfgs import _Trial
 from neural_style_tf.optim.preconditioner import PRECONDITIONERS, Spectral
 from neural_style_tf.solver import Solver
 from neural_style_tf.vgg import vgg19
@@ -179,6 +180,22 @@ def smooth_curvature(size, power):
     curvature = (0.03 + np.hypot(down, right)) ** power
     transform = lambda v: np.fft.rfft2(v, axes=(1, 2))  # noqa: E731
     return lambda v: np.fft.irfft2(transform(v) * curvature[..., np.newaxis], s=size, axes=(1, 2))
+
+
+@pytest.mark.parametrize(("flat_at", "begins"), [(0.6, 0.6), (0.1, 0.5), (3.0, 1.0)])
+def test_a_line_search_begins_where_those_before_ended_level(flat_at, begins):
+    """φ' goes straight from −1 at 0 to 0 at `flat_at`, whatever d is."""
+    image = tf.Variable(tf.zeros([1, 1, 1, 3]))
+    optimizer = make_optimizer(Config(optimizer="lbfgs", history=HISTORY), image)
+    d, slope, zero = tf.ones([1, 1, 1, 3]) / 3**0.5, tf.constant(-1.0), tf.constant(0.0)
+    optimizer._learn_beginning(_Trial(zero, {}, -d), d, slope)
+    assert float(optimizer.beginning) == 1
+    for _ in range(60):
+        t = optimizer.beginning.read_value()
+        optimizer._learn_beginning(_Trial(t, {}, (t / flat_at - 1) * d), d, slope)
+    assert float(optimizer.beginning) == pytest.approx(begins, rel=1e-4)
+    optimizer._learn_beginning(_Trial(t, {}, -2 * d), d, slope)
+    assert float(optimizer.beginning) == pytest.approx(begins, rel=1e-4), "concave there: nothing to learn"
 
 
 @pytest.mark.parametrize("size", [(24, 32), (27, 31)])

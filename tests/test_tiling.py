@@ -200,6 +200,22 @@ def test_solver_cannot_tell_them_apart(optimizer):
         assert off(other, one) < 1e-9
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("tile", [1000, 16])
+def test_the_gradient_of_pooling_is_never_in_the_graph_of_a_loop(tile, optimizer):
+    """There it would be ten times slower; see `objective.apart`."""
+    config = Config(optimizer=optimizer, history=3)
+    network, _, _, image, targets, *_ = scene("original", 17, 33)
+    objective = tiling.make_tiled_objective(network, targets, config, image.shape, tile=tile)
+    variable = tf.Variable(image)
+    solver = Solver(objective, make_optimizer(config, variable), variable, objectives.term_names(config))
+    count = tf.TensorSpec([], tf.int64)
+    graph = solver._advance.get_concrete_function(objective, count).graph.as_graph_def()
+    has_it = [f for f in graph.library.function if any(node.op == "MaxPoolGrad" for node in f.node_def)]
+    assert has_it and all(f.attr["_noinline"].b for f in has_it)
+    assert not any(node.op == "MaxPoolGrad" for node in graph.node)
+
+
 def test_same_input_same_bits():
     network, _, _, image, targets, *_ = scene("original", 75, 283, "float32")
     tiled = tf.function(tiling.make_tiled_objective(network, targets, Config(), image.shape, tile=64))

@@ -8,8 +8,8 @@ import tensorflow as tf
 class History(tf.Module):
     """A ring of images in one variable, which is read, and of which a row is replaced, without a copy.
 
-    A variable of which slices have once been assigned gives out copies: at 20 rows of 512 pixels, four
-    of 4 ms a step. So the variable lets go of its matrix while the row is put in.
+    A variable of which a slice was once assigned gives out copies ever after: each of the four readings of
+    a step would take as much memory again. So here the variable lets go of its matrix while a row is put in.
 
     Args:
         rows: How many it holds, zeros to begin with.

@@ -31,6 +31,8 @@ EXPANSION, MARGIN = 4.0, 0.1
 NOISE = {"float32": 1e-6, "float64": 1e-14}
 FIRST_CHANGE = 1.0
 """Root mean square change of a pixel, in grey levels, that the first step tries."""
+SHORTEST, MEMORY = 0.5, 0.8
+"""Where a line search begins at least, of d; and how much of what earlier ones told about it is kept."""
 
 
 class _Trial(NamedTuple):
@@ -45,7 +47,10 @@ class LBFGS(tf.Module):
     """L-BFGS with a line search that ends at the best point it saw, never above the point it began from.
 
     All state is in variables: the history (`s`, `y`, newest at `newest`, and `products`, every s_i·y_j),
-    its length, what H₀ has learnt, and the number of evaluations made.
+    its length, what H₀ has learnt, where a line search begins, and the number of evaluations made.
+
+    A line search begins where those before it would have met φ' = 0, at 1 or below. Along d, units of the
+    network switch, which curves φ more than the history can tell, so that the usual 1 is too far.
 
     Args:
         config: `history`, the number of pairs kept, and `preconditioner`, the kind of H₀.
@@ -68,6 +73,7 @@ class LBFGS(tf.Module):
         self.preconditioner = PRECONDITIONERS[config.preconditioner](image)
         self.count = tf.Variable(0)
         self.newest = tf.Variable(-1)
+        self.beginning = tf.Variable(1.0, dtype=dtype)
         self.first_change = tf.Variable(FIRST_CHANGE, dtype=dtype)
         self.evaluations = tf.Variable(0, dtype=tf.int64)
         self._noise = NOISE[dtype.name]
@@ -83,6 +89,7 @@ class LBFGS(tf.Module):
         direction, slope = tf.cond(slope < 0, lambda: (direction, slope), lambda: self._steepest(gradient))
         start = _Trial(tf.zeros([], x.dtype), terms, gradient)
         found = self._search(objective, x, direction, slope, start)
+        self._learn_beginning(found, direction, slope)
         image.assign(x + found.t * direction)
         self._remember(found.t * direction, found.gradient - gradient, moved=found.t > 0)
         return found.terms, found.gradient
@@ -93,6 +100,7 @@ class LBFGS(tf.Module):
         What H₀ learnt stays, and the first step is as long as the one that a fault may have shortened.
         """
         self.preconditioner.inherit(coarser.preconditioner)
+        self.beginning.assign(coarser.beginning)
         self.first_change.assign(coarser.first_change)
 
     def reset(self, rate_factor: tf.Tensor) -> None:
@@ -167,10 +175,17 @@ class LBFGS(tf.Module):
         tf.cond(worth, add, lambda: None)
         tf.cond(moved, lambda: None, lambda: self.reset(tf.constant(0.1)))
 
+    def _learn_beginning(self, found: _Trial, d: tf.Tensor, slope: tf.Tensor) -> None:
+        """Take in where φ' would be 0 if it went straight from 0 to the point found and on."""
+        df = self._dot(found.gradient, d)
+        level = tf.clip_by_value(found.t * slope / (slope - df), SHORTEST, 1)
+        learnt = self.beginning**MEMORY * level ** (1 - MEMORY)
+        self.beginning.assign(tf.where((found.t > 0) & (df > slope), learnt, self.beginning))
+
     def _search(
         self, objective: Objective, x: tf.Tensor, d: tf.Tensor, slope: tf.Tensor, start: _Trial
     ) -> _Trial:
-        """Find a t that meets the Wolfe conditions, beginning with 1; else return the best point seen."""
+        """Find a t that meets the Wolfe conditions; else return the best point seen."""
         f0, zero, infinity = start.terms["total"], tf.zeros([], x.dtype), tf.constant(float("inf"), x.dtype)
         ends = (zero, f0, slope, infinity, infinity, zero)
 
@@ -190,7 +205,7 @@ class LBFGS(tf.Module):
         tries, _, _, _, best = tf.while_loop(
             lambda tries, done, *_: ~done & (tries < EVALUATIONS_PER_STEP),
             try_one,
-            (tf.constant(0), tf.constant(False), tf.ones([], x.dtype), ends, start),
+            (tf.constant(0), tf.constant(False), self.beginning.read_value(), ends, start),
         )
         self.evaluations.assign_add(tf.cast(tries, tf.int64))
         return best
