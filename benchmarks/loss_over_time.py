@@ -97,7 +97,9 @@ def print_table(results: dict[str, dict[str, list]]) -> None:
             final = curves[name][-1][1]
             cells.append(f"{ours:.0f} s" if ours is not None else f"not reached ({final / best:.3f} × best)")
             ratios.append(theirs / ours if ours else 0.0)
-        print(f"| {name} | " + " | ".join(cells) + f" | {statistics.median(ratios):.1f} |")
+        # A pair that was not reached counts as 0.
+        median = statistics.median(ratios)
+        print(f"| {name} | " + " | ".join(cells) + (f" | {median:.1f} |" if median else " | |"))
 
 
 def plot(results: dict[str, dict[str, list]], path: Path) -> None:
@@ -109,10 +111,13 @@ def plot(results: dict[str, dict[str, list]], path: Path) -> None:
 
     figure, axes = pyplot.subplots(1, len(results), figsize=(5 * len(results), 4), squeeze=False)
     for axis, (pair, curves) in zip(axes[0], results.items(), strict=True):
+        goal = min(value for _, value in curves[ORIGINAL])
         for name, points in curves.items():
-            axis.loglog(*zip(*[(max(s, 0.5), v) for s, v in points], strict=True), label=name)
-        axis.axhline(min(value for _, value in curves[ORIGINAL]), color="grey", linewidth=0.5)
-        axis.set(title=pair, xlabel="seconds", ylabel="best total loss so far")
+            axis.loglog(*zip(*[(max(s, 0.5), v / goal) for s, v in points], strict=True), label=name)
+        axis.axhline(1, color="grey", linewidth=0.5)
+        axis.set(title=pair, xlabel="seconds", ylabel="least loss so far / original's least", ylim=(0.94, 4))
+        axis.set_yticks([1, 1.2, 1.5, 2, 3, 4], ["1", "1.2", "1.5", "2", "3", "4"], minor=False)
+        axis.set_yticks([], minor=True)
     axes[0][0].legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=90)
