@@ -45,6 +45,7 @@ OURS = {
     AUTO: {**LBFGS, "init": "content", "precision": "auto"},
     FLOAT32: {**LBFGS, "init": "content"},
     "ours, L-BFGS from noise, float32": {**LBFGS, "init": "noise"},
+    "ours, L-BFGS from noise, auto": {**LBFGS, "init": "noise", "precision": "auto"},
 }
 COLUMNS = (
     "system",
