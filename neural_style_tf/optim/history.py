@@ -14,6 +14,7 @@ class History(tf.Module):
     Args:
         rows: How many it holds, zeros to begin with.
         image: What they are like, [1, H, W, C].
+        name: Of the module.
     """
 
     def __init__(self, rows: int, image: tf.Variable, name: str) -> None:

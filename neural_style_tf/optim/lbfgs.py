@@ -97,7 +97,8 @@ class LBFGS(tf.Module):
     def inherit(self, coarser: LBFGS) -> None:
         """Begin a new history: that of another size, resampled, would not fit the losses of this one.
 
-        What H₀ learnt stays, and the first step is as long as the one that a fault may have shortened.
+        What H₀ learnt stays, and where line searches begin; and the first step is as long as the one that a
+        fault may have shortened.
         """
         self.preconditioner.inherit(coarser.preconditioner)
         self.beginning.assign(coarser.beginning)
