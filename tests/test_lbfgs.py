@@ -187,14 +187,14 @@ def test_a_line_search_begins_where_those_before_ended_level(flat_at, begins):
     """φ' goes straight from −1 at 0 to 0 at `flat_at`, whatever d is."""
     image = tf.Variable(tf.zeros([1, 1, 1, 3]))
     optimizer = make_optimizer(Config(optimizer="lbfgs", history=HISTORY), image)
-    d, slope, zero = tf.ones([1, 1, 1, 3]) / 3**0.5, tf.constant(-1.0), tf.constant(0.0)
-    optimizer._learn_beginning(_Trial(zero, {}, -d), d, slope)
+    slope, gradient = tf.constant(-1.0), tf.zeros_like(image)
+    optimizer._learn_beginning(_Trial(tf.constant(0.0), {}, gradient, slope), slope)
     assert float(optimizer.beginning) == 1
     for _ in range(60):
         t = optimizer.beginning.read_value()
-        optimizer._learn_beginning(_Trial(t, {}, (t / flat_at - 1) * d), d, slope)
+        optimizer._learn_beginning(_Trial(t, {}, gradient, t / flat_at - 1), slope)
     assert float(optimizer.beginning) == pytest.approx(begins, rel=1e-4)
-    optimizer._learn_beginning(_Trial(t, {}, -2 * d), d, slope)
+    optimizer._learn_beginning(_Trial(t, {}, gradient, tf.constant(-2.0)), slope)
     assert float(optimizer.beginning) == pytest.approx(begins, rel=1e-4), "concave there: nothing to learn"
 
 

@@ -36,11 +36,12 @@ SHORTEST, MEMORY = 0.5, 0.8
 
 
 class _Trial(NamedTuple):
-    """A point of the line search that was accepted or may yet be: its t, its terms and its gradient."""
+    """A point of the line search that was accepted or may yet be: its t, terms, gradient and φ'."""
 
     t: tf.Tensor
     terms: Terms
     gradient: tf.Tensor
+    slope: tf.Tensor
 
 
 class LBFGS(tf.Module):
@@ -87,9 +88,8 @@ class LBFGS(tf.Module):
         slope = self._dot(direction, gradient)
         # Rounding can spoil the history; the steepest descent cannot fail.
         direction, slope = tf.cond(slope < 0, lambda: (direction, slope), lambda: self._steepest(gradient))
-        start = _Trial(tf.zeros([], x.dtype), terms, gradient)
-        found = self._search(objective, x, direction, slope, start)
-        self._learn_beginning(found, direction, slope)
+        found = self._search(objective, x, direction, _Trial(tf.zeros([], x.dtype), terms, gradient, slope))
+        self._learn_beginning(found, slope)
         image.assign(x + found.t * direction)
         self._remember(found.t * direction, found.gradient - gradient, moved=found.t > 0)
         return found.terms, found.gradient
@@ -176,19 +176,16 @@ class LBFGS(tf.Module):
         tf.cond(worth, add, lambda: None)
         tf.cond(moved, lambda: None, lambda: self.reset(tf.constant(0.1)))
 
-    def _learn_beginning(self, found: _Trial, d: tf.Tensor, slope: tf.Tensor) -> None:
-        """Take in where φ' would be 0 if it went straight from 0 to the point found and on."""
-        df = self._dot(found.gradient, d)
-        level = tf.clip_by_value(found.t * slope / (slope - df), SHORTEST, 1)
+    def _learn_beginning(self, found: _Trial, slope: tf.Tensor) -> None:
+        """Take in where φ', `slope` at 0, would be 0 if it went straight to the point found and on."""
+        level = tf.clip_by_value(found.t * slope / (slope - found.slope), SHORTEST, 1)
         learnt = self.beginning**MEMORY * level ** (1 - MEMORY)
-        self.beginning.assign(tf.where((found.t > 0) & (df > slope), learnt, self.beginning))
+        self.beginning.assign(tf.where((found.t > 0) & (found.slope > slope), learnt, self.beginning))
 
-    def _search(
-        self, objective: Objective, x: tf.Tensor, d: tf.Tensor, slope: tf.Tensor, start: _Trial
-    ) -> _Trial:
+    def _search(self, objective: Objective, x: tf.Tensor, d: tf.Tensor, start: _Trial) -> _Trial:
         """Find a t that meets the Wolfe conditions; else return the best point seen."""
-        f0, zero, infinity = start.terms["total"], tf.zeros([], x.dtype), tf.constant(float("inf"), x.dtype)
-        ends = (zero, f0, slope, infinity, infinity, zero)
+        f0, slope, infinity = start.terms["total"], start.slope, tf.constant(float("inf"), x.dtype)
+        ends = (start.t, f0, slope, infinity, infinity, start.t)
 
         def try_one(tries: tf.Tensor, done: tf.Tensor, t: tf.Tensor, ends: tuple, best: _Trial) -> tuple:
             terms, gradient = objective(x + t * d)
@@ -198,7 +195,7 @@ class LBFGS(tf.Module):
             flat_enough = df >= CURVATURE * slope
             better = low_enough & ((f <= best.terms["total"]) | (best.t == 0))
             best = tf.nest.map_structure(
-                lambda new, old: tf.where(better, new, old), _Trial(t, terms, gradient), best
+                lambda new, old: tf.where(better, new, old), _Trial(t, terms, gradient, df), best
             )
             ends = _narrow(ends, t, f, df, low_enough=low_enough)
             return tries + 1, low_enough & flat_enough, _next_length(ends), ends, best
