@@ -88,14 +88,20 @@ def compare(pair: str, size: int, iterations: int | None, weights: object) -> di
 
 def print_table(results: dict[str, dict[str, list]]) -> None:
     """Print the times to the original's best loss, and how many times sooner that is."""
-    print("| solver | " + " | ".join(results) + " | median ratio |\n|---" + "|---" * (len(results) + 1) + "|")
+    print(
+        "| solver | "
+        + " | ".join(results)
+        + " | times sooner, median |\n|---"
+        + "|---" * (len(results) + 1)
+        + "|"
+    )
     for name in next(iter(results.values())):
         cells, ratios = [], []
         for curves in results.values():
             best = min(value for _, value in curves[ORIGINAL])
             theirs, ours = time_to(curves[ORIGINAL], best), time_to(curves[name], best)
             final = curves[name][-1][1]
-            cells.append(f"{ours:.0f} s" if ours is not None else f"not reached ({final / best:.3f} × best)")
+            cells.append(f"{ours:.0f} s" if ours is not None else f"not reached ({final / best:.3f} × least)")
             ratios.append(theirs / ours if ours else 0.0)
         # A pair that was not reached counts as 0.
         median = statistics.median(ratios)

@@ -47,6 +47,10 @@ OURS = {
     "ours, L-BFGS from noise, float32": {**LBFGS, "init": "noise"},
     "ours, L-BFGS from noise, auto": {**LBFGS, "init": "noise", "precision": "auto"},
 }
+OURS_FROM = {
+    (changes["init"], changes.get("precision", "float32")): setting for setting, changes in OURS.items()
+}
+"""Start and precision → setting: a peer is compared with ours from the same start, else from content."""
 COLUMNS = (
     "system",
     "from",
@@ -187,7 +191,8 @@ def cells(label: str, start: str, run: Run, ours: dict[str, Run]) -> list[str]:
     row += [f"{loss:.4g}", f"{last:.3g} s"]
     if label in OURS:
         return row + ["—"] * 3
-    for setting in (AUTO, FLOAT32):
+    for precision in ("auto", "float32"):
+        setting = OURS_FROM.get((start, precision)) or OURS_FROM["content", precision]
         points = ours[setting].points if setting in ours else []
         there = time_to(points, loss)
         missed = f"not reached, {min(value for _, value in points):.4g}" if points else "—"
