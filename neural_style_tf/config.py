@@ -67,6 +67,10 @@ class Config:
     )
     seed: int = setting(0, "seed of the initial noise", low=0)
     optimizer: str = setting("adam", "what moves the pixels", choices=("adam", "lbfgs"))
+    clamp: bool = setting(
+        False,
+        "keep each pixel within 0–255 from the beginning, instead of cutting off what a file cannot hold",
+    )
     history: int = setting(20, "pairs of steps and gradients that L-BFGS remembers", low=1, high=1000)
     preconditioner: str = setting(
         "spectral",

@@ -13,6 +13,7 @@ from neural_style_tf.images import resize
 from neural_style_tf.initial import initial_pixels
 from neural_style_tf.objective import deprocess, preprocess, term_names
 from neural_style_tf.optim import Optimizer, make_optimizer
+from neural_style_tf.optim.bounds import make_bounds
 from neural_style_tf.pieces import make_pieces
 from neural_style_tf.room import plan_room
 from neural_style_tf.runtime import compute_dtype
@@ -72,7 +73,8 @@ def make_solver(
     elif initial is None:
         initial = initial_pixels(config, *pictures)
     pictures.clear()
-    image = tf.Variable(preprocess(resize(initial, size)))
+    bounds = make_bounds(tf.float32, clamp=config.clamp)
+    image = tf.Variable(bounds.clip(preprocess(resize(initial, size))))
     del initial
     cluster.share([image])
     optimizer = make_optimizer(config, image, cluster.agree)

@@ -8,6 +8,9 @@ Notation of Nocedal and Wright, "Numerical Optimization", chapters 3 and 7:
     s, y      a difference of images and of gradients, a pair of the history
     H₀        what the inverse Hessian is taken for before the history; see `preconditioner`
     φ(t)      f(x + t d); φ'(t) = g(x + t d)·d
+
+With bounds x + t d is clipped to them, φ' is without the pixels that are, and g, d, s and y are 0 for pixels
+that the bounds hold; see `bounds`.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import tensorflow as tf
 
 from neural_style_tf.config import Config
 from neural_style_tf.objective import Objective, Terms
+from neural_style_tf.optim.bounds import make_bounds
 from neural_style_tf.optim.history import History
 from neural_style_tf.optim.preconditioner import PRECONDITIONERS
 
@@ -54,7 +58,7 @@ class LBFGS(tf.Module):
     network switch, which curves φ more than the history can tell, so that the usual 1 is too far.
 
     Args:
-        config: `history`, the number of pairs kept, and `preconditioner`, the kind of H₀.
+        config: `history`, the number of pairs kept; `preconditioner`, the kind of H₀; `clamp`.
         image: The variable it will move.
         agree: Tensor → that by which all workers go; see `make_optimizer`. The directions and what decides.
     """
@@ -66,6 +70,7 @@ class LBFGS(tf.Module):
     ) -> None:
         super().__init__(name="lbfgs")
         self._agree = agree
+        self._bounds = make_bounds(image.dtype, clamp=config.clamp)
         dtype = image.dtype
         self._size = config.history
         self.s = History(config.history, image, name="s")
@@ -84,14 +89,17 @@ class LBFGS(tf.Module):
     ) -> tuple[Terms, tf.Tensor]:
         """Move the image along a quasi-Newton direction; see `optim.Optimizer`."""
         x = tf.identity(image)
-        direction = self._agree(self._direction(gradient))
-        slope = self._dot(direction, gradient)
+        free = self._bounds.hold(gradient, x, -gradient)
+        direction = self._direction(free)
+        direction = self._agree(self._bounds.hold(direction, x, -gradient, direction))
+        slope = self._dot(direction, free)
         # Rounding can spoil the history; the steepest descent cannot fail.
-        direction, slope = tf.cond(slope < 0, lambda: (direction, slope), lambda: self._steepest(gradient))
+        direction, slope = tf.cond(slope < 0, lambda: (direction, slope), lambda: self._steepest(free))
         found = self._search(objective, x, direction, _Trial(tf.zeros([], x.dtype), terms, gradient, slope))
         self._learn_beginning(found, slope)
-        image.assign(x + found.t * direction)
-        self._remember(found.t * direction, found.gradient - gradient, moved=found.t > 0)
+        image.assign(self._bounds.clip(x + found.t * direction))
+        s = self._bounds.shorten(found.t * direction, x)
+        self._remember(s, self._bounds.moved(found.gradient - gradient, s), moved=found.t > 0)
         return found.terms, found.gradient
 
     def inherit(self, coarser: LBFGS) -> None:
@@ -188,8 +196,9 @@ class LBFGS(tf.Module):
         ends = (start.t, f0, slope, infinity, infinity, start.t)
 
         def try_one(tries: tf.Tensor, done: tf.Tensor, t: tf.Tensor, ends: tuple, best: _Trial) -> tuple:
-            terms, gradient = objective(x + t * d)
-            f, df = terms["total"], self._dot(gradient, d)
+            there = x + t * d
+            terms, gradient = objective(self._bounds.clip(there))
+            f, df = terms["total"], self._dot(gradient, self._bounds.moving(d, there))
             usable = tf.math.is_finite(f) & tf.math.is_finite(df)
             low_enough = usable & (f <= f0 + tf.maximum(ARMIJO * t * slope, -self._noise * tf.abs(f0)))
             flat_enough = df >= CURVATURE * slope
