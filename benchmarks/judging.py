@@ -1,8 +1,10 @@
-"""What the comparisons share: one judge of pictures, and when a curve reaches a loss."""
+"""What the comparisons share: one judge of pictures, what is saved of them, and when a curve reaches a loss."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+
+import numpy as np
 
 
 def make_judge(content: object, style: object, config: object, weights: object) -> Callable:
@@ -18,6 +20,11 @@ def make_judge(content: object, style: object, config: object, weights: object) 
     objective = objectives.make_objective(network, targets, config)
     total = tf.function(lambda image: objective(image)[0]["total"], autograph=False)
     return lambda pixels: float(total(objectives.preprocess(pixels)))
+
+
+def as_saved(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels as a picture file holds them: clipped to 0–255 and in 8 bits, [H, W, 3] of float32."""
+    return np.floor(np.clip(np.asarray(pixels, np.float32), 0, 255) + 0.5)
 
 
 def time_to(points: list, loss: float) -> float | None:

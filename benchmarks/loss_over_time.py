@@ -3,9 +3,9 @@
     python benchmarks/loss_over_time.py [--pairs coffee:starry_night …] [--size 512] [--plot FILE.png]
                                         [--json FILE] [--quick]
 
-One objective, the original's. Every image is judged by the same float32 objective at the same size: a run in
-float32 by its own, any other by one that judges its images. The time spent judging is not counted, the time
-spent tracing and starting is. A solver stops when it is clearly below the original. For an idle machine.
+One objective, the original's. Every image is judged as it would be saved, clipped to 0–255 and in 8 bits, by
+the same float32 objective at the same size. The time spent judging is not counted, the time spent tracing and
+starting is. A solver stops when it is clearly below the original. For an idle machine.
 """
 
 from __future__ import annotations
@@ -21,25 +21,26 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-from judging import make_judge, time_to
+from judging import as_saved, make_judge, time_to
 
 from neural_style_tf.runtime import start_tensorflow
 
 PAIRS = ("coffee:starry_night", "chelsea:mosaic", "rocket:strokes")
 ORIGINAL = "original: Adam from noise, float32"
-LBFGS = {"optimizer": "lbfgs", "init": "content", "iterations": 200}
+LBFGS = {"optimizer": "lbfgs", "history": 40, "clamp": True, "init": "content", "iterations": 200}
 SOLVERS = {
     ORIGINAL: {},
     "Adam, cosine, from content": {
         "init": "content",
         "iterations": 200,
         "learning_rate_schedule": "cosine",
+        "clamp": True,
         "precision": "auto",
     },
-    "L-BFGS, scalar, float32": {**LBFGS, "preconditioner": "scalar"},
     "L-BFGS, scalar": {**LBFGS, "preconditioner": "scalar", "precision": "auto"},
-    "L-BFGS, spectral": {**LBFGS, "preconditioner": "spectral", "precision": "auto"},
-    "L-BFGS, spectral, 40 pairs": {**LBFGS, "history": 40, "precision": "auto"},
+    "L-BFGS, spectral, not clamped": {**LBFGS, "clamp": False, "precision": "auto"},
+    "L-BFGS, spectral": {**LBFGS, "precision": "auto"},
+    "L-BFGS, spectral, float32": LBFGS,
 }
 CLEARLY_BELOW = 0.96
 """Of the original's best loss: where another solver has shown what it can do."""
@@ -54,7 +55,7 @@ def curve(
     points, judging, best = [], 0.0, float("inf")
     for record in stylize(content, style, config, weights=weights):
         seconds, start = record.seconds - judging, time.monotonic()
-        best = min(best, record.total if config.precision == "float32" else judge(record.image))
+        best = min(best, judge(as_saved(record.image)))
         points.append((seconds, best))
         judging += time.monotonic() - start
         if best <= goal:

@@ -19,8 +19,8 @@ WEIGHT_COPIES, WEIGHT_COPIES_TILED = 3, 6
 # Image, best image and gradient.
 SOLVER_PICTURES = 3
 # Adam: mean and variance. L-BFGS, beside its history: the image and the best trial of a line search, the
-# direction, and what finding it has in hand.
-OPTIMIZER_PICTURES = {"adam": 2, "lbfgs": 7}
+# direction, what of it is within bounds, and what finding it has in hand.
+OPTIMIZER_PICTURES = {"adam": 2, "lbfgs": 8}
 # What TensorFlow's pool of memory loses between large pieces.
 LOST_PICTURES = 0.5
 # The picture of 8 bits that is written.

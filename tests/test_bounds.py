@@ -83,7 +83,7 @@ def test_as_good_as_scipys_with_bounds_on_the_real_objective(pictures, narrow_we
         assert solver.advance(tf.constant(1, tf.int64))
     assert float(solver.best_total) <= min(seen[:60])
     at_bound = (solver.image.numpy() == LOW) | (solver.image.numpy() == HIGH)
-    assert at_bound.mean() > 0.05, "otherwise this shows nothing"
+    assert at_bound.mean() > 0.03, "otherwise this shows nothing"
 
 
 @pytest.mark.parametrize("settings", [{"optimizer": "adam"}, {"optimizer": "adam", "averaging": 0.8}, {}])
@@ -118,9 +118,9 @@ def test_a_pixel_at_a_bound_moves_again_when_descent_leads_back():
     way = tf.constant([[[[-1.0] * 3, [1.0] * 3, [2.0] * 3, [-3.0] * 3]]], tf.float64)
     np.testing.assert_array_equal(box.hold(way, image, way)[0, 0, :, 0], [0, 1, 0, -3])
     np.testing.assert_array_equal(box.hold(way, image, way, -way)[0, 0, :, 0], [0, 0, 0, -3])
-    np.testing.assert_array_equal(box.shorten(way, image)[0, 0, :, 0], [0, 1, 0, -1])
+    np.testing.assert_array_equal(box.shorten(way, image + way)[0, 0, :, 0], [0, 1, 0, -1])
     np.testing.assert_array_equal(box.moving(way, image + way)[0, 0, :, 0], [0, 1, 0, 0])
-    np.testing.assert_array_equal(box.moved(way, box.shorten(way, image))[0, 0, :, 0], [0, 1, 0, -3])
+    np.testing.assert_array_equal(box.moved(way, box.shorten(way, image + way))[0, 0, :, 0], [0, 1, 0, -3])
 
 
 def test_what_is_not_a_number_is_not_hidden():

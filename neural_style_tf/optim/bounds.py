@@ -27,7 +27,7 @@ class Anywhere:
         return image
 
     def shorten(self, step: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-        """Return the part of a step from an image within bounds that ends within them."""
+        """Return what `clip` leaves of a step that led to an image, which is not clipped yet."""
         return step
 
     def hold(self, values: tf.Tensor, image: tf.Tensor, *ways: tf.Tensor) -> tf.Tensor:
@@ -61,7 +61,7 @@ class Box(Anywhere):
 
     def shorten(self, step: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
         """See `Anywhere.shorten`."""
-        return tf.clip_by_value(step, self._low - image, self._high - image)
+        return step + (self.clip(image) - image)
 
     def hold(self, values: tf.Tensor, image: tf.Tensor, *ways: tf.Tensor) -> tf.Tensor:
         """See `Anywhere.hold`."""

@@ -97,8 +97,9 @@ class LBFGS(tf.Module):
         direction, slope = tf.cond(slope < 0, lambda: (direction, slope), lambda: self._steepest(free))
         found = self._search(objective, x, direction, _Trial(tf.zeros([], x.dtype), terms, gradient, slope))
         self._learn_beginning(found, slope)
-        image.assign(self._bounds.clip(x + found.t * direction))
-        s = self._bounds.shorten(found.t * direction, x)
+        there = x + found.t * direction
+        image.assign(self._bounds.clip(there))
+        s = self._bounds.shorten(found.t * direction, there)
         self._remember(s, self._bounds.moved(found.gradient - gradient, s), moved=found.t > 0)
         return found.terms, found.gradient
 
