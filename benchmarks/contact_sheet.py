@@ -1,7 +1,8 @@
 """Paint many pairs with one preset and no tuning, and put the results on one sheet.
 
-    python benchmarks/contact_sheet.py [OUT.jpg] [--size 384] [--preset NAME] [--strengths 0 0.25 …] [--quick]
+    python benchmarks/contact_sheet.py [OUT.jpg] [--size N] [--preset NAME] [--strengths 0 0.25 …] [--quick]
 
+Each pair has a size of its own, for which a photo that is too small is enlarged; --size gives all the same.
 With --strengths, one pair at each strength instead; its losses show that more strength is more style.
 """
 
@@ -21,16 +22,18 @@ from sheets import read, sheet
 
 from neural_style_tf.runtime import start_tensorflow
 
-PAIRS = (
-    "astronaut:strokes",
-    "chelsea:mosaic",
-    "coffee:watercolour",
-    "rocket:starry_night",
-    "astronaut:ink",
-    "chelsea:watercolour",
-    "coffee:mosaic",
-    "rocket:strokes",
-)
+SIZES = {
+    "astronaut:strokes": 512,
+    "chelsea:mosaic": 384,
+    "coffee:watercolour": 600,
+    "rocket:starry_night": 1024,
+    "astronaut:ink": 768,
+    "chelsea:watercolour": 256,
+    "coffee:mosaic": 1024,
+    "rocket:strokes": 512,
+}
+"""Pair → longest side in pixels."""
+FIRST = next(iter(SIZES))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +50,13 @@ class Painted:
 def paint(pair: str, config: object, label: str, folder: Path) -> Painted:
     """Paint one pair of example pictures and keep the result."""
     from neural_style_tf import load_image, save_image, stylize
+    from neural_style_tf.images import resize
     from neural_style_tf.weights.resolve import load_weights
 
     paths = [ROOT / "examples" / f"{name}.jpg" for name in pair.split(":")]
     content, style = (load_image(path, longest=config.image_size).pixels for path in paths)
+    larger = config.image_size / max(content.shape)
+    content = resize(content, tuple(round(side * larger) for side in content.shape[:2]))
     start = time.monotonic()
     *_, record = stylize(content, style, config, weights=load_weights("bundled"))
     seconds = time.monotonic() - start
@@ -63,7 +69,7 @@ def main() -> None:
     """Paint, print a table, write the sheet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, nargs="?")
-    parser.add_argument("--size", type=int, default=384)
+    parser.add_argument("--size", type=int, help="longest side of all; default: each pair's own")
     parser.add_argument("--preset", default="balanced")
     parser.add_argument("--strengths", type=float, nargs="+")
     parser.add_argument("--quick", action="store_true", help="one tiny pair, write nothing")
@@ -71,14 +77,15 @@ def main() -> None:
     start_tensorflow()
     from neural_style_tf.presets import preset
 
-    config = preset(options.preset).replace(image_size=32 if options.quick else options.size, save_every=0)
-    jobs = [(pair, config, pair) for pair in PAIRS]
+    config = preset(options.preset).replace(save_every=0)
+    sizes = {pair: options.size or size for pair, size in SIZES.items()}
+    jobs = [(pair, config.replace(image_size=size), f"{pair}, {size} px") for pair, size in sizes.items()]
     if options.strengths:
-        jobs = [
-            (PAIRS[0], config.replace(strength=value), f"strength {value}") for value in options.strengths
-        ]
+        config = config.replace(image_size=options.size or 384)
+        jobs = [(FIRST, config.replace(strength=value), f"strength {value}") for value in options.strengths]
     if options.quick:
-        jobs = [(PAIRS[0], config.replace(iterations=2, scales=1, scale_iterations=()), PAIRS[0])]
+        quick = {"image_size": 32, "iterations": 2, "scales": 1, "scale_iterations": ()}
+        jobs = [(FIRST, config.replace(**quick), FIRST)]
     print("| pair | seconds | content | style |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         painted = []

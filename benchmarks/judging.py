@@ -1,4 +1,4 @@
-"""What the comparisons share: one judge of pictures, what is saved of them, and when a curve reaches a loss."""
+"""What the comparisons share: a judge of pictures, what is saved of them, and when a curve reaches a loss."""
 
 from __future__ import annotations
 
