@@ -17,8 +17,8 @@ def make_judge(content: object, style: object, config: object, weights: object) 
     network = vgg19(weights.kernels, weights.biases, outputs=config.layers, pooling=config.pooling)
     pictures = (objectives.preprocess(picture) for picture in (content, style))
     targets = objectives.compute_targets(network, *pictures, config)
-    objective = objectives.make_objective(network, targets, config)
-    total = tf.function(lambda image: objective(image)[0]["total"], autograph=False)
+    terms_of = objectives.make_terms(network, targets, config)
+    total = tf.function(lambda image: terms_of(image)["total"], autograph=False)
     return lambda pixels: float(total(objectives.preprocess(pixels)))
 
 

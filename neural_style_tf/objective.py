@@ -124,8 +124,8 @@ def score(
     )
 
 
-def make_objective(network: Network, targets: Targets, config: Config) -> Objective:
-    """Return the objective of Eq. 7, L = α L_content + β L_style, with total variation.
+def make_terms(network: Network, targets: Targets, config: Config) -> Callable[[tf.Tensor], Terms]:
+    """Return the losses of Eq. 7, L = α L_content + β L_style, with total variation.
 
     Args:
         network: A model from `vgg.vgg19` with all of `config.layers`.
@@ -133,20 +133,34 @@ def make_objective(network: Network, targets: Targets, config: Config) -> Object
         config: Layers, weights and forms of the losses.
 
     Returns:
+        image [1, H, W, 3] → terms.
+    """
+
+    def terms_of(image: tf.Tensor) -> Terms:
+        features = {name: losses.branch(layer) for name, layer in network(image).items()}
+        errors = {
+            name: losses.content_error(features[name], targets.content[name])
+            for name, _ in config.content_layers
+        }
+        grams = image_grams(features, config)
+        return score(errors, grams, losses.total_variation(losses.branch(image)), targets, config)
+
+    return terms_of
+
+
+def make_objective(network: Network, targets: Targets, config: Config) -> Objective:
+    """Return `make_terms` with its gradient.
+
+    Returns:
         image [1, H, W, 3] → (terms, gradient). Only the gradient with respect to the image is computed.
     """
+    terms_of = make_terms(network, targets, config)
 
     @apart
     def objective(image: tf.Tensor) -> tuple[Terms, tf.Tensor]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(image)
-            features = {name: losses.branch(layer) for name, layer in network(image).items()}
-            errors = {
-                name: losses.content_error(features[name], targets.content[name])
-                for name, _ in config.content_layers
-            }
-            grams = image_grams(features, config)
-            terms = score(errors, grams, losses.total_variation(losses.branch(image)), targets, config)
+            terms = terms_of(image)
         return terms, tape.gradient(terms["total"], image)
 
     return objective

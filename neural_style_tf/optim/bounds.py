@@ -1,8 +1,8 @@
 """Where an optimiser may take the pixels: anywhere, or only where a picture file can hold them.
 
 An image that is free to leave 0–255 does so, and what is cut off when it is saved was part of what the
-network saw: on the pictures of the README the saved picture's loss is up to half as high again as the
-image's. Held inside from the beginning it comes as low, and nothing is cut off.
+network saw: the saved picture's loss is higher than that of the image, and may rise while that falls. Held
+inside from the beginning it comes about as low, and nothing is cut off.
 
 The way of holding it is the projection of Bertsekas ("Projected Newton methods for optimization problems
 with simple constraints", 1982): a pixel at a bound that descent would push out is left out of the
