@@ -14,7 +14,8 @@ def make_judge(content: object, style: object, config: object, weights: object) 
     from neural_style_tf import objective as objectives
     from neural_style_tf.vgg import vgg19
 
-    network = vgg19(weights.kernels, weights.biases, outputs=config.layers, pooling=config.pooling)
+    shape = {"pooling": config.pooling, "padding": config.padding}
+    network = vgg19(weights.kernels, weights.biases, outputs=config.layers, **shape)
     pictures = (objectives.preprocess(picture) for picture in (content, style))
     targets = objectives.compute_targets(network, *pictures, config)
     terms_of = objectives.make_terms(network, targets, config)

@@ -56,6 +56,12 @@ class Config:
         0.5, "how much style, 0 to 1: multiplies --style_weight by 1/100 … 100; 0.5 leaves it", low=0, high=1
     )
     pooling: str = setting("max", "how the network pools", choices=("max", "average"))
+    padding: str = setting(
+        "zero",
+        "what convolutions see beyond the picture: zeros, as the network was trained, or its edge repeated, "
+        "which leaves no frame around the result",
+        choices=("zero", "edge"),
+    )
     transpose_kernels: bool = setting(
         False, "swap rows and columns of every kernel, as the original repository did by mistake"
     )

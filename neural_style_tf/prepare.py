@@ -60,6 +60,7 @@ def make_solver(
             weights.biases,
             outputs=config.layers,
             pooling=config.pooling,
+            padding=config.padding,
             transpose_kernels=config.transpose_kernels,
             compute_dtype=compute_dtype(config.precision),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -12,8 +12,24 @@ from neural_style_tf import layers
 from neural_style_tf.layers import VGG19_LAYERS as VGG19_LAYERS
 
 
+@tf.custom_gradient
+def repeat_edges(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Add a copy of the outermost positions on every side: [1, H, W, N] → [1, H + 2, W + 2, N].
+
+    As `tf.pad` with SYMMETRIC, in less than half the time; its gradient is TensorFlow's for that.
+    """
+    rows = tf.concat([features[:, :1], features, features[:, -1:]], 1)
+    both = tf.concat([rows[:, :, :1], rows, rows[:, :, -1:]], 2)
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        sides = [[0, 0], [1, 1], [1, 1], [0, 0]]
+        return tf.raw_ops.MirrorPadGrad(input=upstream, paddings=sides, mode="SYMMETRIC")
+
+    return both, gradient
+
+
 class FrozenConvolution(keras.layers.Layer):
-    """A 3×3 SAME convolution with bias whose weights are given and never trained.
+    """A 3×3 convolution with bias, as large as its input, whose weights are given and never trained.
 
     Keras' own Conv2D adds its bias with a broadcast, which the graph optimiser cannot fuse into the
     convolution; `tf.nn.bias_add` it can, together with the ReLU that follows.
@@ -21,11 +37,15 @@ class FrozenConvolution(keras.layers.Layer):
     Args:
         kernel: float [3, 3, N_in, N_out], rows first.
         bias: float [N_out].
+        padding: What lies beyond the picture: `zero`, or `edge`, its outermost positions repeated.
         **keywords: Name and dtype, as for any Keras layer.
     """
 
-    def __init__(self, kernel: np.ndarray, bias: np.ndarray, **keywords: object) -> None:
+    def __init__(
+        self, kernel: np.ndarray, bias: np.ndarray, *, padding: str = "zero", **keywords: object
+    ) -> None:
         super().__init__(trainable=False, **keywords)
+        self._edge = padding == "edge"
         self.kernel = self.add_weight(
             shape=kernel.shape, initializer=lambda shape, dtype: tf.cast(kernel, dtype), name="kernel"
         )
@@ -37,7 +57,10 @@ class FrozenConvolution(keras.layers.Layer):
         """Return [1, H, W, N_out] for `features` [1, H, W, N_in]."""
         kernel = tf.convert_to_tensor(self.kernel)
         bias = tf.convert_to_tensor(self.bias)
-        return tf.nn.bias_add(tf.nn.conv2d(features, kernel, strides=1, padding="SAME"), bias)
+        if self._edge:
+            features = repeat_edges(features)
+        padding = "VALID" if self._edge else "SAME"
+        return tf.nn.bias_add(tf.nn.conv2d(features, kernel, strides=1, padding=padding), bias)
 
 
 def vgg19(
@@ -46,6 +69,7 @@ def vgg19(
     *,
     outputs: Sequence[str],
     pooling: str = "max",
+    padding: str = "zero",
     transpose_kernels: bool = False,
     dtype: str = "float32",
     compute_dtype: str | None = None,
@@ -58,6 +82,8 @@ def vgg19(
         biases: The same names → [N_out].
         outputs: Layer names: `conv*` before the ReLU, `relu*` after it, `pool*`.
         pooling: `max`, as the network was trained, or `average`, which Gatys et al. prefer (section 2).
+        padding: What convolutions see beyond the picture: `zero`, as the network was trained, or `edge`, its
+            outermost positions repeated, which leaves no frame around the result.
         transpose_kernels: Swap rows and columns of every kernel, as the original repository did.
         dtype: Of the image.
         compute_dtype: What the layers compute in and the features are, `bfloat16` for half the time where
@@ -77,7 +103,9 @@ def vgg19(
     for name in layers.up_to(layers.deepest(tuple(outputs))):
         if name.startswith("conv"):
             kernel = kernels[name].transpose(1, 0, 2, 3) if transpose_kernels else kernels[name]
-            features = FrozenConvolution(kernel, biases[name], dtype=compute, name=name)(features)
+            features = FrozenConvolution(kernel, biases[name], padding=padding, dtype=compute, name=name)(
+                features
+            )
         elif name.startswith("relu"):
             features = keras.layers.ReLU(dtype=compute, name=name)(features)
         else:

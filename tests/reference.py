@@ -7,10 +7,10 @@ import numpy as np
 MEAN = np.array([123.68, 116.779, 103.939])
 
 
-def convolve(x, kernel, bias):
+def convolve(x, kernel, bias, padding="zero"):
     """SAME 3×3 convolution of [H, W, C]: nine shifted products."""
     height, width, _ = x.shape
-    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)), {"zero": "constant", "edge": "edge"}[padding])
     out = np.zeros((height, width, kernel.shape[-1])) + bias
     for i in range(3):
         for j in range(3):
@@ -56,12 +56,13 @@ def pool_backward(gradient, x, kind):
     return full[: x.shape[0], : x.shape[1]]
 
 
-def features(image, weights, layer_names, kind="max"):
+def features(image, weights, layer_names, kind="max", padding="zero"):
     """All layers of [H, W, 3], in order, as {name: [H_l, W_l, N_l]}."""
     found, x = {"": image}, image
     for name in layer_names:
         if name.startswith("conv"):
-            x = convolve(x, weights.kernels[name].astype(float), weights.biases[name].astype(float))
+            parameters = (weights.kernels[name].astype(float), weights.biases[name].astype(float))
+            x = convolve(x, *parameters, padding)
         elif name.startswith("relu"):
             x = np.maximum(x, 0)
         else:

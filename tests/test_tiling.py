@@ -33,6 +33,7 @@ CONFIGS = {
         gram="positions",
         content_loss="gatys",
     ),
+    "average, edge": Config(pooling="average", padding="edge"),
     "shallow": Config(content_layers=(("relu2_2", 1.0),), style_layers=(("relu3_1", 1.0),)),
     "pooled last": Config(content_layers=(("pool1", 1.0),), style_layers=(("pool2", 1.0),)),
     "no content": Config(content_layers=()),
@@ -46,7 +47,12 @@ def scene(name, height, width, dtype="float64"):
     """Return a network, a content, a style and an image, and the plain objective's terms and gradient."""
     config = CONFIGS[name]
     network = vgg19(
-        WEIGHTS.kernels, WEIGHTS.biases, outputs=config.layers, pooling=config.pooling, dtype=dtype
+        WEIGHTS.kernels,
+        WEIGHTS.biases,
+        outputs=config.layers,
+        pooling=config.pooling,
+        padding=config.padding,
+        dtype=dtype,
     )
     rng = np.random.default_rng(0)
     content, style, image = (

@@ -9,7 +9,7 @@ from narrow import make_narrow_weights
 
 from neural_style_tf import layers
 from neural_style_tf.errors import UserError
-from neural_style_tf.vgg import VGG19_LAYERS, vgg19
+from neural_style_tf.vgg import VGG19_LAYERS, repeat_edges, vgg19
 
 WEIGHTS64 = make_narrow_weights(dtype="float64")
 
@@ -34,14 +34,41 @@ def test_parameter_count(full_weights):
     assert model.trainable_weights == []
 
 
-@pytest.mark.parametrize("pooling", ["max", "average"])
-def test_every_layer_equals_the_naive_twin(pooling):
+@pytest.mark.parametrize(("pooling", "padding"), [("max", "zero"), ("average", "zero"), ("max", "edge")])
+def test_every_layer_equals_the_naive_twin(pooling, padding):
     image = np.random.default_rng(0).uniform(-100, 100, (37, 45, 3))
-    expected = reference.features(image, WEIGHTS64, VGG19_LAYERS, pooling)
-    found = tf.function(build(VGG19_LAYERS, pooling=pooling))(image[None])
+    expected = reference.features(image, WEIGHTS64, VGG19_LAYERS, pooling, padding)
+    found = tf.function(build(VGG19_LAYERS, pooling=pooling, padding=padding))(image[None])
     for name in VGG19_LAYERS:
         assert found[name].shape[1:] == expected[name].shape, name
         assert found[name][0].numpy() == pytest.approx(expected[name], rel=1e-9, abs=1e-9), name
+
+
+@pytest.mark.parametrize("padding", ["zero", "edge"])
+def test_only_edges_repeated_leave_no_frame(padding):
+    """All over a flat picture the features are the same, at its border, too."""
+    found = build(["relu3_2"], padding=padding)(np.full((1, 40, 40, 3), 50.0))["relu3_2"].numpy()
+    spread = np.ptp(found, axis=(1, 2)).max() / found.max()
+    assert spread < 1e-12 if padding == "edge" else spread > 0.1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (2, 3), (6, 7)])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+def test_edges_repeated_as_by_tensorflow(size, dtype):
+    rng = np.random.default_rng(0)
+    features = tf.Variable(tf.cast(rng.uniform(-1, 1, (1, *size, 4)), dtype))
+    upstream = tf.cast(rng.uniform(-1, 1, (1, size[0] + 2, size[1] + 2, 4)), dtype)
+    found, expected = [], []
+    for pad, out in ((repeat_edges, found), (symmetric, expected)):
+        with tf.GradientTape() as tape:
+            padded = pad(tf.convert_to_tensor(features))
+        out += [padded, tape.gradient(padded, features, upstream)]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(tf.cast(one, "float64"), tf.cast(other, "float64"))
+
+
+def symmetric(features):
+    return tf.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
 
 
 def test_shapes_round_up_and_match_the_geometry():
