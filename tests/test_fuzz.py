@@ -83,7 +83,7 @@ def case(kind, seed, number):
     attempt.number = number - 1
     return b"x"
 
-workers.attempt, workers.case, workers.HANG = attempt, case, 4.0
+workers.attempt, workers.case, workers.HANG = attempt, case, 12.0
 tally, contained = fuzz.Tally("png"), fuzz.Tally("mat")
 for outcome in workers.run("png", 0, numbers):
     tally.add(outcome)
@@ -92,7 +92,7 @@ import json
 print(json.dumps([tally.counts, [o.number for o in tally.bad], contained.counts, tally.row()]))
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     counts, bad, contained_counts, row = json.loads(done.stdout)
     assert bad == [1, 2, 3, 4, 5, 6]
