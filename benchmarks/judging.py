@@ -25,7 +25,9 @@ def make_judge(content: object, style: object, config: object, weights: object) 
 
 def as_saved(pixels: np.ndarray) -> np.ndarray:
     """Return pixels as a picture file holds them: clipped to 0–255 and in 8 bits, [H, W, 3] of float32."""
-    return np.floor(np.clip(np.asarray(pixels, np.float32), 0, 255) + 0.5)
+    from neural_style_tf.images import to_picture
+
+    return np.asarray(to_picture(pixels), np.float32)
 
 
 def time_to(points: list, loss: float) -> float | None:

@@ -149,7 +149,7 @@ def make_terms(network: Network, targets: Targets, config: Config) -> Callable[[
 
 
 def make_objective(network: Network, targets: Targets, config: Config) -> Objective:
-    """Return `make_terms` with its gradient.
+    """Return the losses of `make_terms`, whose arguments it takes, with their gradient.
 
     Returns:
         image [1, H, W, 3] → (terms, gradient). Only the gradient with respect to the image is computed.

@@ -3,15 +3,13 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy.optimize import fmin_l_bfgs_b
+from judges import advance_to, real_objective, scipy_best
 
-from neural_style_tf import objective as objectives
 from neural_style_tf.config import Config
 from neural_style_tf.optim import make_optimizer
 from neural_style_tf.optim.lbfgs import _Trial
 from neural_style_tf.optim.preconditioner import PRECONDITIONERS, Spectral
 from neural_style_tf.solver import Solver
-from neural_style_tf.vgg import vgg19
 
 HISTORY = 10
 
@@ -53,45 +51,21 @@ def make(objective, start, names=("total",), dtype=tf.float64, preconditioner="s
     return solver
 
 
-def advance_to(solver, evaluations):
-    while int(solver.optimizer.evaluations) < evaluations:
-        assert solver.advance(tf.constant(1, tf.int64))
-    return float(solver.best_total)
-
-
-def scipy_best(objective, start, evaluations):
-    """The least value SciPy sees within some evaluations."""
-    seen = []
-
-    def function(x):
-        terms, gradient = objective(tf.constant(x.reshape(start.shape)))
-        seen.append(float(terms["total"]))
-        return seen[-1], gradient.numpy().astype(float).ravel()
-
-    fmin_l_bfgs_b(function, start.ravel(), m=HISTORY, factr=0, pgtol=0, maxfun=evaluations, maxiter=10**6)
-    return min(seen[:evaluations])
-
-
 @pytest.mark.parametrize("function", STARTS)
 @pytest.mark.parametrize("evaluations", [30, 100])
 def test_as_good_as_scipy_on_standard_functions(function, evaluations):
     """What SciPy reaches in n evaluations is reached in 1.1 n."""
     start = STARTS[function].reshape(1, 1, -1, 1)
-    theirs = scipy_best(as_objective(function), start, evaluations)
+    theirs = scipy_best(as_objective(function), start, evaluations, history=HISTORY)
     ours = advance_to(make(as_objective(function), start), round(1.1 * evaluations))
     assert ours <= theirs * (1 + 1e-9) or (function is ill_conditioned and ours <= 1.1 * theirs)
 
 
 @pytest.mark.parametrize("preconditioner", PRECONDITIONERS)
 def test_as_good_as_scipy_on_the_real_objective(pictures, narrow_weights, preconditioner):
-    config = Config()
-    network = vgg19(narrow_weights.kernels, narrow_weights.biases, outputs=config.layers, dtype="float64")
-    content, style = (objectives.preprocess(picture, "float64") for picture in pictures)
-    targets = objectives.compute_targets(network, content, style, config)
-    objective = tf.function(objectives.make_objective(network, targets, config), autograph=False)
-    theirs = scipy_best(objective, content.numpy(), 60)
-    names = objectives.term_names(config)
-    solver = make(objective, content.numpy(), names, preconditioner=preconditioner)
+    objective, content, names = real_objective(pictures, narrow_weights)
+    theirs = scipy_best(objective, content, 60, history=HISTORY)
+    solver = make(objective, content, names, preconditioner=preconditioner)
     # The spectral one needs fewer, also on a picture this small.
     assert advance_to(solver, {"scalar": 66, "spectral": 54}[preconditioner]) <= theirs
 

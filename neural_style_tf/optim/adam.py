@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from neural_style_tf.config import Config
 from neural_style_tf.objective import Objective, Terms
-from neural_style_tf.optim.bounds import make_bounds
+from neural_style_tf.optim.bounds import Box
 
 
 class FusedAdam(keras.optimizers.Adam):
@@ -60,8 +60,7 @@ class Adam(tf.Module):
         )
         # Built now: a checkpoint restored into an optimiser that is not built leaves its state out.
         self.keras.build([image])
-        self._bounds = make_bounds(image.dtype, clamp=config.clamp)
-        self._clamp = config.clamp
+        self._box = Box(image.dtype) if config.clamp else None
         self.rate = tf.Variable(config.learning_rate, dtype=tf.float32)
         self.evaluations = tf.Variable(0, dtype=tf.int64)
         self._cosine = config.learning_rate_schedule == "cosine"
@@ -79,8 +78,8 @@ class Adam(tf.Module):
             factor = (1 + tf.cos(math.pi * tf.minimum(progress, 1))) / 2
             self.keras.learning_rate.assign(self.rate * factor)
         self.keras.apply_gradients([(gradient, image)])
-        if self._clamp:
-            image.assign(self._bounds.clip(tf.convert_to_tensor(image)))
+        if self._box:
+            image.assign(self._box.clip(tf.convert_to_tensor(image)))
         self.evaluations.assign_add(1)
         if self.average is not None:
             self._update_average(tf.convert_to_tensor(image))

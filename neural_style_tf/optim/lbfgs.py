@@ -88,18 +88,18 @@ class LBFGS(tf.Module):
         self, objective: Objective, image: tf.Variable, terms: Terms, gradient: tf.Tensor
     ) -> tuple[Terms, tf.Tensor]:
         """Move the image along a quasi-Newton direction; see `optim.Optimizer`."""
-        x = tf.identity(image)
-        free = self._bounds.hold(gradient, x, -gradient)
+        x, downhill = tf.identity(image), -gradient
+        free = self._bounds.hold(gradient, x, downhill)
         direction = self._direction(free)
-        direction = self._agree(self._bounds.hold(direction, x, -gradient, direction))
+        direction = self._agree(self._bounds.hold(direction, x, downhill, direction))
         slope = self._dot(direction, free)
         # Rounding can spoil the history; the steepest descent cannot fail.
         direction, slope = tf.cond(slope < 0, lambda: (direction, slope), lambda: self._steepest(free))
         found = self._search(objective, x, direction, _Trial(tf.zeros([], x.dtype), terms, gradient, slope))
         self._learn_beginning(found, slope)
-        there = x + found.t * direction
-        image.assign(self._bounds.clip(there))
-        s = self._bounds.shorten(found.t * direction, there)
+        step = found.t * direction
+        image.assign(self._bounds.clip(x + step))
+        s = self._bounds.shorten(step, x + step)
         self._remember(s, self._bounds.moved(found.gradient - gradient, s), moved=found.t > 0)
         return found.terms, found.gradient
 
