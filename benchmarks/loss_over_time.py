@@ -40,7 +40,7 @@ SOLVERS = {
     "L-BFGS, scalar": {**LBFGS, "preconditioner": "scalar", "precision": "auto"},
     "L-BFGS, spectral, not clamped": {**LBFGS, "clamp": False, "precision": "auto"},
     "L-BFGS, spectral": {**LBFGS, "precision": "auto"},
-    "L-BFGS, spectral, float32": LBFGS,
+    "L-BFGS, spectral, float32": {**LBFGS, "convolution": "auto"},
 }
 CLEARLY_BELOW = 0.96
 """Of the original's best loss: where another solver has shown what it can do."""

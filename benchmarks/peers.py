@@ -39,7 +39,8 @@ from sheets import read, sheet
 
 from neural_style_tf.runtime import has_bfloat16, start_tensorflow
 
-LBFGS = {"optimizer": "lbfgs", "history": 40, "clamp": True, "log_every": 2, "save_every": 0, "image_size": 0}
+LBFGS = {"optimizer": "lbfgs", "history": 40, "clamp": True, "convolution": "auto"}
+LBFGS |= {"log_every": 2, "save_every": 0, "image_size": 0}
 FLOAT32, AUTO = "ours, L-BFGS, float32", "ours, L-BFGS, auto"
 OURS = {
     AUTO: {**LBFGS, "init": "content", "precision": "auto"},

@@ -1,7 +1,7 @@
 """What an iteration costs in time and memory as pictures grow, in one piece and in tiles.
 
     python benchmarks/scale.py [--sizes 1 4 16 64] [--tiles none 2048 1024] [--precision float32]
-                               [--rounds 1] [--optimizer adam] [--json FILE] [--quick]
+                               [--convolution direct] [--rounds 1] [--optimizer adam] [--json FILE] [--quick]
 
 Each row is a process of its own, printed as soon as it is measured, so that one row can be had alone:
 `--sizes 64 --tiles 2048`. A row evaluates the initial image once, which is not timed, and then makes
@@ -25,6 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 HEADER = (
     "megapixels", "pieces", "s/iteration", "s/megapixel", "× one piece", "peak MB", "beyond", "estimated"
 )  # fmt: skip
+
+PASSED_ON = ("precision", "convolution", "optimizer")
 
 
 def peak_megabytes() -> float:
@@ -60,9 +62,8 @@ def measure(side: int, tile: str, options: argparse.Namespace) -> dict[str, obje
     from neural_style_tf.room import plan_room
     from neural_style_tf.weights.resolve import load_weights
 
-    config = Config(
-        image_size=0, init="content", tile=tile, precision=options.precision, optimizer=options.optimizer
-    )
+    given = {name: getattr(options, name) for name in PASSED_ON}
+    config = Config(image_size=0, init="content", tile=tile, **given)
     imports, room = peak_megabytes(), plan_room(config, (side, side))
     row = {"device": device, "side": side, "tile": tile, "estimated_mb": room.needed / 1e6}
     if room.available is not None and room.needed > room.available:
@@ -84,7 +85,7 @@ def measure(side: int, tile: str, options: argparse.Namespace) -> dict[str, obje
 def row_in_its_own_process(side: int, tile: str, options: argparse.Namespace) -> dict[str, object]:
     """Run `measure` in a new process."""
     command = [sys.executable, __file__, f"--child={side}", f"--tiles={tile}", f"--rounds={options.rounds}"]
-    command += [f"--precision={options.precision}", f"--optimizer={options.optimizer}"]
+    command += [f"--{name}={getattr(options, name)}" for name in PASSED_ON]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(output.splitlines()[-1])
 
@@ -111,6 +112,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=float, nargs="+", default=[1, 4, 16, 64], help="megapixels")
     parser.add_argument("--tiles", nargs="+", default=["none", "2048", "1024"])
     parser.add_argument("--precision", default="float32")
+    parser.add_argument("--convolution", default="direct")
     parser.add_argument("--optimizer", default="adam")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", type=Path)
@@ -134,7 +136,8 @@ def main() -> None:
             print(f"| {' | '.join(cells(row, untiled))} |", flush=True)
             if options.json:
                 options.json.write_text(json.dumps(rows, indent=2) + "\n")
-    print(f"\nSquare pictures, preset `original`, {options.precision}, on {rows[0]['device']}.")
+    shown = f"{options.precision}, {options.convolution}"
+    print(f"\nSquare pictures, preset `original`, {shown}, on {rows[0]['device']}.")
 
 
 if __name__ == "__main__":

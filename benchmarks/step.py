@@ -1,10 +1,12 @@
 """Time one iteration, measure its memory, and hold it against what the machine's convolutions can do.
 
-    python benchmarks/step.py [--sizes 256 512 1024] [--precisions float32 bfloat16] [--json FILE] [--quick]
+    python benchmarks/step.py [--sizes 256 512 1024] [--precisions float32 float32,winograd bfloat16]
+                              [--json FILE] [--quick]
 
-Each size gets a process of its own. The limit is the time of the network's convolutions alone, forward
-and with respect to their input, on tensors of the same shapes, measured in turn with the steps. TFLOP
-are counted as 2 per multiply-add of those convolutions; nothing else is counted.
+Each size gets a process of its own. After a comma comes the `--convolution`. The limit is the time of the
+network's convolutions alone, forward and with respect to their input, as TensorFlow computes them, on tensors
+of the same shapes, measured in turn with the steps. TFLOP are counted as 2 per multiply-add of those
+convolutions, also where Winograd's method makes fewer; nothing else is counted.
 """
 
 from __future__ import annotations
@@ -89,8 +91,9 @@ def _backward(kernel: object, shape: list[int]) -> Callable:
     )
 
 
-def measure(size: int, precision: str, rounds: int) -> dict[str, object]:
+def measure(size: int, variant: str, rounds: int) -> dict[str, object]:
     """Measure one size in this process."""
+    precision, _, convolution = variant.partition(",")
     device = start_tensorflow()
     import numpy as np
     import tensorflow as tf
@@ -99,7 +102,7 @@ def measure(size: int, precision: str, rounds: int) -> dict[str, object]:
     from neural_style_tf.transfer import make_solver
     from neural_style_tf.weights.resolve import load_weights
 
-    config = Config(image_size=0, precision=precision)
+    config = Config(image_size=0, precision=precision, convolution=convolution or "direct")
     picture = np.random.default_rng(0).uniform(0, 255, (size, size, 3)).astype(np.float32)
     before = peak_megabytes()
     solver = make_solver([picture, picture[::-1]], config, load_weights("bundled"))
@@ -116,7 +119,7 @@ def measure(size: int, precision: str, rounds: int) -> dict[str, object]:
     return {
         "device": device,
         "size": size,
-        "precision": precision,
+        "precision": variant,
         "rounds": rounds,
         "step_seconds": step_time,
         "limit_seconds": limit_time,
@@ -132,7 +135,7 @@ def main() -> None:
     """Measure every size and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
-    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--precisions", nargs="+", default=["float32", "float32,winograd", "bfloat16"])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--quick", action="store_true", help="one tiny size, to see that this script works")

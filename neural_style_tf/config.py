@@ -117,6 +117,12 @@ class Config:
         "what convolutions compute in; auto: bfloat16 where the processor or GPU has it",
         choices=("auto", "float32", "bfloat16"),
     )
+    convolution: str = setting(
+        "direct",
+        "how the deeper layers' convolutions are computed: as defined (direct), or with a quarter of the "
+        "multiplications and a little more rounding (winograd); auto: whichever is faster",
+        choices=("auto", "direct", "winograd"),
+    )
 
     deterministic: bool = setting(
         False, "the same bits each time, on a GPU too; not across thread counts, processors or versions"

@@ -20,6 +20,9 @@ VGG19_LAYERS = (
 CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}
 """N_l of the convolutions of each block."""
 
+WINOGRAD_CHANNELS = 256
+"""N_l from which on Winograd's method pays: with fewer, its sums take most of what its products save."""
+
 MEAN_RGB = (123.68, 116.779, 103.939)
 """What the network expects to be subtracted from RGB values in 0–255 (the mean of its training pictures)."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from neural_style_tf.errors import RunError
-from neural_style_tf.layers import alignment, channels, deepest, stride, up_to
+from neural_style_tf.layers import WINOGRAD_CHANNELS, alignment, channels, deepest, stride, up_to
 from neural_style_tf.tiles import plan_tiles
 
 FLOAT = 4
@@ -16,6 +16,8 @@ COLORS = 3
 # The weights that were read, the network's, and oneDNN's copy of them in its own order; in tiles, of each
 # pass.
 WEIGHT_COPIES, WEIGHT_COPIES_TILED = 3, 6
+# Winograd's kernels, 36 numbers for 9, beside the weights that were read; and what XLA takes to compile.
+WEIGHT_COPIES_WINOGRAD, COMPILED = 1 + 36 / 9, 150 * 2**20
 # Image, best image and gradient.
 SOLVER_PICTURES = 3
 # Adam: mean and variance. L-BFGS, beside its history: the image and the best trial of a line search, the
@@ -47,6 +49,7 @@ def estimate_bytes(
     content_layers: tuple[str, ...] = ("relu4_2",),
     half: bool = False,
     averaging: bool = False,
+    winograd: bool = False,
 ) -> int:
     """Estimate what a run needs beyond the process with TensorFlow imported, in float32 on a CPU.
 
@@ -60,6 +63,7 @@ def estimate_bytes(
         content_layers: Those of `layers` whose features are stored for the whole content picture.
         half: Whether the network computes in bfloat16.
         averaging: Whether Adam keeps an average of its images.
+        winograd: Whether the wide layers are computed by Winograd's method.
 
     Returns:
         Bytes, the peak.
@@ -78,9 +82,13 @@ def estimate_bytes(
         work = pixels * (size * _working_floats(layers) + VARIATION_PICTURES * COLORS)
     # A picture is saved between two passes.
     passing = max(work, BYTES_TO_SAVE / FLOAT * pixels) + LOST_PICTURES * COLORS * pixels
-    weights = (WEIGHT_COPIES_TILED if tiled else WEIGHT_COPIES) * _weight_count(layers)
+    copies = WEIGHT_COPIES_TILED if tiled else WEIGHT_COPIES
+    weights, overhead = copies * _weight_count(layers), OVERHEAD
+    if winograd:
+        weights += (WEIGHT_COPIES_WINOGRAD - copies) * _weight_count(layers, WINOGRAD_CHANNELS)
+        overhead += COMPILED
     floats = pixels * (COLORS * pictures + content) + passing + weights
-    return round(FLOAT * floats) + OVERHEAD
+    return round(FLOAT * floats) + overhead
 
 
 def floats_per_pixel(name: str) -> float:
@@ -125,11 +133,12 @@ def _area(box: tuple[int, int, int, int]) -> int:
     return (bottom - top) * (right - left)
 
 
-def _weight_count(layers: tuple[str, ...]) -> int:
+def _weight_count(layers: tuple[str, ...], least: int = 0) -> int:
+    """Return the numbers in the weights of the layers that have at least so many channels."""
     total, depth = 0, COLORS
     for name in up_to(deepest(layers)):
         if name.startswith("conv"):
-            total += (9 * depth + 1) * channels(name)
+            total += (9 * depth + 1) * channels(name) * (channels(name) >= least)
             depth = channels(name)
     return total
 

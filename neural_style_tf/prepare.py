@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from neural_style_tf import winograd
 from neural_style_tf.config import Config
 from neural_style_tf.distribute import Cluster
 from neural_style_tf.images import resize
@@ -62,6 +63,7 @@ def make_solver(
             pooling=config.pooling,
             padding=config.padding,
             transpose_kernels=config.transpose_kernels,
+            convolution=winograd.choose(config.convolution, config.precision, size[0] * size[1]),
             compute_dtype=compute_dtype(config.precision),
         )
     tile = plan_room(config, size).tile

@@ -105,6 +105,7 @@ BALANCED = Config(
     scale_iterations=(120, 100),
     iterations=50,
     precision="auto",
+    convolution="auto",
 )
 
 PRESETS: Mapping[str, Config] = MappingProxyType(

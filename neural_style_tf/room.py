@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from neural_style_tf import winograd
 from neural_style_tf.config import Config
 from neural_style_tf.errors import RunError
 from neural_style_tf.memory import (
@@ -80,6 +81,7 @@ def _estimate(config: Config, size: tuple[int, int], tile: int | None) -> int:
         content_layers=tuple(name for name, _ in config.content_layers),
         half=compute_dtype(config.precision) == "bfloat16",
         averaging=config.averaging > 0,
+        winograd=winograd.choose(config.convolution, config.precision, size[0] * size[1]) == "winograd",
     )
 
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from neural_style_tf import layers
+from neural_style_tf import layers, winograd
 from neural_style_tf.layers import VGG19_LAYERS as VGG19_LAYERS
 
 
@@ -46,11 +46,11 @@ class FrozenConvolution(keras.layers.Layer):
     ) -> None:
         super().__init__(trainable=False, **keywords)
         self._edge = padding == "edge"
-        self.kernel = self.add_weight(
-            shape=kernel.shape, initializer=lambda shape, dtype: tf.cast(kernel, dtype), name="kernel"
-        )
-        self.bias = self.add_weight(
-            shape=bias.shape, initializer=lambda shape, dtype: tf.cast(bias, dtype), name="bias"
+        self.kernel, self.bias = self._frozen("kernel", kernel), self._frozen("bias", bias)
+
+    def _frozen(self, name: str, values: np.ndarray) -> tf.Variable:
+        return self.add_weight(
+            shape=values.shape, initializer=lambda shape, dtype: tf.cast(values, dtype), name=name
         )
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
@@ -63,6 +63,34 @@ class FrozenConvolution(keras.layers.Layer):
         return tf.nn.bias_add(tf.nn.conv2d(features, kernel, strides=1, padding=padding), bias)
 
 
+class WinogradConvolution(FrozenConvolution):
+    """The same by Winograd's method, in float32 also where the features are of bfloat16."""
+
+    def __init__(self, kernel: np.ndarray, bias: np.ndarray, **keywords: object) -> None:
+        super().__init__(winograd.transform_kernel(kernel), bias, **keywords)
+
+    def _frozen(self, name: str, values: np.ndarray) -> tf.Variable:
+        dtype = "float32" if self.variable_dtype == "bfloat16" else self.variable_dtype
+        return self.add_weight(
+            shape=values.shape,
+            initializer=lambda shape, dtype: tf.cast(values, dtype),
+            name=name,
+            dtype=dtype,
+            autocast=False,
+        )
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        """Return [1, H, W, N_out] for `features` [1, H, W, N_in]."""
+        kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
+        if self._edge:
+            return winograd.convolve(repeat_edges(features), kernel, bias, border=0)
+        return winograd.convolve(features, kernel, bias, border=1)
+
+    def compute_output_shape(self, shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Return that of the input with N_out for N_in."""
+        return (*shape[:-1], self.bias.shape[0])
+
+
 def vgg19(
     kernels: Mapping[str, np.ndarray],
     biases: Mapping[str, np.ndarray],
@@ -71,6 +99,7 @@ def vgg19(
     pooling: str = "max",
     padding: str = "zero",
     transpose_kernels: bool = False,
+    convolution: str = "direct",
     dtype: str = "float32",
     compute_dtype: str | None = None,
 ) -> keras.Model:
@@ -85,6 +114,8 @@ def vgg19(
         padding: What convolutions see beyond the picture: `zero`, as the network was trained, or `edge`, its
             outermost positions repeated, which leaves no frame around the result.
         transpose_kernels: Swap rows and columns of every kernel, as the original repository did.
+        convolution: `direct`, or `winograd` for those of `layers.WINOGRAD_CHANNELS` and more, with a quarter
+            of the multiplications, in float32 at least; it rounds a little more.
         dtype: Of the image.
         compute_dtype: What the layers compute in and the features are, `bfloat16` for half the time where
             the hardware has it; default: `dtype`.
@@ -103,9 +134,8 @@ def vgg19(
     for name in layers.up_to(layers.deepest(tuple(outputs))):
         if name.startswith("conv"):
             kernel = kernels[name].transpose(1, 0, 2, 3) if transpose_kernels else kernels[name]
-            features = FrozenConvolution(kernel, biases[name], padding=padding, dtype=compute, name=name)(
-                features
-            )
+            layer = _convolution_layer(convolution, kernel)
+            features = layer(kernel, biases[name], padding=padding, dtype=compute, name=name)(features)
         elif name.startswith("relu"):
             features = keras.layers.ReLU(dtype=compute, name=name)(features)
         else:
@@ -120,3 +150,8 @@ def vgg19(
 
 def _pooling_layer(pooling: str) -> type[keras.layers.Layer]:
     return {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}[pooling]
+
+
+def _convolution_layer(convolution: str, kernel: np.ndarray) -> type[FrozenConvolution]:
+    wide = kernel.shape[-1] >= layers.WINOGRAD_CHANNELS
+    return WinogradConvolution if convolution == "winograd" and wide else FrozenConvolution

@@ -45,6 +45,14 @@ def test_weights_are_counted():
     assert estimate((1, 1)) - estimate((1, 1), ("relu1_1",)) > 3 * 4 * 12_000_000
 
 
+def test_winograd_takes_its_kernels_and_a_compiler():
+    """Its kernels are four times as large, but no library keeps copies of them, one more for each pass."""
+    assert memory._weight_count(("relu5_1",), 256) == 12_944_960 - 260_160
+    extra, tiled = (estimate(winograd=True, tile=t) - estimate(tile=t) for t in (None, 512))
+    assert extra == 2 * 4 * 12_684_800 + memory.COMPILED
+    assert tiled == -1 * 4 * 12_684_800 + memory.COMPILED
+
+
 def test_tiles_bound_the_work_but_not_the_pictures():
     tiled = [estimate((side, side), tile=512) for side in (2048, 4096, 8192)]
     assert tiled[0] < estimate((2048, 2048)) / 4
