@@ -119,7 +119,7 @@ class Config:
     )
     convolution: str = setting(
         "direct",
-        "how the deeper layers' convolutions are computed: as defined (direct), or with a quarter of the "
+        "how convolutions are computed: as defined (direct), or in two of five blocks with a quarter of the "
         "multiplications and a little more rounding (winograd); auto: whichever is faster",
         choices=("auto", "direct", "winograd"),
     )

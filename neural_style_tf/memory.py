@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from neural_style_tf.errors import RunError
-from neural_style_tf.layers import WINOGRAD_CHANNELS, alignment, channels, deepest, stride, up_to
+from neural_style_tf.layers import WINOGRAD_BLOCKS, alignment, block, channels, deepest, stride, up_to
 from neural_style_tf.tiles import plan_tiles
 
 FLOAT = 4
@@ -85,7 +85,7 @@ def estimate_bytes(
     copies = WEIGHT_COPIES_TILED if tiled else WEIGHT_COPIES
     weights, overhead = copies * _weight_count(layers), OVERHEAD
     if winograd:
-        weights += (WEIGHT_COPIES_WINOGRAD - copies) * _weight_count(layers, WINOGRAD_CHANNELS)
+        weights += (WEIGHT_COPIES_WINOGRAD - copies) * _weight_count(layers, WINOGRAD_BLOCKS)
         overhead += COMPILED
     floats = pixels * (COLORS * pictures + content) + passing + weights
     return round(FLOAT * floats) + overhead
@@ -133,12 +133,12 @@ def _area(box: tuple[int, int, int, int]) -> int:
     return (bottom - top) * (right - left)
 
 
-def _weight_count(layers: tuple[str, ...], least: int = 0) -> int:
-    """Return the numbers in the weights of the layers that have at least so many channels."""
+def _weight_count(layers: tuple[str, ...], blocks: Container[int] = range(1, 6)) -> int:
+    """Return how many numbers the weights of some blocks are."""
     total, depth = 0, COLORS
     for name in up_to(deepest(layers)):
         if name.startswith("conv"):
-            total += (9 * depth + 1) * channels(name) * (channels(name) >= least)
+            total += (9 * depth + 1) * channels(name) * (block(name) in blocks)
             depth = channels(name)
     return total
 

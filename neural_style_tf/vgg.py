@@ -114,7 +114,7 @@ def vgg19(
         padding: What convolutions see beyond the picture: `zero`, as the network was trained, or `edge`, its
             outermost positions repeated, which leaves no frame around the result.
         transpose_kernels: Swap rows and columns of every kernel, as the original repository did.
-        convolution: `direct`, or `winograd` for those of `layers.WINOGRAD_CHANNELS` and more, with a quarter
+        convolution: `direct`, or `winograd` for those of `layers.WINOGRAD_BLOCKS`, with a quarter
             of the multiplications, in float32 at least; it rounds a little more.
         dtype: Of the image.
         compute_dtype: What the layers compute in and the features are, `bfloat16` for half the time where
@@ -134,7 +134,8 @@ def vgg19(
     for name in layers.up_to(layers.deepest(tuple(outputs))):
         if name.startswith("conv"):
             kernel = kernels[name].transpose(1, 0, 2, 3) if transpose_kernels else kernels[name]
-            layer = _convolution_layer(convolution, kernel)
+            fast = convolution == "winograd" and layers.block(name) in layers.WINOGRAD_BLOCKS
+            layer = WinogradConvolution if fast else FrozenConvolution
             features = layer(kernel, biases[name], padding=padding, dtype=compute, name=name)(features)
         elif name.startswith("relu"):
             features = keras.layers.ReLU(dtype=compute, name=name)(features)
@@ -150,8 +151,3 @@ def vgg19(
 
 def _pooling_layer(pooling: str) -> type[keras.layers.Layer]:
     return {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}[pooling]
-
-
-def _convolution_layer(convolution: str, kernel: np.ndarray) -> type[FrozenConvolution]:
-    wide = kernel.shape[-1] >= layers.WINOGRAD_CHANNELS
-    return WinogradConvolution if convolution == "winograd" and wide else FrozenConvolution

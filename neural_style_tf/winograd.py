@@ -36,7 +36,7 @@ Pieces = list[tf.Tensor]
 
 
 WORTH_COMPILING = 30_000
-"""Pixels from which on a run saves more than the few seconds that XLA takes."""
+"""Pixels from which on a run of some length saves more than the few seconds that XLA takes."""
 
 
 def choose(convolution: str, precision: str, pixels: int) -> str:
