@@ -119,8 +119,9 @@ class Config:
     )
     convolution: str = setting(
         "direct",
-        "how convolutions are computed: as defined (direct), or in two of five blocks with a quarter of the "
-        "multiplications and a little more rounding (winograd); auto: whichever is faster",
+        "how convolutions are computed: as defined (direct), or in blocks 3 and 4 with a quarter of the "
+        "multiplications and some more rounding (winograd); auto: the latter from 30,000 pixels on, unless "
+        "a GPU or Intel's matrix units (AMX) are faster by themselves",
         choices=("auto", "direct", "winograd"),
     )
 

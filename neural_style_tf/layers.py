@@ -22,7 +22,7 @@ CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}
 
 WINOGRAD_BLOCKS = (3, 4)
 """Where Winograd's method pays. With fewer channels its sums take most of what its products save; block 5
-takes a fortieth of the time, and as long to compile."""
+is a fortieth of the multiplications, and takes as long to compile."""
 
 MEAN_RGB = (123.68, 116.779, 103.939)
 """What the network expects to be subtracted from RGB values in 0–255 (the mean of its training pictures)."""

@@ -16,8 +16,8 @@ COLORS = 3
 # The weights that were read, the network's, and oneDNN's copy of them in its own order; in tiles, of each
 # pass.
 WEIGHT_COPIES, WEIGHT_COPIES_TILED = 3, 6
-# Winograd's kernels, 36 numbers for 9, beside the weights that were read; and what XLA takes to compile.
-WEIGHT_COPIES_WINOGRAD, COMPILED = 1 + 36 / 9, 150 * 2**20
+# Winograd's kernels, 36 numbers for 9; and what XLA takes to compile.
+WINOGRAD_KERNELS, COMPILED = 36 / 9, 150 * 2**20
 # Image, best image and gradient.
 SOLVER_PICTURES = 3
 # Adam: mean and variance. L-BFGS, beside its history: the image and the best trial of a line search, the
@@ -63,7 +63,7 @@ def estimate_bytes(
         content_layers: Those of `layers` whose features are stored for the whole content picture.
         half: Whether the network computes in bfloat16.
         averaging: Whether Adam keeps an average of its images.
-        winograd: Whether the wide layers are computed by Winograd's method.
+        winograd: Whether blocks 3 and 4 are computed by Winograd's method.
 
     Returns:
         Bytes, the peak.
@@ -85,7 +85,8 @@ def estimate_bytes(
     copies = WEIGHT_COPIES_TILED if tiled else WEIGHT_COPIES
     weights, overhead = copies * _weight_count(layers), OVERHEAD
     if winograd:
-        weights += (WEIGHT_COPIES_WINOGRAD - copies) * _weight_count(layers, WINOGRAD_BLOCKS)
+        # Beside those that were read, and in place of all other copies.
+        weights += (1 + size * WINOGRAD_KERNELS - copies) * _weight_count(layers, WINOGRAD_BLOCKS)
         overhead += COMPILED
     floats = pixels * (COLORS * pictures + content) + passing + weights
     return round(FLOAT * floats) + overhead

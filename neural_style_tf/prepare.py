@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from neural_style_tf import winograd
 from neural_style_tf.config import Config
+from neural_style_tf.custom_gradients import forget, known
 from neural_style_tf.distribute import Cluster
 from neural_style_tf.images import resize
 from neural_style_tf.initial import initial_pixels
@@ -66,11 +67,13 @@ def make_solver(
             convolution=winograd.choose(config.convolution, config.precision, size[0] * size[1]),
             compute_dtype=compute_dtype(config.precision),
         )
-    tile = plan_room(config, size).tile
+    tile, before = plan_room(config, size).tile, known()
     if cluster.replicas > 1:
         objective = make_shared_objective(cluster, network, *map(preprocess, pictures), config, tile=tile)
     else:
         objective = make_pieces(network, *pictures, config, tile=tile)
+    # No gradient will be taken of the targets.
+    forget(known() - before)
     if coarser is not None:
         initial = deprocess(coarser.image).numpy()
     elif initial is None:

@@ -61,12 +61,14 @@ def check_same_run(facts: dict[str, Any], config: Config, hashes: dict[str, str]
     Raises:
         UserError: Naming each difference.
     """
-    now = json.loads(json.dumps(dataclasses.asdict(config)))
+    now, default = (json.loads(json.dumps(dataclasses.asdict(one))) for one in (config, Config()))
+    # A setting that the run's version did not have yet did then what its default does now.
+    then = default | facts["config"]
     differences = [
-        f"--{name} was {facts['config'].get(name)!r}, now {value!r}"
+        f"--{name} was {then[name]!r}, now {value!r}"
         for name, value in now.items()
         if name not in HARMLESS
-        and facts["config"].get(name, value) != value
+        and then[name] != value
         # Left to several workers; a single one has taken up the tile of the run already.
         and (name, value) != ("tile", "auto")
         # A file of any name, as long as it is the same.

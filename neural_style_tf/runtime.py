@@ -67,11 +67,19 @@ def has_bfloat16() -> bool:
     if gpus:
         capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
         return capability >= (8, 0)
+    return "avx512_bf16" in _cpu_flags() or has_amx()
+
+
+def has_amx() -> bool:
+    """Return whether the processor has Intel's matrix units for bfloat16."""
+    return "amx_bf16" in _cpu_flags()
+
+
+def _cpu_flags() -> str:
     try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+        return Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+        return ""
 
 
 def compute_dtype(precision: str) -> str:

@@ -64,20 +64,16 @@ class FrozenConvolution(keras.layers.Layer):
 
 
 class WinogradConvolution(FrozenConvolution):
-    """The same by Winograd's method, in float32 also where the features are of bfloat16."""
+    """The same by Winograd's method.
+
+    Args:
+        kernel: float [3, 3, N_in, N_out], rows first; kept transformed, [36, N_in, N_out].
+        bias: float [N_out].
+        **keywords: As for `FrozenConvolution`.
+    """
 
     def __init__(self, kernel: np.ndarray, bias: np.ndarray, **keywords: object) -> None:
         super().__init__(winograd.transform_kernel(kernel), bias, **keywords)
-
-    def _frozen(self, name: str, values: np.ndarray) -> tf.Variable:
-        dtype = "float32" if self.variable_dtype == "bfloat16" else self.variable_dtype
-        return self.add_weight(
-            shape=values.shape,
-            initializer=lambda shape, dtype: tf.cast(values, dtype),
-            name=name,
-            dtype=dtype,
-            autocast=False,
-        )
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
         """Return [1, H, W, N_out] for `features` [1, H, W, N_in]."""
@@ -87,7 +83,7 @@ class WinogradConvolution(FrozenConvolution):
         return winograd.convolve(features, kernel, bias, border=1)
 
     def compute_output_shape(self, shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        """Return that of the input with N_out for N_in."""
+        """Return that of the input with N_out for N_in; the graph of `call` does not tell."""
         return (*shape[:-1], self.bias.shape[0])
 
 
@@ -115,7 +111,7 @@ def vgg19(
             outermost positions repeated, which leaves no frame around the result.
         transpose_kernels: Swap rows and columns of every kernel, as the original repository did.
         convolution: `direct`, or `winograd` for those of `layers.WINOGRAD_BLOCKS`, with a quarter
-            of the multiplications, in float32 at least; it rounds a little more.
+            of the multiplications; it rounds several times as much.
         dtype: Of the image.
         compute_dtype: What the layers compute in and the features are, `bfloat16` for half the time where
             the hardware has it; default: `dtype`.

@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.polynomial import polynomial
 
-from neural_style_tf.runtime import compute_dtype
+from neural_style_tf.runtime import compute_dtype, has_amx
 
 TILE, WINDOW = 4, 6
 POINTS = (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)
@@ -36,7 +36,8 @@ Pieces = list[tf.Tensor]
 
 
 WORTH_COMPILING = 30_000
-"""Pixels from which on a run of some length saves more than the few seconds that XLA takes."""
+"""Pixels from which on a run of some length saves more than XLA takes to compile it: once for each size and
+each shape of tile."""
 
 
 def choose(convolution: str, precision: str, pixels: int) -> str:
@@ -49,8 +50,8 @@ def choose(convolution: str, precision: str, pixels: int) -> str:
     """
     if convolution != "auto":
         return convolution
-    # cuDNN chooses by itself, and bfloat16 is about as fast as Winograd's method in float32.
-    if tf.config.list_physical_devices("GPU") or compute_dtype(precision) != "float32":
+    # cuDNN chooses by itself; and Intel's matrix units multiply faster than memory can follow.
+    if tf.config.list_physical_devices("GPU") or (compute_dtype(precision) == "bfloat16" and has_amx()):
         return "direct"
     return "winograd" if pixels >= WORTH_COMPILING and _xla_compiles() else "direct"
 
@@ -90,10 +91,10 @@ def _matrices() -> _Matrices:
 
 
 def transform_kernel(kernel: np.ndarray) -> np.ndarray:
-    """Return G g Gᵀ of every pair of channels: [3, 3, N_in, N_out] → [36, N_in, N_out]."""
+    """Return G g Gᵀ of every pair of channels, in float64: [3, 3, N_in, N_out] → [36, N_in, N_out]."""
     g = _matrices().g
-    exact = np.einsum("ik,jl,klnm->jinm", g, g, kernel.astype(np.float64), optimize=True)
-    return exact.reshape(WINDOW**2, *kernel.shape[2:]).astype(kernel.dtype)
+    transformed = np.einsum("ik,jl,klnm->jinm", g, g, kernel.astype(np.float64), optimize=True)
+    return transformed.reshape(WINDOW**2, *kernel.shape[2:])
 
 
 def convolve(features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, border: int) -> tf.Tensor:
@@ -101,8 +102,8 @@ def convolve(features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, border:
 
     Args:
         features: [1, H, W, N_in].
-        kernel: [36, N_in, N_out], from `transform_kernel`, in the precision to compute in, whatever that of
-            the features is. No gradient is computed for it.
+        kernel: [36, N_in, N_out], from `transform_kernel`, in the precision of the products; the sums before
+            and after them are in float32 at least. No gradient is computed for it.
         bias: [N_out], likewise.
         border: Rows and columns of zeros to add on each side: 1 for a result as large as the input, 0
             for one that is 2 smaller.
@@ -116,6 +117,8 @@ def convolve(features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, border:
         size, kinds = tf.shape(features)[1:3], (features.dtype, kernel.dtype)
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            # Cut out of a tile, it has lost what the graph knows of its shape.
+            upstream = tf.ensure_shape(upstream, [1, None, None, kernel.shape[-1]])
             products = tf.matmul(_scatter_results(upstream, kinds[1]), kernel, transpose_b=True)
             return _gather_inputs(products, size, kinds[0], border=border)
 
@@ -132,22 +135,22 @@ _compiled = functools.partial(tf.function, autograph=False, jit_compile=True)
 def _scatter_inputs(features: tf.Tensor, dtype: tf.DType, *, border: int) -> tf.Tensor:
     """Return Bᵀ d B of every tile: [1, H, W, N] → [36, T, N]."""
     tiles = _tile_counts(tf.shape(features)[1:3] + 2 * border - 2)
-    image = _pad_to(tf.cast(features[0], dtype), TILE * (tiles + 1), before=border)
-    return _split(image, _matrices().b_transposed, overlap=WINDOW - TILE)
+    image = _pad_to(_wide(features[0]), TILE * (tiles + 1), before=border)
+    return tf.cast(_split(image, _matrices().b_transposed, overlap=WINDOW - TILE), dtype)
 
 
 @_compiled
 def _scatter_results(upstream: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Return A y Aᵀ of every tile of results, the adjoint of `_gather_results`: [1, H, W, N] → [36, T, N]."""
-    image = _pad_to(tf.cast(upstream[0], dtype), TILE * _tile_counts(tf.shape(upstream)[1:3]))
-    return _split(image, _matrices().a, overlap=0)
+    image = _pad_to(_wide(upstream[0]), TILE * _tile_counts(tf.shape(upstream)[1:3]))
+    return tf.cast(_split(image, _matrices().a, overlap=0), dtype)
 
 
 @_compiled
 def _gather_results(products: tf.Tensor, size: tf.Tensor, bias: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Return Aᵀ m A of every tile m, put together: [36, T, N] → [1, H, W, N]."""
     image = _join(products, _tile_counts(size), _matrices().a_transposed)[tf.newaxis, : size[0], : size[1]]
-    return tf.cast(image + bias, dtype)
+    return tf.cast(image + _wide(bias), dtype)
 
 
 @_compiled
@@ -155,6 +158,10 @@ def _gather_inputs(products: tf.Tensor, size: tf.Tensor, dtype: tf.DType, *, bor
     """Return the sum of B m Bᵀ of every tile m, adjoint of `_scatter_inputs`: [36, T, N] → [1, H, W, N]."""
     image = _join(products, _tile_counts(size + 2 * border - 2), _matrices().b)
     return tf.cast(image[tf.newaxis, border : border + size[0], border : border + size[1]], dtype)
+
+
+def _wide(tensor: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tensor, tf.float32) if tensor.dtype == tf.bfloat16 else tensor
 
 
 def _tile_counts(size: tf.Tensor) -> tf.Tensor:
@@ -184,7 +191,7 @@ def _split(image: tf.Tensor, matrix: Matrix, *, overlap: int) -> tf.Tensor:
 
 def _join(products: tf.Tensor, tiles: tf.Tensor, matrix: Matrix) -> tf.Tensor:
     """Transform every tile's columns, then its rows, and put them at their places: [36, T, N] → [H, W, N]."""
-    both = tf.reshape(products, [WINDOW, WINDOW, tiles[0], tiles[1], products.shape[-1]])
+    both = tf.reshape(_wide(products), [WINDOW, WINDOW, tiles[0], tiles[1], products.shape[-1]])
     rows = _lay(_combine(matrix, tf.unstack(both)), 2)
     return _lay(_combine(matrix, tf.unstack(rows)), 0)
 

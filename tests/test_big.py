@@ -164,7 +164,7 @@ def test_bfloat16_features_are_kept_in_half_the_bytes(narrow_weights):
 def test_what_is_done_with_is_let_go(pictures, narrow_weights, monkeypatch):
     """Content and style after the last targets; a coarse solver at the next scale, records kept or not.
 
-    Its image and targets, too: TensorFlow keeps graphs with custom gradients, and what they refer to.
+    Its image, targets and network, too: TensorFlow keeps graphs with custom gradients, and what these hold.
     """
     solvers, inputs, tensors = [], [], []
     make = transfer.make_solver
@@ -174,6 +174,7 @@ def test_what_is_done_with_is_let_go(pictures, narrow_weights, monkeypatch):
         solvers.append(weakref.ref(solver))
         tensors.append([weakref.ref(tensor) for tensor in tf.nest.flatten(solver.objective.targets.content)])
         tensors[-1].append(weakref.ref(solver.image.handle))
+        tensors[-1].append(weakref.ref(solver.objective.network.get_layer("conv3_1").kernel.value.handle))
         return solver
 
     monkeypatch.setattr(transfer, "make_solver", remember)
@@ -189,12 +190,12 @@ def test_what_is_done_with_is_let_go(pictures, narrow_weights, monkeypatch):
             gc.collect()
             assert [solver() is None for solver in solvers] == [True, False]
             assert [picture() for picture in inputs] == [None, None]
-            assert [tensor() for tensor in tensors[0]] == [None, None]
+            assert [tensor() for tensor in tensors[0]] == [None, None, None]
     assert {record.scale for record in records} == {0, 1}
     assert records[-1].best.shape == pictures[0].shape
     del steps, record, records
     gc.collect()
-    assert [tensor() for tensor in tensors[1]] == [None, None]
+    assert [tensor() for tensor in tensors[1]] == [None, None, None]
 
 
 def peak_of(call):

@@ -52,6 +52,7 @@ def test_winograd_takes_its_kernels_and_a_compiler():
     extra, tiled = (estimate(winograd=True, tile=t) - estimate(tile=t) for t in (None, 512))
     assert extra == 2 * 4 * wide + memory.COMPILED
     assert tiled == -4 * wide + memory.COMPILED
+    assert estimate(winograd=True, half=True) - estimate(half=True) == memory.COMPILED
 
 
 def test_tiles_bound_the_work_but_not_the_pictures():
@@ -82,7 +83,8 @@ def test_smaller_tiles():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is in other units elsewhere")
-def test_the_estimate_is_what_is_measured(tmp_path):
+@pytest.mark.parametrize("convolution", ["direct", "winograd"])
+def test_the_estimate_is_what_is_measured(tmp_path, convolution):
     command = [
         sys.executable,
         "benchmarks/scale.py",
@@ -93,6 +95,7 @@ def test_the_estimate_is_what_is_measured(tmp_path):
         "--tiles",
         "none",
         "256",
+        f"--convolution={convolution}",
     ]
     subprocess.run([*command, f"--json={tmp_path / 'rows'}"], cwd=Path(__file__).parents[1], check=True)
     for row in json.loads((tmp_path / "rows").read_text()):

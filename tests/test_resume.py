@@ -133,6 +133,13 @@ def test_every_difference_is_named():
         check_same_run(facts, Config(), {"weights": "b"})
 
 
+def test_a_setting_that_was_not_there_was_at_its_default():
+    facts = {"config": {}, "inputs": {}, "weights": {}}
+    check_same_run(facts, Config(), {})
+    with pytest.raises(UserError, match="--convolution was 'direct', now 'winograd'"):
+        check_same_run(facts, Config(convolution="winograd"), {})
+
+
 def test_several_workers_may_leave_the_tile_to_themselves():
     facts = {"config": {"tile": "none"}, "inputs": {}, "weights": {}}
     check_same_run(facts, Config(), {})

@@ -6,17 +6,19 @@ import reference
 import tensorflow as tf
 from narrow import make_narrow_weights
 
-from neural_style_tf import layers, vgg, winograd
+from neural_style_tf import layers, runtime, vgg, winograd
 from neural_style_tf.config import Config
 from neural_style_tf.objective import compute_targets, make_objective
+from neural_style_tf.prepare import make_solver
 from neural_style_tf.presets import PRESETS
+from neural_style_tf.room import plan_room
 from neural_style_tf.tiling import make_tiled_objective
 from neural_style_tf.transfer import stylize
 
 
 def convolve(features, kernel, bias, upstream, border=1):
     """The convolution and its gradient, of NumPy arrays [H, W, N]."""
-    transformed = tf.constant(winograd.transform_kernel(kernel))
+    transformed = tf.constant(winograd.transform_kernel(kernel), kernel.dtype)
 
     @tf.function(autograph=False)
     def both(features, upstream):
@@ -41,8 +43,9 @@ def test_equals_the_naive_twin(size):
     np.testing.assert_allclose(gradient, reference.convolve_backward(upstream, kernel), rtol=0, atol=1e-13)
 
 
-def test_without_a_border():
-    features, upstream = random(9, 6, 3), random(7, 4, 5, seed=1)
+@pytest.mark.parametrize(("rows", "columns"), [(7, 4), (1, 1)])
+def test_without_a_border(rows, columns):
+    features, upstream = random(rows + 2, columns + 2, 3), random(rows, columns, 5, seed=1)
     kernel, bias = random(3, 3, 3, 5), random(5)
     found, gradient = convolve(features, kernel, bias, upstream, border=0)
     full = reference.convolve(features, kernel, bias)[1:-1, 1:-1]
@@ -51,18 +54,33 @@ def test_without_a_border():
     np.testing.assert_allclose(gradient, reference.convolve_backward(around, kernel), rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize(("dtype", "allowed"), [("float32", 4e-6), ("bfloat16", 2**-8)])
+@pytest.mark.parametrize(("dtype", "allowed"), [("float32", 2e-6), ("bfloat16", 0.018)])
 def test_rounding_at_full_width(dtype, allowed):
-    """Of the largest result: features of bfloat16 are computed with in float32 and rounded once."""
+    """In mean squares. Direct convolutions in bfloat16 round to a sixth of that."""
     features, kernel = (tf.cast(random(*shape), dtype) for shape in ((20, 16, 256), (3, 3, 256, 256)))
-    kernel, upstream = tf.cast(kernel, "float32").numpy(), tf.cast(random(20, 16, 256, seed=1), dtype)
+    kernel, upstream = kernel.numpy(), tf.cast(random(20, 16, 256, seed=1), dtype)
     zero = np.zeros(256)
-    found = convolve(features, kernel, zero.astype("float32"), upstream)
+    found = convolve(features, kernel, zero.astype(kernel.dtype), upstream)
     features, upstream = (tf.cast(tensor, "float64").numpy() for tensor in (features, upstream))
     expected = reference.convolve(features, kernel, zero), reference.convolve_backward(upstream, kernel)
     for ours, exact in zip(found, expected, strict=True):
         assert ours.dtype == tf.as_dtype(dtype).as_numpy_dtype
-        assert np.abs(ours.astype("float64") - exact).max() < allowed * np.abs(exact).max()
+        assert 0 < np.std(ours.astype("float64") - exact) < allowed * np.std(exact)
+
+
+def test_points_that_round_little(monkeypatch):
+    """In one dimension three quarters of the error of the usual ones, in two half; the reason for ours."""
+    tile, kernel, errors = np.abs(random(200, 6, 256)), random(3, 256, seed=1), []
+    exact = [np.einsum("tic,ic->t", tile[:, i : i + 3], kernel) for i in range(4)]
+    for points in (winograd.POINTS, (0, 1, -1, 2, -2)):
+        monkeypatch.setattr(winograd, "POINTS", points)
+        winograd._matrices.cache_clear()
+        a, g, b = (np.array(matrix) for matrix in winograd._matrices()[:3])
+        seen = np.einsum("ij,tjc->tic", b.astype("f"), tile.astype("f"))
+        products = np.einsum("tic,ic->ti", seen, (g @ kernel).astype("f"))
+        errors.append(np.std(products @ a.T.astype("f") - np.transpose(exact)))
+    winograd._matrices.cache_clear()
+    assert errors[0] < 0.75 * errors[1]
 
 
 SHALLOW = Config(content_layers=(("relu1_2", 1.0),), style_layers=(("relu1_1", 1.0), ("relu2_1", 1.0)))
@@ -74,10 +92,17 @@ def everywhere(monkeypatch):
     monkeypatch.setattr(layers, "WINOGRAD_BLOCKS", range(1, 6))
 
 
-@pytest.mark.parametrize(("padding", "tile"), [("zero", None), ("edge", None), ("zero", 16)])
-def test_same_objective(everywhere, padding, tile):
+# Nothing but a cut out of a tile above the last convolution.
+BARE = Config(content_layers=(("conv1_2", 1.0),), style_layers=(("relu1_1", 1.0), ("conv2_1", 1.0)))
+
+
+@pytest.mark.parametrize(
+    ("config", "tile"),
+    [(SHALLOW, None), (SHALLOW.replace(padding="edge"), None), (BARE.replace(padding="edge"), 16)],
+)
+def test_same_objective(everywhere, config, tile):
     """And in tiles, whose shapes the graph does not know."""
-    config, weights = SHALLOW.replace(padding=padding), make_narrow_weights(dtype="float64")
+    weights = make_narrow_weights(dtype="float64")
     image, content, style = (100 * random(1, 29, 39, 3, seed=seed) for seed in range(3))
     found = []
     for convolution in ("direct", "winograd"):
@@ -85,7 +110,7 @@ def test_same_objective(everywhere, padding, tile):
             weights.kernels,
             weights.biases,
             outputs=config.layers,
-            padding=padding,
+            padding=config.padding,
             convolution=convolution,
             dtype="float64",
         )
@@ -100,6 +125,25 @@ def test_same_objective(everywhere, padding, tile):
         {name: float(value) for name, value in terms.items()}, rel=1e-10
     )
     np.testing.assert_allclose(our_gradient, gradient, rtol=0, atol=1e-10 * np.abs(gradient).max())
+
+
+def test_features_of_bfloat16(everywhere, narrow_weights):
+    """Kernels of bfloat16 as well; a few times as far from the exact ones as direct."""
+    image, found = 100 * random(1, 24, 32, 3).astype("float32"), {}
+    for convolution, compute in (("direct", None), ("direct", "bfloat16"), ("winograd", "bfloat16")):
+        model = vgg.vgg19(
+            narrow_weights.kernels,
+            narrow_weights.biases,
+            outputs=["relu1_2"],
+            convolution=convolution,
+            compute_dtype=compute,
+        )
+        features = tf.function(model, autograph=False)(image)["relu1_2"]
+        assert features.dtype == compute or features.dtype == "float32"
+        found[convolution, compute] = tf.cast(features, "float64").numpy()
+    assert {weight.dtype for weight in model.get_layer("conv1_2").weights} == {"bfloat16"}
+    exact, direct, ours = found.values()
+    assert 0 < np.std(ours - exact) <= 6 * np.std(direct - exact)
 
 
 def test_only_where_it_pays():
@@ -124,31 +168,64 @@ def test_a_run(everywhere, pictures, narrow_weights, monkeypatch):
     assert totals["direct"] != totals["winograd"]
 
 
+CPU_FLAGS = {"": "avx2", "with bfloat16": "avx512_bf16", "with bfloat16 and AMX": "avx512_bf16 amx_bf16"}
+
+
 @pytest.mark.parametrize(
     ("convolution", "precision", "gpus", "pixels", "expected"),
     [
+        ("auto", "float32", [], winograd.WORTH_COMPILING, "winograd"),
+        ("auto", "auto", [], 10**6, "winograd"),
+        ("auto", "auto with bfloat16", [], 10**6, "winograd"),
+        ("auto", "auto with bfloat16 and AMX", [], 10**6, "direct"),
+        ("auto", "float32 with bfloat16 and AMX", [], 10**6, "winograd"),
         ("direct", "float32", [], 10**6, "direct"),
         ("winograd", "bfloat16", ["GPU"], 10, "winograd"),
         ("auto", "float32", [], 10**6, "winograd"),
         ("auto", "float32", [], winograd.WORTH_COMPILING - 1, "direct"),
         ("auto", "float32", ["GPU"], 10**6, "direct"),
-        ("auto", "bfloat16", [], 10**6, "direct"),
+        ("auto", "bfloat16", [], 10**6, "winograd"),
     ],
 )
 def test_chosen_where_it_is_faster(monkeypatch, convolution, precision, gpus, pixels, expected):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
-    assert winograd.choose(convolution, precision, pixels) == expected
+    monkeypatch.setattr(runtime, "_cpu_flags", lambda: CPU_FLAGS[precision.partition(" ")[2]])
+    assert winograd.choose(convolution, precision.partition(" ")[0], pixels) == expected
 
 
-def test_not_chosen_where_xla_is_missing(monkeypatch):
+def test_the_choice_is_of_this_picture_and_counts(monkeypatch, pictures, narrow_weights):
+    """What is chosen for its settings and size is what the network is made of and what memory is told for."""
+    config = Config(convolution="auto", precision="bfloat16", iterations=1)
+    asked, plain = [], plan_room(config, (40, 48)).needed
+
+    def choose(*arguments):
+        asked.append(arguments)
+        return "winograd"
+
+    monkeypatch.setattr(winograd, "choose", choose)
+    solver = make_solver(list(pictures), config, narrow_weights)
+    assert set(asked) == {("auto", "bfloat16", 40 * 48)}
+    assert isinstance(solver.objective.network.get_layer("conv3_1"), vgg.WinogradConvolution)
+    assert plan_room(config, (40, 48)).needed > plain
+
+
+@pytest.fixture
+def asked_anew():
+    """Forget whether XLA is there, before and after."""
+    winograd._xla_compiles.cache_clear()
+    yield
+    winograd._xla_compiles.cache_clear()
+
+
+def test_not_chosen_where_xla_is_missing(monkeypatch, asked_anew):
     def no_compiler(*_, **__):
         raise tf.errors.UnimplementedError(None, None, "no XLA")
 
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
     assert winograd._xla_compiles()
     winograd._xla_compiles.cache_clear()
     monkeypatch.setattr(tf, "function", lambda *_, **__: no_compiler)
     assert winograd.choose("auto", "float32", 10**6) == "direct"
-    winograd._xla_compiles.cache_clear()
 
 
 def test_published_presets_keep_to_the_definition():
