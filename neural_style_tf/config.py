@@ -120,8 +120,8 @@ class Config:
     convolution: str = setting(
         "direct",
         "how convolutions are computed: as defined (direct), or in blocks 3 and 4 with a quarter of the "
-        "multiplications and some more rounding (winograd); auto: the latter from 30,000 pixels on, unless "
-        "a GPU or Intel's matrix units (AMX) are faster by themselves",
+        "multiplications and some more rounding (winograd); auto: the latter where pictures are large "
+        "enough, unless a GPU or Intel's matrix units (AMX) are faster by themselves",
         choices=("auto", "direct", "winograd"),
     )
 

@@ -35,9 +35,9 @@ Matrix = tuple[tuple[float, ...], ...]
 Pieces = list[tf.Tensor]
 
 
-WORTH_COMPILING = 30_000
-"""Pixels from which on a run of some length saves more than XLA takes to compile it: once for each size and
-each shape of tile."""
+WORTH_COMPILING = {"float32": 30_000, "bfloat16": 100_000}
+"""Pixels from which on a hundred iterations save more than XLA takes to compile: some five seconds, once for
+each size and each shape of tile."""
 
 
 def choose(convolution: str, precision: str, pixels: int) -> str:
@@ -51,9 +51,10 @@ def choose(convolution: str, precision: str, pixels: int) -> str:
     if convolution != "auto":
         return convolution
     # cuDNN chooses by itself; and Intel's matrix units multiply faster than memory can follow.
-    if tf.config.list_physical_devices("GPU") or (compute_dtype(precision) == "bfloat16" and has_amx()):
+    dtype = compute_dtype(precision)
+    if tf.config.list_physical_devices("GPU") or (dtype == "bfloat16" and has_amx()):
         return "direct"
-    return "winograd" if pixels >= WORTH_COMPILING and _xla_compiles() else "direct"
+    return "winograd" if pixels >= WORTH_COMPILING[dtype] and _xla_compiles() else "direct"
 
 
 @functools.cache
