@@ -35,9 +35,9 @@ Matrix = tuple[tuple[float, ...], ...]
 Pieces = list[tf.Tensor]
 
 
-WORTH_COMPILING = {"float32": 30_000, "bfloat16": 100_000}
-"""Pixels from which on a hundred iterations save more than XLA takes to compile: some five seconds, once for
-each size and each shape of tile."""
+WORTH_COMPILING = {"float32": 30_000, "bfloat16": 150_000}
+"""Pixels from which on some seventy iterations save more than XLA takes to compile: eight seconds or so, once
+for each size and each shape of tile."""
 
 
 def choose(convolution: str, precision: str, pixels: int) -> str:

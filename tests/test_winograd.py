@@ -184,8 +184,8 @@ CPU_FLAGS = {"": "avx2", "with bfloat16": "avx512_bf16", "with bfloat16 and AMX"
         ("auto", "float32", [], 10**6, "winograd"),
         ("auto", "float32", [], 29_999, "direct"),
         ("auto", "float32", ["GPU"], 10**6, "direct"),
-        ("auto", "bfloat16", [], 100_000, "winograd"),
-        ("auto", "bfloat16", [], 99_999, "direct"),
+        ("auto", "bfloat16", [], 150_000, "winograd"),
+        ("auto", "bfloat16", [], 149_999, "direct"),
     ],
 )
 def test_chosen_where_it_is_faster(monkeypatch, convolution, precision, gpus, pixels, expected):
