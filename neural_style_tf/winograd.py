@@ -10,8 +10,8 @@ respect to the input is the adjoint of the same three steps, with the same trans
 
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, section 4.1 and 4.3.
 
-The sums before and after the products are left to XLA, which makes each one pass through memory of what would
-be twenty operations of TensorFlow.
+The sums before and after the products are left to XLA, which makes two passes through memory of what would be
+dozens of TensorFlow's operations.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.polynomial import polynomial
 
+from neural_style_tf.losses import at_least_float32
 from neural_style_tf.runtime import compute_dtype, has_amx
 
 TILE, WINDOW = 4, 6
@@ -33,7 +34,6 @@ POINTS = (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)
 
 Matrix = tuple[tuple[float, ...], ...]
 Pieces = list[tf.Tensor]
-
 
 WORTH_COMPILING = {"float32": 30_000, "bfloat16": 150_000}
 """Pixels from which on some seventy iterations save more than XLA takes to compile: eight seconds or so, once
@@ -136,14 +136,14 @@ _compiled = functools.partial(tf.function, autograph=False, jit_compile=True)
 def _scatter_inputs(features: tf.Tensor, dtype: tf.DType, *, border: int) -> tf.Tensor:
     """Return Bᵀ d B of every tile: [1, H, W, N] → [36, T, N]."""
     tiles = _tile_counts(tf.shape(features)[1:3] + 2 * border - 2)
-    image = _pad_to(_wide(features[0]), TILE * (tiles + 1), before=border)
+    image = _pad_to(at_least_float32(features[0]), TILE * (tiles + 1), before=border)
     return tf.cast(_split(image, _matrices().b_transposed, overlap=WINDOW - TILE), dtype)
 
 
 @_compiled
 def _scatter_results(upstream: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Return A y Aᵀ of every tile of results, the adjoint of `_gather_results`: [1, H, W, N] → [36, T, N]."""
-    image = _pad_to(_wide(upstream[0]), TILE * _tile_counts(tf.shape(upstream)[1:3]))
+    image = _pad_to(at_least_float32(upstream[0]), TILE * _tile_counts(tf.shape(upstream)[1:3]))
     return tf.cast(_split(image, _matrices().a, overlap=0), dtype)
 
 
@@ -151,7 +151,7 @@ def _scatter_results(upstream: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 def _gather_results(products: tf.Tensor, size: tf.Tensor, bias: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Return Aᵀ m A of every tile m, put together: [36, T, N] → [1, H, W, N]."""
     image = _join(products, _tile_counts(size), _matrices().a_transposed)[tf.newaxis, : size[0], : size[1]]
-    return tf.cast(image + _wide(bias), dtype)
+    return tf.cast(image + at_least_float32(bias), dtype)
 
 
 @_compiled
@@ -159,10 +159,6 @@ def _gather_inputs(products: tf.Tensor, size: tf.Tensor, dtype: tf.DType, *, bor
     """Return the sum of B m Bᵀ of every tile m, adjoint of `_scatter_inputs`: [36, T, N] → [1, H, W, N]."""
     image = _join(products, _tile_counts(size + 2 * border - 2), _matrices().b)
     return tf.cast(image[tf.newaxis, border : border + size[0], border : border + size[1]], dtype)
-
-
-def _wide(tensor: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tensor, tf.float32) if tensor.dtype == tf.bfloat16 else tensor
 
 
 def _tile_counts(size: tf.Tensor) -> tf.Tensor:
@@ -192,7 +188,7 @@ def _split(image: tf.Tensor, matrix: Matrix, *, overlap: int) -> tf.Tensor:
 
 def _join(products: tf.Tensor, tiles: tf.Tensor, matrix: Matrix) -> tf.Tensor:
     """Transform every tile's columns, then its rows, and put them at their places: [36, T, N] → [H, W, N]."""
-    both = tf.reshape(_wide(products), [WINDOW, WINDOW, tiles[0], tiles[1], products.shape[-1]])
+    both = tf.reshape(at_least_float32(products), [WINDOW, WINDOW, tiles[0], tiles[1], products.shape[-1]])
     rows = _lay(_combine(matrix, tf.unstack(both)), 2)
     return _lay(_combine(matrix, tf.unstack(rows)), 0)
 

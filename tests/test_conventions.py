@@ -13,9 +13,9 @@ IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
 
 LEVELS = [
     {"errors", "suggest", "atomic", "console", "interrupt", "runtime", "custom_gradients"},
-    {"failures", "settings", "layers", "lists", "cluster", "picture_libtiff", "winograd"},
-    {"config", "rendezvous", "picture_io", "picture_color", "picture_resize"},
-    {"images", "losses", "vgg", "events", "folder", "weights", "distribute", "tiles"},
+    {"failures", "settings", "layers", "lists", "cluster", "picture_libtiff", "losses"},
+    {"config", "winograd", "rendezvous", "picture_io", "picture_color", "picture_resize"},
+    {"images", "vgg", "events", "folder", "weights", "distribute", "tiles"},
     {
         "presets",
         "memory",
