@@ -42,7 +42,14 @@ def term_names(config: Config) -> tuple[str, ...]:
     return ("total", "content", "style", "tv", *per_layer)
 
 
-def compute_targets(network: Network, content: tf.Tensor, style: tf.Tensor, config: Config) -> Targets:
+def compute_targets(
+    network: Network,
+    content: tf.Tensor,
+    style: tf.Tensor,
+    config: Config,
+    *,
+    style_network: Network | None = None,
+) -> Targets:
     """Compute what the losses compare with.
 
     Args:
@@ -50,10 +57,12 @@ def compute_targets(network: Network, content: tf.Tensor, style: tf.Tensor, conf
         content: The content picture, mean-subtracted RGB [1, H, W, 3].
         style: The style picture, likewise, of any size.
         config: Which layers, and how Gram matrices are normalised.
+        style_network: Sees the style picture instead of `network`.
 
     Returns:
         The targets.
     """
+    style_network = style_network or network
 
     # Always inside a graph: oneDNN's cache of reordered filters is per kernel, and eager calls of equal
     # shape share one kernel.
@@ -64,7 +73,7 @@ def compute_targets(network: Network, content: tf.Tensor, style: tf.Tensor, conf
 
     @tf.function(autograph=False)
     def style_grams(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return image_grams(network(image), config)
+        return image_grams(style_network(image), config)
 
     return Targets(content=content_features(content), style=style_grams(style))
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import tensorflow as tf
 
 from neural_style_tf.config import Config
 from neural_style_tf.memory import smaller_tile
-from neural_style_tf.objective import Network, Targets, Terms, compute_targets, make_objective, preprocess
+from neural_style_tf.objective import (
+    Network,
+    Objective,
+    Targets,
+    Terms,
+    compute_targets,
+    make_objective,
+    preprocess,
+)
 from neural_style_tf.tiling import compute_targets_tiled, make_tiled_objective
 
 OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, MemoryError)
@@ -35,10 +44,15 @@ class Pieces:
 
     def __call__(self, image: tf.Tensor) -> tuple[Terms, tf.Tensor]:
         """Return the terms and the gradient [1, H, W, 3] of an image [1, H, W, 3]."""
+        return self._function(image)
+
+    @functools.cached_property
+    def _function(self) -> Objective:
+        """One for all callers, so that it is traced once."""
         if self.tile is None:
-            return make_objective(self.network, self.targets, self.config)(image)
+            return make_objective(self.network, self.targets, self.config)
         shape = (1, *self.size, 3)
-        return make_tiled_objective(self.network, self.targets, self.config, shape, tile=self.tile)(image)
+        return make_tiled_objective(self.network, self.targets, self.config, shape, tile=self.tile)
 
     def smaller(self) -> Pieces | None:
         """Return the same function in smaller tiles, or None if there are none."""
@@ -47,7 +61,13 @@ class Pieces:
 
 
 def make_pieces(
-    network: Network, content: np.ndarray, style: np.ndarray, config: Config, *, tile: int | None
+    network: Network,
+    content: np.ndarray,
+    style: np.ndarray,
+    config: Config,
+    *,
+    tile: int | None,
+    style_network: Network | None = None,
 ) -> Pieces:
     """Compute the targets and return the objective; with smaller tiles than `tile` if memory runs out.
 
@@ -57,16 +77,24 @@ def make_pieces(
         style: Likewise, of any size.
         config: Layers, weights and forms of the losses.
         tile: The longest side of a tile's core; None for one piece.
+        style_network: Sees the style picture instead of `network`.
     """
     pictures = content[np.newaxis], style[np.newaxis]
     nothing = Pieces(network, Targets({}, {}), config, content.shape[:2], tile)
     while True:
         try:
             if nothing.tile is None:
-                targets = compute_targets(network, *map(_prepared, pictures), config)
+                targets = compute_targets(
+                    network, *map(_prepared, pictures), config, style_network=style_network
+                )
             else:
                 targets = compute_targets_tiled(
-                    network, *pictures, config, tile=nothing.tile, prepare=_prepared
+                    network,
+                    *pictures,
+                    config,
+                    tile=nothing.tile,
+                    prepare=_prepared,
+                    style_network=style_network,
                 )
             return dataclasses.replace(nothing, targets=targets)
         except OUT_OF_MEMORY:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -56,22 +57,17 @@ def make_solver(
         A solver that is ready to `start`.
     """
     cluster, size = cluster or Cluster(), pictures[0].shape[:2]
+    convolution = winograd.choose(config.convolution, config.precision, size[0] * size[1])
     with cluster.scope():
-        network = vgg19(
-            weights.kernels,
-            weights.biases,
-            outputs=config.layers,
-            pooling=config.pooling,
-            padding=config.padding,
-            transpose_kernels=config.transpose_kernels,
-            convolution=winograd.choose(config.convolution, config.precision, size[0] * size[1]),
-            compute_dtype=compute_dtype(config.precision),
-        )
+        network = _make_network(config, weights, convolution)
     tile, before = plan_room(config, size).tile, known()
     if cluster.replicas > 1:
         objective = make_shared_objective(cluster, network, *map(preprocess, pictures), config, tile=tile)
     else:
-        objective = make_pieces(network, *pictures, config, tile=tile)
+        # XLA would compile for the style picture's shape, too: longer than its one pass takes.
+        once = None if convolution == "direct" else _make_network(config, weights, "direct")
+        objective = make_pieces(network, *pictures, config, tile=tile, style_network=once)
+        del once
     # No gradient will be taken of the targets.
     forget(known() - before)
     if coarser is not None:
@@ -87,3 +83,16 @@ def make_solver(
     if coarser is not None:
         optimizer.inherit(coarser.optimizer)
     return Solver(objective, optimizer, image, term_names(config))
+
+
+def _make_network(config: Config, weights: Weights, convolution: str) -> keras.Model:
+    return vgg19(
+        weights.kernels,
+        weights.biases,
+        outputs=config.layers,
+        pooling=config.pooling,
+        padding=config.padding,
+        transpose_kernels=config.transpose_kernels,
+        convolution=convolution,
+        compute_dtype=compute_dtype(config.precision),
+    )

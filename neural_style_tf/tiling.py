@@ -18,6 +18,7 @@ It costs a second forward pass, and the halos: with cores of 1024 pixels about t
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -61,6 +62,7 @@ def compute_targets_tiled(
     tile: int,
     prepare: Callable[[Any], tf.Tensor] = tf.convert_to_tensor,
     share: Callable[[Sequence[Tile]], Sequence[Tile]] = tuple,
+    style_network: Network | None = None,
 ) -> Targets:
     """Compute what `objective.compute_targets` does, tile by tile.
 
@@ -72,6 +74,7 @@ def compute_targets_tiled(
         tile: The longest side of a core, in pixels.
         prepare: Makes what the network is shown from a window of a picture.
         share: Which tiles are visited, at least one. Targets of shares, 0 elsewhere, add up to the whole.
+        style_network: Sees the style picture instead of `network`.
 
     Returns:
         The targets. The content features are of the whole picture: they do not shrink with the tile.
@@ -82,18 +85,21 @@ def compute_targets_tiled(
     # One graph for windows of all shapes.
     signature = [tf.TensorSpec([1, None, None, 3], content.dtype), tf.TensorSpec([2, 4], tf.int32)]
 
-    @tf.function(autograph=False, input_signature=signature)
-    def cores_of(seen: tf.Tensor, box: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _cores(network, seen, box)
+    def compiled(network: Network) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
+        return tf.function(functools.partial(_cores, network), autograph=False, input_signature=signature)
 
-    def visit(picture: tf.Tensor | np.ndarray) -> Iterator[tuple[Tile, dict[str, tf.Tensor]]]:
+    def visit(
+        picture: tf.Tensor | np.ndarray, cores_of: Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
+    ) -> Iterator[tuple[Tile, dict[str, tf.Tensor]]]:
         for place in share(plan_for(config, *picture.shape[1:3], tile)):
             top, bottom, left, right = place.window
             yield place, cores_of(prepare(picture[:, top:bottom, left:right]), tf.constant(place))
 
+    cores_of = compiled(network)
+    style_cores_of = cores_of if style_network is None else compiled(style_network)
     # NumPy's memory, unlike TensorFlow's, goes back to the system.
     whole, energy, grams = {}, {}, {}
-    for place, cores in visit(content):
+    for place, cores in visit(content, cores_of):
         for name, _ in config.content_layers:
             step, part = layers.stride(name), cores[name].numpy()
             if name not in whole:
@@ -102,7 +108,7 @@ def compute_targets_tiled(
             top, left = place.core[0] // step, place.core[2] // step
             whole[name][:, top : top + part.shape[1], left : left + part.shape[2]] = part
             energy[name] = energy.get(name, 0) + losses.energy_sum(cores[name])
-    for _, cores in visit(style):
+    for _, cores in visit(style, style_cores_of):
         for name, _ in config.style_layers:
             grams[name] = grams.get(name, 0) + losses.gram_sum(cores[name])
     return Targets(

@@ -116,7 +116,7 @@ def test_out_of_memory_in_the_smallest_tiles_is_the_end():
 def test_out_of_memory_while_the_pictures_are_looked_at(pictures, narrow_weights, monkeypatch):
     monkeypatch.setattr(memory, "TILES", (32, 16))
 
-    def fail(*_):
+    def fail(*_, **__):
         raise tf.errors.ResourceExhaustedError(None, None, "injected")
 
     monkeypatch.setattr(pieces, "compute_targets", fail)

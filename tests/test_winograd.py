@@ -210,6 +210,38 @@ def test_the_choice_is_of_this_picture_and_counts(monkeypatch, pictures, narrow_
     assert plan_room(config, (40, 48)).needed > plain
 
 
+@pytest.mark.parametrize("tile", ["none", "32"])
+def test_the_style_picture_is_seen_directly(everywhere, pictures, narrow_weights, tile):
+    """XLA need not compile for its shape: its Gram matrices have the bits of direct convolutions."""
+    direct, ours = (
+        make_solver(
+            list(pictures), SHALLOW.replace(convolution=convolution, tile=tile), narrow_weights
+        ).objective
+        for convolution in ("direct", "winograd")
+    )
+    assert ours.tile == direct.tile
+    assert list(ours.targets.style) == ["relu1_1", "relu2_1"]
+    for name, gram in direct.targets.style.items():
+        np.testing.assert_array_equal(ours.targets.style[name], gram)
+    content = (objective.targets.content["relu1_2"].numpy() for objective in (direct, ours))
+    assert not np.array_equal(*content)
+
+
+def test_start_and_steps_share_a_trace(everywhere, pictures, narrow_weights, monkeypatch):
+    traced, convolve = [], winograd.convolve
+
+    def note(*arguments, **keywords):
+        traced.append(1)
+        return convolve(*arguments, **keywords)
+
+    monkeypatch.setattr(winograd, "convolve", note)
+    solver = make_solver(list(pictures), SHALLOW.replace(convolution="winograd"), narrow_weights)
+    solver.start()
+    before = len(traced)
+    solver.advance(tf.constant(1, tf.int64))
+    assert len(traced) == before > 0
+
+
 @pytest.fixture
 def asked_anew():
     """Forget whether XLA is there, before and after."""
