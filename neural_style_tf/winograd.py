@@ -36,8 +36,8 @@ Matrix = tuple[tuple[float, ...], ...]
 Pieces = list[tf.Tensor]
 
 WORTH_COMPILING = {"float32": 30_000, "bfloat16": 150_000}
-"""Pixels from which on some seventy iterations save more than XLA takes to compile: eight seconds or so, once
-for each size and each shape of tile."""
+"""Pixels from which on some seventy iterations save more than XLA takes to compile: seconds, once for each
+size and each shape of tile."""
 
 
 def choose(convolution: str, precision: str, pixels: int) -> str:
