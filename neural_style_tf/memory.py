@@ -16,8 +16,11 @@ COLORS = 3
 # The weights that were read, the network's, and oneDNN's copy of them in its own order; in tiles, of each
 # pass.
 WEIGHT_COPIES, WEIGHT_COPIES_TILED = 3, 6
-# Winograd's kernels, 36 numbers for 9; and what XLA takes to compile.
-WINOGRAD_KERNELS, COMPILED = 36 / 9, 150 * 2**20
+# Winograd's kernels, 36 numbers for 9; what goes into their products and comes out, 36 numbers each for 16
+# positions; 24 between the two passes of their sums, in float32; and what XLA takes to compile.
+WINOGRAD_KERNELS, WINOGRAD_PRODUCTS, WINOGRAD_SUMS, COMPILED = 36 / 9, 2 * 36 / 16, 24 / 16, 150 * 2**20
+# The network by direct convolutions that sees the style picture, and oneDNN's copy of its weights.
+STYLE_NETWORK = 2
 # Image, best image and gradient.
 SOLVER_PICTURES = 3
 # Adam: mean and variance. L-BFGS, beside its history: the image and the best trial of a line search, the
@@ -75,11 +78,14 @@ def estimate_bytes(
     pictures += 2 * history if optimizer == "lbfgs" else 3 * averaging
     content = sum(floats_per_pixel(name) for name in content_layers)
     size = 0.5 if half else 1.0
+    working = _working_floats(layers)
+    if winograd:
+        working += (WINOGRAD_PRODUCTS + WINOGRAD_SUMS / size) * _widest_winograd(layers)
     if tiled:
         content *= size
-        work = size * _tile_floats(height, width, tile, layers)
+        work = size * _tile_floats(height, width, tile, layers, working)
     else:
-        work = pixels * (size * _working_floats(layers) + VARIATION_PICTURES * COLORS)
+        work = pixels * (size * working + VARIATION_PICTURES * COLORS)
     # A picture is saved between two passes.
     passing = max(work, BYTES_TO_SAVE / FLOAT * pixels) + LOST_PICTURES * COLORS * pixels
     copies = WEIGHT_COPIES_TILED if tiled else WEIGHT_COPIES
@@ -87,6 +93,7 @@ def estimate_bytes(
     if winograd:
         # Beside those that were read, and in place of all other copies.
         weights += (1 + size * WINOGRAD_KERNELS - copies) * _weight_count(layers, WINOGRAD_BLOCKS)
+        weights += STYLE_NETWORK * _weight_count(layers)
         overhead += COMPILED
     floats = pixels * (COLORS * pictures + content) + passing + weights
     return round(FLOAT * floats) + overhead
@@ -118,15 +125,18 @@ def _loss_floats(layers: tuple[str, ...]) -> float:
     return sum(floats_per_pixel(name) for name in layers)
 
 
-def _tile_floats(height: int, width: int, tile: int, layers: tuple[str, ...]) -> float:
+def _widest_winograd(layers: tuple[str, ...]) -> float:
+    """Return the floats per pixel of the widest layer that Winograd's method computes."""
+    names = [name for name in up_to(deepest(layers)) if block(name) in WINOGRAD_BLOCKS]
+    return max(map(floats_per_pixel, names), default=0)
+
+
+def _tile_floats(height: int, width: int, tile: int, layers: tuple[str, ...], working: float) -> float:
     """Return the floats of the largest tile at its peak."""
     step, margin = alignment(layers)
     plan = plan_tiles(height, width, tile, stride=step, halo=margin)
     # The features of the core, and the gradients at them, are cut out of those of the window.
-    return max(
-        _area(place.window) * _working_floats(layers) + 2 * _area(place.core) * _loss_floats(layers)
-        for place in plan
-    )
+    return max(_area(place.window) * working + 2 * _area(place.core) * _loss_floats(layers) for place in plan)
 
 
 def _area(box: tuple[int, int, int, int]) -> int:

@@ -45,14 +45,16 @@ def test_weights_are_counted():
     assert estimate((1, 1)) - estimate((1, 1), ("relu1_1",)) > 3 * 4 * 12_000_000
 
 
-def test_winograd_takes_its_kernels_and_a_compiler():
+def test_winograd_takes_its_kernels_a_compiler_products_and_a_network_for_the_style():
     """Its kernels are four times as large, but no library keeps copies of them, one more for each pass."""
-    wide = memory._weight_count(("relu5_1",), (3, 4))
+    everything, wide = (memory._weight_count(("relu5_1",), blocks) for blocks in (range(1, 6), (3, 4)))
     assert wide == 12_944_960 - 260_160 - (9 * 512 + 1) * 512
     extra, tiled = (estimate(winograd=True, tile=t) - estimate(tile=t) for t in (None, 512))
-    assert extra == 2 * 4 * wide + memory.COMPILED
-    assert tiled == -4 * wide + memory.COMPILED
-    assert estimate(winograd=True, half=True) - estimate(half=True) == memory.COMPILED
+    # In block 3 every 4 × 4 pixels are a position, and 4 × 4 of those a tile.
+    fixed, products, sums = 4 * 2 * everything + memory.COMPILED, 4 * 72 * 256 // 256, 4 * 24 * 256 // 256
+    assert extra == 2 * 4 * wide + fixed + (products + sums) * 10**6
+    assert tiled == -4 * wide + fixed + (products + sums) * (512 + 80) ** 2
+    assert estimate(winograd=True, half=True) - estimate(half=True) == fixed + (products / 2 + sums) * 10**6
 
 
 def test_tiles_bound_the_work_but_not_the_pictures():
