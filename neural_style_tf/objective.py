@@ -62,7 +62,7 @@ def compute_targets(
     Returns:
         The targets.
     """
-    style_network = style_network or network
+    style_network = network if style_network is None else style_network
 
     # Always inside a graph: oneDNN's cache of reordered filters is per kernel, and eager calls of equal
     # shape share one kernel.
