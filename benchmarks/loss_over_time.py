@@ -62,12 +62,10 @@ def compare(pair: str, size: int, iterations: int | None, weights: object) -> di
     """Run every solver on one pair of example pictures."""
     from neural_style_tf.config import Config
     from neural_style_tf.images import load_image
-    from neural_style_tf.picture_size import fit_content, fit_style
 
     base = Config(image_size=size, log_every=5, save_every=0)
     paths = [ROOT / "examples" / f"{name}.jpg" for name in pair.split(":")]
     content, style = (load_image(path, longest=size).pixels for path in paths)
-    content, style = fit_content(content, base), fit_style(style, base)
     judge = make_judge(content, style, base, weights)
     curves, goal = {}, 0.0
     # In the quick form (`iterations`), one of each kind.

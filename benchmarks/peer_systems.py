@@ -144,12 +144,12 @@ def environment(package: Package, work: Path, python: str) -> Path:
 
 
 def export_weights(work: Path) -> None:
-    """Write the stand-in network in the form of each system."""
+    """Write the bundled network in the form of each system."""
     from neural_style_tf.weights.bundled import read_bundled
     from neural_style_tf.weights.export import export
     from neural_style_tf.weights.record import to_weights
 
-    kernels, biases, record = read_bundled()
+    kernels, biases, record = read_bundled(Path(__file__).parents[1] / "weights")
     export(to_weights(kernels, biases, record), record, work / MAT, overwrite=True)
     arrays, index = {}, 0
     for name, kernel in kernels.items():

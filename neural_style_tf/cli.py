@@ -25,6 +25,7 @@ from neural_style_tf.initial import WORDS, init_sha256, initial_pixels
 from neural_style_tf.interrupt import Interrupts
 from neural_style_tf.memory import LARGE_PICTURE, check_start
 from neural_style_tf.outputs import check_outputs, clear_the_way, find_checkpoint, make_listeners
+from neural_style_tf.picture_size import content_size, longest_of_style, style_size
 from neural_style_tf.pyramid import plan_scales
 from neural_style_tf.record import RunJson, facts_in_common, flag_lines
 from neural_style_tf.repeat import changes_since, check_files, read_run
@@ -82,12 +83,7 @@ class _Run:
         self._place, self._cluster = find_place(job.distribute, os.environ), None
         console.quiet = console.quiet or self._place.rank > 0
         self._initial: np.ndarray | None = None
-        self._pictures = {
-            "content": _load(job.content, config.image_size, job),
-            "style": _load(
-                job.style, config.image_size if config.style_size == -1 else config.style_size, job
-            ),
-        }
+        self._pictures = _load_pictures(config, job)
         default = Path("output") / f"{Path(job.content).stem}-{Path(job.style).stem}"
         self._job = job.replace(output_dir=job.output_dir or str(default))
         self._config = config
@@ -106,22 +102,19 @@ class _Run:
                 # Several workers must all be told the same, and each decides for itself.
                 if self._place.workers == 1:
                     self._config = with_its_tile(self._earlier, self._config)
-                check_same_run(self._earlier, self._config, self._hashes)
+                check_same_run(self._earlier, self._config, self._hashes, result=self._size)
             return self._transfer(folder)
         finally:
             folder.release()
 
     def _check(self) -> None:
         """Find every mistake that can be found without TensorFlow."""
-        from neural_style_tf.picture_size import fit_content, fit_style
-
         job, config = self._job, self._config
         if job.resume and job.overwrite:
             raise UserError("--resume goes on with a run and --overwrite replaces it: give one of them")
-        content = fit_content(self._pictures["content"].pixels, config)
-        style = fit_style(self._pictures["style"].pixels, config)
+        content, style = (self._pictures[role].pixels for role in ("content", "style"))
         self._size = content.shape[:2]
-        plan_scales(self._size, style.shape[:2], config)
+        plan_scales(self._size, style_size(style.shape[:2], self._size, config), config)
         reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
         if config.init not in WORDS:
             self._initial = initial_pixels(config, content, style, **reading)
@@ -214,7 +207,12 @@ class _Run:
             for note in picture.notes:
                 say(f"  {note}")
         check_start()
-        height, width = self._pictures["content"].pixels.shape[:2]
+        height, width = self._size
+        if max(self._size) < self._config.image_size:
+            say(
+                f"result: {width}×{height}, the size of the photo, which is smaller than "
+                f"--image_size={self._config.image_size}; --enlarge paints larger than the photo"
+            )
         device = start_tensorflow(
             verbose=self._job.verbose, sparing=height * width >= LARGE_PICTURE, join=self._join
         )
@@ -232,7 +230,8 @@ class _Run:
         if self._earlier is None:
             self._console.say(f"writing to {folder.path}{os.sep}")
             return None
-        check_same_run(self._earlier, self._config, self._hashes | {"weights": weights.sha256})
+        hashes = self._hashes | {"weights": weights.sha256}
+        check_same_run(self._earlier, self._config, hashes, result=self._size)
         return find_checkpoint(folder, say=self._console.say)
 
     def _report(self, folder: OutputFolder, weights: Weights, device: str, checkpoint: str | None) -> RunJson:
@@ -259,8 +258,10 @@ class _Run:
     def _choose_tile(self) -> None:
         """Let memory decide once, on record: a run that goes on, or is repeated, has the same tiles."""
         from neural_style_tf.room import check_memory, plan_room
+        from neural_style_tf.shares import smallest_tile
 
         room = plan_room(self._config, self._size)
+        room = room._replace(tile=smallest_tile(self._cluster, room.tile))
         self._console.say(str(room))
         check_memory(self._config, self._size, room.tile)
         self._config = self._config.replace(tile=str(room.tile or "none"))
@@ -273,7 +274,10 @@ class _Run:
         self._cluster = join(job.distribute, self._place, timeout=job.worker_timeout, say=self._console.error)
 
 
-def _load(path: str, longest: int, job: Job) -> Picture:
-    return load_image(
-        path, longest=longest or None, max_pixels=job.max_pixels, allow_truncated=job.allow_truncated
-    )
+def _load_pictures(config: Config, job: Job) -> dict[str, Picture]:
+    """Read content and style, no larger than they are of use."""
+    reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
+    content = load_image(job.content, longest=config.image_size, enlarge=config.enlarge, **reading)
+    result = content_size(content.pixels.shape[:2], config)
+    style = load_image(job.style, longest=longest_of_style(result, config), **reading)
+    return {"content": content, "style": style}

@@ -99,10 +99,17 @@ class Config:
     )
 
     image_size: int = setting(
-        512, "longest side of the result in pixels; pictures are never enlarged; 0 keeps their size", low=0
+        512,
+        "longest side of the result in pixels; a smaller photo keeps its size, unless --enlarge is given; 0: "
+        "the photo's own size",
+        low=0,
     )
+    enlarge: bool = setting(False, "paint --image_size pixels also from a smaller photo, as for a print")
     style_size: int = setting(
-        -1, "longest side of the style picture; 0 keeps its size; -1: the same as --image_size", low=-1
+        -1,
+        "longest side at which the style picture is looked at; a smaller one keeps its size; 0: its own "
+        "size; -1: that of the result",
+        low=-1,
     )
     style_scale: float = setting(
         1.0, "size of the strokes: the style picture is looked at this many times as large", above=0, high=16
@@ -110,7 +117,9 @@ class Config:
     scales: int = setting(1, "sizes to go through, coarse to fine; 1: the final size only", low=1, high=32)
     scale_ratio: float = setting(2.0, "how much larger each scale is than the one before", above=1)
     scale_iterations: tuple[int, ...] = setting(
-        (), "iterations at each coarser scale, coarsest first, comma-separated; default: --iterations"
+        (),
+        "iterations at each coarser scale, coarsest first, comma-separated; default: --iterations",
+        value="N,N,…",
     )
     precision: str = setting(
         "float32",
@@ -154,6 +163,8 @@ class Config:
         for name in ("adam_beta1", "adam_beta2", "averaging"):
             if getattr(self, name) >= 1:
                 raise UserError(f"--{name} must be below 1, not {getattr(self, name)}")
+        if self.enlarge and not self.image_size:
+            raise UserError("--enlarge needs the size of the result: give --image_size, more than 0")
         self._check_scales()
         if self.tile not in ("auto", "none") and not (self.tile.isascii() and self.tile.isdigit()):
             raise UserError(f"--tile must be auto, none or a number of pixels, not {self.tile!r}")
@@ -208,11 +219,15 @@ class Job:
         UserError: A value out of range.
     """
 
-    content: str = setting("", "the picture whose content is kept (required)")
-    style: str = setting("", "the picture whose style is taken (required)")
-    output_dir: str = setting("", "folder for everything the run writes; default output/<content>-<style>")
-    output: str = setting("", "also write the result here: .png, .jpg, .webp or .tiff")
-    from_run: str = setting("", "repeat the run of this run.json; other flags change single settings")
+    content: str = setting("", "the picture whose content is kept (required)", value="FILE")
+    style: str = setting("", "the picture whose style is taken (required)", value="FILE")
+    output_dir: str = setting(
+        "", "folder for everything the run writes; default output/<content>-<style>", value="FOLDER"
+    )
+    output: str = setting("", "also write the result here: .png, .jpg, .webp or .tiff", value="FILE")
+    from_run: str = setting(
+        "", "repeat the run of this run.json; other flags change single settings", value="FILE"
+    )
     overwrite: bool = setting(False, "replace what an earlier run left in --output_dir and --output")
     resume: bool = setting(
         False, "go on with the run in --output_dir where it was interrupted, or add --iterations to it"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import flags as absl_flags
 
@@ -41,6 +40,7 @@ def parse(argv: Sequence[str]) -> tuple[Config, Job]:
         UserError: An unknown flag, a value that cannot be, a file flag missing.
     """
     values = _define()
+    _refuse_twice(argv[1:], "")
     try:
         rest = values(_flag_files_first(argv))[1:]
     except absl_flags.UnrecognizedFlagError as error:
@@ -79,7 +79,7 @@ def help_text() -> str:
     for title, settings in (("Files", Job), ("Settings (defaults of the preset `original`)", Config)):
         lines.append(f"{title}:\n")
         for field in dataclasses.fields(settings):
-            default = _default_text(field.default)
+            default = _default_text(field)
             lines.append(f"  --{field.name}{default}")
             lines.append(f"      {field.metadata['help']}")
         lines.append("")
@@ -91,7 +91,7 @@ def table() -> str:
     lines = ["| flag | meaning |", "|---|---|"]
     for settings in (Job, Config):
         for field in dataclasses.fields(settings):
-            flag = f"`--{field.name}{_default_text(field.default)}`"
+            flag = f"`--{field.name}{_default_text(field)}`"
             lines.append(f"| {flag} | {field.metadata['help']} |")
     return "\n".join(lines) + "\n"
 
@@ -108,6 +108,15 @@ def _define() -> absl_flags.FlagValues:
             maker = makers.get(type(field.default), absl_flags.DEFINE_string)
             maker(field.name, None, field.metadata["help"], flag_values=values)
     return values
+
+
+def _refuse_twice(arguments: Sequence[str], where: str) -> None:
+    """Refuse a file named twice in one place: the first would silently not be used."""
+    names = [argument.lstrip("-").partition("=")[0] for argument in arguments if argument.startswith("-")]
+    for name in ("content", "style", "init", "weights", "output", "output_dir", "from_run"):
+        if names.count(name) > 1:
+            more = "; several styles are not supported" if name == "style" else ""
+            raise UserError(f"{where}--{name} is given {names.count(name)} times: give one{more}")
 
 
 def _flag_files_first(argv: Sequence[str]) -> list[str]:
@@ -149,14 +158,15 @@ def _check_flag_file(name: str, around: tuple[Path, ...]) -> None:
         if isinstance(error, UserError):
             raise
         raise UserError(f"--flagfile={name!r}: not a file name") from None
+    _refuse_twice([line.strip() for line in lines], f"--flagfile={show(name)}: ")
     for line in lines:
         flag, _, inner = line.strip().partition("=")
         if flag.lstrip("-") == "flagfile" and flag.startswith("-"):
             _check_flag_file(inner, (*around, path.resolve()))
 
 
-def _default_text(value: Any) -> str:
-    if isinstance(value, bool):
+def _default_text(field: dataclasses.Field) -> str:
+    if isinstance(field.default, bool):
         return ""
-    text = format_list(value) if isinstance(value, tuple) else str(value)
-    return f"={text}" if text else "=FILE"
+    text = format_list(field.default) if isinstance(field.default, tuple) else str(field.default)
+    return f"={text or field.metadata['value']}"

@@ -71,12 +71,14 @@ def load_image(
     *,
     max_pixels: int = MAX_PIXELS,
     longest: int | None = None,
+    enlarge: bool = False,
     allow_truncated: bool = False,
 ) -> Picture:
-    """Read a PNG, JPEG, WebP, TIFF, GIF, BMP or PPM file, upright and in sRGB.
+    """Read a PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP or PPM file, upright and in sRGB.
 
     EXIF orientation and colour profile are applied. Grey, palette, CMYK, YCbCr and Lab become RGB; 16-bit
-    grey keeps its 16 bits, colours are read at 8 bits a channel. Of several frames the first is used.
+    grey keeps its 16 bits, colours are read at 8 bits a channel. Of several frames the first is used. HEIC
+    needs the extra `heic`.
 
     Args:
         path: A regular file.
@@ -84,6 +86,7 @@ def load_image(
             are decoded.
         longest: Shrink so that the longest side has this many pixels, see `fit_size`; None or 0 keeps the
             size. Colours are averaged in proportion to their opacity.
+        enlarge: Enlarge a smaller picture to `longest`, too, within `max_pixels`.
         allow_truncated: Use what can be decoded of a damaged file, and say so in the notes.
 
     Returns:
@@ -105,6 +108,15 @@ def load_image(
         pixels, alpha = _read_resized(reader, (height, width), fit_size((height, width), longest))
     pixels = upright(pixels, decoded.orientation)
     alpha = None if alpha is None else upright(alpha, decoded.orientation)
+    size = fit_size(pixels.shape[:2], longest, enlarge=enlarge)
+    if size != pixels.shape[:2]:
+        if size[0] * size[1] > max_pixels:
+            raise UserError(
+                f"{name} enlarged would have {size[0] * size[1]:,} pixels, over the limit of {max_pixels:,}; "
+                "take a smaller --image_size, or raise --max_pixels"
+            )
+        pixels = resize(pixels, size)
+        alpha = None if alpha is None else np.rint(resize(alpha, size)).astype(np.uint8)
     return Picture(pixels, alpha, tuple(notes), hashlib.sha256(data).hexdigest(), Path(path))
 
 

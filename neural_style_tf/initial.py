@@ -15,6 +15,8 @@ from neural_style_tf.suggest import did_you_mean
 
 WORDS = ("noise", "content", "style")
 
+_NPY = b"\x93NUMPY"
+
 
 def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **reading: object) -> np.ndarray:
     """Return the picture that `config.init` asks for.
@@ -40,7 +42,7 @@ def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **rea
         return content.astype(np.float32)
     if config.init == "style":
         return resize(style, (height, width))
-    if config.init.endswith(".npy"):
+    if _is_array(config.init):
         return load_array(config.init, content.shape)
     if not Path(config.init).exists() and not Path(config.init).suffix:
         raise UserError(
@@ -48,6 +50,15 @@ def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **rea
             f"not {config.init!r}{did_you_mean(config.init, WORDS)}"
         )
     return resize(load_image(config.init, **reading).pixels, (height, width))
+
+
+def _is_array(path: str) -> bool:
+    """Tell by its content whether a file is a .npy array; by its name, if it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(_NPY)) == _NPY or path.endswith(".npy")
+    except (OSError, ValueError):
+        return path.endswith(".npy")
 
 
 def init_sha256(config: Config) -> str | None:

@@ -6,6 +6,8 @@ Source: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scal
 
 from __future__ import annotations
 
+import re
+
 from neural_style_tf.errors import UserError
 from neural_style_tf.suggest import did_you_mean
 
@@ -28,6 +30,10 @@ MEAN_RGB = (123.68, 116.779, 103.939)
 """What the network expects to be subtracted from RGB values in 0–255 (the mean of its training pictures)."""
 
 
+_KERAS_NAME = re.compile(r"block(\d)_(?:conv(\d)|(pool))", re.ASCII)
+_TORCHVISION_NAME = re.compile(r"(?:features[._])?(\d{1,9})", re.ASCII)
+
+
 def check_layer(name: str) -> str:
     """Return `name` if it is a layer of VGG-19.
 
@@ -36,10 +42,26 @@ def check_layer(name: str) -> str:
     """
     if name not in VGG19_LAYERS:
         raise UserError(
-            f"no layer {name!r} in VGG-19{did_you_mean(name, VGG19_LAYERS)}; "
+            f"no layer {name!r} in VGG-19{_meant(name)}; "
             "layers are conv1_1 … conv5_4, relu1_1 … relu5_4 and pool1 … pool4"
         )
     return name
+
+
+def _meant(name: str) -> str:
+    """Return which layer another library's name or number for one may mean."""
+    if keras := _KERAS_NAME.fullmatch(name.lower()):
+        layer = f"pool{keras[1]}" if keras[3] else f"relu{keras[1]}_{keras[2]}"
+        if layer in VGG19_LAYERS:
+            why = "" if keras[3] else "; its output is after the ReLU"
+            return f" (did you mean {layer!r}, which Keras calls {name!r}{why}?)"
+    if torchvision := _TORCHVISION_NAME.fullmatch(name.lower()):
+        # The same layers in the same order, and one pool more at the end.
+        number = int(torchvision[1])
+        if number < len(VGG19_LAYERS):
+            return f" (did you mean {VGG19_LAYERS[number]!r}, number {number} of torchvision's features?)"
+        return " (layers have names here, not torchvision's numbers)"
+    return did_you_mean(name, VGG19_LAYERS)
 
 
 def up_to(deepest: str) -> tuple[str, ...]:

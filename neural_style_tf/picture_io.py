@@ -26,8 +26,8 @@ from neural_style_tf.errors import UserError, show
 from neural_style_tf.picture_libtiff import quiet_libtiff
 from neural_style_tf.suggest import did_you_mean
 
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM")
-READABLE = "PNG, JPEG, WebP, TIFF, GIF, BMP or PPM"
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM")
+READABLE = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP or PPM"
 _ADVICE = "give a smaller picture, or raise --max_pixels"
 
 # The largest picture of 8 bytes a pixel (16-bit RGBA, uncompressed) plus room for its metadata.
@@ -49,7 +49,6 @@ _SIGNATURES = (
     (0, b"II+\x00", "TIFF"),
     (0, b"MM\x00+", "TIFF"),
     (0, b"GIF8", "GIF"),
-    (4, b"ftyp", "HEIC, AVIF or video"),
     (0, b"8BPS", "Photoshop"),
     (0, b"%PDF", "PDF"),
     (0, b"<", "HTML, SVG or other markup"),
@@ -57,7 +56,12 @@ _SIGNATURES = (
     (0, b"BM", "BMP"),
     *((0, b"P%c" % letter, "PPM") for letter in b"123456f"),
 )
-_KNOWN = ("PNG", "JPEG", "WebP", "TIFF", "GIF", "BMP", "PPM")
+_KNOWN = ("PNG", "JPEG", "WebP", "AVIF", "HEIC", "TIFF", "GIF", "BMP", "PPM")
+# The brands in the first box of an ISO media file; cameras put their own there, too.
+_BRANDS = {
+    "AVIF": (b"avif", b"avis"),
+    "HEIC": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"),
+}
 
 # Pillow's switches are module-wide, so one thread at a time turns them.
 _pillow_lock = threading.Lock()
@@ -240,7 +244,8 @@ def decode(
 
 
 def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Image.Image, str]:
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    formats = _formats(data, name)
+    image = Image.open(io.BytesIO(data), formats=formats)
     width, height = image.size
     max_pixels = int(max_pixels * _SHARE_OF_PIXELS.get(image.format, 1))
     if width * height > max_pixels:
@@ -259,11 +264,40 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Im
     # Looking for a second frame moves a reader's place in the file, so another reader looks; its failure
     # harms nothing. A phone's JPEG that carries a preview or a depth map (MPO) counts as one picture.
     with contextlib.suppress(Exception):
-        if image.format != "MPO" and Image.open(io.BytesIO(data), formats=FORMATS).is_animated:
-            what = "holds several pictures" if image.format == "TIFF" else "is animated"
-            first = "picture" if image.format == "TIFF" else "frame"
+        if image.format != "MPO" and Image.open(io.BytesIO(data), formats=formats).is_animated:
+            album = image.format in ("TIFF", "HEIF")
+            what, first = ("holds several pictures", "picture") if album else ("is animated", "frame")
             notes.append(f"{name} {what}; the first {first} is used")
     return image, rawmode if isinstance(rawmode, str) else ""
+
+
+def _formats(data: bytes, name: str) -> tuple[str, ...]:
+    """Return the formats in which Pillow may read this file, with HEIC's reader loaded where it is needed."""
+    kind = _kind(data)
+    if kind == "HEIC":
+        try:
+            import pillow_heif
+        except ImportError:
+            raise UserError(
+                f"{name} is a HEIC picture, as phones take them; to read such files, "
+                'pip install "neural-style-tf[heic]", or convert it to JPEG'
+            ) from None
+        pillow_heif.register_heif_opener()
+        return ("HEIF",)
+    Image.init()
+    formats = tuple(form for form in FORMATS if form in Image.OPEN)
+    if kind == "AVIF" and "AVIF" not in formats:
+        raise UserError(f"{name} is an AVIF picture, which needs Pillow 11.3 or newer; convert it to PNG")
+    return formats
+
+
+def _kind(data: bytes) -> str:
+    """Return what a file is by its first bytes, in words; empty if that is unknown."""
+    if data[4:8] == b"ftyp":
+        brands = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
+        named = {brands[at : at + 4] for at in range(0, len(brands), 4)}
+        return next((kind for kind, known in _BRANDS.items() if named & set(known)), "a video or other media")
+    return next((kind for at, magic, kind in _SIGNATURES if data[at : at + len(magic)] == magic), "")
 
 
 def _load_leniently(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Image.Image, str]:
@@ -282,10 +316,12 @@ def _load_leniently(data: bytes, name: str, notes: list[str], max_pixels: int) -
 
 
 def _damaged(data: bytes, name: str, error: Exception, *, curable: bool = True) -> str:
-    kind = next((kind for at, magic, kind in _SIGNATURES if data[at : at + len(magic)] == magic), "")
+    kind = _kind(data)
     if kind in _KNOWN:
         cure = ", or pass --allow_truncated to use what is there" if curable else ""
-        return f"{name} is a {kind} file that is cut short or damaged ({_reason(error)}); copy it again{cure}"
+        reason = _reason(error)
+        article = "an" if kind == "AVIF" else "a"
+        return f"{name} is {article} {kind} file that is cut short or damaged ({reason}); copy it again{cure}"
     what = f"it looks like {kind}" if kind else f"it starts with {data[:8]!r}"
     return f"{name} is not a picture that can be read: expected {READABLE}, but {what}; convert it to PNG"
 

@@ -18,8 +18,8 @@ _TURNS = {
 }
 
 
-def fit_size(size: tuple[int, int], longest: int | None) -> tuple[int, int]:
-    """Return the size a picture has when its longest side is `longest`; a picture is never enlarged.
+def fit_size(size: tuple[int, int], longest: int | None, *, enlarge: bool = False) -> tuple[int, int]:
+    """Return the size a picture has when its longest side is `longest`.
 
     The longer side becomes exactly `longest`. The shorter one is short · longest / long, rounded to the
     nearest whole number, halves up, and at least 1.
@@ -27,12 +27,13 @@ def fit_size(size: tuple[int, int], longest: int | None) -> tuple[int, int]:
     Args:
         size: (H, W), pixels.
         longest: Pixels; None or 0 keeps the size.
+        enlarge: Whether a smaller picture is enlarged; otherwise it keeps its size.
 
     Returns:
         (H, W), pixels.
     """
     largest = max(size)
-    if not longest or largest <= longest:
+    if not longest or largest == longest or (largest < longest and not enlarge):
         return size
     height, width = (max(1, (2 * side * longest + largest) // (2 * largest)) for side in size)
     return height, width

@@ -7,22 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from neural_style_tf.config import Config, Job
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, show
 from neural_style_tf.record import NOT_REPEATED, circumstances
-from neural_style_tf.resume import other_files, parse_facts
+from neural_style_tf.resume import as_meant_then, check_network, other_files, parse_facts
 
 
 def read_run(path: str) -> dict[str, Any]:
     """Return what a `run.json` says.
 
     Raises:
-        UserError: It is missing, or was edited into something else.
+        UserError: It is missing, was edited into something else, or is of a network that is no longer used.
     """
     try:
-        return parse_facts(Path(path), "config", "job", "inputs", "weights")
+        facts = parse_facts(Path(path), "config", "job", "inputs", "weights")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--from_run: cannot read {path!r} as the run.json of a run: {reason}") from None
+    check_network(
+        facts,
+        f"--from_run: the run of {show(path)}",
+        "so it cannot be repeated. To paint with its settings, use the flags.txt beside it: --flagfile=FILE",
+    )
+    return facts
 
 
 def settings_of(facts: dict[str, Any], path: str) -> tuple[Config, Job]:
@@ -32,7 +38,7 @@ def settings_of(facts: dict[str, Any], path: str) -> tuple[Config, Job]:
         UserError: There is a setting that this version does not know, or a value that cannot be.
     """
     job = {name: value for name, value in facts["job"].items() if name not in NOT_REPEATED}
-    config = {name: _tuples(value) for name, value in facts["config"].items()}
+    config = {name: _tuples(value) for name, value in as_meant_then(facts).items()}
     for settings, given in ((Config, config), (Job, job)):
         unknown = given.keys() - {field.name for field in dataclasses.fields(settings)}
         if unknown:

@@ -11,6 +11,7 @@ from typing import Any
 from neural_style_tf.atomic import write_bytes
 from neural_style_tf.config import Config
 from neural_style_tf.errors import UserError
+from neural_style_tf.weights.known import RETIRED
 
 HARMLESS = ("preset", "iterations", "log_every", "save_every", "save_minutes")
 """Settings that a continued run may change; a run that is finished is extended by --iterations."""
@@ -50,20 +51,49 @@ def parse_facts(path: Path, *needed: str) -> dict[str, Any]:
     raise ValueError("it is not one that this program wrote")
 
 
-def check_same_run(facts: dict[str, Any], config: Config, hashes: dict[str, str]) -> None:
+def check_network(facts: dict[str, Any], before: str, after: str) -> None:
+    """Refuse a run whose network this program no longer has.
+
+    Args:
+        facts: `run.json` of the run.
+        before: What the message begins with.
+        after: What to do instead.
+
+    Raises:
+        UserError: It was made with the bundled network of earlier versions.
+    """
+    if facts["weights"].get("sha256") == RETIRED.sha256:
+        raise UserError(
+            f"{before} was made with {RETIRED.generation}, which --weights=bundled no longer is, {after}"
+        )
+
+
+def check_same_run(
+    facts: dict[str, Any], config: Config, hashes: dict[str, str], *, result: tuple[int, int]
+) -> None:
     """Refuse to continue a run with other settings, pictures or weights.
 
     Args:
         facts: `run.json` of the run.
         config: The settings asked for now.
         hashes: `content`, `style`, `init` or `weights` → SHA-256 of what is given now.
+        result: (H, W) of the result.
 
     Raises:
         UserError: Naming each difference.
     """
+    check_network(
+        facts,
+        "--resume: the run in --output_dir",
+        "so it cannot be continued. Give another --output_dir, or --overwrite to begin anew",
+    )
     now, default = (json.loads(json.dumps(dataclasses.asdict(one))) for one in (config, Config()))
     # A setting that the run's version did not have yet did then what its default does now.
     then = default | facts["config"]
+    if _style_size_of_old(facts):
+        then["style_size"] = then["image_size"]
+        if now["style_size"] == -1 and max(result) == now["image_size"]:
+            now["style_size"] = now["image_size"]
     differences = [
         f"--{name} was {then[name]!r}, now {value!r}"
         for name, value in now.items()
@@ -87,6 +117,17 @@ def check_same_run(facts: dict[str, Any], config: Config, hashes: dict[str, str]
             + "; ".join(differences)
             + ". Give another --output_dir, or --overwrite to begin anew"
         )
+
+
+def as_meant_then(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a `run.json`, in today's words."""
+    changes = {"style_size": facts["config"].get("image_size")} if _style_size_of_old(facts) else {}
+    return facts["config"] | changes
+
+
+def _style_size_of_old(facts: dict[str, Any]) -> bool:
+    """Return whether a run has the --style_size=-1 of versions before --enlarge, which meant --image_size."""
+    return "enlarge" not in facts["config"] and facts["config"].get("style_size") == -1
 
 
 def with_its_tile(facts: dict[str, Any], config: Config) -> Config:

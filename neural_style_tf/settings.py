@@ -19,6 +19,7 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
+    value: str = "",
 ) -> Any:
     """Declare a field with its help text and what it may be.
 
@@ -29,11 +30,13 @@ def setting(
         low: The smallest number allowed.
         high: The largest.
         above: A number that the value must exceed.
+        value: What `--help` calls a value where the default is empty, such as FILE.
 
     Returns:
         A dataclass field.
     """
-    metadata = {"help": explanation, "choices": choices, "low": low, "high": high, "above": above}
+    metadata = {"help": explanation, "choices": choices, "low": low, "high": high}
+    metadata |= {"above": above, "value": value}
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -109,6 +109,11 @@ def _grid(rows: Sequence[tuple[int, ...]], columns: Sequence[tuple[int, ...]]) -
     return tuple(Tile(row[:2] + column[:2], row[2:] + column[2:]) for row in rows for column in columns)
 
 
+def smallest_tile(cluster: Cluster, tile: int | None) -> int | None:
+    """Return the tile that all workers take: the smallest that one of them needs for its memory."""
+    return min((one for one in cluster.tell(tile) if one), default=None)
+
+
 def make_shared_objective(
     cluster: Cluster,
     network: Network,
@@ -132,8 +137,7 @@ def make_shared_objective(
         image [1, H, W, 3] → (terms, gradient), the same on every worker.
     """
     workers, rank = cluster.place.workers, cluster.place.rank
-    # Every worker the same, whatever memory each has.
-    tile = min((one for one in cluster.tell(tile) if one), default=None)
+    tile = smallest_tile(cluster, tile)
     longest = max(*content.shape[1:3], *style.shape[1:3])
     smallest = layers.stride(layers.deepest(config.layers))
     found = compute_targets_tiled(

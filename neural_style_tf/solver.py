@@ -56,7 +56,7 @@ class Solver(tf.Module):
         return self._start(self.objective)
 
     def advance(self, count: tf.Tensor) -> tf.Tensor:
-        """Make up to `count` updates.
+        """Make up to `count` updates, fewer if none can lower the loss.
 
         Args:
             count: int64 scalar tensor.
@@ -80,6 +80,11 @@ class Solver(tf.Module):
     def average(self) -> tf.Variable | None:
         """The optimiser's average of the images so far."""
         return self.optimizer.average
+
+    @property
+    def stalled(self) -> bool:
+        """Whether no further update can lower the loss."""
+        return bool(self.optimizer.stalled())
 
     def recover(self, objective: Objective, *, moving: bool) -> None:
         """Take another form of the objective after an evaluation that was cut short; `start` must follow.
@@ -117,7 +122,9 @@ class Solver(tf.Module):
             return done + 1, self._accept_or_reject(terms, gradient, self.step + 1)
 
         _, good = tf.while_loop(
-            lambda done, good: (done < count) & good, update, (tf.zeros([], tf.int64), tf.constant(True))
+            lambda done, good: (done < count) & good & ~self.optimizer.stalled(),
+            update,
+            (tf.zeros([], tf.int64), tf.constant(True)),
         )
         return good
 

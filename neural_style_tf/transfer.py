@@ -17,7 +17,7 @@ from neural_style_tf.errors import RunError
 from neural_style_tf.events import Rows, StepRecord
 from neural_style_tf.images import resize
 from neural_style_tf.objective import deprocess
-from neural_style_tf.picture_size import fit_content, fit_style
+from neural_style_tf.picture_size import check_shape, fit_content, style_size
 from neural_style_tf.pieces import OUT_OF_MEMORY, tile_note
 from neural_style_tf.prepare import Coarser, make_solver
 from neural_style_tf.pyramid import Scale, plan_scales, work_left
@@ -47,7 +47,7 @@ def stylize(
 
     Args:
         content: [H, W, 3], RGB 0–255; larger than `config.image_size` is reduced to it.
-        style: The style picture, likewise, of any shape.
+        style: The style picture, likewise, of any shape; reduced to `config.style_size`.
         config: All settings; default: the preset `original`.
         weights: The network; default: whatever `load_weights("auto")` finds.
         tick: See `Tick`.
@@ -67,8 +67,12 @@ def stylize(
     weights = weights or load_weights("auto")
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    content, style = fit_content(content, config), fit_style(style, config)
-    scales = plan_scales(content.shape[:2], style.shape[:2], config)
+    check_shape(style, "style")
+    content, style = fit_content(content, config), np.asarray(style, np.float32)
+    result = content.shape[:2]
+    scales = plan_scales(result, style_size(style.shape[:2], result, config), config)
+    if max(scales[-1].style) < max(style.shape[:2]):
+        style = resize(style, scales[-1].style)
     run = _Run(scales, config, tick or (lambda step: False), cluster)
     first, going_on = cluster.tell([saved_scale(resume) if resume else 0, bool(resume)])[0]
     coarser = None
@@ -157,8 +161,13 @@ class _Run:
         step, pace = scale.first_step + int(solver.step), SECONDS_PER_CALL
         self._begun, self._work = time.monotonic(), work_left(self.scales, scale, step)
         while True:
-            over = self.stopped or self._faults > FAULTS_ALLOWED or step >= scale.end
-            last = over and (last_scale or step < scale.end or self.stopped)
+            failed = self._faults > FAULTS_ALLOWED
+            stalled = step < scale.end and not failed and solver.stalled
+            over = self.stopped or failed or stalled or step >= scale.end
+            last = over and (last_scale or failed or self.stopped)
+            if stalled:
+                then = "the run ends early" if last_scale else "on to the next scale"
+                self._notes.append(f"step {step}: no further step lowers the loss; {then}")
             logged, due = last or bool(self._notes) or (self._config.logs(step) and not told), self._due(step)
             if logged or due:
                 yield self._record(scale, last=last, logged=logged, due=due)

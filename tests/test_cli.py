@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundled_flags import BUNDLED
 from PIL import Image
 
 from neural_style_tf import cli
@@ -32,9 +33,24 @@ def job(tmp_path, monkeypatch):
     write_picture(tmp_path / "s.png", (40, 50), seed=1)
 
     def run(*arguments):
-        return cli.run(["run.py", "--content=c.png", "--style=s.png", "--weights=bundled", *arguments])
+        given = {argument.partition("=")[0] for argument in arguments}
+        usual = ("--content=c.png", "--style=s.png", *BUNDLED)
+        return cli.run(["run.py", *(one for one in usual if one.partition("=")[0] not in given), *arguments])
 
     return run
+
+
+def test_a_photo_smaller_than_asked_for_is_told_and_can_be_enlarged(job, capsys):
+    shallow = ["--content_layers=relu1_1", "--style_layers=relu1_1", "--iterations=0", "--overwrite"]
+    assert job(*shallow, "--image_size=128", "--output_dir=o") == 0
+    said = capsys.readouterr().out
+    assert "result: 64×48, the size of the photo, which is smaller than --image_size=128; --enlarge" in said
+    assert job(*shallow, "--image_size=128", "--enlarge", "--tile=32", "--output_dir=o") == 0
+    assert "result:" not in capsys.readouterr().out
+    with Image.open("o/result.png") as result:
+        assert result.size == (128, 96)
+    assert job(*shallow, "--image_size=64", "--output_dir=o") == 0
+    assert "result:" not in capsys.readouterr().out
 
 
 def read_metrics(folder):
@@ -65,10 +81,10 @@ def test_a_run_writes_what_the_readme_says(job, tmp_path, capsys):
     facts = json.loads((folder / "run.json").read_text())
     assert facts["status"] == "finished" and facts["steps"] == 6
     assert facts["config"]["content_weight"] == 5 and facts["final"]["total"] == rows[-1]["total"]
-    assert facts["weights"]["origin"] == "bundled" and any("stand-in" in n for n in facts["weights"]["notes"])
+    assert facts["weights"]["origin"] == "bundled" and any("VGG-16" in n for n in facts["weights"]["notes"])
     assert len(facts["inputs"]["style"]["sha256"]) == 64
     said = capsys.readouterr().out
-    assert said.count("stand-in") == 1 and "device:" in said and "step 6/6" in said
+    assert said.count("VGG-16 in VGG-19's shape") == 1 and "device:" in said and "step 6/6" in said
     assert saved_steps(folder / "checkpoints")[0] == 6
 
 
@@ -191,7 +207,7 @@ def test_a_name_that_is_not_utf8(job, tmp_path, capsys):
 
 def test_running_out_is_one_line_and_keeps_what_was_saved(job, tmp_path):
     """A limit on the size of files stands for a full disk; the shell sets it for the child only."""
-    command = [sys.executable, str(ROOT / "run.py"), "--content=c.png", "--style=s.png", "--weights=bundled"]
+    command = [sys.executable, str(ROOT / "run.py"), "--content=c.png", "--style=s.png", *BUNDLED]
     line = "ulimit -f 100; exec " + " ".join([*command, "--iterations=40", "--output_dir=o"])
     done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
@@ -201,7 +217,7 @@ def test_running_out_is_one_line_and_keeps_what_was_saved(job, tmp_path):
 
 
 def test_closed_standard_output(job, tmp_path):
-    command = f"{sys.executable} {ROOT / 'run.py'} --content=c.png --style=s.png --weights=bundled"
+    command = f"{sys.executable} {ROOT / 'run.py'} --content=c.png --style=s.png {' '.join(BUNDLED)}"
     line = f"{command} --iterations=1 --output_dir=o >&-"
     done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
@@ -250,7 +266,7 @@ def test_mistakes_end_with_one_line_and_code_2(job, tmp_path, capsys, mistake):
 
 
 def spawn(folder, *arguments, **options):
-    command = [sys.executable, str(ROOT / "run.py"), "--content=c.png", "--style=s.png", "--weights=bundled"]
+    command = [sys.executable, str(ROOT / "run.py"), "--content=c.png", "--style=s.png", *BUNDLED]
     return subprocess.Popen(
         [*command, *arguments],
         cwd=folder,

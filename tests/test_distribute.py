@@ -248,10 +248,12 @@ def alone(tmp_path, monkeypatch):
 
 def test_two_workers_are_one(start, alone, tmp_path):
     # A shallow network, for the time that it takes to compile.
-    flags = ["--tile=32", "--content_layers=relu2_2", "--style_layers=relu1_1,relu2_1"]
-    codes, errors = end(start(2, "--output_dir=two", *flags))
+    flags = ["--content_layers=relu2_2", "--style_layers=relu1_1,relu2_1"]
+    codes, errors = end(start(2, "--output_dir=two", *flags, extra=["--tile_for_memory=32"]))
     assert codes == [0, 0], errors
-    assert alone("--output_dir=one", *flags) == 0
+    # The tile that the one with less memory needs is used by all, and on record.
+    assert json.loads((tmp_path / "two" / "run.json").read_text())["config"]["tile"] == "32"
+    assert alone("--output_dir=one", "--tile=32", *flags) == 0
     check_same_run(tmp_path / "one", tmp_path / "two")
     assert not (tmp_path / "output").exists()
 

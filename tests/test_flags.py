@@ -68,13 +68,22 @@ def test_a_name_that_breaks_a_line_is_not_smuggled_into_the_flag_file():
         (["--noquiet=3"], "noquiet"),
         (["--flagfile"], "--flagfile=FILE needs"),
         (["--output=a\0b.png"], "zero byte"),
-        (["--content="], "--content=FILE is missing"),
+        (["--style=b.jpg"], "--style is given 2 times: give one; several styles"),
+        (["--style", "b.jpg"], "--style is given 2 times"),
+        (["-content=b.jpg"], "--content is given 2 times"),
+        (["--output=a.png", "--output=b.png"], "--output is given 2 times"),
+        (["--weights=mat", "--weights=keras"], "--weights is given 2 times"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message):
     with pytest.raises(UserError, match=message) as error:
         parse(*arguments)
     assert "\n" not in str(error.value)
+
+
+def test_a_missing_picture_is_named():
+    with pytest.raises(UserError, match="--content=FILE is missing"):
+        flags.parse(["run.py", "--style=s.jpg", "--content="])
 
 
 @pytest.mark.parametrize(
@@ -90,6 +99,7 @@ def test_mistakes_are_one_line(arguments, message):
         (b"#" * (2 << 20), "f.txt: too long"),
         (b"--content_weight=1e999", "finite"),
         (b"hello", "unexpected argument 'hello'"),
+        (b"--style=a.jpg\n --style=b.jpg", "f.txt: --style is given 2 times"),
     ],
 )
 def test_flag_files_edited_into_nonsense_are_refused_in_one_line(tmp_path, monkeypatch, content, message):
@@ -109,6 +119,19 @@ def test_what_is_no_flag_file_is_refused_without_waiting(tmp_path, monkeypatch, 
     with pytest.raises(UserError, match="--flagfile") as error:
         parse(f"--flagfile={name}")
     assert str(error.value).isprintable()
+
+
+def test_a_flag_over_the_same_flag_in_a_file_is_no_mistake(tmp_path):
+    (tmp_path / "f.txt").write_text("--style=other.jpg")
+    assert parse(f"--flagfile={tmp_path / 'f.txt'}")[1].style == "s.jpg"
+
+
+def test_help_says_of_what_kind_a_value_is():
+    lines = [line.strip() for line in flags.help_text().splitlines()]
+    for line in ("--scale_iterations=N,N,…", "--output_dir=FOLDER", "--output=FILE", "--content=FILE"):
+        assert line in lines
+    empty = [f for settings in (Config, Job) for f in dataclasses.fields(settings) if f.default in ("", ())]
+    assert empty and all(field.metadata["value"] for field in empty)
 
 
 def test_help_names_every_flag():

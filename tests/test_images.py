@@ -4,12 +4,13 @@ import errno
 import hashlib
 import io
 import os
+import sys
 import time
 import tracemalloc
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, JpegImagePlugin
+from PIL import Image, ImageCms, JpegImagePlugin, features
 
 from neural_style_tf import images, picture_color
 from neural_style_tf.errors import RunError, UserError
@@ -108,6 +109,105 @@ def test_an_orientation_that_does_not_exist_is_none(tmp_path, value):
 )
 def test_fit_size(size, longest, expected):
     assert fit_size(size, longest) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "longest", "expected"),
+    [
+        ((2, 3), 30, (20, 30)),
+        ((3, 2), 5, (5, 3)),
+        ((20, 30), 3, (2, 3)),
+        ((2, 3), 3, (2, 3)),
+        ((2, 3), 0, (2, 3)),
+    ],
+)
+def test_fit_size_may_enlarge(size, longest, expected):
+    assert fit_size(size, longest, enlarge=True) == expected
+
+
+def test_a_picture_is_enlarged_with_its_transparency(tmp_path):
+    pixels = np.zeros((4, 6, 4), np.uint8)
+    pixels[:, :3] = (255, 0, 0, 255)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    picture = load_image(tmp_path / "a.png", longest=60, enlarge=True)
+    assert picture.pixels.shape == (40, 60, 3) and picture.alpha.shape == (40, 60)
+    assert picture.alpha.dtype == np.uint8
+    assert picture.alpha[:, :25].min() > 235 and picture.alpha[:, 35:].max() < 20
+    with pytest.raises(UserError, match="enlarged would have 240,000 pixels, over the limit of 200,000"):
+        load_image(tmp_path / "a.png", longest=600, enlarge=True, max_pixels=200_000)
+    assert load_image(tmp_path / "a.png", longest=60).pixels.shape == (4, 6, 3)
+
+
+# AVIF and HEIC
+
+
+def halves(size=(40, 64)):
+    """A picture whose upper left is red, its lower right blue."""
+    pixels = np.zeros((*size, 3), np.uint8)
+    pixels[: size[0] // 2, : size[1] // 2] = (255, 0, 0)
+    pixels[size[0] // 2 :, size[1] // 2 :] = (0, 0, 255)
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture(params=["AVIF", "HEIF"])
+def modern(request):
+    if request.param == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    return request.param
+
+
+@pytest.mark.parametrize("name", ["a.avif", "a.heic", "a.jpg", "a"])
+def test_avif_and_heic_are_known_by_their_content(tmp_path, modern, name):
+    halves().save(tmp_path / name, modern, quality=100)
+    picture = load_image(tmp_path / name)
+    assert picture.notes == () and picture.alpha is None
+    assert np.abs(picture.pixels - np.asarray(halves(), np.float32)).mean() < 4
+
+
+def test_avif_and_heic_are_turned_upright_and_keep_alpha(tmp_path, modern):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    halves().save(tmp_path / "a", modern, quality=100, exif=exif.tobytes())
+    picture = load_image(tmp_path / "a").pixels
+    # A quarter to the right.
+    assert picture.shape == (64, 40, 3)
+    assert picture[10, 30, 0] > 200 and picture[-10, 10, 2] > 200 and picture[10, 10].max() < 50
+    clear = halves()
+    clear.putalpha(100)
+    clear.save(tmp_path / "b", modern, quality=100)
+    assert np.abs(load_image(tmp_path / "b").alpha.astype(int) - 100).max() <= 2
+
+
+def test_damaged_avif_and_heic_are_refused_by_name(tmp_path, modern):
+    halves().save(tmp_path / "a", modern)
+    data = (tmp_path / "a").read_bytes()
+    for length in (len(data) * 2 // 3, 60, 28):
+        (tmp_path / "b").write_bytes(data[:length])
+        with pytest.raises(UserError, match=rf"{modern[:2]}.. file that is cut short or damaged"):
+            load_image(tmp_path / "b")
+
+
+def test_several_pictures_in_one_file_are_told(tmp_path, modern):
+    halves().save(tmp_path / "a", modern, save_all=True, append_images=[halves()])
+    [note] = load_image(tmp_path / "a").notes
+    assert ("is animated" if modern == "AVIF" else "holds several pictures") in note
+
+
+def test_heic_without_its_reader_names_the_extra(tmp_path, monkeypatch):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    halves().save(tmp_path / "photo.jpg", "HEIF")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(UserError, match=r'is a HEIC picture.*pip install "neural-style-tf\[heic\]"'):
+        load_image(tmp_path / "photo.jpg")
+
+
+def test_avif_with_an_old_pillow_says_so(tmp_path, monkeypatch):
+    (tmp_path / "a").write_bytes(b"\0\0\0\x18ftypavif\0\0\0\0avifmif1")
+    Image.init()
+    monkeypatch.delitem(Image.OPEN, "AVIF", raising=False)
+    with pytest.raises(UserError, match="is an AVIF picture, which needs Pillow 11.3"):
+        load_image(tmp_path / "a")
 
 
 def test_a_picture_is_shrunk_on_loading_but_never_enlarged(tmp_path):

@@ -7,7 +7,7 @@ from judges import advance_to, real_objective, scipy_best
 
 from neural_style_tf.config import Config
 from neural_style_tf.optim import make_optimizer
-from neural_style_tf.optim.lbfgs import _Trial
+from neural_style_tf.optim.lbfgs import EVALUATIONS_PER_STEP, _Trial
 from neural_style_tf.optim.preconditioner import PRECONDITIONERS, Spectral
 from neural_style_tf.solver import Solver
 
@@ -106,6 +106,40 @@ def test_at_a_minimum_it_stays_and_does_not_fail():
     assert int(solver.step) == 3
 
 
+def kink(x):
+    """Least at 0, where its slope is 1: a line search from there can gain nothing."""
+    return tf.reduce_sum(tf.abs(x)) + 1e-3 * tf.reduce_sum(x)
+
+
+def test_searches_that_can_gain_nothing_are_given_up():
+    solver = make(as_objective(kink), np.zeros(5), dtype=tf.float32)
+    assert not solver.stalled
+    assert solver.advance(tf.constant(20, tf.int64))
+    assert solver.stalled and 1 <= int(solver.step) <= 4
+    done = int(solver.optimizer.evaluations)
+    assert done <= 4 * EVALUATIONS_PER_STEP
+    assert solver.advance(tf.constant(20, tf.int64))
+    assert int(solver.optimizer.evaluations) == done
+    np.testing.assert_allclose(solver.best_image.numpy().ravel(), np.zeros(5))
+
+
+def test_a_search_that_gains_is_not_given_up():
+    solver = make(as_objective(lambda x: tf.reduce_sum(tf.abs(x - 3))), np.zeros(5), dtype=tf.float32)
+    solver.advance(tf.constant(3, tf.int64))
+    assert not solver.stalled
+
+
+def test_the_next_scale_begins_anew_after_one_that_was_given_up():
+    coarse = make(as_objective(kink), np.zeros(5), dtype=tf.float32)
+    coarse.advance(tf.constant(20, tf.int64))
+    fine = make(as_objective(rosenbrock), STARTS[rosenbrock], dtype=tf.float32)
+    fine.optimizer.inherit(coarse.optimizer)
+    assert coarse.stalled and not fine.stalled
+    before = float(fine.values[0])
+    fine.advance(tf.constant(20, tf.int64))
+    assert float(fine.values[0]) < before
+
+
 def test_saved_state_continues_to_the_same_bits(tmp_path):
     one = make(as_objective(rosenbrock), STARTS[rosenbrock], dtype=tf.float32)
     one.advance(tf.constant(13, tf.int64))
@@ -140,7 +174,7 @@ def test_direction_is_that_of_the_two_loops(pairs, preconditioner):
     s = [rng.standard_normal(image.shape) for _ in range(pairs)]
     y = [si * rng.uniform(0.5, 2, image.shape) for si in s]
     for si, yi in zip(s, y, strict=True):
-        optimizer._remember(tf.constant(si), tf.constant(yi), moved=tf.constant(True))
+        optimizer._remember(tf.constant(si), tf.constant(yi), lower=tf.constant(True))
     gradient = rng.standard_normal(image.shape)
     expected = two_loops(
         s[-HISTORY:], y[-HISTORY:], gradient, lambda q: optimizer.preconditioner.apply(tf.constant(q)).numpy()

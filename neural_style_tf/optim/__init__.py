@@ -27,6 +27,9 @@ class Optimizer(Protocol):
     ) -> tuple[Terms, tf.Tensor]:
         """Move `image` once, given its terms and gradient; return those at the new image."""
 
+    def stalled(self) -> tf.Tensor:
+        """Return whether no further step can lower the loss, a scalar bool."""
+
     def inherit(self, coarser: Optimizer) -> None:
         """Take over what is of use from the optimiser of the next coarser scale."""
 

@@ -100,6 +100,10 @@ class Adam(tf.Module):
         # Whatever it was before a fault.
         self.average.assign(tf.where(self.averaged == 1, image, moved))
 
+    def stalled(self) -> tf.Tensor:
+        """Return False: a constant rate may always rise before it falls; see `optim.Optimizer`."""
+        return tf.constant(False)
+
     def inherit(self, coarser: Adam) -> None:
         """Take over the moments, resampled, the step count and the learning rate."""
         for mine, theirs in zip(self.keras.variables, coarser.keras.variables, strict=True):

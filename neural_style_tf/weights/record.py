@@ -15,21 +15,23 @@ from neural_style_tf.weights import Weights
 from neural_style_tf.weights.known import (
     KERAS,
     MATCONVNET,
+    RETIRED,
     REVERSED,
     TRANSPOSED,
     Hashes,
     generation_of,
     orientation,
 )
-from neural_style_tf.weights.structure import printable
+from neural_style_tf.weights.structure import WrongStructure, printable
 
 ORIGINS = ("matconvnet", "keras", "bundled")
 
 STAND_IN = (
-    "These weights are a stand-in, not VGG-19: a VGG-16 that was fine-tuned for edge detection. For the real "
-    f"ones run with --weights=keras on a machine with a network, or put {KERAS.name} or {MATCONVNET.name} "
-    "into the folder weights"
+    "The network is ImageNet's VGG-16 in VGG-19's shape: by the same authors, and widely used for style "
+    "transfer. For VGG-19 itself run with --weights=keras on a machine with a network, or put "
+    f"{KERAS.name} or {MATCONVNET.name} into the folder weights"
 )
+"""What a run with the bundled network says once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +121,14 @@ def to_weights(
 
     Returns:
         The weights, with the notes a user has to see.
+
+    Raises:
+        WrongStructure: They are a network that this program no longer uses.
     """
+    if record.sha256 == RETIRED.sha256:
+        raise WrongStructure(
+            f"made from {RETIRED.generation}, which is no longer used; --weights=bundled is now another"
+        )
     generation = generation_of(Hashes(md5=record.md5, sha256=record.sha256))
     notes, source = [], show(record.source)
     if record.origin == "bundled":

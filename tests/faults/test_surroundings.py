@@ -92,7 +92,10 @@ def test_a_folder_that_cannot_be_written(warm, place, disk, error_line):
 
 def test_a_weights_folder_that_cannot_be_written(warm, place, disk, undisturbed):
     disk(100_000)
-    weights, file = load_weights("bundled"), place / "m" / "imagenet-vgg-verydeep-19.mat"
+    weights, file = (
+        load_weights("bundled", folder=ROOT / "weights"),
+        place / "m" / "imagenet-vgg-verydeep-19.mat",
+    )
     write_mat(file, weights.kernels, weights.biases)
     disk(100_000, "remount", "ro")
     assert warm.run(*ADAM, f"--weights={file}") == 0, warm.said()
