@@ -4,7 +4,7 @@ import sys
 
 if __name__ == "__main__":
     try:
-        from neural_style_tf.cli import run
+        from neural_style_tf.cli.main import run
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(run())

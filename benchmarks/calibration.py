@@ -34,8 +34,8 @@ def measure(content: Path, style: Path, weights: object) -> dict[str, float]:
     import numpy as np
 
     from neural_style_tf import Config, load_image
-    from neural_style_tf.layers import MEAN_RGB
-    from neural_style_tf.prepare import make_solver
+    from neural_style_tf.models.architecture import MEAN_RGB
+    from neural_style_tf.transfer.build import make_solver
 
     pictures = [load_image(path, longest=SIZE).pixels for path in (content, style)]
     noise = np.random.default_rng(0).standard_normal(pictures[0].shape, np.float32)
@@ -50,19 +50,26 @@ def measure(content: Path, style: Path, weights: object) -> dict[str, float]:
 def main() -> int:
     """Measure and compare; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("content", type=Path)
-    parser.add_argument("style", type=Path)
+    parser.add_argument("content", type=Path, nargs="?")
+    parser.add_argument("style", type=Path, nargs="?")
     parser.add_argument("--weights", default="bundled")
+    parser.add_argument("--quick", action="store_true", help="two example pictures, compared with nothing")
     options = parser.parse_args()
-    from neural_style_tf.runtime import start_tensorflow
+    if not options.quick and not options.style:
+        parser.error("name both pictures of neural-style, or --quick")
+    from neural_style_tf.utils.runtime import start_tensorflow
 
     start_tensorflow()
     from neural_style_tf.weights.resolve import load_weights
 
-    measured = measure(options.content, options.style, load_weights(options.weights))
+    examples = [ROOT / "examples" / name for name in ("chelsea.jpg", "starry_night.jpg")]
+    pair = examples if options.quick else (options.content, options.style)
+    measured = measure(*pair, load_weights(options.weights))
     print("| loss | published | measured | ratio |\n|---|---|---|---|")
     for name, published in PUBLISHED.items():
         print(f"| {name} | {published:,.5g} | {measured[name]:,.5g} | {measured[name] / published:.3f} |")
+    if options.quick:
+        return 0
     ratios = {name: measured[name] / value for name, value in PUBLISHED.items()}
     return int(any(abs(ratio - 1) > UNSCALED.get(name, TOLERANCE) for name, ratio in ratios.items()))
 

@@ -20,7 +20,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 from sheets import read, sheet
 
-from neural_style_tf.runtime import start_tensorflow
+from neural_style_tf.utils.runtime import start_tensorflow
 
 SIZES = {
     "astronaut:strokes": 512,
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one tiny pair, write nothing")
     options = parser.parse_args()
     start_tensorflow()
-    from neural_style_tf.presets import preset
+    from neural_style_tf.config.presets import preset
 
     config = preset(options.preset).replace(save_every=0)
     sizes = {pair: options.size or size for pair, size in SIZES.items()}

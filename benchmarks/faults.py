@@ -24,7 +24,7 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests" / "faults"
-sys.path[:0] = [str(ROOT), str(TESTS)]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from kills import WAYS, interrupt_many, kill_many

@@ -11,8 +11,8 @@ def make_judge(content: object, style: object, config: object, weights: object) 
     """Return pixels [H, W, 3] → total loss of the float32 objective."""
     import tensorflow as tf
 
-    from neural_style_tf import objective as objectives
-    from neural_style_tf.vgg import vgg19
+    from neural_style_tf.losses import objective as objectives
+    from neural_style_tf.models.vgg19 import vgg19
 
     shape = {"pooling": config.pooling, "padding": config.padding}
     network = vgg19(weights.kernels, weights.biases, outputs=config.layers, **shape)

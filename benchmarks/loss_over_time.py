@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 from judging import as_saved, make_judge, time_to
 
-from neural_style_tf.runtime import start_tensorflow
+from neural_style_tf.utils.runtime import start_tensorflow
 
 PAIRS = ("coffee:starry_night", "chelsea:mosaic", "rocket:strokes")
 ORIGINAL = "original: Adam from noise, float32"
@@ -45,7 +45,7 @@ def curve(
     content: object, style: object, config: object, weights: object, judge: Callable, goal: float
 ) -> list:
     """Return [(seconds, loss of the best image so far)] of one run, until it reaches `goal`."""
-    from neural_style_tf.transfer import stylize
+    from neural_style_tf.transfer.session import stylize
 
     points, judging, best = [], 0.0, float("inf")
     for record in stylize(content, style, config, weights=weights):
@@ -60,7 +60,7 @@ def curve(
 
 def compare(pair: str, size: int, iterations: int | None, weights: object) -> dict[str, list]:
     """Run every solver on one pair of example pictures."""
-    from neural_style_tf.config import Config
+    from neural_style_tf.config.schema import Config
     from neural_style_tf.images import load_image
 
     base = Config(image_size=size, log_every=5, save_every=0)

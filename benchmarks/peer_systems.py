@@ -145,9 +145,9 @@ def environment(package: Package, work: Path, python: str) -> Path:
 
 def export_weights(work: Path) -> None:
     """Write the bundled network in the form of each system."""
-    from neural_style_tf.weights.bundled import read_bundled
     from neural_style_tf.weights.export import export
-    from neural_style_tf.weights.record import to_weights
+    from neural_style_tf.weights.provenance import to_weights
+    from neural_style_tf.weights.stand_in import read_bundled
 
     kernels, biases, record = read_bundled(Path(__file__).parents[1] / "weights")
     export(to_weights(kernels, biases, record), record, work / MAT, overwrite=True)

@@ -37,7 +37,7 @@ from judging import make_judge, time_to
 from peer_systems import SYSTEMS, Package, Run, System, export_weights, peak_megabytes, run_system
 from sheets import read, sheet
 
-from neural_style_tf.runtime import has_bfloat16, start_tensorflow
+from neural_style_tf.utils.runtime import start_tensorflow
 
 LBFGS = {"optimizer": "lbfgs", "history": 40, "clamp": True, "convolution": "auto"}
 LBFGS |= {"log_every": 2, "save_every": 0, "image_size": 0}
@@ -286,6 +286,8 @@ def main() -> None:
         results = {package.name: compare(package, options, folder) for package in packages}
         print_table(results)
         width, height = Image.open(content).size
+        from neural_style_tf.models.precision import has_bfloat16
+
         precision = "bfloat16" if has_bfloat16() else "float32"
         print(f"\n{options.pair} at {width}×{height} on {device}; auto is {precision} here.")
         print("In brackets, and in the last column: the time of the system over that of ours.")

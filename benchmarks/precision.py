@@ -17,7 +17,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 from loss_over_time import PAIRS
 
-from neural_style_tf.runtime import start_tensorflow
+from neural_style_tf.utils.runtime import start_tensorflow
 
 VARIANTS = [(precision, method) for precision in ("float32", "bfloat16") for method in ("direct", "winograd")]
 
@@ -33,7 +33,7 @@ def cosine(one: object, other: object) -> float:
 def evaluate(pair: str, size: int, init: str, weights: object) -> dict[str, tuple[float, object]]:
     """Return variant → (total loss, gradient) of one pair's initial image."""
     from neural_style_tf import Config, load_image
-    from neural_style_tf.prepare import make_solver
+    from neural_style_tf.transfer.build import make_solver
 
     paths = [ROOT / "examples" / f"{name}.jpg" for name in pair.split(":")]
     found = {}

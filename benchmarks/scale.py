@@ -51,15 +51,15 @@ def make_pictures(side: int) -> list:
 
 def measure(side: int, tile: str, options: argparse.Namespace) -> dict[str, object]:
     """Measure one row in this process."""
-    from neural_style_tf.memory import LARGE_PICTURE
-    from neural_style_tf.runtime import start_tensorflow
+    from neural_style_tf.tiling.memory_model import LARGE_PICTURE
+    from neural_style_tf.utils.runtime import start_tensorflow
 
     device = start_tensorflow(sparing=side**2 >= LARGE_PICTURE)
     import tensorflow as tf
 
-    from neural_style_tf.config import Config
-    from neural_style_tf.prepare import make_solver
-    from neural_style_tf.room import plan_room
+    from neural_style_tf.config.schema import Config
+    from neural_style_tf.tiling.planner import plan_room
+    from neural_style_tf.transfer.build import make_solver
     from neural_style_tf.weights.resolve import load_weights
 
     given = {name: getattr(options, name) for name in PASSED_ON}

@@ -24,10 +24,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from neural_style_tf import layers
-from neural_style_tf.cluster import find_place
-from neural_style_tf.config import Config
-from neural_style_tf.runtime import start_tensorflow
+from neural_style_tf.config.schema import Config
+from neural_style_tf.distributed.cluster_config import find_place
+from neural_style_tf.models import architecture
+from neural_style_tf.utils.runtime import start_tensorflow
 
 MACHINES, SIDE, BYTES_PER_SECOND = 8, 20_000, 10e9 / 8
 """Of the projection: 400 megapixels, 10 Gbit/s."""
@@ -41,7 +41,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     clusters = []
 
     def join_workers() -> None:
-        from neural_style_tf.distribute import join
+        from neural_style_tf.distributed.replicas import join
 
         clusters.append(join("auto", place, timeout=600, say=print))
 
@@ -49,8 +49,8 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     import numpy as np
     import tensorflow as tf
 
-    from neural_style_tf.shares import plan_shares, window_area
-    from neural_style_tf.transfer import make_solver
+    from neural_style_tf.distributed.sharding import plan_shares, window_area
+    from neural_style_tf.transfer.session import make_solver
     from neural_style_tf.weights.resolve import load_weights
 
     side = round((options.megapixels * 1e6) ** 0.5)
@@ -83,7 +83,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
 def bytes_sent(side: int, workers: int) -> float:
     """Return what each worker sends in an iteration."""
     config = Config()
-    grams = sum(layers.channels(name) ** 2 for name, _ in config.style_layers)
+    grams = sum(architecture.channels(name) ** 2 for name, _ in config.style_layers)
     terms = 4 + len(config.style_layers) + 2 * len(config.content_layers) + 2
     return 4 * (grams + terms + 3 * side * side) * 2 * (workers - 1) / workers
 

@@ -24,8 +24,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from neural_style_tf import layers
-from neural_style_tf.runtime import start_tensorflow
+from neural_style_tf.models import architecture
+from neural_style_tf.utils.runtime import start_tensorflow
 
 VARIANTS = ("float32", "float32,winograd", "bfloat16", "bfloat16,winograd")
 
@@ -45,10 +45,10 @@ def peak_megabytes() -> float:
 def convolution_shapes(size: int, deepest: str) -> list[tuple[str, int, int, int]]:
     """Return (name, side, N_in, N_out) of every convolution up to a layer."""
     shapes, depth = [], 3
-    for name in layers.up_to(deepest):
+    for name in architecture.up_to(deepest):
         if name.startswith("conv"):
-            shapes.append((name, -(-size // layers.stride(name)), depth, layers.channels(name)))
-            depth = layers.channels(name)
+            shapes.append((name, -(-size // architecture.stride(name)), depth, architecture.channels(name)))
+            depth = architecture.channels(name)
     return shapes
 
 
@@ -100,8 +100,8 @@ def measure(size: int, variant: str, rounds: int) -> dict[str, object]:
     import numpy as np
     import tensorflow as tf
 
-    from neural_style_tf.config import Config
-    from neural_style_tf.transfer import make_solver
+    from neural_style_tf.config.schema import Config
+    from neural_style_tf.transfer.session import make_solver
     from neural_style_tf.weights.resolve import load_weights
 
     config = Config(image_size=0, precision=precision, convolution=convolution or "direct")
@@ -114,7 +114,7 @@ def measure(size: int, variant: str, rounds: int) -> dict[str, object]:
     for _ in range(2):
         step()
     memory = peak_megabytes()
-    limit, tflop = make_limit(size, layers.deepest(config.layers), precision)
+    limit, tflop = make_limit(size, architecture.deepest(config.layers), precision)
     limit()
     pairs = [(seconds(step), seconds(limit)) for _ in range(rounds)]
     step_time, limit_time = (statistics.median(times) for times in zip(*pairs, strict=True))

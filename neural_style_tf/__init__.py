@@ -12,17 +12,17 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Config": "config",
-    "PRESETS": "presets",
+    "PRESETS": "config",
     "RunError": "errors",
-    "StepRecord": "events",
+    "StepRecord": "transfer.records",
     "UserError": "errors",
-    "VGG19_LAYERS": "layers",
+    "VGG19_LAYERS": "models.architecture",
     "Weights": "weights",
     "load_image": "images",
     "load_weights": "weights.resolve",
     "save_image": "images",
-    "stylize": "transfer",
-    "vgg19": "vgg",
+    "stylize": "transfer.session",
+    "vgg19": "models.vgg19",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -7,6 +7,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pytest
+from command_line import BUNDLED, write_picture
 from narrow import make_narrow_weights
 
 # Started in the background of a shell, the suite would hand down that Ctrl-C is ignored.
@@ -36,3 +37,20 @@ def put_back():
 
     yield config.is_op_determinism_enabled
     config.disable_op_determinism()
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    """Return a function that runs the command line in a folder with two pictures."""
+    from neural_style_tf.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    write_picture(tmp_path / "c.png")
+    write_picture(tmp_path / "s.png", (40, 50), seed=1)
+
+    def run(*arguments):
+        given = {argument.partition("=")[0] for argument in arguments}
+        usual = ("--content=c.png", "--style=s.png", *BUNDLED)
+        return main.run(["run.py", *(one for one in usual if one.partition("=")[0] not in given), *arguments])
+
+    return run

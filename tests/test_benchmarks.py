@@ -2,11 +2,10 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 # What they start, workers and runs that are killed, the tests start themselves.
 SLOW = ("faults", "scale_out")
 SCRIPTS = sorted(

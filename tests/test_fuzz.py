@@ -3,15 +3,13 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from fuzzing import hdf5, originals, workers
 from fuzzing.originals import PICTURES, WEIGHTS
+from paths import ROOT
 
-from neural_style_tf.weights import _child, contained
-
-ROOT = Path(__file__).parents[1]
+from neural_style_tf.weights import _sandbox_worker, sandbox
 
 KINDS = (*WEIGHTS, *PICTURES)
 
@@ -37,7 +35,9 @@ def test_a_sample_is_accepted_or_refused_in_one_line():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_originals_are_good_and_cases_repeat(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(contained, "run_child", lambda request, out, wait: _child.convert(request, out))
+    monkeypatch.setattr(
+        sandbox, "run_child", lambda request, out, wait: _sandbox_worker.convert(request, out)
+    )
     path = tmp_path / f"a.{kind}"
     for data in originals.undamaged(kind):
         path.write_bytes(data)

@@ -1,16 +1,17 @@
 """The README is true: its tables are generated, its examples run, its files exist."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from narrow import make_narrow_weights
+from paths import ROOT
 from PIL import Image
 
-from neural_style_tf import flags, presets, transfer
+from neural_style_tf.cli import flags
+from neural_style_tf.config import presets
+from neural_style_tf.transfer import session
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
@@ -58,7 +59,7 @@ def test_python_example_runs(tmp_path, monkeypatch):
             picture.resize((48, 40)).save(name)
     asked = []
     # Where the example's `stylize` looks it up: the real one would go to the network.
-    monkeypatch.setattr(transfer, "load_weights", lambda spec: asked.append(spec) or make_narrow_weights())
+    monkeypatch.setattr(session, "load_weights", lambda spec: asked.append(spec) or make_narrow_weights())
     exec(compile(code.replace("iterations=200", "iterations=3"), "README.md", "exec"), {})
     [result] = [path for path in tmp_path.iterdir() if path.suffix == ".png"]
     assert np.asarray(Image.open(result)).std() > 1

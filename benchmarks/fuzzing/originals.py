@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 from fuzzing import archives, hdf5, matlab, pictures
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "tests")) if path not in sys.path]
+sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "tests" / "helpers")) if path not in sys.path]
 
 from weight_files import FULL, network, small_npz, write_h5, write_mat
 

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from fuzzing.originals import PICTURES, WIDTHS, case, mutators
 from neural_style_tf.errors import UserError
 from neural_style_tf.images import load_image
-from neural_style_tf.weights import _child, contained, readers
+from neural_style_tf.weights import _sandbox_worker, readers, sandbox
 
 HANG, OVER = 10.0, 1_000_000_000
 """Seconds and bytes (beyond the file's size) that no case may take."""
@@ -142,9 +142,9 @@ def _worker(kind: str, seed: int, numbers: list[int]) -> Iterator[_Lines]:
 
 def _work(kind: str, seed: int, numbers: list[int], pipe: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    room = _child._address_space() + _ROOM
+    room = _sandbox_worker._address_space() + _ROOM
     resource.setrlimit(resource.RLIMIT_AS, (room, room))
-    contained.run_child = _in_this_process
+    sandbox.run_child = _in_this_process
     executed: list[str] = []
     sys.addaudithook(lambda event, arguments: executed.append(event) if event in _LOUD else None)
     before = _peak()
@@ -206,9 +206,9 @@ def attempt(kind: str, path: Path, rng: random.Random) -> tuple[str, str]:
 def _in_this_process(request: dict[str, Any], out: BinaryIO, wait: float) -> tuple[int, str]:
     """Do what the child of the program does, under its limit of memory; the parent sees to the time."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (_child._address_space() + request["memory"], hard))
+    resource.setrlimit(resource.RLIMIT_AS, (_sandbox_worker._address_space() + request["memory"], hard))
     try:
-        return _child.convert(request, out)
+        return _sandbox_worker.convert(request, out)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from neural_style_tf.config import Config
-from neural_style_tf.objective import Objective, Terms
+from neural_style_tf.config.schema import Config
+from neural_style_tf.losses.objective import Objective, Terms
 
 
 class Optimizer(Protocol):

@@ -7,9 +7,9 @@ import math
 import keras
 import tensorflow as tf
 
-from neural_style_tf.config import Config
-from neural_style_tf.objective import Objective, Terms
-from neural_style_tf.optim.bounds import Box
+from neural_style_tf.config.schema import Config
+from neural_style_tf.losses.objective import Objective, Terms
+from neural_style_tf.optim.projections import Box
 
 
 class FusedAdam(keras.optimizers.Adam):

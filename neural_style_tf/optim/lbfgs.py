@@ -20,11 +20,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from neural_style_tf.config import Config
-from neural_style_tf.objective import Objective, Terms
-from neural_style_tf.optim.bounds import make_bounds
+from neural_style_tf.config.schema import Config
+from neural_style_tf.losses.objective import Objective, Terms
 from neural_style_tf.optim.history import History
 from neural_style_tf.optim.preconditioner import PRECONDITIONERS
+from neural_style_tf.optim.projections import make_bounds
 
 ARMIJO, CURVATURE = 1e-4, 0.9
 EVALUATIONS_PER_STEP = 12

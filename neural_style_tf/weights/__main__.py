@@ -10,9 +10,9 @@ from pathlib import Path
 from neural_style_tf.errors import UserError
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.export import check_output, export
-from neural_style_tf.weights.known import AGREES, OTHER, REVERSED, TRANSPOSED, orientation
+from neural_style_tf.weights.provenance import Record
 from neural_style_tf.weights.readers import read_with_record
-from neural_style_tf.weights.record import Record
+from neural_style_tf.weights.registry import AGREES, OTHER, REVERSED, TRANSPOSED, orientation
 from neural_style_tf.weights.structure import CONVOLUTIONS, WIDTHS
 
 _ORIENTATIONS = {

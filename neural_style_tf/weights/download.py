@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.weights.fetch import Fetch, FetchError, Limits
-from neural_style_tf.weights.known import PublishedFile, hash_file
+from neural_style_tf.weights.registry import PublishedFile, hash_file
 from neural_style_tf.weights.structure import printable
 
 try:

@@ -8,14 +8,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from neural_style_tf.atomic import atomic_file
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.suggest import did_you_mean
+from neural_style_tf.utils.atomic import atomic_file
+from neural_style_tf.utils.text import did_you_mean
 from neural_style_tf.weights import Weights
-from neural_style_tf.weights.converted import write_converted
+from neural_style_tf.weights.cache_format import write_converted
 from neural_style_tf.weights.keras_h5 import KERAS_NAMES, RECORD_ATTRIBUTE
 from neural_style_tf.weights.matconvnet import RECORD_VARIABLE
-from neural_style_tf.weights.record import Record
+from neural_style_tf.weights.provenance import Record
 from neural_style_tf.weights.structure import CONVOLUTIONS_PER_BLOCK
 
 MEAN_RGB = (123.68, 116.779, 103.939)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.weights import Weights, sniff
-from neural_style_tf.weights.bundled import convert_bundled
-from neural_style_tf.weights.contained import Read, read_mat, read_once
-from neural_style_tf.weights.converted import read_converted
+from neural_style_tf.weights import Weights, detect_format
+from neural_style_tf.weights.cache_format import read_converted
 from neural_style_tf.weights.keras_h5 import read_keras
-from neural_style_tf.weights.known import RETIRED, generation_of, hash_file, refusal
-from neural_style_tf.weights.record import Record, record_of, to_weights
+from neural_style_tf.weights.provenance import Record, record_of, to_weights
+from neural_style_tf.weights.registry import RETIRED, generation_of, hash_file, refusal
+from neural_style_tf.weights.sandbox import Read, read_mat, read_once
+from neural_style_tf.weights.stand_in import convert_bundled
 from neural_style_tf.weights.structure import WIDTHS, WrongStructure
 
 
@@ -50,13 +50,13 @@ def read_with_record(
 ) -> tuple[Weights, Record]:
     """Read weights, and what is known of the file they first came from; see `read_file`."""
     path = Path(path)
-    kind = sniff.sniff(path)
+    kind = detect_format.sniff(path)
     try:
-        if kind == sniff.MAT:
+        if kind == detect_format.MAT:
             read = read_mat(path, widths=widths, keep=keep, log=log)
-        elif kind == sniff.HDF5:
+        elif kind == detect_format.HDF5:
             read = _read_hdf5(path, widths)
-        elif kind == sniff.ONNX:
+        elif kind == detect_format.ONNX:
             read = convert_bundled(path)
         else:
             read = read_converted(path, widths=widths)

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.suggest import did_you_mean
-from neural_style_tf.weights import Weights, sniff
-from neural_style_tf.weights.bundled import CACHE, check_bundled, read_bundled
-from neural_style_tf.weights.converted import SUFFIX, converted_path
+from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.weights import Weights, detect_format
+from neural_style_tf.weights.cache_format import SUFFIX, converted_path
 from neural_style_tf.weights.download import DownloadError, Progress, download
 from neural_style_tf.weights.fetch import Limits
-from neural_style_tf.weights.known import KERAS, MATCONVNET, PublishedFile
+from neural_style_tf.weights.provenance import to_weights
 from neural_style_tf.weights.readers import read_file
-from neural_style_tf.weights.record import to_weights
+from neural_style_tf.weights.registry import KERAS, MATCONVNET, PublishedFile
+from neural_style_tf.weights.stand_in import CACHE, check_bundled, read_bundled
 from neural_style_tf.weights.structure import WIDTHS
 
 SPECS = ("auto", "mat", "keras", "bundled")
@@ -105,18 +105,18 @@ def check_spec(spec: str | os.PathLike[str], folder: Path = Path("weights")) -> 
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{show(folder)}: the folder for weights is a file")
         if spec != "auto" and (path := _present(folder, MATCONVNET if spec == "mat" else KERAS)):
-            sniff.sniff(path)
+            detect_format.sniff(path)
     elif spec == "bundled":
         check_bundled(folder)
     else:
         text = os.fspath(spec)
         if _is_word(text) and not _path(text).exists():
-            words = [*SPECS, *(path.name for path in sniff.weight_files(folder))]
+            words = [*SPECS, *(path.name for path in detect_format.weight_files(folder))]
             guess = did_you_mean(text, words)
             raise UserError(f"--weights={show(text)}: neither a file nor one of {', '.join(SPECS)}{guess}")
         if not _path(text).exists() and (folder / text).is_file():
             raise UserError(f"{show(text)}: there is no such file; did you mean {show(folder / text)}?")
-        sniff.sniff(_path(text))
+        detect_format.sniff(_path(text))
 
 
 def _auto(
@@ -146,7 +146,7 @@ def _candidates(folder: Path, sources: Sources) -> Iterator[Path]:
     """Yield the files of a folder that may be weights, the published ones first, none twice."""
     first = [path for file in (sources.mat, sources.keras) if (path := _present(folder, file))]
     yield from first
-    for path in sniff.weight_files(folder):
+    for path in detect_format.weight_files(folder):
         original = path.with_name(path.name.removesuffix(SUFFIX))
         converted = path.name.endswith(SUFFIX) and original.is_file()
         # The bundled network is for those who cannot download VGG-19: it comes after the download.

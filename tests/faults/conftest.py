@@ -3,7 +3,7 @@
 import pytest
 from harness import ROOT, WORKLOADS, Warm, traces, write_pictures
 
-from neural_style_tf.weights.bundled import read_bundled
+from neural_style_tf.weights.stand_in import read_bundled
 
 
 @pytest.fixture(scope="session")

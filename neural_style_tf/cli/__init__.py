@@ -1,0 +1,1 @@
+"""The command line: flags, the main function, signals, error messages."""

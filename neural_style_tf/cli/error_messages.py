@@ -1,0 +1,54 @@
+"""What went wrong, in one line for the user: what, and what helps."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from neural_style_tf.utils.atomic import PARTIAL
+
+KEPT = "what was saved before is kept"
+OUT_OF_MEMORY = (
+    "out of memory; try --tile=512, a smaller --image_size or --style_size, or with L-BFGS a shorter "
+    f"--history; {KEPT}"
+)
+FULL = f"make room, then go on with --resume; {KEPT}"
+"""After what a full disk, a quota or a limit on the size of files has stopped."""
+DISK_ERRORS = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)}
+
+
+def explain(error: BaseException | None) -> str | None:
+    """Return a line about an error that is no bug of ours, or None.
+
+    TensorFlow's errors are told apart without importing it.
+    """
+    if isinstance(error, MemoryError):
+        return OUT_OF_MEMORY
+    if isinstance(error, OSError):
+        return _explain_file(error)
+    if not type(error).__module__.startswith("tensorflow"):
+        return None
+    text = str(error)
+    # To TensorFlow a full disk, too, is a resource that is exhausted.
+    for meaning in DISK_ERRORS.values():
+        if meaning.lower() in text.lower():
+            return f"{meaning} while a checkpoint or TensorBoard's file was written; {FULL}"
+    if type(error).__name__ == "ResourceExhaustedError":
+        return OUT_OF_MEMORY
+    return f"TensorFlow could not go on: {(text.splitlines() or [''])[0]}; {KEPT}"
+
+
+def _explain_file(error: OSError) -> str:
+    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+    if path is not None and path.name.startswith(PARTIAL):
+        # The name of a file that is only there while it is written says nothing to a user.
+        path = path.parent
+    name = f": {path}" if path else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{error.strerror}{name}; {FULL}"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return f"{error.strerror}{name}; was it moved or removed during the run?"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{error.strerror}{name}; make it writable, then go on with --resume; {KEPT}"
+    return f"{error.strerror or error}{name}; {KEPT}"

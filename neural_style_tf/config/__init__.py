@@ -1,0 +1,6 @@
+"""Every setting, once: fields, parsing, schema, presets."""
+
+from neural_style_tf.config.presets import PRESETS, preset
+from neural_style_tf.config.schema import Config, Job
+
+__all__ = ["PRESETS", "Config", "Job", "preset"]

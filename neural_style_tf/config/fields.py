@@ -1,0 +1,79 @@
+"""Settings as fields of a dataclass: how one is declared, and how it is checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from neural_style_tf.errors import UserError
+from neural_style_tf.utils.text import did_you_mean
+
+
+def setting(
+    default: Any,
+    explanation: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    value: str = "",
+) -> Any:
+    """Declare a field with its help text and what it may be.
+
+    Args:
+        default: The value when nothing is said.
+        explanation: One sentence for `--help`.
+        choices: The words allowed, for a setting that is a word.
+        low: The smallest number allowed.
+        high: The largest.
+        above: A number that the value must exceed.
+        value: What `--help` calls a value where the default is empty, such as FILE.
+
+    Returns:
+        A dataclass field.
+    """
+    metadata = {"help": explanation, "choices": choices, "low": low, "high": high}
+    metadata |= {"above": above, "value": value}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def check_fields(value: Any) -> None:
+    """Check every field of a settings dataclass against its declaration; take 1 for 1.0.
+
+    Raises:
+        UserError: Naming the flag, what it may be and what it is.
+    """
+    for field in dataclasses.fields(value):
+        given = getattr(value, field.name)
+        if isinstance(field.default, float) and isinstance(given, int):
+            given = float(given)
+            object.__setattr__(value, field.name, given)
+        if type(given) is not type(field.default):
+            expected = type(field.default).__name__
+            raise UserError(
+                f"--{field.name} must be of type {expected}, not {type(given).__name__} {given!r}"
+            )
+        check_setting(field.name, given, field.metadata)
+
+
+def check_setting(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
+    """Check one value against the `metadata` that `setting` gave its field.
+
+    Raises:
+        UserError: Naming the flag, what it may be and what it is.
+    """
+    choices, low, high, above = (metadata.get(key) for key in ("choices", "low", "high", "above"))
+    if choices and value not in choices:
+        nearest = did_you_mean(str(value), choices)
+        raise UserError(f"--{name} must be one of {', '.join(choices)}, not {value!r}{nearest}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"--{name} must be a finite number, not {value}")
+    if low is not None and value < low:
+        raise UserError(f"--{name} must be at least {low}, not {value}")
+    if high is not None and value > high:
+        raise UserError(f"--{name} must be at most {high}, not {value}")
+    if above is not None and value <= above:
+        raise UserError(f"--{name} must be more than {above}, not {value}")

@@ -1,0 +1,157 @@
+"""Published settings as values; every number has its source beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from neural_style_tf.config.parsing import LayerWeights, format_list
+from neural_style_tf.config.schema import Config
+from neural_style_tf.errors import UserError
+from neural_style_tf.utils.text import did_you_mean
+
+
+def _first_of_each_block(kind: str, weight: float) -> LayerWeights:
+    return tuple((f"{kind}{block}_1", weight) for block in range(1, 6))
+
+
+ORIGINAL = Config(
+    preset="original",
+    # The 2017 TensorFlow repository this project is faithful to: all of its constants.
+    content_weight=5.0,
+    style_weight=100.0,
+    tv_weight=100.0,
+    content_layers=(("relu4_2", 1.0),),
+    # Each of the five counts 1, and they are summed.
+    style_layers=_first_of_each_block("relu", 1.0),
+    content_loss="mean",
+    gram="elements",
+    style_loss="mean",
+    pooling="max",
+    init="noise",
+    learning_rate=10.0,
+    adam_beta1=0.9,
+    adam_beta2=0.999,
+    adam_epsilon=1e-8,
+    iterations=1000,
+    log_every=20,
+)
+
+SLIDES = Config(
+    preset="slides",
+    # The slides: content at conv4_4, before its ReLU, ½ Σ (F−P)².
+    content_layers=(("conv4_4", 1.0),),
+    content_loss="gatys",
+    # The slides: style at conv1_1 … conv5_1, 1/(4 N² M²) Σ (G−A)². Paper, section 4: w_l = 1/5.
+    style_layers=_first_of_each_block("conv", 1 / 5),
+    gram="positions",
+    style_loss="gatys",
+    # Only the ratio decides where the minimum lies, and Adam is blind to a common factor, so β is 1. The
+    # paper (figure 2) has α/β of 1e-3 to 1e-4 for a network rescaled to a mean activation of 1; the
+    # published weights are not, and with activations s times larger content grows as s², style as s⁴, so
+    # that the same balance needs α/β s² times larger. 2e-2 is where the content of a picture of 512 pixels
+    # first shows through.
+    content_weight=2e-2,
+    style_weight=1.0,
+    # The slides name denoising as the improvement to make; it is off until --tv_weight is given.
+    tv_weight=0.0,
+    pooling="max",
+    init="noise",
+    # The slides say Adam; its rate is the original repository's.
+    learning_rate=10.0,
+    iterations=1000,
+)
+
+GATYS = Config(
+    preset="gatys",
+    # The authors' notebook (leongatys/PytorchNeuralStyleTransfer, MIT): content 1 · MSE at relu4_2.
+    content_layers=(("relu4_2", 1.0),),
+    content_loss="mean",
+    content_weight=1.0,
+    # There: (1e3/N²) · MSE of FᵀF/M at relu1_1 … relu5_1; 1/N² moved into the Gram matrices leaves 1e3.
+    style_layers=_first_of_each_block("relu", 1.0),
+    gram="elements",
+    style_loss="mean",
+    style_weight=1e3,
+    tv_weight=0.0,
+    pooling="max",
+    # There: from the content picture, 500 iterations at 512 pixels.
+    init="content",
+    iterations=500,
+    image_size=512,
+    # The notebook has PyTorch's L-BFGS: its history, one curvature for all.
+    optimizer="lbfgs",
+    history=100,
+    preconditioner="scalar",
+)
+
+BALANCED = Config(
+    preset="balanced",
+    # This project's own: every term relative to the energy of its target, so that one setting serves every
+    # network, picture and size. The numbers were chosen by looking at the contact sheet of the README.
+    content_layers=(("relu4_2", 1.0),),
+    content_loss="relative",
+    content_weight=1.0,
+    style_layers=_first_of_each_block("relu", 1 / 5),
+    gram="positions",
+    style_loss="relative",
+    style_weight=10.0,
+    tv_weight=3e-4,
+    padding="edge",
+    init="content",
+    optimizer="lbfgs",
+    clamp=True,
+    scales=3,
+    scale_iterations=(120, 100),
+    iterations=50,
+    precision="auto",
+    convolution="auto",
+)
+
+PRESETS: Mapping[str, Config] = MappingProxyType(
+    {config.preset: config for config in (ORIGINAL, SLIDES, GATYS, BALANCED)}
+)
+"""Name → settings; `original` is the default."""
+
+
+def preset(name: str) -> Config:
+    """Return the preset called `name`.
+
+    Raises:
+        UserError: There is none; the message names those there are.
+    """
+    if name not in PRESETS:
+        raise UserError(f"no preset {name!r}{did_you_mean(name, PRESETS)}; there are {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+SHOWN = (
+    "content_layers",
+    "content_loss",
+    "content_weight",
+    "style_layers",
+    "gram",
+    "style_loss",
+    "style_weight",
+    "tv_weight",
+    "pooling",
+    "padding",
+    "init",
+    "optimizer",
+    "clamp",
+    "learning_rate",
+    "scales",
+    "scale_iterations",
+    "iterations",
+)
+
+
+def table() -> str:
+    """Return the presets as a Markdown table, for the README."""
+    lines = ["| setting | " + " | ".join(f"`{name}`" for name in PRESETS) + " |"]
+    lines.append("|---" * (len(PRESETS) + 1) + "|")
+    for setting in SHOWN:
+        values = [getattr(config, setting) for config in PRESETS.values()]
+        cells = [format_list(v) if isinstance(v, tuple) else f"{v}" for v in values]
+        lines.append(f"| `{setting}` | " + " | ".join(cell.replace(",", ", ") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"

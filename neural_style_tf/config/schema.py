@@ -1,0 +1,282 @@
+"""Every setting, once: its default, its range and its explanation.
+
+`Config` is what an optimisation needs to know, `Job` which files a run reads and writes. The command line
+makes its flags and its help from these fields; the library takes the values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from neural_style_tf.config.fields import check_fields, setting
+from neural_style_tf.config.parsing import LayerWeights
+from neural_style_tf.errors import UserError
+from neural_style_tf.models import architecture
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What is minimised, how, and from where; the defaults are the original repository's.
+
+    Raises:
+        UserError: A value out of range, a word that is not a choice, a layer that VGG-19 lacks.
+    """
+
+    preset: str = setting("original", "named collection of settings that the other flags override")
+    iterations: int = setting(1000, "how many times the pixels are updated", low=0)
+
+    content_weight: float = setting(5.0, "α, weight of the content loss", low=0)
+    style_weight: float = setting(100.0, "β, weight of the style loss", low=0)
+    tv_weight: float = setting(100.0, "weight of the total variation, which smooths noise", low=0)
+    content_layers: LayerWeights = setting(
+        (("relu4_2", 1.0),), "layers whose features are kept, as name or name:weight, comma-separated"
+    )
+    style_layers: LayerWeights = setting(
+        tuple((f"relu{block}_1", 1.0) for block in range(1, 6)),
+        "layers whose Gram matrices are matched, as name or name:weight (w_l), comma-separated",
+    )
+    content_loss: str = setting(
+        "mean",
+        "mean: mean of (F−P)²; gatys: ½ Σ (F−P)² (Eq. 1); relative: Σ (F−P)² / Σ P²",
+        choices=("mean", "gatys", "relative"),
+    )
+    gram: str = setting(
+        "elements",
+        "what a Gram matrix is divided by: elements (M_l N_l) or positions (M_l)",
+        choices=("elements", "positions"),
+    )
+    style_loss: str = setting(
+        "mean",
+        "mean: mean of (G−A)²; gatys: a quarter of it (Eq. 4); relative: Σ (G−A)² / Σ A²",
+        choices=("mean", "gatys", "relative"),
+    )
+    strength: float = setting(
+        0.5, "how much style, 0 to 1: multiplies --style_weight by 1/100 … 100; 0.5 leaves it", low=0, high=1
+    )
+    pooling: str = setting("max", "how the network pools", choices=("max", "average"))
+    padding: str = setting(
+        "zero",
+        "what convolutions see beyond the picture: zeros, as the network was trained, or its edge repeated, "
+        "which leaves no frame around the result",
+        choices=("zero", "edge"),
+    )
+    transpose_kernels: bool = setting(
+        False, "swap rows and columns of every kernel, as the original repository did by mistake"
+    )
+
+    init: str = setting(
+        "noise",
+        "what to start from: noise, content, style, a picture file, or a .npy float array [H, W, 3], "
+        "RGB 0–255, used exactly",
+    )
+    seed: int = setting(0, "seed of the initial noise", low=0)
+    optimizer: str = setting("adam", "what moves the pixels", choices=("adam", "lbfgs"))
+    clamp: bool = setting(
+        False,
+        "keep each pixel within 0–255 from the beginning, instead of cutting off what a file cannot hold",
+    )
+    history: int = setting(20, "pairs of steps and gradients that L-BFGS remembers", low=1, high=1000)
+    preconditioner: str = setting(
+        "spectral",
+        "what L-BFGS takes the curvature for before its history: one for each band of frequencies and "
+        "colour (spectral), or one for all (scalar), as published",
+        choices=("spectral", "scalar"),
+    )
+    learning_rate_schedule: str = setting(
+        "constant", "how Adam's step shrinks over the iterations of a scale", choices=("constant", "cosine")
+    )
+    learning_rate: float = setting(10.0, "Adam's step, in grey levels (of 255)", above=0)
+    adam_beta1: float = setting(0.9, "Adam's decay of the mean gradient", low=0)
+    adam_beta2: float = setting(0.999, "Adam's decay of the mean squared gradient", low=0)
+    adam_epsilon: float = setting(1e-8, "Adam's ε, added to √v", above=0)
+    averaging: float = setting(
+        0.0,
+        "how much of the average of Adam's images each iteration keeps, such as 0.8; the average is the "
+        "result where its loss is the least; 0: no average",
+        low=0,
+    )
+
+    image_size: int = setting(
+        512,
+        "longest side of the result in pixels; a smaller photo keeps its size, unless --enlarge is given; 0: "
+        "the photo's own size",
+        low=0,
+    )
+    enlarge: bool = setting(False, "paint --image_size pixels also from a smaller photo, as for a print")
+    style_size: int = setting(
+        -1,
+        "longest side at which the style picture is looked at; a smaller one keeps its size; 0: its own "
+        "size; -1: that of the result",
+        low=-1,
+    )
+    style_scale: float = setting(
+        1.0, "size of the strokes: the style picture is looked at this many times as large", above=0, high=16
+    )
+    scales: int = setting(1, "sizes to go through, coarse to fine; 1: the final size only", low=1, high=32)
+    scale_ratio: float = setting(2.0, "how much larger each scale is than the one before", above=1)
+    scale_iterations: tuple[int, ...] = setting(
+        (),
+        "iterations at each coarser scale, coarsest first, comma-separated; default: --iterations",
+        value="N,N,…",
+    )
+    precision: str = setting(
+        "float32",
+        "what convolutions compute in; auto: bfloat16 where the processor or GPU has it",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    convolution: str = setting(
+        "direct",
+        "how convolutions are computed: as defined (direct), or in blocks 3 and 4 with a quarter of the "
+        "multiplications and some more rounding (winograd); auto: the latter where pictures are large "
+        "enough, unless a GPU or Intel's matrix units (AMX) are faster by themselves",
+        choices=("auto", "direct", "winograd"),
+    )
+
+    deterministic: bool = setting(
+        False, "the same bits each time, on a GPU too; not across thread counts, processors or versions"
+    )
+
+    tile: str = setting(
+        "auto",
+        "longest side of the pieces a picture is visited in, with the exact gradient, to bound memory; "
+        "none: in one piece; auto: in pieces only where memory would not suffice",
+    )
+
+    log_every: int = setting(20, "iterations between two logged losses", low=1)
+    save_every: int = setting(
+        20, "iterations between two saved pictures and checkpoints; 0 saves only the result", low=0
+    )
+    save_minutes: float = setting(
+        10.0, "minutes after which a checkpoint is saved before --save_every asks for it; 0: never", low=0
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name in ("content_layers", "style_layers"):
+            check_layer_weights(name, getattr(self, name))
+        if not self.content_layers and not self.style_layers:
+            raise UserError("--content_layers and --style_layers are both empty: nothing to optimise")
+        if not self._wants_something():
+            raise UserError("--content_weight, --style_weight and --tv_weight leave nothing to optimise")
+        for name in ("adam_beta1", "adam_beta2", "averaging"):
+            if getattr(self, name) >= 1:
+                raise UserError(f"--{name} must be below 1, not {getattr(self, name)}")
+        if self.enlarge and not self.image_size:
+            raise UserError("--enlarge needs the size of the result: give --image_size, more than 0")
+        self._check_scales()
+        if self.tile not in ("auto", "none") and not (self.tile.isascii() and self.tile.isdigit()):
+            raise UserError(f"--tile must be auto, none or a number of pixels, not {self.tile!r}")
+        smallest = architecture.stride(architecture.deepest(self.layers))
+        if self.tile.isdigit() and int(self.tile) < smallest:
+            raise UserError(f"--tile must be at least {smallest} with these layers, not {self.tile}")
+
+    def _wants_something(self) -> bool:
+        contents = self.content_weight * sum(weight for _, weight in self.content_layers)
+        styles = self.weighted_style * sum(weight for _, weight in self.style_layers)
+        return contents + styles + self.tv_weight > 0
+
+    def _check_scales(self) -> None:
+        counts = self.scale_iterations
+        if counts and len(counts) != self.scales - 1:
+            raise UserError(
+                f"--scale_iterations must name {self.scales - 1} counts, one for each of "
+                f"--scales={self.scales} but the last, not {len(counts)}"
+            )
+        if any(count < 0 for count in counts):
+            raise UserError(f"--scale_iterations must be at least 0, not {min(counts)}")
+
+    def replace(self, **changes: Any) -> Config:
+        """Return a copy with some settings changed, checked again."""
+        return dataclasses.replace(self, **changes)
+
+    def logs(self, step: int) -> bool:
+        """Return whether a step is recorded: each that is logged or saved."""
+        return step % self.log_every == 0 or self.saves(step)
+
+    def saves(self, step: int) -> bool:
+        """Return whether a step's picture and checkpoint are saved."""
+        return self.save_every > 0 and step % self.save_every == 0
+
+    @property
+    def weighted_style(self) -> float:
+        """β with --strength applied."""
+        return self.style_weight * 100 ** (2 * self.strength - 1)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers whose features the losses need, in network order."""
+        wanted = {name for name, _ in self.content_layers + self.style_layers}
+        return tuple(name for name in architecture.VGG19_LAYERS if name in wanted)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """The files of one run of the command line.
+
+    Raises:
+        UserError: A value out of range.
+    """
+
+    content: str = setting("", "the picture whose content is kept (required)", value="FILE")
+    style: str = setting("", "the picture whose style is taken (required)", value="FILE")
+    output_dir: str = setting(
+        "", "folder for everything the run writes; default output/<content>-<style>", value="FOLDER"
+    )
+    output: str = setting("", "also write the result here: .png, .jpg, .webp or .tiff", value="FILE")
+    from_run: str = setting(
+        "", "repeat the run of this run.json; other flags change single settings", value="FILE"
+    )
+    overwrite: bool = setting(False, "replace what an earlier run left in --output_dir and --output")
+    resume: bool = setting(
+        False, "go on with the run in --output_dir where it was interrupted, or add --iterations to it"
+    )
+    weights: str = setting(
+        "auto", "auto, mat, keras, bundled, or a .mat, .h5 or .npz file of VGG-19 (see weights/README.md)"
+    )
+    weights_dir: str = setting("weights", "folder where weight files are looked for and downloaded to")
+    max_pixels: int = setting(
+        100_000_000,
+        "refuse input pictures of more pixels than this; WebP, which takes more memory, of six tenths of it",
+        low=1,
+    )
+    allow_truncated: bool = setting(False, "accept pictures whose files end too early")
+    stretch_contrast: bool = setting(
+        False, "stretch each saved picture to 0…255 instead of clipping, as the original repository did"
+    )
+    distribute: str = setting(
+        "auto",
+        "who shares the work: mirrored: all GPUs; multiworker: the machines of TF_CONFIG or Slurm; auto: "
+        "those of TF_CONFIG, else all GPUs; none: nobody",
+        choices=("auto", "none", "mirrored", "multiworker"),
+    )
+    worker_timeout: float = setting(600.0, "seconds to wait for another worker before giving up", above=0)
+    quiet: bool = setting(False, "print nothing but errors")
+    verbose: bool = setting(False, "show TensorFlow's own messages")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for field in dataclasses.fields(self):
+            if "\0" in str(getattr(self, field.name)):
+                raise UserError(f"--{field.name}: a name cannot hold a zero byte")
+
+    def replace(self, **changes: Any) -> Job:
+        """Return a copy with some settings changed, checked again."""
+        return dataclasses.replace(self, **changes)
+
+
+def check_layer_weights(name: str, pairs: LayerWeights) -> None:
+    """Check a list of (layer, weight).
+
+    Raises:
+        UserError: An unknown layer, one named twice, a weight below 0 or not finite.
+    """
+    seen = set()
+    for layer, weight in pairs:
+        architecture.check_layer(layer)
+        if layer in seen:
+            raise UserError(f"--{name} names {layer} twice")
+        if not math.isfinite(weight) or weight < 0:
+            raise UserError(f"--{name}: the weight of {layer} must be a number ≥ 0, not {weight}")
+        seen.add(layer)

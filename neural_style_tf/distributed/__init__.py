@@ -1,0 +1,1 @@
+"""Several GPUs and machines share one picture: replicas, workers, sharding of tiles."""

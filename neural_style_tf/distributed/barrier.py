@@ -1,0 +1,67 @@
+"""Wait until all workers of a cluster are there, before TensorFlow, which waits without end, is asked to.
+
+The chief listens at its own address until everyone has called, then lets them all go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+
+from neural_style_tf.distributed.cluster_config import Place
+from neural_style_tf.errors import RunError
+
+HELLO, GO = "neural-style-tf worker {} of {}\n", b"go\n"
+PAUSE = 0.2
+"""Seconds between two attempts."""
+
+
+def meet(place: Place, timeout: float) -> None:
+    """Return when all workers are there.
+
+    Args:
+        place: Of this process; its addresses are known.
+        timeout: Seconds to wait at most.
+
+    Raises:
+        RunError: Naming those who did not come.
+    """
+    deadline = time.monotonic() + timeout
+    missing = _receive(place, deadline) if place.rank == 0 else _call(place, deadline)
+    if missing:
+        names = " and ".join(place.name(rank) for rank in missing)
+        raise RunError(f"{names} did not come within --worker_timeout={timeout:g} s")
+
+
+def _receive(place: Place, deadline: float) -> list[int]:
+    """Wait for everyone's call; return the ranks that are missing at the end."""
+    missing, calls = set(range(1, place.workers)), contextlib.ExitStack()
+    port = int(place.addresses[0].rpartition(":")[2])
+    with calls, socket.create_server(("", port), backlog=place.workers) as server:
+        server.settimeout(PAUSE)
+        waiting = []
+        while missing and time.monotonic() < deadline:
+            with contextlib.suppress(OSError, ValueError):
+                call = calls.enter_context(server.accept()[0])
+                call.settimeout(PAUSE)
+                said = call.makefile().readline()
+                rank = next(rank for rank in missing if said == HELLO.format(rank, place.workers))
+                missing.discard(rank)
+                waiting.append(call)
+        for call in waiting if not missing else ():
+            call.sendall(GO)
+    return sorted(missing)
+
+
+def _call(place: Place, deadline: float) -> list[int]:
+    """Call the chief until it says that all are there; return its rank if it does not."""
+    host, _, port = place.addresses[0].rpartition(":")
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), 1) as call:
+            call.settimeout(max(PAUSE, deadline - time.monotonic()))
+            call.sendall(HELLO.format(place.rank, place.workers).encode())
+            if call.recv(len(GO)) == GO:
+                return []
+        time.sleep(PAUSE)
+    return [0]

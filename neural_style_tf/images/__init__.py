@@ -1,0 +1,19 @@
+"""Pictures: read, write, resize, colour management.
+
+A picture is `[H, W, 3]`, red first, sRGB, 0–255.
+"""
+
+from neural_style_tf.images.read import MAX_PIXELS, Picture, load_image
+from neural_style_tf.images.resize import fit_size, resize
+from neural_style_tf.images.write import check_output, save_image, to_picture
+
+__all__ = [
+    "MAX_PIXELS",
+    "Picture",
+    "check_output",
+    "fit_size",
+    "load_image",
+    "resize",
+    "save_image",
+    "to_picture",
+]

@@ -1,0 +1,336 @@
+"""Open a picture file nobody vouches for: any path and any bytes give a decoded picture or a `UserError`.
+
+What Pillow does with hostile bytes (a dozen kinds of exception, warnings, module-wide switches) ends at
+`quiet_pillow`; whatever calls Pillow for the pixels of a file runs inside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import logging
+import os
+import re
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from PIL import Image, ImageFile
+
+from neural_style_tf.errors import UserError, show
+from neural_style_tf.images.libtiff import quiet_libtiff
+from neural_style_tf.utils.text import did_you_mean
+
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM")
+READABLE = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP or PPM"
+_ADVICE = "give a smaller picture, or raise --max_pixels"
+
+# The largest picture of 8 bytes a pixel (16-bit RGBA, uncompressed) plus room for its metadata.
+_BYTES_PER_PIXEL = 8
+_BYTES_OF_METADATA = 64 << 20
+# A decoder holds a picture twice at most, in 8 bytes a pixel; WebP's holds it four times.
+_SHARE_OF_PIXELS = {"WEBP": 0.6}
+_NAMES_TO_COMPARE = 2000
+_WARNINGS_TO_SHOW = 3
+_ORIENTATION_TAG = 0x0112
+
+# What a file is by its first bytes: enough to say what came instead of a picture, or which kind is damaged.
+_SIGNATURES = (
+    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (8, b"WEBP", "WebP"),
+    (0, b"II*\x00", "TIFF"),
+    (0, b"MM\x00*", "TIFF"),
+    (0, b"II+\x00", "TIFF"),
+    (0, b"MM\x00+", "TIFF"),
+    (0, b"GIF8", "GIF"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"%PDF", "PDF"),
+    (0, b"<", "HTML, SVG or other markup"),
+    (0, b"PK\x03\x04", "zip"),
+    (0, b"BM", "BMP"),
+    *((0, b"P%c" % letter, "PPM") for letter in b"123456f"),
+)
+_KNOWN = ("PNG", "JPEG", "WebP", "AVIF", "HEIC", "TIFF", "GIF", "BMP", "PPM")
+# The brands in the first box of an ISO media file; cameras put their own there, too.
+_BRANDS = {
+    "AVIF": (b"avif", b"avis"),
+    "HEIC": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"),
+}
+
+# Pillow's switches are module-wide, so one thread at a time turns them.
+_pillow_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A loaded picture and what Pillow forgets once it is loaded.
+
+    Attributes:
+        image: The pixels, in the mode and the row order of the file.
+        rawmode: How the file packs a pixel, in Pillow's words ("RGB;16B", "L;4"); empty if unknown.
+        orientation: EXIF orientation still to be applied, 1 to 8.
+    """
+
+    image: Image.Image
+    rawmode: str
+    orientation: int
+
+
+def read_bounded(path: str | os.PathLike[str], *, max_pixels: int) -> bytes:
+    """Read a regular file once, whole, without ever blocking and without reading more than a picture needs.
+
+    Args:
+        path: The file.
+        max_pixels: Limit of the picture's pixels, from which the limit of bytes follows.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        UserError: The path is not a readable, non-empty regular file within the limit.
+    """
+    name = show(path)
+    if not os.fspath(path):
+        raise UserError("the name of the picture is empty; expected the path of a file")
+    limit = _BYTES_PER_PIXEL * max_pixels + _BYTES_OF_METADATA
+    try:
+        # Looked at before it is opened: opening a device or a pipe can itself block or have effects.
+        _check_regular(Path(os.fsdecode(path)).stat().st_mode, name)
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(path, flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            _check_regular(status.st_mode, name)
+            # What a growing file gains meanwhile is left out; the floor is for files that claim 0 bytes.
+            data = file.read(max(status.st_size, 1 << 20) + 1) if status.st_size <= limit else b""
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(_missing(path)) from None
+    except NotADirectoryError:
+        raise UserError(f"{name} does not exist: a part of its path is a file, not a folder") from None
+    except PermissionError:
+        raise UserError(f"{name} cannot be read: permission denied; change its permissions") from None
+    except OSError as error:
+        loops = error.errno == errno.ELOOP
+        reason = "it is a link that leads back to itself" if loops else error.strerror or type(error).__name__
+        raise UserError(f"{name} cannot be read: {reason}") from error
+    except ValueError as error:
+        raise UserError(f"{name} is not a valid file name: {error}") from None
+    if max(len(data), status.st_size) > limit:
+        raise UserError(
+            f"{name} holds more than {limit:,} bytes, too many for {max_pixels:,} pixels; {_ADVICE}"
+        )
+    if not data:
+        raise UserError(f"{name} is empty (0 bytes); expected a {READABLE} picture")
+    return data
+
+
+def _check_regular(mode: int, name: str) -> None:
+    if stat.S_ISDIR(mode):
+        raise UserError(f"{name} is a folder; expected a picture file")
+    if not stat.S_ISREG(mode):
+        kind = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+        raise UserError(f"{name} is {kind}; expected a picture in a regular file")
+
+
+def _missing(path: str | os.PathLike[str]) -> str:
+    whole = Path(os.fsdecode(path))
+    if whole.is_symlink():
+        return f"{show(path)} is a symbolic link to a file that does not exist"
+    if not whole.parent.is_dir():
+        return f"{show(path)} does not exist: there is no folder {show(whole.parent)}"
+    try:
+        with os.scandir(whole.parent) as entries:
+            names = [entry.name for entry in islice(entries, _NAMES_TO_COMPARE)]
+    except OSError:
+        names = []
+    return f"{show(path)} does not exist{did_you_mean(whole.name, names)}"
+
+
+@contextlib.contextmanager
+def quiet_pillow(name: str, notes: list[str], *, max_pixels: int) -> Iterator[None]:
+    """Run Pillow inside: its exceptions become `UserError`, its warnings notes, its limit of pixels ours.
+
+    Args:
+        name: The file, as messages show it.
+        notes: Gets the warnings worth showing.
+        max_pixels: Pillow refuses by itself, before it allocates, what is above twice this.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        UserError: Instead of any `Exception` from the body.
+    """
+    with _pillow_lock, _pillow_switched(max_pixels), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        except UserError:
+            raise
+        except Image.DecompressionBombError as error:
+            count = re.search(r"\((\d+) pixels\)", str(error))
+            came = f"{int(count[1]):,} pixels" if count else "too many pixels"
+            raise UserError(f"{name} has {came}, over the limit of {max_pixels:,}; {_ADVICE}") from error
+        except MemoryError as error:
+            raise UserError(f"{name} needs more memory than there is; shrink the picture") from error
+        except Exception as error:
+            raise UserError(f"{name} cannot be decoded: {_reason(error)}") from error
+    # A programmer's warning (a deprecation) and Pillow's own limit say nothing about this picture.
+    shown = [w for w in caught if issubclass(w.category, UserWarning)]
+    shown = [w for w in shown if not issubclass(w.category, Image.DecompressionBombWarning)]
+    lines = dict.fromkeys(f"{name}: {_one_line(str(w.message))}" for w in shown)
+    notes.extend(islice(lines, _WARNINGS_TO_SHOW))
+
+
+@contextlib.contextmanager
+def _pillow_switched(max_pixels: int) -> Iterator[None]:
+    """Give Pillow our limit of pixels and keep its log to itself, for as long as this lasts."""
+    limit, log = Image.MAX_IMAGE_PIXELS, logging.getLogger("PIL")
+    propagate, silent = log.propagate, logging.NullHandler()
+    # Pillow raises above twice this number, before WebP's decoder or a TIFF's tile takes its memory. Our own
+    # check is the exact one, and tells width and height; the floor leaves room for the padding of TIFF tiles.
+    Image.MAX_IMAGE_PIXELS = max(max_pixels, 1 << 20)
+    log.propagate = False
+    log.addHandler(silent)
+    try:
+        with quiet_libtiff():
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+        log.propagate = propagate
+        log.removeHandler(silent)
+
+
+def decode(
+    data: bytes, name: str, notes: list[str], *, max_pixels: int, allow_truncated: bool = False
+) -> Decoded:
+    """Decode the first frame of a picture; call it inside `quiet_pillow`.
+
+    Args:
+        data: The bytes of the file.
+        name: The file, as messages show it.
+        notes: Gets what the user should know.
+        max_pixels: Pictures with more pixels by their header are refused before they are decoded.
+        allow_truncated: Keep what can be decoded of a damaged file.
+
+    Returns:
+        The loaded picture.
+
+    Raises:
+        UserError: Not a picture, too large, or damaged.
+    """
+    try:
+        image, rawmode = _load(data, name, notes, max_pixels)
+    except (UserError, MemoryError, Image.DecompressionBombError):
+        raise
+    except Exception as error:
+        if not allow_truncated:
+            raise UserError(_damaged(data, name, error)) from error
+        image, rawmode = _load_leniently(data, name, notes, max_pixels)
+    orientation = 1
+    try:
+        # Asked after loading: Pillow itself turns a TIFF upright as it loads it, and then takes the tag away.
+        orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:
+        notes.append(f"{name}: its EXIF data is damaged and ignored")
+    return Decoded(image, rawmode, orientation if 1 <= orientation <= 8 else 1)
+
+
+def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Image.Image, str]:
+    formats = _formats(data, name)
+    image = Image.open(io.BytesIO(data), formats=formats)
+    width, height = image.size
+    max_pixels = int(max_pixels * _SHARE_OF_PIXELS.get(image.format, 1))
+    if width * height > max_pixels:
+        raise UserError(
+            f"{name} is {width} × {height} = {width * height:,} pixels,"
+            f" over the limit of {max_pixels:,}; {_ADVICE}"
+        )
+    tile = image.tile[0] if image.tile else ()
+    arguments = tile[3] if len(tile) > 3 else ""
+    rawmode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    end = max((tile[1][3] for tile in image.tile), default=height)
+    if image.format == "TIFF" and end < height and not ImageFile.LOAD_TRUNCATED_IMAGES:
+        # Pillow leaves rows that are in no strip black, and tells nobody.
+        raise EOFError("rows are missing")
+    image.load()
+    # Looking for a second frame moves a reader's place in the file, so another reader looks; its failure
+    # harms nothing. A phone's JPEG that carries a preview or a depth map (MPO) counts as one picture.
+    with contextlib.suppress(Exception):
+        if image.format != "MPO" and Image.open(io.BytesIO(data), formats=formats).is_animated:
+            album = image.format in ("TIFF", "HEIF")
+            what, first = ("holds several pictures", "picture") if album else ("is animated", "frame")
+            notes.append(f"{name} {what}; the first {first} is used")
+    return image, rawmode if isinstance(rawmode, str) else ""
+
+
+def _formats(data: bytes, name: str) -> tuple[str, ...]:
+    """Return the formats in which Pillow may read this file, with HEIC's reader loaded where it is needed."""
+    kind = _kind(data)
+    if kind == "HEIC":
+        try:
+            import pillow_heif
+        except ImportError:
+            raise UserError(
+                f"{name} is a HEIC picture, as phones take them; to read such files, "
+                'pip install "neural-style-tf[heic]", or convert it to JPEG'
+            ) from None
+        pillow_heif.register_heif_opener()
+        return ("HEIF",)
+    Image.init()
+    formats = tuple(form for form in FORMATS if form in Image.OPEN)
+    if kind == "AVIF" and "AVIF" not in formats:
+        raise UserError(f"{name} is an AVIF picture, which needs Pillow 11.3 or newer; convert it to PNG")
+    return formats
+
+
+def _kind(data: bytes) -> str:
+    """Return what a file is by its first bytes, in words; empty if that is unknown."""
+    if data[4:8] == b"ftyp":
+        brands = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
+        named = {brands[at : at + 4] for at in range(0, len(brands), 4)}
+        return next((kind for kind, known in _BRANDS.items() if named & set(known)), "a video or other media")
+    return next((kind for at, magic, kind in _SIGNATURES if data[at : at + len(magic)] == magic), "")
+
+
+def _load_leniently(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Image.Image, str]:
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        loaded = _load(data, name, notes, max_pixels)
+    except (UserError, MemoryError, Image.DecompressionBombError):
+        raise
+    except Exception as error:
+        raise UserError(_damaged(data, name, error, curable=False)) from error
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+    notes.append(f"{name} is cut short or damaged; what could be decoded is used")
+    return loaded
+
+
+def _damaged(data: bytes, name: str, error: Exception, *, curable: bool = True) -> str:
+    kind = _kind(data)
+    if kind in _KNOWN:
+        cure = ", or pass --allow_truncated to use what is there" if curable else ""
+        reason = _reason(error)
+        article = "an" if kind == "AVIF" else "a"
+        return f"{name} is {article} {kind} file that is cut short or damaged ({reason}); copy it again{cure}"
+    what = f"it looks like {kind}" if kind else f"it starts with {data[:8]!r}"
+    return f"{name} is not a picture that can be read: expected {READABLE}, but {what}; convert it to PNG"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "its header cannot be read"
+    return _one_line(str(error)) or type(error).__name__
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)[:120].strip()

@@ -1,0 +1,1 @@
+"""The equations, and the objective that adds them up."""

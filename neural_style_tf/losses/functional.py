@@ -1,0 +1,191 @@
+"""The equations of "A Neural Algorithm of Artistic Style", as pure functions.
+
+Notation, used throughout the package (paper: arXiv 1508.06576, its equation numbers in brackets):
+
+    l       a layer of the network
+    N_l     its number of filters (channels)
+    M_l     its number of positions, height × width of its feature map
+    F_l     the features of the image being optimised   [M_l, N_l]
+    P_l     the features of the content picture         [M_l, N_l]
+    G_l     the Gram matrix of F_l                      [N_l, N_l]
+    A_l     the Gram matrix of the style picture        [N_l, N_l]
+    w_l     the weight of a layer
+    α, β    the weights of content and style
+
+A feature map [1, H, W, N] is F with its positions still laid out in rows and columns. Everything that
+adds over positions (Gram sums, squared content errors, squared differences of neighbours) is a function
+of its own, apart from what is made of the sum, so that a picture may be visited in pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from neural_style_tf.models.precision import at_least_float32
+
+
+@tf.custom_gradient
+def gram_sum(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Return Σ_k F_ik F_jk, the unnormalised Gram matrix (Eq. 3).
+
+    Its gradient F (D + Dᵀ) is written out, since automatic differentiation takes two products for it. It
+    is computed in the type of the features, which the convolutions below would round it to.
+
+    Args:
+        features: [1, H, W, N]; bfloat16 is summed in float32.
+
+    Returns:
+        [N, N], symmetric; unchanged when positions are permuted; adds over positions.
+    """
+    flat = tf.reshape(features, [-1, features.shape[-1]])
+    exact = at_least_float32(flat)
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        both = tf.cast(upstream + tf.transpose(upstream), flat.dtype)
+        return tf.reshape(tf.matmul(flat, both), tf.shape(features))
+
+    return tf.matmul(exact, exact, transpose_a=True), gradient
+
+
+@tf.custom_gradient
+def branch(tensor: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Return `tensor`, for several uses whose gradients must be summed in one order every time.
+
+    TensorFlow's graph optimiser joins neighbouring sums into one, and where memory is short lets its
+    summands come in any order, so that the same flags would not give the same bits. A sum of two has
+    but one value; the shape check keeps this one apart from its neighbours.
+    """
+    return tf.identity(tensor), lambda upstream: tf.ensure_shape(upstream, tensor.shape)
+
+
+def normalize_gram(gram: tf.Tensor, positions: int | tf.Tensor, normalization: str) -> tf.Tensor:
+    """Divide a Gram sum by what makes pictures of different sizes comparable.
+
+    Differs from Gatys et al.: G and A are each divided by their own M_l before they are compared, where
+    the paper divides the difference; the same when both pictures have one size, and right when not.
+
+    Args:
+        gram: [N, N], from `gram_sum`.
+        positions: M_l.
+        normalization: `positions` divides by M_l; `elements` by M_l N_l (the original repository).
+
+    Returns:
+        [N, N].
+    """
+    count = tf.cast(positions, gram.dtype)
+    if normalization == "elements":
+        count *= tf.cast(gram.shape[-1], gram.dtype)
+    return gram / count
+
+
+def style_distance(gram: tf.Tensor, target: tf.Tensor, form: str) -> tf.Tensor:
+    """Return E_l, how far the Gram matrix of the image is from that of the style picture (Eq. 4).
+
+    Args:
+        gram: G_l [N, N], normalised.
+        target: A_l [N, N], normalised likewise.
+        form: `mean` is Σ(G−A)²/N² (the original repository); `gatys` is Σ(G−A)²/(4N²), which with
+            Gram matrices divided by M_l is the paper's 1/(4N²M²) Σ(G−A)²; `relative` is Σ(G−A)²/ΣA².
+
+    Returns:
+        A scalar ≥ 0.
+    """
+    if form == "relative":
+        return tf.reduce_sum(tf.square(gram - target)) / energy(target)
+    mean = tf.reduce_mean(tf.square(gram - target))
+    return mean / 4 if form == "gatys" else mean
+
+
+def content_error(features: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """Return Σ (F−P)², the part of the content loss that adds over positions.
+
+    Args:
+        features: F_l [1, H, W, N].
+        target: P_l [1, H, W, N].
+
+    Returns:
+        A scalar ≥ 0.
+    """
+    return tf.reduce_sum(tf.square(at_least_float32(features) - at_least_float32(target)))
+
+
+def content_distance(
+    error: tf.Tensor, target: tf.Tensor, form: str, *, squares: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Return L_content of a layer from its squared error (Eq. 1).
+
+    Args:
+        error: Σ (F−P)².
+        target: P_l, of any shape.
+        form: `gatys` is ½ Σ (F−P)²; `mean` the mean of squares (the original repository); `relative` is
+            Σ (F−P)² / Σ P².
+        squares: Σ P², if it is known.
+
+    Returns:
+        A scalar ≥ 0.
+    """
+    if form == "relative":
+        return error / energy(target, squares)
+    return error / 2 if form == "gatys" else error / tf.cast(tf.size(target, tf.int64), error.dtype)
+
+
+def energy_sum(target: tf.Tensor) -> tf.Tensor:
+    """Return Σ target², which adds over positions."""
+    return tf.reduce_sum(tf.square(at_least_float32(target)))
+
+
+def energy(target: tf.Tensor, squares: tf.Tensor | None = None) -> tf.Tensor:
+    """Return Σ target², what a relative loss is divided by, and never 0.
+
+    Differs from Gatys et al.: a loss relative to its own target means the same for every layer, network,
+    picture and size, so that one weight serves them all.
+    """
+    total = energy_sum(target) if squares is None else squares
+    return tf.maximum(
+        total, tf.constant(1e-12, total.dtype) * tf.cast(tf.size(target, tf.int64), total.dtype)
+    )
+
+
+@tf.custom_gradient
+def neighbour_differences(image: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable]:
+    """Return Σ dy² and Σ dx², the parts of the total variation that add over positions.
+
+    Their gradient is written out: that of indexing is several times slower.
+
+    Args:
+        image: [1, H, W, 3].
+
+    Returns:
+        Two scalars; a picture one pixel high (wide) has no dy (dx) and 0 there.
+    """
+    down = image[:, 1:, :, :] - image[:, :-1, :, :]
+    right = image[:, :, 1:, :] - image[:, :, :-1, :]
+
+    def gradient(of_down: tf.Tensor, of_right: tf.Tensor) -> tf.Tensor:
+        rows = tf.pad(down, [[0, 0], [1, 1], [0, 0], [0, 0]])
+        columns = tf.pad(right, [[0, 0], [0, 0], [1, 1], [0, 0]])
+        vertical = rows[:, :-1, :, :] - rows[:, 1:, :, :]
+        horizontal = columns[:, :, :-1, :] - columns[:, :, 1:, :]
+        return 2 * (of_down * vertical + of_right * horizontal)
+
+    return (tf.reduce_sum(tf.square(down)), tf.reduce_sum(tf.square(right))), gradient
+
+
+def total_variation(image: tf.Tensor) -> tf.Tensor:
+    """Return mean(dy²) + mean(dx²), the denoising term that the slides propose.
+
+    Differs from Gatys et al., whose objective has no such term; the original repository adds it.
+
+    Args:
+        image: [1, H, W, 3], 0–255, mean-subtracted or not.
+
+    Returns:
+        A scalar ≥ 0.
+    """
+    down, right = neighbour_differences(image)
+    height, width, depth = (tf.cast(side, image.dtype) for side in tf.unstack(tf.shape(image)[1:]))
+    return down / tf.maximum((height - 1) * width * depth, 1) + right / tf.maximum(
+        height * (width - 1) * depth, 1
+    )

@@ -1,0 +1,149 @@
+"""VGG-19 as a frozen Keras functional model that returns any of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from neural_style_tf.models import architecture, winograd
+from neural_style_tf.models.architecture import VGG19_LAYERS as VGG19_LAYERS
+
+
+@tf.custom_gradient
+def repeat_edges(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Add a copy of the outermost positions on every side: [1, H, W, N] → [1, H + 2, W + 2, N].
+
+    As `tf.pad` with SYMMETRIC, in less than half the time; its gradient is TensorFlow's for that.
+    """
+    rows = tf.concat([features[:, :1], features, features[:, -1:]], 1)
+    both = tf.concat([rows[:, :, :1], rows, rows[:, :, -1:]], 2)
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        sides = [[0, 0], [1, 1], [1, 1], [0, 0]]
+        return tf.raw_ops.MirrorPadGrad(input=upstream, paddings=sides, mode="SYMMETRIC")
+
+    return both, gradient
+
+
+class FrozenConvolution(keras.layers.Layer):
+    """A 3×3 convolution with bias, as large as its input, whose weights are given and never trained.
+
+    Keras' own Conv2D adds its bias with a broadcast, which the graph optimiser cannot fuse into the
+    convolution; `tf.nn.bias_add` it can, together with the ReLU that follows.
+
+    Args:
+        kernel: float [3, 3, N_in, N_out], rows first.
+        bias: float [N_out].
+        padding: What lies beyond the picture: `zero`, or `edge`, its outermost positions repeated.
+        **keywords: Name and dtype, as for any Keras layer.
+    """
+
+    def __init__(
+        self, kernel: np.ndarray, bias: np.ndarray, *, padding: str = "zero", **keywords: object
+    ) -> None:
+        super().__init__(trainable=False, **keywords)
+        self._edge = padding == "edge"
+        self.kernel, self.bias = self._frozen("kernel", kernel), self._frozen("bias", bias)
+
+    def _frozen(self, name: str, values: np.ndarray) -> tf.Variable:
+        return self.add_weight(
+            shape=values.shape, initializer=lambda shape, dtype: tf.cast(values, dtype), name=name
+        )
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        """Return [1, H, W, N_out] for `features` [1, H, W, N_in]."""
+        kernel = tf.convert_to_tensor(self.kernel)
+        bias = tf.convert_to_tensor(self.bias)
+        if self._edge:
+            features = repeat_edges(features)
+        padding = "VALID" if self._edge else "SAME"
+        return tf.nn.bias_add(tf.nn.conv2d(features, kernel, strides=1, padding=padding), bias)
+
+
+class WinogradConvolution(FrozenConvolution):
+    """The same by Winograd's method.
+
+    Args:
+        kernel: float [3, 3, N_in, N_out], rows first; kept transformed, [36, N_in, N_out].
+        bias: float [N_out].
+        **keywords: As for `FrozenConvolution`.
+    """
+
+    def __init__(self, kernel: np.ndarray, bias: np.ndarray, **keywords: object) -> None:
+        super().__init__(winograd.transform_kernel(kernel), bias, **keywords)
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        """Return [1, H, W, N_out] for `features` [1, H, W, N_in]."""
+        kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
+        if self._edge:
+            return winograd.convolve(repeat_edges(features), kernel, bias, border=0)
+        return winograd.convolve(features, kernel, bias, border=1)
+
+    def compute_output_shape(self, shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Return that of the input with N_out for N_in; the graph of `call` does not tell."""
+        return (*shape[:-1], self.bias.shape[0])
+
+
+def vgg19(
+    kernels: Mapping[str, np.ndarray],
+    biases: Mapping[str, np.ndarray],
+    *,
+    outputs: Sequence[str],
+    pooling: str = "max",
+    padding: str = "zero",
+    transpose_kernels: bool = False,
+    convolution: str = "direct",
+    dtype: str = "float32",
+    compute_dtype: str | None = None,
+) -> keras.Model:
+    """Build VGG-19 up to the deepest of `outputs`.
+
+    Args:
+        kernels: `conv1_1` … → [3, 3, N_in, N_out], rows first; conv1_1 takes RGB. The widths may be
+            other than VGG-19's, so that tests can run a narrow network.
+        biases: The same names → [N_out].
+        outputs: Layer names: `conv*` before the ReLU, `relu*` after it, `pool*`.
+        pooling: `max`, as the network was trained, or `average`, which Gatys et al. prefer (section 2).
+        padding: What convolutions see beyond the picture: `zero`, as the network was trained, or `edge`, its
+            outermost positions repeated, which leaves no frame around the result.
+        transpose_kernels: Swap rows and columns of every kernel, as the original repository did.
+        convolution: `direct`, or `winograd` for those of `architecture.WINOGRAD_BLOCKS`, with a quarter
+            of the multiplications; it rounds several times as much.
+        dtype: Of the image.
+        compute_dtype: What the layers compute in and the features are, `bfloat16` for half the time where
+            the hardware has it; default: `dtype`.
+
+    Returns:
+        A model from a mean-subtracted RGB image [1, H, W, 3] to {layer: features [1, H_l, W_l, N_l]},
+        H_l and W_l rounded up at each pooling (SAME), as MatConvNet and the original repository do.
+        Nothing in it is trainable.
+
+    Raises:
+        UserError: A layer that VGG-19 does not have.
+    """
+    image = keras.Input((None, None, 3), batch_size=1, dtype=dtype, name="image")
+    compute = compute_dtype or dtype
+    features, found = image, {}
+    for name in architecture.up_to(architecture.deepest(tuple(outputs))):
+        if name.startswith("conv"):
+            kernel = kernels[name].transpose(1, 0, 2, 3) if transpose_kernels else kernels[name]
+            fast = convolution == "winograd" and architecture.block(name) in architecture.WINOGRAD_BLOCKS
+            layer = WinogradConvolution if fast else FrozenConvolution
+            features = layer(kernel, biases[name], padding=padding, dtype=compute, name=name)(features)
+        elif name.startswith("relu"):
+            features = keras.layers.ReLU(dtype=compute, name=name)(features)
+        else:
+            features = _pooling_layer(pooling)(2, strides=2, padding="same", dtype=compute, name=name)(
+                features
+            )
+        found[name] = features
+    model = keras.Model(image, {name: found[name] for name in outputs}, name="vgg19")
+    model.trainable = False
+    return model
+
+
+def _pooling_layer(pooling: str) -> type[keras.layers.Layer]:
+    return {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}[pooling]

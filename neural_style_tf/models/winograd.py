@@ -1,0 +1,223 @@
+"""3×3 convolutions with a quarter of the multiplications: Winograd's F(4×4, 3×3).
+
+A picture is cut into tiles of 4×4 results, each of which needs 6×6 inputs. With d such inputs and g a kernel,
+
+    Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A
+
+takes 36 multiplications where the definition takes 144; summed over the input channels they are 36 matrix
+products. The matrices evaluate polynomials at six points and interpolate their product. The gradient with
+respect to the input is the adjoint of the same three steps, with the same transformed kernels.
+
+Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, section 4.1 and 4.3.
+
+The sums before and after the products are left to XLA, which makes two passes through memory of what would be
+dozens of TensorFlow's operations.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from numpy.polynomial import polynomial
+
+from neural_style_tf.models.precision import at_least_float32, compute_dtype, has_amx
+
+TILE, WINDOW = 4, 6
+POINTS = (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)
+"""And ∞. In float32 these round half as much as the usual 0, ±1 and ±2."""
+
+Matrix = tuple[tuple[float, ...], ...]
+Pieces = list[tf.Tensor]
+
+WORTH_COMPILING = {"float32": 30_000, "bfloat16": 150_000}
+"""Pixels from which on some seventy iterations save more than XLA takes to compile: seconds, once for each
+size and each shape of tile."""
+
+
+def choose(convolution: str, precision: str, pixels: int) -> str:
+    """Return `direct` or `winograd` for a `--convolution`.
+
+    Args:
+        convolution: The setting.
+        precision: The `--precision` of the run.
+        pixels: Of the picture.
+    """
+    if convolution != "auto":
+        return convolution
+    # cuDNN chooses by itself; and Intel's matrix units multiply faster than memory can follow.
+    dtype = compute_dtype(precision)
+    if tf.config.list_physical_devices("GPU") or (dtype == "bfloat16" and has_amx()):
+        return "direct"
+    return "winograd" if pixels >= WORTH_COMPILING[dtype] and _xla_compiles() else "direct"
+
+
+@functools.cache
+def _xla_compiles() -> bool:
+    """Return whether this build of TensorFlow has XLA for the processor."""
+    try:
+        tf.function(tf.negative, autograph=False, jit_compile=True)(tf.zeros([]))
+    except tf.errors.OpError:
+        return False
+    return True
+
+
+class _Matrices(NamedTuple):
+    """The three of the equation [4, 6], [6, 3], [6, 6], and what the adjoint takes of them."""
+
+    a_transposed: Matrix
+    g: Matrix
+    b_transposed: Matrix
+    a: Matrix
+    b: Matrix
+
+
+@functools.cache
+def _matrices() -> _Matrices:
+    """Return them by Toom and Cook's rule: evaluate kernel and tile as polynomials, multiply, interpolate."""
+    a, g, b = np.zeros((WINDOW, TILE)), np.zeros((WINDOW, 3)), np.zeros((WINDOW, WINDOW))
+    for index, point in enumerate(POINTS):
+        others = POINTS[:index] + POINTS[index + 1 :]
+        a[index] = [point**power for power in range(TILE)]
+        g[index] = [point**power / np.prod([point - other for other in others]) for power in range(3)]
+        b[:-1, index] = polynomial.polyfromroots(others)
+    a[-1, -1] = g[-1, -1] = 1
+    b[:, -1] = polynomial.polyfromroots(POINTS)
+    return _Matrices(*(tuple(map(tuple, matrix.tolist())) for matrix in (a.T, g, b.T, a, b)))
+
+
+def transform_kernel(kernel: np.ndarray) -> np.ndarray:
+    """Return G g Gᵀ of every pair of channels, in float64: [3, 3, N_in, N_out] → [36, N_in, N_out]."""
+    g = _matrices().g
+    transformed = np.einsum("ik,jl,klnm->jinm", g, g, kernel.astype(np.float64), optimize=True)
+    return transformed.reshape(WINDOW**2, *kernel.shape[2:])
+
+
+def convolve(features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, border: int) -> tf.Tensor:
+    """Convolve with a 3×3 kernel and add a bias, differentiably with respect to `features`.
+
+    Args:
+        features: [1, H, W, N_in].
+        kernel: [36, N_in, N_out], from `transform_kernel`, in the precision of the products; the sums before
+            and after them are in float32 at least. No gradient is computed for it.
+        bias: [N_out], likewise.
+        border: Rows and columns of zeros to add on each side: 1 for a result as large as the input, 0
+            for one that is 2 smaller.
+
+    Returns:
+        [1, H + 2 border − 2, W + 2 border − 2, N_out], of the features' type.
+    """
+
+    @tf.custom_gradient
+    def apply(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        size, kinds = tf.shape(features)[1:3], (features.dtype, kernel.dtype)
+
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            # Cut out of a tile, it has lost what the graph knows of its shape.
+            upstream = tf.ensure_shape(upstream, [1, None, None, kernel.shape[-1]])
+            products = tf.matmul(_scatter_results(upstream, kinds[1]), kernel, transpose_b=True)
+            return _gather_inputs(products, size, kinds[0], border=border)
+
+        products = tf.matmul(_scatter_inputs(features, kinds[1], border=border), kernel)
+        return _gather_results(products, size + 2 * border - 2, bias, kinds[0]), gradient
+
+    return apply(features)
+
+
+_compiled = functools.partial(tf.function, autograph=False, jit_compile=True)
+
+
+@_compiled
+def _scatter_inputs(features: tf.Tensor, dtype: tf.DType, *, border: int) -> tf.Tensor:
+    """Return Bᵀ d B of every tile: [1, H, W, N] → [36, T, N]."""
+    tiles = _tile_counts(tf.shape(features)[1:3] + 2 * border - 2)
+    image = _pad_to(at_least_float32(features[0]), TILE * (tiles + 1), before=border)
+    return tf.cast(_split(image, _matrices().b_transposed, overlap=WINDOW - TILE), dtype)
+
+
+@_compiled
+def _scatter_results(upstream: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Return A y Aᵀ of every tile of results, the adjoint of `_gather_results`: [1, H, W, N] → [36, T, N]."""
+    image = _pad_to(at_least_float32(upstream[0]), TILE * _tile_counts(tf.shape(upstream)[1:3]))
+    return tf.cast(_split(image, _matrices().a, overlap=0), dtype)
+
+
+@_compiled
+def _gather_results(products: tf.Tensor, size: tf.Tensor, bias: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Return Aᵀ m A of every tile m, put together: [36, T, N] → [1, H, W, N]."""
+    image = _join(products, _tile_counts(size), _matrices().a_transposed)[tf.newaxis, : size[0], : size[1]]
+    return tf.cast(image + at_least_float32(bias), dtype)
+
+
+@_compiled
+def _gather_inputs(products: tf.Tensor, size: tf.Tensor, dtype: tf.DType, *, border: int) -> tf.Tensor:
+    """Return the sum of B m Bᵀ of every tile m, adjoint of `_scatter_inputs`: [36, T, N] → [1, H, W, N]."""
+    image = _join(products, _tile_counts(size + 2 * border - 2), _matrices().b)
+    return tf.cast(image[tf.newaxis, border : border + size[0], border : border + size[1]], dtype)
+
+
+def _tile_counts(size: tf.Tensor) -> tf.Tensor:
+    return (size + TILE - 1) // TILE
+
+
+def _pad_to(image: tf.Tensor, size: tf.Tensor, before: int = 0) -> tf.Tensor:
+    """Return [H, W, N] with `before` zeros above and left, and as many below and right as `size` needs."""
+    after = size - before - tf.shape(image)[:2]
+    return tf.pad(image, [[before, after[0]], [before, after[1]], [0, 0]])
+
+
+def _combine(matrix: Matrix, pieces: Pieces) -> Pieces:
+    """Return Σ_j m_ij pieces_j for every row i."""
+    return [
+        functools.reduce(operator.add, [f * piece for f, piece in zip(row, pieces, strict=True) if f])
+        for row in matrix
+    ]
+
+
+def _split(image: tf.Tensor, matrix: Matrix, *, overlap: int) -> tf.Tensor:
+    """Transform every tile's rows, then its columns: [H, W, N] → [36, T, N]."""
+    rows = tf.stack(_combine(matrix, _windows(image, 0, overlap)))
+    both = tf.stack(_combine(matrix, _windows(rows, 2, overlap)))
+    return tf.reshape(both, [WINDOW**2, -1, image.shape[-1]])
+
+
+def _join(products: tf.Tensor, tiles: tf.Tensor, matrix: Matrix) -> tf.Tensor:
+    """Transform every tile's columns, then its rows, and put them at their places: [36, T, N] → [H, W, N]."""
+    both = tf.reshape(at_least_float32(products), [WINDOW, WINDOW, tiles[0], tiles[1], products.shape[-1]])
+    rows = _lay(_combine(matrix, tf.unstack(both)), 2)
+    return _lay(_combine(matrix, tf.unstack(rows)), 0)
+
+
+def _windows(image: tf.Tensor, axis: int, overlap: int) -> Pieces:
+    """Return the first, second, … positions along an axis of all its windows of 4 + overlap."""
+    shape = tf.unstack(tf.shape(image))
+    blocks = tf.unstack(tf.reshape(image, [*shape[:axis], -1, TILE, *shape[axis + 1 :]]), axis=axis + 1)
+    if not overlap:
+        return blocks
+    count = tf.shape(blocks[0])[axis] - 1
+    return [_cut(block, axis, 0, count) for block in blocks] + [
+        _cut(block, axis, 1, count) for block in blocks[:overlap]
+    ]
+
+
+def _lay(pieces: Pieces, axis: int) -> tf.Tensor:
+    """Add up windows at their places, the adjoint of `_windows`."""
+    blocks = pieces[:TILE]
+    if len(pieces) > TILE:
+        blocks = [_pad(block, axis, (0, 1)) for block in blocks]
+        for index, piece in enumerate(pieces[TILE:]):
+            blocks[index] += _pad(piece, axis, (1, 0))
+    shape = tf.unstack(tf.shape(blocks[0]))
+    return tf.reshape(tf.stack(blocks, axis + 1), [*shape[:axis], -1, *shape[axis + 1 :]])
+
+
+def _cut(block: tf.Tensor, axis: int, start: int, count: tf.Tensor) -> tf.Tensor:
+    return block[(slice(None),) * axis + (slice(start, start + count),)]
+
+
+def _pad(piece: tf.Tensor, axis: int, sides: tuple[int, int]) -> tf.Tensor:
+    return tf.pad(piece, [sides if index == axis else (0, 0) for index in range(piece.shape.rank)])

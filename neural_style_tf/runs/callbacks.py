@@ -1,0 +1,138 @@
+"""Listeners of a run: each does one thing with its records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from neural_style_tf.config.schema import Config
+from neural_style_tf.errors import RunError, UserError
+from neural_style_tf.images import resize, save_image
+from neural_style_tf.transfer.records import Listener, Rows, StepRecord
+from neural_style_tf.utils.console import Console, duration
+
+
+class Progress(Listener):
+    """A live line for a person, a plain line per logged step for a file.
+
+    Args:
+        console: Where to write.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last: StepRecord | None = None
+
+    def on_step(self, record: StepRecord) -> None:
+        """Write the losses, the speed and the remaining time."""
+        for note in record.notes:
+            self._console.say(note)
+        self._last = record
+        if self._console.interactive:
+            self._console.rewrite(self._line(record.step))
+        else:
+            self._console.say(self._line(record.step))
+
+    def on_tick(self, step: int) -> None:
+        """Rewrite the live line."""
+        if self._console.interactive and self._last is not None:
+            self._console.rewrite(self._line(step))
+
+    def on_end(self) -> None:
+        """Leave the live line as it stands."""
+        if self._console.live_line:
+            self._console.say("")
+
+    def _line(self, step: int) -> str:
+        record = self._last
+        parts = [f"step {step}/{record.planned}"]
+        parts += [f"{name} {record.terms[name]:.4g}" for name in ("total", "content", "style", "tv")]
+        if record.step:
+            parts.append(f"{record.seconds / record.step:.3g} s/step")
+        if record.seconds_left is not None:
+            parts.append(f"{duration(record.seconds_left)} left")
+        return "  ".join(parts)
+
+
+class Metrics(Listener):
+    """`metrics.jsonl`: one object per logged step, each written whole, no step twice.
+
+    Args:
+        path: The file.
+        after: The last step that it has already.
+    """
+
+    def __init__(self, path: Path, *, after: int = -1) -> None:
+        self._file = path.open("ab", buffering=0)
+        self._newest = after
+
+    def on_step(self, record: StepRecord) -> None:
+        """Append a line."""
+        if record.logged and record.step > self._newest:
+            row = {"step": record.step, "scale": record.scale, **record.terms}
+            self._file.write(json.dumps(row | {"seconds": round(record.seconds, 4)}).encode() + b"\n")
+            self._newest = record.step
+
+    def on_end(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class Pictures(Listener):
+    """`images/step-000020.png` …: the image of every so many steps.
+
+    Args:
+        folder: Where they go; made when the first is written.
+        config: Which steps are saved.
+        alpha: The content's alpha, uint8 [H, W], or None.
+        stretch: Stretch the contrast; see `images.save_image`.
+    """
+
+    def __init__(self, folder: Path, config: Config, alpha: np.ndarray | None, *, stretch: bool) -> None:
+        self._folder, self._config, self._alpha, self._stretch = folder, config, alpha, stretch
+
+    def on_step(self, record: StepRecord) -> None:
+        """Write the picture if its step is due."""
+        if not self._config.saves(record.step):
+            return
+        self._folder.mkdir(exist_ok=True)
+        path = self._folder / f"step-{record.step:06d}.png"
+        _save(path, record.image_rows, self._alpha, stretch=self._stretch)
+
+
+class Result(Listener):
+    """The best image, kept up to date in files that are never half-written.
+
+    Args:
+        paths: `result.png`, and the user's own `--output`.
+        config: At which steps it is brought up to date; at the last record it always is.
+        alpha: The content's alpha, uint8 [H, W], or None.
+        stretch: Stretch the contrast; see `images.save_image`.
+    """
+
+    def __init__(self, paths: list[Path], config: Config, alpha: np.ndarray | None, *, stretch: bool) -> None:
+        self._paths, self._config, self._alpha, self._stretch = paths, config, alpha, stretch
+
+    def on_step(self, record: StepRecord) -> None:
+        """Write the best image if it is due; the user's own file only gets what is finished."""
+        if record.last or record.due or self._config.saves(record.step):
+            best = record.best_rows
+            for path in self._paths if record.last else self._paths[:1]:
+                _save(path, best, self._alpha, stretch=self._stretch)
+
+
+def _save(path: Path, image: Rows, alpha: np.ndarray | None, *, stretch: bool) -> None:
+    try:
+        save_image(path, image, alpha=fit_alpha(alpha, image), stretch=stretch)
+    except UserError as error:
+        # It was fine when the run began.
+        raise RunError(f"{error}; was its folder moved, removed or made read-only during the run?") from error
+
+
+def fit_alpha(alpha: np.ndarray | None, image: Rows) -> np.ndarray | None:
+    """Return alpha, uint8 [H, W], at the size of an image of a coarser scale [h, w, 3]."""
+    if alpha is None or alpha.shape == image.shape[:2]:
+        return alpha
+    return np.rint(resize(alpha, image.shape[:2])).astype(np.uint8)

@@ -1,0 +1,67 @@
+"""Save the state of a run, and find what was saved."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import tensorflow as tf
+
+from neural_style_tf.config.schema import Config
+from neural_style_tf.transfer.records import Listener, StepRecord
+
+KEPT = 3
+
+
+class Checkpoints(Listener):
+    """`checkpoints/`: the `RunState` of the run; the last few are kept.
+
+    Args:
+        folder: Where they go.
+        config: Which steps are saved; the last one always is, unless none are and the run is complete.
+    """
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        self._folder, self._config = folder, config
+
+    def on_step(self, record: StepRecord) -> None:
+        """Save if due, then remove the oldest; a run that ends early can always be resumed."""
+        last = record.last and (self._config.save_every or record.step < record.planned)
+        if not (self._config.saves(record.step) or record.due or last):
+            return
+        self._folder.mkdir(exist_ok=True)
+        tf.train.Checkpoint(state=record.state).write(str(self._folder / f"ckpt-{record.step}"))
+        for step in saved_steps(self._folder)[KEPT:]:
+            # The index last: while it is there, the others are known to be due.
+            for file in sorted(self._folder.glob(f"ckpt-{step}.*")):
+                file.unlink()
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """Return the steps of which there is a checkpoint, newest first."""
+    names = [path.name.removeprefix("ckpt-").removesuffix(".index") for path in folder.glob("ckpt-*.index")]
+    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+
+
+def newest_good(folder: Path) -> tuple[str | None, tuple[str, ...]]:
+    """Find the newest checkpoint that can be read to its end.
+
+    Args:
+        folder: `checkpoints/` of a run.
+
+    Returns:
+        Its prefix, or None if there is none; and a line for each one that is damaged.
+    """
+    for unfinished in folder.glob("*_temp"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+    notes: list[str] = []
+    for step in saved_steps(folder):
+        prefix = str(folder / f"ckpt-{step}")
+        with contextlib.suppress(tf.errors.OpError, ValueError, RuntimeError, LookupError, TypeError):
+            reader = tf.train.load_checkpoint(prefix)
+            for name in reader.get_variable_to_shape_map():
+                reader.get_tensor(name)
+            return prefix, tuple(notes)
+        notes.append(f"the checkpoint of step {step} is damaged; taking the one before")
+    return None, tuple(notes)

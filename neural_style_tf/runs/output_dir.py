@@ -1,0 +1,128 @@
+"""The output folder of a run: refused if it holds another, locked while in use."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from neural_style_tf.errors import UserError
+from neural_style_tf.utils.atomic import leftovers
+
+# `run.json` tells whose the others are: removed last, it leaves no folder that nobody may use.
+FILES = ("result.png", "metrics.jsonl", "flags.txt", "run.json")
+FOLDERS = ("images", "checkpoints")
+EVENTS = "events.out.tfevents.*.v2"
+LOCK = ".neural-style-tf.lock"
+
+
+class OutputFolder:
+    """Where a run writes; see the README for the list of its files.
+
+    Args:
+        path: The folder; made if it is not there.
+        overwrite: Whether an earlier run there may be replaced.
+        resume: Whether it may be continued.
+
+    Raises:
+        UserError: It holds a run, is in use by another process, or cannot be written to.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool, resume: bool = False) -> None:
+        self.path = Path(path)
+        self._lock: Any = None
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._claim()
+        except FileExistsError:
+            raise UserError(f"--output_dir: {str(self.path)!r} is not a folder") from None
+        except OSError as error:
+            raise UserError(f"--output_dir: cannot write in {str(self.path)!r}: {error.strerror}") from None
+        if self.holds_run():
+            self._check_run(overwrite=overwrite, resume=resume)
+        self._sweep()
+
+    def _check_run(self, *, overwrite: bool, resume: bool) -> None:
+        if not self._is_ours():
+            self.release()
+            raise UserError(
+                f"{str(self.path)!r} holds {self._names()[0]} but no run.json of this program: "
+                "move that away, or give another --output_dir"
+            )
+        if not (overwrite or resume):
+            self.release()
+            raise UserError(
+                f"{str(self.path)!r} already holds a run: --resume continues it, --overwrite replaces it, "
+                "or give another --output_dir"
+            )
+
+    def holds_run(self) -> bool:
+        """Return whether anything that a run writes is here."""
+        return bool(self._names())
+
+    def clear(self) -> None:
+        """Remove what an earlier run left, and nothing else."""
+        patterns = (EVENTS, "images/step-*.png", "checkpoints/ckpt-*")
+        for path in [path for pattern in patterns for path in self.path.glob(pattern)]:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+        for name in FOLDERS:
+            with contextlib.suppress(OSError):
+                (self.path / name).rmdir()
+        for name in FILES:
+            (self.path / name).unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove what a run that was killed left of files it was writing."""
+        found = [path for name in (*FILES, EVENTS) for path in leftovers(self.path, name)]
+        for path in [*found, *leftovers(self.path / "images", "step-*.png")]:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    def _names(self) -> list[str]:
+        present = [name for name in (*FILES, *FOLDERS) if (self.path / name).exists()]
+        return present + sorted(path.name for path in self.path.glob(EVENTS))
+
+    def _is_ours(self) -> bool:
+        """Return whether `run.json`, which a run writes before all else, is there and ours."""
+        try:
+            facts = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+            return isinstance(facts, dict) and "config" in facts
+        except (OSError, ValueError, RecursionError):
+            return False
+
+    def release(self) -> None:
+        """Let other runs use the folder, and remove it if nothing was written."""
+        if self._lock is None:
+            return
+        # The folder may be gone, or no longer ours to write in.
+        with contextlib.suppress(OSError):
+            (self.path / LOCK).unlink()
+        self._lock.close()
+        self._lock = None
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
+    def _claim(self) -> None:
+        """Take the lock, which the operating system drops when the process dies, however it dies."""
+        path = self.path / LOCK
+        lock = path.open("a")
+        try:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Between opening and locking, its former holder may have removed it.
+            mine = path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino
+        except ImportError:
+            mine = True
+        except BlockingIOError:
+            mine = False
+        if not mine:
+            lock.close()
+            raise UserError(f"another run is writing to {str(self.path)!r}: give another --output_dir")
+        self._lock = lock

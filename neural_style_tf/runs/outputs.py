@@ -1,0 +1,119 @@
+"""The files of a run: which may be written, which are there to go on from, and who writes them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.errors import UserError
+from neural_style_tf.images import Picture, check_output
+from neural_style_tf.runs.manifest import RunJson, settings_table
+from neural_style_tf.runs.output_dir import OutputFolder
+from neural_style_tf.runs.resume import newest_metric, step_of, trim_metrics
+from neural_style_tf.transfer.records import Listener
+from neural_style_tf.utils.console import Console
+
+Say = Callable[[str], None]
+
+
+def check_outputs(job: Job, config: Config, content: Picture, *, say: Say) -> None:
+    """Find what could not be written, or would be lost, before anything is.
+
+    Args:
+        job: Names of what is read and written.
+        config: `init` may name a file, too.
+        content: The content picture.
+        say: Gets a line on what the result cannot hold.
+
+    Raises:
+        UserError: An output exists, is an input, or has a name that cannot be.
+    """
+    if not job.output_dir.isprintable():
+        raise UserError(f"--output_dir: {job.output_dir!r} is no name that every program can read")
+    for output in filter(None, (job.output, os.path.join(job.output_dir, "result.png"))):  # noqa: PTH118
+        for role in (job.content, job.style, config.init):
+            if Path(output).exists() and Path(role).exists() and Path(output).samefile(role):
+                raise UserError(f"{output!r} is read and would be overwritten: give another name")
+    if not job.output:
+        return
+    check_output(job.output)
+    if Path(job.output).exists() and not (job.overwrite or job.resume):
+        raise UserError(f"--output: {job.output!r} exists; give another name, or --overwrite")
+    if content.alpha is not None and job.output.lower().endswith((".jpg", ".jpeg")):
+        say(f"{job.output}: JPEG cannot hold the transparency of {job.content}")
+
+
+def find_checkpoint(folder: OutputFolder, *, say: Say) -> str | None:
+    """Return the newest good checkpoint in a folder, or None for a run that has not got so far.
+
+    Args:
+        folder: Of a run to go on with.
+        say: Gets a line for each damaged checkpoint, and where the run goes on.
+
+    Raises:
+        UserError: The run has written results, and no checkpoint can be read.
+    """
+    from neural_style_tf.runs.checkpoints import newest_good
+
+    prefix, notes = newest_good(folder.path / "checkpoints")
+    for note in notes:
+        say(note)
+    if prefix is None and newest_metric(folder.path / "metrics.jsonl") > 0:
+        raise UserError(
+            f"--resume: the run in {str(folder.path)!r} left no checkpoint that can be read; "
+            "--overwrite begins it anew, or give another --output_dir"
+        )
+    where = f"step {step_of(prefix)}" if prefix else "the beginning: it has no checkpoint yet"
+    say(f"going on with {folder.path}{os.sep} from {where}")
+    return prefix
+
+
+def clear_the_way(folder: OutputFolder, checkpoint: str | None) -> None:
+    """Remove an earlier run, or what a run that goes on had written after its checkpoint."""
+    if checkpoint is None:
+        folder.clear()
+    else:
+        trim_metrics(folder.path / "metrics.jsonl", step_of(checkpoint))
+
+
+def make_listeners(
+    folder: OutputFolder,
+    report: RunJson,
+    config: Config,
+    job: Job,
+    console: Console,
+    *,
+    alpha: np.ndarray | None,
+    after: int,
+) -> list[Listener]:
+    """Return all who listen to a run, in the order in which they are told.
+
+    Args:
+        folder: Where they write.
+        report: Of the run, the first of them.
+        config: Which steps are saved.
+        job: The user's own file, and how pictures are saved.
+        console: For the progress.
+        alpha: The content's alpha, uint8 [H, W], or None.
+        after: The last step that an earlier part of the run has written.
+    """
+    from neural_style_tf.runs.callbacks import Metrics, Pictures, Progress, Result
+    from neural_style_tf.runs.checkpoints import Checkpoints
+    from neural_style_tf.runs.tensorboard import Curves
+
+    path = folder.path
+    results = [path / "result.png"] + ([Path(job.output)] if job.output else [])
+    # What a checkpoint vouches for is written before it.
+    return [
+        report,
+        Metrics(path / "metrics.jsonl", after=after),
+        Curves(path, config, settings_table(config, job), after=after),
+        Result(results, config, alpha, stretch=job.stretch_contrast),
+        Pictures(path / "images", config, alpha, stretch=job.stretch_contrast),
+        Checkpoints(path / "checkpoints", config),
+        Progress(console),
+    ]

@@ -1,0 +1,82 @@
+"""TensorBoard: the losses as curves, the image, and the settings as text."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from neural_style_tf.config.schema import Config
+from neural_style_tf.images import to_picture
+from neural_style_tf.runs.output_dir import EVENTS
+from neural_style_tf.transfer.records import Listener, StepRecord
+from neural_style_tf.utils.atomic import PARTIAL
+from neural_style_tf.utils.console import printable
+
+IMAGES_APART = 5
+LONGEST_SIDE = 2048
+"""Of an image for TensorBoard; a larger one is reduced by a whole number."""
+
+
+class Curves(Listener):
+    """TensorBoard event files.
+
+    Args:
+        folder: Where they go.
+        config: Which steps are saved; every fifth of them gets its image written here, too.
+        settings: All settings, as name → text.
+        after: The last step that an earlier part of the run has written, and that its checkpoint vouches
+            for; what it wrote beyond is removed.
+    """
+
+    def __init__(self, folder: Path, config: Config, settings: dict[str, str], *, after: int = -1) -> None:
+        if after >= 0:
+            trim_events(folder, after)
+        self._writer = tf.summary.create_file_writer(str(folder))
+        self._newest = after
+        self._image_every = IMAGES_APART * config.save_every
+        table = "\n".join(["|setting|value|", "|---|---|"] + [f"|{k}|{v}|" for k, v in settings.items()])
+        with self._writer.as_default(step=max(after, 0)):
+            tf.summary.text("config", printable(table))
+
+    def on_step(self, record: StepRecord) -> None:
+        """Write the losses and, if due, the image."""
+        if not record.logged or record.step <= self._newest:
+            return
+        self._newest = record.step
+        with self._writer.as_default(step=record.step):
+            for name, value in record.terms.items():
+                tf.summary.scalar(f"loss/{name}", value)
+            if self._image_every and (record.last or record.step % self._image_every == 0):
+                picture = to_picture(record.image_rows)
+                picture = picture.reduce(max(1, -(-max(picture.size) // LONGEST_SIDE)))
+                tf.summary.image("image", np.asarray(picture)[np.newaxis])
+        self._writer.flush()
+
+    def on_end(self) -> None:
+        """Close the files."""
+        self._writer.close()
+
+
+def trim_events(folder: Path, step: int) -> None:
+    """Drop from the event files of a folder what lies after a step, and what was cut short."""
+    for path in folder.glob(EVENTS):
+        kept = [raw for raw in _events(path) if tf.compat.v1.Event.FromString(raw).step <= step]
+        # No name that TensorBoard, or anyone who reads event files, would look for.
+        shorter = path.with_name(f"{PARTIAL}{path.name}-")
+        try:
+            with tf.io.TFRecordWriter(str(shorter)) as writer:
+                for raw in kept:
+                    writer.write(raw)
+            os.replace(shorter, path)
+        finally:
+            shorter.unlink(missing_ok=True)
+
+
+def _events(path: Path) -> Iterator[bytes]:
+    with contextlib.suppress(tf.errors.DataLossError):
+        yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()

@@ -1,0 +1,1 @@
+"""Large pictures in bounded memory: the grid of tiles, the exact gradient over it, planning memory."""

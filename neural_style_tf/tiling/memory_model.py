@@ -1,0 +1,188 @@
+"""How much memory a run will take, and the tiles with which it fits; without TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+
+from neural_style_tf.models.architecture import (
+    WINOGRAD_BLOCKS,
+    alignment,
+    block,
+    channels,
+    deepest,
+    stride,
+    up_to,
+)
+from neural_style_tf.tiling.grid import plan_tiles
+
+FLOAT = 4
+COLORS = 3
+# The weights that were read, the network's, and oneDNN's copy of them in its own order; in tiles, of each
+# pass.
+WEIGHT_COPIES, WEIGHT_COPIES_TILED = 3, 6
+# Winograd's kernels, 36 numbers for 9; what goes into their products and comes out, 36 numbers each for 16
+# positions; 24 between the two passes of their sums, in float32; and what XLA takes to compile.
+WINOGRAD_KERNELS, WINOGRAD_PRODUCTS, WINOGRAD_SUMS, COMPILED = 36 / 9, 2 * 36 / 16, 24 / 16, 150 * 2**20
+# The network by direct convolutions that sees the style picture, and oneDNN's copy of its weights.
+STYLE_NETWORK = 2
+# Image, best image and gradient.
+SOLVER_PICTURES = 3
+# Adam: mean and variance. L-BFGS, beside its history: the image and the best trial of a line search, the
+# direction, what of it is within bounds, and what finding it has in hand.
+OPTIMIZER_PICTURES = {"adam": 2, "lbfgs": 8}
+# What TensorFlow's pool of memory loses between large pieces.
+LOST_PICTURES = 0.5
+# The picture of 8 bits that is written.
+BYTES_TO_SAVE = 4
+# Pixels from which on `runtime.start_tensorflow` shall be sparing.
+LARGE_PICTURE = 25_000_000
+# Differences of neighbours in two directions, padded ones, and gradients.
+VARIATION_PICTURES = 8
+# TensorFlow's thread pools, compiled graphs and kernels, beyond those it has when imported.
+OVERHEAD = 64 * 2**20
+
+
+def estimate_bytes(
+    height: int,
+    width: int,
+    layers: tuple[str, ...],
+    *,
+    optimizer: str,
+    history: int,
+    tile: int | None = None,
+    content_layers: tuple[str, ...] = ("relu4_2",),
+    half: bool = False,
+    averaging: bool = False,
+    winograd: bool = False,
+) -> int:
+    """Estimate what a run needs beyond the process with TensorFlow imported, in float32 on a CPU.
+
+    Args:
+        height: Of the result, pixels. A style picture of up to twice as many pixels fits, too.
+        width: Of the result.
+        layers: All layers whose features the losses use.
+        optimizer: `adam` or `lbfgs`.
+        history: The pairs that L-BFGS remembers.
+        tile: The longest side of a tile's core, pixels; None for the objective in one piece.
+        content_layers: Those of `layers` whose features are stored for the whole content picture.
+        half: Whether the network computes in bfloat16.
+        averaging: Whether Adam keeps an average of its images.
+        winograd: Whether blocks 3 and 4 are computed by Winograd's method.
+
+    Returns:
+        Bytes, the peak.
+    """
+    pixels = height * width
+    tiled = tile is not None and tile < max(height, width)
+    pictures = SOLVER_PICTURES + OPTIMIZER_PICTURES[optimizer]
+    # The average, and what its update makes on the way.
+    pictures += 2 * history if optimizer == "lbfgs" else 3 * averaging
+    content = sum(floats_per_pixel(name) for name in content_layers)
+    size = 0.5 if half else 1.0
+    working = _working_floats(layers)
+    if winograd:
+        working += (WINOGRAD_PRODUCTS + WINOGRAD_SUMS / size) * _widest_winograd(layers)
+    if tiled:
+        content *= size
+        work = size * _tile_floats(height, width, tile, layers, working)
+    else:
+        work = pixels * (size * working + VARIATION_PICTURES * COLORS)
+    # A picture is saved between two passes.
+    passing = max(work, BYTES_TO_SAVE / FLOAT * pixels) + LOST_PICTURES * COLORS * pixels
+    copies = WEIGHT_COPIES_TILED if tiled else WEIGHT_COPIES
+    weights, overhead = copies * _weight_count(layers), OVERHEAD
+    if winograd:
+        # Beside those that were read, and in place of all other copies.
+        weights += (1 + size * WINOGRAD_KERNELS - copies) * _weight_count(layers, WINOGRAD_BLOCKS)
+        weights += STYLE_NETWORK * _weight_count(layers)
+        overhead += COMPILED
+    floats = pixels * (COLORS * pictures + content) + passing + weights
+    return round(FLOAT * floats) + overhead
+
+
+def floats_per_pixel(name: str) -> float:
+    """Return N_l M_l per pixel of the picture: 64 for relu1_1, 8 for relu4_2."""
+    return channels(name) / stride(name) ** 2
+
+
+def kept_floats(layers: tuple[str, ...]) -> float:
+    """Return the floats per pixel that backpropagation from `layers` keeps: 320 down from relu5_1.
+
+    A convolution's own output is gone when its ReLU is done, unless the losses use it.
+    """
+    names = up_to(deepest(layers))
+    return sum(floats_per_pixel(name) for name in names if not name.startswith("conv") or name in layers)
+
+
+def _working_floats(layers: tuple[str, ...]) -> float:
+    """Return the floats per pixel at the peak, the beginning of the backward pass."""
+    # The gradients at `layers` are all there before it needs them. When it comes to the widest layers,
+    # what was kept of the deeper ones is gone, but not all of the pool is of use to them.
+    widest = max(floats_per_pixel(name) for name in up_to(deepest(layers)))
+    return kept_floats(layers) + _loss_floats(layers) + widest
+
+
+def _loss_floats(layers: tuple[str, ...]) -> float:
+    return sum(floats_per_pixel(name) for name in layers)
+
+
+def _widest_winograd(layers: tuple[str, ...]) -> float:
+    """Return the floats per pixel of the widest layer that Winograd's method computes."""
+    names = [name for name in up_to(deepest(layers)) if block(name) in WINOGRAD_BLOCKS]
+    return max(map(floats_per_pixel, names), default=0)
+
+
+def _tile_floats(height: int, width: int, tile: int, layers: tuple[str, ...], working: float) -> float:
+    """Return the floats of the largest tile at its peak."""
+    step, margin = alignment(layers)
+    plan = plan_tiles(height, width, tile, stride=step, halo=margin)
+    # The features of the core, and the gradients at them, are cut out of those of the window.
+    return max(_area(place.window) * working + 2 * _area(place.core) * _loss_floats(layers) for place in plan)
+
+
+def _area(box: tuple[int, int, int, int]) -> int:
+    top, bottom, left, right = box
+    return (bottom - top) * (right - left)
+
+
+def _weight_count(layers: tuple[str, ...], blocks: Container[int] = range(1, 6)) -> int:
+    """Return how many numbers the weights of some blocks are."""
+    total, depth = 0, COLORS
+    for name in up_to(deepest(layers)):
+        if name.startswith("conv"):
+            total += (9 * depth + 1) * channels(name) * (block(name) in blocks)
+            depth = channels(name)
+    return total
+
+
+TILES = (4096, 2048, 1024, 512, 256)
+SAFE_SHARE = 0.8
+"""Of the memory at hand, what a run may be expected to take."""
+
+
+def tile_that_fits(estimate: Callable[[int | None], int], available: int | None) -> int | None:
+    """Return the longest side of tiles with which a run fits the memory at hand.
+
+    Args:
+        estimate: Tile (None: in one piece) → bytes, `estimate_bytes` of the run.
+        available: From `available_bytes`.
+
+    Returns:
+        None if it fits in one piece, or nothing is known; else the largest of `TILES` that fits, or the
+        smallest if none does.
+    """
+    if available is None:
+        return None
+    fitting = (tile for tile in (None, *TILES) if estimate(tile) <= SAFE_SHARE * available)
+    return next(fitting, TILES[-1])
+
+
+def smaller_tile(tile: int | None, size: tuple[int, int]) -> int | None:
+    """Return the next smaller of `TILES` (of one piece: of the longest side); None if there is none."""
+    longest = max(size) if tile is None else min(tile, max(size))
+    return next((smaller for smaller in TILES if smaller < longest), None)
+
+
+def picture_bytes(height: int, width: int) -> int:
+    """Return the size of an image in memory."""
+    return FLOAT * COLORS * height * width

@@ -1,0 +1,100 @@
+"""Whether a run fits the memory at hand, and the tiles with which it does."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from neural_style_tf.config.schema import Config
+from neural_style_tf.errors import RunError
+from neural_style_tf.models import winograd
+from neural_style_tf.models.precision import compute_dtype
+from neural_style_tf.tiling.memory_model import estimate_bytes, picture_bytes, tile_that_fits
+from neural_style_tf.tiling.system_memory import allowed_bytes, available_bytes
+
+
+class Room(NamedTuple):
+    """What a run needs and what there is.
+
+    Attributes:
+        needed: Bytes, estimated.
+        available: Bytes; None where the system does not tell.
+        tile: The longest side of the tiles, or None for one piece.
+        pairs: Of `needed`, what the history of L-BFGS takes.
+    """
+
+    needed: int
+    available: int | None
+    tile: int | None
+    pairs: int
+
+    def __str__(self) -> str:
+        """Return the line that a run begins with."""
+        line = f"memory: about {_gigabytes(self.needed)} needed"
+        if self.pairs:
+            line += f" ({_gigabytes(self.pairs)} of it for --history)"
+        if self.available is not None:
+            line += f", {_gigabytes(self.available)} available"
+        line += f"; in pieces of {self.tile} pixels" if self.tile else "; in one piece"
+        if self.available is not None and self.needed > self.available:
+            line += ". That is too much: try a smaller --tile, --image_size or --history"
+        return line
+
+
+def plan_room(config: Config, size: tuple[int, int]) -> Room:
+    """Choose in which pieces a result of `size` (H, W) is visited, and estimate what that takes."""
+    available = room_at_hand()
+    if config.tile == "auto":
+        tile = tile_that_fits(lambda tile: _estimate(config, size, tile), available)
+    else:
+        tile = None if config.tile == "none" else int(config.tile)
+    tile = tile if tile is None or tile < max(size) else None
+    pairs = picture_bytes(*size) * 2 * config.history * (config.optimizer == "lbfgs")
+    return Room(_estimate(config, size, tile), available, tile, pairs)
+
+
+def room_at_hand() -> int | None:
+    """Return the bytes that a run may take of the GPU, or of the host if there is none."""
+    if not tf.config.list_physical_devices("GPU"):
+        return available_bytes()
+    from tensorflow.python.client import device_lib
+
+    # The only place where TensorFlow tells how much memory a GPU has.
+    return max(
+        device.memory_limit for device in device_lib.list_local_devices() if "GPU" in device.device_type
+    )
+
+
+def _estimate(config: Config, size: tuple[int, int], tile: int | None) -> int:
+    return estimate_bytes(
+        *size,
+        config.layers,
+        optimizer=config.optimizer,
+        history=config.history,
+        tile=tile,
+        content_layers=tuple(name for name, _ in config.content_layers),
+        half=compute_dtype(config.precision) == "bfloat16",
+        averaging=config.averaging > 0,
+        winograd=winograd.choose(config.convolution, config.precision, size[0] * size[1]) == "winograd",
+    )
+
+
+def check_memory(config: Config, size: tuple[int, int], tile: int | None) -> None:
+    """Refuse what a limit on memory would end halfway, without a word.
+
+    Raises:
+        RunError: Saying what is needed, what is there, and which flags help.
+    """
+    allowed = allowed_bytes()
+    needed = _estimate(config, size, tile)
+    if allowed is not None and needed > allowed and not tf.config.list_physical_devices("GPU"):
+        raise RunError(
+            f"{size[1]}×{size[0]} pixels need about {needed / 1e6:.0f} MB of memory, and a limit on this "
+            f"process leaves {allowed / 1e6:.0f} MB: raise it, or try {'' if tile else '--tile=512, '}"
+            "a smaller --image_size or --style_size, or with L-BFGS a shorter --history"
+        )
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"

@@ -1,0 +1,1 @@
+"""The algorithm: from two pictures to a third, coarse to fine."""

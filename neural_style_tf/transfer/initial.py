@@ -1,0 +1,86 @@
+"""What an optimisation starts from."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from neural_style_tf.config.schema import Config
+from neural_style_tf.errors import UserError
+from neural_style_tf.images import load_image, resize
+from neural_style_tf.models import architecture
+from neural_style_tf.utils.text import did_you_mean
+
+WORDS = ("noise", "content", "style")
+
+_NPY = b"\x93NUMPY"
+
+
+def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **reading: object) -> np.ndarray:
+    """Return the picture that `config.init` asks for.
+
+    Args:
+        config: `init`, and the `seed` of the noise.
+        content: The content picture [H, W, 3], RGB 0–255; the result has its shape.
+        style: The style picture, of any size.
+        **reading: For `images.load_image`, if `config.init` is a picture.
+
+    Returns:
+        float32 [H, W, 3], RGB 0–255. `noise` is N(0, 1) about the network's mean colour; a picture of
+        another size is resized; a `.npy` array is used exactly.
+
+    Raises:
+        UserError: A file that is missing or not a picture, an array of the wrong shape or kind.
+    """
+    height, width, _ = content.shape
+    if config.init == "noise":
+        noise = np.random.default_rng(config.seed).standard_normal(content.shape, dtype=np.float32)
+        return noise + np.asarray(architecture.MEAN_RGB, np.float32)
+    if config.init == "content":
+        return content.astype(np.float32)
+    if config.init == "style":
+        return resize(style, (height, width))
+    if _is_array(config.init):
+        return load_array(config.init, content.shape)
+    if not Path(config.init).exists() and not Path(config.init).suffix:
+        raise UserError(
+            f"--init must be {', '.join(WORDS)}, a picture or a .npy file, "
+            f"not {config.init!r}{did_you_mean(config.init, WORDS)}"
+        )
+    return resize(load_image(config.init, **reading).pixels, (height, width))
+
+
+def _is_array(path: str) -> bool:
+    """Tell by its content whether a file is a .npy array; by its name, if it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(_NPY)) == _NPY or path.endswith(".npy")
+    except (OSError, ValueError):
+        return path.endswith(".npy")
+
+
+def init_sha256(config: Config) -> str | None:
+    """Return the SHA-256 of the file that `config.init` names; None if it is a word."""
+    if config.init in WORDS:
+        return None
+    return hashlib.sha256(Path(config.init).read_bytes()).hexdigest()
+
+
+def load_array(path: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the array in the .npy file `path`, as float32.
+
+    Raises:
+        UserError: The file is missing or no .npy, or its array is not finite numbers of this shape.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        raise UserError(f"--init: cannot read {path!r} as a .npy array: {error}") from None
+    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind not in "fiu":
+        found = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"
+        raise UserError(f"--init: {path!r} must hold numbers {list(shape)} like the content, not {found}")
+    if not np.isfinite(array).all():
+        raise UserError(f"--init: {path!r} holds values that are not finite")
+    return array.astype(np.float32)

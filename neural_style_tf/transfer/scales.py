@@ -1,0 +1,84 @@
+"""Coarse to fine: the sizes a run goes through."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from neural_style_tf.config.schema import Config
+from neural_style_tf.errors import UserError
+from neural_style_tf.models.architecture import deepest, stride
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """One size of a run.
+
+    Attributes:
+        index: 0 is the coarsest.
+        content: (H, W) of content and result, pixels.
+        style: (H, W) of the style picture.
+        iterations: Updates at this size.
+        first_step: Updates made before it.
+    """
+
+    index: int
+    content: tuple[int, int]
+    style: tuple[int, int]
+    iterations: int
+    first_step: int
+
+    @property
+    def end(self) -> int:
+        """The step at which it ends."""
+        return self.first_step + self.iterations
+
+
+def plan_scales(content: tuple[int, int], style: tuple[int, int], config: Config) -> tuple[Scale, ...]:
+    """Return the scales of a run, coarsest first.
+
+    The style picture shrinks along with the content, so that strokes grow with the picture. A scale too
+    small for the network is left out.
+
+    Args:
+        content: (H, W) of the result.
+        style: (H, W) of the style picture at the last scale, before `config.style_scale`.
+        config: `scales`, `scale_ratio`, `scale_iterations`, `iterations`, `style_scale`.
+
+    Returns:
+        At least one scale; the last is the full size with `config.iterations`.
+
+    Raises:
+        UserError: `style_scale` makes the style picture too small for the network.
+    """
+    needed = stride(deepest(config.layers))
+    coarser = config.scale_iterations or (config.iterations,) * (config.scales - 1)
+    scales: list[Scale] = []
+    for level, iterations in enumerate((*coarser, config.iterations)):
+        factor = config.scale_ratio ** (level - config.scales + 1)
+        sizes = shrink(content, factor), shrink(style, factor * config.style_scale)
+        last = level == config.scales - 1
+        if last and min(sizes[1]) < needed:
+            height, width = sizes[1]
+            raise UserError(
+                f"--style_scale={config.style_scale} makes the style picture {width}×{height} pixels; "
+                f"{deepest(config.layers)} needs sides of at least {needed}"
+            )
+        if last or min(*sizes[0], *sizes[1]) >= needed:
+            scales.append(Scale(len(scales), *sizes, iterations, scales[-1].end if scales else 0))
+    return tuple(scales)
+
+
+def shrink(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    """Return a size times a factor, rounded, at least one pixel."""
+    height, width = (max(1, round(side * factor)) for side in size)
+    return height, width
+
+
+def work_left(scales: tuple[Scale, ...], now: Scale, step: int) -> int:
+    """Return how many pixels are yet to be evaluated after a step of the scale `now`.
+
+    Each later scale evaluates its initial image, too.
+    """
+    later = sum(math.prod(scale.content) * (scale.iterations + 1) for scale in scales[now.index + 1 :])
+    return math.prod(now.content) * (now.end - step) + later

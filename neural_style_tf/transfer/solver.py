@@ -1,0 +1,159 @@
+"""The compiled heart of a run: an image, its optimiser, and several steps per call."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from neural_style_tf.losses.objective import Objective, Terms
+from neural_style_tf.optim import Optimizer
+from neural_style_tf.utils.gradient_registry import forget, known
+
+
+class Solver(tf.Module):
+    """The state of a run at one size, and the compiled loop that advances it.
+
+    The loop keeps the gradient at the current image, so that the terms it reports are those of the image
+    it holds: step k is the image after k updates, without an evaluation more. While the next is computed
+    nothing holds the last one, nor the image before the update: at the size of a poster each would cost
+    as much memory as all else that the optimiser holds. What goes wrong goes back to the best image.
+
+    Args:
+        objective: image → (terms, gradient).
+        optimizer: Built for `image`.
+        image: The initial image [1, H, W, 3], mean-subtracted.
+        names: The objective's terms, `total` first.
+
+    Attributes:
+        objective: May be replaced by another form of itself; then `start` again.
+        image: The current image; always one whose loss and gradient are finite.
+        gradient: Of the total there; empty while it is not known.
+        values: Its terms [T].
+        step: How many updates made it; −1 before `start`.
+        best_image, best_total, best_step: The image of least total loss of all steps so far.
+        rejected: Terms of the last image that was refused because they, or its gradient, were not finite.
+    """
+
+    def __init__(
+        self, objective: Objective, optimizer: Optimizer, image: tf.Variable, names: tuple[str, ...]
+    ) -> None:
+        super().__init__(name="solver")
+        self.objective = objective
+        self.names = names
+        self.optimizer = optimizer
+        self.image = image
+        self._known_before = known()
+        self._nothing = tf.zeros([0] * image.shape.rank, image.dtype)
+        self.gradient = tf.Variable(self._nothing, shape=[None] * image.shape.rank)
+        self.values = tf.Variable(tf.zeros([len(names)], image.dtype))
+        self.rejected = tf.Variable(tf.zeros([len(names)], image.dtype))
+        self.step = tf.Variable(-1, dtype=tf.int64)
+        self.best_image = tf.Variable(tf.convert_to_tensor(image))
+        self.best_total = tf.Variable(float("inf"), dtype=image.dtype)
+        self.best_step = tf.Variable(-1, dtype=tf.int64)
+
+    def start(self) -> tf.Tensor:
+        """Evaluate the image as it stands; return whether its terms and gradient are finite."""
+        return self._start(self.objective)
+
+    def advance(self, count: tf.Tensor) -> tf.Tensor:
+        """Make up to `count` updates, fewer if none can lower the loss.
+
+        Args:
+            count: int64 scalar tensor.
+
+        Returns:
+            False if an update led to terms or a gradient that are not finite. The image is then the best
+            so far, the steps before have been made, and `retreat` must follow.
+        """
+        return self._advance(self.objective, count)
+
+    def retreat(self) -> tf.Tensor:
+        """Give the optimiser a fresh start at the best image and its step, at half its rate; as `start`."""
+        self._forget()
+        return self.start()
+
+    def score_average(self) -> tf.Tensor:
+        """Return the total loss of `average`, a scalar; the run does not change."""
+        return self._score(self.objective)
+
+    @property
+    def average(self) -> tf.Variable | None:
+        """The optimiser's average of the images so far."""
+        return self.optimizer.average
+
+    @property
+    def stalled(self) -> bool:
+        """Whether no further update can lower the loss."""
+        return bool(self.optimizer.stalled())
+
+    def recover(self, objective: Objective, *, moving: bool) -> None:
+        """Take another form of the objective after an evaluation that was cut short; `start` must follow.
+
+        Args:
+            objective: The same function.
+            moving: Whether it was `advance` that was cut short.
+        """
+        self.objective = objective
+        if moving and self.optimizer.moves_first:
+            # The image was moved, and is only yet to be looked at.
+            self.step.assign_add(1)
+
+    def release(self) -> None:
+        """Let go of all that the compiled loop refers to; it is not to be called again."""
+        forget(known() - self._known_before)
+
+    @tf.function(autograph=False)
+    def _start(self, objective: Objective) -> tf.Tensor:
+        self.gradient.assign(self._nothing)
+        terms, gradient = objective(tf.convert_to_tensor(self.image))
+        return self._accept_or_reject(terms, gradient, tf.maximum(self.step, 0))
+
+    @tf.function(autograph=False)
+    def _score(self, objective: Objective) -> tf.Tensor:
+        return objective(tf.convert_to_tensor(self.average))[0]["total"]
+
+    @tf.function(autograph=False)
+    def _advance(self, objective: Objective, count: tf.Tensor) -> tf.Tensor:
+        def update(done: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            here = dict(zip(self.names, tf.unstack(self.values), strict=True))
+            gradient = tf.ensure_shape(self.gradient, self.image.shape)
+            self.gradient.assign(self._nothing)
+            terms, gradient = self.optimizer.step(objective, self.image, here, gradient)
+            return done + 1, self._accept_or_reject(terms, gradient, self.step + 1)
+
+        _, good = tf.while_loop(
+            lambda done, good: (done < count) & good & ~self.optimizer.stalled(),
+            update,
+            (tf.zeros([], tf.int64), tf.constant(True)),
+        )
+        return good
+
+    @tf.function(autograph=False)
+    def _forget(self) -> None:
+        self.optimizer.reset(tf.constant(0.5))
+        self.step.assign(self.best_step)
+
+    def _accept_or_reject(self, terms: Terms, gradient: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        values = tf.stack([terms[name] for name in self.names])
+        # The image, too: a solver that finds no better point gives back the terms it was given.
+        checked = (values, gradient, tf.convert_to_tensor(self.image))
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in checked])
+
+        def accept() -> tf.Tensor:
+            self.values.assign(values)
+            self.gradient.assign(gradient)
+            self.step.assign(step)
+            tf.cond(values[0] < self.best_total, keep_as_best, lambda: None)
+            return tf.constant(True)
+
+        def keep_as_best() -> None:
+            self.best_image.assign(self.image)
+            self.best_total.assign(values[0])
+            self.best_step.assign(self.step)
+
+        def reject() -> tf.Tensor:
+            self.rejected.assign(values)
+            self.image.assign(self.best_image)
+            return tf.constant(False)
+
+        return tf.cond(finite, accept, reject)

@@ -1,0 +1,1 @@
+"""Helpers that know nothing of style transfer: text, atomic writes, console, starting TensorFlow."""

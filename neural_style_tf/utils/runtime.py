@@ -1,0 +1,86 @@
+"""Start TensorFlow: quietly, with its settings made before it is imported."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+# Of glibc's malloc.h.
+_M_MMAP_THRESHOLD = -3
+
+
+def start_tensorflow(
+    *, verbose: bool = False, sparing: bool = False, join: Callable[[], object] = lambda: None
+) -> str:
+    """Import TensorFlow for a run of the command line and return the name of the device it will use.
+
+    Memory of a GPU is taken as needed. Only the command line calls this: its settings hold for the
+    whole process.
+
+    Args:
+        verbose: Let TensorFlow print its start-up messages.
+        sparing: Give memory that is free back to the system. TensorFlow's own pool on the CPU keeps it, in
+            pieces that the next large picture does not fit into, and so do the C library's heaps; without
+            them a step takes longer (README, "Large pictures").
+        join: Called before the first operation, after which no process can become one of a cluster.
+
+    Returns:
+        Such as `CPU (2 threads)` or `GPU NVIDIA H200`.
+    """
+    if not verbose:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # oneDNN may keep its reordered copy of each filter. It caches per kernel of a graph; this package
+    # runs every convolution inside a graph whose weights never change.
+    os.environ.setdefault("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "1")
+    if sparing:
+        os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
+        _return_freed_memory()
+    with contextlib.nullcontext() if verbose else _silent_stderr():
+        import tensorflow as tf
+
+        if not verbose:
+            tf.get_logger().setLevel("ERROR")
+        gpus = tf.config.list_physical_devices("GPU")
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+    join()
+    with contextlib.nullcontext() if verbose else _silent_stderr():
+        # The first operation prints, too.
+        tf.zeros([]).numpy()
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        return f"GPU {details.get('device_name', gpus[0].name)}"
+    return (
+        f"CPU ({len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores)"
+    )
+
+
+def _return_freed_memory() -> None:
+    """Let the C library take each piece of memory above 1 MB from the system, and give it back when freed.
+
+    By itself glibc does so from 32 MB on, and keeps the smaller pieces for what may come.
+    Other C libraries are left as they are.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Drop what C++ writes to file descriptor 2, which no Python setting reaches."""
+    try:
+        sys.stderr.flush()
+        saved = os.dup(2)
+    except (OSError, ValueError, AttributeError):
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)

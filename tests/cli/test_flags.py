@@ -1,0 +1,141 @@
+"""The command line's grammar: one source, precedence, both ways of flag files."""
+
+import dataclasses
+import itertools
+import os
+
+import pytest
+
+from neural_style_tf.cli import flags
+from neural_style_tf.config.presets import PRESETS
+from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.errors import UserError
+from neural_style_tf.runs.manifest import flag_lines
+
+FILES = ["--content=c.jpg", "--style=s.jpg"]
+
+
+def parse(*arguments):
+    return flags.parse(["run.py", *FILES, *arguments])
+
+
+def test_defaults_are_the_settings_own():
+    assert parse() == (Config(), Job(content="c.jpg", style="s.jpg"))
+
+
+def test_flags_override_the_preset():
+    config, _ = parse("--preset=slides", "--tv_weight=3", "--style_layers=relu1_1:0.5,relu2_1")
+    assert config == PRESETS["slides"].replace(
+        tv_weight=3.0, style_layers=(("relu1_1", 0.5), ("relu2_1", 1.0))
+    )
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("spelling", ["joined", "apart"])
+def test_flags_override_the_flag_file_wherever_it_stands(tmp_path, order, spelling):
+    file = tmp_path / "f.txt"
+    file.write_text("# comment\n--preset=gatys\n--seed=7\n--iterations=9\n--transpose_kernels\n")
+    file_flag = [f"--flagfile={file}"] if spelling == "joined" else ["--flagfile", str(file)]
+    arguments = [file_flag, ["--iterations=5", "--notranspose_kernels"]]
+    config, _ = parse(*itertools.chain(*arguments[:: 1 if order else -1]))
+    assert config == PRESETS["gatys"].replace(seed=7, iterations=5)
+
+
+def test_a_run_s_flags_repeat_it(tmp_path):
+    config = PRESETS["slides"].replace(seed=3, learning_rate=0.1 + 0.2, transpose_kernels=True)
+    job = Job(content="/a b/c.jpg", style="/s.jpg", weights="bundled", weights_dir="/w")
+    file = tmp_path / "flags.txt"
+    file.write_text(flag_lines(config, job.replace(overwrite=True, output_dir="o", output="x.png")))
+    assert flags.parse(["run.py", f"--flagfile={file}"]) == (config, job)
+
+
+def test_a_name_that_breaks_a_line_is_not_smuggled_into_the_flag_file():
+    lines = flag_lines(Config(), Job(content="a\n--overwrite", style="s.jpg ")).splitlines()
+    assert not any(line.startswith("--overwrite") for line in lines)
+    assert sum(line.startswith("# cannot be written") for line in lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--contnet=x"], r"unknown flag --contnet \(did you mean 'content'\?\)"),
+        (["--iterations=many"], "iterations.*many"),
+        (["--iterations=1.5"], "iterations.*1.5"),
+        (["extra.jpg"], "unexpected argument 'extra.jpg'"),
+        (["--flagfile=/nowhere/f.txt"], "/nowhere/f.txt"),
+        (["--preset=slide"], "did you mean 'slides'"),
+        (["--style_layers=relu9_1"], "no layer 'relu9_1'"),
+        (["--noquiet=3"], "noquiet"),
+        (["--flagfile"], "--flagfile=FILE needs"),
+        (["--output=a\0b.png"], "zero byte"),
+        (["--style=b.jpg"], "--style is given 2 times: give one; several styles"),
+        (["--style", "b.jpg"], "--style is given 2 times"),
+        (["-content=b.jpg"], "--content is given 2 times"),
+        (["--output=a.png", "--output=b.png"], "--output is given 2 times"),
+        (["--weights=mat", "--weights=keras"], "--weights is given 2 times"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message):
+    with pytest.raises(UserError, match=message) as error:
+        parse(*arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_picture_is_named():
+    with pytest.raises(UserError, match="--content=FILE is missing"):
+        flags.parse(["run.py", "--style=s.jpg", "--content="])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xd8\xff\xe0JFIF", "f.txt: not a text of flags"),
+        (b"--output=a\0b", "zero byte"),
+        (b"--flagfile=f.txt", "f.txt: this file includes itself"),
+        (b"--flagfile=g.txt", "g.txt: cannot be read: No such file"),
+        (b"--flagfile=/dev/zero", "/dev/zero: not a file"),
+        (b"--iterations=" + b"9" * 5000, "iterations=9999"),
+        (b"--bo\x1b[31m\x07=1", "unknown flag --bo .31m"),
+        (b"#" * (2 << 20), "f.txt: too long"),
+        (b"--content_weight=1e999", "finite"),
+        (b"hello", "unexpected argument 'hello'"),
+        (b"--style=a.jpg\n --style=b.jpg", "f.txt: --style is given 2 times"),
+    ],
+)
+def test_flag_files_edited_into_nonsense_are_refused_in_one_line(tmp_path, monkeypatch, content, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "f.txt").write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        parse("--flagfile=f.txt")
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("name", [".", "/dev/zero", "pipe", "loop", "a\nb", "", "\udcff"])
+def test_what_is_no_flag_file_is_refused_without_waiting(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UserError, match="--flagfile") as error:
+        parse(f"--flagfile={name}")
+    assert str(error.value).isprintable()
+
+
+def test_a_flag_over_the_same_flag_in_a_file_is_no_mistake(tmp_path):
+    (tmp_path / "f.txt").write_text("--style=other.jpg")
+    assert parse(f"--flagfile={tmp_path / 'f.txt'}")[1].style == "s.jpg"
+
+
+def test_help_says_of_what_kind_a_value_is():
+    lines = [line.strip() for line in flags.help_text().splitlines()]
+    for line in ("--scale_iterations=N,N,…", "--output_dir=FOLDER", "--output=FILE", "--content=FILE"):
+        assert line in lines
+    empty = [f for settings in (Config, Job) for f in dataclasses.fields(settings) if f.default in ("", ())]
+    assert empty and all(field.metadata["value"] for field in empty)
+
+
+def test_help_names_every_flag():
+    text = flags.help_text()
+    for settings in (Config, Job):
+        for field in dataclasses.fields(settings):
+            assert f"--{field.name}" in text and field.metadata["help"] in text

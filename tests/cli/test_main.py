@@ -1,0 +1,287 @@
+"""The command line for real: with the bundled network, on small pictures."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from command_line import BUNDLED, read_metrics, spawn, write_picture
+from paths import ROOT
+from PIL import Image
+
+from neural_style_tf.cli import main
+from neural_style_tf.runs.checkpoints import saved_steps
+
+
+def test_a_photo_smaller_than_asked_for_is_told_and_can_be_enlarged(job, capsys):
+    shallow = ["--content_layers=relu1_1", "--style_layers=relu1_1", "--iterations=0", "--overwrite"]
+    assert job(*shallow, "--image_size=128", "--output_dir=o") == 0
+    said = capsys.readouterr().out
+    assert "result: 64×48, the size of the photo, which is smaller than --image_size=128; --enlarge" in said
+    assert job(*shallow, "--image_size=128", "--enlarge", "--tile=32", "--output_dir=o") == 0
+    assert "result:" not in capsys.readouterr().out
+    with Image.open("o/result.png") as result:
+        assert result.size == (128, 96)
+    assert job(*shallow, "--image_size=64", "--output_dir=o") == 0
+    assert "result:" not in capsys.readouterr().out
+
+
+def test_a_run_writes_what_the_readme_says(job, tmp_path, capsys):
+    assert job("--iterations=6", "--log_every=3", "--save_every=3", "--output=out.jpg") == 0
+    folder = tmp_path / "output" / "c-s"
+    assert sorted(path.name for path in folder.iterdir() if "events" not in path.name) == [
+        "checkpoints",
+        "flags.txt",
+        "images",
+        "metrics.jsonl",
+        "result.png",
+        "run.json",
+    ]
+    pictures = sorted(path.name for path in (folder / "images").iterdir())
+    assert pictures == ["step-000000.png", "step-000003.png", "step-000006.png"]
+    with Image.open(folder / "result.png") as result, Image.open("out.jpg") as copy:
+        assert result.size == copy.size == (64, 48)
+    rows = read_metrics(folder)
+    assert [row["step"] for row in rows] == [0, 3, 6]
+    for row in rows:
+        parts = 5 * row["content"] + 100 * row["style"] + 100 * row["tv"]
+        assert row["total"] == pytest.approx(parts, rel=1e-5)
+        assert row["style"] == pytest.approx(sum(row[f"style/relu{i}_1"] for i in range(1, 6)), rel=1e-5)
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["status"] == "finished" and facts["steps"] == 6
+    assert facts["config"]["content_weight"] == 5 and facts["final"]["total"] == rows[-1]["total"]
+    assert facts["weights"]["origin"] == "bundled" and any("VGG-16" in n for n in facts["weights"]["notes"])
+    assert len(facts["inputs"]["style"]["sha256"]) == 64
+    said = capsys.readouterr().out
+    assert said.count("VGG-16 in VGG-19's shape") == 1 and "device:" in said and "step 6/6" in said
+    assert saved_steps(folder / "checkpoints")[0] == 6
+
+
+def test_its_flags_repeat_it_bit_for_bit(job, tmp_path):
+    assert job("--iterations=4", "--seed=5", "--style_layers=relu1_1:0.3,relu3_1", "--quiet") == 0
+    first = tmp_path / "output" / "c-s"
+    again = ["--flagfile", str(first / "flags.txt"), "--output_dir=again", "--quiet"]
+    assert main.run(["run.py", *again]) == 0
+    assert (first / "result.png").read_bytes() == (tmp_path / "again" / "result.png").read_bytes()
+    strip = [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(first)]
+    assert strip == [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics("again")]
+
+
+def test_quiet_is_quiet(job, capfd):
+    assert job("--iterations=1", "--quiet") == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_left_alone(job, tmp_path, capsys):
+    assert job("--iterations=1", "--quiet") == 0
+    folder = tmp_path / "output" / "c-s"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert job("--iterations=2") == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_overwrite_replaces_the_run_and_nothing_else(job, tmp_path):
+    assert job("--iterations=2", "--save_every=1", "--quiet") == 0
+    folder = tmp_path / "output" / "c-s"
+    (folder / "notes.txt").write_text("mine")
+    (folder / "images" / "sketch.png").write_text("mine")
+    assert job("--iterations=1", "--save_every=1", "--overwrite", "--quiet") == 0
+    assert sorted(p.name for p in (folder / "images").iterdir()) == [
+        "sketch.png",
+        "step-000000.png",
+        "step-000001.png",
+    ]
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert len(list(folder.glob("events.*"))) == 1
+
+
+def test_output_is_not_overwritten_unasked(job, tmp_path, capsys):
+    (tmp_path / "mine.png").write_text("precious")
+    assert job("--iterations=1", "--output=mine.png") == 2
+    assert "exists" in capsys.readouterr().err
+    assert (tmp_path / "mine.png").read_text() == "precious"
+    assert not (tmp_path / "output").exists()
+
+
+def test_alpha_comes_back(job, tmp_path):
+    with Image.open("c.png") as picture:
+        alpha = Image.linear_gradient("L").resize(picture.size)
+        picture.putalpha(alpha)
+        picture.save("c.png")
+    assert job("--iterations=1", "--quiet") == 0
+    with Image.open(tmp_path / "output" / "c-s" / "result.png") as result:
+        assert result.mode == "RGBA"
+        np.testing.assert_array_equal(np.asarray(result)[..., 3], np.asarray(alpha))
+
+
+def test_stretch_contrast_reaches_both_ends(job, tmp_path):
+    assert job("--iterations=1", "--stretch_contrast", "--quiet") == 0
+    pixels = np.asarray(Image.open(tmp_path / "output" / "c-s" / "result.png"))
+    assert pixels.min() == 0 and pixels.max() == 255
+
+
+def test_a_run_that_cannot_go_on_keeps_the_best(job, tmp_path, capsys):
+    assert job("--iterations=30", "--learning_rate=1e18") == 1
+    folder = tmp_path / "output" / "c-s"
+    assert "not finite" in capsys.readouterr().err
+    assert np.asarray(Image.open(folder / "result.png")).shape == (48, 64, 3)
+    assert json.loads((folder / "run.json").read_text())["status"].startswith("failed")
+
+
+def test_overwrite_wants_a_run_of_ours_and_takes_only_its_files(job, tmp_path, capsys):
+    theirs = tmp_path / "proj" / "checkpoints" / "model.h5"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    assert job("--output_dir=proj", "--overwrite") == 2
+    assert "no run.json of this program" in capsys.readouterr().err
+    assert job("--output_dir=mine", "--iterations=1", "--quiet") == 0
+    for name in ("checkpoints/model.h5", "images/a.png", "events.out.tfevents.1.theirs", ".lock"):
+        (tmp_path / "mine" / name).write_text("theirs")
+    assert job("--output_dir=mine", "--iterations=1", "--quiet", "--overwrite") == 0
+    for name in ("checkpoints/model.h5", "images/a.png", "events.out.tfevents.1.theirs", ".lock"):
+        assert (tmp_path / "mine" / name).read_text() == "theirs"
+
+
+@pytest.mark.parametrize(
+    "flags", [["--output=c.png"], ["--output=s.png"], ["--init=i.png", "--output=i.png"]]
+)
+def test_an_input_is_never_overwritten(job, tmp_path, capsys, flags):
+    write_picture(tmp_path / "i.png", seed=2)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.png")}
+    assert job("--iterations=1", "--overwrite", *flags) == 2
+    assert "would be overwritten" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.png")} == before
+
+
+def test_transparency_and_several_scales(job, tmp_path, capsys):
+    with Image.open("c.png") as picture:
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+        picture.save("c.png")
+    flags = ["--scales=2", "--scale_iterations=1", "--iterations=1", "--save_every=1", "--output=o.jpg"]
+    assert job(*flags) == 0
+    assert "JPEG cannot hold the transparency" in capsys.readouterr().out
+    with Image.open(tmp_path / "output/c-s/images/step-000001.png") as small:
+        assert small.mode == "RGBA" and small.size == (32, 24)
+
+
+def test_a_name_that_is_not_utf8(job, tmp_path, capsys):
+    name = os.fsdecode(b"c\xff.png")
+    (tmp_path / "c.png").rename(tmp_path / name)
+    assert job(f"--content={name}", "--output_dir=o", "--iterations=1", "--quiet") == 0
+    assert b"c\xff.png" in (tmp_path / "o" / "flags.txt").read_bytes()
+    assert job(f"--content={name}", "--iterations=1") == 2
+    assert "--output_dir" in capsys.readouterr().err
+
+
+def test_running_out_is_one_line_and_keeps_what_was_saved(job, tmp_path):
+    """A limit on the size of files stands for a full disk; the shell sets it for the child only."""
+    command = [sys.executable, str(ROOT / "run.py"), "--content=c.png", "--style=s.png", *BUNDLED]
+    line = "ulimit -f 100; exec " + " ".join([*command, "--iterations=40", "--output_dir=o"])
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "what was saved before is kept" in done.stderr
+    with Image.open(tmp_path / "o" / "result.png") as result:
+        result.load()
+
+
+def test_closed_standard_output(job, tmp_path):
+    command = f"{sys.executable} {ROOT / 'run.py'} --content=c.png --style=s.png {' '.join(BUNDLED)}"
+    line = f"{command} --iterations=1 --output_dir=o >&-"
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.2, 0.6, 1.5])
+def test_interrupted_while_it_starts(job, tmp_path, delay):
+    process = spawn(tmp_path, "--iterations=100000", "--output_dir=o")
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    # Before Python has started, the system ends it; while it starts, before a line of ours, it ends itself.
+    ended_itself = process.returncode == 1 and "Fatal Python error" in errors
+    assert process.returncode in (130, -signal.SIGINT) or ended_itself
+    assert "Traceback" not in errors or delay < 0.1
+
+
+MISTAKES = {
+    "missing content": (["--content=nope.png"], "nope.png"),
+    "near name": (["--content=cc.png"], "c.png"),
+    "a folder": (["--style=."], "folder"),
+    "a text": (["--style=t.png"], "t.png"),
+    "layer": (["--content_layers=relu4-2"], "did you mean 'relu4_2'"),
+    "output suffix": (["--output=x.psd"], r"\.psd"),
+    "output folder": (["--output=nowhere/x.png"], "nowhere"),
+    "too small": (["--image_size=12"], "at least 16"),
+    "weights": (["--weights=kers"], "did you mean keras"),
+    "weights file": (["--weights=gone.mat"], "gone.mat"),
+    "limit": (["--max_pixels=100"], "max_pixels"),
+    "init": (["--init=gone.png"], "gone.png"),
+    "output_dir": (["--output_dir=t.png"], "t.png"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_end_with_one_line_and_code_2(job, tmp_path, capsys, mistake):
+    (tmp_path / "t.png").write_text("not a picture")
+    arguments, message = MISTAKES[mistake]
+    assert job(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert message.replace("\\", "") in err.replace("?", "").replace("keras'", "keras").replace(
+        "'keras", "keras"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.png", "s.png", "t.png"]
+
+
+def test_help_and_mistakes_take_under_a_second_and_no_tensorflow(job, tmp_path):
+    for arguments, code in ((["--help"], 0), (["--content=nope.png"], 2), (["--weights=x.mat"], 2)):
+        start = time.monotonic()
+        process = spawn(tmp_path, *arguments, env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"})
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == code
+        imported = {line.rsplit("|")[-1].strip() for line in errors.splitlines()}
+        assert "neural_style_tf.cli.main" in imported and not imported & {
+            "tensorflow",
+            "keras",
+            "h5py",
+            "scipy.io",
+        }
+        assert time.monotonic() - start < 1
+
+
+def test_importing_the_package_does_not_import_tensorflow():
+    code = "import sys, neural_style_tf as n; n.Config, n.load_image; print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_saves_and_says_so(job, tmp_path, number, code):
+    process = spawn(tmp_path, "--iterations=100000", "--log_every=5")
+    for line in process.stdout:
+        if line.startswith("step 5/"):
+            break
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    folder = tmp_path / "output" / "c-s"
+    assert "interrupted after" in out and err == ""
+    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
+    last = read_metrics(folder)[-1]["step"]
+    assert saved_steps(folder / "checkpoints")[0] == last
+    with Image.open(folder / "result.png") as result:
+        result.load()
+
+
+def test_a_reader_that_leaves_does_not_end_the_run(job, tmp_path):
+    process = spawn(tmp_path, "--iterations=5", "--log_every=1")
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0, process.stderr.read()
+    process.stderr.close()
+    assert json.loads((tmp_path / "output" / "c-s" / "run.json").read_text())["status"] == "finished"

@@ -1,0 +1,389 @@
+"""Several workers paint the same picture as one, and end together when one of them is lost."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from command_line import read_metrics, write_picture
+from narrow import make_narrow_weights
+from paths import ROOT
+
+from neural_style_tf.cli import main
+from neural_style_tf.config.schema import Config
+from neural_style_tf.distributed import replicas, sharding
+from neural_style_tf.distributed.barrier import meet
+from neural_style_tf.distributed.cluster_config import Place, find_place
+from neural_style_tf.distributed.replicas import Cluster
+from neural_style_tf.errors import RunError, UserError
+from neural_style_tf.images import load_image
+from neural_style_tf.losses import objective as objectives
+from neural_style_tf.models.vgg19 import vgg19
+from neural_style_tf.tiling import tiled as tiling
+
+FLAGS = ["--iterations=6", "--log_every=3", "--save_every=3", "--init=content"]
+
+
+def tf_config(index, addresses, **parts):
+    return {
+        "TF_CONFIG": json.dumps(
+            {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}} | parts
+        )
+    }
+
+
+# Which process is which
+
+
+def test_place():
+    two = ["a:1", "b:2"]
+    assert find_place("auto", {}) == find_place("none", tf_config(1, two)) == Place()
+    assert find_place("auto", tf_config(1, two)) == Place(1, ("a:1", "b:2"), 2)
+    chief = {"cluster": {"chief": ["c:3"], "worker": two}, "task": {"type": "worker", "index": "1"}}
+    place = find_place("multiworker", {"TF_CONFIG": json.dumps(chief)})
+    assert place == Place(2, ("c:3", "a:1", "b:2"), 3, chief_job=True)
+    assert (
+        place.name(0) == "worker 0 (c:3)"
+        and place.rank_of("chief", 0) == 0
+        and place.rank_of("worker", 0) == 1
+    )
+    slurm = {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4"}
+    assert find_place("auto", slurm) == Place() and find_place("multiworker", slurm) == Place(1, workers=4)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[1]", "is no JSON object"),
+        ('{"cluster": ["a:1"]}', "has no object 'cluster'"),
+        ('{"cluster": {"worker": "a:1"}}', "must list the addresses of 'worker'"),
+        ('{"cluster": {"worker": ["a"]}}', "'a', which is not host:port"),
+        ('{"cluster": {"ps": ["a:1"]}}', "names the job 'ps'"),
+        (
+            '{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}',
+            "an address twice",
+        ),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}', "the task type 'chief'"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "the task index 1"),
+        ('{"cluster": {"worker": ["a:1"]}}', "the task type None"),
+    ],
+)
+def test_malformed_clusters_are_refused(given, message):
+    with pytest.raises(UserError, match=message):
+        find_place("auto", {"TF_CONFIG": given})
+
+
+def test_no_cluster_is_one_line_and_code_2(tmp_path, monkeypatch, capsys):
+    content = str(write_picture(tmp_path / "c.png"))
+    flags = ["run.py", f"--content={content}", f"--style={content}"]
+    assert main.run([*flags, "--distribute=multiworker"]) == 2
+    assert "finds no cluster: set TF_CONFIG" in capsys.readouterr().err
+    monkeypatch.setenv("TF_CONFIG", "{")
+    assert main.run(flags) == 2
+    error = capsys.readouterr().err
+    assert "TF_CONFIG is not JSON" in error and error.count("\n") == 1
+
+
+def test_slurm_addresses(monkeypatch):
+    from neural_style_tf.distributed.replicas import _under_slurm
+
+    monkeypatch.setenv("TF_CONFIG", "")
+    for name, value in {
+        "PROCID": 2,
+        "STEP_NUM_TASKS": 3,
+        "STEP_NODELIST": "n[1-2]",
+        "STEP_TASKS_PER_NODE": "2,1",
+    }.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    place = _under_slurm(find_place("multiworker", os.environ))
+    assert place == Place(2, ("n1:8888", "n1:8889", "n2:8888"), 3)
+    assert find_place("auto", os.environ) == place
+
+
+# Who does what
+
+
+@pytest.mark.parametrize("tile", [None, 64, 96, 256])
+@pytest.mark.parametrize("size", [(2000, 2000), (400, 900), (33, 20), (4000, 160)])
+@pytest.mark.parametrize("replicas", [1, 2, 3, 8])
+def test_shares_cover_the_picture_and_are_nearly_equal(size, tile, replicas):
+    parts = sharding.plan_shares(Config(), *size, tile=tile, replicas=replicas)
+    assert len(parts) == replicas and all(parts)
+    covered = np.zeros(size, int)
+    for part in parts:
+        for one in part:
+            top, bottom, left, right = one.core
+            assert tile is None or max(bottom - top, right - left) <= tile
+            covered[top:bottom, left:right] += 1
+            for axis in (0, 2):
+                first, last = one.window[axis : axis + 2]
+                assert first in (0, one.core[axis] - 80) or first < one.core[axis] - 80 or not any(one.core)
+                assert last >= min(size[axis // 2], one.core[axis + 1] + 80) or not any(one.core)
+    assert (covered == 1).all()
+    work = [sum(map(sharding.window_area, part)) for part in parts]
+    if min(size) >= 2000 and tile != 256:
+        assert max(work) <= 1.05 * np.mean(work)
+
+
+@pytest.mark.parametrize(("name", "tile"), [("plain", None), ("relative", 32)])
+def test_parts_add_up(name, tile):
+    """The arithmetic of three replicas, in this process."""
+    config = Config() if name == "plain" else Config(content_loss="relative", style_loss="relative")
+    weights = make_narrow_weights(divisor=32, dtype="float64")
+    network = vgg19(weights.kernels, weights.biases, outputs=config.layers, dtype="float64")
+    rng = np.random.default_rng(0)
+    content, style, image = (
+        tf.constant(50 * rng.standard_normal((1, *shape, 3))) for shape in [(75, 91), (40, 50), (75, 91)]
+    )
+    expected = objectives.compute_targets(network, content, style, config)
+    found = [
+        tiling.compute_targets_tiled(
+            network,
+            content,
+            style,
+            config,
+            tile=64,
+            share=lambda plan, rank=rank: sharding.share_out(plan, 3)[rank],
+        )
+        for rank in range(3)
+    ]
+    for kind in ("content", "style"):
+        for layer, value in getattr(expected, kind).items():
+            total = sum(getattr(one, kind)[layer] for one in found)
+            np.testing.assert_allclose(total, value, atol=1e-12 * np.abs(value).max())
+    parts = sharding.plan_shares(config, 75, 91, tile=tile, replicas=3)
+    tiled = [tiling.TiledObjective(network, expected, config, part) for part in parts]
+    sums = tf.nest.map_structure(lambda *one: sum(one), *(part.sums(image) for part in tiled))
+    _, slopes = tiled[0].score(sums, image.shape)
+    gradient = sum(part.gradient(image, slopes) for part in tiled)
+    _, whole = objectives.make_objective(network, expected, config)(image)
+    np.testing.assert_allclose(gradient, whole, atol=1e-12 * np.abs(whole).max())
+
+
+# Several processes
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Return a function that starts workers on loopback; all are killed in the end."""
+    write_picture(tmp_path / "c.png")
+    write_picture(tmp_path / "s.png", (40, 50), seed=1)
+    processes = []
+
+    def spawn(count, *flags, extra=(), only=None):
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
+        started = []
+        for index in range(count) if only is None else only:
+            command = [
+                sys.executable,
+                str(ROOT / "tests/helpers/worker.py"),
+                "--content=c.png",
+                "--style=s.png",
+                *FLAGS,
+                *flags,
+            ]
+            command += extra if index == count - 1 else ()
+            environment = (
+                os.environ | tf_config(index, addresses) | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests/helpers'}"}
+            )
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            started.append(subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes))
+        processes.extend(started)
+        return started
+
+    yield spawn
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def end(processes, timeout=200):
+    """Return exit codes and what was written to standard error."""
+    texts = [process.communicate(timeout=timeout) for process in processes]
+    return [process.returncode for process in processes], [error for _, error in texts]
+
+
+def wait_for(process, start_of_line):
+    for line in process.stdout:
+        if line.startswith(start_of_line):
+            return
+    raise AssertionError(process.stderr.read())
+
+
+def check_same_run(one, other):
+    for row, twin in zip(read_metrics(one), read_metrics(other), strict=True):
+        assert row.keys() == twin.keys()
+        for name in row.keys() - {"seconds"}:
+            assert twin[name] == pytest.approx(row[name], rel=1e-5), (row["step"], name)
+    first, second = (load_image(str(folder / "result.png")).pixels for folder in (one, other))
+    assert np.abs(first - second).max() <= 1
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """Return a function that runs the same in this process."""
+    monkeypatch.chdir(tmp_path)
+    weights = make_narrow_weights()
+    monkeypatch.setattr(main, "load_weights", lambda *given, **named: weights)
+    return lambda *flags: main.run(["run.py", "--content=c.png", "--style=s.png", "--quiet", *FLAGS, *flags])
+
+
+def test_two_workers_are_one(start, alone, tmp_path):
+    # A shallow network, for the time that it takes to compile.
+    flags = ["--content_layers=relu2_2", "--style_layers=relu1_1,relu2_1"]
+    codes, errors = end(start(2, "--output_dir=two", *flags, extra=["--tile_for_memory=32"]))
+    assert codes == [0, 0], errors
+    # The tile that the one with less memory needs is used by all, and on record.
+    assert json.loads((tmp_path / "two" / "run.json").read_text())["config"]["tile"] == "32"
+    assert alone("--output_dir=one", "--tile=32", *flags) == 0
+    check_same_run(tmp_path / "one", tmp_path / "two")
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--tile=16", "--optimizer=lbfgs"],
+        ["--tile=none", "--optimizer=lbfgs"],
+        ["--init=noise", "--scales=2"],
+    ],
+)
+def test_three_workers_are_one(start, alone, tmp_path, flags):
+    codes, errors = end(start(3, "--output_dir=three", *flags))
+    assert codes == [0, 0, 0], errors
+    assert alone("--output_dir=one", *flags) == 0
+    check_same_run(tmp_path / "one", tmp_path / "three")
+
+
+def test_a_differing_worker_is_refused_by_name(start, tmp_path):
+    codes, errors = end(start(2, "--output_dir=o", extra=["--seed=3", "--seed_of_weights=0"]))
+    assert codes == [2, 2]
+    for error in errors:
+        assert "worker 1 (127.0.0.1:" in error and "has --seed 3, the chief 0" in error
+        assert error.count("\n") == 1
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("blow", ["SIGKILL", "SIGSTOP"])
+def test_a_lost_worker_ends_the_others_and_the_run_goes_on(start, alone, tmp_path, victim, blow):
+    flags = ["--output_dir=cut", "--iterations=4000", "--worker_timeout=20"]
+    workers = start(2, *flags)
+    wait_for(workers[0], "step 6/")
+    workers[victim].send_signal(getattr(signal, blow))
+    begun = time.monotonic()
+    [code], [error] = end([workers[1 - victim]])
+    assert time.monotonic() - begun < 45
+    assert code == 1 and error.count("\n") == 1
+    assert f"worker {victim} (127.0.0.1:" in error and "--resume" in error
+    workers[victim].kill()
+    workers[victim].communicate()
+    # With another number of workers.
+    last = max(row["step"] for row in read_metrics(tmp_path / "cut"))
+    until = f"--iterations={last + 6}"
+    assert alone("--output_dir=cut", until, "--resume") == 0
+    assert end(start(2, "--output_dir=cut", f"--iterations={last + 12}", "--resume"))[0] == [0, 0]
+    rows = [row["step"] for row in read_metrics(tmp_path / "cut")]
+    assert rows == sorted(set(rows)) and rows[-1] == last + 12
+
+
+def test_who_never_comes_is_named():
+    addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(3))
+    with ThreadPoolExecutor() as pool:
+        third = pool.submit(meet, Place(2, addresses, 3), 1.0)
+        with pytest.raises(RunError, match=rf"^worker 1 \({addresses[1]}\) did not come within .*=1 s"):
+            meet(Place(0, addresses, 3), 1.0)
+        with pytest.raises(RunError, match="^worker 0 "):
+            third.result()
+        everyone = [pool.submit(meet, Place(rank, addresses, 3), 5.0) for rank in (2, 0, 1)]
+        assert [one.result() for one in everyone] == [None] * 3
+
+
+@pytest.mark.slow
+def test_interrupting_one_interrupts_all(start, tmp_path):
+    workers = start(2, "--output_dir=o", "--iterations=4000")
+    wait_for(workers[0], "step 3/")
+    workers[1].send_signal(signal.SIGINT)
+    assert end(workers)[0] == [130, 130]
+    assert json.loads((tmp_path / "o/run.json").read_text())["status"] == "interrupted"
+
+
+def test_a_lost_worker_is_named():
+    cluster = Cluster(place=Place(0, ("a:1", "b:2"), 2))
+    error = tf.errors.UnavailableError(None, None, "/job:worker/replica:0/task:1 is gone")
+    with pytest.raises(RunError, match=r"worker 1 \(b:2\) does not answer any more"):
+        cluster.explain(error)
+    cluster.explain(ValueError())
+    second = Cluster(place=Place(1, ("a:1", "b:2"), 2))
+    with pytest.raises(RunError, match=r"worker 0 \(a:1\) does not answer any more"):
+        second.explain(tf.errors.DeadlineExceededError(None, None, "Deadline Exceeded"))
+
+
+def test_waiting_too_long_is_given_up(monkeypatch):
+    aborted, said = [], []
+    fake = SimpleNamespace(abort_collective_ops=lambda code, line: aborted.append(line))
+    monkeypatch.setattr(replicas, "context", SimpleNamespace(context=lambda: fake))
+    monkeypatch.setattr(replicas, "GRACE", 0)
+    cluster = Cluster(place=Place(0, ("a:1", "b:2"), 2))
+    cluster.waiting_since.assign(time.time() - 0.5)
+    monkeypatch.setattr(os, "_exit", said.append)
+    replicas._watch(cluster, 0.6, said.append)
+    assert time.time() - float(cluster.waiting_since) >= 0.6
+    assert aborted == ["another worker keeps this one waiting for more than --worker_timeout=0.6 s"]
+    assert said == [f"{aborted[0]}; {replicas.KEPT}", 1]
+    with pytest.raises(RunError, match="keeps this one waiting"):
+        cluster.explain(tf.errors.DeadlineExceededError(None, None, ""))
+
+
+MIRRORED = """
+import numpy as np, tensorflow as tf
+from narrow import make_narrow_weights
+from neural_style_tf.config.schema import Config
+from neural_style_tf.distributed.replicas import Cluster
+from neural_style_tf.transfer.session import stylize
+
+[cpu] = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+rng = np.random.default_rng(0)
+pictures = [rng.uniform(0, 255, (side, 50, 3)).astype("float32") for side in (48, 40)]
+cluster = Cluster(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+for optimizer, tile in (("lbfgs", "none"), ("adam", "16")):
+    config = Config(iterations=4, optimizer=optimizer, tile=tile)
+    ends = [
+        list(stylize(*pictures, config, weights=make_narrow_weights(), cluster=shared))[-1]
+        for shared in (None, cluster)
+    ]
+    assert cluster.replicas == 2
+    np.testing.assert_allclose(ends[1].total, ends[0].total, rtol=1e-5)
+    np.testing.assert_allclose(ends[1].best, ends[0].best, atol=0.1)
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_of_one_process_are_one():
+    paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests/helpers'}", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    result = subprocess.run(
+        [sys.executable, "-c", MIRRORED], env=os.environ | paths, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr

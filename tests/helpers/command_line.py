@@ -1,0 +1,36 @@
+"""Small pictures, processes of the command line, and what they wrote."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from paths import ROOT
+from PIL import Image
+
+WEIGHTS_DIR = ROOT / "weights"
+"""The checkout's own, so that the bundled network is converted once and not by every test."""
+BUNDLED = ("--weights=bundled", f"--weights_dir={WEIGHTS_DIR}")
+
+
+def write_picture(path, shape=(48, 64), seed=0):
+    coarse = np.random.default_rng(seed).uniform(0, 255, (6, 8, 3)).astype(np.uint8)
+    Image.fromarray(coarse).resize(shape[::-1], Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def read_metrics(folder):
+    return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+
+
+def spawn(folder, *arguments, **options):
+    command = [sys.executable, str(ROOT / "run.py"), "--content=c.png", "--style=s.png", *BUNDLED]
+    return subprocess.Popen(
+        [*command, *arguments],
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )

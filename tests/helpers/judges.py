@@ -1,0 +1,39 @@
+"""What L-BFGS is judged by: SciPy's, within as many evaluations, and the real objective in float64."""
+
+import tensorflow as tf
+from scipy.optimize import fmin_l_bfgs_b
+
+from neural_style_tf.config.schema import Config
+from neural_style_tf.losses import objective as objectives
+from neural_style_tf.models.vgg19 import vgg19
+
+
+def real_objective(pictures, weights):
+    """The original's objective on a pair of pictures, the content picture, and the names of the terms."""
+    config = Config()
+    network = vgg19(weights.kernels, weights.biases, outputs=config.layers, dtype="float64")
+    content, style = (objectives.preprocess(picture, "float64") for picture in pictures)
+    targets = objectives.compute_targets(network, content, style, config)
+    objective = tf.function(objectives.make_objective(network, targets, config), autograph=False)
+    return objective, content.numpy(), objectives.term_names(config)
+
+
+def scipy_best(objective, start, evaluations, *, history, bounds=None):
+    """The least value SciPy sees within some evaluations."""
+    seen = []
+
+    def function(x):
+        terms, gradient = objective(tf.constant(x.reshape(start.shape)))
+        seen.append(float(terms["total"]))
+        return seen[-1], gradient.numpy().astype(float).ravel()
+
+    limits = {"m": history, "factr": 0, "pgtol": 0, "maxfun": evaluations, "maxiter": 10**6}
+    fmin_l_bfgs_b(function, start.ravel(), bounds=bounds, **limits)
+    return min(seen[:evaluations])
+
+
+def advance_to(solver, evaluations):
+    """The least total of a solver after at least some evaluations."""
+    while int(solver.optimizer.evaluations) < evaluations:
+        assert solver.advance(tf.constant(1, tf.int64))
+    return float(solver.best_total)

@@ -1,0 +1,98 @@
+"""The equations against naive twins, with the factors of the papers."""
+
+import numpy as np
+import pytest
+import reference
+import tensorflow as tf
+
+from neural_style_tf.losses import functional
+
+RNG = np.random.default_rng(3)
+F = RNG.standard_normal((1, 5, 4, 3))
+P = RNG.standard_normal((1, 5, 4, 3))
+
+
+def test_gram_sum_is_eq_3():
+    assert functional.gram_sum(tf.constant(F)).numpy() == pytest.approx(reference.gram(F[0]), rel=1e-12)
+
+
+def test_gram_sum_does_not_see_where_things_are():
+    shuffled = RNG.permutation(F.reshape(-1, 3)).reshape(F.shape)
+    assert functional.gram_sum(tf.constant(shuffled)).numpy() == pytest.approx(
+        reference.gram(F[0]), rel=1e-12
+    )
+
+
+def test_gram_sum_adds_over_positions():
+    parts = functional.gram_sum(tf.constant(F[:, :2])) + functional.gram_sum(tf.constant(F[:, 2:]))
+    assert parts.numpy() == pytest.approx(reference.gram(F[0]), rel=1e-12)
+
+
+@pytest.mark.parametrize(("normalization", "divisor"), [("positions", 20), ("elements", 60)])
+def test_normalize_gram(normalization, divisor):
+    g = functional.gram_sum(tf.constant(F))
+    out = functional.normalize_gram(g, 20, normalization)
+    assert out.numpy() == pytest.approx(reference.gram(F[0]) / divisor, rel=1e-12)
+
+
+def test_style_distance_gatys_is_eq_4_with_its_quarter():
+    n, m = 3, 20
+    g, a = reference.gram(F[0]), reference.gram(P[0])
+    paper = sum((g[i, j] - a[i, j]) ** 2 for i in range(n) for j in range(n)) / (4 * n**2 * m**2)
+    normalised = [functional.normalize_gram(tf.constant(x), m, "positions") for x in (g, a)]
+    assert functional.style_distance(*normalised, "gatys").numpy() == pytest.approx(paper, rel=1e-12)
+
+
+def test_style_distance_of_the_original_repository():
+    n, m = 3, 20
+    g, a = reference.gram(F[0]) / (m * n), reference.gram(P[0]) / (m * n)
+    normalised = tf.constant(g), tf.constant(a)
+    assert functional.style_distance(*normalised, "mean").numpy() == pytest.approx(
+        np.mean((g - a) ** 2), rel=1e-12
+    )
+
+
+def test_content_distance_has_its_half_and_its_mean():
+    error = functional.content_error(tf.constant(F), tf.constant(P))
+    squares = sum((f - p) ** 2 for f, p in zip(F.ravel(), P.ravel(), strict=True))
+    assert functional.content_distance(error, tf.constant(P), "gatys").numpy() == pytest.approx(
+        squares / 2, rel=1e-12
+    )
+    assert functional.content_distance(error, tf.constant(P), "mean").numpy() == pytest.approx(
+        squares / 60, rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 5, 3), (1, 1, 5, 3), (1, 7, 1, 3), (1, 1, 1, 3)])
+def test_total_variation(shape):
+    x = RNG.standard_normal(shape)
+    out = functional.total_variation(tf.constant(x)).numpy()
+    assert out == pytest.approx(reference.total_variation(x[0]), rel=1e-12)
+
+
+def test_eq_6_style_gradient():
+    """dE/dF = (1/N²M²) Fᵀ(G−A), the paper's own derivative, against automatic differentiation."""
+    n, m = 3, 20
+    a = tf.constant(reference.gram(P[0]) / m)
+    f = tf.constant(F)
+    with tf.GradientTape() as tape:
+        tape.watch(f)
+        g = functional.normalize_gram(functional.gram_sum(f), m, "positions")
+        e = functional.style_distance(g, a, "gatys")
+    flat = F.reshape(m, n)
+    paper = flat @ (reference.gram(F[0]) - reference.gram(P[0])) / (n**2 * m**2)
+    assert tape.gradient(e, f).numpy().reshape(m, n) == pytest.approx(paper, rel=1e-10)
+
+
+def test_relative_forms_do_not_see_scale():
+    for factor in (1.0, 1e3):
+        error = functional.content_error(tf.constant(factor * F), tf.constant(factor * P))
+        content = functional.content_distance(error, tf.constant(factor * P), "relative")
+        assert content.numpy() == pytest.approx(np.sum((F - P) ** 2) / np.sum(P**2), rel=1e-12)
+        g, a = factor * reference.gram(F[0]), factor * reference.gram(P[0])
+        style = functional.style_distance(tf.constant(g), tf.constant(a), "relative")
+        assert style.numpy() == pytest.approx(np.sum((g - a) ** 2) / np.sum(a**2), rel=1e-12)
+
+
+def test_a_target_of_zeros_leaves_relative_forms_finite():
+    assert np.isfinite(functional.content_distance(tf.constant(1.0), tf.zeros([4]), "relative"))

@@ -1,0 +1,122 @@
+"""The whole objective and the compiled step against the twin; exact properties."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import reference
+import tensorflow as tf
+from narrow import make_narrow_weights
+
+from neural_style_tf.config.presets import PRESETS
+from neural_style_tf.config.schema import Config
+from neural_style_tf.losses import objective as objectives
+from neural_style_tf.models.architecture import up_to
+from neural_style_tf.models.vgg19 import vgg19
+from neural_style_tf.optim import make_optimizer
+from neural_style_tf.transfer.solver import Solver
+
+WEIGHTS64 = make_narrow_weights(dtype="float64")
+
+
+def make(pictures, config=None, dtype="float64"):
+    config = config or Config()
+    network = vgg19(
+        WEIGHTS64.kernels, WEIGHTS64.biases, outputs=config.layers, pooling=config.pooling, dtype=dtype
+    )
+    content, style = (objectives.preprocess(picture, dtype) for picture in pictures)
+    targets = objectives.compute_targets(network, content, style, config)
+    return objectives.make_objective(network, targets, config)
+
+
+def noise(shape, seed=0):
+    return np.random.default_rng(seed).standard_normal((1, *shape))
+
+
+@pytest.fixture(scope="module")
+def twin(pictures):
+    content, style = (picture.astype(float) for picture in pictures)
+    return reference.OriginalObjective(content, style, WEIGHTS64, up_to("relu5_1"))
+
+
+def test_terms_and_gradient_equal_the_twin(pictures, twin):
+    image = 20 * noise(pictures[0].shape)
+    terms, gradient = tf.function(make(pictures))(tf.constant(image))
+    expected, expected_gradient = twin(image[0])
+    for name in ("total", "content", "style", "tv"):
+        assert terms[name].numpy() == pytest.approx(expected[name], rel=1e-9), name
+    assert np.abs(gradient[0] - expected_gradient).max() < 1e-9 * np.abs(expected_gradient).max()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_gradient_equals_finite_differences(pictures, preset):
+    function = tf.function(make(pictures, PRESETS[preset]))
+    image = 20 * noise(pictures[0].shape)
+    direction = noise(pictures[0].shape, seed=5)
+    _, gradient = function(tf.constant(image))
+    h = 1e-6
+    ahead, behind = (function(tf.constant(image + s * h * direction))[0]["total"].numpy() for s in (1, -1))
+    assert np.vdot(gradient.numpy(), direction) == pytest.approx((ahead - behind) / (2 * h), rel=1e-5)
+
+
+def test_ten_adam_steps_equal_the_twin(pictures, twin):
+    start = noise(pictures[0].shape)
+    image = tf.Variable(start)
+    solver = Solver(make(pictures), make_optimizer(Config(), image), image, objectives.term_names(Config()))
+    assert solver.start()
+    totals = [float(solver.values[0])]
+    for _ in range(10):
+        assert solver.advance(tf.constant(1, tf.int64))
+        totals.append(float(solver.values[0]))
+    expected_image, expected_totals = reference.adam(twin, start[0], 10)
+    assert totals == pytest.approx(expected_totals, rel=1e-9)
+    assert np.abs(image[0].numpy() - expected_image).max() < 1e-6
+
+
+def test_no_gradient_where_everything_is_equal(pictures):
+    content, _ = pictures
+    config = Config(tv_weight=0)
+    terms, gradient = make((content, content), config)(objectives.preprocess(content, "float64"))
+    assert terms["total"].numpy() == pytest.approx(0, abs=1e-18)
+    assert np.abs(gradient).max() < 1e-9
+
+
+def test_terms_are_named_in_the_order_they_are_logged(pictures):
+    for config in PRESETS.values():
+        terms, _ = make(pictures, config)(tf.constant(noise(pictures[0].shape)))
+        assert tuple(terms) == objectives.term_names(config)
+
+
+def test_total_is_the_weighted_sum(pictures):
+    config = Config(
+        content_layers=(("relu4_2", 0.5), ("conv2_2", 2.0)), style_layers=(("relu1_1", 3.0), ("pool2", 0.25))
+    )
+    terms, _ = make(pictures, config)(tf.constant(noise(pictures[0].shape)))
+    t = {name: value.numpy() for name, value in terms.items()}
+    assert t["content"] == pytest.approx(0.5 * t["content/relu4_2"] + 2 * t["content/conv2_2"])
+    assert t["style"] == pytest.approx(3 * t["style/relu1_1"] + 0.25 * t["style/pool2"])
+    assert t["total"] == pytest.approx(5 * t["content"] + 100 * t["style"] + 100 * t["tv"])
+
+
+@pytest.mark.parametrize(
+    "change", [{"content_layers": ()}, {"style_layers": ()}, {"tv_weight": 0.0}, {"content_weight": 0.0}]
+)
+def test_terms_can_be_left_out(pictures, change):
+    config = dataclasses.replace(Config(), **change)
+    terms, gradient = make(pictures, config)(tf.constant(noise(pictures[0].shape)))
+    assert np.isfinite(terms["total"].numpy()) and np.abs(gradient).max() > 0
+
+
+def test_a_term_of_weight_zero_cannot_spoil_the_total(pictures):
+    targets = objectives.Targets(content={"relu4_2": tf.zeros([2])}, style={})
+    config = Config(style_layers=(), content_weight=0.0, tv_weight=1.0)
+    inf = tf.constant(float("inf"), tf.float64)
+    terms = objectives.score({"relu4_2": inf}, {}, tf.constant(2.0, tf.float64), targets, config)
+    assert terms["total"].numpy() == 2.0
+
+
+def test_preprocess_and_back(pictures):
+    image = objectives.preprocess(pictures[0])
+    assert image.shape == (1, 40, 48, 3)
+    assert image[0, 0, 0].numpy() == pytest.approx(pictures[0][0, 0] - reference.MEAN, abs=1e-4)
+    assert objectives.deprocess(image).numpy() == pytest.approx(pictures[0], abs=1e-4)

@@ -1,0 +1,280 @@
+"""Winograd's convolutions against the naive twin, the network made of them, and where they are chosen."""
+
+import numpy as np
+import pytest
+import reference
+import tensorflow as tf
+from narrow import make_narrow_weights
+
+from neural_style_tf.config.presets import PRESETS
+from neural_style_tf.config.schema import Config
+from neural_style_tf.losses.objective import compute_targets, make_objective
+from neural_style_tf.models import architecture, vgg19, winograd
+from neural_style_tf.models import precision as precision_module
+from neural_style_tf.tiling.planner import plan_room
+from neural_style_tf.tiling.tiled import make_tiled_objective
+from neural_style_tf.transfer.build import make_solver
+from neural_style_tf.transfer.session import stylize
+
+
+def convolve(features, kernel, bias, upstream, border=1):
+    """The convolution and its gradient, of NumPy arrays [H, W, N]."""
+    transformed = tf.constant(winograd.transform_kernel(kernel), kernel.dtype)
+
+    @tf.function(autograph=False)
+    def both(features, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            result = winograd.convolve(features, transformed, tf.constant(bias), border=border)
+        return result, tape.gradient(result, features, upstream)
+
+    return (array.numpy()[0] for array in both(features[None], upstream[None]))
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (8, 12)])
+def test_equals_the_naive_twin(size):
+    features, upstream = random(*size, 3), random(*size, 5, seed=1)
+    kernel, bias = random(3, 3, 3, 5), random(5)
+    found, gradient = convolve(features, kernel, bias, upstream)
+    np.testing.assert_allclose(found, reference.convolve(features, kernel, bias), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(gradient, reference.convolve_backward(upstream, kernel), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(7, 4), (1, 1)])
+def test_without_a_border(rows, columns):
+    features, upstream = random(rows + 2, columns + 2, 3), random(rows, columns, 5, seed=1)
+    kernel, bias = random(3, 3, 3, 5), random(5)
+    found, gradient = convolve(features, kernel, bias, upstream, border=0)
+    full = reference.convolve(features, kernel, bias)[1:-1, 1:-1]
+    np.testing.assert_allclose(found, full, rtol=0, atol=1e-13)
+    around = np.pad(upstream, ((1, 1), (1, 1), (0, 0)))
+    np.testing.assert_allclose(gradient, reference.convolve_backward(around, kernel), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(("dtype", "allowed"), [("float32", 2e-6), ("bfloat16", 0.018)])
+def test_rounding_at_full_width(dtype, allowed):
+    """In mean squares."""
+    features, kernel = (tf.cast(random(*shape), dtype) for shape in ((20, 16, 256), (3, 3, 256, 256)))
+    kernel, upstream = kernel.numpy(), tf.cast(random(20, 16, 256, seed=1), dtype)
+    zero = np.zeros(256)
+    found = convolve(features, kernel, zero.astype(kernel.dtype), upstream)
+    features, upstream = (tf.cast(tensor, "float64").numpy() for tensor in (features, upstream))
+    expected = reference.convolve(features, kernel, zero), reference.convolve_backward(upstream, kernel)
+    for ours, exact in zip(found, expected, strict=True):
+        assert ours.dtype == tf.as_dtype(dtype).as_numpy_dtype
+        assert 0 < np.std(ours.astype("float64") - exact) < allowed * np.std(exact)
+
+
+def test_rounds_seven_times_as_much_as_direct_convolutions_in_bfloat16():
+    """As docs/solver.md says; of features as after a ReLU."""
+    features = tf.cast(np.maximum(random(20, 16, 256), 0), "bfloat16")
+    kernel = tf.cast(random(3, 3, 256, 256, seed=1), "bfloat16")
+    direct = tf.nn.conv2d(features[None], kernel, 1, "SAME")[0].numpy()
+    features, kernel = features.numpy(), kernel.numpy()
+    zero = np.zeros(256)
+    ours, _ = convolve(features, kernel, zero.astype(kernel.dtype), direct)
+    exact = reference.convolve(features.astype("float64"), kernel.astype("float64"), zero)
+    rounding = [np.std(found.astype("float64") - exact) for found in (ours, direct)]
+    assert 6 < rounding[0] / rounding[1] < 8
+
+
+def test_points_that_round_little(monkeypatch):
+    """In one dimension three quarters of the error of the usual ones, in two half; the reason for ours."""
+    tile, kernel, errors = np.abs(random(200, 6, 256)), random(3, 256, seed=1), []
+    exact = [np.einsum("tic,ic->t", tile[:, i : i + 3], kernel) for i in range(4)]
+    for points in (winograd.POINTS, (0, 1, -1, 2, -2)):
+        monkeypatch.setattr(winograd, "POINTS", points)
+        winograd._matrices.cache_clear()
+        a, g, b = (np.array(matrix) for matrix in winograd._matrices()[:3])
+        seen = np.einsum("ij,tjc->tic", b.astype("f"), tile.astype("f"))
+        products = np.einsum("tic,ic->ti", seen, (g @ kernel).astype("f"))
+        errors.append(np.std(products @ a.T.astype("f") - np.transpose(exact)))
+    winograd._matrices.cache_clear()
+    assert errors[0] < 0.75 * errors[1]
+
+
+SHALLOW = Config(content_layers=(("relu1_2", 1.0),), style_layers=(("relu1_1", 1.0), ("relu2_1", 1.0)))
+
+
+@pytest.fixture
+def everywhere(monkeypatch):
+    """Have narrow networks, too, made of Winograd's convolutions."""
+    monkeypatch.setattr(architecture, "WINOGRAD_BLOCKS", range(1, 6))
+
+
+# Nothing but a cut out of a tile above the last convolution.
+BARE = Config(content_layers=(("conv1_2", 1.0),), style_layers=(("relu1_1", 1.0), ("conv2_1", 1.0)))
+
+
+@pytest.mark.parametrize(
+    ("config", "tile"),
+    [(SHALLOW, None), (SHALLOW.replace(padding="edge"), None), (BARE.replace(padding="edge"), 16)],
+)
+def test_same_objective(everywhere, config, tile):
+    """And in tiles, whose shapes the graph does not know."""
+    weights = make_narrow_weights(dtype="float64")
+    image, content, style = (100 * random(1, 29, 39, 3, seed=seed) for seed in range(3))
+    found = []
+    for convolution in ("direct", "winograd"):
+        network = vgg19.vgg19(
+            weights.kernels,
+            weights.biases,
+            outputs=config.layers,
+            padding=config.padding,
+            convolution=convolution,
+            dtype="float64",
+        )
+        targets = compute_targets(network, content, style, config)
+        if tile and convolution == "winograd":
+            objective = make_tiled_objective(network, targets, config, image.shape, tile=tile)
+        else:
+            objective = make_objective(network, targets, config)
+        found.append(tf.function(objective, autograph=False)(tf.constant(image)))
+    (terms, gradient), (ours, our_gradient) = found
+    assert {name: float(value) for name, value in ours.items()} == pytest.approx(
+        {name: float(value) for name, value in terms.items()}, rel=1e-10
+    )
+    np.testing.assert_allclose(our_gradient, gradient, rtol=0, atol=1e-10 * np.abs(gradient).max())
+
+
+def test_features_of_bfloat16(everywhere, narrow_weights):
+    """Kernels of bfloat16 as well; a few times as far from the exact ones as direct."""
+    image, found = 100 * random(1, 24, 32, 3).astype("float32"), {}
+    for convolution, compute in (("direct", None), ("direct", "bfloat16"), ("winograd", "bfloat16")):
+        model = vgg19.vgg19(
+            narrow_weights.kernels,
+            narrow_weights.biases,
+            outputs=["relu1_2"],
+            convolution=convolution,
+            compute_dtype=compute,
+        )
+        features = tf.function(model, autograph=False)(image)["relu1_2"]
+        assert features.dtype == compute or features.dtype == "float32"
+        found[convolution, compute] = tf.cast(features, "float64").numpy()
+    assert {weight.dtype for weight in model.get_layer("conv1_2").weights} == {"bfloat16"}
+    exact, direct, ours = found.values()
+    assert 0 < np.std(ours - exact) <= 6 * np.std(direct - exact)
+
+
+def test_only_where_it_pays():
+    weights = make_narrow_weights(divisor=1)
+    model = vgg19.vgg19(weights.kernels, weights.biases, outputs=["relu5_1"], convolution="winograd")
+    names = [layer.name for layer in model.layers if isinstance(layer, vgg19.WinogradConvolution)]
+    assert names == [f"conv{block}_{index}" for block in (3, 4) for index in (1, 2, 3, 4)]
+    assert model.output["relu5_1"].shape == (1, None, None, 512)
+    assert model.trainable_weights == []
+
+
+def test_a_run(everywhere, pictures, narrow_weights, monkeypatch):
+    """The setting reaches the network, whose losses differ in rounding only; twice, to the same bits."""
+    totals = {}
+    for convolution in ("direct", "winograd", "winograd"):
+        config = SHALLOW.replace(convolution=convolution, iterations=2, log_every=1, save_every=0)
+        records = list(stylize(*pictures, config, weights=narrow_weights))
+        found = [(record.terms["total"], record.image.tobytes()) for record in records]
+        assert totals.setdefault(convolution, found) == found
+    for (direct, _), (ours, _) in zip(*totals.values(), strict=True):
+        assert ours == pytest.approx(direct, rel=1e-4)
+    assert totals["direct"] != totals["winograd"]
+
+
+CPU_FLAGS = {"": "avx2", "with bfloat16": "avx512_bf16", "with bfloat16 and AMX": "avx512_bf16 amx_bf16"}
+
+
+@pytest.mark.parametrize(
+    ("convolution", "precision", "gpus", "pixels", "expected"),
+    [
+        ("auto", "float32", [], 30_000, "winograd"),
+        ("auto", "auto", [], 10**6, "winograd"),
+        ("auto", "auto with bfloat16", [], 10**6, "winograd"),
+        ("auto", "auto with bfloat16 and AMX", [], 10**6, "direct"),
+        ("auto", "float32 with bfloat16 and AMX", [], 10**6, "winograd"),
+        ("direct", "float32", [], 10**6, "direct"),
+        ("winograd", "bfloat16", ["GPU"], 10, "winograd"),
+        ("auto", "float32", [], 10**6, "winograd"),
+        ("auto", "float32", [], 29_999, "direct"),
+        ("auto", "float32", ["GPU"], 10**6, "direct"),
+        ("auto", "bfloat16", [], 150_000, "winograd"),
+        ("auto", "bfloat16", [], 149_999, "direct"),
+    ],
+)
+def test_chosen_where_it_is_faster(monkeypatch, convolution, precision, gpus, pixels, expected):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    monkeypatch.setattr(precision_module, "_cpu_flags", lambda: CPU_FLAGS[precision.partition(" ")[2]])
+    assert winograd.choose(convolution, precision.partition(" ")[0], pixels) == expected
+
+
+def test_the_choice_is_of_this_picture_and_counts(monkeypatch, pictures, narrow_weights):
+    """What is chosen for its settings and size is what the network is made of and what memory is told for."""
+    config = Config(convolution="auto", precision="bfloat16", iterations=1)
+    asked, plain = [], plan_room(config, (40, 48)).needed
+
+    def choose(*arguments):
+        asked.append(arguments)
+        return "winograd"
+
+    monkeypatch.setattr(winograd, "choose", choose)
+    solver = make_solver(list(pictures), config, narrow_weights)
+    assert set(asked) == {("auto", "bfloat16", 40 * 48)}
+    assert isinstance(solver.objective.network.get_layer("conv3_1"), vgg19.WinogradConvolution)
+    assert plan_room(config, (40, 48)).needed > plain
+
+
+@pytest.mark.parametrize("tile", ["none", "32"])
+def test_the_style_picture_is_seen_directly(everywhere, pictures, narrow_weights, tile):
+    """XLA need not compile for its shape: its Gram matrices have the bits of direct convolutions."""
+    direct, ours = (
+        make_solver(
+            list(pictures), SHALLOW.replace(convolution=convolution, tile=tile), narrow_weights
+        ).objective
+        for convolution in ("direct", "winograd")
+    )
+    assert ours.tile == direct.tile
+    assert list(ours.targets.style) == ["relu1_1", "relu2_1"]
+    for name, gram in direct.targets.style.items():
+        np.testing.assert_array_equal(ours.targets.style[name], gram)
+    content = (objective.targets.content["relu1_2"].numpy() for objective in (direct, ours))
+    assert not np.array_equal(*content)
+
+
+def test_start_and_steps_share_a_trace(everywhere, pictures, narrow_weights, monkeypatch):
+    traced, convolve = [], winograd.convolve
+
+    def note(*arguments, **keywords):
+        traced.append(1)
+        return convolve(*arguments, **keywords)
+
+    monkeypatch.setattr(winograd, "convolve", note)
+    solver = make_solver(list(pictures), SHALLOW.replace(convolution="winograd"), narrow_weights)
+    solver.start()
+    before = len(traced)
+    solver.advance(tf.constant(1, tf.int64))
+    assert len(traced) == before > 0
+
+
+@pytest.fixture
+def asked_anew():
+    """Forget whether XLA is there, before and after."""
+    winograd._xla_compiles.cache_clear()
+    yield
+    winograd._xla_compiles.cache_clear()
+
+
+def test_not_chosen_where_xla_is_missing(monkeypatch, asked_anew):
+    def no_compiler(*_, **__):
+        raise tf.errors.UnimplementedError(None, None, "no XLA")
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    assert winograd._xla_compiles()
+    winograd._xla_compiles.cache_clear()
+    monkeypatch.setattr(tf, "function", lambda *_, **__: no_compiler)
+    assert winograd.choose("auto", "float32", 10**6) == "direct"
+
+
+def test_published_presets_keep_to_the_definition():
+    found = {name: preset.convolution for name, preset in PRESETS.items()}
+    assert found == {"original": "direct", "slides": "direct", "gatys": "direct", "balanced": "auto"}

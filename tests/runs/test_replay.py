@@ -1,0 +1,131 @@
+"""`--from_run`: a run.json is enough to repeat a run, and only that run."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import read_metrics, write_picture
+
+from neural_style_tf.cli import flags, main
+from neural_style_tf.errors import UserError
+from neural_style_tf.runs.replay import changes_since
+from neural_style_tf.runs.resume import check_same_run
+
+SMALL = ["--content_layers=relu2_1", "--style_layers=relu1_1,relu2_1:0.5", "--iterations=3", "--log_every=1"]
+
+
+def losses(folder):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(folder)]
+
+
+def test_a_run_json_repeats_its_run_from_another_folder(job, tmp_path, monkeypatch, capsys, put_back):
+    write_picture(tmp_path / "i.png", seed=2)
+    flags_ = ["--init=i.png", "--optimizer=lbfgs", "--history=3", "--strength=0.4", "--deterministic"]
+    assert job(*SMALL, *flags_, "--output_dir=a", "--quiet") == 0
+    facts = json.loads(Path("a/run.json").read_text())
+    # Decided once, from the memory at hand, and on record.
+    assert facts["config"]["tile"] == "none"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert main.run(["run.py", "--from_run=../a/run.json", "--output_dir=b"]) == 0
+    assert "may differ" not in capsys.readouterr().out
+    assert Path("b/result.png").read_bytes() == Path("../a/result.png").read_bytes()
+    assert losses("b") == losses("../a")
+    # And so does the repeated run's own.
+    config, job_ = flags.parse(["run.py", "--from_run=b/run.json"])
+    assert json.loads(json.dumps(facts["config"]["style_layers"])) == [list(p) for p in config.style_layers]
+    assert Path(job_.content) == tmp_path / "c.png" and not job_.output_dir
+
+
+@pytest.fixture
+def made(job):
+    """Return the folder of a run, made once without running."""
+    np.save("i.npy", np.zeros((48, 64, 3)))
+    assert job(*SMALL, "--init=i.npy", "--iterations=0", "--output_dir=a", "--quiet") == 0
+    return Path("a")
+
+
+def test_only_on_the_same_files(made, job, capsys):
+    shutil.copy("c.png", "moved.png")
+    write_picture(Path("c.png"), seed=9)
+    again = ["run.py", "--from_run=a/run.json", "--output_dir=b"]
+    assert main.run(again) == 2
+    error = capsys.readouterr().err
+    assert "would not repeat" in error and "the content file is another one" in error
+    assert error.count("\n") == 1 and not Path("b").exists()
+    np.save("i.npy", np.ones((48, 64, 3)))
+    assert main.run([*again, "--content=moved.png"]) == 2
+    assert "the init file is another one" in capsys.readouterr().err
+    np.save("i.npy", np.zeros((48, 64, 3)))
+    facts = json.loads((made / "run.json").read_text())
+    facts["weights"]["sha256"] = "0" * 64
+    (made / "run.json").write_text(json.dumps(facts))
+    assert main.run([*again, "--content=moved.png"]) == 2
+    assert "the weights file is another one" in capsys.readouterr().err and not Path("b").exists()
+
+
+def test_resume_looks_at_the_init_file_not_at_its_name(made, job, capsys):
+    shutil.copy("i.npy", "j.npy")
+    again = [*SMALL, "--iterations=0", "--output_dir=a", "--resume"]
+    assert job(*again, "--init=j.npy", "--quiet") == 0
+    np.save("j.npy", np.ones((48, 64, 3)))
+    assert job(*again, "--init=j.npy") == 2
+    assert "the init file is another one" in capsys.readouterr().err
+    assert job(*again, "--init=content") == 2
+    assert "--init was" in capsys.readouterr().err
+
+
+def test_flags_change_single_settings(tmp_path, made):
+    config, job_ = flags.parse(["run.py", "--from_run=a/run.json", "--seed=4", "--style=other.png"])
+    assert (config.seed, config.iterations, job_.style) == (4, 0, "other.png")
+    with pytest.raises(UserError, match="--preset changes them"):
+        flags.parse(["run.py", "--from_run=a/run.json", "--preset=slides"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "No such file"),
+        ("{", "not one that this program wrote"),
+        ('{"config": {}}', "not one that this program wrote"),
+        ('{"config": {"sed": 1}, "job": {}, "inputs": {}, "weights": {}}', "unknown here: sed"),
+        ('{"config": {"seed": "x"}, "job": {}, "inputs": {}, "weights": {}}', "--seed must be of type int"),
+        ('{"config": {"style_layers": [3]}, "job": {}, "inputs": {}, "weights": {}}', "a list"),
+        ('{"config": {}, "job": {}, "inputs": {}, "weights": {}}', "--content=FILE is missing"),
+    ],
+)
+def test_a_run_json_that_is_none(tmp_path, text, message):
+    path = tmp_path / "r.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        flags.parse(["run.py", f"--from_run={path}"])
+    assert "\n" not in str(error.value)
+
+
+def test_what_may_change_the_bits_is_named():
+    lines = changes_since({"device": "CPU (64 cores)"}, "CPU (1 cores)")
+    assert "device was CPU (64 cores), now CPU (1 cores): the bits may differ" in lines
+
+
+def test_the_tile_of_the_first_part_is_kept(monkeypatch, job, capsys):
+    """Memory may be another at the time of the resume; the tile is not."""
+    from neural_style_tf.tiling import planner
+
+    few = [*SMALL, "--output_dir=o", "--save_every=1"]
+    assert job(*few, "--tile=16", "--iterations=2", "--quiet") == 0
+    monkeypatch.setattr(planner, "available_bytes", lambda: 10**12)
+    assert job(*few, "--iterations=3", "--resume", "--quiet") == 0
+    assert json.loads(Path("o/run.json").read_text())["config"]["tile"] == "16"
+    assert job(*few, "--iterations=3", "--resume", "--tile=32") == 2
+    assert "--tile was '16', now '32'" in capsys.readouterr().err
+
+
+def test_a_run_json_without_the_file_s_hash_is_another_run():
+    from neural_style_tf.config.schema import Config
+
+    facts = {"config": {}, "inputs": {"init": 3}, "weights": {}}
+    with pytest.raises(UserError, match="the init file is another one"):
+        check_same_run(facts, Config(), {"init": "a"}, result=(40, 48))

@@ -1,0 +1,278 @@
+"""A run that was interrupted goes on to the same bits; another run is refused."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from command_line import read_metrics, spawn
+
+from neural_style_tf.config.schema import Config
+from neural_style_tf.errors import UserError
+from neural_style_tf.runs import checkpoints
+from neural_style_tf.runs.resume import as_meant_then, check_same_run, trim_metrics
+from neural_style_tf.runs.tensorboard import Curves
+from neural_style_tf.transfer.records import Rows, StepRecord
+from neural_style_tf.transfer.session import stylize
+
+SCALES = Config(iterations=6, scales=2, scale_iterations=(3,), log_every=3, save_every=3)
+CASES = {
+    "adam, tiled": SCALES.replace(tile="16", learning_rate_schedule="cosine"),
+    "lbfgs": SCALES.replace(optimizer="lbfgs", init="content", history=2),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_from_every_checkpoint_to_the_same_bits(case, pictures, narrow_weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "KEPT", 100)
+    config = CASES[case]
+    saver = checkpoints.Checkpoints(tmp_path / "c", config)
+    records = {}
+    for record in stylize(*pictures, config, weights=narrow_weights):
+        saver.on_step(record)
+        records[record.step] = (dict(record.terms), record.image, record.best, record.best_step)
+    steps = checkpoints.saved_steps(tmp_path / "c")
+    assert len(steps) >= 4
+    for step in steps:
+        prefix = str(tmp_path / "c" / f"ckpt-{step}")
+        again = list(stylize_all(pictures, config, narrow_weights, prefix))
+        assert [r.step for r, *_ in again] == [s for s in records if s > step] or step == max(steps)
+        for r, image, best in again:
+            terms, expected, expected_best, best_step = records[r.step]
+            assert dict(r.terms) == terms and r.best_step == best_step
+            np.testing.assert_array_equal(image, expected)
+            np.testing.assert_array_equal(best, expected_best)
+
+
+def stylize_all(pictures, config, weights, prefix):
+    for record in stylize(*pictures, config, weights=weights, resume=prefix):
+        yield record, record.image, record.best
+
+
+def strip(rows):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def test_a_killed_run_continues_as_if_nothing_happened(job, tmp_path):
+    flags = ["--iterations=30", "--log_every=2", "--save_every=4"]
+    assert job(*flags, "--output_dir=whole", "--quiet") == 0
+    process = spawn(tmp_path, *flags, "--output_dir=cut")
+    for line in process.stdout:
+        if line.startswith("step 10/"):
+            process.send_signal(signal.SIGKILL)
+            break
+    process.communicate(timeout=30)
+    assert job(*flags, "--output_dir=cut", "--resume", "--quiet") == 0
+    assert strip(read_metrics("cut")) == strip(read_metrics("whole"))
+    assert Path("cut/result.png").read_bytes() == Path("whole/result.png").read_bytes()
+    seconds = [row["seconds"] for row in read_metrics("cut")]
+    assert seconds == sorted(seconds)
+    facts = json.loads(Path("cut/run.json").read_text())
+    assert facts["status"] == "finished" and len(facts["resumed"]) == 1
+
+
+def test_a_finished_run_can_be_extended(job, capsys):
+    assert job("--iterations=8", "--log_every=4", "--save_every=4", "--output_dir=a", "--quiet") == 0
+    assert job("--iterations=4", "--log_every=4", "--save_every=4", "--output_dir=b", "--quiet") == 0
+    again = ["--log_every=4", "--save_every=4", "--output_dir=b", "--resume"]
+    assert job("--iterations=8", *again) == 0
+    assert "going on with b/ from step 4" in capsys.readouterr().out
+    assert strip(read_metrics("a")) == strip(read_metrics("b"))
+    assert Path("a/result.png").read_bytes() == Path("b/result.png").read_bytes()
+    # Once more changes nothing.
+    assert job("--iterations=8", *again) == 0
+    assert strip(read_metrics("a")) == strip(read_metrics("b"))
+
+
+def test_a_refused_folder_offers_it(job, capsys):
+    assert job("--iterations=1", "--quiet") == 0
+    assert job("--iterations=1") == 2
+    assert "--resume continues it" in capsys.readouterr().err
+
+
+def test_a_finished_run_without_checkpoints_is_not_begun_anew(job, capsys):
+    flags = ["--save_every=0", "--output_dir=o"]
+    assert job("--iterations=3", *flags, "--quiet") == 0
+    before = Path("o/result.png").read_bytes()
+    assert job("--iterations=1", *flags, "--resume") == 2
+    assert "left no checkpoint that can be read" in capsys.readouterr().err
+    assert Path("o/result.png").read_bytes() == before
+
+
+def test_resume_without_a_run_begins_one(job, tmp_path):
+    assert job("--iterations=1", "--resume", "--quiet") == 0
+    assert (tmp_path / "output" / "c-s" / "result.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--style_weight=7"], "--style_weight was 100.0, now 7.0"),
+        (["--optimizer=lbfgs", "--seed=3"], "--optimizer was 'adam', now 'lbfgs'"),
+        (["--style=c.png"], "the style file is another one"),
+        (["--overwrite"], "give one of them"),
+    ],
+)
+def test_another_run_is_refused_and_named(job, capsys, flags, message):
+    assert job("--iterations=2", "--output_dir=o", "--quiet") == 0
+    before = Path("o/result.png").read_bytes(), Path("o/metrics.jsonl").read_bytes()
+    assert job("--iterations=2", "--output_dir=o", "--resume", *flags) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert (Path("o/result.png").read_bytes(), Path("o/metrics.jsonl").read_bytes()) == before
+
+
+def test_every_difference_is_named():
+    facts = {"config": {"seed": 1, "tv_weight": 2.0}, "inputs": {}, "weights": {"sha256": "a"}}
+    with pytest.raises(UserError, match=r"--tv_weight was 2.0.*--seed was 1.*weights file is another"):
+        check_same_run(facts, Config(), {"weights": "b"}, result=(40, 48))
+
+
+def test_a_setting_that_was_not_there_was_at_its_default():
+    facts = {"config": {}, "inputs": {}, "weights": {}}
+    check_same_run(facts, Config(), {}, result=(40, 48))
+    with pytest.raises(UserError, match="--convolution was 'direct', now 'winograd'"):
+        check_same_run(facts, Config(convolution="winograd"), {}, result=(40, 48))
+
+
+@pytest.mark.parametrize(("given", "longest", "same"), [(-1, 512, True), (-1, 300, False), (512, 300, True)])
+def test_the_style_size_of_versions_before_enlarge_is_kept(given, longest, same):
+    """--style_size=-1 meant --image_size then, and means the size of the result now."""
+    facts = {"config": {"style_size": -1, "image_size": 512}, "inputs": {}, "weights": {}}
+    with contextlib.ExitStack() as stack:
+        if not same:
+            stack.enter_context(pytest.raises(UserError, match="--style_size was 512, now -1"))
+        check_same_run(facts, Config(style_size=given), {}, result=(200, longest))
+    assert as_meant_then(facts)["style_size"] == 512
+    facts["config"]["enlarge"] = False
+    assert as_meant_then(facts)["style_size"] == -1
+
+
+def test_several_workers_may_leave_the_tile_to_themselves():
+    facts = {"config": {"tile": "none"}, "inputs": {}, "weights": {}}
+    check_same_run(facts, Config(), {}, result=(40, 48))
+    with pytest.raises(UserError, match="--tile was 'none', now '64'"):
+        check_same_run(facts, Config(tile="64"), {}, result=(40, 48))
+
+
+def damage(path):
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 40] = bytes(40 - i for i in range(40))
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["truncated", "overwritten", "index gone bad"])
+def test_a_damaged_checkpoint_falls_back(job, capsys, kind):
+    flags = ["--iterations=9", "--log_every=3", "--save_every=3", "--output_dir=o"]
+    assert job(*flags, "--quiet") == 0
+    whole = Path("o/result.png").read_bytes()
+    [data] = Path("o/checkpoints").glob("ckpt-9.data*")
+    if kind == "truncated":
+        os.truncate(data, data.stat().st_size // 2)
+    elif kind == "overwritten":
+        damage(data)
+    else:
+        damage(Path("o/checkpoints/ckpt-9.index"))
+    assert job(*flags, "--resume") == 0
+    said = capsys.readouterr().out
+    assert "checkpoint of step 9 is damaged" in said and "from step 6" in said
+    assert Path("o/result.png").read_bytes() == whole
+
+
+def test_run_json_edited_into_nonsense_is_refused(job, capsys):
+    assert job("--iterations=1", "--output_dir=o", "--quiet") == 0
+    facts = json.loads(Path("o/run.json").read_text())
+    edited = [{**facts, name: 3} for name in ("config", "inputs", "weights", "notes", "resumed")]
+    edited += [{**facts, "inputs": {"content": "c.png"}}, {**facts, "weights": None}]
+    texts = ["", "[]", '{"config": 3}', "{", "[" * 100_000, '{"config": ' + "9" * 5000 + "}", "\0"]
+    for text in (*texts, *map(json.dumps, edited)):
+        Path("o/run.json").write_text(text)
+        assert job("--iterations=1", "--output_dir=o", "--resume") == 2
+        assert "run.json" in capsys.readouterr().err
+
+
+def test_checkpoint_indexes_edited_into_nonsense_are_passed_over(tmp_path):
+    """Of three checkpoints, the newer two are damaged in every way; the oldest is taken."""
+    variable = tf.Variable(np.arange(200.0))
+    for step in (1, 2, 3):
+        tf.train.Checkpoint(v=variable).write(str(tmp_path / f"ckpt-{step}"))
+    for name in ("ckpt-².index", "ckpt-x.index", "ckpt-.index", "ckpt-9999999999999999999999.index"):
+        (tmp_path / name).write_bytes(b"")
+    index, data = ((tmp_path / f"ckpt-3.{end}").read_bytes() for end in ("index", "data-00000-of-00001"))
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        damaged, numbers = bytearray(index), bytearray(data)
+        for _ in range(rng.integers(1, 6)):
+            damaged[rng.integers(len(index))] ^= int(rng.integers(1, 256))
+            numbers[rng.integers(len(data))] ^= int(rng.integers(1, 256))
+        if number % 3 == 0:
+            del damaged[rng.integers(len(index)) :]
+        (tmp_path / "ckpt-3.index").write_bytes(damaged)
+        (tmp_path / "ckpt-2.data-00000-of-00001").write_bytes(numbers)
+        prefix, notes = checkpoints.newest_good(tmp_path)
+        # An index may be damaged where nobody reads it; the numbers are all read.
+        assert prefix in (str(tmp_path / "ckpt-1"), str(tmp_path / "ckpt-3"))
+        assert all(note.isprintable() for note in notes)
+
+
+def test_metrics_are_trimmed(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b'{"step": 0}\n{"step": 4}\nnonsense\n{"step": 8}\n{"step": 2')
+    trim_metrics(path, 4)
+    assert path.read_bytes() == b'{"step": 0}\n{"step": 4}\n'
+
+
+def test_curves_are_trimmed(tmp_path):
+    config = Config(save_every=1)
+    rows = Rows((2, 2, 3), lambda top, bottom: np.zeros((bottom - top, 2, 3)))
+    record = StepRecord(0, {"total": 1.0}, 0, 9, 0.0, 0, 1.0, image_rows=rows)
+    curves = Curves(tmp_path, config, {})
+    for step in range(6):
+        curves.on_step(dataclasses.replace(record, step=step))
+    curves.on_end()
+    [file] = tmp_path.iterdir()
+    # Cut in the middle of the last record, as a kill does.
+    os.truncate(file, file.stat().st_size - 9)
+    curves = Curves(tmp_path, config, {}, after=3)
+    for step in range(4, 8):
+        curves.on_step(dataclasses.replace(record, step=step, terms={"total": 2.0}))
+    curves.on_end()
+    assert len(list(tmp_path.iterdir())) == 2
+    points = sorted(
+        (event.step, float(tf.make_ndarray(value.tensor)))
+        for path in tmp_path.iterdir()
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+        if value.tag == "loss/total"
+    )
+    assert points == [(step, 1.0 if step < 4 else 2.0) for step in range(8)]
+
+
+def test_leftovers_of_a_kill_are_swept(job):
+    assert job("--iterations=0", "--output_dir=o", "--quiet") == 0
+    litter = [Path("o") / name for name in (".partial-result.png-x.png", "images/.partial-step-000000.png-1")]
+    for path in [*litter, Path("o/.partial-mine.png")]:
+        path.write_text("half")
+    assert job("--iterations=0", "--output_dir=o", "--resume", "--quiet") == 0
+    assert not any(path.exists() for path in litter) and Path("o/.partial-mine.png").exists()
+
+
+def test_two_runs_in_one_folder_are_kept_apart(job, tmp_path, capsys):
+    process = spawn(tmp_path, "--iterations=100000", "--log_every=1", "--output_dir=o")
+    try:
+        for line in process.stdout:
+            if line.startswith("step 1/"):
+                break
+        assert job("--output_dir=o", "--overwrite") == 2
+        assert "another run is writing" in capsys.readouterr().err
+    finally:
+        process.kill()
+        process.communicate()
+    # A crash leaves no lock behind.
+    assert job("--iterations=1", "--output_dir=o", "--overwrite", "--quiet") == 0

@@ -1,0 +1,226 @@
+"""Pictures as large as memory allows: what a run holds, lets go of, and does when it runs out."""
+
+import gc
+import sys
+import tracemalloc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from resident import number_from
+
+from neural_style_tf.config.schema import Config
+from neural_style_tf.images import load_image, save_image
+from neural_style_tf.models.vgg19 import vgg19
+from neural_style_tf.optim import adam
+from neural_style_tf.tiling import adaptive, memory_model
+from neural_style_tf.tiling import tiled as tiling
+from neural_style_tf.transfer import session
+from neural_style_tf.transfer.records import Rows
+from neural_style_tf.transfer.session import stylize
+
+
+@pytest.mark.parametrize(("dtype", "off"), [("float64", 1e-5), ("float32", 1e-4)])
+def test_adam_is_that_of_keras_without_its_copies(dtype, off):
+    rng, settings = np.random.default_rng(0), {"beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-3}
+    ours, theirs = (tf.Variable(np.full((1, 33, 27, 3), 5, dtype)) for _ in range(2))
+    config = Config(adam_beta1=0.8, adam_beta2=0.99, adam_epsilon=1e-3, learning_rate=7.0)
+    mine, judge = adam.Adam(config, ours).keras, keras.optimizers.Adam(7.0, **settings)
+    judge.build([theirs])
+
+    @tf.function(autograph=False)
+    def update(gradient):
+        mine.apply_gradients([(gradient, ours)])
+        judge.apply_gradients([(gradient, theirs)])
+
+    for _ in range(12):
+        update(tf.constant(rng.normal(0, 10 ** rng.uniform(-6, 6), ours.shape), dtype))
+        np.testing.assert_allclose(ours, theirs, rtol=off, atol=off)
+    for one, other in zip(mine.variables, judge.variables, strict=True):
+        np.testing.assert_allclose(one, other, rtol=off)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_an_update_copies_nothing():
+    script = (
+        "import threading, time, tensorflow as tf\n"
+        "from resident import now\n"
+        "from neural_style_tf.config.schema import Config\n"
+        "from neural_style_tf.optim.adam import Adam\n"
+        "peak = 0\n"
+        "def watch():\n"
+        "    global peak\n"
+        "    while True: peak = max(peak, now()); time.sleep(0.001)\n"
+        "image = tf.Variable(tf.zeros([1, 4000, 4000, 3]))\n"
+        "gradient, adam = tf.Variable(image + 1), Adam(Config(), image)\n"
+        "update = tf.function(lambda: adam.keras.apply_gradients([(gradient, image)]), autograph=False)\n"
+        "before = now()\n"
+        "threading.Thread(target=watch, daemon=True).start()\n"
+        "[update() for _ in range(3)]\n"
+        "print(peak - before)"
+    )
+    assert number_from(script) < 96e6
+
+
+@pytest.fixture
+def scarce(monkeypatch):
+    """Return a function that makes memory run out: at the evaluations of these numbers, from 1 on."""
+
+    def arrange(*numbers, sizes=(32, 16)):
+        monkeypatch.setattr(memory_model, "TILES", sizes)
+        count, evaluate = iter(range(1, 100)), adaptive.Pieces.__call__
+
+        def give_out():
+            if next(count) in numbers:
+                raise MemoryError("injected")
+            return np.float32(0)
+
+        def call(self, image):
+            nothing = tf.ensure_shape(tf.numpy_function(give_out, [], tf.float32), [])
+            return evaluate(self, image + nothing)
+
+        monkeypatch.setattr(adaptive.Pieces, "__call__", call)
+
+    return arrange
+
+
+def run(pictures, weights, **settings):
+    config = Config(log_every=1, init="content", iterations=4, **settings)
+    return [(record, record.image) for record in stylize(*pictures, config, weights=weights)]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "at"), [("adam", (4, 5)), pytest.param("lbfgs", (4,), marks=pytest.mark.slow)]
+)
+def test_out_of_memory_goes_on_in_smaller_tiles(optimizer, at, pictures, narrow_weights, scarce):
+    expected = run(pictures, narrow_weights, optimizer=optimizer)
+    scarce(*at)
+    found = run(pictures, narrow_weights, optimizer=optimizer)
+    notes = [note for record, _ in found for note in record.notes]
+    assert notes == [f"out of memory: going on in pieces of {tile} pixels" for tile in (32, 16)[: len(at)]]
+    # From where it was: the same losses, but for the rounding of other sums, which optimisers magnify. An
+    # L-BFGS step that was cut short begins again, so that the image before it is told twice.
+    losses = {record.step: record.total for record, _ in found}
+    assert len(found) == len(expected) + (optimizer == "lbfgs")
+    for record, _ in expected[: 5 if optimizer == "adam" else 3]:
+        assert losses[record.step] == pytest.approx(record.total, rel=1e-2)
+
+
+def test_out_of_memory_in_the_smallest_tiles_is_the_end():
+    assert adaptive.Pieces(None, None, Config(), (2000, 3000), 256).smaller() is None
+    assert adaptive.Pieces(None, None, Config(), (2000, 3000), 512).smaller().tile == 256
+    # The command line decides once, and on record, what `auto` means; so none is not for ever.
+    assert adaptive.Pieces(None, None, Config(tile="none"), (2000, 3000), None).smaller().tile == 2048
+
+
+def test_out_of_memory_while_the_pictures_are_looked_at(pictures, narrow_weights, monkeypatch):
+    monkeypatch.setattr(memory_model, "TILES", (32, 16))
+
+    def fail(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "injected")
+
+    monkeypatch.setattr(adaptive, "compute_targets", fail)
+    found = run(pictures, narrow_weights)
+    assert found[0][0].notes == ("out of memory: going on in pieces of 32 pixels",)
+    assert found[-1][0].step == 4
+
+
+def test_no_graph_per_tile(narrow_weights):
+    config, traces = Config(), []
+    model = vgg19(narrow_weights.kernels, narrow_weights.biases, outputs=config.layers)
+
+    class Counted:
+        get_layer = model.get_layer
+
+        def __call__(self, seen):
+            traces.append(seen.shape)
+            return model(seen)
+
+    picture = tf.random.stateless_normal([1, 60, 200, 3], (1, 2))
+    targets = tiling.compute_targets_tiled(Counted(), picture, picture[:, :50], config, tile=16)
+    # Content and style share one; each pass of the objective has one.
+    assert len(traces) == 1
+    function = tf.function(
+        tiling.make_tiled_objective(Counted(), targets, config, picture.shape, tile=16), autograph=False
+    )
+    for _ in range(2):
+        function(picture)
+    assert len(traces) == 3
+
+
+def test_bfloat16_features_are_kept_in_half_the_bytes(narrow_weights):
+    config = Config()
+    model = vgg19(
+        narrow_weights.kernels, narrow_weights.biases, outputs=config.layers, compute_dtype="bfloat16"
+    )
+    picture = tf.random.stateless_normal([1, 48, 64, 3], (1, 2)) * 50
+    targets = tiling.compute_targets_tiled(model, picture, picture, config, tile=32)
+    assert targets.content["relu4_2"].dtype == tf.bfloat16
+    tiled = tiling.make_tiled_objective(model, targets, config, picture.shape, tile=32)
+    terms, _ = tf.function(tiled)(picture)
+    assert terms["content"] == 0
+
+
+def test_what_is_done_with_is_let_go(pictures, narrow_weights, monkeypatch):
+    """Content and style after the last targets; a coarse solver at the next scale, records kept or not.
+
+    Its image, targets and network, too: TensorFlow keeps graphs with custom gradients, and what these hold.
+    """
+    solvers, inputs, tensors = [], [], []
+    make = session.make_solver
+
+    def remember(*arguments, **keywords):
+        solver = make(*arguments, **keywords)
+        solvers.append(weakref.ref(solver))
+        tensors.append([weakref.ref(tensor) for tensor in tf.nest.flatten(solver.objective.targets.content)])
+        tensors[-1].append(weakref.ref(solver.image.handle))
+        tensors[-1].append(weakref.ref(solver.objective.network.get_layer("conv3_1").kernel.value.handle))
+        return solver
+
+    monkeypatch.setattr(session, "make_solver", remember)
+    # Each in a list, to be handed over: nothing else may hold them.
+    given = [picture.copy() for picture in pictures]
+    inputs = [weakref.ref(picture) for picture in given]
+    config = Config(iterations=2, scales=2, scale_iterations=(2,), log_every=1, tile="16")
+    steps = stylize(given.pop(0), given.pop(0), config, weights=narrow_weights)
+    records = []
+    for record in steps:
+        records.append(record)
+        if record.scale == 1:
+            gc.collect()
+            assert [solver() is None for solver in solvers] == [True, False]
+            assert [picture() for picture in inputs] == [None, None]
+            assert [tensor() for tensor in tensors[0]] == [None, None, None]
+    assert {record.scale for record in records} == {0, 1}
+    assert records[-1].best.shape == pictures[0].shape
+    del steps, record, records
+    gc.collect()
+    assert [tensor() for tensor in tensors[1]] == [None, None, None]
+
+
+def peak_of(call):
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_saving_makes_no_second_picture(tmp_path):
+    shape = (2000, 2000, 3)
+    rows = Rows(shape, lambda top, bottom: np.full((bottom - top, 2000, 3), 99, np.float32))
+    array = np.full(shape, 99, np.float32)
+    for name, pixels in (("a.png", rows), ("b.png", array), ("c.tiff", array)):
+        assert peak_of(lambda n=name, p=pixels: save_image(tmp_path / n, p)) < 20e6
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert peak_of(lambda: load_image(tmp_path / "c.tiff")) < 48e6 + 40e6
+
+
+def test_reading_sixteen_bits_makes_no_second_picture(tmp_path):
+    from PIL import Image
+
+    Image.fromarray(np.full((2000, 2000), 30000, np.uint16)).save(tmp_path / "grey.tiff")
+    assert peak_of(lambda: load_image(tmp_path / "grey.tiff")) < 48e6 + 64e6

@@ -1,0 +1,295 @@
+"""The tiled objective is the plain one, for any tile size, shape, layers and forms of the losses."""
+
+import subprocess
+import sys
+from functools import cache
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from narrow import make_narrow_weights
+from paths import ROOT
+
+from neural_style_tf.config.presets import PRESETS
+from neural_style_tf.config.schema import Config
+from neural_style_tf.errors import UserError
+from neural_style_tf.losses import objective as objectives
+from neural_style_tf.models import architecture
+from neural_style_tf.models.vgg19 import vgg19
+from neural_style_tf.optim import make_optimizer
+from neural_style_tf.tiling import tiled as tiling
+from neural_style_tf.transfer.solver import Solver
+
+WEIGHTS = make_narrow_weights(divisor=32, dtype="float64")
+
+CONFIGS = {
+    **PRESETS,
+    "average": Config(pooling="average"),
+    "more layers": Config(
+        # Content and style at one layer; layers before their ReLU; pooled ones.
+        content_layers=(("relu4_2", 0.5), ("conv2_2", 2.0)),
+        style_layers=(("conv2_2", 1.0), ("pool3", 3.0), ("relu1_2", 0.1), ("conv5_2", 1.0)),
+        pooling="average",
+        gram="positions",
+        content_loss="gatys",
+    ),
+    "average, edge": Config(pooling="average", padding="edge"),
+    "shallow": Config(content_layers=(("relu2_2", 1.0),), style_layers=(("relu3_1", 1.0),)),
+    "pooled last": Config(content_layers=(("pool1", 1.0),), style_layers=(("pool2", 1.0),)),
+    "no content": Config(content_layers=()),
+    "no style, no tv": Config(style_layers=(), tv_weight=0.0),
+    "weights of 0": Config(content_weight=0.0, tv_weight=0.0),
+}
+
+
+@cache
+def scene(name, height, width, dtype="float64"):
+    """Return a network, a content, a style and an image, and the plain objective's terms and gradient."""
+    config = CONFIGS[name]
+    network = vgg19(
+        WEIGHTS.kernels,
+        WEIGHTS.biases,
+        outputs=config.layers,
+        pooling=config.pooling,
+        padding=config.padding,
+        dtype=dtype,
+    )
+    rng = np.random.default_rng(0)
+    content, style, image = (
+        tf.constant(50 * rng.standard_normal((1, *shape, 3)), dtype)
+        for shape in ((height, width), (61, 123), (height, width))
+    )
+    targets = objectives.compute_targets(network, content, style, config)
+    plain = objectives.make_objective(network, targets, config)
+    return network, content, style, image, targets, plain, tf.function(plain)(image)
+
+
+def off(found, expected):
+    """The largest error, of the largest expected number."""
+    return np.abs(found - expected).max() / np.abs(expected).max()
+
+
+def check(name, height, width, tile, dtype="float64", tolerance=1e-12):
+    config = CONFIGS[name]
+    network, content, style, image, targets, _, (terms, gradient) = scene(name, height, width, dtype)
+    found = tiling.compute_targets_tiled(network, content, style, config, tile=tile)
+    for kind in ("content", "style"):
+        assert list(getattr(found, kind)) == list(getattr(targets, kind))
+        for layer, expected in getattr(targets, kind).items():
+            assert off(getattr(found, kind)[layer], expected) < tolerance, layer
+    tiled = tiling.make_tiled_objective(network, found, config, image.shape, tile=tile)
+    found_terms, found_gradient = tf.function(tiled)(image)
+    assert tuple(found_terms) == objectives.term_names(config)
+    for term, expected in terms.items():
+        assert found_terms[term].numpy() == pytest.approx(expected.numpy(), rel=tolerance), term
+    assert off(found_gradient, gradient) < tolerance
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "tile"),
+    [
+        (75, 91, 16),
+        (75, 91, 64),
+        (75, 91, 1000),
+        (16, 200, 32),
+        (17, 33, 16),
+        (33, 1, 16),
+        # Wide enough for windows that touch neither end.
+        (40, 352, 64),
+        (339, 24, 96),
+    ],
+)
+def test_tiled_is_plain_for_any_shape_and_tile(height, width, tile):
+    check("original", height, width, tile)
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "original"])
+def test_tiled_is_plain_for_any_config(name):
+    check(name, 37, 283, 64)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["original", "more layers"])
+@pytest.mark.parametrize("tile", [64, 96, 160])
+def test_tiled_is_plain_for_a_large_odd_picture(name, tile):
+    check(name, 333, 277, tile)
+
+
+def test_tiled_is_plain_in_single_precision():
+    check("original", 75, 283, 64, dtype="float32", tolerance=1e-4)
+
+
+def with_halo(halo):
+    """How far the gradient with windows of this halo is from the plain one."""
+    network, _, _, image, targets, _, (_, gradient) = scene("original", 37, 283)
+    plan = tiling.plan_tiles(37, 283, 64, stride=16, halo=halo)
+    tiled = tiling.TiledObjective(network, targets, CONFIGS["original"], plan)
+    return off(tf.function(tiled)(image)[1], gradient)
+
+
+def test_a_smaller_halo_is_wrong():
+    assert with_halo(80) < 1e-12
+    assert with_halo(64) > 1e-6
+
+
+def test_halo_is_what_a_position_sees():
+    """With kernels of ones and average pooling every pixel that can matter does."""
+    ones = {name: np.full_like(kernel, 1e-2) for name, kernel in WEIGHTS.kernels.items()}
+    zeros = {name: np.zeros_like(bias) for name, bias in WEIGHTS.biases.items()}
+    network = vgg19(ones, zeros, outputs=["relu5_1"], pooling="average", dtype="float64")
+    picture = tf.ones([1, 16, 16 * 12, 3], tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(picture)
+        middle = tf.reduce_sum(network(picture)["relu5_1"][0, 0, 6])
+    (seen,) = np.nonzero(np.abs(tape.gradient(middle, picture)).sum((0, 1, 3)))
+    assert (6 * 16 - seen[0], seen[-1] + 1 - 7 * 16) == (70, 70)
+    assert architecture.halo("relu5_1") == 70
+    plan = tiling.plan_for(Config(), 16, 16 * 40, 64)
+    assert min(t.core[2] - t.window[2] for t in plan if t.window[2] > 0) == 80
+    assert min(t.window[3] - t.core[3] for t in plan if t.window[3] < 16 * 40) == 80
+
+
+@pytest.mark.parametrize(("stride", "halo"), [(16, 80), (8, 32), (1, 2)])
+def test_plan(stride, halo):
+    for tile in (16, 32, 48, 64, 100, 160, 176, 1000):
+        for length in [*range(1, 200), *range(200, 1400, 7)]:
+            plan = tiling.plan_tiles(length, 10, tile, stride=stride, halo=halo)
+            spans = sorted({(t.core[0], t.core[1], t.window[0], t.window[1]) for t in plan})
+            assert [0] + [stop for _, stop, _, _ in spans[:-1]] == [start for start, *_ in spans]
+            assert spans[-1][1] == length
+            for start, stop, first, last in spans:
+                assert start < stop <= start + tile
+                assert start % stride == 0 and first % stride == 0
+                assert last % stride == 0 or last == length
+                assert 0 <= first <= max(0, start - halo) and min(length, stop + halo) <= last <= length
+                assert last - first <= tile + 2 * halo
+            assert len({last - first for *_, first, last in spans}) <= 3
+            assert len(spans) == 1 or length > tile - stride
+
+
+def test_plan_in_two_directions():
+    plan = tiling.plan_tiles(50, 40, 16, stride=16, halo=16)
+    covered = np.zeros((50, 40), int)
+    for tile in plan:
+        top, bottom, left, right = tile.core
+        covered[top:bottom, left:right] += 1
+    assert (covered == 1).all() and len(plan) == 12
+    assert plan[-1].window[1::2] == (50, 40)
+
+
+def test_plan_refuses_tiles_below_the_stride():
+    with pytest.raises(UserError, match="--tile must be at least 16 with these layers, not 15"):
+        tiling.plan_for(Config(), 100, 100, 15)
+    assert len(tiling.plan_for(CONFIGS["shallow"], 16, 16, 4)) == 16
+
+
+def test_one_tile_takes_one_pass():
+    network, _, _, image, targets, *_ = scene("original", 17, 33)
+    tiled = tiling.make_tiled_objective(network, targets, Config(), image.shape, tile=48)
+    assert not isinstance(tiled, tiling.TiledObjective)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_solver_cannot_tell_them_apart(optimizer):
+    config = Config(optimizer=optimizer, history=3)
+    network, _, _, image, targets, plain, _ = scene("original", 17, 33)
+    tiled = tiling.make_tiled_objective(network, targets, config, image.shape, tile=16)
+    results = []
+    for objective in (plain, tiled):
+        variable = tf.Variable(image)
+        optimizer = make_optimizer(config, variable)
+        solver = Solver(objective, optimizer, variable, objectives.term_names(config))
+        assert solver.start() and solver.advance(tf.constant(3, tf.int64))
+        results.append((solver.image.numpy(), solver.values.numpy()))
+    assert np.abs(results[0][0] - image).max() > 1
+    for one, other in zip(*results, strict=True):
+        assert off(other, one) < 1e-9
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("tile", [1000, 16])
+def test_the_gradient_of_pooling_is_never_in_the_graph_of_a_loop(tile, optimizer):
+    """There it would be ten times slower; see `objective.apart`."""
+    config = Config(optimizer=optimizer, history=3)
+    network, _, _, image, targets, *_ = scene("original", 17, 33)
+    objective = tiling.make_tiled_objective(network, targets, config, image.shape, tile=tile)
+    variable = tf.Variable(image)
+    solver = Solver(objective, make_optimizer(config, variable), variable, objectives.term_names(config))
+    count = tf.TensorSpec([], tf.int64)
+    graph = solver._advance.get_concrete_function(objective, count).graph.as_graph_def()
+    has_it = [f for f in graph.library.function if any(node.op == "MaxPoolGrad" for node in f.node_def)]
+    assert has_it and all(f.attr["_noinline"].b for f in has_it)
+    assert not any(node.op == "MaxPoolGrad" for node in graph.node)
+
+
+def test_same_input_same_bits():
+    network, _, _, image, targets, *_ = scene("original", 75, 283, "float32")
+    tiled = tf.function(tiling.make_tiled_objective(network, targets, Config(), image.shape, tile=64))
+    _, first = tiled(image)
+    for _ in range(3):
+        assert (tiled(image)[1].numpy() == first.numpy()).all()
+
+
+def graph_of(tile):
+    network, _, _, image, targets, *_ = scene("original", 75, 91)
+    tiled = tf.function(tiling.make_tiled_objective(network, targets, Config(), image.shape, tile=tile))
+    return tiled.get_concrete_function(image).graph.as_graph_def()
+
+
+def test_graph_holds_one_tile_at_a_time_and_does_not_grow():
+    few, many = graph_of(64), graph_of(16)
+    loops = [node for node in many.node if node.op in ("While", "StatelessWhile")]
+    assert [loop.attr["parallel_iterations"].i for loop in loops] == [1, 1]
+    assert len(few.node) == len(many.node)
+    bodies = [sorted(len(f.node_def) for f in graph.library.function) for graph in (few, many)]
+    assert bodies[0] == bodies[1]
+
+
+MEASURE = """
+import numpy as np, tensorflow as tf
+from narrow import make_narrow_weights
+from neural_style_tf.losses import objective as objectives
+from neural_style_tf.tiling import tiled as tiling
+from neural_style_tf.config.schema import Config
+from neural_style_tf.models.vgg19 import vgg19
+
+def status(key):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key)) / 1024
+
+def prepare(size, tile):
+    image = 50 * tf.random.stateless_normal([1, size, size, 3], (1, 2))
+    targets = objectives.compute_targets(network, image[:, :16, :16], image[:, :16, :16], config)
+    make = tiling.make_tiled_objective
+    function = (make(network, targets, config, image.shape, tile=tile) if tile else
+                objectives.make_objective(network, targets, config))
+    return tf.function(function).get_concrete_function(image), image
+
+config = Config(content_layers=(), style_layers=tuple((f"relu{block}_1", 1.0) for block in (1, 2, 3)))
+weights = make_narrow_weights(divisor=2)
+network = vgg19(weights.kernels, weights.biases, outputs=config.layers)
+prepared = [prepare(*case) for case in ((48, 16), (192, 64), (400, 64), (400, None))]
+prepared[0][0](prepared[0][1])
+before = status("VmRSS")
+for function, image in prepared[1:]:
+    function(image)
+    print(status("VmHWM") - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_does_not_grow_with_the_number_of_tiles():
+    # What is freed goes back to the system at once, so that the peaks can be compared.
+    at_once = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    paths = {
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests/helpers'}",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PATH": "/usr/bin:/bin",
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", MEASURE], env=paths | at_once, capture_output=True, text=True, check=True
+    )
+    few, many, plain = map(float, result.stdout.split())
+    # 9 and 49 windows of at most 112², and one of 400²; 13, 29 and 147 MiB when written.
+    assert many < few + 30
+    assert many < plain / 3

@@ -1,0 +1,57 @@
+"""The same flags and seed give the same bits on the CPU, also where work is split between threads."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from narrow import make_narrow_weights
+
+from neural_style_tf.config.presets import PRESETS
+from neural_style_tf.config.schema import Config
+from neural_style_tf.losses import objective as objectives
+from neural_style_tf.models.vgg19 import vgg19
+from neural_style_tf.transfer.session import stylize
+
+OVERLAP = Config(content_layers=(("relu2_1", 1.0), ("relu4_1", 1.0)))
+
+
+def test_gradient_has_the_same_bits_every_time():
+    """At full width and some size: the graph optimiser reorders sums only where memory is short.
+
+    With layers that are for content and for style, so that more than two gradients meet.
+    """
+    config = OVERLAP
+    weights = make_narrow_weights(divisor=1)
+    network = vgg19(weights.kernels, weights.biases, outputs=config.layers)
+    rng = np.random.default_rng(0)
+    content, style, image = (
+        tf.constant(rng.uniform(-100, 100, (1, 384, 512, 3)).astype("float32")) for _ in range(3)
+    )
+    targets = objectives.compute_targets(network, content, style, config)
+    objective = tf.function(objectives.make_objective(network, targets, config), autograph=False)
+    _, gradient = objective(image)
+    for _ in range(3):
+        np.testing.assert_array_equal(objective(image)[1], gradient)
+
+
+SLOW = [
+    (preset, optimizer)
+    for preset in PRESETS
+    for optimizer in ("adam", "lbfgs")
+    if (preset, optimizer) != ("original", "lbfgs")
+]
+
+
+@pytest.mark.parametrize(
+    ("preset", "optimizer"),
+    [("original", "lbfgs"), *(pytest.param(*case, marks=pytest.mark.faults) for case in SLOW)],
+)
+def test_deterministic_runs_are_the_same_twice(preset, optimizer, pictures, narrow_weights, put_back):
+    config = PRESETS[preset].replace(deterministic=True, optimizer=optimizer, iterations=4, log_every=1)
+    if config.scales > 1:
+        config = config.replace(scale_iterations=(3,) * (config.scales - 1))
+    assert not put_back()
+    runs = [[], []]
+    for records in runs:
+        for record in stylize(*pictures, config, weights=narrow_weights):
+            records.append((record.terms, record.image.tobytes(), record.best.tobytes()))
+    assert runs[0] == runs[1] and len(runs[0]) > 4 and put_back()

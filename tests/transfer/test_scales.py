@@ -1,0 +1,106 @@
+"""Coarse to fine: which sizes, how many steps, and what is carried up."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from neural_style_tf.config.schema import Config
+from neural_style_tf.errors import UserError
+from neural_style_tf.optim import make_optimizer
+from neural_style_tf.transfer.scales import plan_scales, work_left
+from neural_style_tf.transfer.session import stylize
+
+
+def test_one_scale_is_the_whole_run():
+    [scale] = plan_scales((300, 400), (50, 60), Config(iterations=7))
+    assert (scale.content, scale.style, scale.iterations, scale.first_step) == ((300, 400), (50, 60), 7, 0)
+
+
+def test_scales_go_from_coarse_to_the_exact_size():
+    config = Config(scales=3, scale_iterations=(9, 8), iterations=7, style_scale=0.5)
+    scales = plan_scales((333, 500), (200, 400), config)
+    assert [s.content for s in scales] == [(83, 125), (166, 250), (333, 500)]
+    assert [s.style for s in scales] == [(25, 50), (50, 100), (100, 200)]
+    assert [(s.first_step, s.end) for s in scales] == [(0, 9), (9, 17), (17, 24)]
+
+
+def test_scales_too_small_for_the_network_are_left_out():
+    scales = plan_scales((40, 48), (33, 51), Config(scales=4, iterations=5))
+    assert [s.content for s in scales] == [(20, 24), (40, 48)]
+    assert [(s.index, s.first_step) for s in scales] == [(0, 0), (1, 5)]
+
+
+def test_counts_must_fit_the_scales():
+    with pytest.raises(UserError, match="must name 2 counts, one for each of --scales=3 but the last, not 1"):
+        Config(scales=3, scale_iterations=(5,))
+    with pytest.raises(UserError, match="at least 0"):
+        Config(scales=2, scale_iterations=(-1,))
+
+
+def test_work_is_counted_in_pixels_and_each_scale_begins_with_an_evaluation():
+    scales = plan_scales((64, 64), (64, 64), Config(scales=2, iterations=10))
+    assert work_left(scales, scales[0], 0) == 10 * 32**2 + 11 * 64**2
+    assert work_left(scales, scales[0], 10) == 11 * 64**2
+    assert work_left(scales, scales[1], 10) == 10 * 64**2
+    assert work_left(scales, scales[1], 20) == 0
+
+
+def test_the_time_left_is_told_at_the_pace_of_the_scale(pictures, narrow_weights, monkeypatch):
+    now = [0.0]
+
+    def tick(step):
+        # Four times the pixels at eight times the cost, as if the second scale went in tiles.
+        now[0] += 1 if step <= 3 else 8
+
+    monkeypatch.setattr("neural_style_tf.transfer.session.time", SimpleNamespace(monotonic=lambda: now[0]))
+    config = Config(scales=2, scale_iterations=(3,), iterations=5, log_every=1, init="content")
+    told = [r.seconds_left for r in stylize(*pictures, config, weights=narrow_weights, tick=tick)]
+    assert told == [None, 2 + 6 * 4, 1 + 6 * 4, 6 * 4, 4 * 8, 3 * 8, 2 * 8, 8, 0]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_run_grows_and_its_steps_go_on(pictures, narrow_weights, optimizer):
+    config = Config(
+        optimizer=optimizer,
+        scales=2,
+        scale_iterations=(6,),
+        iterations=4,
+        log_every=2,
+        init="content",
+        learning_rate=2.0,
+    )
+    seen = [
+        (r.step, r.scale, r.image.shape[:2], r.total)
+        for r in stylize(*pictures, config, weights=narrow_weights)
+    ]
+    assert [s[:2] for s in seen] == [(0, 0), (2, 0), (4, 0), (6, 0), (8, 1), (10, 1)]
+    assert seen[3][2] == (20, 24) and seen[4][2] == (40, 48)
+    assert seen[3][3] < 0.8 * seen[0][3]
+
+
+def test_adam_carries_its_moments_up():
+    coarse, fine = (tf.Variable(tf.zeros([1, side, side, 3])) for side in (8, 16))
+    before, after = (make_optimizer(Config(), image) for image in (coarse, fine))
+    bowl = lambda image: ({"total": tf.reduce_sum(image)}, tf.ones_like(image))  # noqa: E731
+    before.step(bowl, coarse, {}, tf.ones_like(coarse))
+    before.reset(tf.constant(0.5))
+    before.step(bowl, coarse, {}, tf.ones_like(coarse))
+    after.inherit(before)
+    momentum = after.keras.variables[2].value.numpy()
+    assert momentum.shape == (1, 16, 16, 3)
+    np.testing.assert_allclose(momentum, 0.1, rtol=1e-5)
+    assert after.rate.numpy() == 5
+    assert int(after.keras.iterations) == 1
+
+
+def test_cosine_schedule_ends_at_no_step():
+    image = tf.Variable(tf.zeros([1, 4, 4, 3]))
+    optimizer = make_optimizer(Config(learning_rate_schedule="cosine", iterations=4, learning_rate=8), image)
+    positions = [0.0]
+    for _ in range(6):
+        optimizer.step(lambda i: ({}, tf.ones_like(i)), image, {}, tf.ones_like(image))
+        positions.append(float(image[0, 0, 0, 0]))
+    # Adam's step under a constant gradient is the rate itself.
+    assert -np.diff(positions) == pytest.approx([8, 6.828, 4, 1.172, 0, 0], abs=1e-2)

@@ -1,0 +1,337 @@
+"""`stylize`: its records, its pace, its faults."""
+
+import dataclasses
+import itertools
+import json
+import re
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from neural_style_tf.config.schema import Config
+from neural_style_tf.errors import RunError, UserError
+from neural_style_tf.optim import make_optimizer
+from neural_style_tf.runs import checkpoints
+from neural_style_tf.runs.callbacks import Metrics
+from neural_style_tf.tiling import planner
+from neural_style_tf.transfer import session
+from neural_style_tf.transfer.initial import initial_pixels
+from neural_style_tf.transfer.session import stylize
+from neural_style_tf.transfer.solver import Solver
+
+
+def run(pictures, weights, **settings):
+    records = []
+    for record in stylize(*pictures, Config(**settings), weights=weights):
+        records.append((record, record.image, record.best))
+    return records
+
+
+def test_records_come_when_due_and_the_last_is_marked(pictures, narrow_weights):
+    records = run(pictures, narrow_weights, iterations=25, log_every=10, save_every=15)
+    assert [r.step for r, _, _ in records] == [0, 10, 15, 20, 25]
+    assert [r.last for r, _, _ in records] == [False] * 4 + [True]
+    seconds = [r.seconds for r, _, _ in records]
+    assert seconds == sorted(seconds)
+
+
+def test_no_iterations_is_the_initial_image(pictures, narrow_weights):
+    [(record, image, _)] = run(pictures, narrow_weights, iterations=0, init="content")
+    assert record.step == 0 and record.last
+    assert image == pytest.approx(pictures[0], abs=1e-4)
+
+
+def test_the_loss_falls_and_the_best_is_kept(pictures, narrow_weights):
+    records = run(pictures, narrow_weights, iterations=40)
+    first, last = records[0][0], records[-1][0]
+    assert last.total < 0.1 * first.total
+    assert last.best_total <= min(r.total for r, _, _ in records)
+
+
+def test_how_often_is_logged_changes_no_bit(pictures, narrow_weights):
+    often = run(pictures, narrow_weights, iterations=12, log_every=1)[-1][1]
+    seldom = run(pictures, narrow_weights, iterations=12, log_every=12)[-1][1]
+    np.testing.assert_array_equal(often, seldom)
+
+
+def test_the_seed_decides(pictures, narrow_weights):
+    one, same, other = (run(pictures, narrow_weights, iterations=5, seed=s)[-1][1] for s in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 1
+
+
+def test_tick_ends_the_run_with_a_last_record(pictures, narrow_weights):
+    ticks = []
+    config = Config(iterations=1000, log_every=1000, save_every=0)
+    records = list(
+        stylize(
+            *pictures, config, weights=narrow_weights, tick=lambda step: bool(ticks.append(step)) or step > 3
+        )
+    )
+    assert records[-1].last and 3 < records[-1].step < 1000
+    assert ticks[-1] == records[-1].step
+
+
+def test_large_pictures_are_reduced_each_in_its_own_shape(pictures, narrow_weights):
+    [(_, image, _)] = run(pictures, narrow_weights, iterations=0, image_size=24)
+    assert image.shape == (20, 24, 3)
+
+
+def test_a_rate_too_high_recovers_or_ends_honestly(pictures, narrow_weights):
+    """A million grey levels a step overflow float32: the run must not keep a NaN."""
+    records = []
+    with pytest.raises(RunError, match=r"not finite 4 times .*after step \d+.*best.*learning_rate"):
+        for record in stylize(*pictures, Config(iterations=50, learning_rate=1e18), weights=narrow_weights):
+            records.append((record, record.image))
+    assert records[-1][0].last
+    assert all(np.isfinite(image).all() and np.isfinite(r.total) for r, image in records)
+    assert "not finite" in records[1][0].notes[0] and "halving the learning rate" in records[1][0].notes[0]
+
+
+def test_a_network_with_nan_is_told_at_once(pictures, narrow_weights):
+    kernels = dict(narrow_weights.kernels)
+    kernels["conv4_1"] = kernels["conv4_1"] * np.float32("nan")
+    broken = dataclasses.replace(narrow_weights, kernels=kernels)
+    with pytest.raises(RunError, match="initial image is not finite"):
+        run(pictures, broken, iterations=5)
+
+
+@pytest.mark.parametrize("scales", [1, 2])
+def test_lbfgs_that_can_gain_nothing_ends_early_and_says_why(pictures, narrow_weights, scales):
+    """From the content picture, with hardly any style: a scale goes over to the next, the last one ends."""
+    config = Config(
+        iterations=40 if scales == 1 else 3,
+        optimizer="lbfgs",
+        init="content",
+        style_weight=1e-12,
+        tv_weight=0,
+        log_every=100,
+        save_every=0,
+        scales=scales,
+        scale_iterations=(30,) * (scales - 1),
+    )
+    records = list(stylize(*pictures, config, weights=narrow_weights))
+    told = [note for record in records for note in record.notes]
+    assert len(told) == 1 and "no further step lowers the loss" in told[0]
+    assert ("the run ends early" if scales == 1 else "on to the next scale") in told[0]
+    assert [record.last for record in records] == [False] * (len(records) - 1) + [True]
+    assert (records[-1].step, records[-1].planned) == ((3, 40) if scales == 1 else (33, 33))
+    assert records[-1].logged
+
+
+def test_the_style_is_seen_at_the_size_of_the_result(pictures, narrow_weights, monkeypatch):
+    seen = []
+    monkeypatch.setattr(session, "make_solver", lambda pictures, *a, **k: seen.extend(pictures) or 1 / 0)
+
+    def black(size):
+        return np.zeros((*size, 3))
+
+    def sizes(content, style, **settings):
+        seen.clear()
+        with pytest.raises(ZeroDivisionError):
+            next(stylize(*map(black, (content, style)), Config(**settings), weights=narrow_weights))
+        return [picture.shape[:2] for picture in seen]
+
+    assert sizes((200, 300), (672, 500), image_size=1024) == [(200, 300), (300, 223)]
+    assert sizes((200, 300), (672, 500), image_size=0) == [(200, 300), (300, 223)]
+    assert sizes((200, 300), (672, 500), image_size=150) == [(100, 150), (150, 112)]
+    assert sizes((200, 300), (672, 500), image_size=150, style_scale=2.0) == [(100, 150), (300, 224)]
+    assert sizes((200, 300), (672, 500), image_size=150, style_size=200) == [(100, 150), (200, 149)]
+    assert sizes((200, 300), (672, 500), image_size=150, style_size=0) == [(100, 150), (672, 500)]
+    # A small style picture keeps its size, and a small photo unless it is to be enlarged.
+    assert sizes((200, 300), (60, 80), image_size=1024) == [(200, 300), (60, 80)]
+    assert sizes((200, 300), (672, 500), image_size=450, enlarge=True) == [(300, 450), (450, 335)]
+
+
+def test_a_larger_style_keeps_its_detail(pictures, narrow_weights, monkeypatch):
+    """With --style_scale it is reduced once, not first to the size of the result and then enlarged."""
+    seen = []
+    monkeypatch.setattr(session, "make_solver", lambda pictures, *a, **k: seen.extend(pictures) or 1 / 0)
+    style = np.random.default_rng(0).uniform(0, 255, (96, 96, 3)).astype(np.float32)
+    with pytest.raises(ZeroDivisionError):
+        next(stylize(np.zeros((48, 48, 3)), style, Config(style_scale=2.0), weights=narrow_weights))
+    np.testing.assert_array_equal(seen[1], style)
+
+
+def test_enlarged_in_tiles_is_enlarged_in_one_piece(pictures, narrow_weights):
+    config = Config(iterations=2, image_size=96, enlarge=True, log_every=1, save_every=0)
+    whole, tiled = (
+        list(stylize(*pictures, config.replace(tile=tile), weights=narrow_weights)) for tile in ("none", "32")
+    )
+    assert whole[-1].image.shape == (80, 96, 3)
+    for one, other in zip(whole, tiled, strict=True):
+        assert other.terms["total"] == pytest.approx(one.terms["total"], rel=1e-4)
+
+
+def test_too_small_for_the_network(pictures, narrow_weights):
+    with pytest.raises(UserError, match="content picture would be 48×8.*relu5_1 needs sides of at least 16"):
+        run((pictures[0][:8], pictures[1]), narrow_weights)
+    with pytest.raises(UserError, match=r"style picture must be an array \[H, W, 3\], not \[33, 51\]"):
+        run((pictures[0], pictures[1][..., 0]), narrow_weights)
+
+
+def test_initial_pixels(pictures, tmp_path):
+    content, style = pictures
+    noise = initial_pixels(Config(), content, style)
+    assert noise.mean() == pytest.approx(np.mean([123.68, 116.779, 103.939]), abs=0.1)
+    assert noise.std(axis=(0, 1)) == pytest.approx([1, 1, 1], abs=0.1)
+    np.testing.assert_array_equal(initial_pixels(Config(init="content"), content, style), content)
+    assert initial_pixels(Config(init="style"), content, style).shape == content.shape
+    exact = np.random.default_rng(0).uniform(-20, 300, content.shape).astype(np.float32)
+    np.save(tmp_path / "x.npy", exact)
+    np.testing.assert_array_equal(initial_pixels(Config(init=str(tmp_path / "x.npy")), content, style), exact)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((4, 4, 3)), r"must hold numbers \[40, 48, 3\] like the content, not float64 \[4, 4, 3\]"),
+        (np.full((40, 48, 3), np.nan), "not finite"),
+        (np.full((40, 48, 3), "a"), "must hold numbers"),
+        (np.array([{}], dtype=object), "cannot read"),
+    ],
+)
+def test_a_wrong_init_array(pictures, tmp_path, array, message):
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(UserError, match=message):
+        initial_pixels(Config(init=str(tmp_path / "x.npy")), *pictures)
+
+
+def test_a_mistyped_init(pictures, tmp_path):
+    with pytest.raises(UserError, match="did you mean 'noise'"):
+        initial_pixels(Config(init="nois"), *pictures)
+    (tmp_path / "x.npy").write_bytes(b"junk")
+    with pytest.raises(UserError, match="cannot read"):
+        initial_pixels(Config(init=str(tmp_path / "x.npy")), *pictures)
+    with pytest.raises(UserError, match="gone.npy"):
+        initial_pixels(Config(init=str(tmp_path / "gone.npy")), *pictures)
+
+
+def test_saves_by_minutes_come_beside_the_others_and_are_not_logged(
+    pictures, narrow_weights, tmp_path, monkeypatch
+):
+    clock = itertools.count(step=60.0)
+    monkeypatch.setattr(session, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    config = Config(iterations=9, log_every=4, save_every=0, save_minutes=20)
+    saver, metrics = checkpoints.Checkpoints(tmp_path / "c", config), Metrics(tmp_path / "m.jsonl")
+    records = []
+    for record in stylize(*pictures, config, weights=narrow_weights):
+        records.append(record)
+        saver.on_step(record), metrics.on_step(record)
+    metrics.on_end()
+    due = [r.step for r in records if r.due]
+    assert due and checkpoints.saved_steps(tmp_path / "c") == due[: -checkpoints.KEPT - 1 : -1]
+    assert [r.step for r in records if r.logged] == [0, 4, 8, 9]
+    assert any(not r.logged for r in records)
+    assert [json.loads(line)["step"] for line in (tmp_path / "m.jsonl").read_text().splitlines()] == [
+        0,
+        4,
+        8,
+        9,
+    ]
+    monkeypatch.setattr(session, "time", types.SimpleNamespace(monotonic=lambda: 0.0))
+    assert not any(r.due for r in stylize(*pictures, config, weights=narrow_weights))
+
+
+def test_a_run_that_ends_early_leaves_a_checkpoint_even_if_none_are_saved(pictures, narrow_weights, tmp_path):
+    config = Config(iterations=9, save_every=0)
+    for name, stop in (("early", True), ("whole", False)):
+        saver = checkpoints.Checkpoints(tmp_path / name, config)
+        for record in stylize(*pictures, config, weights=narrow_weights, tick=lambda _, stop=stop: stop):
+            saver.on_step(record)
+    assert checkpoints.saved_steps(tmp_path / "early") and not (tmp_path / "whole").exists()
+
+
+def test_tiles_give_the_same_run(pictures, narrow_weights):
+    """A few steps only: in float32 every optimiser magnifies rounding."""
+    settings = {"iterations": 2, "init": "content", "log_every": 1}
+    plain = run(pictures, narrow_weights, tile="none", **settings)
+    tiled = run(pictures, narrow_weights, tile="16", **settings)
+    for (one, image, _), (other, tiled_image, _) in zip(plain, tiled, strict=True):
+        assert other.total == pytest.approx(one.total, rel=1e-3)
+        assert np.abs(tiled_image - image).mean() < 0.05
+
+
+def test_the_average_is_the_result_where_it_is_better(pictures, narrow_weights, monkeypatch):
+    settings = {"iterations": 6, "init": "content", "log_every": 1}
+    plain = run(pictures, narrow_weights, **settings)
+    # This short run only comes closer: its last image is better than the average.
+    for (_, image, best), (_, same, same_best) in zip(
+        plain, run(pictures, narrow_weights, averaging=0.6, **settings), strict=True
+    ):
+        assert (same == image).all() and (same_best == best).all()
+    scores = []
+
+    def good(self, score=Solver.score_average):
+        scores.append(float(score(self)))
+        return tf.constant(1.0)
+
+    monkeypatch.setattr(Solver, "score_average", good)
+    averaged = run(pictures, narrow_weights, averaging=0.6, **settings)
+    average = plain[1][1]
+    for count, (_, image, _) in enumerate(plain[2:], 2):
+        average = average + max(0.4, 1 / count) * (image - average)
+    record, image, best = averaged[-1]
+    np.testing.assert_allclose(best, average, atol=1e-3)
+    assert (image == plain[-1][1]).all() and (averaged[-2][2] == plain[-2][2]).all()
+    assert record.best_total == 1 and record.best_step == 6 and len(scores) == 1
+    assert plain[-1][0].total < scores[0] < plain[2][0].total
+
+
+def test_a_best_image_that_turned_bad_ends_the_run(pictures, narrow_weights, monkeypatch):
+    """Nothing can go on from there: without its gradient a step would fail inside TensorFlow."""
+    monkeypatch.setattr(Solver, "advance", lambda self, count: tf.constant(False))
+    monkeypatch.setattr(Solver, "retreat", lambda self: tf.constant(False))
+    steps = []
+    with pytest.raises(RunError, match="not finite 4 times"):
+        for record in stylize(*pictures, Config(iterations=4, log_every=1), weights=narrow_weights):
+            steps.append(record.step)
+    assert steps == [0, 0]
+
+
+def test_an_average_survives_a_fault():
+    image = tf.Variable(tf.ones([1, 2, 2, 3]))
+    adam = make_optimizer(Config(averaging=0.9), image)
+    adam.average.assign(image * np.nan)
+    adam.reset(tf.constant(0.5))
+    adam.step(lambda x: ({}, x), image, {}, tf.ones_like(image))
+    assert (adam.average.numpy() == image.numpy()).all() and (image.numpy() != 1).all()
+
+
+def test_auto_tiles_only_where_memory_is_short(monkeypatch):
+    size, config = (2000, 3000), Config()
+    for available, expected in ((None, None), (10**12, None), (10**9, 256)):
+        monkeypatch.setattr(planner, "available_bytes", lambda available=available: available)
+        assert planner.plan_room(config, size).tile == expected
+    monkeypatch.setattr(planner, "available_bytes", lambda: 6 * 10**9)
+    assert 256 < planner.plan_room(config, size).tile < 4096
+    assert planner.plan_room(Config(tile="64"), size).tile == 64
+    assert planner.plan_room(Config(tile="3000"), size).tile is None
+    with pytest.raises(UserError, match="--tile must be auto, none or a number of pixels, not '-5'"):
+        Config(tile="-5")
+
+
+def test_a_limit_on_memory_that_will_not_do_is_told_at_once(monkeypatch):
+    monkeypatch.setattr(planner, "allowed_bytes", lambda: 10**9)
+    planner.check_memory(Config(), (256, 256), None)
+    with pytest.raises(
+        RunError, match="3000×2000 pixels need about .* leaves 1000 MB.*--tile=512, a smaller"
+    ):
+        planner.check_memory(Config(), (2000, 3000), None)
+    monkeypatch.setattr(planner, "allowed_bytes", lambda: None)
+    planner.check_memory(Config(), (20000, 30000), None)
+
+
+def test_the_room_is_told(monkeypatch):
+    monkeypatch.setattr(planner, "available_bytes", lambda: 16 * 10**9)
+    line = str(planner.plan_room(Config(tile="512"), (8000, 8000)))
+    assert re.fullmatch(r"memory: about \S+ GB needed, 16\.0 GB available; in pieces of 512 pixels", line)
+    monkeypatch.setattr(planner, "available_bytes", lambda: None)
+    line = str(planner.plan_room(Config(optimizer="lbfgs"), (2000, 1000)))
+    # 24 MB per megapixel and pair.
+    assert re.fullmatch(r"memory: about \S+ GB needed \(1\.0 GB of it for --history\); in one piece", line)
+    monkeypatch.setattr(planner, "available_bytes", lambda: 10**9)
+    line = str(planner.plan_room(Config(), (8000, 8000)))
+    assert line.endswith("too much: try a smaller --tile, --image_size or --history")
