@@ -11,16 +11,23 @@ def make_judge(content: object, style: object, config: object, weights: object) 
     """Return pixels [H, W, 3] → total loss of the float32 objective."""
     import tensorflow as tf
 
-    from neural_style_tf.losses import objective as objectives
+    from neural_style_tf.losses.evaluate import compute_targets, evaluate
+    from neural_style_tf.losses.objective import preprocess
+    from neural_style_tf.losses.terms import make_terms, term_weights
+    from neural_style_tf.losses.tile import whole
     from neural_style_tf.models.vgg19 import vgg19
 
     shape = {"pooling": config.pooling, "padding": config.padding}
     network = vgg19(weights.kernels, weights.biases, outputs=config.layers, **shape)
-    pictures = (objectives.preprocess(picture) for picture in (content, style))
-    targets = objectives.compute_targets(network, *pictures, config)
-    terms_of = objectives.make_terms(network, targets, config)
-    total = tf.function(lambda image: terms_of(image)["total"], autograph=False)
-    return lambda pixels: float(total(objectives.preprocess(pixels)))
+    pictures = (preprocess(picture) for picture in (content, style))
+    terms, plan = make_terms(config), [whole(*content.shape[:2])]
+    targets = compute_targets(network, terms, *pictures)
+
+    @tf.function(autograph=False)
+    def total(image: tf.Tensor) -> tf.Tensor:
+        return evaluate(network, terms, image, targets, term_weights(config), plan)[0]["total"]
+
+    return lambda pixels: float(total(preprocess(pixels)))
 
 
 def as_saved(pixels: np.ndarray) -> np.ndarray:

@@ -12,22 +12,22 @@ import dataclasses
 import heapq
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed.replicas import Cluster
-from neural_style_tf.losses.objective import Network, Objective, Targets, Terms, term_names
-from neural_style_tf.models import architecture
-from neural_style_tf.tiling.tiled import (
-    Tile,
-    TiledObjective,
-    compute_targets_tiled,
-    cut,
-    plan_tiles,
-    pull_back,
-)
+from neural_style_tf.losses.evaluate import Losses, Targets, evaluate, finish_targets, gather_targets
+from neural_style_tf.losses.term import Term
+from neural_style_tf.losses.terms import loss_names, make_terms, term_weights
+from neural_style_tf.losses.tile import Tile
+from neural_style_tf.losses.view import Network
+from neural_style_tf.tiling.adaptive import prepare_window, with_less_memory
+from neural_style_tf.tiling.grid import alignment_of, plan_for, plan_tiles
+from neural_style_tf.tiling.memory_model import smaller_tile
 
 MORE = 4
 """How many more rows and columns of tiles than necessary are tried for the sake of equal shares."""
@@ -60,12 +60,12 @@ def share_out(plan: Sequence[Tile], replicas: int) -> tuple[tuple[Tile, ...], ..
 
 
 def plan_shares(
-    config: Config, height: int, width: int, *, tile: int | None, replicas: int
+    terms: Sequence[Term], height: int, width: int, *, tile: int | None, replicas: int
 ) -> tuple[tuple[Tile, ...], ...]:
     """Divide a picture into tiles so that the replica with the most to do has as little as possible.
 
     Args:
-        config: Which layers.
+        terms: What looks at the picture.
         height: Of the picture.
         width: Likewise.
         tile: The longest side of a core; None: as large as the shares are.
@@ -74,7 +74,7 @@ def plan_shares(
     Returns:
         The tiles of each replica.
     """
-    stride, halo = architecture.alignment(config.layers)
+    stride, halo = alignment_of(terms)
 
     def spans(length: int, count: int) -> tuple[tuple[int, ...], ...]:
         longest = math.ceil(math.ceil(length / stride) / count) * stride
@@ -124,89 +124,99 @@ def smallest_tile(cluster: Cluster, tile: int | None) -> int | None:
 def make_shared_objective(
     cluster: Cluster,
     network: Network,
-    content: tf.Tensor,
-    style: tf.Tensor,
+    content: np.ndarray,
+    style: np.ndarray,
     config: Config,
     *,
     tile: int | None,
-) -> Objective:
+) -> SharedObjective:
     """Compute the targets together and return the objective that all replicas evaluate together.
 
     Args:
         cluster: The replicas.
-        network: A model from `vgg.vgg19`, made in the cluster's scope.
-        content: The content picture, mean-subtracted RGB [1, H, W, 3].
+        network: A model from `models.vgg19`, made in the cluster's scope.
+        content: The content picture [H, W, 3], RGB 0–255.
         style: The style picture, likewise, of any size.
         config: All settings.
         tile: The longest side of a core; None where the picture would fit in one piece.
 
     Returns:
-        image [1, H, W, 3] → (terms, gradient), the same on every worker.
+        image [1, H, W, 3] → (losses, gradient), the same on every worker.
     """
     workers, rank = cluster.place.workers, cluster.place.rank
     tile = smallest_tile(cluster, tile)
-    longest = max(*content.shape[1:3], *style.shape[1:3])
-    smallest = architecture.stride(architecture.deepest(config.layers))
-    found = compute_targets_tiled(
-        network,
-        content,
-        style,
-        config,
-        tile=tile or max(smallest, -(-longest // workers)),
-        share=lambda plan: share_out(plan, workers)[rank],
-    )
-    targets = Targets(
-        content={name: cluster.total(part) for name, part in found.content.items()},
-        style={name: cluster.total(part) for name, part in found.style.items()},
-        energy={name: cluster.total(part) for name, part in found.energy.items()},
-    )
-    shares = plan_shares(config, *content.shape[1:3], tile=tile, replicas=cluster.replicas)
+    terms, pictures = make_terms(config), (content[np.newaxis], style[np.newaxis])
+    sizes = [picture.shape[1:3] for picture in pictures]
+    stride, _ = alignment_of(terms)
+    # Without tiles each worker looks at about its share.
+    of_targets = tile or max(stride, -(-max(*sizes[0], *sizes[1]) // workers))
+
+    def gathered(tile: int) -> tuple[Any, Any]:
+        plans = tuple(share_out(plan_for(terms, *size, tile), workers)[rank] for size in sizes)
+        return gather_targets(network, terms, *pictures, plans=plans, prepare=prepare_window)
+
+    # Of several workers the others would wait in vain; see `SharedObjective.smaller`.
+    if workers == 1:
+        found, used, notes = with_less_memory(gathered, of_targets, content.shape[:2])
+        tile = used if notes else tile
+    else:
+        found, notes = gathered(of_targets), ()
+    maps, sums = tf.nest.map_structure(cluster.total, found)
+    shapes = {"content": pictures[0].shape, "style": pictures[1].shape}
     return SharedObjective(
-        cluster, tuple(TiledObjective(network, targets, config, share) for share in shares)
+        cluster,
+        network,
+        terms,
+        finish_targets(terms, maps, sums, shapes),
+        term_weights(config),
+        content.shape[:2],
+        tile,
+        notes,
     )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SharedObjective:
-    """The objective, evaluated by all replicas together.
+    """The objective, evaluated by all replicas together; see `losses.objective.Objective`.
 
     Attributes:
         cluster: The replicas.
-        parts: What each of them is to do.
+        network, terms, targets, weights, size, tile, notes: As for `tiling.adaptive.LocalObjective`; without
+            a tile the picture is divided into as many bands as there are replicas.
     """
 
     cluster: Cluster
-    parts: Sequence[TiledObjective]
+    network: Network
+    terms: tuple[Term, ...]
+    targets: Targets
+    weights: Mapping[str, Any]
+    size: tuple[int, int]
+    tile: int | None
+    notes: tuple[str, ...] = ()
 
-    def __call__(self, image: tf.Tensor) -> tuple[Terms, tf.Tensor]:
-        """Return the terms and the gradient [1, H, W, 3] of an image [1, H, W, 3], in a graph."""
-        values, gradient = self.cluster.run(self._on_replica, image)
-        names = term_names(self.parts[0].config)
+    def __call__(self, image: tf.Tensor) -> tuple[Losses, tf.Tensor]:
+        """Return the losses and the gradient [1, H, W, 3] of an image [1, H, W, 3], in a graph."""
+        shares = plan_shares(self.terms, *self.size, tile=self.tile, replicas=self.cluster.replicas)
+        names = loss_names(self.terms)
+
+        def on_replica(number: int, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            losses, gradient = evaluate(
+                self.network, self.terms, image, self.targets, self.weights, shares[number], self.cluster.sum
+            )
+            values = tf.stack([losses[name] for name in names])
+            # The chief's losses, lest machines that round differently decide differently.
+            return self.cluster.sum(values if number == 0 else tf.zeros_like(values)), gradient
+
+        values, gradient = self.cluster.run(on_replica, image)
         return dict(zip(names, tf.unstack(values), strict=True)), gradient
 
-    def _on_replica(self, number: int, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        part = self.parts[number]
-        evaluate = self._in_one_pass if len(part.plan) == 1 else self._in_two_passes
-        terms, gradient = evaluate(part, image)
-        values = tf.stack([terms[name] for name in term_names(part.config)])
-        # The chief's terms, lest machines that round differently decide differently.
-        values = self.cluster.sum(values if number == 0 else tf.zeros_like(values))
-        return values, self.cluster.sum(gradient)
+    def smaller(self) -> SharedObjective | None:
+        """Return the same function in smaller tiles, or None if there are none.
 
-    def _in_two_passes(self, part: TiledObjective, image: tf.Tensor) -> tuple[Terms, tf.Tensor]:
-        sums = self.cluster.sum(part.sums(image))
-        terms, slopes = part.score(sums, image.shape)
-        with tf.control_dependencies(tf.nest.flatten(sums)):
-            image = tf.identity(image)
-        return terms, part.gradient(image, slopes)
-
-    def _in_one_pass(self, part: TiledObjective, image: tf.Tensor) -> tuple[Terms, tf.Tensor]:
-        top, bottom, left, right = part.plan[0].window
-        box = tf.constant(part.plan[0], tf.int32)
-        seen = cut(image, box[1])
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(seen)
-            here = part.sums_of_core(seen, box)
-        terms, slopes = part.score(self.cluster.sum(here), image.shape)
-        outside = [[0, 0], [top, image.shape[1] - bottom], [left, image.shape[2] - right], [0, 0]]
-        return terms, tf.pad(pull_back(tape, here, slopes, seen), outside)
+        Only where all replicas are in this process: when one of several workers runs out of memory, the
+        others wait in a collective operation that TensorFlow cannot begin anew.
+        """
+        if self.cluster.place.workers > 1:
+            return None
+        tile = smaller_tile(self.tile, self.size)
+        return None if tile is None else dataclasses.replace(self, tile=tile)

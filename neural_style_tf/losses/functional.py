@@ -19,7 +19,7 @@ of its own, apart from what is made of the sum, so that a picture may be visited
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -50,7 +50,7 @@ def gram_sum(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.T
 
 
 @tf.custom_gradient
-def branch(tensor: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+def fan_out(tensor: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """Return `tensor`, for several uses whose gradients must be summed in one order every time.
 
     TensorFlow's graph optimiser joins neighbouring sums into one, and where memory is short lets its
@@ -184,8 +184,10 @@ def total_variation(image: tf.Tensor) -> tf.Tensor:
     Returns:
         A scalar ≥ 0.
     """
-    down, right = neighbour_differences(image)
-    height, width, depth = (tf.cast(side, image.dtype) for side in tf.unstack(tf.shape(image)[1:]))
-    return down / tf.maximum((height - 1) * width * depth, 1) + right / tf.maximum(
-        height * (width - 1) * depth, 1
-    )
+    return variation_mean(*neighbour_differences(image), image.shape)
+
+
+def variation_mean(down: tf.Tensor, right: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+    """Return `total_variation` of an image of `shape` [1, H, W, 3] from its Σ dy² and Σ dx²."""
+    _, height, width, depth = shape
+    return down / max((height - 1) * width * depth, 1) + right / max(height * (width - 1) * depth, 1)

@@ -8,7 +8,8 @@ from typing import Protocol
 import tensorflow as tf
 
 from neural_style_tf.config.schema import Config
-from neural_style_tf.losses.objective import Objective, Terms
+from neural_style_tf.losses.evaluate import Losses
+from neural_style_tf.losses.objective import Objective
 
 
 class Optimizer(Protocol):
@@ -23,8 +24,8 @@ class Optimizer(Protocol):
     average: tf.Variable | None
 
     def step(
-        self, objective: Objective, image: tf.Variable, terms: Terms, gradient: tf.Tensor
-    ) -> tuple[Terms, tf.Tensor]:
+        self, objective: Objective, image: tf.Variable, terms: Losses, gradient: tf.Tensor
+    ) -> tuple[Losses, tf.Tensor]:
         """Move `image` once, given its terms and gradient; return those at the new image."""
 
     def stalled(self) -> tf.Tensor:

@@ -8,7 +8,8 @@ import keras
 import tensorflow as tf
 
 from neural_style_tf.config.schema import Config
-from neural_style_tf.losses.objective import Objective, Terms
+from neural_style_tf.losses.evaluate import Losses
+from neural_style_tf.losses.objective import Objective
 from neural_style_tf.optim.projections import Box
 
 
@@ -70,8 +71,8 @@ class Adam(tf.Module):
         self.averaged = tf.Variable(0, dtype=tf.int64)
 
     def step(
-        self, objective: Objective, image: tf.Variable, terms: Terms, gradient: tf.Tensor
-    ) -> tuple[Terms, tf.Tensor]:
+        self, objective: Objective, image: tf.Variable, terms: Losses, gradient: tf.Tensor
+    ) -> tuple[Losses, tf.Tensor]:
         """Update the image with its gradient and evaluate it there; see `optim.Optimizer`."""
         if self._cosine:
             progress = tf.cast(self.evaluations, tf.float32) / self._iterations

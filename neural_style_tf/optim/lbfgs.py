@@ -21,7 +21,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from neural_style_tf.config.schema import Config
-from neural_style_tf.losses.objective import Objective, Terms
+from neural_style_tf.losses.evaluate import Losses
+from neural_style_tf.losses.objective import Objective
 from neural_style_tf.optim.history import History
 from neural_style_tf.optim.preconditioner import PRECONDITIONERS
 from neural_style_tf.optim.projections import make_bounds
@@ -46,7 +47,7 @@ class _Trial(NamedTuple):
     """A point of the line search that was accepted or may yet be: its t, terms, gradient and φ'."""
 
     t: tf.Tensor
-    terms: Terms
+    terms: Losses
     gradient: tf.Tensor
     slope: tf.Tensor
 
@@ -88,8 +89,8 @@ class LBFGS(tf.Module):
         self._noise = NOISE[dtype.name]
 
     def step(
-        self, objective: Objective, image: tf.Variable, terms: Terms, gradient: tf.Tensor
-    ) -> tuple[Terms, tf.Tensor]:
+        self, objective: Objective, image: tf.Variable, terms: Losses, gradient: tf.Tensor
+    ) -> tuple[Losses, tf.Tensor]:
         """Move the image along a quasi-Newton direction; see `optim.Optimizer`."""
         x, downhill = tf.identity(image), -gradient
         free = self._bounds.hold(gradient, x, downhill)

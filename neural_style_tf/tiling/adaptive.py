@@ -4,63 +4,79 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from neural_style_tf.config.schema import Config
-from neural_style_tf.losses.objective import (
-    Network,
-    Objective,
+from neural_style_tf.losses.evaluate import (
+    Losses,
     Targets,
-    Terms,
     compute_targets,
-    make_objective,
-    preprocess,
+    evaluate,
+    outlined_function,
 )
+from neural_style_tf.losses.objective import preprocess
+from neural_style_tf.losses.term import Term
+from neural_style_tf.losses.terms import make_terms, term_weights
+from neural_style_tf.losses.tile import Tile, whole
+from neural_style_tf.losses.view import Network
+from neural_style_tf.tiling.grid import plan_for
 from neural_style_tf.tiling.memory_model import smaller_tile
-from neural_style_tf.tiling.tiled import compute_targets_tiled, make_tiled_objective
 
 OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, MemoryError)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Pieces:
-    """image → (terms, gradient), as `objective.make_objective`, in one piece or in tiles.
+class LocalObjective:
+    """The objective on this process alone, in one piece or in tiles; see `losses.objective.Objective`.
 
     Attributes:
-        network, targets, config: As for `objective.make_objective`.
+        network: Has all layers of the terms.
+        terms: What is minimised.
+        targets: From `losses.evaluate.compute_targets`.
+        weights: From `losses.terms.term_weights`.
         size: (H, W) of the image.
         tile: The longest side of a tile's core; None for one piece.
         notes: What the user should know of how it came to this.
     """
 
     network: Network
+    terms: tuple[Term, ...]
     targets: Targets
-    config: Config
+    weights: Mapping[str, Any]
     size: tuple[int, int]
     tile: int | None
     notes: tuple[str, ...] = ()
 
-    def __call__(self, image: tf.Tensor) -> tuple[Terms, tf.Tensor]:
-        """Return the terms and the gradient [1, H, W, 3] of an image [1, H, W, 3]."""
+    def __call__(self, image: tf.Tensor) -> tuple[Losses, tf.Tensor]:
+        """Return the losses and the gradient [1, H, W, 3] of an image [1, H, W, 3]."""
         return self._function(image)
 
     @functools.cached_property
-    def _function(self) -> Objective:
+    def _function(self) -> Callable[[tf.Tensor], tuple[Losses, tf.Tensor]]:
         """One for all callers, so that it is traced once."""
-        if self.tile is None:
-            return make_objective(self.network, self.targets, self.config)
-        shape = (1, *self.size, 3)
-        return make_tiled_objective(self.network, self.targets, self.config, shape, tile=self.tile)
+        plan = plan_or_whole(self.terms, self.size, self.tile)
 
-    def smaller(self) -> Pieces | None:
+        def function(image: tf.Tensor) -> tuple[Losses, tf.Tensor]:
+            return evaluate(self.network, self.terms, image, self.targets, self.weights, plan)
+
+        return outlined_function(function) if len(plan) == 1 else function
+
+    def smaller(self) -> LocalObjective | None:
         """Return the same function in smaller tiles, or None if there are none."""
         tile = smaller_tile(self.tile, self.size)
         return None if tile is None else dataclasses.replace(self, tile=tile)
 
 
-def make_pieces(
+def plan_or_whole(terms: tuple[Term, ...], size: tuple[int, int], tile: int | None) -> tuple[Tile, ...]:
+    """Return the tiles of a picture of `size` (H, W) for these terms; a single one if `tile` is None."""
+    return (whole(*size),) if tile is None else plan_for(terms, *size, tile)
+
+
+def make_local_objective(
     network: Network,
     content: np.ndarray,
     style: np.ndarray,
@@ -68,43 +84,56 @@ def make_pieces(
     *,
     tile: int | None,
     style_network: Network | None = None,
-) -> Pieces:
+) -> LocalObjective:
     """Compute the targets and return the objective; with smaller tiles than `tile` if memory runs out.
 
     Args:
-        network: A model from `vgg.vgg19` with all of `config.layers`.
+        network: A model from `models.vgg19` with all of `config.layers`.
         content: [H, W, 3], RGB 0–255.
         style: Likewise, of any size.
         config: Layers, weights and forms of the losses.
         tile: The longest side of a tile's core; None for one piece.
         style_network: Sees the style picture instead of `network`.
     """
-    pictures = content[np.newaxis], style[np.newaxis]
-    nothing = Pieces(network, Targets({}, {}), config, content.shape[:2], tile)
+    terms, pictures = make_terms(config), (content[np.newaxis], style[np.newaxis])
+
+    def targets_in(tile: int | None) -> Targets:
+        sizes = (picture.shape[1:3] for picture in pictures)
+        plans = None if tile is None else tuple(plan_for(terms, *size, tile) for size in sizes)
+        return compute_targets(
+            network, terms, *pictures, plans=plans, prepare=prepare_window, style_network=style_network
+        )
+
+    targets, tile, notes = with_less_memory(targets_in, tile, content.shape[:2])
+    return LocalObjective(network, terms, targets, term_weights(config), content.shape[:2], tile, notes)
+
+
+def with_less_memory(
+    compute: Callable[[int | None], Any], tile: int | None, size: tuple[int, int]
+) -> tuple[Any, int | None, tuple[str, ...]]:
+    """Compute something in tiles, in smaller ones when memory runs out.
+
+    Args:
+        compute: Longest side of a tile, or None for one piece → the result.
+        tile: The first to try.
+        size: (H, W) of the image.
+
+    Returns:
+        The result, the tile that sufficed, and a note if it is not the first.
+    """
+    notes: tuple[str, ...] = ()
     while True:
         try:
-            if nothing.tile is None:
-                targets = compute_targets(
-                    network, *map(_prepared, pictures), config, style_network=style_network
-                )
-            else:
-                targets = compute_targets_tiled(
-                    network,
-                    *pictures,
-                    config,
-                    tile=nothing.tile,
-                    prepare=_prepared,
-                    style_network=style_network,
-                )
-            return dataclasses.replace(nothing, targets=targets)
+            return compute(tile), tile, notes
         except OUT_OF_MEMORY:
-            smaller = nothing.smaller()
+            smaller = smaller_tile(tile, size)
             if smaller is None:
                 raise
-            nothing = dataclasses.replace(smaller, notes=(tile_note(smaller.tile),))
+            tile, notes = smaller, (tile_note(smaller),)
 
 
-def _prepared(window: np.ndarray) -> tf.Tensor:
+def prepare_window(window: np.ndarray) -> tf.Tensor:
+    """Return what the network is shown of a window [1, H, W, 3] of a picture, RGB 0–255."""
     return preprocess(window[0])
 
 

@@ -1,22 +1,16 @@
-"""Tiles of a picture: where they lie, and what the network is shown of each; without TensorFlow."""
+"""The grid of tiles: where they lie, and what the network is shown of each; without TensorFlow."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
+from neural_style_tf.losses.tile import Tile
 from neural_style_tf.models import architecture
 
-
-class Tile(NamedTuple):
-    """A tile of a picture: its core, and the window around it that the network is shown.
-
-    Each is (top, bottom, left, right) in pixels, bottom and right not included.
-    """
-
-    core: tuple[int, int, int, int]
-    window: tuple[int, int, int, int]
+if TYPE_CHECKING:
+    from neural_style_tf.losses.term import Term
 
 
 def plan_tiles(height: int, width: int, tile: int, *, stride: int, halo: int) -> tuple[Tile, ...]:
@@ -61,7 +55,12 @@ def _plan_axis(length: int, tile: int, stride: int, halo: int) -> list[tuple[int
     ]
 
 
-def plan_for(config: Config, height: int, width: int, tile: int) -> tuple[Tile, ...]:
-    """Return `plan_tiles` for the layers that `config` uses; raises as it does."""
-    stride, halo = architecture.alignment(config.layers)
+def plan_for(terms: Sequence[Term], height: int, width: int, tile: int) -> tuple[Tile, ...]:
+    """Return `plan_tiles` for the layers that these terms look at; raises as it does."""
+    stride, halo = alignment_of(terms)
     return plan_tiles(height, width, tile, stride=stride, halo=halo)
+
+
+def alignment_of(terms: Sequence[Term]) -> tuple[int, int]:
+    """Return the stride and the halo of the deepest layer of some terms; see `architecture.alignment`."""
+    return architecture.alignment(tuple(term.layer for term in terms if term.layer))

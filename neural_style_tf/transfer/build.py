@@ -12,13 +12,14 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.distributed.sharding import make_shared_objective
 from neural_style_tf.images import resize
-from neural_style_tf.losses.objective import deprocess, preprocess, term_names
+from neural_style_tf.losses.objective import deprocess, preprocess
+from neural_style_tf.losses.terms import loss_names, make_terms
 from neural_style_tf.models import winograd
 from neural_style_tf.models.precision import compute_dtype
 from neural_style_tf.models.vgg19 import vgg19
 from neural_style_tf.optim import Optimizer, make_optimizer
 from neural_style_tf.optim.projections import make_bounds
-from neural_style_tf.tiling.adaptive import make_pieces
+from neural_style_tf.tiling.adaptive import make_local_objective
 from neural_style_tf.tiling.planner import plan_room
 from neural_style_tf.transfer.initial import initial_pixels
 from neural_style_tf.transfer.solver import Solver
@@ -62,11 +63,11 @@ def make_solver(
         network = _make_network(config, weights, convolution)
     tile, before = plan_room(config, size).tile, known()
     if cluster.replicas > 1:
-        objective = make_shared_objective(cluster, network, *map(preprocess, pictures), config, tile=tile)
+        objective = make_shared_objective(cluster, network, *pictures, config, tile=tile)
     else:
         # XLA would compile for the style picture's shape, too: longer than its one pass takes.
         once = None if convolution == "direct" else _make_network(config, weights, "direct")
-        objective = make_pieces(network, *pictures, config, tile=tile, style_network=once)
+        objective = make_local_objective(network, *pictures, config, tile=tile, style_network=once)
         del once
     # No gradient will be taken of the targets.
     forget(known() - before)
@@ -82,7 +83,7 @@ def make_solver(
     optimizer = make_optimizer(config, image, cluster.agree)
     if coarser is not None:
         optimizer.inherit(coarser.optimizer)
-    return Solver(objective, optimizer, image, term_names(config))
+    return Solver(objective, optimizer, image, loss_names(make_terms(config)))
 
 
 def _make_network(config: Config, weights: Weights, convolution: str) -> keras.Model:

@@ -125,7 +125,7 @@ class _Run:
     def enter(self, solver: Solver, scale: Scale) -> None:
         """Begin a scale."""
         self._solver, self._state = solver, RunState(solver, scale.index)
-        self._notes += getattr(solver.objective, "notes", ())
+        self._notes += solver.objective.notes
 
     def leave(self) -> None:
         """Forget a scale, also for those who still hold a record of it."""
@@ -148,7 +148,7 @@ class _Run:
             try:
                 return bool(method(*arguments))
             except OUT_OF_MEMORY:
-                smaller = getattr(self._solver.objective, "smaller", lambda: None)()
+                smaller = self._solver.objective.smaller()
                 if smaller is None:
                     raise
             self._solver.recover(smaller, moving=bool(arguments))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from neural_style_tf.losses.objective import Objective, Terms
+from neural_style_tf.losses.evaluate import Losses
+from neural_style_tf.losses.objective import Objective
 from neural_style_tf.optim import Optimizer
 from neural_style_tf.utils.gradient_registry import forget, known
 
@@ -30,7 +31,7 @@ class Solver(tf.Module):
         values: Its terms [T].
         step: How many updates made it; −1 before `start`.
         best_image, best_total, best_step: The image of least total loss of all steps so far.
-        rejected: Terms of the last image that was refused because they, or its gradient, were not finite.
+        rejected: Losses of the last image that was refused because they, or its gradient, were not finite.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class Solver(tf.Module):
         self.optimizer.reset(tf.constant(0.5))
         self.step.assign(self.best_step)
 
-    def _accept_or_reject(self, terms: Terms, gradient: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    def _accept_or_reject(self, terms: Losses, gradient: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         values = tf.stack([terms[name] for name in self.names])
         # The image, too: a solver that finds no better point gives back the terms it was given.
         checked = (values, gradient, tf.convert_to_tensor(self.image))

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
+import objectives as by_hand
 import pytest
 import tensorflow as tf
 from command_line import read_metrics, write_picture
@@ -25,9 +26,10 @@ from neural_style_tf.distributed.cluster_config import Place, find_place
 from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import load_image
-from neural_style_tf.losses import objective as objectives
+from neural_style_tf.losses import evaluate
+from neural_style_tf.losses.terms import make_terms, term_weights
 from neural_style_tf.models.vgg19 import vgg19
-from neural_style_tf.tiling import tiled as tiling
+from neural_style_tf.tiling.grid import plan_for
 
 FLAGS = ["--iterations=6", "--log_every=3", "--save_every=3", "--init=content"]
 
@@ -116,7 +118,7 @@ def test_slurm_addresses(monkeypatch):
 @pytest.mark.parametrize("size", [(2000, 2000), (400, 900), (33, 20), (4000, 160)])
 @pytest.mark.parametrize("replicas", [1, 2, 3, 8])
 def test_shares_cover_the_picture_and_are_nearly_equal(size, tile, replicas):
-    parts = sharding.plan_shares(Config(), *size, tile=tile, replicas=replicas)
+    parts = sharding.plan_shares(make_terms(Config()), *size, tile=tile, replicas=replicas)
     assert len(parts) == replicas and all(parts)
     covered = np.zeros(size, int)
     for part in parts:
@@ -134,39 +136,49 @@ def test_shares_cover_the_picture_and_are_nearly_equal(size, tile, replicas):
         assert max(work) <= 1.05 * np.mean(work)
 
 
-@pytest.mark.parametrize(("name", "tile"), [("plain", None), ("relative", 32)])
+@pytest.mark.parametrize(("name", "tile"), [("plain", None), ("relative", 32), ("moments", 32)])
 def test_parts_add_up(name, tile):
     """The arithmetic of three replicas, in this process."""
-    config = Config() if name == "plain" else Config(content_loss="relative", style_loss="relative")
+    config = Config() if name == "plain" else Config(content_loss="relative", style_loss=name)
     weights = make_narrow_weights(divisor=32, dtype="float64")
     network = vgg19(weights.kernels, weights.biases, outputs=config.layers, dtype="float64")
     rng = np.random.default_rng(0)
     content, style, image = (
         tf.constant(50 * rng.standard_normal((1, *shape, 3))) for shape in [(75, 91), (40, 50), (75, 91)]
     )
-    expected = objectives.compute_targets(network, content, style, config)
-    found = [
-        tiling.compute_targets_tiled(
-            network,
-            content,
-            style,
-            config,
-            tile=64,
-            share=lambda plan, rank=rank: sharding.share_out(plan, 3)[rank],
-        )
+    expected = by_hand.compute_targets(network, content, style, config)
+    terms, pictures = make_terms(config), (content, style)
+    plans = [
+        [sharding.share_out(plan_for(terms, *picture.shape[1:3], 64), 3)[rank] for picture in pictures]
         for rank in range(3)
     ]
-    for kind in ("content", "style"):
-        for layer, value in getattr(expected, kind).items():
-            total = sum(getattr(one, kind)[layer] for one in found)
-            np.testing.assert_allclose(total, value, atol=1e-12 * np.abs(value).max())
-    parts = sharding.plan_shares(config, 75, 91, tile=tile, replicas=3)
-    tiled = [tiling.TiledObjective(network, expected, config, part) for part in parts]
-    sums = tf.nest.map_structure(lambda *one: sum(one), *(part.sums(image) for part in tiled))
-    _, slopes = tiled[0].score(sums, image.shape)
-    gradient = sum(part.gradient(image, slopes) for part in tiled)
-    _, whole = objectives.make_objective(network, expected, config)(image)
-    np.testing.assert_allclose(gradient, whole, atol=1e-12 * np.abs(whole).max())
+    found = [evaluate.gather_targets(network, terms, *pictures, plans=plan) for plan in plans]
+    added = tf.nest.map_structure(lambda *one: sum(one), *found)
+    shapes = {"content": content.shape, "style": style.shape}
+    targets = evaluate.finish_targets(terms, *added, shapes)
+    for value, other in zip(tf.nest.flatten(expected), tf.nest.flatten(targets), strict=True):
+        np.testing.assert_allclose(other, value, atol=1e-12 * np.abs(value).max())
+    parts = sharding.plan_shares(terms, 75, 91, tile=tile, replicas=3)
+    # What each replica adds to a sum, in the order of the sums: the losses' first, then the gradient's.
+    given = []
+
+    def share(plan, known):
+        asked = iter(known)
+
+        def reduce(nest):
+            given.append(nest)
+            return next(asked, nest)
+
+        return evaluate.evaluate(network, terms, image, expected, term_weights(config), plan, reduce)
+
+    for plan in parts:
+        share(plan, [])
+    sums = tf.nest.map_structure(lambda *one: sum(one), *given[::2])
+    gradient = sum(share(plan, [sums])[1] for plan in parts)
+    whole = by_hand.make_objective(network, expected, config, image.shape)
+    np.testing.assert_allclose(
+        gradient, by_hand.compiled(whole)(image)[1], atol=1e-12 * np.abs(gradient).max()
+    )
 
 
 # Several processes

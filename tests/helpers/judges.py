@@ -1,5 +1,6 @@
 """What L-BFGS is judged by: SciPy's, within as many evaluations, and the real objective in float64."""
 
+import objectives as by_hand
 import tensorflow as tf
 from scipy.optimize import fmin_l_bfgs_b
 
@@ -13,9 +14,9 @@ def real_objective(pictures, weights):
     config = Config()
     network = vgg19(weights.kernels, weights.biases, outputs=config.layers, dtype="float64")
     content, style = (objectives.preprocess(picture, "float64") for picture in pictures)
-    targets = objectives.compute_targets(network, content, style, config)
-    objective = tf.function(objectives.make_objective(network, targets, config), autograph=False)
-    return objective, content.numpy(), objectives.term_names(config)
+    targets = by_hand.compute_targets(network, content, style, config)
+    objective = by_hand.make_objective(network, targets, config, content.shape)
+    return by_hand.compiled(objective), content.numpy(), by_hand.names(config)
 
 
 def scipy_best(objective, start, evaluations, *, history, bounds=None):

@@ -1,6 +1,7 @@
 """Winograd's convolutions against the naive twin, the network made of them, and where they are chosen."""
 
 import numpy as np
+import objectives as by_hand
 import pytest
 import reference
 import tensorflow as tf
@@ -8,11 +9,9 @@ from narrow import make_narrow_weights
 
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config
-from neural_style_tf.losses.objective import compute_targets, make_objective
 from neural_style_tf.models import architecture, vgg19, winograd
 from neural_style_tf.models import precision as precision_module
 from neural_style_tf.tiling.planner import plan_room
-from neural_style_tf.tiling.tiled import make_tiled_objective
 from neural_style_tf.transfer.build import make_solver
 from neural_style_tf.transfer.session import stylize
 
@@ -128,12 +127,10 @@ def test_same_objective(everywhere, config, tile):
             convolution=convolution,
             dtype="float64",
         )
-        targets = compute_targets(network, content, style, config)
-        if tile and convolution == "winograd":
-            objective = make_tiled_objective(network, targets, config, image.shape, tile=tile)
-        else:
-            objective = make_objective(network, targets, config)
-        found.append(tf.function(objective, autograph=False)(tf.constant(image)))
+        targets = by_hand.compute_targets(network, content, style, config)
+        pieces = tile if convolution == "winograd" else None
+        objective = by_hand.make_objective(network, targets, config, image.shape, tile=pieces)
+        found.append(by_hand.compiled(objective)(tf.constant(image)))
     (terms, gradient), (ours, our_gradient) = found
     assert {name: float(value) for name, value in ours.items()} == pytest.approx(
         {name: float(value) for name, value in terms.items()}, rel=1e-10
@@ -234,10 +231,11 @@ def test_the_style_picture_is_seen_directly(everywhere, pictures, narrow_weights
         for convolution in ("direct", "winograd")
     )
     assert ours.tile == direct.tile
-    assert list(ours.targets.style) == ["relu1_1", "relu2_1"]
-    for name, gram in direct.targets.style.items():
-        np.testing.assert_array_equal(ours.targets.style[name], gram)
-    content = (objective.targets.content["relu1_2"].numpy() for objective in (direct, ours))
+    styles = [term.name for term in ours.terms if term.part == "style"]
+    assert styles == ["style/relu1_1", "style/relu2_1"]
+    for name in styles:
+        np.testing.assert_array_equal(ours.targets[name]["gram"], direct.targets[name]["gram"])
+    content = (objective.targets["content/relu1_2"]["features"].numpy() for objective in (direct, ours))
     assert not np.array_equal(*content)
 
 

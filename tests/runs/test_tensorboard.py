@@ -11,7 +11,7 @@ import pytest
 from narrow import make_narrow_weights
 
 from neural_style_tf.config.schema import Config
-from neural_style_tf.losses.objective import term_names
+from neural_style_tf.losses.terms import loss_names, make_terms
 from neural_style_tf.runs.tensorboard import Curves
 from neural_style_tf.transfer.session import stylize
 
@@ -58,7 +58,7 @@ def test_the_curves_are_the_records(server, tmp_path, pictures):
         totals[record.step] = record.total
     curves.on_end()
     tags = get(f"{server}/scalars/tags", until=lambda value: "a-run" in value)
-    assert set(tags["a-run"]) == {f"loss/{name}" for name in term_names(config)}
+    assert set(tags["a-run"]) == {f"loss/{name}" for name in loss_names(make_terms(config))}
     points = get(
         f"{server}/scalars/scalars?run=a-run&tag=loss/total", until=lambda value: len(value) == len(totals)
     )

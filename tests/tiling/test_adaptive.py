@@ -7,6 +7,7 @@ import weakref
 
 import keras
 import numpy as np
+import objectives as by_hand
 import pytest
 import tensorflow as tf
 from resident import number_from
@@ -16,7 +17,6 @@ from neural_style_tf.images import load_image, save_image
 from neural_style_tf.models.vgg19 import vgg19
 from neural_style_tf.optim import adam
 from neural_style_tf.tiling import adaptive, memory_model
-from neural_style_tf.tiling import tiled as tiling
 from neural_style_tf.transfer import session
 from neural_style_tf.transfer.records import Rows
 from neural_style_tf.transfer.session import stylize
@@ -70,7 +70,7 @@ def scarce(monkeypatch):
 
     def arrange(*numbers, sizes=(32, 16)):
         monkeypatch.setattr(memory_model, "TILES", sizes)
-        count, evaluate = iter(range(1, 100)), adaptive.Pieces.__call__
+        count, evaluate = iter(range(1, 100)), adaptive.LocalObjective.__call__
 
         def give_out():
             if next(count) in numbers:
@@ -81,7 +81,7 @@ def scarce(monkeypatch):
             nothing = tf.ensure_shape(tf.numpy_function(give_out, [], tf.float32), [])
             return evaluate(self, image + nothing)
 
-        monkeypatch.setattr(adaptive.Pieces, "__call__", call)
+        monkeypatch.setattr(adaptive.LocalObjective, "__call__", call)
 
     return arrange
 
@@ -109,18 +109,21 @@ def test_out_of_memory_goes_on_in_smaller_tiles(optimizer, at, pictures, narrow_
 
 
 def test_out_of_memory_in_the_smallest_tiles_is_the_end():
-    assert adaptive.Pieces(None, None, Config(), (2000, 3000), 256).smaller() is None
-    assert adaptive.Pieces(None, None, Config(), (2000, 3000), 512).smaller().tile == 256
+    assert adaptive.LocalObjective(None, (), {}, {}, (2000, 3000), 256).smaller() is None
+    assert adaptive.LocalObjective(None, (), {}, {}, (2000, 3000), 512).smaller().tile == 256
     # The command line decides once, and on record, what `auto` means; so none is not for ever.
-    assert adaptive.Pieces(None, None, Config(tile="none"), (2000, 3000), None).smaller().tile == 2048
+    assert adaptive.LocalObjective(None, (), {}, {}, (2000, 3000), None).smaller().tile == 2048
 
 
 def test_out_of_memory_while_the_pictures_are_looked_at(pictures, narrow_weights, monkeypatch):
     monkeypatch.setattr(memory_model, "TILES", (32, 16))
 
-    def fail(*_, **__):
-        raise tf.errors.ResourceExhaustedError(None, None, "injected")
+    def fail(*given, plans, **named):
+        if plans is None:
+            raise tf.errors.ResourceExhaustedError(None, None, "injected")
+        return compute(*given, plans=plans, **named)
 
+    compute = adaptive.compute_targets
     monkeypatch.setattr(adaptive, "compute_targets", fail)
     found = run(pictures, narrow_weights)
     assert found[0][0].notes == ("out of memory: going on in pieces of 32 pixels",)
@@ -139,15 +142,13 @@ def test_no_graph_per_tile(narrow_weights):
             return model(seen)
 
     picture = tf.random.stateless_normal([1, 60, 200, 3], (1, 2))
-    targets = tiling.compute_targets_tiled(Counted(), picture, picture[:, :50], config, tile=16)
-    # Content and style share one; each pass of the objective has one.
-    assert len(traces) == 1
-    function = tf.function(
-        tiling.make_tiled_objective(Counted(), targets, config, picture.shape, tile=16), autograph=False
-    )
+    targets = by_hand.compute_targets(Counted(), picture, picture[:, :50], config, tile=16)
+    # Content and style have one each, and each pass of the objective.
+    assert len(traces) == 2
+    function = by_hand.compiled(by_hand.make_objective(Counted(), targets, config, picture.shape, tile=16))
     for _ in range(2):
         function(picture)
-    assert len(traces) == 3
+    assert len(traces) == 4
 
 
 def test_bfloat16_features_are_kept_in_half_the_bytes(narrow_weights):
@@ -156,10 +157,10 @@ def test_bfloat16_features_are_kept_in_half_the_bytes(narrow_weights):
         narrow_weights.kernels, narrow_weights.biases, outputs=config.layers, compute_dtype="bfloat16"
     )
     picture = tf.random.stateless_normal([1, 48, 64, 3], (1, 2)) * 50
-    targets = tiling.compute_targets_tiled(model, picture, picture, config, tile=32)
-    assert targets.content["relu4_2"].dtype == tf.bfloat16
-    tiled = tiling.make_tiled_objective(model, targets, config, picture.shape, tile=32)
-    terms, _ = tf.function(tiled)(picture)
+    targets = by_hand.compute_targets(model, picture, picture, config, tile=32)
+    assert targets["content/relu4_2"]["features"].dtype == tf.bfloat16
+    tiled = by_hand.make_objective(model, targets, config, picture.shape, tile=32)
+    terms, _ = by_hand.compiled(tiled)(picture)
     assert terms["content"] == 0
 
 
@@ -174,7 +175,9 @@ def test_what_is_done_with_is_let_go(pictures, narrow_weights, monkeypatch):
     def remember(*arguments, **keywords):
         solver = make(*arguments, **keywords)
         solvers.append(weakref.ref(solver))
-        tensors.append([weakref.ref(tensor) for tensor in tf.nest.flatten(solver.objective.targets.content)])
+        tensors.append(
+            [weakref.ref(tensor) for tensor in tf.nest.flatten(solver.objective.targets["content/relu4_2"])]
+        )
         tensors[-1].append(weakref.ref(solver.image.handle))
         tensors[-1].append(weakref.ref(solver.objective.network.get_layer("conv3_1").kernel.value.handle))
         return solver

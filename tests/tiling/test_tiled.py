@@ -5,6 +5,7 @@ import sys
 from functools import cache
 
 import numpy as np
+import objectives as by_hand
 import pytest
 import tensorflow as tf
 from narrow import make_narrow_weights
@@ -13,11 +14,12 @@ from paths import ROOT
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
-from neural_style_tf.losses import objective as objectives
+from neural_style_tf.losses.evaluate import evaluate
+from neural_style_tf.losses.terms import make_terms, term_weights
 from neural_style_tf.models import architecture
 from neural_style_tf.models.vgg19 import vgg19
 from neural_style_tf.optim import make_optimizer
-from neural_style_tf.tiling import tiled as tiling
+from neural_style_tf.tiling import grid
 from neural_style_tf.transfer.solver import Solver
 
 WEIGHTS = make_narrow_weights(divisor=32, dtype="float64")
@@ -36,6 +38,7 @@ CONFIGS = {
     "average, edge": Config(pooling="average", padding="edge"),
     "shallow": Config(content_layers=(("relu2_2", 1.0),), style_layers=(("relu3_1", 1.0),)),
     "pooled last": Config(content_layers=(("pool1", 1.0),), style_layers=(("pool2", 1.0),)),
+    "moments": Config(style_loss="moments", content_loss="relative"),
     "no content": Config(content_layers=()),
     "no style, no tv": Config(style_layers=(), tv_weight=0.0),
     "weights of 0": Config(content_weight=0.0, tv_weight=0.0),
@@ -59,9 +62,9 @@ def scene(name, height, width, dtype="float64"):
         tf.constant(50 * rng.standard_normal((1, *shape, 3)), dtype)
         for shape in ((height, width), (61, 123), (height, width))
     )
-    targets = objectives.compute_targets(network, content, style, config)
-    plain = objectives.make_objective(network, targets, config)
-    return network, content, style, image, targets, plain, tf.function(plain)(image)
+    targets = by_hand.compute_targets(network, content, style, config)
+    plain = by_hand.make_objective(network, targets, config, image.shape)
+    return network, content, style, image, targets, plain, by_hand.compiled(plain)(image)
 
 
 def off(found, expected):
@@ -72,14 +75,15 @@ def off(found, expected):
 def check(name, height, width, tile, dtype="float64", tolerance=1e-12):
     config = CONFIGS[name]
     network, content, style, image, targets, _, (terms, gradient) = scene(name, height, width, dtype)
-    found = tiling.compute_targets_tiled(network, content, style, config, tile=tile)
-    for kind in ("content", "style"):
-        assert list(getattr(found, kind)) == list(getattr(targets, kind))
-        for layer, expected in getattr(targets, kind).items():
-            assert off(getattr(found, kind)[layer], expected) < tolerance, layer
-    tiled = tiling.make_tiled_objective(network, found, config, image.shape, tile=tile)
-    found_terms, found_gradient = tf.function(tiled)(image)
-    assert tuple(found_terms) == objectives.term_names(config)
+    found = by_hand.compute_targets(network, content, style, config, tile=tile)
+    assert list(found) == list(targets)
+    for term, expected in targets.items():
+        assert list(found[term]) == list(expected)
+        for leaf, value in expected.items():
+            assert off(found[term][leaf], value) < tolerance, (term, leaf)
+    tiled = by_hand.make_objective(network, found, config, image.shape, tile=tile)
+    found_terms, found_gradient = by_hand.compiled(tiled)(image)
+    assert tuple(found_terms) == by_hand.names(config)
     for term, expected in terms.items():
         assert found_terms[term].numpy() == pytest.approx(expected.numpy(), rel=tolerance), term
     assert off(found_gradient, gradient) < tolerance
@@ -122,9 +126,10 @@ def test_tiled_is_plain_in_single_precision():
 def with_halo(halo):
     """How far the gradient with windows of this halo is from the plain one."""
     network, _, _, image, targets, _, (_, gradient) = scene("original", 37, 283)
-    plan = tiling.plan_tiles(37, 283, 64, stride=16, halo=halo)
-    tiled = tiling.TiledObjective(network, targets, CONFIGS["original"], plan)
-    return off(tf.function(tiled)(image)[1], gradient)
+    plan, config = grid.plan_tiles(37, 283, 64, stride=16, halo=halo), CONFIGS["original"]
+    terms, weights = make_terms(config), term_weights(config)
+    found = tf.function(lambda image: evaluate(network, terms, image, targets, weights, plan))(image)
+    return off(found[1], gradient)
 
 
 def test_a_smaller_halo_is_wrong():
@@ -144,7 +149,7 @@ def test_halo_is_what_a_position_sees():
     (seen,) = np.nonzero(np.abs(tape.gradient(middle, picture)).sum((0, 1, 3)))
     assert (6 * 16 - seen[0], seen[-1] + 1 - 7 * 16) == (70, 70)
     assert architecture.halo("relu5_1") == 70
-    plan = tiling.plan_for(Config(), 16, 16 * 40, 64)
+    plan = grid.plan_for(make_terms(Config()), 16, 16 * 40, 64)
     assert min(t.core[2] - t.window[2] for t in plan if t.window[2] > 0) == 80
     assert min(t.window[3] - t.core[3] for t in plan if t.window[3] < 16 * 40) == 80
 
@@ -153,7 +158,7 @@ def test_halo_is_what_a_position_sees():
 def test_plan(stride, halo):
     for tile in (16, 32, 48, 64, 100, 160, 176, 1000):
         for length in [*range(1, 200), *range(200, 1400, 7)]:
-            plan = tiling.plan_tiles(length, 10, tile, stride=stride, halo=halo)
+            plan = grid.plan_tiles(length, 10, tile, stride=stride, halo=halo)
             spans = sorted({(t.core[0], t.core[1], t.window[0], t.window[1]) for t in plan})
             assert [0] + [stop for _, stop, _, _ in spans[:-1]] == [start for start, *_ in spans]
             assert spans[-1][1] == length
@@ -168,7 +173,7 @@ def test_plan(stride, halo):
 
 
 def test_plan_in_two_directions():
-    plan = tiling.plan_tiles(50, 40, 16, stride=16, halo=16)
+    plan = grid.plan_tiles(50, 40, 16, stride=16, halo=16)
     covered = np.zeros((50, 40), int)
     for tile in plan:
         top, bottom, left, right = tile.core
@@ -179,26 +184,34 @@ def test_plan_in_two_directions():
 
 def test_plan_refuses_tiles_below_the_stride():
     with pytest.raises(UserError, match="--tile must be at least 16 with these layers, not 15"):
-        tiling.plan_for(Config(), 100, 100, 15)
-    assert len(tiling.plan_for(CONFIGS["shallow"], 16, 16, 4)) == 16
+        grid.plan_for(make_terms(Config()), 100, 100, 15)
+    assert len(grid.plan_for(make_terms(CONFIGS["shallow"]), 16, 16, 4)) == 16
 
 
 def test_one_tile_takes_one_pass():
     network, _, _, image, targets, *_ = scene("original", 17, 33)
-    tiled = tiling.make_tiled_objective(network, targets, Config(), image.shape, tile=48)
-    assert not isinstance(tiled, tiling.TiledObjective)
+    seen = []
+
+    def counted(image):
+        seen.append(image.shape)
+        return network(image)
+
+    for tile, passes in ((48, 1), (16, 2)):
+        seen.clear()
+        by_hand.compiled(by_hand.make_objective(counted, targets, Config(), image.shape, tile=tile))(image)
+        assert len(seen) == passes
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_solver_cannot_tell_them_apart(optimizer):
     config = Config(optimizer=optimizer, history=3)
     network, _, _, image, targets, plain, _ = scene("original", 17, 33)
-    tiled = tiling.make_tiled_objective(network, targets, config, image.shape, tile=16)
+    tiled = by_hand.make_objective(network, targets, config, image.shape, tile=16)
     results = []
     for objective in (plain, tiled):
         variable = tf.Variable(image)
         optimizer = make_optimizer(config, variable)
-        solver = Solver(objective, optimizer, variable, objectives.term_names(config))
+        solver = Solver(objective, optimizer, variable, by_hand.names(config))
         assert solver.start() and solver.advance(tf.constant(3, tf.int64))
         results.append((solver.image.numpy(), solver.values.numpy()))
     assert np.abs(results[0][0] - image).max() > 1
@@ -209,12 +222,12 @@ def test_solver_cannot_tell_them_apart(optimizer):
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 @pytest.mark.parametrize("tile", [1000, 16])
 def test_the_gradient_of_pooling_is_never_in_the_graph_of_a_loop(tile, optimizer):
-    """There it would be ten times slower; see `objective.apart`."""
+    """There it would be ten times slower; see `evaluate.outlined_function`."""
     config = Config(optimizer=optimizer, history=3)
     network, _, _, image, targets, *_ = scene("original", 17, 33)
-    objective = tiling.make_tiled_objective(network, targets, config, image.shape, tile=tile)
+    objective = by_hand.make_objective(network, targets, config, image.shape, tile=tile)
     variable = tf.Variable(image)
-    solver = Solver(objective, make_optimizer(config, variable), variable, objectives.term_names(config))
+    solver = Solver(objective, make_optimizer(config, variable), variable, by_hand.names(config))
     count = tf.TensorSpec([], tf.int64)
     graph = solver._advance.get_concrete_function(objective, count).graph.as_graph_def()
     has_it = [f for f in graph.library.function if any(node.op == "MaxPoolGrad" for node in f.node_def)]
@@ -224,7 +237,7 @@ def test_the_gradient_of_pooling_is_never_in_the_graph_of_a_loop(tile, optimizer
 
 def test_same_input_same_bits():
     network, _, _, image, targets, *_ = scene("original", 75, 283, "float32")
-    tiled = tf.function(tiling.make_tiled_objective(network, targets, Config(), image.shape, tile=64))
+    tiled = by_hand.compiled(by_hand.make_objective(network, targets, Config(), image.shape, tile=64))
     _, first = tiled(image)
     for _ in range(3):
         assert (tiled(image)[1].numpy() == first.numpy()).all()
@@ -232,7 +245,7 @@ def test_same_input_same_bits():
 
 def graph_of(tile):
     network, _, _, image, targets, *_ = scene("original", 75, 91)
-    tiled = tf.function(tiling.make_tiled_objective(network, targets, Config(), image.shape, tile=tile))
+    tiled = by_hand.compiled(by_hand.make_objective(network, targets, Config(), image.shape, tile=tile))
     return tiled.get_concrete_function(image).graph.as_graph_def()
 
 
@@ -248,8 +261,7 @@ def test_graph_holds_one_tile_at_a_time_and_does_not_grow():
 MEASURE = """
 import numpy as np, tensorflow as tf
 from narrow import make_narrow_weights
-from neural_style_tf.losses import objective as objectives
-from neural_style_tf.tiling import tiled as tiling
+import objectives as by_hand
 from neural_style_tf.config.schema import Config
 from neural_style_tf.models.vgg19 import vgg19
 
@@ -258,11 +270,9 @@ def status(key):
 
 def prepare(size, tile):
     image = 50 * tf.random.stateless_normal([1, size, size, 3], (1, 2))
-    targets = objectives.compute_targets(network, image[:, :16, :16], image[:, :16, :16], config)
-    make = tiling.make_tiled_objective
-    function = (make(network, targets, config, image.shape, tile=tile) if tile else
-                objectives.make_objective(network, targets, config))
-    return tf.function(function).get_concrete_function(image), image
+    targets = by_hand.compute_targets(network, image[:, :16, :16], image[:, :16, :16], config)
+    function = by_hand.make_objective(network, targets, config, image.shape, tile=tile)
+    return by_hand.compiled(function).get_concrete_function(image), image
 
 config = Config(content_layers=(), style_layers=tuple((f"relu{block}_1", 1.0) for block in (1, 2, 3)))
 weights = make_narrow_weights(divisor=2)

@@ -1,0 +1,333 @@
+"""Evaluate the objective: image → (its losses, their gradient), in one piece, in tiles, or a share of them.
+
+Everything that the terms need of an image adds over positions, so one function serves all:
+
+    sums        of each tile, added over the tiles, and by `reduce` over replicas
+    loss        of each term from the sums of the whole image; automatic differentiation gives the derivative
+                of the total by each sum
+    gradient    the vector-Jacobian product of these derivatives through each tile's sums, down to the pixels
+
+With one tile its features are kept from the first line for the third. With several, each tile is visited
+twice, and memory is bounded by the tile. Only the positions of a core count, in the sums as in the gradients
+at the features; the gradient of a core reaches into its halo, where those of several tiles add up. What the
+zero padding of a window spoils lies beyond what the features of its core see, except where the picture itself
+ends.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from neural_style_tf.losses.term import Sums, Target, Term
+from neural_style_tf.losses.tile import Tile
+from neural_style_tf.losses.view import Network, View, cut, put, zeros
+from neural_style_tf.models import architecture
+
+Losses = dict[str, tf.Tensor]
+"""Every name of `terms.loss_names` → scalar."""
+Targets = Mapping[str, Target]
+"""Name of a term → its target."""
+Reduce = Callable[[Any], Any]
+"""Nest of tensors → the same, summed over all replicas."""
+
+
+def outlined_function(function: Callable) -> Callable:
+    """Return a `tf.function` that stays one within the graph of its caller.
+
+    In the graph of a loop, TensorFlow 2.21 leaves the gradient of max pooling to its own kernel, many times
+    slower than oneDNN's: it goes through the operations in an order that a loop upsets, and puts oneDNN's
+    only where it has already put the pooling itself. A function that is called has a graph without loops.
+    """
+    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+
+
+def evaluate(
+    network: Network,
+    terms: Sequence[Term],
+    image: tf.Tensor,
+    targets: Targets,
+    weights: Mapping[str, float | tf.Tensor],
+    plan: Sequence[Tile],
+    reduce: Reduce | None = None,
+) -> tuple[Losses, tf.Tensor]:
+    """Return all losses of an image and the gradient of their weighted sum; inside a `tf.function`.
+
+    Args:
+        network: Has all layers of the terms.
+        terms: What is minimised.
+        image: [1, H, W, 3], mean-subtracted RGB, of a static shape.
+        targets: From `compute_targets`.
+        weights: From `terms.term_weights`.
+        plan: The tiles to visit: all of the image's, or the share of one replica.
+        reduce: Adds over the replicas, whose shares make up the image; default: there are no others.
+
+    Returns:
+        The losses, and the gradient [1, H, W, 3] of `total`.
+    """
+    if len(plan) > 1:
+        return _in_two_passes(network, terms, image, targets, weights, plan, reduce or (lambda nest: nest))
+    return _in_one_pass(network, terms, image, targets, weights, plan[0], reduce)
+
+
+def score(
+    terms: Sequence[Term],
+    sums: Mapping[str, Sums],
+    targets: Targets,
+    weights: Mapping[str, Any],
+    shape: Sequence[int],
+) -> Losses:
+    """Return all losses from the sums over an image of `shape` [1, H, W, 3]; see `terms.loss_names`."""
+    losses = {term.name: term.loss(sums[term.name], targets[term.name], tuple(shape)) for term in terms}
+    zero = tf.zeros([], next(iter(losses.values())).dtype)
+    parts = dict.fromkeys(("content", "style", "tv"), zero)
+    for term in terms:
+        if term.name == term.part:
+            parts[term.part] = losses[term.name]
+        elif term.name in weights:
+            parts[term.part] += weights[term.name] * losses[term.name]
+    total = sum((weights[part] * loss for part, loss in parts.items() if part in weights), zero)
+    return {"total": total} | parts | losses
+
+
+def compute_targets(
+    network: Network,
+    terms: Sequence[Term],
+    content: tf.Tensor | np.ndarray,
+    style: tf.Tensor | np.ndarray,
+    *,
+    plans: tuple[Sequence[Tile], Sequence[Tile]] | None = None,
+    prepare: Callable[[Any], tf.Tensor] = tf.convert_to_tensor,
+    style_network: Network | None = None,
+) -> dict[str, Target]:
+    """Compute what the losses compare with.
+
+    Args:
+        network: Has all layers of the terms.
+        terms: Whose targets.
+        content: The content picture [1, H, W, 3].
+        style: The style picture, likewise, of any size.
+        plans: The tiles to visit of content and style: all, or a share, at least one. Targets of shares are
+            0 elsewhere, so that they can be added up before `finish_targets`. Default: in one piece.
+        prepare: Makes what the network is shown, mean-subtracted RGB, from a window of a picture.
+        style_network: Sees the style picture instead of `network`.
+
+    Returns:
+        Name of a term → its target.
+    """
+    shapes = {"content": tuple(content.shape), "style": tuple(style.shape)}
+    maps, sums = gather_targets(
+        network, terms, content, style, plans=plans, prepare=prepare, style_network=style_network
+    )
+    return finish_targets(terms, maps, sums, shapes)
+
+
+def gather_targets(
+    network: Network,
+    terms: Sequence[Term],
+    content: tf.Tensor | np.ndarray,
+    style: tf.Tensor | np.ndarray,
+    *,
+    plans: tuple[Sequence[Tile], Sequence[Tile]] | None = None,
+    prepare: Callable[[Any], tf.Tensor] = tf.convert_to_tensor,
+    style_network: Network | None = None,
+) -> tuple[dict[str, Target], dict[str, Sums]]:
+    """Return the maps and the sums that targets are made of, which add over shares; see `compute_targets`."""
+    maps: dict[str, dict[str, tf.Tensor]] = {}
+    sums: dict[str, Sums] = {}
+    networks = {"content": network, "style": style_network or network}
+    for index, (source, picture) in enumerate({"content": content, "style": style}.items()):
+        here = [term for term in terms if term.source == source]
+        if not here:
+            continue
+        looked_at = functools.partial(_look, networks[source], here)
+        if plans is None:
+            # Always inside a graph: oneDNN's cache of reordered filters is per kernel, and eager calls of
+            # equal shape share one kernel.
+            found_maps, found_sums = tf.function(looked_at, autograph=False)(prepare(picture))
+        else:
+            found_maps, found_sums = _look_in_tiles(looked_at, here, picture, plans[index], prepare)
+        maps |= found_maps
+        sums |= found_sums
+    return maps, sums
+
+
+def finish_targets(
+    terms: Sequence[Term],
+    maps: Mapping[str, Target],
+    sums: Mapping[str, Sums],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> dict[str, Target]:
+    """Return the targets from their maps and sums.
+
+    Args:
+        terms: Whose targets.
+        maps: From `gather_targets`.
+        sums: From `gather_targets`, over all of a picture.
+        shapes: `content` and `style` → [1, H, W, 3] of the picture.
+    """
+    return {
+        term.name: {**maps[term.name], **term.fit(sums[term.name], shapes[term.source])}
+        if term.source
+        else {}
+        for term in terms
+    }
+
+
+def _look(
+    network: Network, terms: Sequence[Term], seen: tf.Tensor, box: tf.Tensor | None = None
+) -> tuple[dict[str, Target], dict[str, Sums]]:
+    view = View(network, seen, box)
+    return (
+        {term.name: dict(term.target_maps(view)) for term in terms},
+        {term.name: term.target_sums(view) for term in terms},
+    )
+
+
+def _look_in_tiles(
+    looked_at: Callable[..., Any],
+    terms: Sequence[Term],
+    picture: tf.Tensor | np.ndarray,
+    plan: Sequence[Tile],
+    prepare: Callable[[Any], tf.Tensor],
+) -> tuple[dict[str, Target], dict[str, Sums]]:
+    # One graph for windows of all shapes.
+    signature = [tf.TensorSpec([1, None, None, 3]), tf.TensorSpec([2, 4], tf.int32)]
+    compiled = None
+    # NumPy's memory, unlike TensorFlow's, goes back to the system.
+    maps: dict[str, dict[str, np.ndarray]] = {term.name: {} for term in terms}
+    sums: dict[str, Sums] = {}
+    for tile in plan:
+        top, bottom, left, right = tile.window
+        seen = prepare(picture[:, top:bottom, left:right])
+        if compiled is None:
+            signature[0] = tf.TensorSpec([1, None, None, 3], seen.dtype)
+            compiled = tf.function(looked_at, autograph=False, input_signature=signature)
+        parts, more = compiled(seen, tf.constant(tile))
+        for term in terms:
+            for leaf, part in parts[term.name].items():
+                _lay(maps[term.name], leaf, part.numpy(), tile, term.maps[leaf], picture.shape)
+        sums = tf.nest.map_structure(tf.add, sums, more) if sums else more
+    # One at a time, so that each exists twice only while it is turned into a tensor.
+    for leaves in maps.values():
+        for leaf in leaves:
+            leaves[leaf] = tf.constant(leaves[leaf])
+    return maps, sums
+
+
+def _lay(
+    leaves: dict[str, np.ndarray], leaf: str, part: np.ndarray, tile: Tile, layer: str, shape: Sequence[int]
+) -> None:
+    """Write a tile's part of a map to its place."""
+    step = architecture.stride(layer)
+    if leaf not in leaves:
+        rows, columns = (-(-side // step) for side in shape[1:3])
+        leaves[leaf] = np.zeros((1, rows, columns, part.shape[-1]), part.dtype)
+    top, left = tile.core[0] // step, tile.core[2] // step
+    leaves[leaf][:, top : top + part.shape[1], left : left + part.shape[2]] = part
+
+
+def _in_one_pass(
+    network: Network,
+    terms: Sequence[Term],
+    image: tf.Tensor,
+    targets: Targets,
+    weights: Mapping[str, Any],
+    tile: Tile,
+    reduce: Reduce | None,
+) -> tuple[Losses, tf.Tensor]:
+    top, bottom, left, right = tile.window
+    everything = tile.core == tile.window == (0, image.shape[1], 0, image.shape[2])
+    box = None if everything else tf.constant(tile, tf.int32)
+    seen = image if everything else cut(image, box[1])
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(seen)
+        sums = _sums(network, terms, seen, box, targets)
+    losses, derivatives = _score_and_differentiate(
+        terms, reduce(sums) if reduce else sums, targets, weights, image.shape
+    )
+    gradient = vjp_to_pixels(tape, sums, derivatives, seen)
+    if not everything:
+        outside = [[0, 0], [top, image.shape[1] - bottom], [left, image.shape[2] - right], [0, 0]]
+        gradient = tf.pad(gradient, outside)
+    return losses, reduce(gradient) if reduce else gradient
+
+
+def _in_two_passes(
+    network: Network,
+    terms: Sequence[Term],
+    image: tf.Tensor,
+    targets: Targets,
+    weights: Mapping[str, Any],
+    plan: Sequence[Tile],
+    reduce: Reduce,
+) -> tuple[Losses, tf.Tensor]:
+    def add_sums(box: tf.Tensor, sums: Mapping[str, Sums]) -> Mapping[str, Sums]:
+        return tf.nest.map_structure(tf.add, sums, _sums(network, terms, cut(image, box[1]), box, targets))
+
+    @outlined_function
+    def gradient_of_tile(seen: tf.Tensor, box: tf.Tensor, derivatives: Any, targets: Targets) -> tf.Tensor:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(seen)
+            sums = _sums(network, terms, seen, box, targets)
+        return vjp_to_pixels(tape, sums, derivatives, seen)
+
+    def add_gradient(box: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+        seen = cut(image, box[1])
+        found = gradient_of_tile(seen, box, derivatives, targets)
+        # The shape check keeps this sum apart from those before it; see `functional.fan_out`.
+        return put(gradient, cut(gradient, box[1]) + tf.ensure_shape(found, seen.shape), box[1])
+
+    nothing = {term.name: term.zeros(targets[term.name], image.dtype) for term in terms}
+    sums = reduce(_fold(add_sums, nothing, plan))
+    losses, derivatives = _score_and_differentiate(terms, sums, targets, weights, image.shape)
+    # The derivatives are needed only after the features of a tile. Without this, the second pass would
+    # begin, and take its memory, while the first is under way.
+    with tf.control_dependencies(tf.nest.flatten(sums)):
+        image = tf.identity(image)
+    return losses, reduce(_fold(add_gradient, zeros(image.shape, image.dtype), plan))
+
+
+def _sums(
+    network: Network, terms: Sequence[Term], seen: tf.Tensor, box: tf.Tensor | None, targets: Targets
+) -> dict[str, Sums]:
+    view = View(network, seen, box)
+    return {term.name: term.sums(view, targets[term.name]) for term in terms}
+
+
+def _score_and_differentiate(
+    terms: Sequence[Term],
+    sums: Mapping[str, Sums],
+    targets: Targets,
+    weights: Mapping[str, Any],
+    shape: Sequence[int],
+) -> tuple[Losses, Any]:
+    """Return the losses, and the derivative of `total` by each sum; None where it does not depend on it."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(sums)
+        losses = score(terms, sums, targets, weights, shape)
+    return losses, tape.gradient(losses["total"], sums)
+
+
+def vjp_to_pixels(tape: tf.GradientTape, sums: Any, derivatives: Any, seen: tf.Tensor) -> tf.Tensor:
+    """Return the gradient of the total at the window `seen`, whose core has these sums."""
+    pairs = zip(tf.nest.flatten(sums), tf.nest.flatten(derivatives), strict=True)
+    ends, at_ends = zip(*(pair for pair in pairs if pair[1] is not None), strict=True)
+    return tape.gradient(ends, seen, output_gradients=at_ends)
+
+
+def _fold(visit: Callable[[tf.Tensor, Any], Any], state: Any, plan: Sequence[Tile]) -> Any:
+    """Return `state` after `visit` took it through the tiles of `plan`, one at a time."""
+    boxes = tf.constant(plan, tf.int32)
+    _, state = tf.while_loop(
+        lambda index, _: index < len(plan),
+        lambda index, state: (index + 1, visit(boxes[index], state)),
+        (0, state),
+        # More would hold the features of several tiles.
+        parallel_iterations=1,
+    )
+    return state

@@ -1,0 +1,73 @@
+"""What a term of the objective is.
+
+Everything that a loss needs of an image adds over its positions. A term says so in two steps: `sums` of one
+core, which are added over all cores, and `loss`, a scalar from the sums of the whole image. Whoever evaluates
+the objective (in one piece, in tiles, on several replicas) needs nothing else of a term.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import tensorflow as tf
+
+from neural_style_tf.losses.view import View
+
+Target = Mapping[str, tf.Tensor]
+"""Leaf → tensor: what a term compares the image with."""
+Sums = Any
+"""A tensor, or a nest of tensors, that adds over cores."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """One term of the objective: static and hashable; what differs between pictures is in its target.
+
+    Args:
+        layer: The layer whose features it looks at; `""` for pixels alone.
+
+    Attributes:
+        part: The part of the objective that it counts in: `content`, `style` or `tv`.
+        source: The picture that its target is made of: `content`, `style`, or `""` for no target.
+    """
+
+    part: ClassVar[str]
+    source: ClassVar[str] = ""
+
+    layer: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its name in logs, such as `style/relu3_1`."""
+        return f"{self.part}/{self.layer}" if self.layer else self.part
+
+    @property
+    def maps(self) -> Mapping[str, str]:
+        """The leaves of its target that are maps over the picture → the layer at whose positions they are."""
+        return {}
+
+    def target_maps(self, view: View) -> Target:
+        """Return the core's part of each of `maps`, of the picture that is the source."""
+        return {}
+
+    def target_sums(self, view: View) -> Sums:
+        """Return what else the target is made of, of one core of the source."""
+        return ()
+
+    def fit(self, sums: Sums, shape: tuple[int, ...]) -> Target:
+        """Return the leaves of the target that are no maps, from `target_sums` over a source [1, H, W, 3]."""
+        return {}
+
+    def sums(self, view: View, target: Target) -> Sums:
+        """Return what the loss is made of, of one core; differentiable."""
+        raise NotImplementedError
+
+    def zeros(self, target: Target, dtype: tf.DType) -> Sums:
+        """Return the sums of no core at all."""
+        raise NotImplementedError
+
+    def loss(self, sums: Sums, target: Target, shape: tuple[int, ...]) -> tf.Tensor:
+        """Return the loss, a scalar ≥ 0, from the sums over an image of `shape` [1, H, W, 3]."""
+        raise NotImplementedError

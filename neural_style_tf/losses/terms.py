@@ -1,0 +1,159 @@
+"""The terms of the objective: content, style, total variation; and which of them a configuration asks for.
+
+A new loss is one class (see `term.Term`) and one entry in `STYLE_TERMS`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
+import tensorflow as tf
+
+from neural_style_tf.config.schema import Config
+from neural_style_tf.losses import functional
+from neural_style_tf.losses.moments import MomentsTerm
+from neural_style_tf.losses.term import Sums, Target, Term
+from neural_style_tf.losses.view import View
+from neural_style_tf.models import architecture
+
+
+@dataclasses.dataclass(frozen=True)
+class ContentTerm(Term):
+    """L_content of one layer (Eq. 1).
+
+    Args:
+        layer: Where features are compared.
+        form: See `functional.content_distance`.
+    """
+
+    part: ClassVar[str] = "content"
+    source: ClassVar[str] = "content"
+
+    form: str = "mean"
+
+    @property
+    def maps(self) -> Mapping[str, str]:
+        return {"features": self.layer}
+
+    def target_maps(self, view: View) -> Target:
+        return {"features": view.features(self.layer)}
+
+    def target_sums(self, view: View) -> Sums:
+        # To sum it anew for each evaluation would take as much memory as the features.
+        return functional.energy_sum(view.features(self.layer)) if self.form == "relative" else ()
+
+    def fit(self, sums: Sums, shape: tuple[int, ...]) -> Target:
+        return {"energy": sums} if self.form == "relative" else {}
+
+    def sums(self, view: View, target: Target) -> Sums:
+        return functional.content_error(view.features(self.layer), view.crop(target["features"], self.layer))
+
+    def zeros(self, target: Target, dtype: tf.DType) -> Sums:
+        return tf.zeros([], dtype)
+
+    def loss(self, sums: Sums, target: Target, shape: tuple[int, ...]) -> tf.Tensor:
+        return functional.content_distance(sums, target["features"], self.form, squares=target.get("energy"))
+
+
+@dataclasses.dataclass(frozen=True)
+class GramTerm(Term):
+    """E_l, how far the Gram matrix of one layer is from that of the style picture (Eq. 4).
+
+    Args:
+        layer: Whose features are correlated.
+        form: See `functional.style_distance`.
+        normalization: See `functional.normalize_gram`.
+    """
+
+    part: ClassVar[str] = "style"
+    source: ClassVar[str] = "style"
+
+    form: str = "mean"
+    normalization: str = "elements"
+
+    def target_sums(self, view: View) -> Sums:
+        return functional.gram_sum(view.features(self.layer))
+
+    def fit(self, sums: Sums, shape: tuple[int, ...]) -> Target:
+        return {"gram": self._gram(sums, shape)}
+
+    def sums(self, view: View, target: Target) -> Sums:
+        return self.target_sums(view)
+
+    def zeros(self, target: Target, dtype: tf.DType) -> Sums:
+        return tf.zeros_like(target["gram"])
+
+    def loss(self, sums: Sums, target: Target, shape: tuple[int, ...]) -> tf.Tensor:
+        return functional.style_distance(self._gram(sums, shape), target["gram"], self.form)
+
+    def _gram(self, sums: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
+        positions = architecture.positions(self.layer, shape[1], shape[2])
+        return functional.normalize_gram(sums, positions, self.normalization)
+
+
+@dataclasses.dataclass(frozen=True)
+class VariationTerm(Term):
+    """Total variation, which smooths noise; see `functional.total_variation`."""
+
+    part: ClassVar[str] = "tv"
+
+    def sums(self, view: View, target: Target) -> Sums:
+        # With the row below the core and the column right of it, so that each pair counts once.
+        below, beside = view.pixels(below=1), view.pixels(right=1)
+        if below is beside:
+            return functional.neighbour_differences(below)
+        return functional.neighbour_differences(below)[0], functional.neighbour_differences(beside)[1]
+
+    def zeros(self, target: Target, dtype: tf.DType) -> Sums:
+        return tf.zeros([], dtype), tf.zeros([], dtype)
+
+    def loss(self, sums: Sums, target: Target, shape: tuple[int, ...]) -> tf.Tensor:
+        return functional.variation_mean(*sums, shape)
+
+
+GRAM_FORMS = ("mean", "gatys", "relative")
+
+STYLE_TERMS: Mapping[str, Callable[[str, Config], Term]] = MappingProxyType(
+    {form: lambda layer, config: GramTerm(layer, config.style_loss, config.gram) for form in GRAM_FORMS}
+    | {"moments": lambda layer, config: MomentsTerm(layer)}
+)
+"""`--style_loss` → (layer, settings) → the term."""
+
+
+def make_terms(config: Config) -> tuple[Term, ...]:
+    """Return the terms of Eq. 7, L = α L_content + β L_style, with total variation.
+
+    Args:
+        config: Layers and forms of the losses.
+
+    Returns:
+        The terms, in the order in which they are logged.
+    """
+    content = tuple(ContentTerm(layer, config.content_loss) for layer, _ in config.content_layers)
+    style = tuple(STYLE_TERMS[config.style_loss](layer, config) for layer, _ in config.style_layers)
+    return (VariationTerm(), *content, *style)
+
+
+def term_weights(config: Config) -> dict[str, float]:
+    """Return the weight of each part (α, β, …) and of each layer's term (w_l).
+
+    Returns:
+        Name → weight. A name whose weight is 0 is missing, and its term stays out of the total, so that a
+        term that is not finite and that nobody asked for cannot spoil it.
+    """
+    parts = {"content": config.content_weight, "style": config.weighted_style, "tv": config.tv_weight}
+    layers = {f"content/{layer}": weight for layer, weight in config.content_layers}
+    layers |= {f"style/{layer}": weight for layer, weight in config.style_layers}
+    return {name: weight for name, weight in (parts | layers).items() if weight}
+
+
+def loss_names(terms: tuple[Term, ...]) -> tuple[str, ...]:
+    """Return the names of all losses of an evaluation, in the order in which they are logged.
+
+    `total` is the weighted sum that is minimised. `content`, `style` and `tv` are its unweighted parts, each
+    a sum over layers of w_l times the layer's loss. `content/…` and `style/…` are the layers' own.
+    """
+    return ("total", "content", "style", "tv", *(term.name for term in terms if term.name != term.part))
