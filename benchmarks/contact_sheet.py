@@ -54,8 +54,8 @@ def paint(pair: str, config: object, label: str, folder: Path) -> Painted:
     from neural_style_tf.weights.resolve import load_weights
 
     paths = [ROOT / "examples" / f"{name}.jpg" for name in pair.split(":")]
-    content, style = (load_image(path, longest=config.image_size).pixels for path in paths)
-    larger = config.image_size / max(content.shape)
+    content, style = (load_image(path, longest=config.sizes.image_size).pixels for path in paths)
+    larger = config.sizes.image_size / max(content.shape)
     content = resize(content, tuple(round(side * larger) for side in content.shape[:2]))
     start = time.monotonic()
     *_, record = stylize(content, style, config, weights=load_weights("bundled"))

@@ -17,15 +17,15 @@ def make_judge(content: object, style: object, config: object, weights: object) 
     from neural_style_tf.losses.tile import whole
     from neural_style_tf.models.vgg19 import vgg19
 
-    shape = {"pooling": config.pooling, "padding": config.padding}
-    network = vgg19(weights.kernels, weights.biases, outputs=config.layers, **shape)
+    shape = {"pooling": config.network.pooling, "padding": config.network.padding}
+    network = vgg19(weights.kernels, weights.biases, outputs=config.loss.layers, **shape)
     pictures = (preprocess(picture) for picture in (content, style))
-    terms, plan = make_terms(config), [whole(*content.shape[:2])]
+    terms, plan = make_terms(config.loss), [whole(*content.shape[:2])]
     targets = compute_targets(network, terms, *pictures)
 
     @tf.function(autograph=False)
     def total(image: tf.Tensor) -> tf.Tensor:
-        return evaluate(network, terms, image, targets, term_weights(config), plan)[0]["total"]
+        return evaluate(network, terms, image, targets, term_weights(config.loss), plan)[0]["total"]
 
     return lambda pixels: float(total(preprocess(pixels)))
 

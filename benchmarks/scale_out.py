@@ -83,8 +83,8 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
 def bytes_sent(side: int, workers: int) -> float:
     """Return what each worker sends in an iteration."""
     config = Config()
-    grams = sum(architecture.channels(name) ** 2 for name, _ in config.style_layers)
-    terms = 4 + len(config.style_layers) + 2 * len(config.content_layers) + 2
+    grams = sum(architecture.channels(name) ** 2 for name, _ in config.loss.style_layers)
+    terms = 4 + len(config.loss.style_layers) + 2 * len(config.loss.content_layers) + 2
     return 4 * (grams + terms + 3 * side * side) * 2 * (workers - 1) / workers
 
 

@@ -114,7 +114,7 @@ def measure(size: int, variant: str, rounds: int) -> dict[str, object]:
     for _ in range(2):
         step()
     memory = peak_megabytes()
-    limit, tflop = make_limit(size, architecture.deepest(config.layers), precision)
+    limit, tflop = make_limit(size, architecture.deepest(config.loss.layers), precision)
     limit()
     pairs = [(seconds(step), seconds(limit)) for _ in range(rounds)]
     step_time, limit_time = (statistics.median(times) for times in zip(*pairs, strict=True))
@@ -122,7 +122,7 @@ def measure(size: int, variant: str, rounds: int) -> dict[str, object]:
         "device": device,
         "size": size,
         "precision": precision,
-        "convolution": config.convolution,
+        "convolution": config.network.convolution,
         "rounds": rounds,
         "step_seconds": step_time,
         "limit_seconds": limit_time,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
+from neural_style_tf.config.fields import leaves
 from neural_style_tf.config.parsing import format_list, parse_counts, parse_layer_weights
 from neural_style_tf.config.presets import preset
 from neural_style_tf.config.schema import Config, Job
@@ -63,7 +64,7 @@ def parse(argv: Sequence[str]) -> tuple[Config, Job]:
         if "preset" in given:
             raise UserError("--from_run has every setting of its run, and --preset changes them: give one")
         base_config, base_job = settings_of(read_run(given["from_run"]), given["from_run"])
-    job_names = {field.name for field in dataclasses.fields(Job)}
+    job_names = {field.name for field in leaves(Job)}
     job = base_job.replace(**{name: value for name, value in given.items() if name in job_names})
     changes = {name: value for name, value in given.items() if name not in job_names}
     config = (base_config or preset(changes.pop("preset", Config.preset))).replace(**changes)
@@ -78,7 +79,7 @@ def help_text() -> str:
     lines = [USAGE]
     for title, settings in (("Files", Job), ("Settings (defaults of the preset `original`)", Config)):
         lines.append(f"{title}:\n")
-        for field in dataclasses.fields(settings):
+        for field in leaves(settings):
             default = _default_text(field)
             lines.append(f"  --{field.name}{default}")
             lines.append(f"      {field.metadata['help']}")
@@ -90,7 +91,7 @@ def table() -> str:
     """Return the flags as a Markdown table, for the README."""
     lines = ["| flag | meaning |", "|---|---|"]
     for settings in (Job, Config):
-        for field in dataclasses.fields(settings):
+        for field in leaves(settings):
             flag = f"`--{field.name}{_default_text(field)}`"
             lines.append(f"| {flag} | {field.metadata['help']} |")
     return "\n".join(lines) + "\n"
@@ -104,7 +105,7 @@ def _define() -> absl_flags.FlagValues:
         float: absl_flags.DEFINE_float,
     }
     for settings in (Config, Job):
-        for field in dataclasses.fields(settings):
+        for field in leaves(settings):
             maker = makers.get(type(field.default), absl_flags.DEFINE_string)
             maker(field.name, None, field.metadata["help"], flag_values=values)
     return values

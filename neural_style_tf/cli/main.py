@@ -209,10 +209,10 @@ class _Run:
                 say(f"  {note}")
         check_start()
         height, width = self._size
-        if max(self._size) < self._config.image_size:
+        if max(self._size) < self._config.sizes.image_size:
             say(
                 f"result: {width}×{height}, the size of the photo, which is smaller than "
-                f"--image_size={self._config.image_size}; --enlarge paints larger than the photo"
+                f"--image_size={self._config.sizes.image_size}; --enlarge paints larger than the photo"
             )
         device = start_tensorflow(
             verbose=self._job.verbose, sparing=height * width >= LARGE_PICTURE, join=self._join
@@ -278,7 +278,9 @@ class _Run:
 def _load_pictures(config: Config, job: Job) -> dict[str, Picture]:
     """Read content and style, no larger than they are of use."""
     reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
-    content = load_image(job.content, longest=config.image_size, enlarge=config.enlarge, **reading)
+    content = load_image(
+        job.content, longest=config.sizes.image_size, enlarge=config.sizes.enlarge, **reading
+    )
     result = content_size(content.pixels.shape[:2], config)
     style = load_image(job.style, longest=longest_of_style(result, config), **reading)
     return {"content": content, "style": style}

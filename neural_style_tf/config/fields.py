@@ -40,6 +40,50 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def group(kind: type) -> Any:
+    """Declare a field that is a dataclass of settings."""
+    return dataclasses.field(default_factory=kind, metadata={"group": kind})
+
+
+def leaves(kind: type) -> tuple[dataclasses.Field, ...]:
+    """Return the settings of a dataclass, those of its groups in their place."""
+    return tuple(
+        leaf
+        for field in dataclasses.fields(kind)
+        for leaf in (leaves(field.metadata["group"]) if "group" in field.metadata else (field,))
+    )
+
+
+def flat(value: Any) -> dict[str, Any]:
+    """Return name → value of every setting of a dataclass, those of its groups in their place."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(value):
+        given = getattr(value, field.name)
+        found |= flat(given) if "group" in field.metadata else {field.name: given}
+    return found
+
+
+def assign(value: Any, settings: Mapping[str, Any]) -> None:
+    """Set the fields of a frozen dataclass with groups, from settings by their flat names and whole groups.
+
+    Raises:
+        TypeError: A name that is neither.
+    """
+    left = dict(settings)
+    for field in dataclasses.fields(value):
+        if "group" in field.metadata:
+            kind = field.metadata["group"]
+            given = left.pop(field.name, None)
+            names = {leaf.name for leaf in dataclasses.fields(kind)} & left.keys()
+            changes = {name: left.pop(name) for name in names}
+            given = kind(**changes) if given is None else dataclasses.replace(given, **changes)
+        else:
+            given = left.pop(field.name, field.default)
+        object.__setattr__(value, field.name, given)
+    if left:
+        raise TypeError(f"no such settings: {', '.join(left)}")
+
+
 def check_fields(value: Any) -> None:
     """Check every field of a settings dataclass against its declaration; take 1 for 1.0.
 
@@ -47,6 +91,8 @@ def check_fields(value: Any) -> None:
         UserError: Naming the flag, what it may be and what it is.
     """
     for field in dataclasses.fields(value):
+        if "group" in field.metadata:
+            continue
         given = getattr(value, field.name)
         if isinstance(field.default, float) and isinstance(given, int):
             given = float(given)

@@ -1,7 +1,8 @@
 """Every setting, once: its default, its range and its explanation.
 
-`Config` is what an optimisation needs to know, `Job` which files a run reads and writes. The command line
-makes its flags and its help from these fields; the library takes the values.
+`Config` is what an optimisation needs to know, in groups, so that the signature of a function says which of
+them it depends on. `Job` is which files a run reads and writes. The command line makes its flags and its help
+from these fields. Flags are flat, and so are the keywords of `Config` and `Config.replace`.
 """
 
 from __future__ import annotations
@@ -10,22 +11,54 @@ import dataclasses
 import math
 from typing import Any
 
-from neural_style_tf.config.fields import check_fields, setting
+from neural_style_tf.config.fields import assign, check_fields, group, setting
 from neural_style_tf.config.parsing import LayerWeights
 from neural_style_tf.errors import UserError
 from neural_style_tf.models import architecture
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """What is minimised, how, and from where; the defaults are the original repository's.
+class NetworkConfig:
+    """What the network sees and how it computes.
 
     Raises:
-        UserError: A value out of range, a word that is not a choice, a layer that VGG-19 lacks.
+        UserError: A value out of range.
     """
 
-    preset: str = setting("original", "named collection of settings that the other flags override")
-    iterations: int = setting(1000, "how many times the pixels are updated", low=0)
+    pooling: str = setting("max", "how the network pools", choices=("max", "average"))
+    padding: str = setting(
+        "zero",
+        "what convolutions see beyond the picture: zeros, as the network was trained, or its edge repeated, "
+        "which leaves no frame around the result",
+        choices=("zero", "edge"),
+    )
+    transpose_kernels: bool = setting(
+        False, "swap rows and columns of every kernel, as the original repository did by mistake"
+    )
+    precision: str = setting(
+        "float32",
+        "what convolutions compute in; auto: bfloat16 where the processor or GPU has it",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    convolution: str = setting(
+        "direct",
+        "how convolutions are computed: as defined (direct), or in blocks 3 and 4 with a quarter of the "
+        "multiplications and some more rounding (winograd); auto: the latter where pictures are large "
+        "enough, unless a GPU or Intel's matrix units (AMX) are faster by themselves",
+        choices=("auto", "direct", "winograd"),
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """What is minimised.
+
+    Raises:
+        UserError: A value out of range.
+    """
 
     content_weight: float = setting(5.0, "α, weight of the content loss", low=0)
     style_weight: float = setting(100.0, "β, weight of the style loss", low=0)
@@ -56,23 +89,38 @@ class Config:
     strength: float = setting(
         0.5, "how much style, 0 to 1: multiplies --style_weight by 1/100 … 100; 0.5 leaves it", low=0, high=1
     )
-    pooling: str = setting("max", "how the network pools", choices=("max", "average"))
-    padding: str = setting(
-        "zero",
-        "what convolutions see beyond the picture: zeros, as the network was trained, or its edge repeated, "
-        "which leaves no frame around the result",
-        choices=("zero", "edge"),
-    )
-    transpose_kernels: bool = setting(
-        False, "swap rows and columns of every kernel, as the original repository did by mistake"
-    )
 
-    init: str = setting(
-        "noise",
-        "what to start from: noise, content, style, a picture file, or a .npy float array [H, W, 3], "
-        "RGB 0–255, used exactly",
-    )
-    seed: int = setting(0, "seed of the initial noise", low=0)
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name in ("content_layers", "style_layers"):
+            check_layer_weights(name, getattr(self, name))
+        if not self.content_layers and not self.style_layers:
+            raise UserError("--content_layers and --style_layers are both empty: nothing to optimise")
+        contents = self.content_weight * sum(weight for _, weight in self.content_layers)
+        styles = self.weighted_style * sum(weight for _, weight in self.style_layers)
+        if contents + styles + self.tv_weight <= 0:
+            raise UserError("--content_weight, --style_weight and --tv_weight leave nothing to optimise")
+
+    @property
+    def weighted_style(self) -> float:
+        """β with --strength applied."""
+        return self.style_weight * 100 ** (2 * self.strength - 1)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers whose features the losses need, in network order."""
+        wanted = {name for name, _ in self.content_layers + self.style_layers}
+        return tuple(name for name in architecture.VGG19_LAYERS if name in wanted)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """What moves the pixels.
+
+    Raises:
+        UserError: A value out of range.
+    """
+
     optimizer: str = setting("adam", "what moves the pixels", choices=("adam", "lbfgs"))
     clamp: bool = setting(
         False,
@@ -85,10 +133,10 @@ class Config:
         "colour (spectral), or one for all (scalar), as published",
         choices=("spectral", "scalar"),
     )
+    learning_rate: float = setting(10.0, "Adam's step, in grey levels (of 255)", above=0)
     learning_rate_schedule: str = setting(
         "constant", "how Adam's step shrinks over the iterations of a scale", choices=("constant", "cosine")
     )
-    learning_rate: float = setting(10.0, "Adam's step, in grey levels (of 255)", above=0)
     adam_beta1: float = setting(0.9, "Adam's decay of the mean gradient", low=0)
     adam_beta2: float = setting(0.999, "Adam's decay of the mean squared gradient", low=0)
     adam_epsilon: float = setting(1e-8, "Adam's ε, added to √v", above=0)
@@ -98,6 +146,21 @@ class Config:
         "result where its loss is the least; 0: no average",
         low=0,
     )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name in ("adam_beta1", "adam_beta2", "averaging"):
+            if getattr(self, name) >= 1:
+                raise UserError(f"--{name} must be below 1, not {getattr(self, name)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class ScaleConfig:
+    """The sizes at which pictures are looked at, coarse to fine.
+
+    Raises:
+        UserError: A value out of range.
+    """
 
     image_size: int = setting(
         512,
@@ -122,28 +185,28 @@ class Config:
         "iterations at each coarser scale, coarsest first, comma-separated; default: --iterations",
         value="N,N,…",
     )
-    precision: str = setting(
-        "float32",
-        "what convolutions compute in; auto: bfloat16 where the processor or GPU has it",
-        choices=("auto", "float32", "bfloat16"),
-    )
-    convolution: str = setting(
-        "direct",
-        "how convolutions are computed: as defined (direct), or in blocks 3 and 4 with a quarter of the "
-        "multiplications and some more rounding (winograd); auto: the latter where pictures are large "
-        "enough, unless a GPU or Intel's matrix units (AMX) are faster by themselves",
-        choices=("auto", "direct", "winograd"),
-    )
 
-    deterministic: bool = setting(
-        False, "the same bits each time, on a GPU too; not across thread counts, processors or versions"
-    )
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.enlarge and not self.image_size:
+            raise UserError("--enlarge needs the size of the result: give --image_size, more than 0")
+        counts = self.scale_iterations
+        if counts and len(counts) != self.scales - 1:
+            raise UserError(
+                f"--scale_iterations must name {self.scales - 1} counts, one for each of "
+                f"--scales={self.scales} but the last, not {len(counts)}"
+            )
+        if any(count < 0 for count in counts):
+            raise UserError(f"--scale_iterations must be at least 0, not {min(counts)}")
 
-    tile: str = setting(
-        "auto",
-        "longest side of the pieces a picture is visited in, with the exact gradient, to bound memory; "
-        "none: in one piece; auto: in pieces only where memory would not suffice",
-    )
+
+@dataclasses.dataclass(frozen=True)
+class SaveConfig:
+    """When losses are logged and pictures and checkpoints saved.
+
+    Raises:
+        UserError: A value out of range.
+    """
 
     log_every: int = setting(20, "iterations between two logged losses", low=1)
     save_every: int = setting(
@@ -155,42 +218,6 @@ class Config:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name in ("content_layers", "style_layers"):
-            check_layer_weights(name, getattr(self, name))
-        if not self.content_layers and not self.style_layers:
-            raise UserError("--content_layers and --style_layers are both empty: nothing to optimise")
-        if not self._wants_something():
-            raise UserError("--content_weight, --style_weight and --tv_weight leave nothing to optimise")
-        for name in ("adam_beta1", "adam_beta2", "averaging"):
-            if getattr(self, name) >= 1:
-                raise UserError(f"--{name} must be below 1, not {getattr(self, name)}")
-        if self.enlarge and not self.image_size:
-            raise UserError("--enlarge needs the size of the result: give --image_size, more than 0")
-        self._check_scales()
-        if self.tile not in ("auto", "none") and not (self.tile.isascii() and self.tile.isdigit()):
-            raise UserError(f"--tile must be auto, none or a number of pixels, not {self.tile!r}")
-        smallest = architecture.stride(architecture.deepest(self.layers))
-        if self.tile.isdigit() and int(self.tile) < smallest:
-            raise UserError(f"--tile must be at least {smallest} with these layers, not {self.tile}")
-
-    def _wants_something(self) -> bool:
-        contents = self.content_weight * sum(weight for _, weight in self.content_layers)
-        styles = self.weighted_style * sum(weight for _, weight in self.style_layers)
-        return contents + styles + self.tv_weight > 0
-
-    def _check_scales(self) -> None:
-        counts = self.scale_iterations
-        if counts and len(counts) != self.scales - 1:
-            raise UserError(
-                f"--scale_iterations must name {self.scales - 1} counts, one for each of "
-                f"--scales={self.scales} but the last, not {len(counts)}"
-            )
-        if any(count < 0 for count in counts):
-            raise UserError(f"--scale_iterations must be at least 0, not {min(counts)}")
-
-    def replace(self, **changes: Any) -> Config:
-        """Return a copy with some settings changed, checked again."""
-        return dataclasses.replace(self, **changes)
 
     def logs(self, step: int) -> bool:
         """Return whether a step is recorded: each that is logged or saved."""
@@ -200,16 +227,53 @@ class Config:
         """Return whether a step's picture and checkpoint are saved."""
         return self.save_every > 0 and step % self.save_every == 0
 
-    @property
-    def weighted_style(self) -> float:
-        """β with --strength applied."""
-        return self.style_weight * 100 ** (2 * self.strength - 1)
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The layers whose features the losses need, in network order."""
-        wanted = {name for name, _ in self.content_layers + self.style_layers}
-        return tuple(name for name in architecture.VGG19_LAYERS if name in wanted)
+@dataclasses.dataclass(frozen=True, init=False)
+class Config:
+    """All settings of an optimisation; the defaults are the original repository's.
+
+    Args:
+        **settings: Any setting by its name, whatever its group, or a whole group.
+
+    Raises:
+        UserError: A value out of range, a word that is not a choice, a layer that VGG-19 lacks.
+        TypeError: A name that is no setting.
+    """
+
+    preset: str = setting("original", "named collection of settings that the other flags override")
+    iterations: int = setting(1000, "how many times the pixels are updated", low=0)
+    loss: LossConfig = group(LossConfig)
+    network: NetworkConfig = group(NetworkConfig)
+    init: str = setting(
+        "noise",
+        "what to start from: noise, content, style, a picture file, or a .npy float array [H, W, 3], "
+        "RGB 0–255, used exactly",
+    )
+    seed: int = setting(0, "seed of the initial noise", low=0)
+    optimization: OptimizerConfig = group(OptimizerConfig)
+    sizes: ScaleConfig = group(ScaleConfig)
+    deterministic: bool = setting(
+        False, "the same bits each time, on a GPU too; not across thread counts, processors or versions"
+    )
+    tile: str = setting(
+        "auto",
+        "longest side of the pieces a picture is visited in, with the exact gradient, to bound memory; "
+        "none: in one piece; auto: in pieces only where memory would not suffice",
+    )
+    saving: SaveConfig = group(SaveConfig)
+
+    def __init__(self, **settings: Any) -> None:
+        assign(self, settings)
+        check_fields(self)
+        if self.tile not in ("auto", "none") and not (self.tile.isascii() and self.tile.isdigit()):
+            raise UserError(f"--tile must be auto, none or a number of pixels, not {self.tile!r}")
+        smallest = architecture.stride(architecture.deepest(self.loss.layers))
+        if self.tile.isdigit() and int(self.tile) < smallest:
+            raise UserError(f"--tile must be at least {smallest} with these layers, not {self.tile}")
+
+    def replace(self, **changes: Any) -> Config:
+        """Return a copy with some settings changed, by their names as in `Config`, checked again."""
+        return dataclasses.replace(self, **changes)
 
 
 @dataclasses.dataclass(frozen=True)

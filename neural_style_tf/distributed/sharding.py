@@ -145,7 +145,7 @@ def make_shared_objective(
     """
     workers, rank = cluster.place.workers, cluster.place.rank
     tile = smallest_tile(cluster, tile)
-    terms, pictures = make_terms(config), (content[np.newaxis], style[np.newaxis])
+    terms, pictures = make_terms(config.loss), (content[np.newaxis], style[np.newaxis])
     sizes = [picture.shape[1:3] for picture in pictures]
     stride, _ = alignment_of(terms)
     # Without tiles each worker looks at about its share.
@@ -168,7 +168,7 @@ def make_shared_objective(
         network,
         terms,
         finish_targets(terms, maps, sums, shapes),
-        term_weights(config),
+        term_weights(config.loss),
         content.shape[:2],
         tile,
         notes,

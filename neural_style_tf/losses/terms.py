@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from neural_style_tf.config.schema import Config
+from neural_style_tf.config.schema import LossConfig
 from neural_style_tf.losses import functional
 from neural_style_tf.losses.moments import MomentsTerm
 from neural_style_tf.losses.term import Sums, Target, Term
@@ -116,14 +116,14 @@ class VariationTerm(Term):
 
 GRAM_FORMS = ("mean", "gatys", "relative")
 
-STYLE_TERMS: Mapping[str, Callable[[str, Config], Term]] = MappingProxyType(
+STYLE_TERMS: Mapping[str, Callable[[str, LossConfig], Term]] = MappingProxyType(
     {form: lambda layer, config: GramTerm(layer, config.style_loss, config.gram) for form in GRAM_FORMS}
     | {"moments": lambda layer, config: MomentsTerm(layer)}
 )
 """`--style_loss` → (layer, settings) → the term."""
 
 
-def make_terms(config: Config) -> tuple[Term, ...]:
+def make_terms(config: LossConfig) -> tuple[Term, ...]:
     """Return the terms of Eq. 7, L = α L_content + β L_style, with total variation.
 
     Args:
@@ -137,7 +137,7 @@ def make_terms(config: Config) -> tuple[Term, ...]:
     return (VariationTerm(), *content, *style)
 
 
-def term_weights(config: Config) -> dict[str, float]:
+def term_weights(config: LossConfig) -> dict[str, float]:
     """Return the weight of each part (α, β, …) and of each layer's term (w_l).
 
     Returns:

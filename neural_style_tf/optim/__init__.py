@@ -7,7 +7,7 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from neural_style_tf.config.schema import Config
+from neural_style_tf.config.schema import OptimizerConfig
 from neural_style_tf.losses.evaluate import Losses
 from neural_style_tf.losses.objective import Objective
 
@@ -39,7 +39,11 @@ class Optimizer(Protocol):
 
 
 def make_optimizer(
-    config: Config, image: tf.Variable, agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity
+    config: OptimizerConfig,
+    image: tf.Variable,
+    agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
+    *,
+    iterations: int = 1000,
 ) -> Optimizer:
     """Return the optimiser that `config` asks for, with its state built for `image`.
 
@@ -47,8 +51,13 @@ def make_optimizer(
         config: Which, and its settings.
         image: The variable it will move.
         agree: Tensor → that of the chief, where several workers must do alike.
+        iterations: Planned, for a learning rate that shrinks.
     """
     from neural_style_tf.optim.adam import Adam
     from neural_style_tf.optim.lbfgs import LBFGS
 
-    return LBFGS(config, image, agree) if config.optimizer == "lbfgs" else Adam(config, image)
+    return (
+        LBFGS(config, image, agree)
+        if config.optimizer == "lbfgs"
+        else Adam(config, image, iterations=iterations)
+    )

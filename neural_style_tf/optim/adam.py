@@ -7,7 +7,7 @@ import math
 import keras
 import tensorflow as tf
 
-from neural_style_tf.config.schema import Config
+from neural_style_tf.config.schema import OptimizerConfig
 from neural_style_tf.losses.evaluate import Losses
 from neural_style_tf.losses.objective import Objective
 from neural_style_tf.optim.projections import Box
@@ -51,7 +51,7 @@ class Adam(tf.Module):
 
     moves_first = True
 
-    def __init__(self, config: Config, image: tf.Variable) -> None:
+    def __init__(self, config: OptimizerConfig, image: tf.Variable, *, iterations: int) -> None:
         super().__init__(name="adam")
         self.keras = FusedAdam(
             config.learning_rate,
@@ -65,7 +65,7 @@ class Adam(tf.Module):
         self.rate = tf.Variable(config.learning_rate, dtype=tf.float32)
         self.evaluations = tf.Variable(0, dtype=tf.int64)
         self._cosine = config.learning_rate_schedule == "cosine"
-        self._iterations = max(config.iterations, 1)
+        self._iterations = max(iterations, 1)
         self._kept = config.averaging
         self.average = tf.Variable(tf.convert_to_tensor(image)) if self._kept else None
         self.averaged = tf.Variable(0, dtype=tf.int64)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from neural_style_tf.config.schema import Config
+from neural_style_tf.config.schema import OptimizerConfig
 from neural_style_tf.losses.evaluate import Losses
 from neural_style_tf.losses.objective import Objective
 from neural_style_tf.optim.history import History
@@ -70,7 +70,10 @@ class LBFGS(tf.Module):
     moves_first, average = False, None
 
     def __init__(
-        self, config: Config, image: tf.Variable, agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity
+        self,
+        config: OptimizerConfig,
+        image: tf.Variable,
+        agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
     ) -> None:
         super().__init__(name="lbfgs")
         self._agree = agree

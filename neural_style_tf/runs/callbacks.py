@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_style_tf.config.schema import Config
+from neural_style_tf.config.schema import SaveConfig
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import resize, save_image
 from neural_style_tf.transfer.records import Listener, Rows, StepRecord
@@ -90,7 +90,7 @@ class Pictures(Listener):
         stretch: Stretch the contrast; see `images.save_image`.
     """
 
-    def __init__(self, folder: Path, config: Config, alpha: np.ndarray | None, *, stretch: bool) -> None:
+    def __init__(self, folder: Path, config: SaveConfig, alpha: np.ndarray | None, *, stretch: bool) -> None:
         self._folder, self._config, self._alpha, self._stretch = folder, config, alpha, stretch
 
     def on_step(self, record: StepRecord) -> None:
@@ -112,7 +112,9 @@ class Result(Listener):
         stretch: Stretch the contrast; see `images.save_image`.
     """
 
-    def __init__(self, paths: list[Path], config: Config, alpha: np.ndarray | None, *, stretch: bool) -> None:
+    def __init__(
+        self, paths: list[Path], config: SaveConfig, alpha: np.ndarray | None, *, stretch: bool
+    ) -> None:
         self._paths, self._config, self._alpha, self._stretch = paths, config, alpha, stretch
 
     def on_step(self, record: StepRecord) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from neural_style_tf.config.schema import Config
+from neural_style_tf.config.schema import SaveConfig
 from neural_style_tf.transfer.records import Listener, StepRecord
 
 KEPT = 3
@@ -22,7 +22,7 @@ class Checkpoints(Listener):
         config: Which steps are saved; the last one always is, unless none are and the run is complete.
     """
 
-    def __init__(self, folder: Path, config: Config) -> None:
+    def __init__(self, folder: Path, config: SaveConfig) -> None:
         self._folder, self._config = folder, config
 
     def on_step(self, record: StepRecord) -> None:

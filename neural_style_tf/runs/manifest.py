@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import json
 import platform
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neural_style_tf import __version__
+from neural_style_tf.config.fields import flat
 from neural_style_tf.config.parsing import format_list
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.images import Picture
@@ -118,7 +118,7 @@ def facts_in_common(config: Config, hashes: dict[str, str], weights: Weights) ->
             another elsewhere.
         weights: The network.
     """
-    facts = {f"--{name}": value for name, value in dataclasses.asdict(config).items()}
+    facts = {f"--{name}": value for name, value in flat(config).items()}
     if "init" in hashes:
         facts["--init"] = hashes["init"]
     files = {f"the {role} picture": hashes[role] for role in ("content", "style")}
@@ -148,11 +148,10 @@ def flag_lines(config: Config, job: Job) -> str:
     """
     lines = [f"# neural-style-tf {__version__}; repeat with --flagfile=THIS --output_dir=ANOTHER"]
     for settings in (config, job):
-        for field in dataclasses.fields(settings):
-            value = getattr(settings, field.name)
-            if field.name in NOT_REPEATED or value == "":
+        for name, value in flat(settings).items():
+            if name in NOT_REPEATED or value == "":
                 continue
-            line = _flag_line(field.name, value)
+            line = _flag_line(name, value)
             # A flag file is read line by line, and lines are stripped.
             lines.append(line if [line] == line.strip().splitlines() else f"# cannot be written: {line!r}")
     return "\n".join(lines) + "\n"
@@ -160,11 +159,7 @@ def flag_lines(config: Config, job: Job) -> str:
 
 def settings_table(config: Config, job: Job) -> dict[str, str]:
     """Return name → text of every setting."""
-    return {
-        field.name: _text(getattr(settings, field.name))
-        for settings in (config, job)
-        for field in dataclasses.fields(settings)
-    }
+    return {name: _text(value) for settings in (config, job) for name, value in flat(settings).items()}
 
 
 def _flag_line(name: str, value: Any) -> str:
@@ -181,7 +176,7 @@ def _absolute(name: str, value: str) -> str:
 
 def _from_anywhere(settings: Config | Job) -> dict[str, Any]:
     """Return the fields of a dataclass, with paths that hold in every folder."""
-    fields = dataclasses.asdict(settings)
+    fields = flat(settings)
     return {k: _absolute(k, value) if isinstance(value, str) else value for k, value in fields.items()}
 
 

@@ -112,8 +112,8 @@ def make_listeners(
         report,
         Metrics(path / "metrics.jsonl", after=after),
         Curves(path, config, settings_table(config, job), after=after),
-        Result(results, config, alpha, stretch=job.stretch_contrast),
-        Pictures(path / "images", config, alpha, stretch=job.stretch_contrast),
-        Checkpoints(path / "checkpoints", config),
+        Result(results, config.saving, alpha, stretch=job.stretch_contrast),
+        Pictures(path / "images", config.saving, alpha, stretch=job.stretch_contrast),
+        Checkpoints(path / "checkpoints", config.saving),
         Progress(console),
     ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
+from neural_style_tf.config.fields import leaves
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.runs.manifest import NOT_REPEATED, circumstances
@@ -40,7 +40,7 @@ def settings_of(facts: dict[str, Any], path: str) -> tuple[Config, Job]:
     job = {name: value for name, value in facts["job"].items() if name not in NOT_REPEATED}
     config = {name: _tuples(value) for name, value in as_meant_then(facts).items()}
     for settings, given in ((Config, config), (Job, job)):
-        unknown = given.keys() - {field.name for field in dataclasses.fields(settings)}
+        unknown = given.keys() - {field.name for field in leaves(settings)}
         if unknown:
             raise UserError(f"--from_run: {path!r} has settings that are unknown here: {', '.join(unknown)}")
     try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+from neural_style_tf.config.fields import flat
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.utils.atomic import write_bytes
@@ -87,7 +87,7 @@ def check_same_run(
         "--resume: the run in --output_dir",
         "so it cannot be continued. Give another --output_dir, or --overwrite to begin anew",
     )
-    now, default = (json.loads(json.dumps(dataclasses.asdict(one))) for one in (config, Config()))
+    now, default = (json.loads(json.dumps(flat(one))) for one in (config, Config()))
     # A setting that the run's version did not have yet did then what its default does now.
     then = default | facts["config"]
     if _style_size_of_old(facts):
@@ -105,9 +105,9 @@ def check_same_run(
         and not (name == "init" and hashes.get("init") and facts["inputs"].get("init"))
     ]
     if (
-        config.scales > 1
+        config.sizes.scales > 1
         and facts["config"].get("iterations") != config.iterations
-        and not config.scale_iterations
+        and not config.sizes.scale_iterations
     ):
         differences.append("--iterations also counts for the coarser scales, which are done")
     differences += other_files(facts, hashes)

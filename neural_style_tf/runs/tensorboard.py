@@ -38,7 +38,7 @@ class Curves(Listener):
             trim_events(folder, after)
         self._writer = tf.summary.create_file_writer(str(folder))
         self._newest = after
-        self._image_every = IMAGES_APART * config.save_every
+        self._image_every = IMAGES_APART * config.saving.save_every
         table = "\n".join(["|setting|value|", "|---|---|"] + [f"|{k}|{v}|" for k, v in settings.items()])
         with self._writer.as_default(step=max(after, 0)):
             tf.summary.text("config", printable(table))

@@ -88,14 +88,14 @@ def make_local_objective(
     """Compute the targets and return the objective; with smaller tiles than `tile` if memory runs out.
 
     Args:
-        network: A model from `models.vgg19` with all of `config.layers`.
+        network: A model from `models.vgg19` with all of `config.loss.layers`.
         content: [H, W, 3], RGB 0–255.
         style: Likewise, of any size.
         config: Layers, weights and forms of the losses.
         tile: The longest side of a tile's core; None for one piece.
         style_network: Sees the style picture instead of `network`.
     """
-    terms, pictures = make_terms(config), (content[np.newaxis], style[np.newaxis])
+    terms, pictures = make_terms(config.loss), (content[np.newaxis], style[np.newaxis])
 
     def targets_in(tile: int | None) -> Targets:
         sizes = (picture.shape[1:3] for picture in pictures)
@@ -105,7 +105,7 @@ def make_local_objective(
         )
 
     targets, tile, notes = with_less_memory(targets_in, tile, content.shape[:2])
-    return LocalObjective(network, terms, targets, term_weights(config), content.shape[:2], tile, notes)
+    return LocalObjective(network, terms, targets, term_weights(config.loss), content.shape[:2], tile, notes)
 
 
 def with_less_memory(

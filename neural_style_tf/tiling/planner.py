@@ -50,7 +50,9 @@ def plan_room(config: Config, size: tuple[int, int]) -> Room:
     else:
         tile = None if config.tile == "none" else int(config.tile)
     tile = tile if tile is None or tile < max(size) else None
-    pairs = picture_bytes(*size) * 2 * config.history * (config.optimizer == "lbfgs")
+    pairs = (
+        picture_bytes(*size) * 2 * config.optimization.history * (config.optimization.optimizer == "lbfgs")
+    )
     return Room(_estimate(config, size, tile), available, tile, pairs)
 
 
@@ -69,14 +71,15 @@ def room_at_hand() -> int | None:
 def _estimate(config: Config, size: tuple[int, int], tile: int | None) -> int:
     return estimate_bytes(
         *size,
-        config.layers,
-        optimizer=config.optimizer,
-        history=config.history,
+        config.loss.layers,
+        optimizer=config.optimization.optimizer,
+        history=config.optimization.history,
         tile=tile,
-        content_layers=tuple(name for name, _ in config.content_layers),
-        half=compute_dtype(config.precision) == "bfloat16",
-        averaging=config.averaging > 0,
-        winograd=winograd.choose(config.convolution, config.precision, size[0] * size[1]) == "winograd",
+        content_layers=tuple(name for name, _ in config.loss.content_layers),
+        half=compute_dtype(config.network.precision) == "bfloat16",
+        averaging=config.optimization.averaging > 0,
+        winograd=winograd.choose(config.network.convolution, config.network.precision, size[0] * size[1])
+        == "winograd",
     )
 
 

@@ -58,7 +58,7 @@ def make_solver(
         A solver that is ready to `start`.
     """
     cluster, size = cluster or Cluster(), pictures[0].shape[:2]
-    convolution = winograd.choose(config.convolution, config.precision, size[0] * size[1])
+    convolution = winograd.choose(config.network.convolution, config.network.precision, size[0] * size[1])
     with cluster.scope():
         network = _make_network(config, weights, convolution)
     tile, before = plan_room(config, size).tile, known()
@@ -76,24 +76,24 @@ def make_solver(
     elif initial is None:
         initial = initial_pixels(config, *pictures)
     pictures.clear()
-    bounds = make_bounds(tf.float32, clamp=config.clamp)
+    bounds = make_bounds(tf.float32, clamp=config.optimization.clamp)
     image = tf.Variable(bounds.clip(preprocess(resize(initial, size))))
     del initial
     cluster.share([image])
-    optimizer = make_optimizer(config, image, cluster.agree)
+    optimizer = make_optimizer(config.optimization, image, cluster.agree, iterations=config.iterations)
     if coarser is not None:
         optimizer.inherit(coarser.optimizer)
-    return Solver(objective, optimizer, image, loss_names(make_terms(config)))
+    return Solver(objective, optimizer, image, loss_names(make_terms(config.loss)))
 
 
 def _make_network(config: Config, weights: Weights, convolution: str) -> keras.Model:
     return vgg19(
         weights.kernels,
         weights.biases,
-        outputs=config.layers,
-        pooling=config.pooling,
-        padding=config.padding,
-        transpose_kernels=config.transpose_kernels,
+        outputs=config.loss.layers,
+        pooling=config.network.pooling,
+        padding=config.network.padding,
+        transpose_kernels=config.network.transpose_kernels,
         convolution=convolution,
-        compute_dtype=compute_dtype(config.precision),
+        compute_dtype=compute_dtype(config.network.precision),
     )

@@ -41,7 +41,7 @@ class StepRecord:
         best_total: Its total loss.
         last: Whether no record follows.
         logged: Whether its losses are to be logged; not so if it is there only because it is `due`.
-        due: Whether `config.save_minutes` have passed since the last save.
+        due: Whether `config.saving.save_minutes` have passed since the last save.
         notes: Lines that the user should see, for instance of a fault that was overcome.
         state: What a checkpoint of the run saves (a `tf.train.Checkpoint` dependency).
         image_rows: `image`, to be read by rows.

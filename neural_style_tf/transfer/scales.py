@@ -42,7 +42,7 @@ def plan_scales(content: tuple[int, int], style: tuple[int, int], config: Config
 
     Args:
         content: (H, W) of the result.
-        style: (H, W) of the style picture at the last scale, before `config.style_scale`.
+        style: (H, W) of the style picture at the last scale, before `config.sizes.style_scale`.
         config: `scales`, `scale_ratio`, `scale_iterations`, `iterations`, `style_scale`.
 
     Returns:
@@ -51,18 +51,18 @@ def plan_scales(content: tuple[int, int], style: tuple[int, int], config: Config
     Raises:
         UserError: `style_scale` makes the style picture too small for the network.
     """
-    needed = stride(deepest(config.layers))
-    coarser = config.scale_iterations or (config.iterations,) * (config.scales - 1)
+    needed = stride(deepest(config.loss.layers))
+    coarser = config.sizes.scale_iterations or (config.iterations,) * (config.sizes.scales - 1)
     scales: list[Scale] = []
     for level, iterations in enumerate((*coarser, config.iterations)):
-        factor = config.scale_ratio ** (level - config.scales + 1)
-        sizes = shrink(content, factor), shrink(style, factor * config.style_scale)
-        last = level == config.scales - 1
+        factor = config.sizes.scale_ratio ** (level - config.sizes.scales + 1)
+        sizes = shrink(content, factor), shrink(style, factor * config.sizes.style_scale)
+        last = level == config.sizes.scales - 1
         if last and min(sizes[1]) < needed:
             height, width = sizes[1]
             raise UserError(
-                f"--style_scale={config.style_scale} makes the style picture {width}×{height} pixels; "
-                f"{deepest(config.layers)} needs sides of at least {needed}"
+                f"--style_scale={config.sizes.style_scale} makes the style picture {width}×{height} pixels; "
+                f"{deepest(config.loss.layers)} needs sides of at least {needed}"
             )
         if last or min(*sizes[0], *sizes[1]) >= needed:
             scales.append(Scale(len(scales), *sizes, iterations, scales[-1].end if scales else 0))

@@ -46,8 +46,8 @@ def stylize(
     """Paint `content` in the manner of `style`, one logged step at a time.
 
     Args:
-        content: [H, W, 3], RGB 0–255; larger than `config.image_size` is reduced to it.
-        style: The style picture, likewise, of any shape; reduced to `config.style_size`.
+        content: [H, W, 3], RGB 0–255; larger than `config.sizes.image_size` is reduced to it.
+        style: The style picture, likewise, of any shape; reduced to `config.sizes.style_size`.
         config: All settings; default: the preset `original`.
         weights: The network; default: whatever `load_weights("auto")` finds.
         tick: See `Tick`.
@@ -57,7 +57,7 @@ def stylize(
         cluster: The replicas that share the work; default: this process alone.
 
     Yields:
-        A record for step 0, every step that `config.logs`, the last step, and whenever a save is due.
+        A record for step 0, every step that `config.saving.logs`, the last step, and whenever a save is due.
 
     Raises:
         UserError: A picture that is not [H, W, 3], or too small for the network.
@@ -168,7 +168,10 @@ class _Run:
             if stalled:
                 then = "the run ends early" if last_scale else "on to the next scale"
                 self._notes.append(f"step {step}: no further step lowers the loss; {then}")
-            logged, due = last or bool(self._notes) or (self._config.logs(step) and not told), self._due(step)
+            logged, due = (
+                last or bool(self._notes) or (self._config.saving.logs(step) and not told),
+                self._due(step),
+            )
             if logged or due:
                 yield self._record(scale, last=last, logged=logged, due=due)
             if over:
@@ -206,10 +209,10 @@ class _Run:
         )
 
     def _due(self, step: int) -> bool:
-        """Return whether the last save is `config.save_minutes` ago."""
-        now, minutes = time.monotonic(), self._config.save_minutes
+        """Return whether the last save is `config.saving.save_minutes` ago."""
+        now, minutes = time.monotonic(), self._config.saving.save_minutes
         due = minutes > 0 and now - self._saved >= 60 * minutes
-        if due or self._config.saves(step):
+        if due or self._config.saving.saves(step):
             self._saved = now
         return due
 
@@ -254,7 +257,7 @@ class _Run:
 
 
 def _steps_to_record(step: int, end: int, config: Config) -> int:
-    periods = [config.log_every] + [config.save_every] * (config.save_every > 0)
+    periods = [config.saving.log_every] + [config.saving.save_every] * (config.saving.save_every > 0)
     return min(end - step, *(period - step % period for period in periods))
 
 

@@ -18,13 +18,13 @@ def content_size(size: tuple[int, int], config: Config) -> tuple[int, int]:
     Raises:
         UserError: A side is shorter than the network's stride.
     """
-    size = fit_size(size, config.image_size, enlarge=config.enlarge)
+    size = fit_size(size, config.sizes.image_size, enlarge=config.sizes.enlarge)
     _check_size(size, config, "content")
     return size
 
 
 def style_size(size: tuple[int, int], result: tuple[int, int], config: Config) -> tuple[int, int]:
-    """Return (H, W) at which a style picture is looked at, before `config.style_scale`.
+    """Return (H, W) at which a style picture is looked at, before `config.sizes.style_scale`.
 
     Args:
         size: (H, W) that it has.
@@ -34,7 +34,7 @@ def style_size(size: tuple[int, int], result: tuple[int, int], config: Config) -
     Raises:
         UserError: A side is shorter than the network's stride.
     """
-    size = fit_size(size, max(result) if config.style_size == -1 else config.style_size)
+    size = fit_size(size, max(result) if config.sizes.style_size == -1 else config.sizes.style_size)
     _check_size(size, config, "style")
     return size
 
@@ -46,8 +46,8 @@ def longest_of_style(result: tuple[int, int], config: Config) -> int:
         result: (H, W) of the result.
         config: `style_size` and `style_scale`.
     """
-    longest = max(result) if config.style_size == -1 else config.style_size
-    return math.ceil(longest * max(config.style_scale, 1))
+    longest = max(result) if config.sizes.style_size == -1 else config.sizes.style_size
+    return math.ceil(longest * max(config.sizes.style_scale, 1))
 
 
 def fit_content(content: np.ndarray, config: Config) -> np.ndarray:
@@ -79,9 +79,10 @@ def check_shape(pixels: np.ndarray, role: str) -> None:
 
 def _check_size(size: tuple[int, int], config: Config, role: str) -> None:
     height, width = size
-    needed = stride(deepest(config.layers))
+    layer = deepest(config.loss.layers)
+    needed = stride(layer)
     if min(size) < needed:
         raise UserError(
-            f"the {role} picture would be {width}×{height} pixels; {deepest(config.layers)} needs sides of "
+            f"the {role} picture would be {width}×{height} pixels; {layer} needs sides of "
             f"at least {needed}: use a larger picture, a larger --image_size, or shallower layers"
         )

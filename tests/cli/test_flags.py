@@ -1,12 +1,12 @@
 """The command line's grammar: one source, precedence, both ways of flag files."""
 
-import dataclasses
 import itertools
 import os
 
 import pytest
 
 from neural_style_tf.cli import flags
+from neural_style_tf.config.fields import leaves
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
@@ -130,12 +130,12 @@ def test_help_says_of_what_kind_a_value_is():
     lines = [line.strip() for line in flags.help_text().splitlines()]
     for line in ("--scale_iterations=N,N,…", "--output_dir=FOLDER", "--output=FILE", "--content=FILE"):
         assert line in lines
-    empty = [f for settings in (Config, Job) for f in dataclasses.fields(settings) if f.default in ("", ())]
+    empty = [f for settings in (Config, Job) for f in leaves(settings) if f.default in ("", ())]
     assert empty and all(field.metadata["value"] for field in empty)
 
 
 def test_help_names_every_flag():
     text = flags.help_text()
     for settings in (Config, Job):
-        for field in dataclasses.fields(settings):
+        for field in leaves(settings):
             assert f"--{field.name}" in text and field.metadata["help"] in text

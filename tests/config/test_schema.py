@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 
+from neural_style_tf.config.fields import flat, leaves
 from neural_style_tf.config.parsing import format_layer_weights, parse_layer_weights
 from neural_style_tf.config.presets import PRESETS, preset
-from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.config.schema import Config, Job, OptimizerConfig
 from neural_style_tf.errors import UserError
 
 RELU = tuple((f"relu{block}_1", 1.0) for block in (1, 2, 3, 4, 5))
@@ -67,49 +68,64 @@ def test_layer_weights_go_both_ways():
 
 def test_layers_come_in_network_order():
     config = Config(content_layers=(("conv4_2", 1.0),), style_layers=(("relu5_1", 1.0), ("relu1_1", 1.0)))
-    assert config.layers == ("relu1_1", "conv4_2", "relu5_1")
+    assert config.loss.layers == ("relu1_1", "conv4_2", "relu5_1")
 
 
 def test_records():
     config = Config(log_every=20, save_every=30)
-    assert [step for step in range(0, 70, 10) if config.logs(step)] == [0, 20, 30, 40, 60]
-    assert [step for step in range(0, 70, 10) if config.saves(step)] == [0, 30, 60]
-    assert not Config(save_every=0).saves(0)
+    assert [step for step in range(0, 70, 10) if config.saving.logs(step)] == [0, 20, 30, 40, 60]
+    assert [step for step in range(0, 70, 10) if config.saving.saves(step)] == [0, 30, 60]
+    assert not Config(save_every=0).saving.saves(0)
 
 
 def test_every_setting_is_explained():
     for settings in (Config, Job):
-        for field in dataclasses.fields(settings):
+        for field in leaves(settings):
             assert len(field.metadata["help"]) > 10, field.name
 
 
 def test_original_is_the_default_and_has_the_repository_s_numbers():
     p = PRESETS["original"]
     assert p == Config()
-    assert (p.content_weight, p.style_weight, p.tv_weight) == (5, 100, 100)
-    assert (p.content_layers, p.style_layers) == ((("relu4_2", 1.0),), RELU)
-    assert (p.content_loss, p.style_loss, p.gram) == ("mean", "mean", "elements")
-    assert (p.learning_rate, p.adam_beta1, p.adam_beta2, p.adam_epsilon) == (10, 0.9, 0.999, 1e-8)
-    assert (p.init, p.pooling, p.iterations, p.log_every, p.save_every) == ("noise", "max", 1000, 20, 20)
-    assert not p.transpose_kernels
+    assert (p.loss.content_weight, p.loss.style_weight, p.loss.tv_weight) == (5, 100, 100)
+    assert (p.loss.content_layers, p.loss.style_layers) == ((("relu4_2", 1.0),), RELU)
+    assert (p.loss.content_loss, p.loss.style_loss, p.loss.gram) == ("mean", "mean", "elements")
+    assert (
+        p.optimization.learning_rate,
+        p.optimization.adam_beta1,
+        p.optimization.adam_beta2,
+        p.optimization.adam_epsilon,
+    ) == (10, 0.9, 0.999, 1e-8)
+    assert (p.init, p.network.pooling, p.iterations, p.saving.log_every, p.saving.save_every) == (
+        "noise",
+        "max",
+        1000,
+        20,
+        20,
+    )
+    assert not p.network.transpose_kernels
 
 
 def test_slides_has_the_slides_numbers():
     p = PRESETS["slides"]
-    assert p.content_layers == (("conv4_4", 1.0),)
-    assert p.style_layers == tuple((f"conv{block}_1", 0.2) for block in (1, 2, 3, 4, 5))
-    assert (p.content_loss, p.style_loss, p.gram) == ("gatys", "gatys", "positions")
-    assert (p.content_weight, p.style_weight) == (2e-2, 1)
-    assert (p.tv_weight, p.init, p.pooling) == (0, "noise", "max")
+    assert p.loss.content_layers == (("conv4_4", 1.0),)
+    assert p.loss.style_layers == tuple((f"conv{block}_1", 0.2) for block in (1, 2, 3, 4, 5))
+    assert (p.loss.content_loss, p.loss.style_loss, p.loss.gram) == ("gatys", "gatys", "positions")
+    assert (p.loss.content_weight, p.loss.style_weight) == (1, 1)
+    assert (p.loss.tv_weight, p.init, p.network.pooling) == (0, "noise", "max")
 
 
 def test_gatys_has_the_notebook_s_numbers():
     p = PRESETS["gatys"]
-    assert (p.optimizer, p.history, p.preconditioner) == ("lbfgs", 100, "scalar")
-    assert (p.content_layers, p.style_layers) == ((("relu4_2", 1.0),), RELU)
-    assert (p.content_weight, p.style_weight, p.tv_weight) == (1, 1000, 0)
-    assert (p.content_loss, p.style_loss, p.gram) == ("mean", "mean", "elements")
-    assert (p.init, p.iterations, p.image_size) == ("content", 500, 512)
+    assert (p.optimization.optimizer, p.optimization.history, p.optimization.preconditioner) == (
+        "lbfgs",
+        100,
+        "scalar",
+    )
+    assert (p.loss.content_layers, p.loss.style_layers) == ((("relu4_2", 1.0),), RELU)
+    assert (p.loss.content_weight, p.loss.style_weight, p.loss.tv_weight) == (1, 1000, 0)
+    assert (p.loss.content_loss, p.loss.style_loss, p.loss.gram) == ("mean", "mean", "elements")
+    assert (p.init, p.iterations, p.sizes.image_size) == ("content", 500, 512)
 
 
 def test_unknown_preset_suggests():
@@ -117,3 +133,23 @@ def test_unknown_preset_suggests():
         UserError, match=r"no preset 'orignal' \(did you mean 'original'\?\); there are original"
     ):
         preset("orignal")
+
+
+def test_settings_are_given_flat_or_in_groups():
+    config = Config(style_weight=7, image_size=256, optimizer="lbfgs")
+    assert (config.loss.style_weight, config.sizes.image_size) == (7.0, 256)
+    assert config.optimization == OptimizerConfig(optimizer="lbfgs")
+    assert Config(loss=config.loss, optimization=config.optimization, image_size=256) == config
+    changed = config.replace(style_weight=8, preset="x")
+    assert changed.loss == dataclasses.replace(config.loss, style_weight=8.0)
+    assert (changed.preset, changed.optimization) == ("x", config.optimization)
+    assert hash(changed) != hash(config)
+    with pytest.raises(TypeError, match="no such settings: styel_weight"):
+        Config(styel_weight=1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.iterations = 3
+
+
+def test_no_two_settings_have_one_name():
+    names = [leaf.name for settings in (Config, Job) for leaf in leaves(settings)]
+    assert len(names) == len(set(names)) and list(flat(Config())) == [leaf.name for leaf in leaves(Config)]

@@ -118,7 +118,7 @@ def test_slurm_addresses(monkeypatch):
 @pytest.mark.parametrize("size", [(2000, 2000), (400, 900), (33, 20), (4000, 160)])
 @pytest.mark.parametrize("replicas", [1, 2, 3, 8])
 def test_shares_cover_the_picture_and_are_nearly_equal(size, tile, replicas):
-    parts = sharding.plan_shares(make_terms(Config()), *size, tile=tile, replicas=replicas)
+    parts = sharding.plan_shares(make_terms(Config().loss), *size, tile=tile, replicas=replicas)
     assert len(parts) == replicas and all(parts)
     covered = np.zeros(size, int)
     for part in parts:
@@ -141,13 +141,13 @@ def test_parts_add_up(name, tile):
     """The arithmetic of three replicas, in this process."""
     config = Config() if name == "plain" else Config(content_loss="relative", style_loss=name)
     weights = make_narrow_weights(divisor=32, dtype="float64")
-    network = vgg19(weights.kernels, weights.biases, outputs=config.layers, dtype="float64")
+    network = vgg19(weights.kernels, weights.biases, outputs=config.loss.layers, dtype="float64")
     rng = np.random.default_rng(0)
     content, style, image = (
         tf.constant(50 * rng.standard_normal((1, *shape, 3))) for shape in [(75, 91), (40, 50), (75, 91)]
     )
     expected = by_hand.compute_targets(network, content, style, config)
-    terms, pictures = make_terms(config), (content, style)
+    terms, pictures = make_terms(config.loss), (content, style)
     plans = [
         [sharding.share_out(plan_for(terms, *picture.shape[1:3], 64), 3)[rank] for picture in pictures]
         for rank in range(3)
@@ -169,7 +169,7 @@ def test_parts_add_up(name, tile):
             given.append(nest)
             return next(asked, nest)
 
-        return evaluate.evaluate(network, terms, image, expected, term_weights(config), plan, reduce)
+        return evaluate.evaluate(network, terms, image, expected, term_weights(config.loss), plan, reduce)
 
     for plan in parts:
         share(plan, [])

@@ -12,7 +12,7 @@ from neural_style_tf.models.vgg19 import vgg19
 def real_objective(pictures, weights):
     """The original's objective on a pair of pictures, the content picture, and the names of the terms."""
     config = Config()
-    network = vgg19(weights.kernels, weights.biases, outputs=config.layers, dtype="float64")
+    network = vgg19(weights.kernels, weights.biases, outputs=config.loss.layers, dtype="float64")
     content, style = (objectives.preprocess(picture, "float64") for picture in pictures)
     targets = by_hand.compute_targets(network, content, style, config)
     objective = by_hand.make_objective(network, targets, config, content.shape)

@@ -10,14 +10,16 @@ from neural_style_tf.tiling.grid import plan_for
 
 def compute_targets(network, content, style, config, *, tile=None):
     """Return name of a term → its target, of pictures [1, H, W, 3], mean-subtracted."""
-    terms = make_terms(config)
+    terms = make_terms(config.loss)
     plans = None if tile is None else [plan_for(terms, *p.shape[1:3], tile) for p in (content, style)]
     return evaluate.compute_targets(network, terms, content, style, plans=plans)
 
 
 def make_objective(network, targets, config, shape, *, tile=None):
     """Return image → (losses, gradient) for images of `shape` [1, H, W, 3]."""
-    return LocalObjective(network, make_terms(config), targets, term_weights(config), tuple(shape[1:3]), tile)
+    return LocalObjective(
+        network, make_terms(config.loss), targets, term_weights(config.loss), tuple(shape[1:3]), tile
+    )
 
 
 def compiled(objective):
@@ -27,4 +29,4 @@ def compiled(objective):
 
 def names(config):
     """Return the names of its losses."""
-    return loss_names(make_terms(config))
+    return loss_names(make_terms(config.loss))

@@ -25,7 +25,11 @@ WEIGHTS64 = make_narrow_weights(dtype="float64")
 def make(pictures, config=None, dtype="float64"):
     config = config or Config()
     network = vgg19(
-        WEIGHTS64.kernels, WEIGHTS64.biases, outputs=config.layers, pooling=config.pooling, dtype=dtype
+        WEIGHTS64.kernels,
+        WEIGHTS64.biases,
+        outputs=config.loss.layers,
+        pooling=config.network.pooling,
+        dtype=dtype,
     )
     content, style = (objectives.preprocess(picture, dtype) for picture in pictures)
     targets = by_hand.compute_targets(network, content, style, config)
@@ -65,7 +69,9 @@ def test_gradient_equals_finite_differences(pictures, preset):
 def test_ten_adam_steps_equal_the_twin(pictures, twin):
     start = noise(pictures[0].shape)
     image = tf.Variable(start)
-    solver = Solver(make(pictures), make_optimizer(Config(), image), image, by_hand.names(Config()))
+    solver = Solver(
+        make(pictures), make_optimizer(Config().optimization, image), image, by_hand.names(Config())
+    )
     assert solver.start()
     totals = [float(solver.values[0])]
     for _ in range(10):
@@ -112,15 +118,15 @@ def test_terms_can_be_left_out(pictures, change):
 
 def test_a_term_of_weight_zero_cannot_spoil_the_total(pictures):
     config = Config(style_layers=(), content_weight=0.0, tv_weight=1.0)
-    terms = make_terms(config)
+    terms = make_terms(config.loss)
     targets = {"tv": {}, "content/relu4_2": {"features": tf.zeros([2])}}
     one = tf.constant(3.0, tf.float64)
     sums = {"tv": (one, one), "content/relu4_2": tf.constant(float("inf"), tf.float64)}
-    losses = score(terms, sums, targets, term_weights(config), (1, 2, 2, 1))
+    losses = score(terms, sums, targets, term_weights(config.loss), (1, 2, 2, 1))
     assert losses["total"].numpy() == 3.0
     config = Config(content_layers=(("relu4_2", 0.0), ("relu1_1", 1.0)), style_layers=(), tv_weight=0.0)
     targets["content/relu1_1"], sums["content/relu1_1"] = targets["content/relu4_2"], one
-    losses = score(make_terms(config), sums, targets, term_weights(config), (1, 2, 2, 1))
+    losses = score(make_terms(config.loss), sums, targets, term_weights(config.loss), (1, 2, 2, 1))
     assert losses["content"].numpy() == 1.5 and np.isinf(losses["content/relu4_2"])
 
 

@@ -122,8 +122,8 @@ def test_same_objective(everywhere, config, tile):
         network = vgg19.vgg19(
             weights.kernels,
             weights.biases,
-            outputs=config.layers,
-            padding=config.padding,
+            outputs=config.loss.layers,
+            padding=config.network.padding,
             convolution=convolution,
             dtype="float64",
         )

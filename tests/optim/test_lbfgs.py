@@ -46,7 +46,7 @@ def as_objective(function):
 def make(objective, start, names=("total",), dtype=tf.float64, preconditioner="scalar"):
     image = tf.Variable(tf.constant(np.reshape(start, (1, 1, -1, 1)) if start.ndim == 1 else start, dtype))
     config = Config(optimizer="lbfgs", history=HISTORY, preconditioner=preconditioner)
-    solver = Solver(objective, make_optimizer(config, image), image, names)
+    solver = Solver(objective, make_optimizer(config.optimization, image), image, names)
     assert solver.start()
     return solver
 
@@ -169,7 +169,7 @@ def test_direction_is_that_of_the_two_loops(pairs, preconditioner):
     rng = np.random.default_rng(2)
     image = tf.Variable(tf.zeros([1, 6, 7, 3], tf.float64))
     optimizer = make_optimizer(
-        Config(optimizer="lbfgs", history=HISTORY, preconditioner=preconditioner), image
+        Config(optimizer="lbfgs", history=HISTORY, preconditioner=preconditioner).optimization, image
     )
     s = [rng.standard_normal(image.shape) for _ in range(pairs)]
     y = [si * rng.uniform(0.5, 2, image.shape) for si in s]
@@ -194,7 +194,7 @@ def smooth_curvature(size, power):
 def test_a_line_search_begins_where_those_before_ended_level(flat_at, begins):
     """φ' goes straight from −1 at 0 to 0 at `flat_at`, whatever d is."""
     image = tf.Variable(tf.zeros([1, 1, 1, 3]))
-    optimizer = make_optimizer(Config(optimizer="lbfgs", history=HISTORY), image)
+    optimizer = make_optimizer(Config(optimizer="lbfgs", history=HISTORY).optimization, image)
     slope, gradient = tf.constant(-1.0), tf.zeros_like(image)
     optimizer._learn_beginning(_Trial(tf.constant(0.0), {}, gradient, slope), slope)
     assert float(optimizer.beginning) == 1

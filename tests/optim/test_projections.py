@@ -21,7 +21,7 @@ LOW, HIGH = 0 - np.array(MEAN_RGB), 255 - np.array(MEAN_RGB)
 def make(objective, start, *, clamp=True, names=("total",), **settings):
     config = Config(**{"optimizer": "lbfgs", "history": HISTORY, "clamp": clamp} | settings)
     image = tf.Variable(tf.constant(start))
-    solver = Solver(objective, make_optimizer(config, image), image, names)
+    solver = Solver(objective, make_optimizer(config.optimization, image), image, names)
     assert solver.start()
     return solver
 

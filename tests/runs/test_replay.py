@@ -35,7 +35,9 @@ def test_a_run_json_repeats_its_run_from_another_folder(job, tmp_path, monkeypat
     assert losses("b") == losses("../a")
     # And so does the repeated run's own.
     config, job_ = flags.parse(["run.py", "--from_run=b/run.json"])
-    assert json.loads(json.dumps(facts["config"]["style_layers"])) == [list(p) for p in config.style_layers]
+    assert json.loads(json.dumps(facts["config"]["style_layers"])) == [
+        list(p) for p in config.loss.style_layers
+    ]
     assert Path(job_.content) == tmp_path / "c.png" and not job_.output_dir
 
 

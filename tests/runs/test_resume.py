@@ -31,7 +31,7 @@ CASES = {
 def test_from_every_checkpoint_to_the_same_bits(case, pictures, narrow_weights, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "KEPT", 100)
     config = CASES[case]
-    saver = checkpoints.Checkpoints(tmp_path / "c", config)
+    saver = checkpoints.Checkpoints(tmp_path / "c", config.saving)
     records = {}
     for record in stylize(*pictures, config, weights=narrow_weights):
         saver.on_step(record)

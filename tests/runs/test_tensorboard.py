@@ -58,7 +58,7 @@ def test_the_curves_are_the_records(server, tmp_path, pictures):
         totals[record.step] = record.total
     curves.on_end()
     tags = get(f"{server}/scalars/tags", until=lambda value: "a-run" in value)
-    assert set(tags["a-run"]) == {f"loss/{name}" for name in loss_names(make_terms(config))}
+    assert set(tags["a-run"]) == {f"loss/{name}" for name in loss_names(make_terms(config.loss))}
     points = get(
         f"{server}/scalars/scalars?run=a-run&tag=loss/total", until=lambda value: len(value) == len(totals)
     )

@@ -132,7 +132,7 @@ def test_out_of_memory_while_the_pictures_are_looked_at(pictures, narrow_weights
 
 def test_no_graph_per_tile(narrow_weights):
     config, traces = Config(), []
-    model = vgg19(narrow_weights.kernels, narrow_weights.biases, outputs=config.layers)
+    model = vgg19(narrow_weights.kernels, narrow_weights.biases, outputs=config.loss.layers)
 
     class Counted:
         get_layer = model.get_layer
@@ -154,7 +154,7 @@ def test_no_graph_per_tile(narrow_weights):
 def test_bfloat16_features_are_kept_in_half_the_bytes(narrow_weights):
     config = Config()
     model = vgg19(
-        narrow_weights.kernels, narrow_weights.biases, outputs=config.layers, compute_dtype="bfloat16"
+        narrow_weights.kernels, narrow_weights.biases, outputs=config.loss.layers, compute_dtype="bfloat16"
     )
     picture = tf.random.stateless_normal([1, 48, 64, 3], (1, 2)) * 50
     targets = by_hand.compute_targets(model, picture, picture, config, tile=32)

@@ -52,9 +52,9 @@ def scene(name, height, width, dtype="float64"):
     network = vgg19(
         WEIGHTS.kernels,
         WEIGHTS.biases,
-        outputs=config.layers,
-        pooling=config.pooling,
-        padding=config.padding,
+        outputs=config.loss.layers,
+        pooling=config.network.pooling,
+        padding=config.network.padding,
         dtype=dtype,
     )
     rng = np.random.default_rng(0)
@@ -127,7 +127,7 @@ def with_halo(halo):
     """How far the gradient with windows of this halo is from the plain one."""
     network, _, _, image, targets, _, (_, gradient) = scene("original", 37, 283)
     plan, config = grid.plan_tiles(37, 283, 64, stride=16, halo=halo), CONFIGS["original"]
-    terms, weights = make_terms(config), term_weights(config)
+    terms, weights = make_terms(config.loss), term_weights(config.loss)
     found = tf.function(lambda image: evaluate(network, terms, image, targets, weights, plan))(image)
     return off(found[1], gradient)
 
@@ -149,7 +149,7 @@ def test_halo_is_what_a_position_sees():
     (seen,) = np.nonzero(np.abs(tape.gradient(middle, picture)).sum((0, 1, 3)))
     assert (6 * 16 - seen[0], seen[-1] + 1 - 7 * 16) == (70, 70)
     assert architecture.halo("relu5_1") == 70
-    plan = grid.plan_for(make_terms(Config()), 16, 16 * 40, 64)
+    plan = grid.plan_for(make_terms(Config().loss), 16, 16 * 40, 64)
     assert min(t.core[2] - t.window[2] for t in plan if t.window[2] > 0) == 80
     assert min(t.window[3] - t.core[3] for t in plan if t.window[3] < 16 * 40) == 80
 
@@ -184,8 +184,8 @@ def test_plan_in_two_directions():
 
 def test_plan_refuses_tiles_below_the_stride():
     with pytest.raises(UserError, match="--tile must be at least 16 with these layers, not 15"):
-        grid.plan_for(make_terms(Config()), 100, 100, 15)
-    assert len(grid.plan_for(make_terms(CONFIGS["shallow"]), 16, 16, 4)) == 16
+        grid.plan_for(make_terms(Config().loss), 100, 100, 15)
+    assert len(grid.plan_for(make_terms(CONFIGS["shallow"].loss), 16, 16, 4)) == 16
 
 
 def test_one_tile_takes_one_pass():
@@ -210,7 +210,7 @@ def test_solver_cannot_tell_them_apart(optimizer):
     results = []
     for objective in (plain, tiled):
         variable = tf.Variable(image)
-        optimizer = make_optimizer(config, variable)
+        optimizer = make_optimizer(config.optimization, variable)
         solver = Solver(objective, optimizer, variable, by_hand.names(config))
         assert solver.start() and solver.advance(tf.constant(3, tf.int64))
         results.append((solver.image.numpy(), solver.values.numpy()))
@@ -227,7 +227,7 @@ def test_the_gradient_of_pooling_is_never_in_the_graph_of_a_loop(tile, optimizer
     network, _, _, image, targets, *_ = scene("original", 17, 33)
     objective = by_hand.make_objective(network, targets, config, image.shape, tile=tile)
     variable = tf.Variable(image)
-    solver = Solver(objective, make_optimizer(config, variable), variable, by_hand.names(config))
+    solver = Solver(objective, make_optimizer(config.optimization, variable), variable, by_hand.names(config))
     count = tf.TensorSpec([], tf.int64)
     graph = solver._advance.get_concrete_function(objective, count).graph.as_graph_def()
     has_it = [f for f in graph.library.function if any(node.op == "MaxPoolGrad" for node in f.node_def)]
@@ -276,7 +276,7 @@ def prepare(size, tile):
 
 config = Config(content_layers=(), style_layers=tuple((f"relu{block}_1", 1.0) for block in (1, 2, 3)))
 weights = make_narrow_weights(divisor=2)
-network = vgg19(weights.kernels, weights.biases, outputs=config.layers)
+network = vgg19(weights.kernels, weights.biases, outputs=config.loss.layers)
 prepared = [prepare(*case) for case in ((48, 16), (192, 64), (400, 64), (400, None))]
 prepared[0][0](prepared[0][1])
 before = status("VmRSS")

@@ -21,7 +21,7 @@ def test_gradient_has_the_same_bits_every_time():
     """
     config = OVERLAP
     weights = make_narrow_weights(divisor=1)
-    network = vgg19(weights.kernels, weights.biases, outputs=config.layers)
+    network = vgg19(weights.kernels, weights.biases, outputs=config.loss.layers)
     rng = np.random.default_rng(0)
     content, style, image = (
         tf.constant(rng.uniform(-100, 100, (1, 384, 512, 3)).astype("float32")) for _ in range(3)
@@ -47,8 +47,8 @@ SLOW = [
 )
 def test_deterministic_runs_are_the_same_twice(preset, optimizer, pictures, narrow_weights, put_back):
     config = PRESETS[preset].replace(deterministic=True, optimizer=optimizer, iterations=4, log_every=1)
-    if config.scales > 1:
-        config = config.replace(scale_iterations=(3,) * (config.scales - 1))
+    if config.sizes.scales > 1:
+        config = config.replace(scale_iterations=(3,) * (config.sizes.scales - 1))
     assert not put_back()
     runs = [[], []]
     for records in runs:

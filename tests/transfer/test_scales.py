@@ -82,7 +82,7 @@ def test_a_run_grows_and_its_steps_go_on(pictures, narrow_weights, optimizer):
 
 def test_adam_carries_its_moments_up():
     coarse, fine = (tf.Variable(tf.zeros([1, side, side, 3])) for side in (8, 16))
-    before, after = (make_optimizer(Config(), image) for image in (coarse, fine))
+    before, after = (make_optimizer(Config().optimization, image) for image in (coarse, fine))
     bowl = lambda image: ({"total": tf.reduce_sum(image)}, tf.ones_like(image))  # noqa: E731
     before.step(bowl, coarse, {}, tf.ones_like(coarse))
     before.reset(tf.constant(0.5))
@@ -97,7 +97,9 @@ def test_adam_carries_its_moments_up():
 
 def test_cosine_schedule_ends_at_no_step():
     image = tf.Variable(tf.zeros([1, 4, 4, 3]))
-    optimizer = make_optimizer(Config(learning_rate_schedule="cosine", iterations=4, learning_rate=8), image)
+    optimizer = make_optimizer(
+        Config(learning_rate_schedule="cosine", learning_rate=8).optimization, image, iterations=4
+    )
     positions = [0.0]
     for _ in range(6):
         optimizer.step(lambda i: ({}, tf.ones_like(i)), image, {}, tf.ones_like(image))

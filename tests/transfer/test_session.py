@@ -215,7 +215,7 @@ def test_saves_by_minutes_come_beside_the_others_and_are_not_logged(
     clock = itertools.count(step=60.0)
     monkeypatch.setattr(session, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
     config = Config(iterations=9, log_every=4, save_every=0, save_minutes=20)
-    saver, metrics = checkpoints.Checkpoints(tmp_path / "c", config), Metrics(tmp_path / "m.jsonl")
+    saver, metrics = checkpoints.Checkpoints(tmp_path / "c", config.saving), Metrics(tmp_path / "m.jsonl")
     records = []
     for record in stylize(*pictures, config, weights=narrow_weights):
         records.append(record)
@@ -238,7 +238,7 @@ def test_saves_by_minutes_come_beside_the_others_and_are_not_logged(
 def test_a_run_that_ends_early_leaves_a_checkpoint_even_if_none_are_saved(pictures, narrow_weights, tmp_path):
     config = Config(iterations=9, save_every=0)
     for name, stop in (("early", True), ("whole", False)):
-        saver = checkpoints.Checkpoints(tmp_path / name, config)
+        saver = checkpoints.Checkpoints(tmp_path / name, config.saving)
         for record in stylize(*pictures, config, weights=narrow_weights, tick=lambda _, stop=stop: stop):
             saver.on_step(record)
     assert checkpoints.saved_steps(tmp_path / "early") and not (tmp_path / "whole").exists()
@@ -293,7 +293,7 @@ def test_a_best_image_that_turned_bad_ends_the_run(pictures, narrow_weights, mon
 
 def test_an_average_survives_a_fault():
     image = tf.Variable(tf.ones([1, 2, 2, 3]))
-    adam = make_optimizer(Config(averaging=0.9), image)
+    adam = make_optimizer(Config(averaging=0.9).optimization, image)
     adam.average.assign(image * np.nan)
     adam.reset(tf.constant(0.5))
     adam.step(lambda x: ({}, x), image, {}, tf.ones_like(image))

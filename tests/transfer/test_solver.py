@@ -18,7 +18,7 @@ def bowl(image):
 
 def make(objective=bowl, start=3.0, **settings):
     image = tf.Variable(np.full((1, 2, 2, 3), start, np.float32))
-    return Solver(objective, make_optimizer(Config(**settings), image), image, NAMES)
+    return Solver(objective, make_optimizer(Config(**settings).optimization, image), image, NAMES)
 
 
 def count(number):
