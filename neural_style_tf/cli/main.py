@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,11 +17,11 @@ from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.distributed.cluster_config import find_place
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import Picture, load_image
-from neural_style_tf.runs.manifest import RunJson, facts_in_common, flag_lines
+from neural_style_tf.runs.manifest import Manifest, ManifestWriter, facts_in_common, flag_lines
 from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.runs.outputs import check_outputs, clear_the_way, find_checkpoint, make_listeners
 from neural_style_tf.runs.replay import changes_since, check_files, read_run
-from neural_style_tf.runs.resume import check_same_run, read_facts, step_of, with_its_tile
+from neural_style_tf.runs.resume import check_same_run, read_manifest, step_of, with_its_tile
 from neural_style_tf.tiling.memory_model import LARGE_PICTURE
 from neural_style_tf.tiling.system_memory import check_start
 from neural_style_tf.transfer.initial import WORDS, init_sha256, initial_pixels
@@ -88,8 +87,8 @@ class _Run:
         default = Path("output") / f"{Path(job.content).stem}-{Path(job.style).stem}"
         self._job = job.replace(output_dir=job.output_dir or str(default))
         self._config = config
-        self._earlier: dict[str, Any] | None = None
-        self._repeated: dict[str, Any] | None = None
+        self._earlier: Manifest | None = None
+        self._repeated: Manifest | None = None
         self._check()
 
     def execute(self) -> int:
@@ -99,7 +98,7 @@ class _Run:
         folder = OutputFolder(self._job.output_dir, overwrite=self._job.overwrite, resume=self._job.resume)
         try:
             if self._job.resume and folder.holds_run():
-                self._earlier = read_facts(folder.path)
+                self._earlier = read_manifest(folder.path)
                 # Several workers must all be told the same, and each decides for itself.
                 if self._place.workers == 1:
                     self._config = with_its_tile(self._earlier, self._config)
@@ -235,9 +234,11 @@ class _Run:
         check_same_run(self._earlier, self._config, hashes, result=self._size)
         return find_checkpoint(folder, say=self._console.say)
 
-    def _report(self, folder: OutputFolder, weights: Weights, device: str, checkpoint: str | None) -> RunJson:
+    def _report(
+        self, folder: OutputFolder, weights: Weights, device: str, checkpoint: str | None
+    ) -> ManifestWriter:
         clear_the_way(folder, checkpoint)
-        report = RunJson(
+        report = ManifestWriter(
             folder.path / "run.json",
             self._config,
             self._job,
@@ -250,7 +251,7 @@ class _Run:
         write_text(folder.path / "flags.txt", flag_lines(self._config, self._job))
         return report
 
-    def _listeners(self, folder: OutputFolder, report: RunJson, after: int) -> list[Listener]:
+    def _listeners(self, folder: OutputFolder, report: ManifestWriter, after: int) -> list[Listener]:
         alpha = self._pictures["content"].alpha
         return make_listeners(
             folder, report, self._config, self._job, self._console, alpha=alpha, after=after

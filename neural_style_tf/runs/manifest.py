@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 import platform
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,12 @@ from neural_style_tf import __version__
 from neural_style_tf.config.fields import flat
 from neural_style_tf.config.parsing import format_list
 from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.errors import UserError
 from neural_style_tf.images import Picture
 from neural_style_tf.transfer.records import Listener, StepRecord
 from neural_style_tf.utils.atomic import write_text
 from neural_style_tf.weights import Weights
+from neural_style_tf.weights.registry import RETIRED
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "pillow")
 # Where to write and what to replace is asked anew at each run; the terminal is not part of a result.
@@ -34,8 +38,128 @@ NOT_REPEATED = (
 FILE_FLAGS = ("content", "style", "weights_dir")
 
 
-class RunJson(Listener):
-    """`run.json`: everything needed to know what made a result, written at the start and at the end.
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """`run.json`: everything needed to know what made a result, and to make it again.
+
+    Attributes:
+        config: Every setting by its flag's name, in JSON's types.
+        job: The files, likewise.
+        inputs: `content`, `style` and, where --init names a file, `init` → path, sha256 and notes.
+        weights: origin, source, sha256, generation and notes of the network.
+        circumstances: What is no setting and may yet change the bits; see `circumstances`.
+        status: `running`, `finished`, `interrupted` or `failed: …`.
+        version: Of this program.
+        started: When, ISO 8601.
+        resumed: When each time.
+        ended: When, or `""`.
+        notes: What the run said.
+        steps: Number of updates made.
+        seconds: That it took.
+        final: Name of a loss → its last value.
+        best: step and total of the result.
+    """
+
+    config: Mapping[str, Any]
+    inputs: Mapping[str, Mapping[str, Any]]
+    weights: Mapping[str, Any]
+    job: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    circumstances: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    status: str = "running"
+    version: str = __version__
+    started: str = ""
+    resumed: tuple[str, ...] = ()
+    ended: str = ""
+    notes: tuple[str, ...] = ()
+    steps: int | None = None
+    seconds: float | None = None
+    final: Mapping[str, float] | None = None
+    best: Mapping[str, float] | None = None
+
+    def to_json(self) -> str:
+        """Return the text of `run.json`; what is not known yet is left out."""
+        facts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        known = {name: value for name, value in facts.items() if value not in (None, "")}
+        return json.dumps({"manifest": MANIFEST, **known}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Read a manifest of this or an earlier version.
+
+        Raises:
+            ValueError: It is not one, or one of a later version; the message says which.
+        """
+        try:
+            facts = json.loads(text)
+        # RecursionError: brackets by the thousand.
+        except (ValueError, RecursionError):
+            raise ValueError("it is not one that this program wrote") from None
+        if not isinstance(facts, dict) or type(facts.get("manifest", 1)) is not int:
+            raise ValueError("it is not one that this program wrote")
+        if facts.get("manifest", 1) > MANIFEST:
+            raise ValueError("a later version of this program wrote it: install that one")
+        if "manifest" not in facts:
+            facts = _of_version_1(facts)
+        values = {field.name: facts[field.name] for field in dataclasses.fields(cls) if field.name in facts}
+        kinds = {name: _KINDS.get(name, str) for name in values}
+        if not {"config", "inputs", "weights"} <= values.keys() or not all(
+            isinstance(values[name], kind) for name, kind in kinds.items()
+        ):
+            raise ValueError("it is not one that this program wrote")
+        if not all(isinstance(one, dict) for one in values["inputs"].values()):
+            raise ValueError("it is not one that this program wrote")
+        return cls(
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        )
+
+    def other_files(self, hashes: Mapping[str, str]) -> list[str]:
+        """Return a phrase for each role whose file (SHA-256) is not the one that this tells of."""
+        known = dict(self.inputs) | {"weights": self.weights}
+        return [
+            f"the {role} file is another one"
+            for role, value in hashes.items()
+            if known.get(role, {}).get("sha256") != value
+        ]
+
+    def check_network(self, before: str, after: str) -> None:
+        """Refuse a run whose network this program no longer has.
+
+        Args:
+            before: What the message begins with.
+            after: What to do instead.
+
+        Raises:
+            UserError: It was made with the bundled network of earlier versions.
+        """
+        if self.weights.get("sha256") == RETIRED.sha256:
+            raise UserError(
+                f"{before} was made with {RETIRED.generation}, which --weights=bundled no longer is, {after}"
+            )
+
+
+MANIFEST = 2
+"""Version of the form of `run.json`. Version 1 did not say so, and had the circumstances at the top level."""
+
+_KINDS = {
+    **dict.fromkeys(("config", "job", "inputs", "weights", "circumstances", "final", "best"), dict),
+    **dict.fromkeys(("resumed", "notes"), list),
+    "steps": int,
+    "seconds": (int, float),
+}
+
+
+def _of_version_1(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest of version 1 in the form and the words of version 2."""
+    config = facts.get("config")
+    if isinstance(config, dict) and "enlarge" not in config and config.get("style_size") == -1:
+        # It meant --image_size; now it means the size of the result.
+        config = config | {"style_size": config.get("image_size", 512)}
+    at_the_top = {name: facts[name] for name in ("device", "python", "machine", "packages") if name in facts}
+    return {"circumstances": at_the_top, **facts, "config": config}
+
+
+class ManifestWriter(Listener):
+    """Writes `run.json` at the start and at the end of a run.
 
     Args:
         path: The file.
@@ -45,7 +169,7 @@ class RunJson(Listener):
         init: SHA-256 of the file that `config.init` names, or None.
         weights: The network.
         device: Its name.
-        earlier: What `run.json` said before, of a run that is continued.
+        earlier: The manifest before, of a run that is continued.
     """
 
     def __init__(
@@ -58,34 +182,33 @@ class RunJson(Listener):
         init: str | None,
         weights: Weights,
         device: str,
-        earlier: dict[str, Any] | None = None,
+        earlier: Manifest | None = None,
     ) -> None:
         self._path = path
-        earlier = earlier or {}
-        self._facts: dict[str, Any] = {
-            "status": "running",
-            "version": __version__,
-            "started": earlier.get("started", _now()),
-            "resumed": earlier.get("resumed", []) + ([_now()] if earlier else []),
-            "config": _from_anywhere(config),
-            "job": _from_anywhere(job),
-            **circumstances(device),
-            "inputs": {
-                role: {"path": str(picture.path), "sha256": picture.sha256, "notes": list(picture.notes)}
-                for role, picture in inputs.items()
-            },
-            "weights": {
+        files: dict[str, dict[str, Any]] = {
+            role: {"path": str(picture.path), "sha256": picture.sha256, "notes": list(picture.notes)}
+            for role, picture in inputs.items()
+        }
+        if init is not None:
+            files["init"] = {"path": config.init, "sha256": init}
+        self._manifest = Manifest(
+            config=_from_anywhere(config),
+            job=_from_anywhere(job),
+            inputs=files,
+            weights={
                 "origin": weights.origin,
                 "source": weights.source,
                 "sha256": weights.sha256,
                 "generation": weights.generation,
                 "notes": list(weights.notes),
             },
-        }
-        if init is not None:
-            self._facts["inputs"]["init"] = {"path": config.init, "sha256": init}
+            circumstances=circumstances(device),
+            started=earlier.started if earlier else _now(),
+            resumed=(*earlier.resumed, _now()) if earlier else (),
+            notes=earlier.notes if earlier else (),
+        )
         self._last: StepRecord | None = None
-        self._notes: list[str] = list(earlier.get("notes", []))
+        self._notes: list[str] = []
         self._write()
 
     def on_step(self, record: StepRecord) -> None:
@@ -95,18 +218,20 @@ class RunJson(Listener):
 
     def finish(self, status: str) -> None:
         """Write the end of the run: `finished`, `interrupted` or `failed: …`."""
-        self._facts |= {"status": status, "ended": _now(), "notes": self._notes}
+        end: dict[str, Any] = {}
         if self._last is not None:
-            self._facts |= {
+            end = {
                 "steps": self._last.step,
                 "seconds": round(self._last.seconds, 3),
                 "final": dict(self._last.terms),
                 "best": {"step": self._last.best_step, "total": self._last.best_total},
             }
+        notes = (*self._manifest.notes, *self._notes)
+        self._manifest = dataclasses.replace(self._manifest, status=status, ended=_now(), notes=notes, **end)
         self._write()
 
     def _write(self) -> None:
-        write_text(self._path, json.dumps(self._facts, indent=2) + "\n")
+        write_text(self._path, self._manifest.to_json())
 
 
 def facts_in_common(config: Config, hashes: dict[str, str], weights: Weights) -> dict[str, Any]:

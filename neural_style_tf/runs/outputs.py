@@ -11,7 +11,7 @@ import numpy as np
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
 from neural_style_tf.images import Picture, check_output
-from neural_style_tf.runs.manifest import RunJson, settings_table
+from neural_style_tf.runs.manifest import ManifestWriter, settings_table
 from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.runs.resume import newest_metric, step_of, trim_metrics
 from neural_style_tf.transfer.records import Listener
@@ -82,7 +82,7 @@ def clear_the_way(folder: OutputFolder, checkpoint: str | None) -> None:
 
 def make_listeners(
     folder: OutputFolder,
-    report: RunJson,
+    report: ManifestWriter,
     config: Config,
     job: Job,
     console: Console,

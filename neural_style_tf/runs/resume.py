@@ -5,76 +5,40 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
-from typing import Any
 
 from neural_style_tf.config.fields import flat
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
+from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.utils.atomic import write_bytes
-from neural_style_tf.weights.registry import RETIRED
 
 HARMLESS = ("preset", "iterations", "log_every", "save_every", "save_minutes")
 """Settings that a continued run may change; a run that is finished is extended by --iterations."""
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """Return `run.json` of a run.
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of the run in a folder.
 
     Raises:
         UserError: It is missing or was edited into something else.
     """
     path = folder / "run.json"
     try:
-        return parse_facts(path, "config", "inputs", "weights")
-    except (OSError, ValueError):
+        return Manifest.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        why = "" if isinstance(error, OSError | UnicodeError) else f" ({error})"
         raise UserError(
-            f"{str(path)!r} cannot be read, so the run cannot be continued; --overwrite begins it anew"
+            f"{str(path)!r} cannot be read{why}, so the run cannot be continued; --overwrite begins it anew"
         ) from None
 
 
-def parse_facts(path: Path, *needed: str) -> dict[str, Any]:
-    """Return a `run.json` that has objects of the names `needed`, `inputs` among them.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: It is not one that this program wrote.
-    """
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        dicts = [facts[name] for name in needed] + list(facts["inputs"].values())
-        lists = [facts.get(name, []) for name in ("resumed", "notes")]
-        if all(isinstance(one, dict) for one in dicts) and all(isinstance(one, list) for one in lists):
-            return facts
-    # RecursionError: brackets by the thousand.
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass
-    raise ValueError("it is not one that this program wrote")
-
-
-def check_network(facts: dict[str, Any], before: str, after: str) -> None:
-    """Refuse a run whose network this program no longer has.
-
-    Args:
-        facts: `run.json` of the run.
-        before: What the message begins with.
-        after: What to do instead.
-
-    Raises:
-        UserError: It was made with the bundled network of earlier versions.
-    """
-    if facts["weights"].get("sha256") == RETIRED.sha256:
-        raise UserError(
-            f"{before} was made with {RETIRED.generation}, which --weights=bundled no longer is, {after}"
-        )
-
-
 def check_same_run(
-    facts: dict[str, Any], config: Config, hashes: dict[str, str], *, result: tuple[int, int]
+    manifest: Manifest, config: Config, hashes: dict[str, str], *, result: tuple[int, int]
 ) -> None:
     """Refuse to continue a run with other settings, pictures or weights.
 
     Args:
-        facts: `run.json` of the run.
+        manifest: Of the run.
         config: The settings asked for now.
         hashes: `content`, `style`, `init` or `weights` → SHA-256 of what is given now.
         result: (H, W) of the result.
@@ -82,18 +46,16 @@ def check_same_run(
     Raises:
         UserError: Naming each difference.
     """
-    check_network(
-        facts,
+    manifest.check_network(
         "--resume: the run in --output_dir",
         "so it cannot be continued. Give another --output_dir, or --overwrite to begin anew",
     )
     now, default = (json.loads(json.dumps(flat(one))) for one in (config, Config()))
     # A setting that the run's version did not have yet did then what its default does now.
-    then = default | facts["config"]
-    if _style_size_of_old(facts):
-        then["style_size"] = then["image_size"]
-        if now["style_size"] == -1 and max(result) == now["image_size"]:
-            now["style_size"] = now["image_size"]
+    then = default | json.loads(json.dumps(dict(manifest.config)))
+    if then["style_size"] == now["image_size"] == max(result) and now["style_size"] == -1:
+        # Another word for the same size.
+        now["style_size"] = then["style_size"]
     differences = [
         f"--{name} was {then[name]!r}, now {value!r}"
         for name, value in now.items()
@@ -102,15 +64,15 @@ def check_same_run(
         # Left to several workers; a single one has taken up the tile of the run already.
         and (name, value) != ("tile", "auto")
         # A file of any name, as long as it is the same.
-        and not (name == "init" and hashes.get("init") and facts["inputs"].get("init"))
+        and not (name == "init" and hashes.get("init") and manifest.inputs.get("init"))
     ]
     if (
         config.sizes.scales > 1
-        and facts["config"].get("iterations") != config.iterations
+        and manifest.config.get("iterations") != config.iterations
         and not config.sizes.scale_iterations
     ):
         differences.append("--iterations also counts for the coarser scales, which are done")
-    differences += other_files(facts, hashes)
+    differences += manifest.other_files(hashes)
     if differences:
         raise UserError(
             "--resume: this is not the run in --output_dir: "
@@ -119,30 +81,9 @@ def check_same_run(
         )
 
 
-def as_meant_then(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a `run.json`, in today's words."""
-    changes = {"style_size": facts["config"].get("image_size")} if _style_size_of_old(facts) else {}
-    return facts["config"] | changes
-
-
-def _style_size_of_old(facts: dict[str, Any]) -> bool:
-    """Return whether a run has the --style_size=-1 of versions before --enlarge, which meant --image_size."""
-    return "enlarge" not in facts["config"] and facts["config"].get("style_size") == -1
-
-
-def with_its_tile(facts: dict[str, Any], config: Config) -> Config:
+def with_its_tile(manifest: Manifest, config: Config) -> Config:
     """Return `config` with the tile that the run began with, if it may be any: other tiles, other bits."""
-    return config.replace(tile=facts["config"].get("tile", "auto")) if config.tile == "auto" else config
-
-
-def other_files(facts: dict[str, Any], hashes: dict[str, str]) -> list[str]:
-    """Return a phrase for each role whose file is not the one that `facts` tells of."""
-    known = facts["inputs"] | {"weights": facts["weights"]}
-    return [
-        f"the {role} file is another one"
-        for role, value in hashes.items()
-        if not isinstance(known.get(role), dict) or known[role].get("sha256") != value
-    ]
+    return config.replace(tile=manifest.config.get("tile", "auto")) if config.tile == "auto" else config
 
 
 def trim_metrics(path: Path, step: int) -> None:

@@ -10,6 +10,7 @@ from command_line import read_metrics, write_picture
 
 from neural_style_tf.cli import flags, main
 from neural_style_tf.errors import UserError
+from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.replay import changes_since
 from neural_style_tf.runs.resume import check_same_run
 
@@ -108,7 +109,7 @@ def test_a_run_json_that_is_none(tmp_path, text, message):
 
 
 def test_what_may_change_the_bits_is_named():
-    lines = changes_since({"device": "CPU (64 cores)"}, "CPU (1 cores)")
+    lines = changes_since(Manifest({}, {}, {}, circumstances={"device": "CPU (64 cores)"}), "CPU (1 cores)")
     assert "device was CPU (64 cores), now CPU (1 cores): the bits may differ" in lines
 
 
@@ -128,6 +129,6 @@ def test_the_tile_of_the_first_part_is_kept(monkeypatch, job, capsys):
 def test_a_run_json_without_the_file_s_hash_is_another_run():
     from neural_style_tf.config.schema import Config
 
-    facts = {"config": {}, "inputs": {"init": 3}, "weights": {}}
+    manifest = Manifest.from_json(json.dumps({"config": {}, "inputs": {"init": 3}, "weights": {}}))
     with pytest.raises(UserError, match="the init file is another one"):
-        check_same_run(facts, Config(), {"init": "a"}, result=(40, 48))
+        check_same_run(manifest, Config(), {"init": "a"}, result=(40, 48))

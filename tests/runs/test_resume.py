@@ -15,7 +15,8 @@ from command_line import read_metrics, spawn
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.runs import checkpoints
-from neural_style_tf.runs.resume import as_meant_then, check_same_run, trim_metrics
+from neural_style_tf.runs.manifest import Manifest
+from neural_style_tf.runs.resume import check_same_run, trim_metrics
 from neural_style_tf.runs.tensorboard import Curves
 from neural_style_tf.transfer.records import Rows, StepRecord
 from neural_style_tf.transfer.session import stylize
@@ -128,36 +129,36 @@ def test_another_run_is_refused_and_named(job, capsys, flags, message):
 
 
 def test_every_difference_is_named():
-    facts = {"config": {"seed": 1, "tv_weight": 2.0}, "inputs": {}, "weights": {"sha256": "a"}}
+    manifest = Manifest(config={"seed": 1, "tv_weight": 2.0}, inputs={}, weights={"sha256": "a"})
     with pytest.raises(UserError, match=r"--tv_weight was 2.0.*--seed was 1.*weights file is another"):
-        check_same_run(facts, Config(), {"weights": "b"}, result=(40, 48))
+        check_same_run(manifest, Config(), {"weights": "b"}, result=(40, 48))
 
 
 def test_a_setting_that_was_not_there_was_at_its_default():
-    facts = {"config": {}, "inputs": {}, "weights": {}}
-    check_same_run(facts, Config(), {}, result=(40, 48))
+    manifest = Manifest(config={}, inputs={}, weights={})
+    check_same_run(manifest, Config(), {}, result=(40, 48))
     with pytest.raises(UserError, match="--convolution was 'direct', now 'winograd'"):
-        check_same_run(facts, Config(convolution="winograd"), {}, result=(40, 48))
+        check_same_run(manifest, Config(convolution="winograd"), {}, result=(40, 48))
 
 
 @pytest.mark.parametrize(("given", "longest", "same"), [(-1, 512, True), (-1, 300, False), (512, 300, True)])
 def test_the_style_size_of_versions_before_enlarge_is_kept(given, longest, same):
     """--style_size=-1 meant --image_size then, and means the size of the result now."""
     facts = {"config": {"style_size": -1, "image_size": 512}, "inputs": {}, "weights": {}}
+    manifest = Manifest.from_json(json.dumps(facts))
     with contextlib.ExitStack() as stack:
         if not same:
             stack.enter_context(pytest.raises(UserError, match="--style_size was 512, now -1"))
-        check_same_run(facts, Config(style_size=given), {}, result=(200, longest))
-    assert as_meant_then(facts)["style_size"] == 512
-    facts["config"]["enlarge"] = False
-    assert as_meant_then(facts)["style_size"] == -1
+        check_same_run(manifest, Config(style_size=given), {}, result=(200, longest))
+    assert manifest.config["style_size"] == 512
+    assert Manifest.from_json(json.dumps(facts | {"manifest": 2})).config["style_size"] == -1
 
 
 def test_several_workers_may_leave_the_tile_to_themselves():
-    facts = {"config": {"tile": "none"}, "inputs": {}, "weights": {}}
-    check_same_run(facts, Config(), {}, result=(40, 48))
+    manifest = Manifest(config={"tile": "none"}, inputs={}, weights={})
+    check_same_run(manifest, Config(), {}, result=(40, 48))
     with pytest.raises(UserError, match="--tile was 'none', now '64'"):
-        check_same_run(facts, Config(tile="64"), {}, result=(40, 48))
+        check_same_run(manifest, Config(tile="64"), {}, result=(40, 48))
 
 
 def damage(path):

@@ -1,0 +1,81 @@
+"""`run.json`: a round trip, earlier and later versions, and files that are none."""
+
+import dataclasses
+import json
+
+import pytest
+
+from neural_style_tf.config.fields import flat
+from neural_style_tf.config.schema import Config
+from neural_style_tf.runs.manifest import MANIFEST, Manifest
+
+WHOLE = Manifest(
+    config=json.loads(json.dumps(flat(Config()))),
+    inputs={"content": {"path": "c.png", "sha256": "a", "notes": []}},
+    weights={"sha256": "b"},
+    job={"content": "c.png"},
+    circumstances={"device": "CPU"},
+    status="finished",
+    started="2026-01-01T00:00:00+0000",
+    resumed=("2026-01-02T00:00:00+0000",),
+    ended="2026-01-03T00:00:00+0000",
+    notes=("step 3: no further step lowers the loss",),
+    steps=3,
+    seconds=1.5,
+    final={"total": 2.0},
+    best={"step": 2, "total": 1.0},
+)
+
+
+def test_what_is_written_is_read_back():
+    assert Manifest.from_json(WHOLE.to_json()) == WHOLE
+    running = dataclasses.replace(WHOLE, ended="", steps=None, seconds=None, final=None, best=None)
+    facts = json.loads(running.to_json())
+    assert facts["manifest"] == MANIFEST and not {"ended", "steps", "final"} & facts.keys()
+    assert Manifest.from_json(running.to_json()) == running
+
+
+def test_version_1_had_the_circumstances_at_the_top():
+    facts = json.loads(WHOLE.to_json())
+    facts |= facts.pop("circumstances")
+    del facts["manifest"]
+    assert Manifest.from_json(json.dumps(facts)) == WHOLE
+
+
+def test_a_later_version_is_named():
+    with pytest.raises(ValueError, match="a later version of this program wrote it"):
+        Manifest.from_json(json.dumps({"manifest": MANIFEST + 1}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": []},
+        {"inputs": {"content": 3}},
+        {"weights": None},
+        {"notes": "a"},
+        {"resumed": {}},
+        {"status": 3},
+        {"steps": "3"},
+        {"manifest": "2"},
+    ],
+)
+def test_what_was_edited_into_something_else_is_refused(change):
+    facts = json.loads(WHOLE.to_json()) | change
+    with pytest.raises(ValueError, match="not one that this program wrote"):
+        Manifest.from_json(json.dumps(facts))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "{", "[" * 100_000, '{"config": {}}'])
+def test_what_is_no_manifest_is_refused(text):
+    with pytest.raises(ValueError, match="not one that this program wrote"):
+        Manifest.from_json(text)
+
+
+def test_other_files():
+    assert WHOLE.other_files({"content": "a", "weights": "b"}) == []
+    assert WHOLE.other_files({"content": "x", "init": "a", "weights": "x"}) == [
+        "the content file is another one",
+        "the init file is another one",
+        "the weights file is another one",
+    ]
