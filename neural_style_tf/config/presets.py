@@ -88,7 +88,7 @@ GATYS = Config(
 BALANCED = Config(
     preset="balanced",
     # This project's own: every term relative to the energy of its target, so that one setting serves every
-    # network, picture and size. The numbers were chosen by looking at the contact sheet of the README.
+    # network, picture and size. The numbers were chosen by looking at the contact sheet (docs/presets.md).
     content_layers=(("relu4_2", 1.0),),
     content_loss="relative",
     content_weight=1.0,
@@ -147,7 +147,7 @@ SHOWN = (
 
 
 def table() -> str:
-    """Return the presets as a Markdown table, for the README."""
+    """Return the presets as a Markdown table, for docs/presets.md."""
     lines = ["| setting | " + " | ".join(f"`{name}`" for name in PRESETS) + " |"]
     lines.append("|---" * (len(PRESETS) + 1) + "|")
     for setting in SHOWN:
