@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Tests side by side, each with a TensorFlow of its own.
 SHARED := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
-.PHONY: demo test test-slow test-faults lint bench clean
+.PHONY: demo test test-slow test-faults lint docs bench clean
 
 demo: .venv/demo
 	$(BIN)/python run.py --content=examples/chelsea.jpg --style=examples/mosaic.jpg \
@@ -22,6 +22,9 @@ test-faults: .venv/test
 
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+docs: .venv/docs
+	$(BIN)/python docs/build_api.py
 
 bench: .venv/test
 	$(BIN)/python benchmarks/step.py

@@ -88,7 +88,7 @@ def help_text() -> str:
 
 
 def table() -> str:
-    """Return the flags as a Markdown table, for the README."""
+    """Return the flags as a Markdown table, for docs/flags.md."""
     lines = ["| flag | meaning |", "|---|---|"]
     for settings in (Job, Config):
         for field in leaves(settings):

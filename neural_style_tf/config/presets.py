@@ -148,7 +148,7 @@ SHOWN = (
 
 
 def table() -> str:
-    """Return the presets as a Markdown table, for the README."""
+    """Return the presets as a Markdown table, for docs/presets.md."""
     lines = ["| setting | " + " | ".join(f"`{name}`" for name in PRESETS) + " |"]
     lines.append("|---" * (len(PRESETS) + 1) + "|")
     for setting in SHOWN:

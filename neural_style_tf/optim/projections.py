@@ -46,6 +46,8 @@ class Anywhere:
 class Box(Anywhere):
     """All mean-subtracted images [1, H, W, 3] whose pixels lie in 0–255.
 
+    Differs from Gatys et al., whose pixels are free.
+
     Args:
         dtype: Of the image.
     """

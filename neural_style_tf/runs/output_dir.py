@@ -20,7 +20,7 @@ LOCK = ".neural-style-tf.lock"
 
 
 class OutputFolder:
-    """Where a run writes; see the README for the list of its files.
+    """Where a run writes; see docs/robustness.md for the list of its files.
 
     Args:
         path: The folder; made if it is not there.

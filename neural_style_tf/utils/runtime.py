@@ -24,7 +24,7 @@ def start_tensorflow(
         verbose: Let TensorFlow print its start-up messages.
         sparing: Give memory that is free back to the system. TensorFlow's own pool on the CPU keeps it, in
             pieces that the next large picture does not fit into, and so do the C library's heaps; without
-            them a step takes longer (README, "Large pictures").
+            them a step takes longer (docs/large_pictures.md).
         join: Called before the first operation, after which no process can become one of a cluster.
 
     Returns:

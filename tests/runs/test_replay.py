@@ -129,6 +129,6 @@ def test_the_tile_of_the_first_part_is_kept(monkeypatch, job, capsys):
 def test_a_run_json_without_the_file_s_hash_is_another_run():
     from neural_style_tf.config.schema import Config
 
-    manifest = Manifest.from_json(json.dumps({"config": {}, "inputs": {"init": 3}, "weights": {}}))
+    manifest = Manifest(config={}, inputs={"init": {"path": "i.png"}}, weights={})
     with pytest.raises(UserError, match="the init file is another one"):
         check_same_run(manifest, Config(), {"init": "a"}, result=(40, 48))

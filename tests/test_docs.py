@@ -1,0 +1,102 @@
+"""The documents are true: their tables are generated, their links lead somewhere, what they quote is said."""
+
+import ast
+import re
+
+import pytest
+from paths import ROOT
+
+from neural_style_tf.cli import flags
+from neural_style_tf.config import presets
+
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "weights" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "neural_style_tf").rglob("*.md")),
+]
+IDS = [str(page.relative_to(ROOT)) for page in PAGES]
+# Flags of other programs, and of `python -m neural_style_tf.weights`.
+OTHER_FLAGS = {"flagfile", "logdir", "help", "convert", "upgrade"}
+
+
+def without_code(text):
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def links(page):
+    text = without_code(page.read_text(encoding="utf-8"))
+    pictures = re.findall(r'(?:src|href)="(?!https?:)([^"]+)"', text)
+    return pictures + re.findall(r"\]\((?!https?:)([^)]+)\)", text)
+
+
+def anchors(page):
+    """Return what GitHub makes of the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", without_code(page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def between(page, name):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return re.search(rf"<!-- {name} -->\n(.*?)<!-- end of {name} -->", text, re.DOTALL).group(1)
+
+
+def test_presets_table_is_generated():
+    assert between("presets.md", "presets") == presets.table()
+
+
+def test_flags_table_is_generated():
+    assert between("flags.md", "flags") == flags.table()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_links_lead_to_files_and_headings(page):
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_is_linked():
+    """From the README; a page inside a package from the page about packages."""
+    linked = {
+        (page.parent / link.partition("#")[0]).resolve()
+        for page in (ROOT / "README.md", ROOT / "docs" / "architecture.md")
+        for link in links(page)
+    }
+    assert set(PAGES) - {ROOT / "README.md"} <= linked
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_flags_in_the_text_exist(page):
+    known = flags.help_text() + "".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py")
+    )
+    named = re.findall(r"(?<![\w-])--([a-z_0-9]+)", page.read_text(encoding="utf-8"))
+    for flag in sorted(set(named) - OTHER_FLAGS):
+        assert re.search(rf"--{flag}\b", known), flag
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_lines_are_short(page):
+    for line in without_code(page.read_text(encoding="utf-8")).splitlines():
+        assert len(line) <= 120 or line.startswith("|") or "<http" in line, line
+
+
+def test_quoted_messages_are_the_programs():
+    """Each part of a message between two … in docs/troubleshooting.md is found in one string of the code."""
+    said = {
+        node.value
+        for path in (ROOT / "neural_style_tf").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    messages = [line for block in blocks for line in block.splitlines()]
+    assert messages
+    for message in messages:
+        for part in filter(None, message.split("…")):
+            assert any(part in text for text in said), (message, part)
