@@ -42,6 +42,7 @@ def make_solver(
     coarser: Coarser | None = None,
     initial: np.ndarray | None = None,
     cluster: Cluster | None = None,
+    networks: Networks | None = None,
 ) -> Solver:
     """Build the network, its targets, the initial image and what moves it.
 
@@ -53,20 +54,21 @@ def make_solver(
         coarser: Of the next coarser scale, whose image is taken up.
         initial: The picture to begin with otherwise; default: what `config.init` names.
         cluster: The replicas that share the work; default: this process alone.
+        networks: Those of the coarser scales, of the same settings; default: none yet.
 
     Returns:
         A solver that is ready to `start`.
     """
     cluster, size = cluster or Cluster(), pictures[0].shape[:2]
     convolution = winograd.choose(config.network.convolution, config.network.precision, size[0] * size[1])
-    with cluster.scope():
-        network = _make_network(config, weights, convolution)
+    networks = networks or Networks(config, weights, cluster)
+    network = networks(convolution)
     tile, before = plan_room(config, size).tile, known()
     if cluster.replicas > 1:
         objective = make_shared_objective(cluster, network, *pictures, config, tile=tile)
     else:
         # XLA would compile for the style picture's shape, too: longer than its one pass takes.
-        once = None if convolution == "direct" else _make_network(config, weights, "direct")
+        once = None if convolution == "direct" else networks("direct")
         objective = make_local_objective(network, *pictures, config, tile=tile, style_network=once)
         del once
     # No gradient will be taken of the targets.
@@ -86,14 +88,35 @@ def make_solver(
     return Solver(objective, optimizer, image, loss_names(make_terms(config.loss)))
 
 
-def _make_network(config: Config, weights: Weights, convolution: str) -> keras.Model:
-    return vgg19(
-        weights.kernels,
-        weights.biases,
-        outputs=config.loss.layers,
-        pooling=config.network.pooling,
-        padding=config.network.padding,
-        transpose_kernels=config.network.transpose_kernels,
-        convolution=convolution,
-        compute_dtype=compute_dtype(config.network.precision),
-    )
+class Networks:
+    """The networks of a run, which serve all its scales; each is made when it is first asked for.
+
+    Args:
+        config: `network`, and the layers of `loss`.
+        weights: Of VGG-19.
+        cluster: The replicas that read them.
+    """
+
+    def __init__(self, config: Config, weights: Weights, cluster: Cluster) -> None:
+        self._config, self._weights, self._cluster = config, weights, cluster
+        self._made: dict[str, keras.Model] = {}
+
+    def __call__(self, convolution: str) -> keras.Model:
+        """Return the network with `direct` or `winograd` convolutions."""
+        if convolution not in self._made:
+            with self._cluster.scope():
+                self._made[convolution] = self._make(convolution)
+        return self._made[convolution]
+
+    def _make(self, convolution: str) -> keras.Model:
+        settings = self._config.network
+        return vgg19(
+            self._weights.kernels,
+            self._weights.biases,
+            outputs=self._config.loss.layers,
+            pooling=settings.pooling,
+            padding=settings.padding,
+            transpose_kernels=settings.transpose_kernels,
+            convolution=convolution,
+            compute_dtype=compute_dtype(settings.precision),
+        )

@@ -16,7 +16,7 @@ from neural_style_tf.errors import RunError
 from neural_style_tf.images import resize
 from neural_style_tf.losses.objective import deprocess
 from neural_style_tf.tiling.adaptive import OUT_OF_MEMORY, tile_note
-from neural_style_tf.transfer.build import Coarser, make_solver
+from neural_style_tf.transfer.build import Coarser, Networks, make_solver
 from neural_style_tf.transfer.records import Rows, StepRecord
 from neural_style_tf.transfer.scales import Scale, plan_scales, work_left
 from neural_style_tf.transfer.sizes import check_shape, fit_content, style_size
@@ -75,14 +75,20 @@ def stylize(
         style = resize(style, scales[-1].style)
     run = _Run(scales, config, tick or (lambda step: False), cluster)
     first, going_on = cluster.tell([saved_scale(resume) if resume else 0, bool(resume)])[0]
-    coarser = None
+    coarser, networks = None, Networks(config, weights, cluster)
     for scale in run.scales[first:]:
         pictures = [resize(content, scale.content), resize(style, scale.style)]
         if scale is run.scales[-1]:
             # Each would take memory for as long as the run lasts.
             del content, style
         solver = make_solver(
-            pictures, _at(scale, config), weights, coarser=coarser, initial=initial, cluster=cluster
+            pictures,
+            _at(scale, config),
+            weights,
+            coarser=coarser,
+            initial=initial,
+            cluster=cluster,
+            networks=networks,
         )
         coarser = None
         run.enter(solver, scale)

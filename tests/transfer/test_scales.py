@@ -9,6 +9,7 @@ import tensorflow as tf
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.optim import make_optimizer
+from neural_style_tf.transfer import build
 from neural_style_tf.transfer.scales import plan_scales, work_left
 from neural_style_tf.transfer.session import stylize
 
@@ -78,6 +79,14 @@ def test_a_run_grows_and_its_steps_go_on(pictures, narrow_weights, optimizer):
     assert [s[:2] for s in seen] == [(0, 0), (2, 0), (4, 0), (6, 0), (8, 1), (10, 1)]
     assert seen[3][2] == (20, 24) and seen[4][2] == (40, 48)
     assert seen[3][3] < 0.8 * seen[0][3]
+
+
+def test_all_scales_share_one_network(pictures, narrow_weights, monkeypatch):
+    made, vgg19 = [], build.vgg19
+    monkeypatch.setattr(build, "vgg19", lambda *a, **k: made.append(k["convolution"]) or vgg19(*a, **k))
+    config = Config(iterations=1, scales=2, scale_iterations=(1,), save_every=0)
+    list(stylize(*pictures, config, weights=narrow_weights))
+    assert made == ["direct"]
 
 
 def test_adam_carries_its_moments_up():
