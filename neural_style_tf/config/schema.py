@@ -25,11 +25,11 @@ class NetworkConfig:
         UserError: A value out of range.
     """
 
-    pooling: str = setting("max", "how the network pools", choices=("max", "average"))
+    pooling: str = setting("max", "pooling of the network", choices=("max", "average"))
     padding: str = setting(
         "zero",
-        "what convolutions see beyond the picture: zeros, as the network was trained, or its edge repeated, "
-        "which leaves no frame around the result",
+        "padding of the convolutions: zero, as the network was trained, or edge, the picture's edge "
+        "repeated, which leaves no frame around the result",
         choices=("zero", "edge"),
     )
     transpose_kernels: bool = setting(
@@ -37,14 +37,14 @@ class NetworkConfig:
     )
     precision: str = setting(
         "float32",
-        "what convolutions compute in; auto: bfloat16 where the processor or GPU has it",
+        "number format of the convolutions; auto: bfloat16 where the processor or GPU has it",
         choices=("auto", "float32", "bfloat16"),
     )
     convolution: str = setting(
         "direct",
-        "how convolutions are computed: as defined (direct), or in blocks 3 and 4 with a quarter of the "
-        "multiplications and some more rounding (winograd); auto: the latter where pictures are large "
-        "enough, unless a GPU or Intel's matrix units (AMX) are faster by themselves",
+        "algorithm of the convolutions: direct, or Winograd's in blocks 3 and 4, with a quarter of the "
+        "multiplications and more rounding (winograd); auto: winograd for large pictures, unless there is a "
+        "GPU or a processor with matrix units (AMX)",
         choices=("auto", "direct", "winograd"),
     )
 
@@ -77,7 +77,7 @@ class LossConfig:
     )
     gram: str = setting(
         "elements",
-        "what a Gram matrix is divided by: elements (M_l N_l) or positions (M_l)",
+        "normalisation of Gram matrices: divide by elements (M_l N_l) or positions (M_l)",
         choices=("elements", "positions"),
     )
     style_loss: str = setting(
@@ -121,29 +121,29 @@ class OptimizerConfig:
         UserError: A value out of range.
     """
 
-    optimizer: str = setting("adam", "what moves the pixels", choices=("adam", "lbfgs"))
+    optimizer: str = setting("adam", "optimiser of the pixels", choices=("adam", "lbfgs"))
     clamp: bool = setting(
         False,
-        "keep each pixel within 0–255 from the beginning, instead of cutting off what a file cannot hold",
+        "keep each pixel within 0–255 throughout, instead of clipping only what is saved",
     )
-    history: int = setting(20, "pairs of steps and gradients that L-BFGS remembers", low=1, high=1000)
+    history: int = setting(20, "number of step and gradient pairs that L-BFGS keeps", low=1, high=1000)
     preconditioner: str = setting(
         "spectral",
-        "what L-BFGS takes the curvature for before its history: one for each band of frequencies and "
-        "colour (spectral), or one for all (scalar), as published",
+        "initial inverse Hessian of L-BFGS: one curvature for each band of frequencies and colour "
+        "(spectral), or one for all (scalar), as published",
         choices=("spectral", "scalar"),
     )
-    learning_rate: float = setting(10.0, "Adam's step, in grey levels (of 255)", above=0)
+    learning_rate: float = setting(10.0, "learning rate of Adam, in grey levels (of 255)", above=0)
     learning_rate_schedule: str = setting(
-        "constant", "how Adam's step shrinks over the iterations of a scale", choices=("constant", "cosine")
+        "constant", "learning rate of Adam over the iterations of a scale", choices=("constant", "cosine")
     )
     adam_beta1: float = setting(0.9, "Adam's decay of the mean gradient", low=0)
     adam_beta2: float = setting(0.999, "Adam's decay of the mean squared gradient", low=0)
     adam_epsilon: float = setting(1e-8, "Adam's ε, added to √v", above=0)
     averaging: float = setting(
         0.0,
-        "how much of the average of Adam's images each iteration keeps, such as 0.8; the average is the "
-        "result where its loss is the least; 0: no average",
+        "decay of an average over Adam's images, such as 0.8; the average becomes the result if its loss is "
+        "the lowest; 0: no average",
         low=0,
     )
 
@@ -176,10 +176,13 @@ class ScaleConfig:
         low=-1,
     )
     style_scale: float = setting(
-        1.0, "size of the strokes: the style picture is looked at this many times as large", above=0, high=16
+        1.0,
+        "size of the strokes: factor by which the style picture is enlarged before it is looked at",
+        above=0,
+        high=16,
     )
-    scales: int = setting(1, "sizes to go through, coarse to fine; 1: the final size only", low=1, high=32)
-    scale_ratio: float = setting(2.0, "how much larger each scale is than the one before", above=1)
+    scales: int = setting(1, "number of sizes, coarse to fine; 1: the final size only", low=1, high=32)
+    scale_ratio: float = setting(2.0, "factor between the sizes of two scales", above=1)
     scale_iterations: tuple[int, ...] = setting(
         (),
         "iterations at each coarser scale, coarsest first, comma-separated; default: --iterations",
@@ -241,24 +244,24 @@ class Config:
     """
 
     preset: str = setting("original", "named collection of settings that the other flags override")
-    iterations: int = setting(1000, "how many times the pixels are updated", low=0)
+    iterations: int = setting(1000, "number of updates of the pixels", low=0)
     loss: LossConfig = group(LossConfig)
     network: NetworkConfig = group(NetworkConfig)
     init: str = setting(
         "noise",
-        "what to start from: noise, content, style, a picture file, or a .npy float array [H, W, 3], "
-        "RGB 0–255, used exactly",
+        "initial image: noise, content, style, a picture file, or a .npy float array [H, W, 3], RGB 0–255, "
+        "used exactly",
     )
     seed: int = setting(0, "seed of the initial noise", low=0)
     optimization: OptimizerConfig = group(OptimizerConfig)
     sizes: ScaleConfig = group(ScaleConfig)
     deterministic: bool = setting(
-        False, "the same bits each time, on a GPU too; not across thread counts, processors or versions"
+        False, "give the same bits each time, on a GPU too; not across thread counts, processors or versions"
     )
     tile: str = setting(
         "auto",
-        "longest side of the pieces a picture is visited in, with the exact gradient, to bound memory; "
-        "none: in one piece; auto: in pieces only where memory would not suffice",
+        "longest side of the tiles in which the gradient is computed, exactly, to bound memory; none: in one "
+        "piece; auto: in tiles only where memory would not suffice",
     )
     saving: SaveConfig = group(SaveConfig)
 
@@ -284,8 +287,8 @@ class Job:
         UserError: A value out of range.
     """
 
-    content: str = setting("", "the picture whose content is kept (required)", value="FILE")
-    style: str = setting("", "the picture whose style is taken (required)", value="FILE")
+    content: str = setting("", "content picture, such as a photo (required)", value="FILE")
+    style: str = setting("", "style picture, such as a painting (required)", value="FILE")
     output_dir: str = setting(
         "", "folder for everything the run writes; default output/<content>-<style>", value="FOLDER"
     )
@@ -312,11 +315,11 @@ class Job:
     )
     distribute: str = setting(
         "auto",
-        "who shares the work: mirrored: all GPUs; multiworker: the machines of TF_CONFIG or Slurm; auto: "
-        "those of TF_CONFIG, else all GPUs; none: nobody",
+        "how to parallelise: mirrored: all local GPUs; multiworker: the machines of TF_CONFIG or Slurm; "
+        "auto: multiworker if TF_CONFIG is set, else mirrored; none: one device",
         choices=("auto", "none", "mirrored", "multiworker"),
     )
-    worker_timeout: float = setting(600.0, "seconds to wait for another worker before giving up", above=0)
+    worker_timeout: float = setting(600.0, "seconds to wait for another worker before the run ends", above=0)
     quiet: bool = setting(False, "print nothing but errors")
     verbose: bool = setting(False, "show TensorFlow's own messages")
 
