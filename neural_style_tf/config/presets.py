@@ -50,8 +50,8 @@ SLIDES = Config(
     # Only the ratio decides where the minimum lies, and Adam is blind to a common factor, so β is 1. The
     # paper (figure 2) has α/β of 1e-3 to 1e-4 for a network rescaled to a mean activation of 1; the
     # published weights are not, and with activations s times larger content grows as s², style as s⁴, so
-    # that the same balance needs α/β s² times larger. Found by looking (chelsea, starry_night): with 0.2 at
-    # 512 pixels only the eyes show through, with 1 the animal is whole and its surroundings are painted.
+    # that the same balance needs α/β s² times larger. Found by looking (chelsea, starry_night): with 0.5 at
+    # 320 pixels only the eyes show through; with 1 at 512 the animal is whole and its surroundings painted.
     content_weight=1.0,
     style_weight=1.0,
     # The slides name denoising as the improvement to make; it is off until --tv_weight is given.
