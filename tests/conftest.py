@@ -40,8 +40,8 @@ def put_back():
 
 
 @pytest.fixture
-def job(tmp_path, monkeypatch):
-    """Return a function that runs the command line in a folder with two pictures."""
+def real_job(tmp_path, monkeypatch):
+    """Return a function that runs the command line in a folder with two pictures, on the bundled network."""
     from neural_style_tf.cli import main
 
     monkeypatch.chdir(tmp_path)
@@ -54,3 +54,12 @@ def job(tmp_path, monkeypatch):
         return main.run(["run.py", *(one for one in usual if one.partition("=")[0] not in given), *arguments])
 
     return run
+
+
+@pytest.fixture
+def job(real_job, narrow_weights, monkeypatch):
+    """Return `real_job` on the narrow network, for everything about files and messages."""
+    from neural_style_tf.cli import main
+
+    monkeypatch.setattr(main, "load_weights", lambda *given, **named: narrow_weights)
+    return real_job

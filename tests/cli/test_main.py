@@ -30,8 +30,8 @@ def test_a_photo_smaller_than_asked_for_is_told_and_can_be_enlarged(job, capsys)
     assert "result:" not in capsys.readouterr().out
 
 
-def test_a_run_writes_what_the_readme_says(job, tmp_path, capsys):
-    assert job("--iterations=6", "--log_every=3", "--save_every=3", "--output=out.jpg") == 0
+def test_a_run_writes_what_the_readme_says(real_job, tmp_path, capsys):
+    assert real_job("--iterations=6", "--log_every=3", "--save_every=3", "--output=out.jpg") == 0
     folder = tmp_path / "output" / "c-s"
     assert sorted(path.name for path in folder.iterdir() if "events" not in path.name) == [
         "checkpoints",
@@ -203,9 +203,11 @@ def test_interrupted_while_it_starts(job, tmp_path, delay):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     # Before Python has started, the system ends it; while it starts, before a line of ours, it ends itself.
-    ended_itself = process.returncode == 1 and "Fatal Python error" in errors
-    assert process.returncode in (130, -signal.SIGINT) or ended_itself
-    assert "Traceback" not in errors or delay < 0.1
+    ended_itself = process.returncode == 1 and not any(
+        ours in errors for ours in ("run.py", "neural_style_tf/")
+    )
+    assert process.returncode in (130, -signal.SIGINT) or ended_itself, errors
+    assert "Traceback" not in errors or delay < 0.1 or ended_itself
 
 
 MISTAKES = {

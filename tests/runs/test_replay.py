@@ -43,14 +43,14 @@ def test_a_run_json_repeats_its_run_from_another_folder(job, tmp_path, monkeypat
 
 
 @pytest.fixture
-def made(job):
+def made(real_job):
     """Return the folder of a run, made once without running."""
     np.save("i.npy", np.zeros((48, 64, 3)))
-    assert job(*SMALL, "--init=i.npy", "--iterations=0", "--output_dir=a", "--quiet") == 0
+    assert real_job(*SMALL, "--init=i.npy", "--iterations=0", "--output_dir=a", "--quiet") == 0
     return Path("a")
 
 
-def test_only_on_the_same_files(made, job, capsys):
+def test_only_on_the_same_files(made, real_job, capsys):
     shutil.copy("c.png", "moved.png")
     write_picture(Path("c.png"), seed=9)
     again = ["run.py", "--from_run=a/run.json", "--output_dir=b"]

@@ -59,16 +59,16 @@ def strip(rows):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
-def test_a_killed_run_continues_as_if_nothing_happened(job, tmp_path):
+def test_a_killed_run_continues_as_if_nothing_happened(real_job, tmp_path):
     flags = ["--iterations=30", "--log_every=2", "--save_every=4"]
-    assert job(*flags, "--output_dir=whole", "--quiet") == 0
+    assert real_job(*flags, "--output_dir=whole", "--quiet") == 0
     process = spawn(tmp_path, *flags, "--output_dir=cut")
     for line in process.stdout:
         if line.startswith("step 10/"):
             process.send_signal(signal.SIGKILL)
             break
     process.communicate(timeout=30)
-    assert job(*flags, "--output_dir=cut", "--resume", "--quiet") == 0
+    assert real_job(*flags, "--output_dir=cut", "--resume", "--quiet") == 0
     assert strip(read_metrics("cut")) == strip(read_metrics("whole"))
     assert Path("cut/result.png").read_bytes() == Path("whole/result.png").read_bytes()
     seconds = [row["seconds"] for row in read_metrics("cut")]
