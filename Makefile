@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Tests side by side, each with a TensorFlow of its own.
 SHARED := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
-.PHONY: demo test test-slow test-faults lint docs bench clean
+.PHONY: demo test test-slow test-faults coverage lint docs bench clean
 
 demo: .venv/demo
 	$(BIN)/python run.py --content=examples/chelsea.jpg --style=examples/mosaic.jpg \
@@ -19,6 +19,10 @@ test-slow: .venv/test
 
 test-faults: .venv/test
 	$(BIN)/python -m pytest -m faults
+
+# Branches, of the fast tests; what subprocesses do is not counted.
+coverage: .venv/test
+	$(BIN)/python -m pytest -m "not slow and not faults" $(SHARED) --cov=neural_style_tf --cov-branch --cov-report=term
 
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""The two ways a run can end early that are not bugs, and how a path is named in their messages."""
+"""The two ways a run can fail that are not bugs, and how a path is shown in their messages."""
 
 from __future__ import annotations
 

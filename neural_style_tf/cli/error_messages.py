@@ -1,4 +1,4 @@
-"""What went wrong, in one line for the user: what, and what helps."""
+"""Turn an error into one line for the user: what went wrong, and what to do about it."""
 
 from __future__ import annotations
 

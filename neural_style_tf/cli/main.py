@@ -1,4 +1,4 @@
-"""The command line: settings in, files out; listeners are wired here."""
+"""The command line: from settings to files; callbacks are connected here."""
 
 from __future__ import annotations
 

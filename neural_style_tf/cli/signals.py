@@ -1,4 +1,4 @@
-"""Signals that end a run: at once while it starts, after the step at hand once there is a picture."""
+"""Signals that end a run: at once during start-up, after the current step once there is a picture."""
 
 from __future__ import annotations
 

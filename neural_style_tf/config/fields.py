@@ -1,4 +1,4 @@
-"""Settings as fields of a dataclass: how one is declared, and how it is checked."""
+"""Declare settings as fields of a dataclass, check them, and flatten groups of them."""
 
 from __future__ import annotations
 

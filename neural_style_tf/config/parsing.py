@@ -1,4 +1,4 @@
-"""Lists in flags: layers with weights, and counts, as text and as values."""
+"""Parse and format lists in flags: layers with weights, and counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published settings as values; every number has its source beside it."""
+"""Presets: published settings as values, with the source of each number beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every setting, once: its default, its range and its explanation.
+"""Every setting, once: its default, its range and its help text.
 
 `Config` is what an optimisation needs to know, in groups, so that the signature of a function says which of
 them it depends on. `Job` is which files a run reads and writes. The command line makes its flags and its help

@@ -1,4 +1,4 @@
-"""Wait until all workers of a cluster are there, before TensorFlow, which waits without end, is asked to.
+"""Barrier at start-up: wait, with a time-out, until all workers have joined.
 
 The chief listens at its own address until everyone has called, then lets them all go on.
 """

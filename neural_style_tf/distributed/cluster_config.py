@@ -1,4 +1,4 @@
-"""Which process of a cluster this is, from the environment and without TensorFlow."""
+"""Read this worker's rank and the addresses of all workers from the environment; without TensorFlow."""
 
 from __future__ import annotations
 

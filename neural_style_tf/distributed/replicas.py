@@ -1,4 +1,4 @@
-"""The replicas that share a run: tf.distribute's strategies, and what a run asks of them.
+"""Replicas of a run (tf.distribute): all-reduce, broadcast from the chief, lost workers.
 
 Every worker holds the image and the optimiser, and moves them alike; only the work of evaluating is shared.
 So that all of them take the same turns, also on machines that round differently, each number on which a

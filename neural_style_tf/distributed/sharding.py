@@ -1,4 +1,4 @@
-"""Divide the tiles of a picture among replicas, and evaluate the objective together.
+"""Divide the tiles of a picture among replicas, and evaluate the objective on all of them.
 
     each replica    the sums over its own tiles           → all-reduce →  the sums over the picture
     each replica    the gradient through its own tiles    → all-reduce →  the gradient of the picture

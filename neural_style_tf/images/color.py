@@ -1,4 +1,4 @@
-"""Turn the stored pixels of any picture into sRGB, a strip at a time.
+"""Colour management: turn the stored pixels of any picture into sRGB, strip by strip.
 
 Every step here looks at one pixel at a time, so a large picture is converted strip by strip and exists in
 full only as Pillow decoded it.

@@ -1,4 +1,4 @@
-"""Open a picture file nobody vouches for: any path and any bytes give a decoded picture or a `UserError`.
+"""Decode an untrusted picture file: any bytes give a decoded picture or a `UserError`.
 
 What Pillow does with hostile bytes (a dozen kinds of exception, warnings, module-wide switches) ends at
 `quiet_pillow`; whatever calls Pillow for the pixels of a file runs inside it.

@@ -1,4 +1,4 @@
-"""Keep libtiff's own lines off the terminal: what is wrong with a file is said once, by this program."""
+"""Silence libtiff's own error output; this program reports damaged files itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes of pictures, resizing and turning them: plain functions of arrays."""
+"""Compute sizes of pictures, resize them, and apply EXIF orientation."""
 
 from __future__ import annotations
 

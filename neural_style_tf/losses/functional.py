@@ -1,4 +1,4 @@
-"""The equations of "A Neural Algorithm of Artistic Style", as pure functions.
+"""The equations of the paper as pure functions: Gram matrix, content, style, total variation.
 
 Notation, used throughout the package (paper: arXiv 1508.06576, its equation numbers in brackets):
 

@@ -1,4 +1,4 @@
-"""Style as first and second moments: Gram matrix, means and standard deviations of a layer's features.
+"""Style loss on moments: Gram matrix, means and standard deviations of a layer's features.
 
 Each of the three is relative to the energy of its target, so that one weight serves every layer, network and
 picture.

@@ -1,4 +1,4 @@
-"""The objective as a function of the image alone, and the image's form."""
+"""The interface of an objective (image → losses and gradient), and the mean-subtracted form of an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a term of the objective is.
+"""Base class of a loss term: what it sums over positions, and the loss it makes of the sums.
 
 Everything that a loss needs of an image adds over its positions. A term says so in two steps: `sums` of one
 core, which are added over all cores, and `loss`, a scalar from the sums of the whole image. Whoever evaluates

@@ -1,4 +1,4 @@
-"""The terms of the objective: content, style, total variation; and which of them a configuration asks for.
+"""The loss terms: content, Gram style, total variation; choose them and their weights from settings.
 
 A new loss is one class (see `term.Term`) and one entry in `STYLE_TERMS`.
 """

@@ -1,4 +1,4 @@
-"""A tile of a picture; without TensorFlow."""
+"""The rectangle of a tile: its core and its window; without TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a term sees of an image: all of it, or the core of one tile."""
+"""What a loss term sees of an image: features and pixels of all of it, or of one tile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The geometry of VGG-19: its layers, strides and receptive fields, without TensorFlow.
+"""The architecture of VGG-19: layers, strides and receptive fields; without TensorFlow.
 
 Source: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition"
 (arXiv 1409.1556), configuration E, without its fully connected part.

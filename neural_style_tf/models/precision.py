@@ -1,4 +1,4 @@
-"""What convolutions compute in, and what sums are accumulated in."""
+"""Number formats: what convolutions compute in, and what sums are accumulated in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""VGG-19 as a frozen Keras functional model that returns any of its layers."""
+"""Build VGG-19 as a frozen Keras functional model that returns any of its layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""3×3 convolutions with a quarter of the multiplications: Winograd's F(4×4, 3×3).
+"""Winograd's F(4×4, 3×3): 3×3 convolutions with a quarter of the multiplications.
 
 A picture is cut into tiles of 4×4 results, each of which needs 6×6 inputs. With d such inputs and g a kernel,
 

@@ -1,4 +1,4 @@
-"""The last few images, or gradients, that a solver remembers, as the rows of a matrix."""
+"""Ring buffer of the last images, or gradients, of L-BFGS, as the rows of a matrix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""L-BFGS (Nocedal, "Updating quasi-Newton matrices with limited storage", 1980), on the device.
+"""L-BFGS with its line search (Nocedal, "Updating quasi-Newton matrices with limited storage", 1980).
 
 Notation of Nocedal and Wright, "Numerical Optimization", chapters 3 and 7:
 

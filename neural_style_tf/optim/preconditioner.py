@@ -1,4 +1,4 @@
-"""H₀ of L-BFGS: what the inverse Hessian is taken for before the history corrects it.
+"""Initial inverse Hessian H₀ of L-BFGS: one curvature, or one for each band of frequencies.
 
 Notation as in `lbfgs`: s and y are differences of images and of gradients. Along a direction of curvature
 λ, y = λ s; so a ratio of their sizes tells 1/λ, on the whole or for a part of the spectrum.

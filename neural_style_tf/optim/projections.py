@@ -1,4 +1,4 @@
-"""Where an optimiser may take the pixels: anywhere, or only where a picture file can hold them.
+"""Bounds of the pixels: unbounded, or projected to 0–255.
 
 An image that is free to leave 0–255 does so, and what is cut off when it is saved was part of what the
 network saw: the saved picture's loss is higher than that of the image, and may rise while that falls. Held

@@ -1,4 +1,4 @@
-"""Listeners of a run: each does one thing with its records."""
+"""Callbacks of a run: metrics.jsonl, result.png, pictures of steps, progress on the terminal."""
 
 from __future__ import annotations
 

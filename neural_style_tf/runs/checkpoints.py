@@ -1,4 +1,4 @@
-"""Save the state of a run, and find what was saved."""
+"""Write checkpoints, and find the newest one that is good."""
 
 from __future__ import annotations
 

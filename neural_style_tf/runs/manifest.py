@@ -1,4 +1,4 @@
-"""What a run writes about itself: `run.json`, and the `flags.txt` that repeats it."""
+"""The manifest of a run, `run.json`, and the `flags.txt` that repeats it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The output folder of a run: refused if it holds another, locked while in use."""
+"""Claim the output folder of a run: refused if it holds another, locked while in use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a run: which may be written, which are there to go on from, and who writes them."""
+"""Check the output files before a run, choose the checkpoint to continue from, make the callbacks."""
 
 from __future__ import annotations
 

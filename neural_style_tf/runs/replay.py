@@ -1,4 +1,4 @@
-"""Repeat a run from its `run.json`: the same settings, on files that are still the same."""
+"""Repeat a run from its `run.json`, if its files are still the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Continue a run: only with what it was begun with."""
+"""Resume a run: check that settings and files are those it was begun with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TensorBoard: the losses as curves, the image, and the settings as text."""
+"""Write TensorBoard events: the losses as curves, the image, and the settings as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The objective in one piece or in tiles, as memory allows, and in smaller ones when it does not."""
+"""The objective in one piece or in tiles; in smaller tiles after running out of memory."""
 
 from __future__ import annotations
 

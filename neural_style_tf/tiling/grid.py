@@ -1,4 +1,4 @@
-"""The grid of tiles: where they lie, and what the network is shown of each; without TensorFlow."""
+"""Divide a picture into a grid of tiles; without TensorFlow."""
 
 from __future__ import annotations
 

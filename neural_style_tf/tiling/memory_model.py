@@ -1,4 +1,4 @@
-"""How much memory a run will take, and the tiles with which it fits; without TensorFlow."""
+"""Estimate the memory a run needs, and list the tile sizes; without TensorFlow."""
 
 from __future__ import annotations
 

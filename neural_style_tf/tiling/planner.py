@@ -1,4 +1,4 @@
-"""Whether a run fits the memory at hand, and the tiles with which it does."""
+"""Decide, from memory needed and available, whether a run is tiled, and with which tile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory the machine, the container and the limits on this process leave."""
+"""Measure available memory: of the machine, the container, and the limits on this process."""
 
 from __future__ import annotations
 

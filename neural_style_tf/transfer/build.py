@@ -1,4 +1,4 @@
-"""From pictures to a solver: the network, its targets, the initial image and what moves it."""
+"""Build a solver from pictures: the network, targets, initial image and optimiser."""
 
 from __future__ import annotations
 

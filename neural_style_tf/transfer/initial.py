@@ -1,4 +1,4 @@
-"""What an optimisation starts from."""
+"""Make the initial image: noise, content, style, or a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run tells whoever listens."""
+"""Step records: what the loop yields, and the interface of callbacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coarse to fine: the sizes a run goes through."""
+"""Plan the scales: the sizes of a run, coarse to fine, and their iterations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The algorithm: from two pictures to a third, step by step."""
+"""`stylize`, the algorithm: from two pictures to a third, step by step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sizes at which content and style are looked at."""
+"""The sizes of content, style and result, from the pictures and the settings."""
 
 from __future__ import annotations
 

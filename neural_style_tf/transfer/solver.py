@@ -1,4 +1,4 @@
-"""The compiled heart of a run: an image, its optimiser, and several steps per call."""
+"""The compiled step: an image, its optimiser, and several updates in one call."""
 
 from __future__ import annotations
 

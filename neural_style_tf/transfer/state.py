@@ -1,4 +1,4 @@
-"""The state of a run: what a checkpoint holds, and how it is restored."""
+"""The state of a run in a checkpoint, and how it is restored."""
 
 from __future__ import annotations
 

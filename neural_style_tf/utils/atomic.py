@@ -1,4 +1,4 @@
-"""Write files so that no reader, and no crash, ever sees half of one."""
+"""Write files atomically: no reader, and no crash, ever sees half of one."""
 
 from __future__ import annotations
 

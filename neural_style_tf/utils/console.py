@@ -1,4 +1,4 @@
-"""The terminal: where lines for the user go."""
+"""Print lines and progress to the terminal."""
 
 from __future__ import annotations
 

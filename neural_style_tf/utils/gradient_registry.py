@@ -1,4 +1,4 @@
-"""What TensorFlow remembers of `tf.custom_gradient`, and letting it forget.
+"""Free what TensorFlow's registry of `tf.custom_gradient` keeps alive.
 
 Each use of a custom gradient in a graph is entered in a list that lives as long as the process, and the
 entry holds the graph, with every variable and constant that the graph refers to. Of a run from coarse to

@@ -1,4 +1,4 @@
-"""Start TensorFlow: quietly, with its settings made before it is imported."""
+"""Start TensorFlow: set it up before it is imported, and keep it quiet."""
 
 from __future__ import annotations
 

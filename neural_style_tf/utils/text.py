@@ -1,4 +1,4 @@
-"""Name the valid word nearest to a mistyped one."""
+"""Suggest the valid word nearest to a mistyped one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our own form: the sixteen convolutions and their record in one uncompressed .npz."""
+"""Read and write the converted form: sixteen convolutions and their provenance in one .npz."""
 
 from __future__ import annotations
 

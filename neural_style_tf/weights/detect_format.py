@@ -1,4 +1,4 @@
-"""Tell what a file is from its first bytes, before any library gets to read it."""
+"""Detect the format of a weight file from its first bytes, before any library reads it."""
 
 from __future__ import annotations
 

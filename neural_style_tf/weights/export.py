@@ -1,4 +1,4 @@
-"""Write weights in each of the forms that can be read."""
+"""Write weights as .npz, .mat or .h5."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One HTTP request whose every wait has an end."""
+"""Make one HTTP request in which every wait has a time-out."""
 
 from __future__ import annotations
 

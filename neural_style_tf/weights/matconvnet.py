@@ -1,4 +1,4 @@
-"""Read MatConvNet's network structure; only ever inside the child process of `contained`."""
+"""Read MatConvNet's .mat; only in the sandbox."""
 
 from __future__ import annotations
 

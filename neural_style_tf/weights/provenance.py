@@ -1,4 +1,4 @@
-"""Where weights come from: the record kept inside a converted file, and the notes that follow from it."""
+"""Where weights come from: the record in a converted file, and the notes for the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read a weight file of any form."""
+"""Read a weight file of any format."""
 
 from __future__ import annotations
 

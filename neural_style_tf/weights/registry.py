@@ -1,4 +1,4 @@
-"""The published weight files: where they are, their hashes, and the first numbers of their first layer."""
+"""The published weight files: addresses, hashes, and how to recognise them."""
 
 from __future__ import annotations
 

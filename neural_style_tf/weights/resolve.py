@@ -1,4 +1,4 @@
-"""Decide which weights a run uses, and get them."""
+"""Resolve --weights: find, download or read the weights of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read the file of a stranger in a process of its own, which may crash, loop or ask for too much memory.
+"""Read an untrusted weight file in a sandboxed subprocess, with limits on time and memory.
 
 A .mat file is read once, and its converted form is kept beside it.
 """

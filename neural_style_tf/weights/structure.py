@@ -1,4 +1,4 @@
-"""What VGG-19 looks like: the sixteen convolutions, their shapes, and the check that a file has them."""
+"""The structure of VGG-19's sixteen convolutions, and the check that a file has it."""
 
 from __future__ import annotations
 
