@@ -389,11 +389,31 @@ for optimizer, tile in (("lbfgs", "none"), ("adam", "16")):
     assert cluster.replicas == 2
     np.testing.assert_allclose(ends[1].total, ends[0].total, rtol=1e-5)
     np.testing.assert_allclose(ends[1].best, ends[0].best, atol=0.1)
+
+from neural_style_tf.distributed import sharding
+from neural_style_tf.tiling import memory_model
+
+memory_model.TILES = (32, 16)
+evaluate = sharding.SharedObjective.__call__
+
+def scarce(self, image):
+    if self.tile is None:
+        raise MemoryError("injected")
+    return evaluate(self, image)
+
+sharding.SharedObjective.__call__ = scarce
+config = Config(iterations=4, optimizer="lbfgs", tile="none")
+alone, shared = (
+    list(stylize(*pictures, config, weights=make_narrow_weights(), cluster=one)) for one in (None, cluster)
+)
+notes = [note for record in shared for note in record.notes]
+assert notes == ["out of memory: going on in pieces of 32 pixels"], notes
+np.testing.assert_allclose(shared[-1].total, alone[-1].total, rtol=1e-4)
 """
 
 
 @pytest.mark.slow
-def test_two_devices_of_one_process_are_one():
+def test_two_devices_of_one_process_are_one_and_go_on_in_tiles_when_memory_runs_out():
     paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests/helpers'}", "TF_CPP_MIN_LOG_LEVEL": "3"}
     result = subprocess.run(
         [sys.executable, "-c", MIRRORED], env=os.environ | paths, capture_output=True, text=True
