@@ -25,9 +25,9 @@ from neural_style_tf.runs.resume import check_same_run, read_manifest, step_of, 
 from neural_style_tf.tiling.memory_model import LARGE_PICTURE
 from neural_style_tf.tiling.system_memory import check_start
 from neural_style_tf.transfer.initial import WORDS, init_sha256, initial_pixels
+from neural_style_tf.transfer.picture_sizes import content_size, longest_of_style, style_size
 from neural_style_tf.transfer.records import Listener
 from neural_style_tf.transfer.scales import plan_scales
-from neural_style_tf.transfer.sizes import content_size, longest_of_style, style_size
 from neural_style_tf.utils.atomic import write_text
 from neural_style_tf.utils.console import Console, duration
 from neural_style_tf.weights import Weights

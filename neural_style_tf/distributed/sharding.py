@@ -1,4 +1,4 @@
-"""Divide the tiles of a picture among replicas, and evaluate the objective on all of them.
+"""Divide the tiles of a picture among replicas, and sum their losses and gradients.
 
     each replica    the sums over its own tiles           → all-reduce →  the sums over the picture
     each replica    the gradient through its own tiles    → all-reduce →  the gradient of the picture
@@ -20,8 +20,8 @@ import tensorflow as tf
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed.replicas import Cluster
+from neural_style_tf.losses.base import Term
 from neural_style_tf.losses.evaluate import Losses, Targets, evaluate, finish_targets, gather_targets
-from neural_style_tf.losses.term import Term
 from neural_style_tf.losses.terms import loss_names, make_terms, term_weights
 from neural_style_tf.losses.tile import Tile
 from neural_style_tf.losses.view import Network

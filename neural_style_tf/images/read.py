@@ -1,4 +1,4 @@
-"""Read pictures: any file in, float RGB out.
+"""Read pictures: decode, turn upright (EXIF), convert to sRGB; any file in, float RGB out.
 
 A file is decoded once. Everything else (colour profile, grey levels, palette, alpha, resizing) is done strip
 by strip, so that a large file that is reduced while reading never exists as floats.

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from neural_style_tf.losses.term import Sums, Target, Term
+from neural_style_tf.losses.base import Sums, Target, Term
 from neural_style_tf.losses.tile import Tile
 from neural_style_tf.losses.view import Network, View, cut, put, zeros
 from neural_style_tf.models import architecture

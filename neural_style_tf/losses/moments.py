@@ -12,7 +12,7 @@ from typing import ClassVar
 import tensorflow as tf
 
 from neural_style_tf.losses import functional
-from neural_style_tf.losses.term import Sums, Target, Term
+from neural_style_tf.losses.base import Sums, Target, Term
 from neural_style_tf.losses.view import View
 from neural_style_tf.models import architecture
 from neural_style_tf.models.precision import at_least_float32

@@ -1,6 +1,6 @@
-"""The loss terms: content, Gram style, total variation; choose them and their weights from settings.
+"""The loss terms, chosen from settings, and their weights: content, Gram style, TV; add a new loss here.
 
-A new loss is one class (see `term.Term`) and one entry in `STYLE_TERMS`.
+A new loss is one class (see `base.Term`) and one entry in `STYLE_TERMS`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from neural_style_tf.config.schema import LossConfig
 from neural_style_tf.losses import functional
+from neural_style_tf.losses.base import Sums, Target, Term
 from neural_style_tf.losses.moments import MomentsTerm
-from neural_style_tf.losses.term import Sums, Target, Term
 from neural_style_tf.losses.view import View
 from neural_style_tf.models import architecture
 

@@ -1,4 +1,4 @@
-"""Resume a run: check that settings and files are those it was begun with."""
+"""May a run be resumed? Compare settings and files with those it was begun with."""
 
 from __future__ import annotations
 

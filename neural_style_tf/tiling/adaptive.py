@@ -1,4 +1,4 @@
-"""The objective in one piece or in tiles; in smaller tiles after running out of memory."""
+"""Carry out the plan: the objective in one piece or in tiles, smaller ones after out-of-memory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from neural_style_tf.config.schema import Config
+from neural_style_tf.losses.base import Term
 from neural_style_tf.losses.evaluate import (
     Losses,
     Targets,
@@ -19,7 +20,6 @@ from neural_style_tf.losses.evaluate import (
     outlined_function,
 )
 from neural_style_tf.losses.objective import preprocess
-from neural_style_tf.losses.term import Term
 from neural_style_tf.losses.terms import make_terms, term_weights
 from neural_style_tf.losses.tile import Tile, whole
 from neural_style_tf.losses.view import Network

@@ -10,7 +10,7 @@ from neural_style_tf.losses.tile import Tile
 from neural_style_tf.models import architecture
 
 if TYPE_CHECKING:
-    from neural_style_tf.losses.term import Term
+    from neural_style_tf.losses.base import Term
 
 
 def plan_tiles(height: int, width: int, tile: int, *, stride: int, halo: int) -> tuple[Tile, ...]:

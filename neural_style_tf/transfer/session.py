@@ -1,4 +1,4 @@
-"""`stylize`, the algorithm: from two pictures to a third, step by step."""
+"""`stylize`, the algorithm: the loop over scales and steps."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from neural_style_tf.images import resize
 from neural_style_tf.losses.objective import deprocess
 from neural_style_tf.tiling.adaptive import OUT_OF_MEMORY, tile_note
 from neural_style_tf.transfer.build import Coarser, Networks, make_solver
+from neural_style_tf.transfer.picture_sizes import check_shape, fit_content, style_size
 from neural_style_tf.transfer.records import Rows, StepRecord
 from neural_style_tf.transfer.scales import Scale, plan_scales, work_left
-from neural_style_tf.transfer.sizes import check_shape, fit_content, style_size
 from neural_style_tf.transfer.solver import Solver
 from neural_style_tf.transfer.state import RunState, restore, saved_scale
 from neural_style_tf.weights import Weights

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from neural_style_tf.config.schema import Config
+from neural_style_tf.losses.base import Term
 from neural_style_tf.losses.moments import MomentsTerm
-from neural_style_tf.losses.term import Term
 from neural_style_tf.losses.terms import make_terms
 
 CONFIG = Config(
