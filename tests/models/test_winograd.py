@@ -274,5 +274,5 @@ def test_not_chosen_where_xla_is_missing(monkeypatch, asked_anew):
 
 
 def test_published_presets_keep_to_the_definition():
-    found = {name: preset.convolution for name, preset in PRESETS.items()}
+    found = {name: preset.network.convolution for name, preset in PRESETS.items()}
     assert found == {"original": "direct", "slides": "direct", "gatys": "direct", "balanced": "auto"}

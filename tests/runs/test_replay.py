@@ -69,14 +69,14 @@ def test_only_on_the_same_files(made, real_job, capsys):
     assert "the weights file is another one" in capsys.readouterr().err and not Path("b").exists()
 
 
-def test_resume_looks_at_the_init_file_not_at_its_name(made, job, capsys):
+def test_resume_looks_at_the_init_file_not_at_its_name(made, real_job, capsys):
     shutil.copy("i.npy", "j.npy")
     again = [*SMALL, "--iterations=0", "--output_dir=a", "--resume"]
-    assert job(*again, "--init=j.npy", "--quiet") == 0
+    assert real_job(*again, "--init=j.npy", "--quiet") == 0
     np.save("j.npy", np.ones((48, 64, 3)))
-    assert job(*again, "--init=j.npy") == 2
+    assert real_job(*again, "--init=j.npy") == 2
     assert "the init file is another one" in capsys.readouterr().err
-    assert job(*again, "--init=content") == 2
+    assert real_job(*again, "--init=content") == 2
     assert "--init was" in capsys.readouterr().err
 
 

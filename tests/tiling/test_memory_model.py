@@ -12,7 +12,7 @@ from resident import number_from
 from neural_style_tf.config.schema import Config
 from neural_style_tf.tiling import memory_model, system_memory
 
-LAYERS = Config().layers
+LAYERS = Config().loss.layers
 MEGAPIXEL = 1000, 1000
 
 
