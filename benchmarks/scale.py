@@ -58,13 +58,13 @@ def measure(side: int, tile: str, options: argparse.Namespace) -> dict[str, obje
     import tensorflow as tf
 
     from neural_style_tf.config.schema import Config
-    from neural_style_tf.tiling.planner import plan_room
+    from neural_style_tf.tiling.planner import plan_memory
     from neural_style_tf.transfer.build import make_solver
     from neural_style_tf.weights.resolve import load_weights
 
     given = {name: getattr(options, name) for name in PASSED_ON}
     config = Config(image_size=0, init="content", tile=tile, **given)
-    imports, room = peak_megabytes(), plan_room(config, (side, side))
+    imports, room = peak_megabytes(), plan_memory(config, (side, side))
     row = {"device": device, "side": side, "tile": tile, "estimated_mb": room.needed / 1e6}
     if room.available is not None and room.needed > room.available:
         return row | {"available_mb": room.available / 1e6}

@@ -25,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from neural_style_tf.config.schema import Config
-from neural_style_tf.distributed.cluster_config import find_place
+from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.models import architecture
 from neural_style_tf.utils.runtime import start_tensorflow
 
@@ -36,7 +36,7 @@ MACHINES, SIDE, BYTES_PER_SECOND = 8, 20_000, 10e9 / 8
 def measure(options: argparse.Namespace) -> dict[str, object]:
     """Measure in this process, one of the workers."""
     cores = sorted(os.sched_getaffinity(0))
-    place = find_place("auto", os.environ)
+    place = find_worker("auto", os.environ)
     os.sched_setaffinity(0, {cores[options.core % len(cores)]})
     clusters = []
 

@@ -14,7 +14,7 @@ from neural_style_tf.cli import flags
 from neural_style_tf.cli.error_messages import explain
 from neural_style_tf.cli.signals import Interrupts
 from neural_style_tf.config.schema import Config, Job
-from neural_style_tf.distributed.cluster_config import find_place
+from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import Picture, load_image
 from neural_style_tf.runs.manifest import Manifest, ManifestWriter, facts_in_common, flag_lines
@@ -80,8 +80,8 @@ class _Run:
 
     def __init__(self, config: Config, job: Job, console: Console, interrupts: Interrupts) -> None:
         self._console, self._interrupts = console, interrupts
-        self._place, self._cluster = find_place(job.distribute, os.environ), None
-        console.quiet = console.quiet or self._place.rank > 0
+        self._worker, self._cluster = find_worker(job.distribute, os.environ), None
+        console.quiet = console.quiet or self._worker.rank > 0
         self._initial: np.ndarray | None = None
         self._pictures = _load_pictures(config, job)
         default = Path("output") / f"{Path(job.content).stem}-{Path(job.style).stem}"
@@ -93,14 +93,14 @@ class _Run:
 
     def execute(self) -> int:
         """Run; return the exit code."""
-        if self._place.rank > 0:
+        if self._worker.rank > 0:
             return self._transfer(None)
         folder = OutputFolder(self._job.output_dir, overwrite=self._job.overwrite, resume=self._job.resume)
         try:
             if self._job.resume and folder.holds_run():
                 self._earlier = read_manifest(folder.path)
                 # Several workers must all be told the same, and each decides for itself.
-                if self._place.workers == 1:
+                if self._worker.workers == 1:
                     self._config = with_its_tile(self._earlier, self._config)
                 check_same_run(self._earlier, self._config, self._hashes, result=self._size)
             return self._transfer(folder)
@@ -125,7 +125,7 @@ class _Run:
             self._repeated = read_run(job.from_run)
             check_files(self._repeated, self._hashes, job.from_run)
         check_spec(job.weights, Path(job.weights_dir))
-        if self._place.rank == 0:
+        if self._worker.rank == 0:
             check_outputs(job, config, self._pictures["content"], say=self._console.say)
 
     def _transfer(self, folder: OutputFolder | None) -> int:
@@ -150,7 +150,7 @@ class _Run:
         def tick(step: int) -> bool:
             for listener in listeners:
                 listener.on_tick(step)
-            received.extend(next(filter(None, self._cluster.tell(received)), [])[len(received) :])
+            received.extend(next(filter(None, self._cluster.all_gather(received)), [])[len(received) :])
             return bool(received)
 
         steps = stylize(
@@ -188,7 +188,7 @@ class _Run:
                 with contextlib.suppress(OSError):
                     report.finish(status)
         # Nobody leaves before the chief has written everything.
-        self._cluster.tell(status)
+        self._cluster.all_gather(status)
         if folder is not None:
             result = folder.path / "result.png"
             self._console.say(
@@ -260,9 +260,9 @@ class _Run:
     def _choose_tile(self) -> None:
         """Let memory decide once, on record: a run that goes on, or is repeated, has the same tiles."""
         from neural_style_tf.distributed.sharding import smallest_tile
-        from neural_style_tf.tiling.planner import check_memory, plan_room
+        from neural_style_tf.tiling.planner import check_memory, plan_memory
 
-        room = plan_room(self._config, self._size)
+        room = plan_memory(self._config, self._size)
         room = room._replace(tile=smallest_tile(self._cluster, room.tile))
         self._console.say(str(room))
         check_memory(self._config, self._size, room.tile)
@@ -273,7 +273,9 @@ class _Run:
         from neural_style_tf.distributed.replicas import join
 
         job = self._job
-        self._cluster = join(job.distribute, self._place, timeout=job.worker_timeout, say=self._console.error)
+        self._cluster = join(
+            job.distribute, self._worker, timeout=job.worker_timeout, say=self._console.error
+        )
 
 
 def _load_pictures(config: Config, job: Job) -> dict[str, Picture]:

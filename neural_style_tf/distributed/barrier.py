@@ -9,7 +9,7 @@ import contextlib
 import socket
 import time
 
-from neural_style_tf.distributed.cluster_config import Place
+from neural_style_tf.distributed.cluster_config import WorkerInfo
 from neural_style_tf.errors import RunError
 
 HELLO, GO = "neural-style-tf worker {} of {}\n", b"go\n"
@@ -17,28 +17,28 @@ PAUSE = 0.2
 """Seconds between two attempts."""
 
 
-def meet(place: Place, timeout: float) -> None:
+def meet(worker: WorkerInfo, timeout: float) -> None:
     """Return when all workers are there.
 
     Args:
-        place: Of this process; its addresses are known.
+        worker: Of this process; its addresses are known.
         timeout: Seconds to wait at most.
 
     Raises:
         RunError: Naming those who did not come.
     """
     deadline = time.monotonic() + timeout
-    missing = _receive(place, deadline) if place.rank == 0 else _call(place, deadline)
+    missing = _receive(worker, deadline) if worker.rank == 0 else _call(worker, deadline)
     if missing:
-        names = " and ".join(place.name(rank) for rank in missing)
+        names = " and ".join(worker.name(rank) for rank in missing)
         raise RunError(f"{names} did not come within --worker_timeout={timeout:g} s")
 
 
-def _receive(place: Place, deadline: float) -> list[int]:
+def _receive(worker: WorkerInfo, deadline: float) -> list[int]:
     """Wait for everyone's call; return the ranks that are missing at the end."""
-    missing, calls = set(range(1, place.workers)), contextlib.ExitStack()
-    port = int(place.addresses[0].rpartition(":")[2])
-    with calls, socket.create_server(("", port), backlog=place.workers) as server:
+    missing, calls = set(range(1, worker.workers)), contextlib.ExitStack()
+    port = int(worker.addresses[0].rpartition(":")[2])
+    with calls, socket.create_server(("", port), backlog=worker.workers) as server:
         server.settimeout(PAUSE)
         waiting = []
         while missing and time.monotonic() < deadline:
@@ -46,7 +46,7 @@ def _receive(place: Place, deadline: float) -> list[int]:
                 call = calls.enter_context(server.accept()[0])
                 call.settimeout(PAUSE)
                 said = call.makefile().readline()
-                rank = next(rank for rank in missing if said == HELLO.format(rank, place.workers))
+                rank = next(rank for rank in missing if said == HELLO.format(rank, worker.workers))
                 missing.discard(rank)
                 waiting.append(call)
         for call in waiting if not missing else ():
@@ -54,13 +54,13 @@ def _receive(place: Place, deadline: float) -> list[int]:
     return sorted(missing)
 
 
-def _call(place: Place, deadline: float) -> list[int]:
+def _call(worker: WorkerInfo, deadline: float) -> list[int]:
     """Call the chief until it says that all are there; return its rank if it does not."""
-    host, _, port = place.addresses[0].rpartition(":")
+    host, _, port = worker.addresses[0].rpartition(":")
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), 1) as call:
             call.settimeout(max(PAUSE, deadline - time.monotonic()))
-            call.sendall(HELLO.format(place.rank, place.workers).encode())
+            call.sendall(HELLO.format(worker.rank, worker.workers).encode())
             if call.recv(len(GO)) == GO:
                 return []
         time.sleep(PAUSE)

@@ -15,7 +15,7 @@ EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type"
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class WorkerInfo:
     """The place of this process among the workers.
 
     Attributes:
@@ -40,7 +40,7 @@ class Place:
         return index + (self.chief_job and job == "worker")
 
 
-def find_place(distribute: str, environment: Mapping[str, str]) -> Place:
+def find_worker(distribute: str, environment: Mapping[str, str]) -> WorkerInfo:
     """Find out which worker this process is.
 
     Args:
@@ -54,28 +54,28 @@ def find_place(distribute: str, environment: Mapping[str, str]) -> Place:
         UserError: TF_CONFIG is not what TensorFlow expects, or `multiworker` finds no cluster.
     """
     if distribute in ("none", "mirrored"):
-        return Place()
+        return WorkerInfo()
     if environment.get("TF_CONFIG", "").strip():
         return _from_tf_config(environment["TF_CONFIG"])
     if distribute == "auto":
-        return Place()
+        return WorkerInfo()
     try:
         rank, workers = (int(environment[f"SLURM_{name}"]) for name in ("PROCID", "STEP_NUM_TASKS"))
     except (KeyError, ValueError):
         raise UserError(
             f"--distribute=multiworker finds no cluster: set TF_CONFIG to {EXAMPLE}, or start it by srun"
         ) from None
-    return Place(rank, workers=workers)
+    return WorkerInfo(rank, workers=workers)
 
 
-def _from_tf_config(text: str) -> Place:
+def _from_tf_config(text: str) -> WorkerInfo:
     try:
         given = json.loads(text)
     except ValueError as error:
         raise _malformed(f"is not JSON ({error})") from None
     cluster, task = (_part(given, name) for name in ("cluster", "task"))
     if not cluster:
-        return Place()
+        return WorkerInfo()
     unknown = sorted(set(cluster) - set(JOBS))
     if unknown:
         raise _malformed(f"names the job {unknown[0]!r}; there are only chief and worker")
@@ -88,7 +88,7 @@ def _from_tf_config(text: str) -> Place:
     everyone = sum(addresses, ())
     if len(addresses[0]) > 1 or len(set(everyone)) < len(everyone):
         raise _malformed("names more than one chief, or an address twice")
-    place = Place(0, everyone, len(everyone), bool(addresses[0]))
+    place = WorkerInfo(0, everyone, len(everyone), bool(addresses[0]))
     return dataclasses.replace(place, rank=place.rank_of(job, int(index)))
 
 

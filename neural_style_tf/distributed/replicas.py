@@ -22,7 +22,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from neural_style_tf.distributed.barrier import meet
-from neural_style_tf.distributed.cluster_config import Place
+from neural_style_tf.distributed.cluster_config import WorkerInfo
 from neural_style_tf.errors import RunError, UserError
 
 GRACE = 10.0
@@ -35,34 +35,36 @@ class Cluster:
 
     Args:
         strategy: None for one replica.
-        place: Of this process among the workers.
+        worker: What this process is among the workers; default: the only one.
 
     Attributes:
-        place: That.
+        worker: What this process is among the workers.
         replicas: How many there are, over all workers.
         waiting_since: When this one of several workers began to wait for the others, or 0; seconds since
             1970.
         overdue: What to say when it waited too long.
     """
 
-    def __init__(self, strategy: tf.distribute.Strategy | None = None, place: Place | None = None) -> None:
-        self.place = place or Place()
+    def __init__(
+        self, strategy: tf.distribute.Strategy | None = None, worker: WorkerInfo | None = None
+    ) -> None:
+        self.worker = worker or WorkerInfo()
         self._strategy = strategy
         self.overdue = ""
         self.replicas = strategy.num_replicas_in_sync if strategy else 1
-        if self.place.workers > 1:
+        if self.worker.workers > 1:
             with tf.device("CPU:0"):
                 self.waiting_since = tf.Variable(0.0, dtype=tf.float64)
 
     @property
     def is_chief(self) -> bool:
         """Whether this process is the one that writes and tells."""
-        return self.place.rank == 0
+        return self.worker.rank == 0
 
     def scope(self) -> contextlib.AbstractContextManager:
         """Return the scope in which what every replica reads, the network, is made."""
         # Of a single replica each worker has its own copy: no need to send it.
-        several = self.replicas > self.place.workers
+        several = self.replicas > self.worker.workers
         return self._strategy.scope() if several else contextlib.nullcontext()
 
     def run(self, function: Callable[..., Any], *arguments: tf.Tensor) -> Any:
@@ -88,32 +90,32 @@ class Cluster:
         shaped = [tf.reshape(part, one.shape) for part, one in zip(parts, flat, strict=True)]
         return tf.nest.pack_sequence_as(tensors, shaped)
 
-    def agree(self, tensor: tf.Tensor) -> tf.Tensor:
+    def broadcast_from_chief(self, tensor: tf.Tensor) -> tf.Tensor:
         """Return the chief's value, in a graph."""
-        if self.place.workers == 1:
+        if self.worker.workers == 1:
             return tensor
         return self.run(lambda number, here: self.sum(here if number == 0 else tf.zeros_like(here)), tensor)
 
-    def total(self, tensor: tf.Tensor) -> tf.Tensor:
+    def all_reduce_sum(self, tensor: tf.Tensor) -> tf.Tensor:
         """Return the sum over all workers, eagerly."""
-        if self.place.workers == 1:
+        if self.worker.workers == 1:
             return tensor
         return self._waiting_for(lambda: self._strategy.reduce("sum", tf.identity(tensor), axis=None))
 
-    def share(self, variables: Iterable[tf.Variable]) -> None:
+    def broadcast_variables(self, variables: Iterable[tf.Variable]) -> None:
         """Give the chief's values to the variables of all workers."""
-        if self.place.workers == 1:
+        if self.worker.workers == 1:
             return
         variables = list(variables)
         # A variable may have another shape with those who have not begun.
-        shapes = self.tell([tf.shape(variable).numpy().tolist() for variable in variables])[0]
+        shapes = self.all_gather([tf.shape(variable).numpy().tolist() for variable in variables])[0]
         for variable, shape in zip(variables, shapes, strict=True):
             here = tf.convert_to_tensor(variable) if self.is_chief else tf.zeros(shape, variable.dtype)
-            variable.assign(self.total(here))
+            variable.assign(self.all_reduce_sum(here))
 
-    def tell(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         """Return what each worker says, by rank: something that JSON can hold."""
-        if self.place.workers == 1:
+        if self.worker.workers == 1:
             return [value]
         line = tf.cast(tf.io.decode_raw(json.dumps(value) + "\n", tf.uint8), tf.int32)
         lines = self._waiting_for(lambda: self._strategy.gather(line, axis=0))
@@ -125,9 +127,9 @@ class Cluster:
         Raises:
             UserError: Naming each worker and what differs.
         """
-        first, *others = self.tell(facts)
+        first, *others = self.all_gather(facts)
         differences = [
-            f"{self.place.name(rank)} has {name} {theirs.get(name)!r}, the chief {first.get(name)!r}"
+            f"{self.worker.name(rank)} has {name} {theirs.get(name)!r}, the chief {first.get(name)!r}"
             for rank, theirs in enumerate(others, 1)
             for name in sorted(first.keys() | theirs.keys())
             if theirs.get(name) != first.get(name)
@@ -143,20 +145,20 @@ class Cluster:
         """
         lost = (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError)
         lost += (tf.errors.CancelledError, tf.errors.InternalError, tf.errors.FailedPreconditionError)
-        if self.place.workers == 1 or not isinstance(error, lost):
+        if self.worker.workers == 1 or not isinstance(error, lost):
             return
         tasks = re.findall(r"/job:(\w+)/replica:0/task:(\d+)", str(error))
-        ranks = {self.place.rank_of(job, int(task)) for job, task in tasks} - {self.place.rank}
-        if not ranks and self.place.rank > 0 and isinstance(error, tf.errors.DeadlineExceededError):
+        ranks = {self.worker.rank_of(job, int(task)) for job, task in tasks} - {self.worker.rank}
+        if not ranks and self.worker.rank > 0 and isinstance(error, tf.errors.DeadlineExceededError):
             # The heartbeat, which the chief does not answer.
             ranks = {0}
-        names = " or ".join(self.place.name(rank) for rank in sorted(ranks))
+        names = " or ".join(self.worker.name(rank) for rank in sorted(ranks))
         what = self.overdue or f"{names or 'another worker'} does not answer any more"
         raise RunError(f"{what}; {KEPT}") from error
 
     def _waiting_for(self, collect: Callable[[], Any], tensors: Any = ()) -> Any:
         """Return what a collective operation of `tensors` does; note since when this worker waits in it."""
-        if self.place.workers == 1:
+        if self.worker.workers == 1:
             return collect()
         with tf.control_dependencies(tf.nest.flatten(tensors)):
             begun = self.waiting_since.assign(tf.timestamp(), read_value=False)
@@ -167,14 +169,14 @@ class Cluster:
         return found
 
 
-def join(distribute: str, place: Place, *, timeout: float, say: Callable[[str], None]) -> Cluster:
-    """Take this process's place among the workers; wait for the others.
+def join(distribute: str, worker: WorkerInfo, *, timeout: float, say: Callable[[str], None]) -> Cluster:
+    """Become one of the workers; wait for the others.
 
     To be called before TensorFlow's first operation.
 
     Args:
         distribute: `--distribute`.
-        place: From `find_place`.
+        worker: From `find_worker`.
         timeout: Seconds to wait for another worker before giving up, now and later.
         say: Told why, when waiting has to end and TensorFlow does not let it: the process then ends.
 
@@ -186,17 +188,17 @@ def join(distribute: str, place: Place, *, timeout: float, say: Callable[[str], 
         RunError: Not everyone came.
     """
     gpus = len(tf.config.list_physical_devices("GPU"))
-    if place.workers == 1:
+    if worker.workers == 1:
         if distribute == "mirrored" and gpus < 2:
             raise UserError(f"--distribute=mirrored needs two GPUs or more; TensorFlow sees {gpus}")
         return Cluster(tf.distribute.MirroredStrategy() if gpus > 1 and distribute != "none" else None)
-    place = _under_slurm(place) if not place.addresses else place
+    worker = _under_slurm(worker) if not worker.addresses else worker
     handler = signal.getsignal(signal.SIGTERM)
-    meet(place, timeout)
+    meet(worker, timeout)
     # They were all there; should one be lost just now, TensorFlow would wait without end.
     faulthandler.dump_traceback_later(timeout, exit=True)
-    cluster = Cluster(tf.distribute.MultiWorkerMirroredStrategy(), place)
-    cluster.tell(place.rank)
+    cluster = Cluster(tf.distribute.MultiWorkerMirroredStrategy(), worker)
+    cluster.all_gather(worker.rank)
     faulthandler.cancel_dump_traceback_later()
     # TensorFlow took the signal for a notice of preemption.
     signal.signal(signal.SIGTERM, handler)
@@ -204,16 +206,16 @@ def join(distribute: str, place: Place, *, timeout: float, say: Callable[[str], 
     return cluster
 
 
-def _under_slurm(place: Place) -> Place:
-    """Complete a place with the addresses that TensorFlow makes of Slurm's variables."""
+def _under_slurm(worker: WorkerInfo) -> WorkerInfo:
+    """Complete a worker with the addresses that TensorFlow makes of Slurm's variables."""
     # As if there were GPUs enough, for it divides by their number; Slurm itself hands them out.
     resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
         gpus_per_node=2**20, gpus_per_task=1, auto_set_gpu=False
     )
     cluster = resolver.cluster_spec().as_dict()
-    task = {"type": "worker", "index": place.rank}
+    task = {"type": "worker", "index": worker.rank}
     os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
-    return Place(place.rank, tuple(cluster["worker"]), place.workers)
+    return WorkerInfo(worker.rank, tuple(cluster["worker"]), worker.workers)
 
 
 def _watch(cluster: Cluster, timeout: float, say: Callable[[str], None]) -> None:

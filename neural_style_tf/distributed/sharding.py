@@ -118,7 +118,7 @@ def _grid(rows: Sequence[tuple[int, ...]], columns: Sequence[tuple[int, ...]]) -
 
 def smallest_tile(cluster: Cluster, tile: int | None) -> int | None:
     """Return the tile that all workers take: the smallest that one of them needs for its memory."""
-    return min((one for one in cluster.tell(tile) if one), default=None)
+    return min((one for one in cluster.all_gather(tile) if one), default=None)
 
 
 def make_shared_objective(
@@ -143,7 +143,7 @@ def make_shared_objective(
     Returns:
         image [1, H, W, 3] → (losses, gradient), the same on every worker.
     """
-    workers, rank = cluster.place.workers, cluster.place.rank
+    workers, rank = cluster.worker.workers, cluster.worker.rank
     tile = smallest_tile(cluster, tile)
     terms, pictures = make_terms(config.loss), (content[np.newaxis], style[np.newaxis])
     sizes = [picture.shape[1:3] for picture in pictures]
@@ -161,7 +161,7 @@ def make_shared_objective(
         tile = used if notes else tile
     else:
         found, notes = gathered(of_targets), ()
-    maps, sums = tf.nest.map_structure(cluster.total, found)
+    maps, sums = tf.nest.map_structure(cluster.all_reduce_sum, found)
     shapes = {"content": pictures[0].shape, "style": pictures[1].shape}
     return SharedObjective(
         cluster,
@@ -216,7 +216,7 @@ class SharedObjective:
         Only where all replicas are in this process: when one of several workers runs out of memory, the
         others wait in a collective operation that TensorFlow cannot begin anew.
         """
-        if self.cluster.place.workers > 1:
+        if self.cluster.worker.workers > 1:
             return None
         tile = smaller_tile(self.tile, self.size)
         return None if tile is None else dataclasses.replace(self, tile=tile)

@@ -39,7 +39,7 @@ WORTH_COMPILING = {"float32": 30_000, "bfloat16": 150_000}
 size and each shape of tile."""
 
 
-def choose(convolution: str, precision: str, pixels: int) -> str:
+def select_convolution(convolution: str, precision: str, pixels: int) -> str:
     """Return `direct` or `winograd` for a `--convolution`.
 
     Args:

@@ -19,7 +19,7 @@ import tensorflow as tf
 from neural_style_tf.models.architecture import MEAN_RGB
 
 
-class Anywhere:
+class Unbounded:
     """No bounds: what `Box` does, left undone."""
 
     def clip(self, image: tf.Tensor) -> tf.Tensor:
@@ -43,7 +43,7 @@ class Anywhere:
         return values
 
 
-class Box(Anywhere):
+class Box(Unbounded):
     """All mean-subtracted images [1, H, W, 3] whose pixels lie in 0–255.
 
     Differs from Gatys et al., whose pixels are free.
@@ -58,29 +58,29 @@ class Box(Anywhere):
         self._low, self._high = 0 - mean, 255 - mean
 
     def clip(self, image: tf.Tensor) -> tf.Tensor:
-        """See `Anywhere.clip`; what is not a number remains so."""
+        """See `Unbounded.clip`; what is not a number remains so."""
         return tf.clip_by_value(image, self._low, self._high)
 
     def shorten(self, step: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-        """See `Anywhere.shorten`."""
+        """See `Unbounded.shorten`."""
         return step + (self.clip(image) - image)
 
     def hold(self, values: tf.Tensor, image: tf.Tensor, *ways: tf.Tensor) -> tf.Tensor:
-        """See `Anywhere.hold`."""
+        """See `Unbounded.hold`."""
         at_low, at_high = image <= self._low, image >= self._high
         out = [(at_low & (way < 0)) | (at_high & (way > 0)) for way in ways]
         return tf.where(functools.reduce(operator.or_, out), tf.zeros_like(values), values)
 
     def moving(self, direction: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-        """See `Anywhere.moving`."""
+        """See `Unbounded.moving`."""
         inside = (image > self._low) & (image < self._high)
         return tf.where(inside, direction, tf.zeros_like(direction))
 
     def moved(self, values: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """See `Anywhere.moved`."""
+        """See `Unbounded.moved`."""
         return tf.where(tf.equal(step, 0), tf.zeros_like(values), values)
 
 
-def make_bounds(dtype: tf.DType, *, clamp: bool) -> Anywhere:
+def make_bounds(dtype: tf.DType, *, clamp: bool) -> Unbounded:
     """Return the bounds of `--clamp`."""
-    return Box(dtype) if clamp else Anywhere()
+    return Box(dtype) if clamp else Unbounded()

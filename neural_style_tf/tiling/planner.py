@@ -14,7 +14,7 @@ from neural_style_tf.tiling.memory_model import estimate_bytes, picture_bytes, t
 from neural_style_tf.tiling.system_memory import allowed_bytes, available_bytes
 
 
-class Room(NamedTuple):
+class MemoryPlan(NamedTuple):
     """What a run needs and what there is.
 
     Attributes:
@@ -42,9 +42,9 @@ class Room(NamedTuple):
         return line
 
 
-def plan_room(config: Config, size: tuple[int, int]) -> Room:
+def plan_memory(config: Config, size: tuple[int, int]) -> MemoryPlan:
     """Choose in which pieces a result of `size` (H, W) is visited, and estimate what that takes."""
-    available = room_at_hand()
+    available = memory_at_hand()
     if config.tile == "auto":
         tile = tile_that_fits(lambda tile: _estimate(config, size, tile), available)
     else:
@@ -53,10 +53,10 @@ def plan_room(config: Config, size: tuple[int, int]) -> Room:
     pairs = (
         picture_bytes(*size) * 2 * config.optimization.history * (config.optimization.optimizer == "lbfgs")
     )
-    return Room(_estimate(config, size, tile), available, tile, pairs)
+    return MemoryPlan(_estimate(config, size, tile), available, tile, pairs)
 
 
-def room_at_hand() -> int | None:
+def memory_at_hand() -> int | None:
     """Return the bytes that a run may take of the GPU, or of the host if there is none."""
     if not tf.config.list_physical_devices("GPU"):
         return available_bytes()
@@ -78,7 +78,9 @@ def _estimate(config: Config, size: tuple[int, int], tile: int | None) -> int:
         content_layers=tuple(name for name, _ in config.loss.content_layers),
         half=compute_dtype(config.network.precision) == "bfloat16",
         averaging=config.optimization.averaging > 0,
-        winograd=winograd.choose(config.network.convolution, config.network.precision, size[0] * size[1])
+        winograd=winograd.select_convolution(
+            config.network.convolution, config.network.precision, size[0] * size[1]
+        )
         == "winograd",
     )
 

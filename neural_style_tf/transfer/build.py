@@ -20,7 +20,7 @@ from neural_style_tf.models.vgg19 import vgg19
 from neural_style_tf.optim import Optimizer, make_optimizer
 from neural_style_tf.optim.projections import make_bounds
 from neural_style_tf.tiling.adaptive import make_local_objective
-from neural_style_tf.tiling.planner import plan_room
+from neural_style_tf.tiling.planner import plan_memory
 from neural_style_tf.transfer.initial import initial_pixels
 from neural_style_tf.transfer.solver import Solver
 from neural_style_tf.utils.gradient_registry import forget, known
@@ -60,10 +60,12 @@ def make_solver(
         A solver that is ready to `start`.
     """
     cluster, size = cluster or Cluster(), pictures[0].shape[:2]
-    convolution = winograd.choose(config.network.convolution, config.network.precision, size[0] * size[1])
+    convolution = winograd.select_convolution(
+        config.network.convolution, config.network.precision, size[0] * size[1]
+    )
     networks = networks or Networks(config, weights, cluster)
     network = networks(convolution)
-    tile, before = plan_room(config, size).tile, known()
+    tile, before = plan_memory(config, size).tile, known()
     if cluster.replicas > 1:
         objective = make_shared_objective(cluster, network, *pictures, config, tile=tile)
     else:
@@ -81,8 +83,10 @@ def make_solver(
     bounds = make_bounds(tf.float32, clamp=config.optimization.clamp)
     image = tf.Variable(bounds.clip(preprocess(resize(initial, size))))
     del initial
-    cluster.share([image])
-    optimizer = make_optimizer(config.optimization, image, cluster.agree, iterations=config.iterations)
+    cluster.broadcast_variables([image])
+    optimizer = make_optimizer(
+        config.optimization, image, cluster.broadcast_from_chief, iterations=config.iterations
+    )
     if coarser is not None:
         optimizer.inherit(coarser.optimizer)
     return Solver(objective, optimizer, image, loss_names(make_terms(config.loss)))

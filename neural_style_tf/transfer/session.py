@@ -74,7 +74,7 @@ def stylize(
     if max(scales[-1].style) < max(style.shape[:2]):
         style = resize(style, scales[-1].style)
     run = _Run(scales, config, tick or (lambda step: False), cluster)
-    first, going_on = cluster.tell([saved_scale(resume) if resume else 0, bool(resume)])[0]
+    first, going_on = cluster.all_gather([saved_scale(resume) if resume else 0, bool(resume)])[0]
     coarser, networks = None, Networks(config, weights, cluster)
     for scale in run.scales[first:]:
         pictures = [resize(content, scale.content), resize(style, scale.style)]
@@ -144,7 +144,7 @@ class _Run:
         if self._cluster.is_chief:
             restore(prefix, self._state)
         variables = (*self._state.variables, *self._state.solver.optimizer.variables)
-        self._cluster.share({variable.ref(): variable for variable in variables}.values())
+        self._cluster.broadcast_variables({variable.ref(): variable for variable in variables}.values())
         self._faults = int(self._state.faults)
         self._started = time.monotonic() - float(self._state.seconds)
 
@@ -185,7 +185,7 @@ class _Run:
             # A coarse clock may say that a call took no time.
             at_once = max(1, int(SECONDS_PER_CALL / max(pace, 1e-6)))
             count = min(_steps_to_record(step, scale.end, self._config), at_once)
-            count = self._cluster.tell(count)[0]
+            count = self._cluster.all_gather(count)[0]
             called = time.monotonic()
             good = self.call(solver.advance, tf.constant(count, tf.int64))
             pace = (time.monotonic() - called) / count
@@ -193,7 +193,7 @@ class _Run:
             if not good:
                 self._fault(scale)
             step = scale.first_step + int(solver.step)
-            self.stopped = any(self._cluster.tell(self._tick(step)))
+            self.stopped = any(self._cluster.all_gather(self._tick(step)))
         if self._faults > FAULTS_ALLOWED:
             best = scale.first_step + int(solver.best_step)
             raise RunError(

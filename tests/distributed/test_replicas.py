@@ -22,7 +22,7 @@ from neural_style_tf.cli import main
 from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed import replicas, sharding
 from neural_style_tf.distributed.barrier import meet
-from neural_style_tf.distributed.cluster_config import Place, find_place
+from neural_style_tf.distributed.cluster_config import WorkerInfo, find_worker
 from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import load_image
@@ -47,18 +47,20 @@ def tf_config(index, addresses, **parts):
 
 def test_place():
     two = ["a:1", "b:2"]
-    assert find_place("auto", {}) == find_place("none", tf_config(1, two)) == Place()
-    assert find_place("auto", tf_config(1, two)) == Place(1, ("a:1", "b:2"), 2)
+    assert find_worker("auto", {}) == find_worker("none", tf_config(1, two)) == WorkerInfo()
+    assert find_worker("auto", tf_config(1, two)) == WorkerInfo(1, ("a:1", "b:2"), 2)
     chief = {"cluster": {"chief": ["c:3"], "worker": two}, "task": {"type": "worker", "index": "1"}}
-    place = find_place("multiworker", {"TF_CONFIG": json.dumps(chief)})
-    assert place == Place(2, ("c:3", "a:1", "b:2"), 3, chief_job=True)
+    place = find_worker("multiworker", {"TF_CONFIG": json.dumps(chief)})
+    assert place == WorkerInfo(2, ("c:3", "a:1", "b:2"), 3, chief_job=True)
     assert (
         place.name(0) == "worker 0 (c:3)"
         and place.rank_of("chief", 0) == 0
         and place.rank_of("worker", 0) == 1
     )
     slurm = {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4"}
-    assert find_place("auto", slurm) == Place() and find_place("multiworker", slurm) == Place(1, workers=4)
+    assert find_worker("auto", slurm) == WorkerInfo() and find_worker("multiworker", slurm) == WorkerInfo(
+        1, workers=4
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_place():
 )
 def test_malformed_clusters_are_refused(given, message):
     with pytest.raises(UserError, match=message):
-        find_place("auto", {"TF_CONFIG": given})
+        find_worker("auto", {"TF_CONFIG": given})
 
 
 def test_no_cluster_is_one_line_and_code_2(tmp_path, monkeypatch, capsys):
@@ -106,9 +108,9 @@ def test_slurm_addresses(monkeypatch):
         "STEP_TASKS_PER_NODE": "2,1",
     }.items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))
-    place = _under_slurm(find_place("multiworker", os.environ))
-    assert place == Place(2, ("n1:8888", "n1:8889", "n2:8888"), 3)
-    assert find_place("auto", os.environ) == place
+    place = _under_slurm(find_worker("multiworker", os.environ))
+    assert place == WorkerInfo(2, ("n1:8888", "n1:8889", "n2:8888"), 3)
+    assert find_worker("auto", os.environ) == place
 
 
 # Who does what
@@ -323,12 +325,12 @@ def test_a_lost_worker_ends_the_others_and_the_run_goes_on(start, alone, tmp_pat
 def test_who_never_comes_is_named():
     addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(3))
     with ThreadPoolExecutor() as pool:
-        third = pool.submit(meet, Place(2, addresses, 3), 1.0)
+        third = pool.submit(meet, WorkerInfo(2, addresses, 3), 1.0)
         with pytest.raises(RunError, match=rf"^worker 1 \({addresses[1]}\) did not come within .*=1 s"):
-            meet(Place(0, addresses, 3), 1.0)
+            meet(WorkerInfo(0, addresses, 3), 1.0)
         with pytest.raises(RunError, match="^worker 0 "):
             third.result()
-        everyone = [pool.submit(meet, Place(rank, addresses, 3), 5.0) for rank in (2, 0, 1)]
+        everyone = [pool.submit(meet, WorkerInfo(rank, addresses, 3), 5.0) for rank in (2, 0, 1)]
         assert [one.result() for one in everyone] == [None] * 3
 
 
@@ -342,12 +344,12 @@ def test_interrupting_one_interrupts_all(start, tmp_path):
 
 
 def test_a_lost_worker_is_named():
-    cluster = Cluster(place=Place(0, ("a:1", "b:2"), 2))
+    cluster = Cluster(worker=WorkerInfo(0, ("a:1", "b:2"), 2))
     error = tf.errors.UnavailableError(None, None, "/job:worker/replica:0/task:1 is gone")
     with pytest.raises(RunError, match=r"worker 1 \(b:2\) does not answer any more"):
         cluster.explain(error)
     cluster.explain(ValueError())
-    second = Cluster(place=Place(1, ("a:1", "b:2"), 2))
+    second = Cluster(worker=WorkerInfo(1, ("a:1", "b:2"), 2))
     with pytest.raises(RunError, match=r"worker 0 \(a:1\) does not answer any more"):
         second.explain(tf.errors.DeadlineExceededError(None, None, "Deadline Exceeded"))
 
@@ -357,7 +359,7 @@ def test_waiting_too_long_is_given_up(monkeypatch):
     fake = SimpleNamespace(abort_collective_ops=lambda code, line: aborted.append(line))
     monkeypatch.setattr(replicas, "context", SimpleNamespace(context=lambda: fake))
     monkeypatch.setattr(replicas, "GRACE", 0)
-    cluster = Cluster(place=Place(0, ("a:1", "b:2"), 2))
+    cluster = Cluster(worker=WorkerInfo(0, ("a:1", "b:2"), 2))
     cluster.waiting_since.assign(time.time() - 0.5)
     monkeypatch.setattr(os, "_exit", said.append)
     replicas._watch(cluster, 0.6, said.append)

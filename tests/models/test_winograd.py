@@ -11,7 +11,7 @@ from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config
 from neural_style_tf.models import architecture, vgg19, winograd
 from neural_style_tf.models import precision as precision_module
-from neural_style_tf.tiling.planner import plan_room
+from neural_style_tf.tiling.planner import plan_memory
 from neural_style_tf.transfer.build import make_solver
 from neural_style_tf.transfer.session import stylize
 
@@ -202,23 +202,23 @@ CPU_FLAGS = {"": "avx2", "with bfloat16": "avx512_bf16", "with bfloat16 and AMX"
 def test_chosen_where_it_is_faster(monkeypatch, convolution, precision, gpus, pixels, expected):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
     monkeypatch.setattr(precision_module, "_cpu_flags", lambda: CPU_FLAGS[precision.partition(" ")[2]])
-    assert winograd.choose(convolution, precision.partition(" ")[0], pixels) == expected
+    assert winograd.select_convolution(convolution, precision.partition(" ")[0], pixels) == expected
 
 
 def test_the_choice_is_of_this_picture_and_counts(monkeypatch, pictures, narrow_weights):
     """What is chosen for its settings and size is what the network is made of and what memory is told for."""
     config = Config(convolution="auto", precision="bfloat16", iterations=1)
-    asked, plain = [], plan_room(config, (40, 48)).needed
+    asked, plain = [], plan_memory(config, (40, 48)).needed
 
     def choose(*arguments):
         asked.append(arguments)
         return "winograd"
 
-    monkeypatch.setattr(winograd, "choose", choose)
+    monkeypatch.setattr(winograd, "select_convolution", choose)
     solver = make_solver(list(pictures), config, narrow_weights)
     assert set(asked) == {("auto", "bfloat16", 40 * 48)}
     assert isinstance(solver.objective.network.get_layer("conv3_1"), vgg19.WinogradConvolution)
-    assert plan_room(config, (40, 48)).needed > plain
+    assert plan_memory(config, (40, 48)).needed > plain
 
 
 @pytest.mark.parametrize("tile", ["none", "32"])
@@ -270,7 +270,7 @@ def test_not_chosen_where_xla_is_missing(monkeypatch, asked_anew):
     assert winograd._xla_compiles()
     winograd._xla_compiles.cache_clear()
     monkeypatch.setattr(tf, "function", lambda *_, **__: no_compiler)
-    assert winograd.choose("auto", "float32", 10**6) == "direct"
+    assert winograd.select_convolution("auto", "float32", 10**6) == "direct"
 
 
 def test_published_presets_keep_to_the_definition():

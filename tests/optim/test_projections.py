@@ -11,7 +11,7 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.losses import objective as objectives
 from neural_style_tf.models.architecture import MEAN_RGB
 from neural_style_tf.optim import make_optimizer
-from neural_style_tf.optim.projections import Anywhere, Box, make_bounds
+from neural_style_tf.optim.projections import Box, Unbounded, make_bounds
 from neural_style_tf.transfer.solver import Solver
 
 HISTORY = 10
@@ -114,7 +114,7 @@ def test_what_is_not_a_number_is_not_hidden():
 
 
 def test_bounds_are_exactly_the_bytes():
-    assert isinstance(make_bounds(tf.float32, clamp=False), Anywhere)
+    assert isinstance(make_bounds(tf.float32, clamp=False), Unbounded)
     ends = make_bounds(tf.float32, clamp=True).clip(tf.constant([[[[-1e9] * 3, [1e9] * 3]]]))
     expected = objectives.preprocess(np.float32([[[0, 0, 0], [255, 255, 255]]]))
     np.testing.assert_array_equal(ends, expected)

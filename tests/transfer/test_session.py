@@ -304,11 +304,11 @@ def test_auto_tiles_only_where_memory_is_short(monkeypatch):
     size, config = (2000, 3000), Config()
     for available, expected in ((None, None), (10**12, None), (10**9, 256)):
         monkeypatch.setattr(planner, "available_bytes", lambda available=available: available)
-        assert planner.plan_room(config, size).tile == expected
+        assert planner.plan_memory(config, size).tile == expected
     monkeypatch.setattr(planner, "available_bytes", lambda: 6 * 10**9)
-    assert 256 < planner.plan_room(config, size).tile < 4096
-    assert planner.plan_room(Config(tile="64"), size).tile == 64
-    assert planner.plan_room(Config(tile="3000"), size).tile is None
+    assert 256 < planner.plan_memory(config, size).tile < 4096
+    assert planner.plan_memory(Config(tile="64"), size).tile == 64
+    assert planner.plan_memory(Config(tile="3000"), size).tile is None
     with pytest.raises(UserError, match="--tile must be auto, none or a number of pixels, not '-5'"):
         Config(tile="-5")
 
@@ -326,12 +326,12 @@ def test_a_limit_on_memory_that_will_not_do_is_told_at_once(monkeypatch):
 
 def test_the_room_is_told(monkeypatch):
     monkeypatch.setattr(planner, "available_bytes", lambda: 16 * 10**9)
-    line = str(planner.plan_room(Config(tile="512"), (8000, 8000)))
+    line = str(planner.plan_memory(Config(tile="512"), (8000, 8000)))
     assert re.fullmatch(r"memory: about \S+ GB needed, 16\.0 GB available; in pieces of 512 pixels", line)
     monkeypatch.setattr(planner, "available_bytes", lambda: None)
-    line = str(planner.plan_room(Config(optimizer="lbfgs"), (2000, 1000)))
+    line = str(planner.plan_memory(Config(optimizer="lbfgs"), (2000, 1000)))
     # 24 MB per megapixel and pair.
     assert re.fullmatch(r"memory: about \S+ GB needed \(1\.0 GB of it for --history\); in one piece", line)
     monkeypatch.setattr(planner, "available_bytes", lambda: 10**9)
-    line = str(planner.plan_room(Config(), (8000, 8000)))
+    line = str(planner.plan_memory(Config(), (8000, 8000)))
     assert line.endswith("too much: try a smaller --tile, --image_size or --history")
