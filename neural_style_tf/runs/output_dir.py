@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+
+from filelock import FileLock, Timeout
 
 from neural_style_tf.errors import UserError
 from neural_style_tf.utils.atomic import leftovers
@@ -33,7 +34,7 @@ class OutputFolder:
 
     def __init__(self, path: str | os.PathLike[str], *, overwrite: bool, resume: bool = False) -> None:
         self.path = Path(path)
-        self._lock: Any = None
+        self._lock: FileLock | None = None
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._claim()
@@ -100,29 +101,28 @@ class OutputFolder:
         """Let other runs use the folder, and remove it if nothing was written."""
         if self._lock is None:
             return
+        lock, self._lock = self._lock, None
+        # Removed while it is held, lest another run's be removed; Windows removes no file that is open.
         # The folder may be gone, or no longer ours to write in.
         with contextlib.suppress(OSError):
             (self.path / LOCK).unlink()
-        self._lock.close()
-        self._lock = None
+        lock.release()
+        if os.name == "nt":
+            with contextlib.suppress(OSError):
+                (self.path / LOCK).unlink()
         with contextlib.suppress(OSError):
             self.path.rmdir()
 
     def _claim(self) -> None:
         """Take the lock, which the operating system drops when the process dies, however it dies."""
-        path = self.path / LOCK
-        lock = path.open("a")
+        lock = FileLock(self.path / LOCK, timeout=0)
         try:
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Between opening and locking, its former holder may have removed it.
-            mine = path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino
-        except ImportError:
-            mine = True
-        except BlockingIOError:
-            mine = False
-        if not mine:
-            lock.close()
-            raise UserError(f"another run is writing to {str(self.path)!r}: give another --output_dir")
+            lock.acquire()
+        except Timeout:
+            raise UserError(
+                f"another run is writing to {str(self.path)!r}: give another --output_dir"
+            ) from None
+        except NotImplementedError:
+            # A file system without locks: one run in a folder is then the user's care.
+            return
         self._lock = lock
