@@ -29,7 +29,7 @@ PUBLISHED = {
 SIZE, TOLERANCE, UNSCALED = 512, 0.05, {"style/relu1_1": 0.15}
 
 
-def measure(content: Path, style: Path, weights: object) -> dict[str, float]:
+def measure(content: Path, style: Path, weights: object, size: int = SIZE) -> dict[str, float]:
     """Return the losses of mean colour and faint noise, by the names of `PUBLISHED`."""
     import numpy as np
 
@@ -37,10 +37,10 @@ def measure(content: Path, style: Path, weights: object) -> dict[str, float]:
     from neural_style_tf.models.architecture import MEAN_RGB
     from neural_style_tf.transfer.build import make_solver
 
-    pictures = [load_image(path, longest=SIZE).pixels for path in (content, style)]
+    pictures = [load_image(path, longest=size).pixels for path in (content, style)]
     noise = np.random.default_rng(0).standard_normal(pictures[0].shape, np.float32)
     initial = np.asarray(MEAN_RGB, np.float32) + np.float32(0.001) * noise
-    config = Config(content_weight=1, style_weight=1, tv_weight=0, image_size=SIZE)
+    config = Config(content_weight=1, style_weight=1, tv_weight=0, image_size=size)
     solver = make_solver(pictures, config, weights, initial=initial)
     solver.start()
     values = dict(zip(solver.names, solver.values.numpy(), strict=True))
@@ -64,7 +64,7 @@ def main() -> int:
 
     examples = [ROOT / "examples" / name for name in ("chelsea.jpg", "starry_night.jpg")]
     pair = examples if options.quick else (options.content, options.style)
-    measured = measure(*pair, load_weights(options.weights))
+    measured = measure(*pair, load_weights(options.weights), 64 if options.quick else SIZE)
     print("| loss | published | measured | ratio |\n|---|---|---|---|")
     for name, published in PUBLISHED.items():
         print(f"| {name} | {published:,.5g} | {measured[name]:,.5g} | {measured[name] / published:.3f} |")
