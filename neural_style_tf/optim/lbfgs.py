@@ -10,7 +10,7 @@ Notation of Nocedal and Wright, "Numerical Optimization", chapters 3 and 7:
     φ(t)      f(x + t d); φ'(t) = g(x + t d)·d
 
 With bounds x + t d is clipped to them, φ' is without the pixels that are, and g, d, s and y are 0 for pixels
-that the bounds hold; see `bounds`.
+that the bounds hold; see `projections`.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ OPTIMIZER_PICTURES = {"adam": 2, "lbfgs": 8}
 LOST_PICTURES = 0.5
 # The picture of 8 bits that is written.
 BYTES_TO_SAVE = 4
-# Pixels from which on `runtime.start_tensorflow` shall be sparing.
+# Pixels from which on `utils.runtime.start_tensorflow` shall be sparing.
 LARGE_PICTURE = 25_000_000
 # Differences of neighbours in two directions, padded ones, and gradients.
 VARIATION_PICTURES = 8
