@@ -244,7 +244,7 @@ class Config:
     """
 
     preset: str = setting("original", "named collection of settings that the other flags override")
-    iterations: int = setting(1000, "number of updates of the pixels", low=0)
+    iterations: int = setting(1000, "number of updates of the pixels, at the last of --scales", low=0)
     loss: LossConfig = group(LossConfig)
     network: NetworkConfig = group(NetworkConfig)
     init: str = setting(
@@ -326,6 +326,8 @@ class Job:
     def __post_init__(self) -> None:
         check_fields(self)
         for field in dataclasses.fields(self):
+            if field.name in ("weights", "weights_dir") and not getattr(self, field.name):
+                raise UserError(f"--{field.name} is empty: leave it out for {field.default!r}")
             if "\0" in str(getattr(self, field.name)):
                 raise UserError(f"--{field.name}: a name cannot hold a zero byte")
 

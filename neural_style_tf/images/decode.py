@@ -287,7 +287,10 @@ def _formats(data: bytes, name: str) -> tuple[str, ...]:
     Image.init()
     formats = tuple(form for form in FORMATS if form in Image.OPEN)
     if kind == "AVIF" and "AVIF" not in formats:
-        raise UserError(f"{name} is an AVIF picture, which needs Pillow 11.3 or newer; convert it to PNG")
+        raise UserError(
+            f"{name} is an AVIF picture, which this Pillow cannot read; install Pillow 11.3 or newer, "
+            "or convert it to PNG"
+        )
     return formats
 
 
@@ -318,6 +321,8 @@ def _load_leniently(data: bytes, name: str, notes: list[str], max_pixels: int) -
 def _damaged(data: bytes, name: str, error: Exception, *, curable: bool = True) -> str:
     kind = _kind(data)
     if kind in _KNOWN:
+        # Without a header there is nothing that could be used.
+        curable = curable and not isinstance(error, Image.UnidentifiedImageError)
         cure = ", or pass --allow_truncated to use what is there" if curable else ""
         reason = _reason(error)
         article = "an" if kind == "AVIF" else "a"

@@ -55,6 +55,7 @@ def _meant(name: str) -> str:
         if layer in VGG19_LAYERS:
             why = "" if keras[3] else "; its output is after the ReLU"
             return f" (did you mean {layer!r}, which Keras calls {name!r}{why}?)"
+        return " (Keras' networks have it; this one ends at relu5_4)" if layer == "pool5" else ""
     if torchvision := _TORCHVISION_NAME.fullmatch(name.lower()):
         # The same layers in the same order, and one pool more at the end.
         number = int(torchvision[1])

@@ -49,9 +49,11 @@ class OutputFolder:
     def _check_run(self, *, overwrite: bool, resume: bool) -> None:
         if not self._is_ours():
             self.release()
+            found = self._names()[0]
+            what = "a run.json that" if found == "run.json" else f"{found} but no run.json that"
             raise UserError(
-                f"{str(self.path)!r} holds {self._names()[0]} but no run.json of this program: "
-                "move that away, or give another --output_dir"
+                f"{str(self.path)!r} holds {what} this program can read: move that away, or give another "
+                "--output_dir"
             )
         if not (overwrite or resume):
             self.release()

@@ -80,9 +80,10 @@ def check_shape(pixels: np.ndarray, role: str) -> None:
 def _check_size(size: tuple[int, int], config: Config, role: str) -> None:
     height, width = size
     layer = deepest(config.loss.layers)
+    flag = "style_size" if role == "style" and config.sizes.style_size > 0 else "image_size"
     needed = stride(layer)
     if min(size) < needed:
         raise UserError(
             f"the {role} picture would be {width}×{height} pixels; {layer} needs sides of "
-            f"at least {needed}: use a larger picture, a larger --image_size, or shallower layers"
+            f"at least {needed}: use a larger picture, a larger --{flag}, or shallower layers"
         )

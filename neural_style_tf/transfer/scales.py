@@ -62,7 +62,8 @@ def plan_scales(content: tuple[int, int], style: tuple[int, int], config: Config
             height, width = sizes[1]
             raise UserError(
                 f"--style_scale={config.sizes.style_scale} makes the style picture {width}×{height} pixels; "
-                f"{deepest(config.loss.layers)} needs sides of at least {needed}"
+                f"{deepest(config.loss.layers)} needs sides of at least {needed}: use a "
+                "larger --style_scale, or a larger style picture"
             )
         if last or min(*sizes[0], *sizes[1]) >= needed:
             scales.append(Scale(len(scales), *sizes, iterations, scales[-1].end if scales else 0))

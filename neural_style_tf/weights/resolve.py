@@ -80,7 +80,11 @@ def load_weights(
         weights = to_weights(*read_bundled(folder))
     elif spec in ("mat", "keras"):
         file = sources.mat if spec == "mat" else sources.keras
-        path = _present(folder, file) or _download(file, folder, sources, progress, log)
+        try:
+            path = _present(folder, file) or _download(file, folder, sources, progress, log)
+        except DownloadError as error:
+            other = f"put the file into {show(folder)} yourself, or use --weights=bundled"
+            raise DownloadError(f"{error}; {other}") from None
         weights = read_file(path, widths=widths, log=log)
     else:
         weights = read_file(_path(spec), widths=widths, log=log)

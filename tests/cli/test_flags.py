@@ -68,6 +68,8 @@ def test_a_name_that_breaks_a_line_is_not_smuggled_into_the_flag_file():
         (["--noquiet=3"], "noquiet"),
         (["--flagfile"], "--flagfile=FILE needs"),
         (["--output=a\0b.png"], "zero byte"),
+        (["--weights="], "--weights is empty: leave it out for 'auto'"),
+        (["--weights_dir="], "--weights_dir is empty: leave it out for 'weights'"),
         (["--style=b.jpg"], "--style is given 2 times: give one; several styles"),
         (["--style", "b.jpg"], "--style is given 2 times"),
         (["-content=b.jpg"], "--content is given 2 times"),

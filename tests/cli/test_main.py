@@ -138,7 +138,7 @@ def test_overwrite_wants_a_run_of_ours_and_takes_only_its_files(job, tmp_path, c
     theirs.parent.mkdir(parents=True)
     theirs.write_text("theirs")
     assert job("--output_dir=proj", "--overwrite") == 2
-    assert "no run.json of this program" in capsys.readouterr().err
+    assert "no run.json that this program can read" in capsys.readouterr().err
     assert job("--output_dir=mine", "--iterations=1", "--quiet") == 0
     for name in ("checkpoints/model.h5", "images/a.png", "events.out.tfevents.1.theirs", ".lock"):
         (tmp_path / "mine" / name).write_text("theirs")

@@ -24,6 +24,7 @@ RELU = tuple((f"relu{block}_1", 1.0) for block in (1, 2, 3, 4, 5))
         ({"pooling": "avg"}, r"must be one of max, average, not 'avg' \(did you mean 'average'\?\)"),
         ({"content_layers": (("block4_conv2", 1.0),)}, r"did you mean 'relu4_2'.*Keras.*after the ReLU"),
         ({"content_layers": (("Block1_Pool", 1.0),)}, r"did you mean 'pool1'"),
+        ({"content_layers": (("block5_pool", 1.0),)}, r"this one ends at relu5_4"),
         ({"content_layers": (("21", 1.0),)}, r"did you mean 'conv4_2', number 21 of torchvision's"),
         ({"content_layers": (("features.0", 1.0),)}, r"did you mean 'conv1_1', number 0 of torchvision's"),
         ({"content_layers": (("36", 1.0),)}, r"names here, not torchvision's numbers"),

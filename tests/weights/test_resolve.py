@@ -186,8 +186,8 @@ def test_keras_by_name_ignores_the_mat(tmp_path):
 
 
 @pytest.mark.parametrize("spec", ["mat", "keras"])
-def test_named_download_that_fails_is_an_error(tmp_path, spec):
-    with pytest.raises(UserError, match="Cannot download"):
+def test_named_download_that_fails_is_an_error_that_says_what_to_do(tmp_path, spec):
+    with pytest.raises(UserError, match=r"Cannot download.*put the file into .*--weights=bundled"):
         load(spec, tmp_path)
 
 
