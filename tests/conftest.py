@@ -4,6 +4,9 @@ import os
 import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# A command line run in this process would set it to 1 for the whole process: eager convolutions of later
+# tests would then reuse the filters of the first. `harness.py` runs with 1, as users do.
+os.environ["TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"] = "0"
 
 import numpy as np
 import pytest
