@@ -35,7 +35,7 @@ def measure(content: Path, style: Path, weights: object, size: int = SIZE) -> di
 
     from neural_style_tf import Config, load_image
     from neural_style_tf.models.architecture import MEAN_RGB
-    from neural_style_tf.transfer.build import make_solver
+    from neural_style_tf.transfer.session import make_solver
 
     pictures = [load_image(path, longest=size).pixels for path in (content, style)]
     noise = np.random.default_rng(0).standard_normal(pictures[0].shape, np.float32)

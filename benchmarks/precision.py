@@ -33,7 +33,7 @@ def cosine(one: object, other: object) -> float:
 def evaluate(pair: str, size: int, init: str, weights: object) -> dict[str, tuple[float, object]]:
     """Return variant → (total loss, gradient) of one pair's initial image."""
     from neural_style_tf import Config, load_image
-    from neural_style_tf.transfer.build import make_solver
+    from neural_style_tf.transfer.session import make_solver
 
     paths = [ROOT / "examples" / f"{name}.jpg" for name in pair.split(":")]
     found = {}

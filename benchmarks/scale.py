@@ -59,7 +59,7 @@ def measure(side: int, tile: str, options: argparse.Namespace) -> dict[str, obje
 
     from neural_style_tf.config.schema import Config
     from neural_style_tf.tiling.planner import plan_memory
-    from neural_style_tf.transfer.build import make_solver
+    from neural_style_tf.transfer.session import make_solver
     from neural_style_tf.weights.resolve import load_weights
 
     given = {name: getattr(options, name) for name in PASSED_ON}

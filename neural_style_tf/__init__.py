@@ -14,6 +14,7 @@ _HOMES = {
     "Config": "config",
     "PRESETS": "config",
     "RunError": "errors",
+    "Session": "transfer.session",
     "StepRecord": "transfer.records",
     "UserError": "errors",
     "VGG19_LAYERS": "models.architecture",

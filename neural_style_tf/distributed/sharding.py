@@ -18,11 +18,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.losses.base import Term
-from neural_style_tf.losses.evaluate import Losses, Targets, evaluate, finish_targets, gather_targets
-from neural_style_tf.losses.terms import loss_names, make_terms, term_weights
+from neural_style_tf.losses.evaluate import (
+    Look,
+    Losses,
+    Targets,
+    compile_look,
+    evaluate,
+    finish_targets,
+    gather_targets,
+)
+from neural_style_tf.losses.terms import loss_names
 from neural_style_tf.losses.tile import Tile
 from neural_style_tf.losses.view import Network
 from neural_style_tf.tiling.adaptive import prepare_window, with_less_memory
@@ -121,31 +128,32 @@ def smallest_tile(cluster: Cluster, tile: int | None) -> int | None:
     return min((one for one in cluster.all_gather(tile) if one), default=None)
 
 
-def make_shared_objective(
+def compute_shared_targets(
     cluster: Cluster,
     network: Network,
+    terms: tuple[Term, ...],
     content: np.ndarray,
     style: np.ndarray,
-    config: Config,
     *,
     tile: int | None,
-) -> SharedObjective:
-    """Compute the targets together and return the objective that all replicas evaluate together.
+    look: Look = compile_look,
+) -> tuple[Targets, int | None, tuple[str, ...]]:
+    """Compute the targets, each worker a share of them; the same on every worker.
 
     Args:
         cluster: The replicas.
         network: A model from `models.vgg19`, made in the cluster's scope.
+        terms: Whose targets.
         content: The content picture [H, W, 3], RGB 0–255.
         style: The style picture, likewise, of any size.
-        config: All settings.
-        tile: The longest side of a core; None where the picture would fit in one piece.
+        tile: The longest side of a core, the same on all workers; None where the picture fits in one piece.
+        look: See `losses.evaluate.gather_targets`.
 
     Returns:
-        image [1, H, W, 3] → (losses, gradient), the same on every worker.
+        The targets, the tile that sufficed, and a note if it is not `tile`.
     """
     workers, rank = cluster.worker.workers, cluster.worker.rank
-    tile = smallest_tile(cluster, tile)
-    terms, pictures = make_terms(config.loss), (content[np.newaxis], style[np.newaxis])
+    pictures = (content[np.newaxis], style[np.newaxis])
     sizes = [picture.shape[1:3] for picture in pictures]
     stride, _ = alignment_of(terms)
     # Without tiles each worker looks at about its share.
@@ -153,7 +161,7 @@ def make_shared_objective(
 
     def gathered(tile: int) -> tuple[Any, Any]:
         plans = tuple(share_out(plan_for(terms, *size, tile), workers)[rank] for size in sizes)
-        return gather_targets(network, terms, *pictures, plans=plans, prepare=prepare_window)
+        return gather_targets(network, terms, *pictures, plans=plans, prepare=prepare_window, look=look)
 
     # Of several workers the others would wait in vain; see `SharedObjective.smaller`.
     if workers == 1:
@@ -163,16 +171,7 @@ def make_shared_objective(
         found, notes = gathered(of_targets), ()
     maps, sums = tf.nest.map_structure(cluster.all_reduce_sum, found)
     shapes = {"content": pictures[0].shape, "style": pictures[1].shape}
-    return SharedObjective(
-        cluster,
-        network,
-        terms,
-        finish_targets(terms, maps, sums, shapes),
-        term_weights(config.loss),
-        content.shape[:2],
-        tile,
-        notes,
-    )
+    return finish_targets(terms, maps, sums, shapes), tile, notes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -181,33 +180,34 @@ class SharedObjective:
 
     Attributes:
         cluster: The replicas.
-        network, terms, targets, weights, size, tile, notes: As for `tiling.adaptive.LocalObjective`; without
-            a tile the picture is divided into as many bands as there are replicas.
+        network, terms, size, tile: As for `tiling.adaptive.LocalObjective`; without a tile the picture is
+            divided into as many bands as there are replicas.
     """
 
     cluster: Cluster
     network: Network
     terms: tuple[Term, ...]
-    targets: Targets
-    weights: Mapping[str, Any]
     size: tuple[int, int]
     tile: int | None
-    notes: tuple[str, ...] = ()
 
-    def __call__(self, image: tf.Tensor) -> tuple[Losses, tf.Tensor]:
+    def __call__(
+        self, image: tf.Tensor, targets: Targets, weights: Mapping[str, Any]
+    ) -> tuple[Losses, tf.Tensor]:
         """Return the losses and the gradient [1, H, W, 3] of an image [1, H, W, 3], in a graph."""
         shares = plan_shares(self.terms, *self.size, tile=self.tile, replicas=self.cluster.replicas)
         names = loss_names(self.terms)
 
-        def on_replica(number: int, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def on_replica(
+            number: int, image: tf.Tensor, targets: Targets, weights: Mapping[str, Any]
+        ) -> tuple[tf.Tensor, tf.Tensor]:
             losses, gradient = evaluate(
-                self.network, self.terms, image, self.targets, self.weights, shares[number], self.cluster.sum
+                self.network, self.terms, image, targets, weights, shares[number], self.cluster.sum
             )
             values = tf.stack([losses[name] for name in names])
             # The chief's losses, lest machines that round differently decide differently.
             return self.cluster.sum(values if number == 0 else tf.zeros_like(values)), gradient
 
-        values, gradient = self.cluster.run(on_replica, image)
+        values, gradient = self.cluster.run(on_replica, image, targets, weights)
         return dict(zip(names, tf.unstack(values), strict=True)), gradient
 
     def smaller(self) -> SharedObjective | None:

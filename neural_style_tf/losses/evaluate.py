@@ -27,6 +27,7 @@ from neural_style_tf.losses.base import Sums, Target, Term
 from neural_style_tf.losses.tile import Tile
 from neural_style_tf.losses.view import Network, View, cut, put, zeros
 from neural_style_tf.models import architecture
+from neural_style_tf.utils.gradient_registry import forget, known
 
 Losses = dict[str, tf.Tensor]
 """Every name of `terms.loss_names` → scalar."""
@@ -34,6 +35,8 @@ Targets = Mapping[str, Target]
 """Name of a term → its target."""
 Reduce = Callable[[Any], Any]
 """Nest of tensors → the same, summed over all replicas."""
+Look = Callable[..., Callable[..., Any]]
+"""`compile_look`, or what keeps its results."""
 
 
 def outlined_function(function: Callable) -> Callable:
@@ -103,6 +106,7 @@ def compute_targets(
     plans: tuple[Sequence[Tile], Sequence[Tile]] | None = None,
     prepare: Callable[[Any], tf.Tensor] = tf.convert_to_tensor,
     style_network: Network | None = None,
+    look: Look | None = None,
 ) -> dict[str, Target]:
     """Compute what the losses compare with.
 
@@ -115,13 +119,21 @@ def compute_targets(
             0 elsewhere, so that they can be added up before `finish_targets`. Default: in one piece.
         prepare: Makes what the network is shown, mean-subtracted RGB, from a window of a picture.
         style_network: Sees the style picture instead of `network`.
+        look: `compile_look`, or what keeps its results for further pictures.
 
     Returns:
         Name of a term → its target.
     """
     shapes = {"content": tuple(content.shape), "style": tuple(style.shape)}
     maps, sums = gather_targets(
-        network, terms, content, style, plans=plans, prepare=prepare, style_network=style_network
+        network,
+        terms,
+        content,
+        style,
+        plans=plans,
+        prepare=prepare,
+        style_network=style_network,
+        look=look,
     )
     return finish_targets(terms, maps, sums, shapes)
 
@@ -135,20 +147,20 @@ def gather_targets(
     plans: tuple[Sequence[Tile], Sequence[Tile]] | None = None,
     prepare: Callable[[Any], tf.Tensor] = tf.convert_to_tensor,
     style_network: Network | None = None,
+    look: Look | None = None,
 ) -> tuple[dict[str, Target], dict[str, Sums]]:
     """Return the maps and the sums that targets are made of, which add over shares; see `compute_targets`."""
     maps: dict[str, dict[str, tf.Tensor]] = {}
     sums: dict[str, Sums] = {}
     networks = {"content": network, "style": style_network or network}
     for index, (source, picture) in enumerate({"content": content, "style": style}.items()):
-        here = [term for term in terms if term.source == source]
+        here = tuple(term for term in terms if term.source == source)
         if not here:
             continue
-        looked_at = functools.partial(_look, networks[source], here)
+        looked_at = functools.partial(look or compile_look, networks[source], here)
         if plans is None:
-            # Always inside a graph: oneDNN's cache of reordered filters is per kernel, and eager calls of
-            # equal shape share one kernel.
-            found_maps, found_sums = tf.function(looked_at, autograph=False)(prepare(picture))
+            seen = prepare(picture)
+            found_maps, found_sums = looked_at(tuple(seen.shape), seen.dtype)(seen)
         else:
             found_maps, found_sums = _look_in_tiles(looked_at, here, picture, plans[index], prepare)
         maps |= found_maps
@@ -178,6 +190,35 @@ def finish_targets(
     }
 
 
+def compile_look(
+    network: Network, terms: tuple[Term, ...], shape: tuple[int, ...] | None, dtype: tf.DType
+) -> Callable[..., Any]:
+    """Return the compiled function from a picture to what the targets are made of.
+
+    Always inside a graph: oneDNN's cache of reordered filters is per kernel, and eager calls of equal shape
+    share one kernel.
+
+    Args:
+        network: Has all layers of the terms.
+        terms: All of one source.
+        shape: [1, H, W, 3], of a picture to be seen in one piece; None for windows of any shape.
+        dtype: Of the picture.
+
+    Returns:
+        (picture), or (window, box of its tile) → maps, and sums.
+    """
+    signature = [tf.TensorSpec(shape or [1, None, None, 3], dtype)]
+    if shape is None:
+        signature.append(tf.TensorSpec([2, 4], tf.int32))
+    before = known()
+    function = tf.function(
+        functools.partial(_look, network, terms), autograph=False, input_signature=signature
+    ).get_concrete_function()
+    # No gradient will be taken of the targets.
+    forget(known() - before)
+    return function
+
+
 def _look(
     network: Network, terms: Sequence[Term], seen: tf.Tensor, box: tf.Tensor | None = None
 ) -> tuple[dict[str, Target], dict[str, Sums]]:
@@ -195,8 +236,6 @@ def _look_in_tiles(
     plan: Sequence[Tile],
     prepare: Callable[[Any], tf.Tensor],
 ) -> tuple[dict[str, Target], dict[str, Sums]]:
-    # One graph for windows of all shapes.
-    signature = [tf.TensorSpec([1, None, None, 3]), tf.TensorSpec([2, 4], tf.int32)]
     compiled = None
     # NumPy's memory, unlike TensorFlow's, goes back to the system.
     maps: dict[str, dict[str, np.ndarray]] = {term.name: {} for term in terms}
@@ -204,9 +243,7 @@ def _look_in_tiles(
     for tile in plan:
         top, bottom, left, right = tile.window
         seen = prepare(picture[:, top:bottom, left:right])
-        if compiled is None:
-            signature[0] = tf.TensorSpec([1, None, None, 3], seen.dtype)
-            compiled = tf.function(looked_at, autograph=False, input_signature=signature)
+        compiled = compiled or looked_at(None, seen.dtype)
         parts, more = compiled(seen, tf.constant(tile))
         for term in terms:
             for leaf, part in parts[term.name].items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import tensorflow as tf
 
@@ -13,14 +13,17 @@ from neural_style_tf.models import architecture
 class Objective(Protocol):
     """What is minimised: image → (losses, gradient of `total`).
 
-    Attributes:
-        notes: Lines that a user should see of how it came to this, such as smaller tiles for lack of memory.
+    It is static: what differs between runs that share a compiled step comes as arguments.
     """
 
-    notes: tuple[str, ...]
+    def __call__(self, image: tf.Tensor, *arguments: Any) -> tuple[Losses, tf.Tensor]:
+        """Return the losses and the gradient [1, H, W, 3] of an image [1, H, W, 3]; in a graph.
 
-    def __call__(self, image: tf.Tensor) -> tuple[Losses, tf.Tensor]:
-        """Return the losses and the gradient [1, H, W, 3] of an image [1, H, W, 3]; in a graph."""
+        Args:
+            image: Mean-subtracted RGB.
+            *arguments: Those of `tiling.adaptive` and `distributed.sharding` take the targets, from
+                `evaluate.compute_targets`, and the weights, from `terms.term_weights`.
+        """
 
     def smaller(self) -> Objective | None:
         """Return the same function in less memory, or None if there is no such."""

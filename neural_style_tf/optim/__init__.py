@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Hashable
 from typing import Protocol
 
 import tensorflow as tf
 
 from neural_style_tf.config.schema import OptimizerConfig
 from neural_style_tf.losses.evaluate import Losses
-from neural_style_tf.losses.objective import Objective
+
+Evaluate = Callable[[tf.Tensor], tuple[Losses, tf.Tensor]]
+"""Image [1, H, W, 3] → (losses, gradient of `total`)."""
 
 
 class Optimizer(Protocol):
@@ -24,7 +27,7 @@ class Optimizer(Protocol):
     average: tf.Variable | None
 
     def step(
-        self, objective: Objective, image: tf.Variable, terms: Losses, gradient: tf.Tensor
+        self, objective: Evaluate, image: tf.Variable, terms: Losses, gradient: tf.Tensor
     ) -> tuple[Losses, tf.Tensor]:
         """Move `image` once, given its terms and gradient; return those at the new image."""
 
@@ -36,6 +39,20 @@ class Optimizer(Protocol):
 
     def reset(self, rate_factor: tf.Tensor) -> None:
         """Forget all state and multiply the learning rate."""
+
+    def restart(self, image: tf.Variable, config: OptimizerConfig) -> None:
+        """Return to the state of a new optimiser of `image`, whose `static_settings` are the same."""
+
+
+def static_settings(config: OptimizerConfig, iterations: int) -> Hashable:
+    """Return what of an optimiser is compiled into a step; all else `restart` can change.
+
+    Args:
+        config: Of the optimiser.
+        iterations: Planned.
+    """
+    scheduled = config.learning_rate_schedule != "constant"
+    return dataclasses.replace(config, learning_rate=1.0), iterations if scheduled else 0
 
 
 def make_optimizer(

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from neural_style_tf.config.schema import OptimizerConfig
 from neural_style_tf.losses.evaluate import Losses
-from neural_style_tf.losses.objective import Objective
+from neural_style_tf.optim import Evaluate
 from neural_style_tf.optim.projections import Box
 
 
@@ -71,7 +71,7 @@ class Adam(tf.Module):
         self.averaged = tf.Variable(0, dtype=tf.int64)
 
     def step(
-        self, objective: Objective, image: tf.Variable, terms: Losses, gradient: tf.Tensor
+        self, objective: Evaluate, image: tf.Variable, terms: Losses, gradient: tf.Tensor
     ) -> tuple[Losses, tf.Tensor]:
         """Update the image with its gradient and evaluate it there; see `optim.Optimizer`."""
         if self._cosine:
@@ -121,3 +121,11 @@ class Adam(tf.Module):
             variable.assign(tf.zeros_like(variable.value))
         self.keras.learning_rate.assign(self.rate)
         self.averaged.assign(0)
+
+    def restart(self, image: tf.Variable, config: OptimizerConfig) -> None:
+        """Return to the state of a new optimiser; see `optim.Optimizer`."""
+        self.rate.assign(config.learning_rate)
+        self.reset(tf.constant(1.0))
+        self.evaluations.assign(0)
+        if self.average is not None:
+            self.average.assign(image)

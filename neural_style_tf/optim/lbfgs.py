@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from neural_style_tf.config.schema import OptimizerConfig
 from neural_style_tf.losses.evaluate import Losses
-from neural_style_tf.losses.objective import Objective
+from neural_style_tf.optim import Evaluate
 from neural_style_tf.optim.history import History
 from neural_style_tf.optim.preconditioner import PRECONDITIONERS
 from neural_style_tf.optim.projections import make_bounds
@@ -92,7 +92,7 @@ class LBFGS(tf.Module):
         self._noise = NOISE[dtype.name]
 
     def step(
-        self, objective: Objective, image: tf.Variable, terms: Losses, gradient: tf.Tensor
+        self, objective: Evaluate, image: tf.Variable, terms: Losses, gradient: tf.Tensor
     ) -> tuple[Losses, tf.Tensor]:
         """Move the image along a quasi-Newton direction; see `optim.Optimizer`."""
         x, downhill = tf.identity(image), -gradient
@@ -129,6 +129,13 @@ class LBFGS(tf.Module):
         """Forget the history and multiply the length of the next first step."""
         self._forget()
         self.first_change.assign(self.first_change * tf.cast(rate_factor, self.first_change.dtype))
+
+    def restart(self, image: tf.Variable, config: OptimizerConfig) -> None:
+        """Return to the state of a new optimiser; see `optim.Optimizer`."""
+        self._forget()
+        self.beginning.assign(1.0)
+        self.first_change.assign(FIRST_CHANGE)
+        self.evaluations.assign(0)
 
     def _dot(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         return self._agree(tf.reduce_sum(a * b))
@@ -206,7 +213,7 @@ class LBFGS(tf.Module):
         learnt = self.beginning**MEMORY * level ** (1 - MEMORY)
         self.beginning.assign(tf.where((found.t > 0) & (found.slope > slope), learnt, self.beginning))
 
-    def _search(self, objective: Objective, x: tf.Tensor, d: tf.Tensor, start: _Trial) -> _Trial:
+    def _search(self, objective: Evaluate, x: tf.Tensor, d: tf.Tensor, start: _Trial) -> _Trial:
         """Find a t that meets the Wolfe conditions; else return the best point seen."""
         f0, slope, infinity = start.terms["total"], start.slope, tf.constant(float("inf"), x.dtype)
         ends = (start.t, f0, slope, infinity, infinity, start.t)

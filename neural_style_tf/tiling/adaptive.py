@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from neural_style_tf.config.schema import Config
 from neural_style_tf.losses.base import Term
 from neural_style_tf.losses.evaluate import (
+    Look,
     Losses,
     Targets,
+    compile_look,
     compute_targets,
     evaluate,
     outlined_function,
 )
 from neural_style_tf.losses.objective import preprocess
-from neural_style_tf.losses.terms import make_terms, term_weights
 from neural_style_tf.losses.tile import Tile, whole
 from neural_style_tf.losses.view import Network
 from neural_style_tf.tiling.grid import plan_for
@@ -36,32 +36,30 @@ class LocalObjective:
     Attributes:
         network: Has all layers of the terms.
         terms: What is minimised.
-        targets: From `losses.evaluate.compute_targets`.
-        weights: From `losses.terms.term_weights`.
         size: (H, W) of the image.
         tile: The longest side of a tile's core; None for one piece.
-        notes: What the user should know of how it came to this.
     """
 
     network: Network
     terms: tuple[Term, ...]
-    targets: Targets
-    weights: Mapping[str, Any]
     size: tuple[int, int]
     tile: int | None
-    notes: tuple[str, ...] = ()
 
-    def __call__(self, image: tf.Tensor) -> tuple[Losses, tf.Tensor]:
+    def __call__(
+        self, image: tf.Tensor, targets: Targets, weights: Mapping[str, Any]
+    ) -> tuple[Losses, tf.Tensor]:
         """Return the losses and the gradient [1, H, W, 3] of an image [1, H, W, 3]."""
-        return self._function(image)
+        return self._function(image, targets, weights)
 
     @functools.cached_property
-    def _function(self) -> Callable[[tf.Tensor], tuple[Losses, tf.Tensor]]:
+    def _function(self) -> Callable[..., tuple[Losses, tf.Tensor]]:
         """One for all callers, so that it is traced once."""
         plan = plan_or_whole(self.terms, self.size, self.tile)
 
-        def function(image: tf.Tensor) -> tuple[Losses, tf.Tensor]:
-            return evaluate(self.network, self.terms, image, self.targets, self.weights, plan)
+        def function(
+            image: tf.Tensor, targets: Targets, weights: Mapping[str, Any]
+        ) -> tuple[Losses, tf.Tensor]:
+            return evaluate(self.network, self.terms, image, targets, weights, plan)
 
         return outlined_function(function) if len(plan) == 1 else function
 
@@ -76,36 +74,46 @@ def plan_or_whole(terms: tuple[Term, ...], size: tuple[int, int], tile: int | No
     return (whole(*size),) if tile is None else plan_for(terms, *size, tile)
 
 
-def make_local_objective(
+def compute_local_targets(
     network: Network,
+    terms: tuple[Term, ...],
     content: np.ndarray,
     style: np.ndarray,
-    config: Config,
     *,
     tile: int | None,
     style_network: Network | None = None,
-) -> LocalObjective:
-    """Compute the targets and return the objective; with smaller tiles than `tile` if memory runs out.
+    look: Look = compile_look,
+) -> tuple[Targets, int | None, tuple[str, ...]]:
+    """Compute the targets of a run in this process alone; in smaller tiles than `tile` if memory runs out.
 
     Args:
-        network: A model from `models.vgg19` with all of `config.loss.layers`.
+        network: A model from `models.vgg19` with all layers of the terms.
+        terms: Whose targets.
         content: [H, W, 3], RGB 0–255.
         style: Likewise, of any size.
-        config: Layers, weights and forms of the losses.
         tile: The longest side of a tile's core; None for one piece.
         style_network: Sees the style picture instead of `network`.
+        look: See `losses.evaluate.gather_targets`.
+
+    Returns:
+        The targets, the tile that sufficed, and a note if it is not `tile`.
     """
-    terms, pictures = make_terms(config.loss), (content[np.newaxis], style[np.newaxis])
+    pictures = (content[np.newaxis], style[np.newaxis])
 
     def targets_in(tile: int | None) -> Targets:
         sizes = (picture.shape[1:3] for picture in pictures)
         plans = None if tile is None else tuple(plan_for(terms, *size, tile) for size in sizes)
         return compute_targets(
-            network, terms, *pictures, plans=plans, prepare=prepare_window, style_network=style_network
+            network,
+            terms,
+            *pictures,
+            plans=plans,
+            prepare=prepare_window,
+            style_network=style_network,
+            look=look,
         )
 
-    targets, tile, notes = with_less_memory(targets_in, tile, content.shape[:2])
-    return LocalObjective(network, terms, targets, term_weights(config.loss), content.shape[:2], tile, notes)
+    return with_less_memory(targets_in, tile, content.shape[:2])
 
 
 def with_less_memory(

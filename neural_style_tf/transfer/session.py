@@ -1,35 +1,50 @@
-"""`stylize`, the algorithm: the loop over scales and steps."""
+"""`stylize`, the algorithm from pictures to records; `Session`, which keeps what further runs can use."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import gc
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed.replicas import Cluster
+from neural_style_tf.distributed.sharding import SharedObjective, compute_shared_targets, smallest_tile
 from neural_style_tf.errors import RunError
 from neural_style_tf.images import resize
-from neural_style_tf.losses.objective import deprocess
-from neural_style_tf.tiling.adaptive import OUT_OF_MEMORY, tile_note
-from neural_style_tf.transfer.build import Coarser, Networks, make_solver
+from neural_style_tf.losses.base import Term
+from neural_style_tf.losses.evaluate import Targets, compile_look
+from neural_style_tf.losses.objective import deprocess, preprocess
+from neural_style_tf.losses.terms import loss_names, make_terms, term_weights
+from neural_style_tf.models import winograd
+from neural_style_tf.models.precision import compute_dtype
+from neural_style_tf.models.vgg19 import vgg19
+from neural_style_tf.optim import Optimizer, make_optimizer, static_settings
+from neural_style_tf.optim.projections import make_bounds
+from neural_style_tf.tiling.adaptive import LocalObjective, compute_local_targets
+from neural_style_tf.tiling.planner import memory_at_hand, plan_memory
+from neural_style_tf.transfer.cache import Cache
+from neural_style_tf.transfer.initial import initial_pixels
+from neural_style_tf.transfer.loop import Loop, Tick, explain_culprits
 from neural_style_tf.transfer.picture_sizes import check_shape, fit_content, style_size
-from neural_style_tf.transfer.records import Rows, StepRecord
-from neural_style_tf.transfer.scales import Scale, plan_scales, work_left
-from neural_style_tf.transfer.solver import Solver
-from neural_style_tf.transfer.state import RunState, restore, saved_scale
+from neural_style_tf.transfer.records import StepRecord
+from neural_style_tf.transfer.scales import Scale, plan_scales
+from neural_style_tf.transfer.solver import Arguments, Solver
+from neural_style_tf.transfer.state import saved_scale
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import load_weights
 
-FAULTS_ALLOWED = 3
-SECONDS_PER_CALL = 1.0
-
-Tick = Callable[[int], bool]
-"""Called after each compiled call with the step reached; returning True ends the run early."""
+KEPT_BYTES, KEPT_SHARE = 2**31, 0.25
+"""What a `Session` keeps for further runs by default: at most, and of the memory available."""
+GRAPH_BYTES = 12 * 2**20
+"""What TensorFlow takes for a compiled function, about, beside its kernels."""
+KERNEL_COPIES = 2
+"""Copies of the network's kernels, in oneDNN's order, that a compiled step holds: forward and backward."""
 
 
 def stylize(
@@ -45,14 +60,16 @@ def stylize(
 ) -> Iterator[StepRecord]:
     """Paint `content` in the manner of `style`, one logged step at a time.
 
+    For several runs in one process see `Session`.
+
     Args:
         content: [H, W, 3], RGB 0–255; larger than `config.sizes.image_size` is reduced to it.
         style: The style picture, likewise, of any shape; reduced to `config.sizes.style_size`.
         config: All settings; default: the preset `original`.
         weights: The network; default: whatever `load_weights("auto")` finds.
-        tick: See `Tick`.
+        tick: See `loop.Tick`.
         initial: [H, W, 3], RGB 0–255, to begin with instead of what `config.init` names; resized.
-        resume: Prefix of a checkpoint of the same run, to go on from; the steps up to it are not told again.
+        resume: Prefix of a checkpoint of the same run, to go on from; the steps up to it are not repeated.
             Of several workers only the chief reads it.
         cluster: The replicas that share the work; default: this process alone.
 
@@ -63,212 +80,292 @@ def stylize(
         UserError: A picture that is not [H, W, 3], or too small for the network.
         RunError: The loss stopped being finite and did not recover; the last record was yielded before.
     """
-    config, cluster = config or Config(), cluster or Cluster()
-    weights = weights or load_weights("auto")
-    if config.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    check_shape(style, "style")
-    content, style = fit_content(content, config), np.asarray(style, np.float32)
-    result = content.shape[:2]
-    scales = plan_scales(result, style_size(style.shape[:2], result, config), config)
-    if max(scales[-1].style) < max(style.shape[:2]):
-        style = resize(style, scales[-1].style)
-    run = _Run(scales, config, tick or (lambda step: False), cluster)
-    first, going_on = cluster.all_gather([saved_scale(resume) if resume else 0, bool(resume)])[0]
-    coarser, networks = None, Networks(config, weights, cluster)
-    for scale in run.scales[first:]:
-        pictures = [resize(content, scale.content), resize(style, scale.style)]
-        if scale is run.scales[-1]:
-            # Each would take memory for as long as the run lasts.
-            del content, style
-        solver = make_solver(
-            pictures,
-            _at(scale, config),
-            weights,
-            coarser=coarser,
-            initial=initial,
-            cluster=cluster,
-            networks=networks,
-        )
-        coarser = None
-        run.enter(solver, scale)
-        try:
+    session = Session(weights, cluster=cluster, keep_bytes=0)
+    return session.run(content, style, config, tick=tick, resume=resume, initial=initial)
+
+
+class Session:
+    """Runs one after another that share networks and compiled steps.
+
+    A run that differs from an earlier one only in weights of losses, learning rate or seed, or in pictures
+    of the same size, compiles nothing, and gives the same bits as alone. What is kept is what was used last.
+
+    Args:
+        weights: The network of all runs; default: whatever `load_weights("auto")` finds.
+        cluster: The replicas that share the work; default: this process alone.
+        keep_bytes: Memory for what is kept between runs, about; 0 keeps nothing; default: 2 GiB, or a
+            quarter of what is available if that is less.
+    """
+
+    def __init__(
+        self,
+        weights: Weights | None = None,
+        *,
+        cluster: Cluster | None = None,
+        keep_bytes: int | None = None,
+    ) -> None:
+        self._weights, self._cluster = weights, cluster or Cluster()
+        if keep_bytes is None:
+            available = memory_at_hand()
+            keep_bytes = KEPT_BYTES if available is None else min(KEPT_BYTES, int(KEPT_SHARE * available))
+        self._cache = Cache(keep_bytes)
+
+    def run(
+        self,
+        content: np.ndarray,
+        style: np.ndarray,
+        config: Config | None = None,
+        *,
+        tick: Tick | None = None,
+        resume: str | None = None,
+        initial: np.ndarray | None = None,
+    ) -> Iterator[StepRecord]:
+        """Run; arguments, records and errors as of `stylize`.
+
+        Runs of one session may overlap: each has a state of its own.
+        """
+        config, cluster = config or Config(), self._cluster
+        self._weights = self._weights or load_weights("auto")
+        if config.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        check_shape(style, "style")
+        content, style = fit_content(content, config), np.asarray(style, np.float32)
+        result = content.shape[:2]
+        scales = plan_scales(result, style_size(style.shape[:2], result, config), config)
+        if max(scales[-1].style) < max(style.shape[:2]):
+            style = resize(style, scales[-1].style)
+        loop = Loop(scales, config, tick or (lambda step: False), cluster)
+        first, going_on = cluster.all_gather([saved_scale(resume) if resume else 0, bool(resume)])[0]
+        coarser, networks = None, self._networks(config)
+        for scale in scales[first:]:
+            pictures = [resize(content, scale.content), resize(style, scale.style)]
+            if scale is scales[-1]:
+                # Each would take memory for as long as the run lasts.
+                del content, style
+            lease = self.prepare(
+                pictures, at_scale(scale, config), coarser=coarser, initial=initial, networks=networks
+            )
+            if coarser is not None and coarser.lease is not None:
+                self._give_back(coarser.lease)
+            coarser, solver = None, lease.solver
+            loop.enter(solver, scale, lease.notes)
             if going_on and scale.index == first:
-                run.restore(resume)
-            elif not run.call(solver.start):
+                loop.restore(resume)
+            elif not loop.call(solver.start):
                 raise RunError(
-                    f"the loss of the initial image is not finite ({_culprits(solver)}); nothing to save"
+                    f"the loss of the initial image is not finite ({explain_culprits(solver)}); "
+                    "nothing to save"
                 )
-            yield from run.steps(scale, told=going_on or scale.index > 0)
-        finally:
-            solver.release()
-        if run.stopped or scale is run.scales[-1]:
-            break
-        coarser, initial = Coarser(solver.image, solver.optimizer), None
-        run.leave()
-        del solver
-        # Its targets and gradient, which the compiled loop refers to, and it to itself.
-        gc.collect()
-
-
-def _at(scale: Scale, config: Config) -> Config:
-    return config.replace(iterations=scale.iterations, scales=1, scale_iterations=())
-
-
-class _Run:
-    """The loop over steps, and what it must remember from one scale to the next."""
-
-    def __init__(self, scales: tuple[Scale, ...], config: Config, tick: Tick, cluster: Cluster) -> None:
-        self.scales, self.stopped = scales, False
-        self._cluster = cluster
-        self._config, self._tick = config, tick
-        self._started = self._saved = time.monotonic()
-        self._begun, self._work = self._started, 0
-        self._solver: Solver | None = None
-        self._state: RunState | None = None
-        self._faults, self._notes = 0, []
-
-    def enter(self, solver: Solver, scale: Scale) -> None:
-        """Begin a scale."""
-        self._solver, self._state = solver, RunState(solver, scale.index)
-        self._notes += solver.objective.notes
-
-    def leave(self) -> None:
-        """Forget a scale, also for those who still hold a record of it."""
-        self._solver = None
-        # Deleted, since as None it would stay among the dependencies of a checkpoint.
-        del self._state.solver
-
-    def restore(self, prefix: str | None) -> None:
-        """Go on from a checkpoint, the chief's."""
-        if self._cluster.is_chief:
-            restore(prefix, self._state)
-        variables = (*self._state.variables, *self._state.solver.optimizer.variables)
-        self._cluster.broadcast_variables({variable.ref(): variable for variable in variables}.values())
-        self._faults = int(self._state.faults)
-        self._started = time.monotonic() - float(self._state.seconds)
-
-    def call(self, method: Callable[..., tf.Tensor], *arguments: tf.Tensor) -> bool:
-        """Call `start` or `advance` of the solver; when memory runs out, go on in smaller pieces."""
-        while True:
-            try:
-                return bool(method(*arguments))
-            except OUT_OF_MEMORY:
-                smaller = self._solver.objective.smaller()
-                if smaller is None:
-                    raise
-            self._solver.recover(smaller, moving=bool(arguments))
-            self._notes.append(tile_note(smaller.tile))
-            method, arguments = self._solver.start, ()
-
-    def steps(self, scale: Scale, *, told: bool) -> Iterator[StepRecord]:
-        """Take all steps of a scale from where the solver stands, whose image may have been told before."""
-        solver, last_scale = self._solver, scale is self.scales[-1]
-        step, pace = scale.first_step + int(solver.step), SECONDS_PER_CALL
-        self._begun, self._work = time.monotonic(), work_left(self.scales, scale, step)
-        while True:
-            failed = self._faults > FAULTS_ALLOWED
-            stalled = step < scale.end and not failed and solver.stalled
-            over = self.stopped or failed or stalled or step >= scale.end
-            last = over and (last_scale or failed or self.stopped)
-            if stalled:
-                then = "the run ends early" if last_scale else "on to the next scale"
-                self._notes.append(f"step {step}: no further step lowers the loss; {then}")
-            logged, due = (
-                last or bool(self._notes) or (self._config.saving.logs(step) and not told),
-                self._due(step),
-            )
-            if logged or due:
-                yield self._record(scale, last=last, logged=logged, due=due)
-            if over:
+            yield from loop.steps(scale, told=going_on or scale.index > 0)
+            last = loop.stopped or scale is scales[-1]
+            loop.leave(last=last)
+            if last:
+                self._give_back(lease)
                 break
-            # A coarse clock may say that a call took no time.
-            at_once = max(1, int(SECONDS_PER_CALL / max(pace, 1e-6)))
-            count = min(_steps_to_record(step, scale.end, self._config), at_once)
-            count = self._cluster.all_gather(count)[0]
-            called = time.monotonic()
-            good = self.call(solver.advance, tf.constant(count, tf.int64))
-            pace = (time.monotonic() - called) / count
-            told = False
-            if not good:
-                self._fault(scale)
-            step = scale.first_step + int(solver.step)
-            self.stopped = any(self._cluster.all_gather(self._tick(step)))
-        if self._faults > FAULTS_ALLOWED:
-            best = scale.first_step + int(solver.best_step)
-            raise RunError(
-                f"the loss was not finite {self._faults} times ({_culprits(solver)}, after step {step}); "
-                f"the best image, of step {best}, is kept; try a smaller --learning_rate"
+            # What is kept for further runs stays as it is until the next scale has taken up its image.
+            kept = lease if self._cache.limit else None
+            coarser, initial = Coarser(solver.image, solver.optimizer, kept), None
+            del solver, lease, kept
+            # The compiled loop refers to its targets and gradient, and to itself.
+            gc.collect()
+
+    def prepare(
+        self,
+        pictures: list[np.ndarray],
+        config: Config,
+        *,
+        coarser: Coarser | None = None,
+        initial: np.ndarray | None = None,
+        networks: Networks | None = None,
+    ) -> Lease:
+        """Compute the targets and the initial image, and return a solver that is ready to `start`.
+
+        Args:
+            pictures: Content and style, each [H, W, 3], RGB 0–255, used at this size. The list is emptied as
+                soon as they are not needed, so that a large picture does not stay in memory.
+            config: All settings, of one scale.
+            coarser: Of the next coarser scale, whose image is taken up.
+            initial: The picture to begin with otherwise; default: what `config.init` names.
+            networks: Those of the coarser scales; default: none yet.
+
+        Returns:
+            The solver, from an earlier run of the same kind if there was one.
+        """
+        size, networks = pictures[0].shape[:2], networks or self._networks(config)
+        convolution = winograd.select_convolution(
+            config.network.convolution, config.network.precision, size[0] * size[1]
+        )
+        terms, given = make_terms(config.loss), term_weights(config.loss)
+        tile = smallest_tile(self._cluster, plan_memory(config, size).tile)
+        kind = (
+            (networks.kind, convolution, terms, frozenset(given), size, tile, config.deterministic),
+            static_settings(config.optimization, config.iterations),
+        )
+        targets, used, notes = self._targets(networks, convolution, terms, pictures, tile)
+        if coarser is not None:
+            initial = deprocess(coarser.image).numpy()
+        elif initial is None:
+            initial = initial_pixels(config, *pictures)
+        pictures.clear()
+        bounds = make_bounds(tf.float32, clamp=config.optimization.clamp)
+        image = bounds.clip(preprocess(resize(initial, size)))
+        del initial
+        weights = {name: tf.constant(weight, tf.float32) for name, weight in given.items()}
+        arguments = Arguments((targets, weights))
+        # After an error for lack of memory the kind of the run is another one.
+        solver = self._cache.take(kind) if used == tile else None
+        if solver is not None:
+            solver.restart(image, arguments, config.optimization)
+            self._cluster.broadcast_variables([solver.image])
+        else:
+            variable = tf.Variable(image)
+            del image
+            self._cluster.broadcast_variables([variable])
+            optimizer = make_optimizer(
+                config.optimization,
+                variable,
+                self._cluster.broadcast_from_chief,
+                iterations=config.iterations,
             )
+            objective = self._objective(networks(convolution), terms, size, used)
+            solver = Solver(objective, optimizer, variable, loss_names(terms), arguments)
+        if coarser is not None:
+            solver.optimizer.inherit(coarser.optimizer)
+        return Lease(solver, kind, solver.objective, networks.bytes_of(convolution), notes)
 
-    def _fault(self, scale: Scale) -> None:
-        solver, failed = self._solver, scale.first_step + int(self._solver.step) + 1
-        self._faults += 1
-        culprits = _culprits(solver)
-        # Without a gradient there the run cannot go on.
-        while self._faults <= FAULTS_ALLOWED and not self.call(solver.retreat):
-            self._faults += 1
-        step = scale.first_step + int(solver.step)
-        then = "halving the learning rate" if self._faults <= FAULTS_ALLOWED else "giving up"
-        self._notes.append(
-            f"step {failed} is not finite ({culprits}); back to the best image, of step {step}, {then}"
+    def _objective(
+        self, network: keras.Model, terms: tuple[Term, ...], size: tuple[int, int], tile: int | None
+    ) -> LocalObjective | SharedObjective:
+        if self._cluster.replicas > 1:
+            return SharedObjective(self._cluster, network, terms, size, tile)
+        return LocalObjective(network, terms, size, tile)
+
+    def _targets(
+        self,
+        networks: Networks,
+        convolution: str,
+        terms: tuple[Term, ...],
+        pictures: list[np.ndarray],
+        tile: int | None,
+    ) -> tuple[Targets, int | None, tuple[str, ...]]:
+        look = functools.partial(self._look, networks)
+        if self._cluster.replicas > 1:
+            network = networks(convolution)
+            return compute_shared_targets(self._cluster, network, terms, *pictures, tile=tile, look=look)
+        # XLA would compile for the style picture's shape, too: longer than its one pass takes.
+        once = None if convolution == "direct" else networks("direct")
+        return compute_local_targets(
+            networks(convolution), terms, *pictures, tile=tile, style_network=once, look=look
         )
 
-    def _due(self, step: int) -> bool:
-        """Return whether the last save is `config.saving.save_minutes` ago."""
-        now, minutes = time.monotonic(), self._config.saving.save_minutes
-        due = minutes > 0 and now - self._saved >= 60 * minutes
-        if due or self._config.saving.saves(step):
-            self._saved = now
-        return due
+    def _look(
+        self, networks: Networks, network: keras.Model, terms: tuple[Term, ...], *shape: Any
+    ) -> Callable[..., Any]:
+        """Return `evaluate.compile_look` of these, or what is kept of it."""
+        kind = (networks.kind, networks.convolution_of(network), terms, *shape)
+        make = functools.partial(compile_look, network, terms, *shape)
+        size = GRAPH_BYTES + networks.bytes_of(networks.convolution_of(network))
+        return self._cache.get(kind, make, lambda _: size)
 
-    def _record(self, scale: Scale, **marks: Any) -> StepRecord:
-        solver, step = self._solver, scale.first_step + int(self._solver.step)
-        values = [float(value) for value in solver.values.numpy()]
-        seconds = time.monotonic() - self._started
-        self._state.seconds.assign(seconds)
-        self._state.faults.assign(self._faults)
-        notes, self._notes = tuple(self._notes), []
-        best = "best_image", scale.first_step + int(solver.best_step), float(solver.best_total)
-        if step == self.scales[-1].end and solver.average is not None:
-            total = float(solver.score_average())
-            best = ("average", step, total) if total < best[2] else best
-        return StepRecord(
-            step=step,
-            terms=dict(zip(solver.names, values, strict=True)),
-            scale=scale.index,
-            planned=self.scales[-1].end,
-            seconds=seconds,
-            seconds_left=self._seconds_left(scale, step),
-            best_step=best[1],
-            best_total=best[2],
-            **marks,
-            notes=notes,
-            state=self._state,
-            image_rows=self._rows("image"),
-            best_rows=self._rows(best[0]),
+    def _networks(self, config: Config) -> Networks:
+        kind = (config.network, config.loss.layers)
+        make = functools.partial(Networks, config, self._weights, self._cluster, kind)
+        return self._cache.get(kind, make, lambda networks: 2 * networks.bytes_of("direct"))
+
+    def _give_back(self, lease: Lease) -> None:
+        """Keep a solver for further runs; not if it had to go on in smaller tiles."""
+        solver = lease.solver
+        if solver.objective is not lease.objective:
+            return
+        solver.arguments = Arguments()
+        state = {variable.ref() for variable in (*solver.variables, *solver.optimizer.variables)}
+        numbers = sum(int(tf.size(variable.deref())) for variable in state)
+        self._cache.give(lease.kind, solver, GRAPH_BYTES + 4 * numbers + KERNEL_COPIES * lease.network_bytes)
+
+
+def make_solver(
+    pictures: list[np.ndarray],
+    config: Config,
+    weights: Weights,
+    *,
+    cluster: Cluster | None = None,
+    initial: np.ndarray | None = None,
+) -> Solver:
+    """Return a solver of its own, ready to `start`; see `Session.prepare`."""
+    return Session(weights, cluster=cluster, keep_bytes=0).prepare(pictures, config, initial=initial).solver
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Lease:
+    """A solver that one run uses at a time.
+
+    Attributes:
+        solver: Ready to `start`.
+        kind: What it can be used again for.
+        objective: Its objective, if nothing goes wrong.
+        network_bytes: Of the kernels of its network.
+        notes: Lines that the user should see.
+    """
+
+    solver: Solver
+    kind: Hashable
+    objective: LocalObjective | SharedObjective
+    network_bytes: int
+    notes: tuple[str, ...]
+
+
+class Coarser(NamedTuple):
+    """What one scale leaves to the next; `lease` if it is to be kept afterwards."""
+
+    image: tf.Variable
+    optimizer: Optimizer
+    lease: Lease | None = None
+
+
+class Networks:
+    """The networks of a run, which serve all its scales; each is made when it is first asked for.
+
+    Args:
+        config: `network`, and the layers of `loss`.
+        weights: Of VGG-19.
+        cluster: The replicas that read them.
+        kind: What they depend on, beside weights and cluster.
+    """
+
+    def __init__(self, config: Config, weights: Weights, cluster: Cluster, kind: Hashable) -> None:
+        self.kind = kind
+        self._config, self._weights, self._cluster = config, weights, cluster
+        self._made: dict[str, keras.Model] = {}
+
+    def __call__(self, convolution: str) -> keras.Model:
+        """Return the network with `direct` or `winograd` convolutions."""
+        if convolution not in self._made:
+            with self._cluster.scope():
+                self._made[convolution] = self._make(convolution)
+        return self._made[convolution]
+
+    def convolution_of(self, network: keras.Model) -> str:
+        """Return which of them a network is."""
+        return next(name for name, made in self._made.items() if made is network)
+
+    def bytes_of(self, convolution: str) -> int:
+        """Return the size of its kernels."""
+        return 4 * self(convolution).count_params()
+
+    def _make(self, convolution: str) -> keras.Model:
+        settings = self._config.network
+        return vgg19(
+            self._weights.kernels,
+            self._weights.biases,
+            outputs=self._config.loss.layers,
+            pooling=settings.pooling,
+            padding=settings.padding,
+            transpose_kernels=settings.transpose_kernels,
+            convolution=convolution,
+            compute_dtype=compute_dtype(settings.precision),
         )
 
-    def _seconds_left(self, scale: Scale, step: int) -> float | None:
-        left = work_left(self.scales, scale, step)
-        done = self._work - left
-        return (time.monotonic() - self._begun) / done * left if done > 0 else None
 
-    def _rows(self, name: str) -> Rows:
-        # Through the run, so that a record that is kept does not keep the solver.
-        def read(top: int, bottom: int) -> np.ndarray:
-            return deprocess(getattr(self._solver, name)[:, top:bottom]).numpy()
-
-        return Rows(tuple(self._solver.image.shape[1:]), read)
-
-
-def _steps_to_record(step: int, end: int, config: Config) -> int:
-    periods = [config.saving.log_every] + [config.saving.save_every] * (config.saving.save_every > 0)
-    return min(end - step, *(period - step % period for period in periods))
-
-
-def _culprits(solver: Solver) -> str:
-    rejected = solver.rejected.numpy()
-    names = [name for name, value in zip(solver.names, rejected, strict=True) if not np.isfinite(value)]
-    layers = [name for name in names if "/" in name]
-    return ", ".join(layers or [name for name in names if name != "total"] or names or ["gradient"])
+def at_scale(scale: Scale, config: Config) -> Config:
+    """Return the settings of one scale of a run."""
+    return config.replace(iterations=scale.iterations, scales=1, scale_iterations=())

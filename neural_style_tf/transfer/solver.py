@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
+from neural_style_tf.config.schema import OptimizerConfig
 from neural_style_tf.losses.evaluate import Losses
 from neural_style_tf.losses.objective import Objective
 from neural_style_tf.optim import Optimizer
 from neural_style_tf.utils.gradient_registry import forget, known
 
 
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """What an objective is called with beside the image: nests of tensors, such as targets and weights.
+
+    No container that `tf.Module` would make part of a checkpoint.
+    """
+
+    values: tuple[Any, ...] = ()
+
+
 class Solver(tf.Module):
     """The state of a run at one size, and the compiled loop that advances it.
+
+    The compiled loop depends on the objective and on the shape alone. Runs that share both can use one solver
+    after the other: `restart` gives it the next one's image and arguments, and nothing is compiled again.
 
     The loop keeps the gradient at the current image, so that the terms it reports are those of the image
     it holds: step k is the image after k updates, without an evaluation more. While the next is computed
@@ -19,13 +37,15 @@ class Solver(tf.Module):
     as much memory as all else that the optimiser holds. What goes wrong goes back to the best image.
 
     Args:
-        objective: image → (terms, gradient).
+        objective: (image, arguments …) → (terms, gradient).
         optimizer: Built for `image`.
         image: The initial image [1, H, W, 3], mean-subtracted.
         names: The objective's terms, `total` first.
+        arguments: What else the objective takes.
 
     Attributes:
         objective: May be replaced by another form of itself; then `start` again.
+        arguments: May be exchanged for others of the same shapes; then `start` again.
         image: The current image; always one whose loss and gradient are finite.
         gradient: Of the total there; empty while it is not known.
         values: Its terms [T].
@@ -35,14 +55,19 @@ class Solver(tf.Module):
     """
 
     def __init__(
-        self, objective: Objective, optimizer: Optimizer, image: tf.Variable, names: tuple[str, ...]
+        self,
+        objective: Objective,
+        optimizer: Optimizer,
+        image: tf.Variable,
+        names: tuple[str, ...],
+        arguments: Arguments | None = None,
     ) -> None:
         super().__init__(name="solver")
         self.objective = objective
+        self.arguments = arguments or Arguments()
         self.names = names
         self.optimizer = optimizer
         self.image = image
-        self._known_before = known()
         self._nothing = tf.zeros([0] * image.shape.rank, image.dtype)
         self.gradient = tf.Variable(self._nothing, shape=[None] * image.shape.rank)
         self.values = tf.Variable(tf.zeros([len(names)], image.dtype))
@@ -54,7 +79,7 @@ class Solver(tf.Module):
 
     def start(self) -> tf.Tensor:
         """Evaluate the image as it stands; return whether its terms and gradient are finite."""
-        return self._start(self.objective)
+        return self._call(self._start)
 
     def advance(self, count: tf.Tensor) -> tf.Tensor:
         """Make up to `count` updates, fewer if none can lower the loss.
@@ -66,7 +91,7 @@ class Solver(tf.Module):
             False if an update led to terms or a gradient that are not finite. The image is then the best
             so far, the steps before have been made, and `retreat` must follow.
         """
-        return self._advance(self.objective, count)
+        return self._call(self._advance, count)
 
     def retreat(self) -> tf.Tensor:
         """Give the optimiser a fresh start at the best image and its step, at half its rate; as `start`."""
@@ -75,7 +100,7 @@ class Solver(tf.Module):
 
     def score_average(self) -> tf.Tensor:
         """Return the total loss of `average`, a scalar; the run does not change."""
-        return self._score(self.objective)
+        return self._call(self._score)
 
     @property
     def average(self) -> tf.Variable | None:
@@ -99,27 +124,53 @@ class Solver(tf.Module):
             # The image was moved, and is only yet to be looked at.
             self.step.assign_add(1)
 
-    def release(self) -> None:
-        """Let go of all that the compiled loop refers to; it is not to be called again."""
-        forget(known() - self._known_before)
+    def restart(self, image: tf.Tensor, arguments: Arguments, config: OptimizerConfig) -> None:
+        """Return to the state of a new solver, for a run of another image and other arguments.
+
+        Args:
+            image: [1, H, W, 3], the initial image.
+            arguments: Of the same shapes as before.
+            config: May differ from that of the optimiser in what `optim.static_settings` leaves out.
+        """
+        self.arguments = arguments
+        self.image.assign(image)
+        self.optimizer.restart(self.image, config)
+        self.gradient.assign(self._nothing)
+        self.values.assign(tf.zeros_like(self.values))
+        self.rejected.assign(tf.zeros_like(self.rejected))
+        self.step.assign(-1)
+        self.best_image.assign(image)
+        self.best_total.assign(float("inf"))
+        self.best_step.assign(-1)
+
+    def _call(self, function: Callable[..., tf.Tensor], *arguments: tf.Tensor) -> tf.Tensor:
+        """Call a compiled function; free what TensorFlow's registry of gradients keeps of compiling it."""
+        before = known()
+        try:
+            return function(self.objective, self.arguments.values, *arguments)
+        finally:
+            forget(known() - before)
 
     @tf.function(autograph=False)
-    def _start(self, objective: Objective) -> tf.Tensor:
+    def _start(self, objective: Objective, given: tuple[Any, ...]) -> tf.Tensor:
         self.gradient.assign(self._nothing)
-        terms, gradient = objective(tf.convert_to_tensor(self.image))
+        terms, gradient = objective(tf.convert_to_tensor(self.image), *given)
         return self._accept_or_reject(terms, gradient, tf.maximum(self.step, 0))
 
     @tf.function(autograph=False)
-    def _score(self, objective: Objective) -> tf.Tensor:
-        return objective(tf.convert_to_tensor(self.average))[0]["total"]
+    def _score(self, objective: Objective, given: tuple[Any, ...]) -> tf.Tensor:
+        return objective(tf.convert_to_tensor(self.average), *given)[0]["total"]
 
     @tf.function(autograph=False)
-    def _advance(self, objective: Objective, count: tf.Tensor) -> tf.Tensor:
+    def _advance(self, objective: Objective, given: tuple[Any, ...], count: tf.Tensor) -> tf.Tensor:
+        def evaluate(image: tf.Tensor) -> tuple[Losses, tf.Tensor]:
+            return objective(image, *given)
+
         def update(done: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             here = dict(zip(self.names, tf.unstack(self.values), strict=True))
             gradient = tf.ensure_shape(self.gradient, self.image.shape)
             self.gradient.assign(self._nothing)
-            terms, gradient = self.optimizer.step(objective, self.image, here, gradient)
+            terms, gradient = self.optimizer.step(evaluate, self.image, here, gradient)
             return done + 1, self._accept_or_reject(terms, gradient, self.step + 1)
 
         _, good = tf.while_loop(

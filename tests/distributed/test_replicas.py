@@ -398,10 +398,10 @@ from neural_style_tf.tiling import memory_model
 memory_model.TILES = (32, 16)
 evaluate = sharding.SharedObjective.__call__
 
-def scarce(self, image):
+def scarce(self, image, *arguments):
     if self.tile is None:
         raise MemoryError("injected")
-    return evaluate(self, image)
+    return evaluate(self, image, *arguments)
 
 sharding.SharedObjective.__call__ = scarce
 config = Config(iterations=4, optimizer="lbfgs", tile="none")

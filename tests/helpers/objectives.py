@@ -1,5 +1,7 @@
 """The objective and its targets by hand, without a run around them."""
 
+import dataclasses
+
 import tensorflow as tf
 
 from neural_style_tf.losses import evaluate
@@ -15,11 +17,25 @@ def compute_targets(network, content, style, config, *, tile=None):
     return evaluate.compute_targets(network, terms, content, style, plans=plans)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bound:
+    """An objective with its arguments."""
+
+    objective: LocalObjective
+    arguments: tuple
+
+    def __call__(self, image):
+        return self.objective(image, *self.arguments)
+
+    def smaller(self):
+        smaller = self.objective.smaller()
+        return None if smaller is None else Bound(smaller, self.arguments)
+
+
 def make_objective(network, targets, config, shape, *, tile=None):
     """Return image → (losses, gradient) for images of `shape` [1, H, W, 3]."""
-    return LocalObjective(
-        network, make_terms(config.loss), targets, term_weights(config.loss), tuple(shape[1:3]), tile
-    )
+    objective = LocalObjective(network, make_terms(config.loss), tuple(shape[1:3]), tile)
+    return Bound(objective, (targets, term_weights(config.loss)))
 
 
 def compiled(objective):

@@ -12,8 +12,7 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.models import architecture, vgg19, winograd
 from neural_style_tf.models import precision as precision_module
 from neural_style_tf.tiling.planner import plan_memory
-from neural_style_tf.transfer.build import make_solver
-from neural_style_tf.transfer.session import stylize
+from neural_style_tf.transfer.session import make_solver, stylize
 
 
 def convolve(features, kernel, bias, upstream, border=1):
@@ -225,17 +224,16 @@ def test_the_choice_is_of_this_picture_and_counts(monkeypatch, pictures, narrow_
 def test_the_style_picture_is_seen_directly(everywhere, pictures, narrow_weights, tile):
     """XLA need not compile for its shape: its Gram matrices have the bits of direct convolutions."""
     direct, ours = (
-        make_solver(
-            list(pictures), SHALLOW.replace(convolution=convolution, tile=tile), narrow_weights
-        ).objective
+        make_solver(list(pictures), SHALLOW.replace(convolution=convolution, tile=tile), narrow_weights)
         for convolution in ("direct", "winograd")
     )
-    assert ours.tile == direct.tile
-    styles = [term.name for term in ours.terms if term.part == "style"]
+    assert ours.objective.tile == direct.objective.tile
+    styles = [term.name for term in ours.objective.terms if term.part == "style"]
     assert styles == ["style/relu1_1", "style/relu2_1"]
     for name in styles:
-        np.testing.assert_array_equal(ours.targets[name]["gram"], direct.targets[name]["gram"])
-    content = (objective.targets["content/relu1_2"]["features"].numpy() for objective in (direct, ours))
+        grams = (solver.arguments.values[0][name]["gram"] for solver in (direct, ours))
+        np.testing.assert_array_equal(*grams)
+    content = (solver.arguments.values[0]["content/relu1_2"]["features"].numpy() for solver in (direct, ours))
     assert not np.array_equal(*content)
 
 

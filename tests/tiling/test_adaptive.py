@@ -80,9 +80,9 @@ def scarce(monkeypatch):
                 raise MemoryError("injected")
             return np.float32(0)
 
-        def call(self, image):
+        def call(self, image, *arguments):
             nothing = tf.ensure_shape(tf.numpy_function(give_out, [], tf.float32), [])
-            return evaluate(self, image + nothing)
+            return evaluate(self, image + nothing, *arguments)
 
         monkeypatch.setattr(adaptive.LocalObjective, "__call__", call)
 
@@ -112,10 +112,10 @@ def test_out_of_memory_goes_on_in_smaller_tiles(optimizer, at, pictures, narrow_
 
 
 def test_out_of_memory_in_the_smallest_tiles_is_the_end():
-    assert adaptive.LocalObjective(None, (), {}, {}, (2000, 3000), 256).smaller() is None
-    assert adaptive.LocalObjective(None, (), {}, {}, (2000, 3000), 512).smaller().tile == 256
+    assert adaptive.LocalObjective(None, (), (2000, 3000), 256).smaller() is None
+    assert adaptive.LocalObjective(None, (), (2000, 3000), 512).smaller().tile == 256
     # The command line decides once, and on record, what `auto` means; so none is not for ever.
-    assert adaptive.LocalObjective(None, (), {}, {}, (2000, 3000), None).smaller().tile == 2048
+    assert adaptive.LocalObjective(None, (), (2000, 3000), None).smaller().tile == 2048
 
 
 def test_out_of_memory_while_the_pictures_are_looked_at(pictures, narrow_weights, monkeypatch):
@@ -174,19 +174,19 @@ def test_what_is_done_with_is_let_go(pictures, narrow_weights, monkeypatch):
     network serves all scales, and goes with the last.
     """
     solvers, inputs, tensors = [], [], []
-    make = session.make_solver
+    prepare = session.Session.prepare
 
     def remember(*arguments, **keywords):
-        solver = make(*arguments, **keywords)
+        lease = prepare(*arguments, **keywords)
+        solver = lease.solver
         solvers.append(weakref.ref(solver))
-        tensors.append(
-            [weakref.ref(tensor) for tensor in tf.nest.flatten(solver.objective.targets["content/relu4_2"])]
-        )
+        targets, _ = solver.arguments.values
+        tensors.append([weakref.ref(tensor) for tensor in tf.nest.flatten(targets["content/relu4_2"])])
         tensors[-1].append(weakref.ref(solver.image.handle))
         tensors[-1].append(weakref.ref(solver.objective.network.get_layer("conv3_1").kernel.value.handle))
-        return solver
+        return lease
 
-    monkeypatch.setattr(session, "make_solver", remember)
+    monkeypatch.setattr(session.Session, "prepare", remember)
     # Each in a list, to be handed over: nothing else may hold them.
     given = [picture.copy() for picture in pictures]
     inputs = [weakref.ref(picture) for picture in given]

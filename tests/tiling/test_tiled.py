@@ -225,11 +225,14 @@ def test_the_gradient_of_pooling_is_never_in_the_graph_of_a_loop(tile, optimizer
     """There it would be ten times slower; see `evaluate.outlined_function`."""
     config = Config(optimizer=optimizer, history=3)
     network, _, _, image, targets, *_ = scene("original", 17, 33)
-    objective = by_hand.make_objective(network, targets, config, image.shape, tile=tile)
+    bound = by_hand.make_objective(network, targets, config, image.shape, tile=tile)
     variable = tf.Variable(image)
-    solver = Solver(objective, make_optimizer(config.optimization, variable), variable, by_hand.names(config))
+    optimizer = make_optimizer(config.optimization, variable)
+    solver = Solver(bound.objective, optimizer, variable, by_hand.names(config))
     count = tf.TensorSpec([], tf.int64)
-    graph = solver._advance.get_concrete_function(objective, count).graph.as_graph_def()
+    graph = solver._advance.get_concrete_function(
+        bound.objective, bound.arguments, count
+    ).graph.as_graph_def()
     has_it = [f for f in graph.library.function if any(node.op == "MaxPoolGrad" for node in f.node_def)]
     assert has_it and all(f.attr["_noinline"].b for f in has_it)
     assert not any(node.op == "MaxPoolGrad" for node in graph.node)

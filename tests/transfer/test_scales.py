@@ -9,7 +9,7 @@ import tensorflow as tf
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.optim import make_optimizer
-from neural_style_tf.transfer import build
+from neural_style_tf.transfer import session
 from neural_style_tf.transfer.scales import plan_scales, work_left
 from neural_style_tf.transfer.session import stylize
 
@@ -55,7 +55,7 @@ def test_the_time_left_is_told_at_the_pace_of_the_scale(pictures, narrow_weights
         # Four times the pixels at eight times the cost, as if the second scale went in tiles.
         now[0] += 1 if step <= 3 else 8
 
-    monkeypatch.setattr("neural_style_tf.transfer.session.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("neural_style_tf.transfer.loop.time", SimpleNamespace(monotonic=lambda: now[0]))
     config = Config(scales=2, scale_iterations=(3,), iterations=5, log_every=1, init="content")
     told = [r.seconds_left for r in stylize(*pictures, config, weights=narrow_weights, tick=tick)]
     assert told == [None, 2 + 6 * 4, 1 + 6 * 4, 6 * 4, 4 * 8, 3 * 8, 2 * 8, 8, 0]
@@ -82,8 +82,8 @@ def test_a_run_grows_and_its_steps_go_on(pictures, narrow_weights, optimizer):
 
 
 def test_all_scales_share_one_network(pictures, narrow_weights, monkeypatch):
-    made, vgg19 = [], build.vgg19
-    monkeypatch.setattr(build, "vgg19", lambda *a, **k: made.append(k["convolution"]) or vgg19(*a, **k))
+    made, vgg19 = [], session.vgg19
+    monkeypatch.setattr(session, "vgg19", lambda *a, **k: made.append(k["convolution"]) or vgg19(*a, **k))
     config = Config(iterations=1, scales=2, scale_iterations=(1,), save_every=0)
     list(stylize(*pictures, config, weights=narrow_weights))
     assert made == ["direct"]

@@ -9,6 +9,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import func_graph
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import RunError, UserError
@@ -16,9 +17,10 @@ from neural_style_tf.optim import make_optimizer
 from neural_style_tf.runs import checkpoints
 from neural_style_tf.runs.callbacks import Metrics
 from neural_style_tf.tiling import planner
-from neural_style_tf.transfer import session
+from neural_style_tf.transfer import loop, session
+from neural_style_tf.transfer.cache import Cache
 from neural_style_tf.transfer.initial import initial_pixels
-from neural_style_tf.transfer.session import stylize
+from neural_style_tf.transfer.session import Session, stylize
 from neural_style_tf.transfer.solver import Solver
 
 
@@ -123,7 +125,9 @@ def test_lbfgs_that_can_gain_nothing_ends_early_and_says_why(pictures, narrow_we
 
 def test_the_style_is_seen_at_the_size_of_the_result(pictures, narrow_weights, monkeypatch):
     seen = []
-    monkeypatch.setattr(session, "make_solver", lambda pictures, *a, **k: seen.extend(pictures) or 1 / 0)
+    monkeypatch.setattr(
+        session.Session, "prepare", lambda self, pictures, *a, **k: seen.extend(pictures) or 1 / 0
+    )
 
     def black(size):
         return np.zeros((*size, 3))
@@ -148,7 +152,9 @@ def test_the_style_is_seen_at_the_size_of_the_result(pictures, narrow_weights, m
 def test_a_larger_style_keeps_its_detail(pictures, narrow_weights, monkeypatch):
     """With --style_scale it is reduced once, not first to the size of the result and then enlarged."""
     seen = []
-    monkeypatch.setattr(session, "make_solver", lambda pictures, *a, **k: seen.extend(pictures) or 1 / 0)
+    monkeypatch.setattr(
+        session.Session, "prepare", lambda self, pictures, *a, **k: seen.extend(pictures) or 1 / 0
+    )
     style = np.random.default_rng(0).uniform(0, 255, (96, 96, 3)).astype(np.float32)
     with pytest.raises(ZeroDivisionError):
         next(stylize(np.zeros((48, 48, 3)), style, Config(style_scale=2.0), weights=narrow_weights))
@@ -213,7 +219,7 @@ def test_saves_by_minutes_come_beside_the_others_and_are_not_logged(
     pictures, narrow_weights, tmp_path, monkeypatch
 ):
     clock = itertools.count(step=60.0)
-    monkeypatch.setattr(session, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
     config = Config(iterations=9, log_every=4, save_every=0, save_minutes=20)
     saver, metrics = checkpoints.Checkpoints(tmp_path / "c", config.saving), Metrics(tmp_path / "m.jsonl")
     records = []
@@ -231,7 +237,7 @@ def test_saves_by_minutes_come_beside_the_others_and_are_not_logged(
         8,
         9,
     ]
-    monkeypatch.setattr(session, "time", types.SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: 0.0))
     assert not any(r.due for r in stylize(*pictures, config, weights=narrow_weights))
 
 
@@ -335,3 +341,114 @@ def test_the_room_is_told(monkeypatch):
     monkeypatch.setattr(planner, "available_bytes", lambda: 10**9)
     line = str(planner.plan_memory(Config(), (8000, 8000)))
     assert line.endswith("too much: try a smaller --tile, --image_size or --history")
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Return a list that grows with every graph that TensorFlow traces."""
+    made, begin = [], func_graph.FuncGraph.__init__
+
+    def note(self, *arguments, **keywords):
+        made.append(arguments)
+        begin(self, *arguments, **keywords)
+
+    monkeypatch.setattr(func_graph.FuncGraph, "__init__", note)
+    return made
+
+
+STYLE_LAYERS = Config().loss.style_layers
+SMALL = {"iterations": 3, "log_every": 1, "save_every": 0}
+KINDS = [
+    {"optimizer": "adam", "averaging": 0.8, "clamp": True},
+    {"optimizer": "lbfgs", "history": 2, "style_loss": "moments", "content_loss": "relative"},
+    {"optimizer": "lbfgs", "history": 2, "preconditioner": "scalar", "scales": 2, "tile": "32"},
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_like_an_earlier_one_compiles_nothing_and_has_the_bits_of_a_run_alone(
+    kind, pictures, narrow_weights, graphs
+):
+    content, style = pictures
+    first = Config(**SMALL, **kind)
+    changed = {"style_weight": 7.0, "tv_weight": 3.0, "learning_rate": 2.0, "seed": 5, "strength": 0.7}
+    changed["style_layers"] = tuple((layer, 0.5 + index) for index, (layer, _) in enumerate(STYLE_LAYERS))
+    later = [
+        (pictures, first.replace(**changed)),
+        ((content[::-1].copy(), style[:, ::-1].copy()), first),
+        # What a run left behind must not show.
+        (pictures, first),
+    ]
+    session = Session(narrow_weights, keep_bytes=2**30)
+    list(session.run(*pictures, first))
+    for given, config in later:
+        graphs.clear()
+        found = list(session.run(*given, config))
+        assert not graphs
+        alone = list(stylize(*given, config, weights=narrow_weights))
+        assert graphs
+        assert [record.terms for record in found] == [record.terms for record in alone]
+        np.testing.assert_array_equal(found[-1].best, alone[-1].best)
+
+
+def test_the_last_record_of_a_run_outlives_the_next(pictures, narrow_weights):
+    session = Session(narrow_weights, keep_bytes=2**30)
+    config = Config(**SMALL)
+    *_, record = session.run(*pictures, config)
+    image, best = record.image, record.best
+    list(session.run(*pictures, config.replace(seed=1)))
+    np.testing.assert_array_equal(record.image, image)
+    np.testing.assert_array_equal(record.best, best)
+
+
+def test_runs_of_one_session_may_overlap_and_be_given_up(pictures, narrow_weights):
+    session = Session(narrow_weights, keep_bytes=2**30)
+    config = Config(**SMALL, optimizer="lbfgs")
+    alone = list(session.run(*pictures, config))
+    one, other = session.run(*pictures, config), session.run(*pictures, config.replace(seed=1))
+    given_up = session.run(*pictures, config)
+    next(given_up)
+    next(given_up)
+    given_up.close()
+    pairs = list(zip(one, other, strict=True))
+    assert [record.total for record, _ in pairs] == [record.total for record in alone]
+    assert pairs[-1][1].total != alone[-1].total
+    again = list(session.run(*pictures, config))
+    assert [record.total for record in again] == [record.total for record in alone]
+
+
+def test_a_run_resumed_in_a_session_has_the_bits_of_one_run(tmp_path, pictures, narrow_weights):
+    config = Config(**SMALL, optimizer="lbfgs")
+    session = Session(narrow_weights, keep_bytes=2**30)
+    for record in session.run(*pictures, config):
+        if record.step == 2:
+            prefix = tf.train.Checkpoint(state=record.state).write(str(tmp_path / "checkpoint"))
+    whole = record.best
+    resumed = list(session.run(*pictures, config, resume=prefix))
+    assert [record.step for record in resumed] == [3]
+    np.testing.assert_array_equal(resumed[-1].best, whole)
+
+
+def test_an_unknown_number_does_not_outlive_its_run(pictures, narrow_weights):
+    """A run that fails leaves nothing that a later one of the same kind would see."""
+    session = Session(narrow_weights, keep_bytes=2**30)
+    config = Config(**SMALL, init="content")
+    expected = [record.total for record in session.run(*pictures, config)]
+    with pytest.raises(RunError, match="not finite"):
+        list(session.run(*pictures, config, initial=np.full_like(pictures[0], np.nan)))
+    assert [record.total for record in session.run(*pictures, config)] == expected
+
+
+def test_a_session_keeps_no_more_than_it_may():
+    kept = Cache(100)
+    kept.give("a", "A", 60)
+    kept.give("b", "B", 40)
+    assert kept.get("a", lambda: None, lambda _: 60) == "A"
+    kept.give("c", "C", 40)
+    # The one that was used last stays.
+    assert kept.take("b") is None and kept.take("a") == "A" and kept.take("a") is None
+    kept.give("d", "D", 101)
+    assert kept.take("d") is None and kept.take("c") == "C" and kept.size == 0
+    nothing = Cache(0)
+    assert nothing.get("a", lambda: "A", lambda _: 0) == "A"
+    assert nothing.take("a") is None

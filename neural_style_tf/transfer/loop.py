@@ -1,0 +1,203 @@
+"""The loop over steps: calls of the compiled step, records, faults, and out-of-memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from neural_style_tf.config.schema import Config
+from neural_style_tf.distributed.replicas import Cluster
+from neural_style_tf.errors import RunError
+from neural_style_tf.losses.objective import deprocess
+from neural_style_tf.tiling.adaptive import OUT_OF_MEMORY, tile_note
+from neural_style_tf.transfer.records import Rows, StepRecord
+from neural_style_tf.transfer.scales import Scale, work_left
+from neural_style_tf.transfer.solver import Solver
+from neural_style_tf.transfer.state import RunState, restore
+
+FAULTS_ALLOWED = 3
+SECONDS_PER_CALL = 1.0
+
+Tick = Callable[[int], bool]
+"""Called after each compiled call with the step reached; returning True ends the run early."""
+
+
+class Loop:
+    """The loop over the steps of a run, and what it must remember from one scale to the next.
+
+    Args:
+        scales: All of the run, also those that a resumed run is past.
+        config: All settings.
+        tick: See `Tick`.
+        cluster: The replicas that share the work.
+
+    Attributes:
+        stopped: Whether `tick` ended the run.
+    """
+
+    def __init__(self, scales: tuple[Scale, ...], config: Config, tick: Tick, cluster: Cluster) -> None:
+        self.scales, self.stopped = scales, False
+        self._cluster = cluster
+        self._config, self._tick = config, tick
+        self._started = self._saved = time.monotonic()
+        self._begun, self._work = self._started, 0
+        self._solver: Solver | SimpleNamespace | None = None
+        self._state: RunState | None = None
+        self._faults, self._notes = 0, []
+
+    def enter(self, solver: Solver, scale: Scale, notes: tuple[str, ...]) -> None:
+        """Begin a scale; the notes are shown with its first record."""
+        self._solver, self._state = solver, RunState(solver, scale.index)
+        self._notes += notes
+
+    def leave(self, *, last: bool) -> None:
+        """Forget a scale, also for those who still hold a record of it; of the last one keep the pictures."""
+        solver, self._solver = self._solver, None
+        if last:
+            # Tensors share the memory of the variables until another run assigns to these.
+            pictures = {"image": solver.image, "best_image": solver.best_image, "average": solver.average}
+            self._solver = SimpleNamespace(
+                **{name: tf.convert_to_tensor(image) for name, image in pictures.items() if image is not None}
+            )
+        # Deleted, since as None it would stay among the dependencies of a checkpoint.
+        del self._state.solver
+
+    def restore(self, prefix: str | None) -> None:
+        """Go on from a checkpoint, the chief's."""
+        if self._cluster.is_chief:
+            restore(prefix, self._state)
+        variables = (*self._state.variables, *self._state.solver.optimizer.variables)
+        self._cluster.broadcast_variables({variable.ref(): variable for variable in variables}.values())
+        self._faults = int(self._state.faults)
+        self._started = time.monotonic() - float(self._state.seconds)
+
+    def call(self, method: Callable[..., tf.Tensor], *arguments: tf.Tensor) -> bool:
+        """Call `start` or `advance` of the solver; when memory runs out, go on in smaller pieces."""
+        while True:
+            try:
+                return bool(method(*arguments))
+            except OUT_OF_MEMORY:
+                smaller = self._solver.objective.smaller()
+                if smaller is None:
+                    raise
+            self._solver.recover(smaller, moving=bool(arguments))
+            self._notes.append(tile_note(smaller.tile))
+            method, arguments = self._solver.start, ()
+
+    def steps(self, scale: Scale, *, told: bool) -> Iterator[StepRecord]:
+        """Take all steps of a scale from where the solver stands, whose image may have been told before."""
+        solver, last_scale = self._solver, scale is self.scales[-1]
+        step, pace = scale.first_step + int(solver.step), SECONDS_PER_CALL
+        self._begun, self._work = time.monotonic(), work_left(self.scales, scale, step)
+        while True:
+            failed = self._faults > FAULTS_ALLOWED
+            stalled = step < scale.end and not failed and solver.stalled
+            over = self.stopped or failed or stalled or step >= scale.end
+            last = over and (last_scale or failed or self.stopped)
+            if stalled:
+                then = "the run ends early" if last_scale else "on to the next scale"
+                self._notes.append(f"step {step}: no further step lowers the loss; {then}")
+            logged, due = (
+                last or bool(self._notes) or (self._config.saving.logs(step) and not told),
+                self._due(step),
+            )
+            if logged or due:
+                yield self._record(scale, last=last, logged=logged, due=due)
+            if over:
+                break
+            # A coarse clock may say that a call took no time.
+            at_once = max(1, int(SECONDS_PER_CALL / max(pace, 1e-6)))
+            count = min(_steps_to_record(step, scale.end, self._config), at_once)
+            count = self._cluster.all_gather(count)[0]
+            called = time.monotonic()
+            good = self.call(solver.advance, tf.constant(count, tf.int64))
+            pace = (time.monotonic() - called) / count
+            told = False
+            if not good:
+                self._fault(scale)
+            step = scale.first_step + int(solver.step)
+            self.stopped = any(self._cluster.all_gather(self._tick(step)))
+        if self._faults > FAULTS_ALLOWED:
+            best = scale.first_step + int(solver.best_step)
+            raise RunError(
+                f"the loss was not finite {self._faults} times ({explain_culprits(solver)}, after step "
+                f"{step}); the best image, of step {best}, is kept; try a smaller --learning_rate"
+            )
+
+    def _fault(self, scale: Scale) -> None:
+        solver, failed = self._solver, scale.first_step + int(self._solver.step) + 1
+        self._faults += 1
+        culprits = explain_culprits(solver)
+        # Without a gradient there the run cannot go on.
+        while self._faults <= FAULTS_ALLOWED and not self.call(solver.retreat):
+            self._faults += 1
+        step = scale.first_step + int(solver.step)
+        then = "halving the learning rate" if self._faults <= FAULTS_ALLOWED else "giving up"
+        self._notes.append(
+            f"step {failed} is not finite ({culprits}); back to the best image, of step {step}, {then}"
+        )
+
+    def _due(self, step: int) -> bool:
+        """Return whether the last save is `config.saving.save_minutes` ago."""
+        now, minutes = time.monotonic(), self._config.saving.save_minutes
+        due = minutes > 0 and now - self._saved >= 60 * minutes
+        if due or self._config.saving.saves(step):
+            self._saved = now
+        return due
+
+    def _record(self, scale: Scale, **marks: Any) -> StepRecord:
+        solver, step = self._solver, scale.first_step + int(self._solver.step)
+        values = [float(value) for value in solver.values.numpy()]
+        seconds = time.monotonic() - self._started
+        self._state.seconds.assign(seconds)
+        self._state.faults.assign(self._faults)
+        notes, self._notes = tuple(self._notes), []
+        best = "best_image", scale.first_step + int(solver.best_step), float(solver.best_total)
+        if step == self.scales[-1].end and solver.average is not None:
+            total = float(solver.score_average())
+            best = ("average", step, total) if total < best[2] else best
+        return StepRecord(
+            step=step,
+            terms=dict(zip(solver.names, values, strict=True)),
+            scale=scale.index,
+            planned=self.scales[-1].end,
+            seconds=seconds,
+            seconds_left=self._seconds_left(scale, step),
+            best_step=best[1],
+            best_total=best[2],
+            **marks,
+            notes=notes,
+            state=self._state,
+            image_rows=self._rows("image"),
+            best_rows=self._rows(best[0]),
+        )
+
+    def _seconds_left(self, scale: Scale, step: int) -> float | None:
+        left = work_left(self.scales, scale, step)
+        done = self._work - left
+        return (time.monotonic() - self._begun) / done * left if done > 0 else None
+
+    def _rows(self, name: str) -> Rows:
+        # Through the run, so that a record that is kept does not keep the solver.
+        def read(top: int, bottom: int) -> np.ndarray:
+            return deprocess(getattr(self._solver, name)[:, top:bottom]).numpy()
+
+        return Rows(tuple(self._solver.image.shape[1:]), read)
+
+
+def _steps_to_record(step: int, end: int, config: Config) -> int:
+    periods = [config.saving.log_every] + [config.saving.save_every] * (config.saving.save_every > 0)
+    return min(end - step, *(period - step % period for period in periods))
+
+
+def explain_culprits(solver: Solver) -> str:
+    """Return which losses of the image that was refused last are not finite, for an error message."""
+    rejected = solver.rejected.numpy()
+    names = [name for name, value in zip(solver.names, rejected, strict=True) if not np.isfinite(value)]
+    layers = [name for name in names if "/" in name]
+    return ", ".join(layers or [name for name in names if name != "total"] or names or ["gradient"])
