@@ -8,10 +8,9 @@ import os
 import shutil
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from neural_style_tf.errors import UserError
 from neural_style_tf.utils.atomic import leftovers
+from neural_style_tf.utils.lock import Lock
 
 # `run.json` tells whose the others are: removed last, it leaves no folder that nobody may use.
 FILES = ("result.png", "metrics.jsonl", "flags.txt", "run.json")
@@ -34,7 +33,7 @@ class OutputFolder:
 
     def __init__(self, path: str | os.PathLike[str], *, overwrite: bool, resume: bool = False) -> None:
         self.path = Path(path)
-        self._lock: FileLock | None = None
+        self._lock, self._held = Lock(self.path / LOCK), False
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._claim()
@@ -101,30 +100,14 @@ class OutputFolder:
 
     def release(self) -> None:
         """Let other runs use the folder, and remove it if nothing was written."""
-        if self._lock is None:
+        if not self._held:
             return
-        lock, self._lock = self._lock, None
-        # Removed while it is held, lest another run's be removed; Windows removes no file that is open.
-        # The folder may be gone, or no longer ours to write in.
-        with contextlib.suppress(OSError):
-            (self.path / LOCK).unlink()
-        lock.release()
-        if os.name == "nt":
-            with contextlib.suppress(OSError):
-                (self.path / LOCK).unlink()
+        self._held = False
+        self._lock.release()
         with contextlib.suppress(OSError):
             self.path.rmdir()
 
     def _claim(self) -> None:
-        """Take the lock, which the operating system drops when the process dies, however it dies."""
-        lock = FileLock(self.path / LOCK, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise UserError(
-                f"another run is writing to {str(self.path)!r}: give another --output_dir"
-            ) from None
-        except NotImplementedError:
-            # A file system without locks: one run in a folder is then the user's care.
-            return
-        self._lock = lock
+        if not self._lock.acquire():
+            raise UserError(f"another run is writing to {str(self.path)!r}: give another --output_dir")
+        self._held = True

@@ -1,35 +1,42 @@
-"""Download a published weight file: resumable, checked, and never seen half."""
+"""Download a published weight file: checked by its hash, and never seen half."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import re
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from urllib.parse import urlsplit
 
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.weights.fetch import Fetch, FetchError, Limits
-from neural_style_tf.weights.registry import PublishedFile, hash_file
+from neural_style_tf.utils.lock import Lock
+from neural_style_tf.weights.registry import PublishedFile
 from neural_style_tf.weights.structure import printable
-
-try:
-    import fcntl
-except ImportError:
-    fcntl = None
 
 Progress = Callable[[int, int], None]
 Log = Callable[[str], None]
 
+CHUNK = 1 << 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """How long a download may wait for what, in seconds.
+
+    Attributes:
+        connect: For a connection to an address of the server.
+        stall: For the answer, and without a single byte.
+        lock: For another process that downloads the same file.
+    """
+
+    connect: float = 5.0
+    stall: float = 20.0
+    lock: float = 3600.0
+
 
 class DownloadError(UserError):
     """A download that failed, with the reason and what to do instead."""
-
-
-class _BrokenOffError(FetchError):
-    """A connection that ended early; what came is kept."""
 
 
 def download(
@@ -40,16 +47,16 @@ def download(
     log: Log | None = None,
     limits: Limits | None = None,
 ) -> Path:
-    """Download a file into a folder, or finish a download that was interrupted.
+    """Download a file into a folder.
 
-    The bytes go to `NAME.part`, which stays when the download breaks off or is interrupted, and becomes
-    `NAME` only when its size and hash are right.
+    The file gets its name only when its hash is right; a download that fails or is interrupted leaves
+    nothing.
 
     Args:
-        file: What, from where, and its hash.
+        file: What, from where, and its hash. The environment's proxies are used.
         folder: Where to; made if need be.
         progress: Called with the bytes that are there and the bytes expected.
-        log: Told, in one line, when another process downloads the same file.
+        log: Called, with one line, when another process downloads the same file.
         limits: Time-outs.
 
     Returns:
@@ -58,179 +65,109 @@ def download(
     Raises:
         DownloadError: No network, a wrong file, or a folder that cannot be written.
     """
-    target = folder / file.name
-    part = folder / f"{file.name}.part"
-    limits = limits or Limits()
+    import requests
+
+    target, limits = folder / file.name, limits or Limits()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(part, limits, log):
+        with _locked(target, limits, log):
             if not target.exists():
-                _complete(part, file, progress, limits)
-                _verify(part, file)
-                os.replace(part, target)
-                _validator(part).unlink(missing_ok=True)
-            elif part.exists() and not part.stat().st_size:
-                part.unlink()
-    except FetchError as error:
-        hint = f"; {file.advice}" if error.certificate and file.advice else ""
-        raise DownloadError(f"Cannot download {file.url}: {printable(str(error))}{hint}") from None
+                _retrieve(file, folder, progress, limits)
+    except (requests.RequestException, ValueError) as error:
+        reason = printable(_explain(error, file))
+        certificate = isinstance(error, requests.exceptions.SSLError)
+        hint = f"; {file.advice}" if certificate and file.advice else ""
+        raise DownloadError(f"Cannot download {file.url}: {reason}{hint}") from None
     except OSError as error:
         raise DownloadError(f"Cannot download into {show(folder)}: {error.strerror or error}") from None
     return target
 
 
-def _complete(part: Path, file: PublishedFile, progress: Progress | None, limits: Limits) -> None:
-    for left in reversed(range(limits.attempts)):
-        before = part.stat().st_size
-        try:
-            _continue(part, file, progress, limits)
-            return
-        except _BrokenOffError:
-            # A server that breaks off without sending anything will do so again.
-            if not left or part.stat().st_size <= before:
-                raise
-        finally:
-            if not part.stat().st_size:
-                part.unlink()
+def _retrieve(file: PublishedFile, folder: Path, progress: Progress | None, limits: Limits) -> None:
+    import pooch
+
+    # It would print what `load_weights` has said.
+    pooch.get_logger().setLevel("WARNING")
+    known_hash = f"sha256:{file.sha256}" if file.sha256 else f"md5:{file.md5}"
+
+    def fetch(url: str, path: str, _: object) -> None:
+        _fetch(url, Path(path), file.size, progress, limits)
+
+    path = pooch.retrieve(file.url, known_hash, fname=file.name, path=folder, downloader=fetch)
+    # A temporary file is the user's alone.
+    Path(path).chmod(0o644)
 
 
-def _continue(part: Path, file: PublishedFile, progress: Progress | None, limits: Limits) -> None:
-    have = part.stat().st_size
-    if have == file.size:
-        return
-    if have > file.size:
-        have = 0
-    try:
-        _fetch(part, file, have, progress, limits)
-    except FetchError as error:
-        # 416: the server has another file than the one this part is of.
-        if error.status != 416 or not have:
-            raise
-        _fetch(part, file, 0, progress, limits)
+def _fetch(url: str, path: Path, size: int, progress: Progress | None, limits: Limits) -> None:
+    """Write the answer to a file; end early if it is of another size, which `pooch` itself does not."""
+    import requests
 
-
-def _fetch(part: Path, file: PublishedFile, have: int, progress: Progress | None, limits: Limits) -> None:
+    # Compressed, the length of the answer would not be that of the file.
     headers = {"User-Agent": "neural-style-tf", "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-        if _validator(part).exists() and (tag := _plain(_validator(part).read_text(encoding="latin-1"))):
-            headers["If-Range"] = tag
-    with Fetch(file.url, headers, limits) as answer:
-        start, total = _extent(answer)
-        if "html" in (answer.headers.get("Content-Type") or "").lower():
-            raise FetchError("a web page came instead of the file: does this network ask for a login?")
-        if total is not None and total != file.size:
-            raise FetchError(f"the server has a file of {total:,} bytes, expected {file.size:,}")
-        if start not in (0, have):
-            raise FetchError("the server sent another part of the file than was asked for")
-        _remember(part, answer)
-        with part.open("r+b") as out:
-            out.seek(start)
-            out.truncate()
-            _save(answer, out, start, file.size, progress)
-            out.flush()
-            os.fsync(out.fileno())
-
-
-def _save(answer: Fetch, out: BinaryIO, done: int, size: int, progress: Progress | None) -> None:
-    chunks = answer.chunks()
-    while True:
-        try:
-            chunk = next(chunks, b"")
-        except FetchError as error:
-            raise _BrokenOffError(f"{error}, after {done:,} of {size:,} bytes; run again to resume") from None
-        if not chunk:
-            break
-        done += len(chunk)
-        if done > size:
-            out.truncate(0)
-            raise FetchError(f"the server sends more than the {size:,} bytes of the file")
-        out.write(chunk)
-        if progress:
-            progress(done, size)
-    if done < size:
-        raise _BrokenOffError(f"broke off after {done:,} of {size:,} bytes; run again to resume")
-
-
-def _extent(answer: Fetch) -> tuple[int, int | None]:
-    if answer.status == 206:
-        match = re.fullmatch(
-            r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18}|\*)", answer.headers.get("Content-Range") or ""
-        )
-        if not match:
-            raise FetchError("the server sent a part of the file without saying which")
-        return int(match[1]), None if match[2] == "*" else int(match[2])
-    if answer.status != 200:
-        raise FetchError(f"the server answered {answer.status}, not with a file")
-    length = answer.headers.get("Content-Length") or ""
-    return 0, int(length) if re.fullmatch("[0-9]{1,18}", length) else None
-
-
-def _validator(part: Path) -> Path:
-    return part.with_name(part.name + ".etag")
-
-
-def _plain(tag: str) -> str:
-    # What is no short line cannot be sent back.
-    return tag if tag.isprintable() and len(tag) < 1000 else ""
-
-
-def _remember(part: Path, answer: Fetch) -> None:
-    tag = answer.headers.get("ETag") or ""
-    if tag.startswith("W/") or not tag:
-        # A weak tag may not be used to continue a file (RFC 9110, 13.1.5).
-        tag = answer.headers.get("Last-Modified") or ""
-    if tag := _plain(tag):
-        _validator(part).write_text(tag, encoding="latin-1")
-    else:
-        _validator(part).unlink(missing_ok=True)
-
-
-def _verify(part: Path, file: PublishedFile) -> None:
-    hashes = hash_file(part)
-    for name, expected, found in (("SHA-256", file.sha256, hashes.sha256), ("MD5", file.md5, hashes.md5)):
-        if expected and found != expected:
-            part.unlink()
-            _validator(part).unlink(missing_ok=True)
-            raise FetchError(
-                f"a wrong or damaged file came ({name} {found}, expected {expected}); it was deleted"
+    timeout = limits.connect, limits.stall
+    with requests.get(url, stream=True, timeout=timeout, headers=headers) as answer, path.open("wb") as out:
+        answer.raise_for_status()
+        length = answer.headers.get("Content-Length", "")[:20]
+        if length and length != str(size):
+            raise _StoppedError(
+                f"the server has a file of {length} bytes, expected {size}"
+                ": does this network ask for a login?"
             )
+        done = 0
+        for chunk in answer.iter_content(CHUNK):
+            done += len(chunk)
+            if done > size:
+                raise _StoppedError(f"the server sends more than the {size} bytes of the file")
+            out.write(chunk)
+            if progress:
+                progress(done, size)
+
+
+class _StoppedError(ValueError):
+    """A download that this program ends; the message says why."""
+
+
+def _explain(error: Exception, file: PublishedFile) -> str:
+    """Return the reason of a failed download in words for a user."""
+    from requests import exceptions
+    from urllib3.exceptions import MaxRetryError
+
+    host = urlsplit(file.url).hostname
+    if isinstance(error, _StoppedError):
+        return str(error)
+    if isinstance(error, exceptions.HTTPError):
+        return f"the server answered {error.response.status_code} {error.response.reason}"
+    if isinstance(error, exceptions.TooManyRedirects):
+        return "the server redirects without end"
+    if isinstance(error, exceptions.SSLError):
+        return f"its certificate is refused ({error})"
+    if isinstance(error, exceptions.ConnectTimeout) or (
+        isinstance(error, exceptions.ConnectionError) and isinstance(error.args[0], MaxRetryError)
+    ):
+        return f"no connection to {host}: no network?"
+    if isinstance(error, exceptions.Timeout):
+        return f"{host} does not answer"
+    if isinstance(error, exceptions.ConnectionError | exceptions.ChunkedEncodingError):
+        return "the connection broke off; run again"
+    if isinstance(error, exceptions.RequestException):
+        return str(error) or type(error).__name__
+    expected = f"SHA-256 {file.sha256}" if file.sha256 else f"MD5 {file.md5}"
+    return f"a wrong or damaged file came, not the one of {expected}; it was deleted"
 
 
 @contextlib.contextmanager
-def _locked(part: Path, limits: Limits, log: Log | None) -> Iterator[None]:
-    """Hold `part`, made if need be, against other processes."""
-    end = time.monotonic() + limits.lock
-    told = False
-    while True:
-        with part.open("ab") as file:
-            if _lock(file.fileno()) and _same(part, file.fileno()):
-                yield
-                return
+def _locked(target: Path, limits: Limits, log: Log | None) -> Iterator[None]:
+    """Keep other processes from downloading the same file meanwhile."""
+    lock, end = Lock(target.with_name(target.name + ".lock")), time.monotonic() + limits.lock
+    waited = False
+    while not lock.acquire():
         if time.monotonic() > end:
-            raise FetchError("another process has been downloading it for too long")
-        if log and not told:
-            log(f"Another process is downloading {part.name.removesuffix('.part')}; waiting for it")
-            told = True
+            raise _StoppedError("another process has been downloading it for too long")
+        if log and not waited:
+            log(f"Another process is downloading {target.name}; waiting for it")
+            waited = True
         time.sleep(0.2)
-
-
-def _lock(descriptor: int) -> bool:
-    if fcntl is None:
-        return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        # A file system without locks: one process at a time is then the user's care.
-        return True
-    return True
-
-
-def _same(part: Path, descriptor: int) -> bool:
-    # While this process waited, another may have finished and renamed, or deleted, what it had opened.
-    try:
-        return os.path.samestat(part.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+        yield
+    finally:
+        lock.release()

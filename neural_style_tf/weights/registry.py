@@ -21,7 +21,7 @@ class PublishedFile:
         name: File name.
         md5: Hexadecimal hash.
         sha256: Hexadecimal hash, or `""` where none is published.
-        size: Bytes, or 0 where unknown.
+        size: Bytes, or 0 where unknown; known where there is a `url`.
         url: Where to download it, or `""` where this generation is no longer offered.
         advice: What to tell a user when the server's certificate is refused.
     """
@@ -54,7 +54,8 @@ KERAS = PublishedFile(
     size=80_134_624,
     url="https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
     "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    advice="check this machine's clock and its certificates, or a proxy that replaces certificates",
+    advice="check this machine's clock, or a proxy that replaces certificates (REQUESTS_CA_BUNDLE names a "
+    "file of trusted ones)",
 )
 
 BUNDLED = PublishedFile(

@@ -12,8 +12,7 @@ from neural_style_tf.errors import UserError, show
 from neural_style_tf.utils.text import did_you_mean
 from neural_style_tf.weights import Weights, detect_format
 from neural_style_tf.weights.cache_format import SUFFIX, converted_path
-from neural_style_tf.weights.download import DownloadError, Progress, download
-from neural_style_tf.weights.fetch import Limits
+from neural_style_tf.weights.download import DownloadError, Limits, Progress, download
 from neural_style_tf.weights.provenance import to_weights
 from neural_style_tf.weights.readers import read_file
 from neural_style_tf.weights.registry import KERAS, MATCONVNET, PublishedFile

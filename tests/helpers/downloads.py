@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from neural_style_tf.errors import UserError
-from neural_style_tf.weights.download import DownloadError, download
-from neural_style_tf.weights.fetch import Limits
+from neural_style_tf.weights.download import DownloadError, Limits, download
 from neural_style_tf.weights.registry import PublishedFile
 
 DATA = np.random.default_rng(0).bytes(600_000)
-FAST = Limits(connect=2, answer=1, stall=0.5, window=0.5, rate=50_000, lock=10)
+FAST = Limits(connect=2, stall=0.5, lock=10)
 
 
 def published(address, data=DATA, **changes):

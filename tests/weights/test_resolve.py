@@ -12,7 +12,7 @@ from weight_files import SMALL, file_answer, network, serving, write_h5, write_m
 
 from neural_style_tf.errors import UserError
 from neural_style_tf.weights import registry, resolve, stand_in
-from neural_style_tf.weights.fetch import Limits
+from neural_style_tf.weights.download import Limits
 from neural_style_tf.weights.resolve import Sources, check_spec, load_weights
 
 MAT, KERAS = registry.MATCONVNET.name, registry.KERAS.name

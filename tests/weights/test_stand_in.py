@@ -23,7 +23,7 @@ from neural_style_tf.runs.replay import read_run
 from neural_style_tf.runs.resume import check_same_run
 from neural_style_tf.weights import provenance, readers, registry, stand_in, structure
 from neural_style_tf.weights.cache_format import read_converted, write_converted
-from neural_style_tf.weights.fetch import Limits
+from neural_style_tf.weights.download import Limits
 from neural_style_tf.weights.resolve import Sources, check_spec, load_weights
 
 GAINS = {"1": 1.0, "2": 0.643, "3": 0.481, "5": 2.0}
