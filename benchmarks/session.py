@@ -52,7 +52,7 @@ def main() -> None:
     start_tensorflow()
     import numpy as np
 
-    from neural_style_tf import Config, Session, load_image, stylize
+    from neural_style_tf import Config, Inputs, Session, load_image, stylize
     from neural_style_tf.config.presets import PRESETS
     from neural_style_tf.weights.resolve import load_weights
 
@@ -65,8 +65,8 @@ def main() -> None:
     print("| preset | alone | in a session | ratio |\n|---|---|---|---|")
     for preset in ("original", "balanced"):
         config = PRESETS[preset].replace(iterations=options.iterations, scales=1, scale_iterations=())
-        timed(session.run(content, style, config))
-        later, found = timed(session.run(content, style, config.replace(seed=1)))
+        timed(session.run(Inputs(content, style), config))
+        later, found = timed(session.run(Inputs(content, style), config.replace(seed=1)))
         alone, expected = timed(stylize(content, style, config.replace(seed=1), weights=weights))
         if not np.array_equal(found.best, expected.best):
             raise SystemExit(f"{preset}: other bits than alone")
@@ -76,7 +76,7 @@ def main() -> None:
     for number in range(1, options.runs + 1):
         height, width = rng.integers(48, options.size, 2)
         config = Config(iterations=2, image_size=0, optimizer=("adam", "lbfgs")[number % 2])
-        timed(session.run(content[:height, :width], style, config))
+        timed(session.run(Inputs(content[:height, :width], style), config))
         if number in (1, 2, 3) or number % 5 == 0:
             print(f"| {number} | {width}×{height} | {resident_megabytes():.0f} MB |", flush=True)
 

@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Config": "config",
+    "Inputs": "transfer.inputs",
     "PRESETS": "config",
     "RunError": "errors",
     "Session": "transfer.session",

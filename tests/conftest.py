@@ -11,7 +11,7 @@ os.environ["TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"] = "0"
 import numpy as np
 import pytest
 from command_line import BUNDLED, write_picture
-from narrow import make_narrow_weights
+from narrow import make_narrow_weights, warm_stylize
 
 # Started in the background of a shell, the suite would hand down that Ctrl-C is ignored.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -61,8 +61,10 @@ def real_job(tmp_path, monkeypatch):
 
 @pytest.fixture
 def job(real_job, narrow_weights, monkeypatch):
-    """Return `real_job` on the narrow network, for everything about files and messages."""
+    """Return `real_job` on the narrow network in a warm session, for all about files and messages."""
     from neural_style_tf.cli import main
+    from neural_style_tf.transfer import session
 
     monkeypatch.setattr(main, "load_weights", lambda *given, **named: narrow_weights)
+    monkeypatch.setattr(session, "stylize", warm_stylize)
     return real_job

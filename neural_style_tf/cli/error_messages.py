@@ -21,7 +21,7 @@ DISK_ERRORS = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, 
 def explain(error: BaseException | None) -> str | None:
     """Return a line about an error that is no bug of ours, or None.
 
-    TensorFlow's errors are told apart without importing it.
+    TensorFlow's errors are recognised without importing it.
     """
     if isinstance(error, MemoryError):
         return OUT_OF_MEMORY

@@ -61,7 +61,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         console.error(str(error))
         return USAGE_ERROR
     except RunError as error:
-        # Of a file or memory, the cause says what helps; of TensorFlow, the error says it better.
+        # For a file or memory the cause says what helps; for TensorFlow the error itself is clearer.
         cause = error.__cause__ if isinstance(error.__cause__, OSError | MemoryError) else None
         console.error(explain(cause) or str(error))
     except KeyboardInterrupt:
@@ -99,7 +99,7 @@ class _Run:
         try:
             if self._job.resume and folder.holds_run():
                 self._earlier = read_manifest(folder.path)
-                # Several workers must all be told the same, and each decides for itself.
+                # Several workers must have the same tile, and each decides for itself.
                 if self._worker.workers == 1:
                     self._config = with_its_tile(self._earlier, self._config)
                 check_same_run(self._earlier, self._config, self._hashes, result=self._size)
@@ -187,7 +187,7 @@ class _Run:
             if report is not None:
                 with contextlib.suppress(OSError):
                     report.finish(status)
-        # Nobody leaves before the chief has written everything.
+        # Barrier: keep workers alive until the chief has written everything.
         self._cluster.all_gather(status)
         if folder is not None:
             result = folder.path / "result.png"
@@ -197,7 +197,7 @@ class _Run:
         return self._interrupts.exit_code if received else SUCCESS
 
     def _start(self) -> tuple[str, Weights]:
-        """Import TensorFlow and load the weights; tell what is used."""
+        """Import TensorFlow and load the weights; print what is used."""
         from neural_style_tf.utils.runtime import start_tensorflow
 
         say = self._console.say
@@ -258,7 +258,7 @@ class _Run:
         )
 
     def _choose_tile(self) -> None:
-        """Let memory decide once, on record: a run that goes on, or is repeated, has the same tiles."""
+        """Choose the tile once, and record it: a resumed or repeated run has the same tiles."""
         from neural_style_tf.distributed.sharding import smallest_tile
         from neural_style_tf.tiling.planner import check_memory, plan_memory
 

@@ -17,7 +17,7 @@ PAUSE = 0.2
 """Seconds between two attempts."""
 
 
-def meet(worker: WorkerInfo, timeout: float) -> None:
+def wait_for_all(worker: WorkerInfo, timeout: float) -> None:
     """Return when all workers are there.
 
     Args:

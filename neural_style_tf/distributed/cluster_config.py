@@ -19,10 +19,10 @@ class WorkerInfo:
     """The place of this process among the workers.
 
     Attributes:
-        rank: 0 is the chief, who alone writes files and tells the user what happens.
+        rank: 0 is the chief, which alone writes files and prints.
         addresses: host:port of each worker by rank; under Slurm not known before TensorFlow asks it.
         workers: How many there are.
-        chief_job: Whether the chief is a job of its own, and not the first of the workers.
+        chief_job: Whether the chief has a separate job, and is not the first worker.
     """
 
     rank: int = 0

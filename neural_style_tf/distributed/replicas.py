@@ -21,7 +21,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from neural_style_tf.distributed.barrier import meet
+from neural_style_tf.distributed.barrier import wait_for_all
 from neural_style_tf.distributed.cluster_config import WorkerInfo
 from neural_style_tf.errors import RunError, UserError
 
@@ -194,7 +194,7 @@ def join(distribute: str, worker: WorkerInfo, *, timeout: float, say: Callable[[
         return Cluster(tf.distribute.MirroredStrategy() if gpus > 1 and distribute != "none" else None)
     worker = _under_slurm(worker) if not worker.addresses else worker
     handler = signal.getsignal(signal.SIGTERM)
-    meet(worker, timeout)
+    wait_for_all(worker, timeout)
     # They were all there; should one be lost just now, TensorFlow would wait without end.
     faulthandler.dump_traceback_later(timeout, exit=True)
     cluster = Cluster(tf.distribute.MultiWorkerMirroredStrategy(), worker)

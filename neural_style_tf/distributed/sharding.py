@@ -37,7 +37,7 @@ from neural_style_tf.tiling.grid import alignment_of, plan_for, plan_tiles
 from neural_style_tf.tiling.memory_model import smaller_tile
 
 MORE = 4
-"""How many more rows and columns of tiles than necessary are tried for the sake of equal shares."""
+"""How many more rows and columns of tiles than necessary are tried to make the shares equal."""
 
 
 def window_area(tile: Tile) -> int:
@@ -204,7 +204,7 @@ class SharedObjective:
                 self.network, self.terms, image, targets, weights, shares[number], self.cluster.sum
             )
             values = tf.stack([losses[name] for name in names])
-            # The chief's losses, lest machines that round differently decide differently.
+            # All use the chief's losses: machines that round differently would decide differently.
             return self.cluster.sum(values if number == 0 else tf.zeros_like(values)), gradient
 
         values, gradient = self.cluster.run(on_replica, image, targets, weights)

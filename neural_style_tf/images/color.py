@@ -74,7 +74,7 @@ class PixelReader:
             grey = strip.convert("LA") if strip.mode == "La" else strip
             return self._tones[np.asarray(grey.getchannel(0).convert("L"))]
         if strip.mode != self._base:
-            # By way of RGBA, lest Pillow warns of the transparency it drops.
+            # Through RGBA: otherwise Pillow warns about the transparency that it drops.
             strip = strip.convert("RGBA") if strip.has_transparency_data else strip
             strip = strip.convert("RGB")
         if self._transform is not None:

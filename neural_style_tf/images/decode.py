@@ -195,7 +195,7 @@ def _pillow_switched(max_pixels: int) -> Iterator[None]:
     limit, log = Image.MAX_IMAGE_PIXELS, logging.getLogger("PIL")
     propagate, silent = log.propagate, logging.NullHandler()
     # Pillow raises above twice this number, before WebP's decoder or a TIFF's tile takes its memory. Our own
-    # check is the exact one, and tells width and height; the floor leaves room for the padding of TIFF tiles.
+    # check is the exact one, and names width and height; the floor leaves room for the padding of TIFF tiles.
     Image.MAX_IMAGE_PIXELS = max(max_pixels, 1 << 20)
     log.propagate = False
     log.addHandler(silent)
@@ -258,7 +258,7 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Im
     rawmode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     end = max((tile[1][3] for tile in image.tile), default=height)
     if image.format == "TIFF" and end < height and not ImageFile.LOAD_TRUNCATED_IMAGES:
-        # Pillow leaves rows that are in no strip black, and tells nobody.
+        # Pillow silently leaves rows black that are in no strip.
         raise EOFError("rows are missing")
     image.load()
     # Looking for a second frame moves a reader's place in the file, so another reader looks; its failure

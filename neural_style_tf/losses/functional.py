@@ -13,8 +13,8 @@ Notation, used throughout the package (paper: arXiv 1508.06576, its equation num
     α, β    the weights of content and style
 
 A feature map [1, H, W, N] is F with its positions still laid out in rows and columns. Everything that
-adds over positions (Gram sums, squared content errors, squared differences of neighbours) is a function
-of its own, apart from what is made of the sum, so that a picture may be visited in pieces.
+adds over positions (Gram sums, squared content errors, squared differences of neighbours) has its own
+function, separate from what is computed from the sum, so that a picture can be evaluated in tiles.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class Adam(tf.Module):
             self.keras.learning_rate.assign(self.rate * factor)
         self.keras.apply_gradients([(gradient, image)])
         if self._box:
-            image.assign(self._box.clip(tf.convert_to_tensor(image)))
+            image.assign(self._box.project(tf.convert_to_tensor(image)))
         self.evaluations.assign_add(1)
         if self.average is not None:
             self._update_average(tf.convert_to_tensor(image))
@@ -95,10 +95,10 @@ class Adam(tf.Module):
 
     def _update_average(self, image: tf.Tensor) -> None:
         self.averaged.assign_add(1)
-        # At first of all images alike, lest the initial one linger.
+        # A plain mean at first: a decaying one would keep much of the initial image.
         weight = tf.maximum(1 - self._kept, 1 / tf.cast(self.averaged, tf.float32))
         moved = self.average + tf.cast(weight, image.dtype) * (image - self.average)
-        # Whatever it was before a fault.
+        # The first image replaces what was there before a fault.
         self.average.assign(tf.where(self.averaged == 1, image, moved))
 
     def stalled(self) -> tf.Tensor:

@@ -9,7 +9,7 @@ class History(tf.Module):
     """A ring of images in one variable, which is read, and of which a row is replaced, without a copy.
 
     A variable of which a slice was once assigned gives out copies ever after: each of the four readings of
-    a step would take as much memory again. So here the variable lets go of its matrix while a row is put in.
+    a step would take as much memory again. So the variable is emptied while a row of its matrix is replaced.
 
     Args:
         rows: How many it holds, zeros to begin with.

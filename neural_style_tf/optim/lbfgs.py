@@ -29,18 +29,18 @@ from neural_style_tf.optim.projections import make_bounds
 
 ARMIJO, CURVATURE = 1e-4, 0.9
 EVALUATIONS_PER_STEP = 12
-# How far one trial may go beyond the last, and how near to the ends of its bracket.
+# Largest growth of t from one trial to the next, and smallest distance to the ends of the bracket.
 EXPANSION, MARGIN = 4.0, 0.1
-# Of the loss itself: what rounding may hide. A step that rises less and meets the curvature condition
+# Share of the loss that rounding may hide. A step that rises less and meets the curvature condition
 # counts as a descent (Hager and Zhang's approximate Wolfe condition, 2005).
 NOISE = {"float32": 1e-6, "float64": 1e-14}
 FIRST_CHANGE = 1.0
 """Root mean square change of a pixel, in grey levels, that the first step tries."""
 STALLED, SHORTENED = 5e-3, 0.1
-"""After a search that gained nothing the next first step is so much shorter; below `STALLED` grey levels, as
-after three of them, none is tried."""
+"""After a search that gains nothing the next first step is shorter by the factor `SHORTENED`. The run has
+stalled when it falls below `STALLED` grey levels, which takes three such searches."""
 SHORTEST, MEMORY = 0.5, 0.8
-"""Where a line search begins at least, of d; and how much of what earlier ones told about it is kept."""
+"""Smallest first t of a line search, and the decay of what earlier searches have taught about it."""
 
 
 class _Trial(NamedTuple):
@@ -58,8 +58,8 @@ class LBFGS(tf.Module):
     All state is in variables: the history (`s`, `y`, newest at `newest`, and `products`, every s_i·y_j),
     its length, what H₀ has learnt, where a line search begins, and the number of evaluations made.
 
-    A line search begins where those before it would have met φ' = 0, at 1 or below. Along d, units of the
-    network switch, which curves φ more than the history can tell, so that the usual 1 is too far.
+    The first t of a line search is learnt from earlier searches: where φ' would have been 0, at most 1. Units
+    of the network switch along d, which curves φ more than the history shows, so that the usual 1 is too far.
 
     Args:
         config: `history`, the number of pairs kept; `preconditioner`, the kind of H₀; `clamp`.
@@ -96,19 +96,19 @@ class LBFGS(tf.Module):
     ) -> tuple[Losses, tf.Tensor]:
         """Move the image along a quasi-Newton direction; see `optim.Optimizer`."""
         x, downhill = tf.identity(image), -gradient
-        free = self._bounds.hold(gradient, x, downhill)
+        free = self._bounds.free_part(gradient, x, downhill)
         direction = self._direction(free)
-        direction = self._agree(self._bounds.hold(direction, x, downhill, direction))
+        direction = self._agree(self._bounds.free_part(direction, x, downhill, direction))
         slope = self._dot(direction, free)
         # Rounding can spoil the history; the steepest descent cannot fail.
         direction, slope = tf.cond(slope < 0, lambda: (direction, slope), lambda: self._steepest(free))
         found = self._search(objective, x, direction, _Trial(tf.zeros([], x.dtype), terms, gradient, slope))
         self._learn_beginning(found, slope)
         step = found.t * direction
-        image.assign(self._bounds.clip(x + step))
-        s = self._bounds.shorten(step, x + step)
+        image.assign(self._bounds.project(x + step))
+        s = self._bounds.projected_step(step, x + step)
         lower = found.terms["total"] < terms["total"]
-        self._remember(s, self._bounds.moved(found.gradient - gradient, s), lower=lower)
+        self._remember(s, self._bounds.moved_part(found.gradient - gradient, s), lower=lower)
         return found.terms, found.gradient
 
     def stalled(self) -> tf.Tensor:
@@ -220,8 +220,8 @@ class LBFGS(tf.Module):
 
         def try_one(tries: tf.Tensor, done: tf.Tensor, t: tf.Tensor, ends: tuple, best: _Trial) -> tuple:
             there = x + t * d
-            terms, gradient = objective(self._bounds.clip(there))
-            f, df = terms["total"], self._dot(gradient, self._bounds.moving(d, there))
+            terms, gradient = objective(self._bounds.project(there))
+            f, df = terms["total"], self._dot(gradient, self._bounds.derivative(d, there))
             usable = tf.math.is_finite(f) & tf.math.is_finite(df)
             low_enough = usable & (f <= f0 + tf.maximum(ARMIJO * t * slope, -self._noise * tf.abs(f0)))
             flat_enough = df >= CURVATURE * slope

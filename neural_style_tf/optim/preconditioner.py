@@ -1,7 +1,7 @@
 """Initial inverse Hessian H₀ of L-BFGS: one curvature, or one for each band of frequencies.
 
 Notation as in `lbfgs`: s and y are differences of images and of gradients. Along a direction of curvature
-λ, y = λ s; so a ratio of their sizes tells 1/λ, on the whole or for a part of the spectrum.
+λ, y = λ s; so the ratio of their norms is 1/λ, for the whole image or for a part of the spectrum.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import tensorflow as tf
 BANDS = 12
 # Cycles per pixel between the middles of the first and the last band; √½ is a chequerboard.
 LOWEST, HIGHEST = 0.01, math.sqrt(0.5)
-# How much of what earlier pairs told is kept when a new one comes.
+# Decay of the energies of earlier pairs when a new one is added.
 MEMORY = 0.8
-# How far a band may be from the whole.
+# Largest factor between the curvature of a band and that of the whole image.
 RANGE = 30.0
 
 
@@ -98,7 +98,7 @@ class Spectral(tf.Module):
 
     def apply(self, q: tf.Tensor) -> tf.Tensor:
         """Return H₀ q."""
-        # A band in which nothing moved says nothing.
+        # A band in which nothing moved has no energy, and no logarithm.
         tiny = np.finfo(q.dtype.as_numpy_dtype).tiny
         logs = tf.math.log(self.energies + tiny)
         whole = tf.math.log(tf.reduce_sum(self.energies, [1, 2]) + tiny)

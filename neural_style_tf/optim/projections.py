@@ -1,12 +1,11 @@
 """Bounds of the pixels: unbounded, or projected to 0–255.
 
-An image that is free to leave 0–255 does so, and what is cut off when it is saved was part of what the
-network saw: the saved picture's loss is higher than that of the image, and may rise while that falls. Held
-inside from the beginning it comes about as low, and nothing is cut off.
+An unbounded image leaves 0–255. What is clipped when it is saved was part of what the network saw: the loss
+of the saved picture is higher than that of the image, and may rise while the latter falls. An image that is
+kept within bounds from the beginning reaches about the same loss, and nothing is clipped.
 
-The way of holding it is the projection of Bertsekas ("Projected Newton methods for optimization problems
-with simple constraints", 1982): a pixel at a bound that descent would push out is left out of the
-direction, and all others go along it as far as the bound.
+Method: Bertsekas, "Projected Newton methods for optimization problems with simple constraints", 1982. A pixel
+at a bound that descent would push out is left out of the direction. All others move along it up to the bound.
 """
 
 from __future__ import annotations
@@ -20,25 +19,25 @@ from neural_style_tf.models.architecture import MEAN_RGB
 
 
 class Unbounded:
-    """No bounds: what `Box` does, left undone."""
+    """No bounds: every method returns what it is given."""
 
-    def clip(self, image: tf.Tensor) -> tf.Tensor:
+    def project(self, image: tf.Tensor) -> tf.Tensor:
         """Return the nearest image within bounds."""
         return image
 
-    def shorten(self, step: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-        """Return what `clip` leaves of a step that led to an image, which is not clipped yet."""
+    def projected_step(self, step: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+        """Return what `project` leaves of a step that led to `image`, which is not yet projected."""
         return step
 
-    def hold(self, values: tf.Tensor, image: tf.Tensor, *ways: tf.Tensor) -> tf.Tensor:
-        """Return values, but 0 for each pixel at a bound that one of the ways leads out of it."""
+    def free_part(self, values: tf.Tensor, image: tf.Tensor, *ways: tf.Tensor) -> tf.Tensor:
+        """Return values, but 0 for each pixel at a bound that one of the ways leads out of."""
         return values
 
-    def moving(self, direction: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-        """Return the derivative of `clip`: the direction, but 0 where the image is not strictly inside."""
+    def derivative(self, direction: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+        """Return the derivative of `project` along a direction: 0 where the image is not strictly inside."""
         return direction
 
-    def moved(self, values: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    def moved_part(self, values: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Return values, but 0 for each pixel that a step did not move."""
         return values
 
@@ -57,27 +56,27 @@ class Box(Unbounded):
         # Exactly what preprocessing makes of 0 and 255.
         self._low, self._high = 0 - mean, 255 - mean
 
-    def clip(self, image: tf.Tensor) -> tf.Tensor:
-        """See `Unbounded.clip`; what is not a number remains so."""
+    def project(self, image: tf.Tensor) -> tf.Tensor:
+        """See `Unbounded.project`; what is not a number remains so."""
         return tf.clip_by_value(image, self._low, self._high)
 
-    def shorten(self, step: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-        """See `Unbounded.shorten`."""
-        return step + (self.clip(image) - image)
+    def projected_step(self, step: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+        """See `Unbounded.projected_step`."""
+        return step + (self.project(image) - image)
 
-    def hold(self, values: tf.Tensor, image: tf.Tensor, *ways: tf.Tensor) -> tf.Tensor:
-        """See `Unbounded.hold`."""
+    def free_part(self, values: tf.Tensor, image: tf.Tensor, *ways: tf.Tensor) -> tf.Tensor:
+        """See `Unbounded.free_part`."""
         at_low, at_high = image <= self._low, image >= self._high
         out = [(at_low & (way < 0)) | (at_high & (way > 0)) for way in ways]
         return tf.where(functools.reduce(operator.or_, out), tf.zeros_like(values), values)
 
-    def moving(self, direction: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-        """See `Unbounded.moving`."""
+    def derivative(self, direction: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+        """See `Unbounded.derivative`."""
         inside = (image > self._low) & (image < self._high)
         return tf.where(inside, direction, tf.zeros_like(direction))
 
-    def moved(self, values: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """See `Unbounded.moved`."""
+    def moved_part(self, values: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """See `Unbounded.moved_part`."""
         return tf.where(tf.equal(step, 0), tf.zeros_like(values), values)
 
 

@@ -113,7 +113,7 @@ class Manifest:
         )
 
     def other_files(self, hashes: Mapping[str, str]) -> list[str]:
-        """Return a phrase for each role whose file (SHA-256) is not the one that this tells of."""
+        """Return a phrase for each role whose file (SHA-256) is not the one recorded here."""
         known = dict(self.inputs) | {"weights": self.weights}
         return [
             f"the {role} file is another one"

@@ -12,7 +12,7 @@ from neural_style_tf.errors import UserError
 from neural_style_tf.utils.atomic import leftovers
 from neural_style_tf.utils.lock import Lock
 
-# `run.json` tells whose the others are: removed last, it leaves no folder that nobody may use.
+# `run.json` marks the folder as ours. It is removed last: a folder without it could not be reused.
 FILES = ("result.png", "metrics.jsonl", "flags.txt", "run.json")
 FOLDERS = ("images", "checkpoints")
 EVENTS = "events.out.tfevents.*.v2"

@@ -90,7 +90,7 @@ def make_listeners(
     alpha: np.ndarray | None,
     after: int,
 ) -> list[Listener]:
-    """Return all who listen to a run, in the order in which they are told.
+    """Return the callbacks of a run, in the order in which they are called.
 
     Args:
         folder: Where they write.

@@ -116,8 +116,8 @@ def kept_floats(layers: tuple[str, ...]) -> float:
 
 def _working_floats(layers: tuple[str, ...]) -> float:
     """Return the floats per pixel at the peak, the beginning of the backward pass."""
-    # The gradients at `layers` are all there before it needs them. When it comes to the widest layers,
-    # what was kept of the deeper ones is gone, but not all of the pool is of use to them.
+    # The gradients at all `layers` exist before the backward pass needs them. When it reaches the widest
+    # layers, those of the deeper ones are freed, but not all of that memory can be used again.
     widest = max(floats_per_pixel(name) for name in up_to(deepest(layers)))
     return kept_floats(layers) + _loss_floats(layers) + widest
 
@@ -157,11 +157,11 @@ def _weight_count(layers: tuple[str, ...], blocks: Container[int] = range(1, 6))
 
 TILES = (4096, 2048, 1024, 512, 256)
 SAFE_SHARE = 0.8
-"""Of the memory at hand, what a run may be expected to take."""
+"""Share of the available memory that a run may be expected to take."""
 
 
 def tile_that_fits(estimate: Callable[[int | None], int], available: int | None) -> int | None:
-    """Return the longest side of tiles with which a run fits the memory at hand.
+    """Return the longest side of tiles with which a run fits the available memory.
 
     Args:
         estimate: Tile (None: in one piece) → bytes, `estimate_bytes` of the run.

@@ -19,7 +19,7 @@ class MemoryPlan(NamedTuple):
 
     Attributes:
         needed: Bytes, estimated.
-        available: Bytes; None where the system does not tell.
+        available: Bytes; None where it is unknown.
         tile: The longest side of the tiles, or None for one piece.
         pairs: Of `needed`, what the history of L-BFGS takes.
     """
@@ -62,7 +62,7 @@ def memory_at_hand() -> int | None:
         return available_bytes()
     from tensorflow.python.client import device_lib
 
-    # The only place where TensorFlow tells how much memory a GPU has.
+    # The only place where TensorFlow offers the memory of a GPU.
     return max(
         device.memory_limit for device in device_lib.list_local_devices() if "GPU" in device.device_type
     )
@@ -86,10 +86,10 @@ def _estimate(config: Config, size: tuple[int, int], tile: int | None) -> int:
 
 
 def check_memory(config: Config, size: tuple[int, int], tile: int | None) -> None:
-    """Refuse what a limit on memory would end halfway, without a word.
+    """Raise if a hard limit (cgroup, ulimit) would kill the run.
 
     Raises:
-        RunError: Saying what is needed, what is there, and which flags help.
+        RunError: What is needed, what is available, and which flags help.
     """
     allowed = allowed_bytes()
     needed = _estimate(config, size, tile)

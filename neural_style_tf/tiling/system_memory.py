@@ -24,7 +24,7 @@ def available_bytes(root: Path = Path("/")) -> int | None:
         root: Where `proc` and `sys` are, other than in tests.
 
     Returns:
-        Bytes, ≥ 0; None where the system does not tell (Windows, macOS).
+        Bytes, ≥ 0; None where it is unknown (Windows, macOS).
     """
     # TensorFlow reserves about twice the addresses that it then uses, and cannot go on without.
     found = [*_machine(root), *_containers(root), *(left // 2 for left in _address_space(root))]
@@ -34,14 +34,14 @@ def available_bytes(root: Path = Path("/")) -> int | None:
 def allowed_bytes(root: Path = Path("/")) -> int | None:
     """Return what limits (a container's, `ulimit -v`) leave to this process, whatever the machine has.
 
-    Beyond it a process is ended without a word; None where there are none.
+    A process that takes more is killed without a message. None where there is no limit.
     """
     found = [*_containers(root), *(left - RESERVED for left in _address_space(root))]
     return max(0, min(found)) if found else None
 
 
 def check_start(root: Path = Path("/")) -> None:
-    """Refuse a limit on the address space under which TensorFlow could not even start.
+    """Raise if a limit on the address space would keep TensorFlow from starting.
 
     Raises:
         RunError: Saying what is needed and what is there.

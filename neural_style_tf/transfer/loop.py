@@ -89,8 +89,13 @@ class Loop:
             self._notes.append(tile_note(smaller.tile))
             method, arguments = self._solver.start, ()
 
-    def steps(self, scale: Scale, *, told: bool) -> Iterator[StepRecord]:
-        """Take all steps of a scale from where the solver stands, whose image may have been told before."""
+    def steps(self, scale: Scale, *, recorded: bool) -> Iterator[StepRecord]:
+        """Take all steps of a scale from where the solver stands.
+
+        Args:
+            scale: The present one.
+            recorded: Whether the image of the solver was in a record before.
+        """
         solver, last_scale = self._solver, scale is self.scales[-1]
         step, pace = scale.first_step + int(solver.step), SECONDS_PER_CALL
         self._begun, self._work = time.monotonic(), work_left(self.scales, scale, step)
@@ -103,7 +108,7 @@ class Loop:
                 then = "the run ends early" if last_scale else "on to the next scale"
                 self._notes.append(f"step {step}: no further step lowers the loss; {then}")
             logged, due = (
-                last or bool(self._notes) or (self._config.saving.logs(step) and not told),
+                last or bool(self._notes) or (self._config.saving.logs(step) and not recorded),
                 self._due(step),
             )
             if logged or due:
@@ -117,7 +122,7 @@ class Loop:
             called = time.monotonic()
             good = self.call(solver.advance, tf.constant(count, tf.int64))
             pace = (time.monotonic() - called) / count
-            told = False
+            recorded = False
             if not good:
                 self._fault(scale)
             step = scale.first_step + int(solver.step)
@@ -133,7 +138,7 @@ class Loop:
         solver, failed = self._solver, scale.first_step + int(self._solver.step) + 1
         self._faults += 1
         culprits = explain_culprits(solver)
-        # Without a gradient there the run cannot go on.
+        # The run cannot continue without a gradient there.
         while self._faults <= FAULTS_ALLOWED and not self.call(solver.retreat):
             self._faults += 1
         step = scale.first_step + int(solver.step)

@@ -61,20 +61,9 @@ def fit_content(content: np.ndarray, config: Config) -> np.ndarray:
         float32 [H, W, 3].
 
     Raises:
-        UserError: It is not [H, W, 3], or a side is shorter than the network's stride.
+        UserError: A side is shorter than the network's stride.
     """
-    check_shape(content, "content")
     return resize(np.asarray(content, np.float32), content_size(content.shape[:2], config))
-
-
-def check_shape(pixels: np.ndarray, role: str) -> None:
-    """Refuse what is not [H, W, 3].
-
-    Raises:
-        UserError: Naming the picture's `role`.
-    """
-    if pixels.ndim != 3 or pixels.shape[-1] != 3:
-        raise UserError(f"the {role} picture must be an array [H, W, 3], not {list(pixels.shape)}")
 
 
 def _check_size(size: tuple[int, int], config: Config, role: str) -> None:

@@ -30,8 +30,9 @@ from neural_style_tf.tiling.adaptive import LocalObjective, compute_local_target
 from neural_style_tf.tiling.planner import memory_at_hand, plan_memory
 from neural_style_tf.transfer.cache import Cache
 from neural_style_tf.transfer.initial import initial_pixels
+from neural_style_tf.transfer.inputs import Inputs
 from neural_style_tf.transfer.loop import Loop, Tick, explain_culprits
-from neural_style_tf.transfer.picture_sizes import check_shape, fit_content, style_size
+from neural_style_tf.transfer.picture_sizes import fit_content, style_size
 from neural_style_tf.transfer.records import StepRecord
 from neural_style_tf.transfer.scales import Scale, plan_scales
 from neural_style_tf.transfer.solver import Arguments, Solver
@@ -81,7 +82,7 @@ def stylize(
         RunError: The loss stopped being finite and did not recover; the last record was yielded before.
     """
     session = Session(weights, cluster=cluster, keep_bytes=0)
-    return session.run(content, style, config, tick=tick, resume=resume, initial=initial)
+    return session.run(Inputs(content, style, initial), config, tick=tick, resume=resume)
 
 
 class Session:
@@ -112,24 +113,29 @@ class Session:
 
     def run(
         self,
-        content: np.ndarray,
-        style: np.ndarray,
+        inputs: Inputs,
         config: Config | None = None,
         *,
         tick: Tick | None = None,
         resume: str | None = None,
-        initial: np.ndarray | None = None,
     ) -> Iterator[StepRecord]:
         """Run; arguments, records and errors as of `stylize`.
 
-        Runs of one session may overlap: each has a state of its own.
+        Runs of one session may overlap: each has its own state.
+
+        Args:
+            inputs: The pictures.
+            config: All settings; default: the preset `original`.
+            tick: See `loop.Tick`.
+            resume: Prefix of a checkpoint to go on from.
         """
         config, cluster = config or Config(), self._cluster
         self._weights = self._weights or load_weights("auto")
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
-        check_shape(style, "style")
-        content, style = fit_content(content, config), np.asarray(style, np.float32)
+        content, style = fit_content(inputs.content, config), np.asarray(inputs.style, np.float32)
+        initial = inputs.initial
+        del inputs
         result = content.shape[:2]
         scales = plan_scales(result, style_size(style.shape[:2], result, config), config)
         if max(scales[-1].style) < max(style.shape[:2]):
@@ -156,7 +162,7 @@ class Session:
                     f"the loss of the initial image is not finite ({explain_culprits(solver)}); "
                     "nothing to save"
                 )
-            yield from loop.steps(scale, told=going_on or scale.index > 0)
+            yield from loop.steps(scale, recorded=going_on or scale.index > 0)
             last = loop.stopped or scale is scales[-1]
             loop.leave(last=last)
             if last:
@@ -208,7 +214,7 @@ class Session:
             initial = initial_pixels(config, *pictures)
         pictures.clear()
         bounds = make_bounds(tf.float32, clamp=config.optimization.clamp)
-        image = bounds.clip(preprocess(resize(initial, size)))
+        image = bounds.project(preprocess(resize(initial, size)))
         del initial
         weights = {name: tf.constant(weight, tf.float32) for name, weight in given.items()}
         arguments = Arguments((targets, weights))
@@ -291,7 +297,7 @@ def make_solver(
     cluster: Cluster | None = None,
     initial: np.ndarray | None = None,
 ) -> Solver:
-    """Return a solver of its own, ready to `start`; see `Session.prepare`."""
+    """Return a new solver, ready to `start`; see `Session.prepare`."""
     return Session(weights, cluster=cluster, keep_bytes=0).prepare(pictures, config, initial=initial).solver
 
 

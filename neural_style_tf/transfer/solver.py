@@ -31,10 +31,10 @@ class Solver(tf.Module):
     The compiled loop depends on the objective and on the shape alone. Runs that share both can use one solver
     after the other: `restart` gives it the next one's image and arguments, and nothing is compiled again.
 
-    The loop keeps the gradient at the current image, so that the terms it reports are those of the image
-    it holds: step k is the image after k updates, without an evaluation more. While the next is computed
-    nothing holds the last one, nor the image before the update: at the size of a poster each would cost
-    as much memory as all else that the optimiser holds. What goes wrong goes back to the best image.
+    The loop keeps the gradient at the current image: step k is the image after k updates, whose losses are
+    reported without another evaluation. While the next gradient is computed, neither the previous one nor the
+    previous image is kept in memory: at the size of a poster each takes as much as all else that the
+    optimiser keeps. After losses that are not finite the best image is restored.
 
     Args:
         objective: (image, arguments …) → (terms, gradient).

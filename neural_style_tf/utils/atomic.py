@@ -28,7 +28,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         OSError: The folder is missing, read-only or full.
     """
     path = Path(path)
-    # Its name tells whose it is, so that what a killed process left can be removed; see `leftovers`.
+    # Its name shows whose it is, so that what a killed process left can be removed; see `leftovers`.
     prefix = f"{PARTIAL}{path.name[:NAME_KEPT]}-"
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
     try:

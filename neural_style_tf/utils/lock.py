@@ -43,7 +43,7 @@ class Lock:
         if self._lock is None:
             return
         lock, self._lock = self._lock, None
-        # Removed while it is held, lest another process's be removed; Windows removes no file that is open.
+        # Removed while it is held: later it may be another process's. Windows removes no file that is open.
         # The folder may be gone, or no longer ours to write in.
         with contextlib.suppress(OSError):
             self._path.unlink()

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None, *, widths: Sequence[int] = WIDTHS) -
         widths: Filters of each of the sixteen convolutions; others than VGG-19's own for small tests.
 
     Returns:
-        Exit code: 0, or 2 after a mistake of the user, told in one line.
+        Exit code: 0, or 2 after a mistake of the user, with one line of error.
     """
     parser = argparse.ArgumentParser(prog="python -m neural_style_tf.weights", description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".mat, .h5 or .npz")

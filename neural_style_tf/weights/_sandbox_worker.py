@@ -87,7 +87,7 @@ def limit(memory: int, seconds: float) -> None:
     limits = [
         (resource.RLIMIT_CORE, (0, 0)),
         (resource.RLIMIT_AS, (space, space)),
-        # At the first number comes SIGXCPU, which tells what happened, at the second SIGKILL.
+        # SIGXCPU at the first number, so that the reason is known; SIGKILL at the second.
         (resource.RLIMIT_CPU, (end, end + 1)),
     ]
     for what, values in limits:
@@ -111,7 +111,7 @@ def _convert(request: dict[str, Any], out: BinaryIO) -> None:
         # A file that this program wrote: its record names the original.
         with contextlib.suppress(ValueError):
             record = Record.from_json(carried)
-    # Size and time stay those of the file at hand: they tell whether this conversion is up to date.
+    # Size and time stay those of this file: they show whether the conversion is up to date.
     record = dataclasses.replace(record, layout=layout, size=asked.size, mtime_ns=asked.mtime_ns)
     write_converted(out, kernels, biases, record)
 

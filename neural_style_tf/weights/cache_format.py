@@ -107,7 +107,7 @@ def _array(archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
 
 
 def _check_members(path: str | os.PathLike[str], widths: Sequence[int]) -> None:
-    # The sizes are told before anything is read: a crafted archive could unpack to any amount.
+    # The sizes are checked before anything is read: a crafted archive could unpack to any size.
     _check_directory(path)
     with zipfile.ZipFile(path) as archive:
         sizes: dict[str, int] = {}

@@ -44,7 +44,7 @@ class Record:
         sha256: Its hash.
         md5: Its other hash: the older generations are published with this one only.
         size: Length in bytes of the file that was converted: the original, or a conversion of it.
-        mtime_ns: When that file was last changed, as `os.stat` tells it.
+        mtime_ns: When that file was last changed, from `os.stat`.
         layout: In words, what it looked like inside.
     """
 

@@ -23,7 +23,7 @@ class PublishedFile:
         sha256: Hexadecimal hash, or `""` where none is published.
         size: Bytes, or 0 where unknown; known where there is a `url`.
         url: Where to download it, or `""` where this generation is no longer offered.
-        advice: What to tell a user when the server's certificate is refused.
+        advice: Message for the user when the server's certificate is refused.
     """
 
     generation: str

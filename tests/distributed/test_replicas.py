@@ -21,7 +21,7 @@ from paths import ROOT
 from neural_style_tf.cli import main
 from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed import replicas, sharding
-from neural_style_tf.distributed.barrier import meet
+from neural_style_tf.distributed.barrier import wait_for_all
 from neural_style_tf.distributed.cluster_config import WorkerInfo, find_worker
 from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.errors import RunError, UserError
@@ -325,12 +325,12 @@ def test_a_lost_worker_ends_the_others_and_the_run_goes_on(start, alone, tmp_pat
 def test_who_never_comes_is_named():
     addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(3))
     with ThreadPoolExecutor() as pool:
-        third = pool.submit(meet, WorkerInfo(2, addresses, 3), 1.0)
+        third = pool.submit(wait_for_all, WorkerInfo(2, addresses, 3), 1.0)
         with pytest.raises(RunError, match=rf"^worker 1 \({addresses[1]}\) did not come within .*=1 s"):
-            meet(WorkerInfo(0, addresses, 3), 1.0)
+            wait_for_all(WorkerInfo(0, addresses, 3), 1.0)
         with pytest.raises(RunError, match="^worker 0 "):
             third.result()
-        everyone = [pool.submit(meet, WorkerInfo(rank, addresses, 3), 5.0) for rank in (2, 0, 1)]
+        everyone = [pool.submit(wait_for_all, WorkerInfo(rank, addresses, 3), 5.0) for rank in (2, 0, 1)]
         assert [one.result() for one in everyone] == [None] * 3
 
 

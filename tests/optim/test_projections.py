@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from judges import advance_to, real_objective, scipy_best
+from narrow import warm_stylize
 from scipy.optimize import fmin_l_bfgs_b
 
-from neural_style_tf import stylize
 from neural_style_tf.config.schema import Config
 from neural_style_tf.losses import objective as objectives
 from neural_style_tf.models.architecture import MEAN_RGB
@@ -92,7 +92,7 @@ def test_what_is_saved_is_what_was_minimised(pictures, narrow_weights, optimizer
     """Also if the initial image is out of range; and without --clamp it is not so."""
     config = Config(optimizer=optimizer, clamp=clamp, iterations=12, scales=2, save_every=0, tv_weight=0.0)
     content, style = (np.where(picture > 128, 255, 0).astype(np.float32) for picture in pictures)
-    records = list(stylize(content, style, config, weights=narrow_weights, initial=1.4 * content - 50))
+    records = list(warm_stylize(content, style, config, weights=narrow_weights, initial=1.4 * content - 50))
     outside = [np.mean((record.image < 0) | (record.image > 255)) for record in records]
     assert max(outside) == 0 if clamp else max(outside) > 0.01
 
@@ -101,20 +101,22 @@ def test_a_pixel_at_a_bound_moves_again_when_descent_leads_back():
     box = Box(tf.float64)
     image = tf.constant(np.stack([LOW, LOW, HIGH, LOW + 1])[np.newaxis, np.newaxis])
     way = tf.constant([[[[-1.0] * 3, [1.0] * 3, [2.0] * 3, [-3.0] * 3]]], tf.float64)
-    np.testing.assert_array_equal(box.hold(way, image, way)[0, 0, :, 0], [0, 1, 0, -3])
-    np.testing.assert_array_equal(box.hold(way, image, way, -way)[0, 0, :, 0], [0, 0, 0, -3])
-    np.testing.assert_array_equal(box.shorten(way, image + way)[0, 0, :, 0], [0, 1, 0, -1])
-    np.testing.assert_array_equal(box.moving(way, image + way)[0, 0, :, 0], [0, 1, 0, 0])
-    np.testing.assert_array_equal(box.moved(way, box.shorten(way, image + way))[0, 0, :, 0], [0, 1, 0, -3])
+    np.testing.assert_array_equal(box.free_part(way, image, way)[0, 0, :, 0], [0, 1, 0, -3])
+    np.testing.assert_array_equal(box.free_part(way, image, way, -way)[0, 0, :, 0], [0, 0, 0, -3])
+    np.testing.assert_array_equal(box.projected_step(way, image + way)[0, 0, :, 0], [0, 1, 0, -1])
+    np.testing.assert_array_equal(box.derivative(way, image + way)[0, 0, :, 0], [0, 1, 0, 0])
+    np.testing.assert_array_equal(
+        box.moved_part(way, box.projected_step(way, image + way))[0, 0, :, 0], [0, 1, 0, -3]
+    )
 
 
 def test_what_is_not_a_number_is_not_hidden():
     bad = tf.constant(float("nan"), shape=[1, 1, 1, 3])
-    assert np.isnan(Box(tf.float32).clip(bad)).all()
+    assert np.isnan(Box(tf.float32).project(bad)).all()
 
 
 def test_bounds_are_exactly_the_bytes():
     assert isinstance(make_bounds(tf.float32, clamp=False), Unbounded)
-    ends = make_bounds(tf.float32, clamp=True).clip(tf.constant([[[[-1e9] * 3, [1e9] * 3]]]))
+    ends = make_bounds(tf.float32, clamp=True).project(tf.constant([[[[-1e9] * 3, [1e9] * 3]]]))
     expected = objectives.preprocess(np.float32([[[0, 0, 0], [255, 255, 255]]]))
     np.testing.assert_array_equal(ends, expected)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from command_line import read_metrics, spawn
+from narrow import warm_stylize
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
@@ -51,7 +52,7 @@ def test_from_every_checkpoint_to_the_same_bits(case, pictures, narrow_weights, 
 
 
 def stylize_all(pictures, config, weights, prefix):
-    for record in stylize(*pictures, config, weights=weights, resume=prefix):
+    for record in warm_stylize(*pictures, config, weights=weights, resume=prefix):
         yield record, record.image, record.best
 
 

@@ -9,6 +9,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
+from narrow import warm_stylize
 from tensorflow.python.framework import func_graph
 
 from neural_style_tf.config.schema import Config
@@ -20,13 +21,14 @@ from neural_style_tf.tiling import planner
 from neural_style_tf.transfer import loop, session
 from neural_style_tf.transfer.cache import Cache
 from neural_style_tf.transfer.initial import initial_pixels
+from neural_style_tf.transfer.inputs import Inputs
 from neural_style_tf.transfer.session import Session, stylize
 from neural_style_tf.transfer.solver import Solver
 
 
 def run(pictures, weights, **settings):
     records = []
-    for record in stylize(*pictures, Config(**settings), weights=weights):
+    for record in warm_stylize(*pictures, Config(**settings), weights=weights):
         records.append((record, record.image, record.best))
     return records
 
@@ -164,7 +166,8 @@ def test_a_larger_style_keeps_its_detail(pictures, narrow_weights, monkeypatch):
 def test_enlarged_in_tiles_is_enlarged_in_one_piece(pictures, narrow_weights):
     config = Config(iterations=2, image_size=96, enlarge=True, log_every=1, save_every=0)
     whole, tiled = (
-        list(stylize(*pictures, config.replace(tile=tile), weights=narrow_weights)) for tile in ("none", "32")
+        list(warm_stylize(*pictures, config.replace(tile=tile), weights=narrow_weights))
+        for tile in ("none", "32")
     )
     assert whole[-1].image.shape == (80, 96, 3)
     for one, other in zip(whole, tiled, strict=True):
@@ -373,20 +376,16 @@ def test_a_run_like_an_earlier_one_compiles_nothing_and_has_the_bits_of_a_run_al
     first = Config(**SMALL, **kind)
     changed = {"style_weight": 7.0, "tv_weight": 3.0, "learning_rate": 2.0, "seed": 5, "strength": 0.7}
     changed["style_layers"] = tuple((layer, 0.5 + index) for index, (layer, _) in enumerate(STYLE_LAYERS))
-    later = [
-        (pictures, first.replace(**changed)),
-        ((content[::-1].copy(), style[:, ::-1].copy()), first),
-        # What a run left behind must not show.
-        (pictures, first),
-    ]
+    # All at once: what an earlier run leaves behind must not show.
+    later = [((content[::-1].copy(), style[:, ::-1].copy()), first.replace(**changed)), (pictures, first)]
     session = Session(narrow_weights, keep_bytes=2**30)
-    list(session.run(*pictures, first))
+    earlier = list(session.run(Inputs(*pictures), first))
+    assert graphs
     for given, config in later:
         graphs.clear()
-        found = list(session.run(*given, config))
+        found = list(session.run(Inputs(*given), config))
         assert not graphs
-        alone = list(stylize(*given, config, weights=narrow_weights))
-        assert graphs
+        alone = earlier if config is first else list(stylize(*given, config, weights=narrow_weights))
         assert [record.terms for record in found] == [record.terms for record in alone]
         np.testing.assert_array_equal(found[-1].best, alone[-1].best)
 
@@ -394,9 +393,9 @@ def test_a_run_like_an_earlier_one_compiles_nothing_and_has_the_bits_of_a_run_al
 def test_the_last_record_of_a_run_outlives_the_next(pictures, narrow_weights):
     session = Session(narrow_weights, keep_bytes=2**30)
     config = Config(**SMALL)
-    *_, record = session.run(*pictures, config)
+    *_, record = session.run(Inputs(*pictures), config)
     image, best = record.image, record.best
-    list(session.run(*pictures, config.replace(seed=1)))
+    list(session.run(Inputs(*pictures), config.replace(seed=1)))
     np.testing.assert_array_equal(record.image, image)
     np.testing.assert_array_equal(record.best, best)
 
@@ -404,27 +403,30 @@ def test_the_last_record_of_a_run_outlives_the_next(pictures, narrow_weights):
 def test_runs_of_one_session_may_overlap_and_be_given_up(pictures, narrow_weights):
     session = Session(narrow_weights, keep_bytes=2**30)
     config = Config(**SMALL, optimizer="lbfgs")
-    alone = list(session.run(*pictures, config))
-    one, other = session.run(*pictures, config), session.run(*pictures, config.replace(seed=1))
-    given_up = session.run(*pictures, config)
+    alone = list(session.run(Inputs(*pictures), config))
+    one, other = (
+        session.run(Inputs(*pictures), config),
+        session.run(Inputs(*pictures), config.replace(seed=1)),
+    )
+    given_up = session.run(Inputs(*pictures), config)
     next(given_up)
     next(given_up)
     given_up.close()
     pairs = list(zip(one, other, strict=True))
     assert [record.total for record, _ in pairs] == [record.total for record in alone]
     assert pairs[-1][1].total != alone[-1].total
-    again = list(session.run(*pictures, config))
+    again = list(session.run(Inputs(*pictures), config))
     assert [record.total for record in again] == [record.total for record in alone]
 
 
 def test_a_run_resumed_in_a_session_has_the_bits_of_one_run(tmp_path, pictures, narrow_weights):
     config = Config(**SMALL, optimizer="lbfgs")
     session = Session(narrow_weights, keep_bytes=2**30)
-    for record in session.run(*pictures, config):
+    for record in session.run(Inputs(*pictures), config):
         if record.step == 2:
             prefix = tf.train.Checkpoint(state=record.state).write(str(tmp_path / "checkpoint"))
     whole = record.best
-    resumed = list(session.run(*pictures, config, resume=prefix))
+    resumed = list(session.run(Inputs(*pictures), config, resume=prefix))
     assert [record.step for record in resumed] == [3]
     np.testing.assert_array_equal(resumed[-1].best, whole)
 
@@ -433,10 +435,10 @@ def test_an_unknown_number_does_not_outlive_its_run(pictures, narrow_weights):
     """A run that fails leaves nothing that a later one of the same kind would see."""
     session = Session(narrow_weights, keep_bytes=2**30)
     config = Config(**SMALL, init="content")
-    expected = [record.total for record in session.run(*pictures, config)]
+    expected = [record.total for record in session.run(Inputs(*pictures), config)]
     with pytest.raises(RunError, match="not finite"):
-        list(session.run(*pictures, config, initial=np.full_like(pictures[0], np.nan)))
-    assert [record.total for record in session.run(*pictures, config)] == expected
+        list(session.run(Inputs(*pictures, np.full_like(pictures[0], np.nan)), config))
+    assert [record.total for record in session.run(Inputs(*pictures), config)] == expected
 
 
 def test_a_session_keeps_no_more_than_it_may():
