@@ -2,9 +2,7 @@
 
 import sys
 
+from neural_style_tf.cli import start
+
 if __name__ == "__main__":
-    try:
-        from neural_style_tf.cli.main import run
-    except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(run())
+    sys.exit(start())

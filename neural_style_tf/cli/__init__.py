@@ -1,1 +1,18 @@
 """The command line: flags, the main function, signals, error messages."""
+
+from __future__ import annotations
+
+import signal
+
+
+def start() -> int:
+    """Run the command line; the entry point of `run.py` and `neural-style-tf`. Return the exit code.
+
+    Until `main.run` takes the signals, Ctrl-C ends the process as the system does it. Python's own handler
+    would raise KeyboardInterrupt, which the machinery of imports may swallow.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from neural_style_tf.cli.main import run
+
+    return run()

@@ -131,6 +131,9 @@ class _Run:
     def _transfer(self, folder: OutputFolder | None) -> int:
         """Run, as the chief in a folder, as another worker without; return the exit code."""
         device, weights = self._start()
+        if self._interrupts.received:
+            # Its KeyboardInterrupt was swallowed, as by the machinery of imports.
+            raise KeyboardInterrupt
         try:
             return self._steps(folder, device, weights)
         except Exception as error:

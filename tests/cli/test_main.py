@@ -1,5 +1,6 @@
 """The command line for real: with the bundled network, on small pictures."""
 
+import contextlib
 import json
 import os
 import signal
@@ -208,6 +209,39 @@ def test_interrupted_while_it_starts(job, tmp_path, delay):
     )
     assert process.returncode in (130, -signal.SIGINT) or ended_itself, errors
     assert "Traceback" not in errors or delay < 0.1 or ended_itself
+
+
+@pytest.mark.parametrize("given", [signal.SIG_DFL, signal.SIG_IGN])
+def test_ctrl_c_while_python_imports_is_left_to_the_system(given):
+    """Python would raise an exception, which its import machinery may swallow: the run went on."""
+    code = f"""
+import runpy, signal, sys
+class Finder:
+    def find_spec(self, name, *rest):
+        if name == "neural_style_tf.cli.main":
+            print(signal.getsignal(signal.SIGINT) == {int(given)})
+sys.meta_path.insert(0, Finder())
+if {int(given)}:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+sys.argv = ["run.py", "--help"]
+runpy.run_path("run.py", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "True"), done.stderr
+
+
+def test_an_interrupt_whose_exception_was_swallowed_still_ends_the_run(job, tmp_path, monkeypatch, capsys):
+    load = main.load_weights
+
+    def interrupted(*given, **named):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return load(*given, **named)
+
+    monkeypatch.setattr(main, "load_weights", interrupted)
+    assert job("--iterations=3", "--output_dir=o") == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
 
 
 MISTAKES = {
