@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from command_line import environment
 from paths import ROOT
 
 # Benchmarks are not tests: of the quick ones that take no more than seconds.
@@ -22,6 +23,7 @@ def test_quick_form_prints_a_table(name):
     done = subprocess.run(
         [sys.executable, f"benchmarks/{name}.py", "--quick"],
         cwd=ROOT,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=240,

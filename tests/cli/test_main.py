@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from command_line import BUNDLED, read_metrics, spawn, write_picture
+from command_line import BUNDLED, environment, read_metrics, spawn, write_picture
 from paths import ROOT
 from PIL import Image
 
@@ -277,7 +277,7 @@ def test_mistakes_end_with_one_line_and_code_2(job, tmp_path, capsys, mistake):
 def test_help_and_mistakes_take_under_a_second_and_no_tensorflow(job, tmp_path):
     for arguments, code in ((["--help"], 0), (["--content=nope.png"], 2), (["--weights=x.mat"], 2)):
         start = time.monotonic()
-        process = spawn(tmp_path, *arguments, env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"})
+        process = spawn(tmp_path, *arguments, env=environment(PYTHONPROFILEIMPORTTIME="1"))
         _, errors = process.communicate(timeout=30)
         assert process.returncode == code
         imported = {line.rsplit("|")[-1].strip() for line in errors.splitlines()}

@@ -14,7 +14,7 @@ import numpy as np
 import objectives as by_hand
 import pytest
 import tensorflow as tf
-from command_line import read_metrics, write_picture
+from command_line import environment, read_metrics, write_picture
 from narrow import make_narrow_weights
 from paths import ROOT
 
@@ -206,11 +206,11 @@ def start(tmp_path):
                 *flags,
             ]
             command += extra if index == count - 1 else ()
-            environment = (
-                os.environ | tf_config(index, addresses) | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests/helpers'}"}
+            variables = environment(PYTHONPATH=f"{ROOT}:{ROOT / 'tests/helpers'}") | tf_config(
+                index, addresses
             )
             pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-            started.append(subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes))
+            started.append(subprocess.Popen(command, cwd=tmp_path, env=variables, **pipes))
         processes.extend(started)
         return started
 

@@ -1,6 +1,7 @@
 """Small pictures, processes of the command line, and what they wrote."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,12 @@ def read_metrics(folder):
     return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
 
 
+def environment(**changes):
+    """Return the variables of a user's process: without the one that `conftest.py` sets for the tests'."""
+    kept = {name: value for name, value in os.environ.items() if name != "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"}
+    return kept | changes
+
+
 def spawn(folder, *arguments, **options):
     command = [sys.executable, str(ROOT / "run.py"), "--content=c.png", "--style=s.png", *BUNDLED]
     return subprocess.Popen(
@@ -32,5 +39,5 @@ def spawn(folder, *arguments, **options):
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        **options,
+        **{"env": environment()} | options,
     )

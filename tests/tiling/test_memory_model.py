@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from command_line import environment
 from paths import ROOT
 from resident import number_from
 
@@ -103,7 +104,7 @@ def test_the_estimate_is_what_is_measured(tmp_path, convolution):
         "256",
         f"--convolution={convolution}",
     ]
-    subprocess.run([*command, f"--json={tmp_path / 'rows'}"], cwd=ROOT, check=True)
+    subprocess.run([*command, f"--json={tmp_path / 'rows'}"], cwd=ROOT, env=environment(), check=True)
     for row in json.loads((tmp_path / "rows").read_text()):
         assert row["estimated_mb"] == pytest.approx(row["beyond_mb"], rel=0.2), row
 
@@ -197,4 +198,4 @@ def test_sparing_memory_that_is_free_goes_back():
 
 def test_imports_no_tensorflow():
     script = "import sys, neural_style_tf.tiling.memory_model; sys.exit('tensorflow' in sys.modules)"
-    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(), check=True)
