@@ -66,7 +66,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         times.append(time.perf_counter() - begun)
 
     def areas(length: int, workers: int, tile: int) -> list[int]:
-        shares = plan_shares(config, length, length, tile=tile, replicas=workers)
+        shares = plan_shares(solver.objective.terms, length, length, tile=tile, replicas=workers)
         return [sum(map(window_area, share)) for share in shares]
 
     return {

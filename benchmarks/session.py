@@ -72,13 +72,16 @@ def main() -> None:
             raise SystemExit(f"{preset}: other bits than alone")
         print(f"| {preset} | {alone:.2f} s | {later:.2f} s | {alone / later:.2f} |", flush=True)
     rng = np.random.default_rng(0)
-    print("\n| runs | size of the last | memory |\n|---|---|---|")
+    print("\n| runs | optimiser | size of the last | memory |\n|---|---|---|---|")
     for number in range(1, options.runs + 1):
         height, width = rng.integers(48, options.size, 2)
-        config = Config(iterations=2, image_size=0, optimizer=("adam", "lbfgs")[number % 2])
+        optimizer = ("adam", "lbfgs")[number % 2]
+        config = Config(iterations=2, image_size=0, optimizer=optimizer)
         timed(session.run(Inputs(content[:height, :width], style), config))
         if number in (1, 2, 3) or number % 5 == 0:
-            print(f"| {number} | {width}×{height} | {resident_megabytes():.0f} MB |", flush=True)
+            print(
+                f"| {number} | {optimizer} | {width}×{height} | {resident_megabytes():.0f} MB |", flush=True
+            )
 
 
 if __name__ == "__main__":
