@@ -203,11 +203,11 @@ class Session:
         )
         terms, given = make_terms(config.loss), term_weights(config.loss)
         tile = smallest_tile(self._cluster, plan_memory(config, size).tile)
+        targets, tile, notes = self._targets(networks, convolution, terms, pictures, tile)
         kind = (
             (networks.kind, convolution, terms, frozenset(given), size, tile, config.deterministic),
             static_settings(config.optimization, config.iterations),
         )
-        targets, used, notes = self._targets(networks, convolution, terms, pictures, tile)
         if coarser is not None:
             initial = deprocess(coarser.image).numpy()
         elif initial is None:
@@ -218,8 +218,7 @@ class Session:
         del initial
         weights = {name: tf.constant(weight, tf.float32) for name, weight in given.items()}
         arguments = Arguments((targets, weights))
-        # After an error for lack of memory the kind of the run is another one.
-        solver = self._cache.take(kind) if used == tile else None
+        solver = self._cache.take(kind)
         if solver is not None:
             solver.restart(image, arguments, config.optimization)
             self._cluster.broadcast_variables([solver.image])
@@ -233,7 +232,7 @@ class Session:
                 self._cluster.broadcast_from_chief,
                 iterations=config.iterations,
             )
-            objective = self._objective(networks(convolution), terms, size, used)
+            objective = self._objective(networks(convolution), terms, size, tile)
             solver = Solver(objective, optimizer, variable, loss_names(terms), arguments)
         if coarser is not None:
             solver.optimizer.inherit(coarser.optimizer)

@@ -18,6 +18,7 @@ from neural_style_tf.models.vgg19 import vgg19
 from neural_style_tf.optim import adam
 from neural_style_tf.tiling import adaptive, memory_model
 from neural_style_tf.transfer import session
+from neural_style_tf.transfer.inputs import Inputs
 from neural_style_tf.transfer.records import Rows
 from neural_style_tf.transfer.session import stylize
 
@@ -131,6 +132,14 @@ def test_out_of_memory_while_the_pictures_are_looked_at(pictures, narrow_weights
     found = run(pictures, narrow_weights)
     assert found[0][0].notes == ("out of memory: going on in pieces of 32 pixels",)
     assert found[-1][0].step == 4
+    # A session takes the smaller tiles for what they are: a later run, with memory, is one in one piece.
+    config = Config(log_every=1, init="content", iterations=4)
+    kept = session.Session(narrow_weights, keep_bytes=2**30)
+    first, *_ = kept.run(Inputs(*pictures), config)
+    assert first.notes == found[0][0].notes
+    monkeypatch.setattr(adaptive, "compute_targets", compute)
+    later = [record.total for record in kept.run(Inputs(*pictures), config)]
+    assert later == [record.total for record, _ in run(pictures, narrow_weights)]
 
 
 def test_no_graph_per_tile(narrow_weights):
