@@ -55,6 +55,7 @@ def test_checksum_of_hdf5():
     assert sum(block.sealed for block in modern.blocks) > 40
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_is_noticed():
     script = """
 import os, sys, time

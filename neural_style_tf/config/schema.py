@@ -83,8 +83,9 @@ class LossConfig:
     style_loss: str = setting(
         "mean",
         "mean: mean of (G−A)²; gatys: a quarter of it (Eq. 4); relative: Σ (G−A)² / Σ A²; moments: relative, "
-        "with the means and standard deviations of the features",
-        choices=("mean", "gatys", "relative", "moments"),
+        "with the means and standard deviations of the features; wasserstein: distance of the features' "
+        "Gaussians, relative",
+        choices=("mean", "gatys", "relative", "moments", "wasserstein"),
     )
     strength: float = setting(
         0.5, "how much style, 0 to 1: multiplies --style_weight by 1/100 … 100; 0.5 leaves it", low=0, high=1

@@ -1,7 +1,7 @@
-"""Style loss on moments: Gram matrix, means and standard deviations of a layer's features.
+"""Style losses on the first two moments of a layer's features, and the raw moments that such losses sum.
 
-Each of the three is relative to the energy of its target, so that one weight serves every layer, network and
-picture.
+`MomentsTerm` compares Gram matrices, means and standard deviations. Each of the three is relative to the
+energy of its target, so that one weight serves every layer, network and picture.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ SMALLEST = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
-class MomentsTerm(Term):
-    """Σ(G−A)²/ΣA² + Σ(μ−μ')²/Σμ'² + Σ(σ−σ')²/Σσ'² of one layer.
+class RawMomentsTerm(Term):
+    """Base class of a style term on raw moments, which are linear: they add over cores, and may be blended.
 
-    G = FᵀF / M, μ and σ are the image's Gram matrix, and mean and standard deviation of each channel; A, μ'
-    and σ' are those of the style picture. Differs from Gatys et al., who compare Gram matrices alone.
+    Its target has a leaf `mean` [N].
 
     Args:
         layer: Whose features are looked at.
@@ -40,15 +39,35 @@ class MomentsTerm(Term):
         features = view.features(self.layer)
         return tf.reduce_sum(at_least_float32(features), [0, 1, 2]), functional.gram_sum(features)
 
-    def fit(self, sums: tuple[tf.Tensor, tf.Tensor], shape: tuple[int, ...]) -> Target:
-        gram, mean, deviation = self._statistics(sums, shape)
-        return {"gram": gram, "mean": mean, "deviation": deviation}
-
     def sums(self, view: View, target: Target) -> tuple[tf.Tensor, tf.Tensor]:
         return self.target_sums(view)
 
     def zeros(self, target: Target, dtype: tf.DType) -> Sums:
-        return tf.zeros_like(target["mean"]), tf.zeros_like(target["gram"])
+        channels = target["mean"].shape[0]
+        return tf.zeros([channels], dtype), tf.zeros([channels, channels], dtype)
+
+    def averages(
+        self, sums: tuple[tf.Tensor, tf.Tensor], shape: tuple[int, ...]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return μ = Σ f / M [N] and G = Σ f fᵀ / M [N, N] of an image of `shape` [1, H, W, 3]."""
+        positions = tf.cast(architecture.positions(self.layer, shape[1], shape[2]), sums[0].dtype)
+        return sums[0] / positions, sums[1] / positions
+
+
+@dataclasses.dataclass(frozen=True)
+class MomentsTerm(RawMomentsTerm):
+    """Σ(G−A)²/ΣA² + Σ(μ−μ')²/Σμ'² + Σ(σ−σ')²/Σσ'² of one layer.
+
+    G = FᵀF / M, μ and σ are the image's Gram matrix, and mean and standard deviation of each channel; A, μ'
+    and σ' are those of the style picture. Differs from Gatys et al., who compare Gram matrices alone.
+
+    Args:
+        layer: Whose features are looked at.
+    """
+
+    def fit(self, sums: tuple[tf.Tensor, tf.Tensor], shape: tuple[int, ...]) -> Target:
+        gram, mean, deviation = self._statistics(sums, shape)
+        return {"gram": gram, "mean": mean, "deviation": deviation}
 
     def loss(self, sums: Sums, target: Target, shape: tuple[int, ...]) -> tf.Tensor:
         gram, mean, deviation = self._statistics(sums, shape)
@@ -61,8 +80,7 @@ class MomentsTerm(Term):
     def _statistics(
         self, sums: tuple[tf.Tensor, tf.Tensor], shape: tuple[int, ...]
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        positions = tf.cast(architecture.positions(self.layer, shape[1], shape[2]), sums[0].dtype)
-        mean, gram = sums[0] / positions, sums[1] / positions
+        mean, gram = self.averages(sums, shape)
         squares = tf.linalg.diag_part(gram)
         smallest = SMALLEST * tf.reduce_mean(squares) + 1e-12
         return gram, mean, tf.sqrt(tf.maximum(squares - tf.square(mean), smallest))

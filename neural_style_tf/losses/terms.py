@@ -17,6 +17,7 @@ from neural_style_tf.losses import functional
 from neural_style_tf.losses.base import Sums, Target, Term
 from neural_style_tf.losses.moments import MomentsTerm
 from neural_style_tf.losses.view import View
+from neural_style_tf.losses.wasserstein import WassersteinTerm
 from neural_style_tf.models import architecture
 
 
@@ -118,7 +119,10 @@ GRAM_FORMS = ("mean", "gatys", "relative")
 
 STYLE_TERMS: Mapping[str, Callable[[str, LossConfig], Term]] = MappingProxyType(
     {form: lambda layer, config: GramTerm(layer, config.style_loss, config.gram) for form in GRAM_FORMS}
-    | {"moments": lambda layer, config: MomentsTerm(layer)}
+    | {
+        "moments": lambda layer, config: MomentsTerm(layer),
+        "wasserstein": lambda layer, config: WassersteinTerm(layer),
+    }
 )
 """`--style_loss` → (layer, settings) → the term."""
 

@@ -296,7 +296,10 @@ def test_importing_the_package_does_not_import_tensorflow():
     assert done.stdout.strip() == "False"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_an_interrupted_run_saves_and_says_so(job, tmp_path, number, code):
     process = spawn(tmp_path, "--iterations=100000", "--log_every=5")
     for line in process.stdout:

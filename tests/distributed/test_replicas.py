@@ -138,7 +138,15 @@ def test_shares_cover_the_picture_and_are_nearly_equal(size, tile, replicas):
         assert max(work) <= 1.05 * np.mean(work)
 
 
-@pytest.mark.parametrize(("name", "tile"), [("plain", None), ("relative", 32), ("moments", None)])
+@pytest.mark.parametrize(
+    ("name", "tile"),
+    [
+        pytest.param("plain", None, marks=pytest.mark.slow),
+        ("relative", 32),
+        ("moments", None),
+        ("wasserstein", None),
+    ],
+)
 def test_parts_add_up(name, tile):
     """The arithmetic of three replicas, in this process."""
     config = Config() if name == "plain" else Config(content_loss="relative", style_loss=name)

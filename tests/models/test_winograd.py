@@ -110,7 +110,12 @@ BARE = Config(content_layers=(("conv1_2", 1.0),), style_layers=(("relu1_1", 1.0)
 
 @pytest.mark.parametrize(
     ("config", "tile"),
-    [(SHALLOW, None), (SHALLOW.replace(padding="edge"), None), (BARE.replace(padding="edge"), 16)],
+    [
+        (SHALLOW, None),
+        (BARE.replace(padding="edge"), 32),
+        pytest.param(SHALLOW.replace(padding="edge"), None, marks=pytest.mark.slow),
+        pytest.param(BARE.replace(padding="edge"), 16, marks=pytest.mark.slow),
+    ],
 )
 def test_same_objective(everywhere, config, tile):
     """And in tiles, whose shapes the graph does not know."""

@@ -52,7 +52,7 @@ def make(objective, start, names=("total",), dtype=tf.float64, preconditioner="s
 
 
 @pytest.mark.parametrize("function", STARTS)
-@pytest.mark.parametrize("evaluations", [30, 100])
+@pytest.mark.parametrize("evaluations", [pytest.param(30, marks=pytest.mark.slow), 100])
 def test_as_good_as_scipy_on_standard_functions(function, evaluations):
     """What SciPy reaches in n evaluations is reached in 1.1 n."""
     start = STARTS[function].reshape(1, 1, -1, 1)
@@ -61,7 +61,7 @@ def test_as_good_as_scipy_on_standard_functions(function, evaluations):
     assert ours <= theirs * (1 + 1e-9) or (function is ill_conditioned and ours <= 1.1 * theirs)
 
 
-@pytest.mark.parametrize("preconditioner", PRECONDITIONERS)
+@pytest.mark.parametrize("preconditioner", [pytest.param("scalar", marks=pytest.mark.slow), "spectral"])
 def test_as_good_as_scipy_on_the_real_objective(pictures, narrow_weights, preconditioner):
     objective, content, names = real_objective(pictures, narrow_weights)
     theirs = scipy_best(objective, content, 60, history=HISTORY)

@@ -59,7 +59,7 @@ def test_the_minimum_within_bounds_is_found(preconditioner):
     assert np.mean((expected.reshape(-1, 3) == LOW) | (expected.reshape(-1, 3) == HIGH)) > 0.3
 
 
-@pytest.mark.parametrize("preconditioner", ["scalar", "spectral"])
+@pytest.mark.parametrize("preconditioner", [pytest.param("scalar", marks=pytest.mark.slow), "spectral"])
 def test_as_good_as_scipys_with_bounds_on_the_real_objective(pictures, narrow_weights, preconditioner):
     """What SciPy reaches in 60 evaluations is reached in 66; in fewer by the spectral one."""
     objective, content, names = real_objective(pictures, narrow_weights)
@@ -87,7 +87,7 @@ def test_it_never_leaves_the_range(settings):
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-@pytest.mark.parametrize("clamp", [True, False])
+@pytest.mark.parametrize("clamp", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_what_is_saved_is_what_was_minimised(pictures, narrow_weights, optimizer, clamp):
     """Also if the initial image is out of range; and without --clamp it is not so."""
     config = Config(optimizer=optimizer, clamp=clamp, iterations=12, scales=2, save_every=0, tv_weight=0.0)

@@ -25,11 +25,12 @@ from neural_style_tf.transfer.session import stylize
 SCALES = Config(iterations=6, scales=2, scale_iterations=(3,), log_every=3, save_every=3)
 CASES = {
     "adam, tiled": SCALES.replace(tile="16", learning_rate_schedule="cosine"),
+    "adam": SCALES.replace(scales=1, scale_iterations=(), tile="32"),
     "lbfgs": SCALES.replace(optimizer="lbfgs", init="content", history=2),
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [pytest.param("adam, tiled", marks=pytest.mark.slow), "lbfgs", "adam"])
 def test_from_every_checkpoint_to_the_same_bits(case, pictures, narrow_weights, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "KEPT", 100)
     config = CASES[case]
@@ -39,7 +40,7 @@ def test_from_every_checkpoint_to_the_same_bits(case, pictures, narrow_weights, 
         saver.on_step(record)
         records[record.step] = (dict(record.terms), record.image, record.best, record.best_step)
     steps = checkpoints.saved_steps(tmp_path / "c")
-    assert len(steps) >= 4
+    assert len(steps) >= 3
     for step in steps:
         prefix = str(tmp_path / "c" / f"ckpt-{step}")
         again = list(stylize_all(pictures, config, narrow_weights, prefix))

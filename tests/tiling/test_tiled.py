@@ -39,10 +39,21 @@ CONFIGS = {
     "shallow": Config(content_layers=(("relu2_2", 1.0),), style_layers=(("relu3_1", 1.0),)),
     "pooled last": Config(content_layers=(("pool1", 1.0),), style_layers=(("pool2", 1.0),)),
     "moments": Config(style_loss="moments", content_loss="relative"),
+    "wasserstein": Config(style_loss="wasserstein", content_loss="relative"),
     "no content": Config(content_layers=()),
     "no style, no tv": Config(style_layers=(), tv_weight=0.0),
     "weights of 0": Config(content_weight=0.0, tv_weight=0.0),
 }
+QUICK = (
+    "balanced",
+    "moments",
+    "wasserstein",
+    "more layers",
+    "average, edge",
+    "no style, no tv",
+    "weights of 0",
+)
+"""Each form of a loss once; the others are combinations of these."""
 
 
 @cache
@@ -93,21 +104,27 @@ def check(name, height, width, tile, dtype="float64", tolerance=1e-12):
     ("height", "width", "tile"),
     [
         (75, 91, 16),
-        (75, 91, 64),
-        (75, 91, 1000),
-        (16, 200, 32),
-        (17, 33, 16),
         (33, 1, 16),
         # Wide enough for windows that touch neither end.
         (40, 352, 64),
-        (339, 24, 96),
+        *(
+            pytest.param(*shape, marks=pytest.mark.slow)
+            for shape in ((75, 91, 64), (75, 91, 1000), (16, 200, 32), (17, 33, 16), (339, 24, 96))
+        ),
     ],
 )
 def test_tiled_is_plain_for_any_shape_and_tile(height, width, tile):
     check("original", height, width, tile)
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "original"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in CONFIGS
+        if name != "original"
+    ],
+)
 def test_tiled_is_plain_for_any_config(name):
     check(name, 37, 283, 64)
 
@@ -132,6 +149,7 @@ def with_halo(halo):
     return off(found[1], gradient)
 
 
+@pytest.mark.slow
 def test_a_smaller_halo_is_wrong():
     assert with_halo(80) < 1e-12
     assert with_halo(64) > 1e-6
@@ -202,7 +220,7 @@ def test_one_tile_takes_one_pass():
         assert len(seen) == passes
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("optimizer", [pytest.param("adam", marks=pytest.mark.slow), "lbfgs"])
 def test_solver_cannot_tell_them_apart(optimizer):
     config = Config(optimizer=optimizer, history=3)
     network, _, _, image, targets, plain, _ = scene("original", 17, 33)

@@ -14,6 +14,7 @@ from neural_style_tf.transfer.session import stylize
 OVERLAP = Config(content_layers=(("relu2_1", 1.0), ("relu4_1", 1.0)))
 
 
+@pytest.mark.slow
 def test_gradient_has_the_same_bits_every_time():
     """At full width and some size: the graph optimiser reorders sums only where memory is short.
 

@@ -61,7 +61,7 @@ def test_the_time_left_is_told_at_the_pace_of_the_scale(pictures, narrow_weights
     assert told == [None, 2 + 6 * 4, 1 + 6 * 4, 6 * 4, 4 * 8, 3 * 8, 2 * 8, 8, 0]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("optimizer", [pytest.param("adam", marks=pytest.mark.slow), "lbfgs"])
 def test_a_run_grows_and_its_steps_go_on(pictures, narrow_weights, optimizer):
     config = Config(
         optimizer=optimizer,

@@ -102,7 +102,7 @@ def test_a_network_with_nan_is_told_at_once(pictures, narrow_weights):
         run(pictures, broken, iterations=5)
 
 
-@pytest.mark.parametrize("scales", [1, 2])
+@pytest.mark.parametrize("scales", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_lbfgs_that_can_gain_nothing_ends_early_and_says_why(pictures, narrow_weights, scales):
     """From the content picture, with hardly any style: a scale goes over to the next, the last one ends."""
     config = Config(
@@ -163,6 +163,7 @@ def test_a_larger_style_keeps_its_detail(pictures, narrow_weights, monkeypatch):
     np.testing.assert_array_equal(seen[1], style)
 
 
+@pytest.mark.slow
 def test_enlarged_in_tiles_is_enlarged_in_one_piece(pictures, narrow_weights):
     config = Config(iterations=2, image_size=96, enlarge=True, log_every=1, save_every=0)
     whole, tiled = (
@@ -364,7 +365,10 @@ SMALL = {"iterations": 3, "log_every": 1, "save_every": 0}
 KINDS = [
     {"optimizer": "adam", "averaging": 0.8, "clamp": True},
     {"optimizer": "lbfgs", "history": 2, "style_loss": "moments", "content_loss": "relative"},
-    {"optimizer": "lbfgs", "history": 2, "preconditioner": "scalar", "scales": 2, "tile": "32"},
+    pytest.param(
+        {"optimizer": "lbfgs", "history": 2, "preconditioner": "scalar", "scales": 2, "tile": "32"},
+        marks=pytest.mark.slow,
+    ),
 ]
 
 
