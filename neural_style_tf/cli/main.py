@@ -201,7 +201,7 @@ class _Run:
 
     def _start(self) -> tuple[str, Weights]:
         """Import TensorFlow and load the weights; print what is used."""
-        from neural_style_tf.utils.runtime import start_tensorflow
+        from neural_style_tf.utils.runtime import start_tensorflow, unused_gpu
 
         say = self._console.say
         for role, picture in self._pictures.items():
@@ -220,6 +220,8 @@ class _Run:
             verbose=self._job.verbose, sparing=height * width >= LARGE_PICTURE, join=self._join
         )
         say(f"device: {device}")
+        if note := unused_gpu():
+            say(f"  {note}")
         weights = load_weights(self._job.weights, folder=Path(self._job.weights_dir), log=say)
         say(f"weights: {weights.source}{f' ({weights.generation})' if weights.generation else ''}")
         if self._repeated:

@@ -50,6 +50,32 @@ def gram_sum(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.T
 
 
 @tf.custom_gradient
+def moment_sums(
+    features: tf.Tensor,
+) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]:
+    """Return Σ_k F_ik and `gram_sum`, the raw first and second moments.
+
+    Their gradient is one product with an addition to it, instead of two maps as large as the features.
+
+    Args:
+        features: [1, H, W, N]; bfloat16 is summed in float32.
+
+    Returns:
+        [N] and [N, N]; both add over positions.
+    """
+    flat = tf.reshape(features, [-1, features.shape[-1]])
+    exact = at_least_float32(flat)
+    ones = tf.ones([1, tf.shape(flat)[0]], exact.dtype)
+
+    def gradient(of_first: tf.Tensor, of_second: tf.Tensor) -> tf.Tensor:
+        both = tf.cast(of_second + tf.transpose(of_second), flat.dtype)
+        change = tf.nn.bias_add(tf.matmul(flat, both), tf.cast(of_first, flat.dtype))
+        return tf.reshape(change, tf.shape(features))
+
+    return (tf.matmul(ones, exact)[0], tf.matmul(exact, exact, transpose_a=True)), gradient
+
+
+@tf.custom_gradient
 def fan_out(tensor: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """Return `tensor`, for several uses whose gradients must be summed in one order every time.
 

@@ -15,7 +15,6 @@ from neural_style_tf.losses import functional
 from neural_style_tf.losses.base import Sums, Target, Term
 from neural_style_tf.losses.view import View
 from neural_style_tf.models import architecture
-from neural_style_tf.models.precision import at_least_float32
 
 SMALLEST = 1e-6
 """Smallest variance of a channel, as a share of the mean square of all: its root has no gradient at 0."""
@@ -36,8 +35,7 @@ class RawMomentsTerm(Term):
 
     def target_sums(self, view: View) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the raw moments Σ f [N] and Σ f fᵀ [N, N]."""
-        features = view.features(self.layer)
-        return tf.reduce_sum(at_least_float32(features), [0, 1, 2]), functional.gram_sum(features)
+        return functional.moment_sums(view.features(self.layer))
 
     def sums(self, view: View, target: Target) -> tuple[tf.Tensor, tf.Tensor]:
         return self.target_sums(view)

@@ -7,9 +7,11 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 # Of glibc's malloc.h.
 _M_MMAP_THRESHOLD = -3
+_DEVICES = Path("/dev")
 
 
 def start_tensorflow(
@@ -55,6 +57,23 @@ def start_tensorflow(
         return f"GPU {details.get('device_name', gpus[0].name)}"
     return (
         f"CPU ({len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores)"
+    )
+
+
+def unused_gpu() -> str:
+    """Return a line for the user if there is an NVIDIA GPU that TensorFlow does not use, else ''.
+
+    To be asked after `start_tensorflow`, which drops TensorFlow's own message. A GPU that
+    CUDA_VISIBLE_DEVICES hides is not missed.
+    """
+    import tensorflow as tf
+
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if hidden or tf.config.list_physical_devices("GPU") or not any(_DEVICES.glob("nvidia[0-9]*")):
+        return ""
+    return (
+        "there is an NVIDIA GPU that TensorFlow cannot use: its libraries come with "
+        'pip install "neural-style-tf[gpu]", and --verbose shows what is missing'
     )
 
 

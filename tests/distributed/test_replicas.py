@@ -34,6 +34,12 @@ from neural_style_tf.tiling.grid import plan_for
 FLAGS = ["--iterations=6", "--log_every=3", "--save_every=3", "--init=content"]
 
 
+def all_flags(flags):
+    """`FLAGS` with these in place of those of the same names."""
+    names = {flag.partition("=")[0] for flag in flags}
+    return [flag for flag in FLAGS if flag.partition("=")[0] not in names] + list(flags)
+
+
 def tf_config(index, addresses, **parts):
     return {
         "TF_CONFIG": json.dumps(
@@ -210,8 +216,7 @@ def start(tmp_path):
                 str(ROOT / "tests/helpers/worker.py"),
                 "--content=c.png",
                 "--style=s.png",
-                *FLAGS,
-                *flags,
+                *all_flags(flags),
             ]
             command += extra if index == count - 1 else ()
             variables = environment(PYTHONPATH=f"{ROOT}:{ROOT / 'tests/helpers'}") | tf_config(
@@ -266,7 +271,8 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     weights = make_narrow_weights()
     monkeypatch.setattr(main, "load_weights", lambda *given, **named: weights)
-    return lambda *flags: main.run(["run.py", "--content=c.png", "--style=s.png", "--quiet", *FLAGS, *flags])
+    pictures = ["--content=c.png", "--style=s.png"]
+    return lambda *flags: main.run(["run.py", *pictures, "--quiet", *all_flags(flags)])
 
 
 def test_two_workers_are_one(start, alone, tmp_path):

@@ -91,7 +91,11 @@ def check(name, height, width, tile, dtype="float64", tolerance=1e-12):
     for term, expected in targets.items():
         assert list(found[term]) == list(expected)
         for leaf, value in expected.items():
-            assert off(found[term][leaf], value) < tolerance, (term, leaf)
+            values = found[term][leaf], value
+            if leaf == "root":
+                # Eigenvectors of one eigenvalue, as of channels that are never active, may be any basis.
+                values = [tf.matmul(root, root, transpose_b=True) for root in values]
+            assert off(*values) < tolerance, (term, leaf)
     tiled = by_hand.make_objective(network, found, config, image.shape, tile=tile)
     found_terms, found_gradient = by_hand.compiled(tiled)(image)
     assert tuple(found_terms) == by_hand.names(config)

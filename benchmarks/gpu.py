@@ -1,0 +1,77 @@
+"""Check a GPU, time it, and try what goes wrong with one.
+
+    python benchmarks/gpu.py [--device gpu|cpu] [--parts right fast sturdy] [--weights bundled]
+                             [--json FILE] [--seconds 480] [--quick]
+
+right   losses, gradients and solvers against the CPU; tiles, replicas and --deterministic
+fast    time of an iteration, memory, the largest picture in one piece, and a whole run
+sturdy  a card that is full, slow to compile for, unusable or shared
+
+Each row is a check: what was found, and whether that is as it should be. Rows without a verdict are
+figures. Every check has processes of its own, so that none spoils the next. `--device cpu` runs what a CPU
+can, with the same code, to prove the script. The exit code is 1 if any check failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from gpu_checks import fast, right, sturdy
+from gpu_checks.bench import Bench
+
+PARTS = {"right": right.checks, "fast": fast.checks, "sturdy": sturdy.checks}
+
+
+def card() -> str:
+    """Return the card's name and driver, as the driver's own tool gives them."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "no NVIDIA GPU"
+
+
+def main() -> None:
+    """Run the parts and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=("gpu", "cpu"), default="gpu")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--weights", default="bundled")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--seconds", type=float, default=480, help="begin no further check after this long")
+    parser.add_argument("--quick", action="store_true", help="on the CPU, tiny, to see that it works")
+    options = parser.parse_args()
+    device = "cpu" if options.quick else options.device
+    print(f"Card: {card()}. Python {platform.python_version()}.\n")
+    print("| part | check | found | verdict |\n|---|---|---|---|", flush=True)
+    start, rows = time.monotonic(), []
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), device, options.weights, quick=options.quick)
+        for part in options.parts:
+            for check in PARTS[part](bench):
+                if time.monotonic() - start > options.seconds:
+                    rows.append({"part": part, "check": "not begun: out of time", "found": "", "ok": None})
+                    print(f"| {part} | not begun: out of time | | |", flush=True)
+                    break
+                for row in check():
+                    rows.append({"part": part, **row})
+                    verdict = {True: "good", False: "BAD", None: ""}[row["ok"]]
+                    print(f"| {part} | {row['check']} | {row['found']} | {verdict} |", flush=True)
+                if options.json:
+                    options.json.write_text(json.dumps({"card": card(), "rows": rows}, indent=2) + "\n")
+    bad = sum(row["ok"] is False for row in rows)
+    print(f"\n{bad} of {sum(row['ok'] is not None for row in rows)} checks failed.")
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,280 @@
+"""Whether a GPU computes what the CPU does."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from gpu_checks.bench import Bench, failed, row
+
+EXACT = 1e-4
+"""Largest difference in float32, as a share of the norm of what is compared."""
+STEPS = 10
+FORMATS = {
+    "float32": {"precision": "float32", "tf32": False},
+    "TF32": {"precision": "float32", "tf32": True},
+    "bfloat16": {"precision": "bfloat16", "tf32": True},
+}
+
+
+def checks(bench: Bench) -> Iterator[Callable[[], Iterator[dict[str, Any]]]]:
+    """Yield the checks in order."""
+    yield functools.partial(against_the_cpu, bench)
+    yield functools.partial(tiles, bench)
+    yield functools.partial(bits, bench)
+    yield functools.partial(replicas, bench)
+
+
+def against_the_cpu(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Compare losses, gradients and ten steps of each solver."""
+    size = [40, 56] if bench.quick else [150, 200]
+    reference = str(bench.folder / "reference.npz")
+    try:
+        bench.child("right.evaluate_all", device="CPU", size=size, out=reference, **FORMATS["float32"])
+        expected = dict(np.load(reference))
+    except (RuntimeError, OSError) as error:
+        yield failed("reference on the CPU", error)
+        return
+    for name, settings in list(FORMATS.items())[: 1 if bench.quick else None]:
+        out = str(bench.folder / f"{name}.npz")
+        try:
+            bench.child("right.evaluate_all", size=size, out=out, **settings)
+            found = dict(np.load(out))
+        except (RuntimeError, OSError) as error:
+            yield failed(f"{name} against the CPU", error)
+            continue
+        exact = name == "float32"
+        for kind, label, limit in (
+            ("losses", "losses", EXACT),
+            ("gradient", "gradient", EXACT),
+            ("total", f"total after {STEPS} steps", 10 * EXACT),
+        ):
+            errors = {
+                key.removesuffix(f"/{kind}"): difference(found[key], value)
+                for key, value in expected.items()
+                if key.endswith(f"/{kind}")
+            }
+            worst = max(errors, key=lambda key: np.nan_to_num(errors[key], nan=np.inf))
+            yield row(
+                f"{name} against the CPU in float32: {label}, {len(errors)} cases",
+                f"differ by {errors[worst]:.1e} at most ({worst})",
+                bool(errors[worst] <= limit) if exact else None,
+                errors=errors,
+            )
+
+
+def tiles(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Compare the gradient in tiles with that in one piece."""
+    size, tile = ([70, 90], 32) if bench.quick else ([500, 700], 256)
+    for name, settings in list(FORMATS.items())[: 1 if bench.quick else None]:
+        try:
+            found = bench.child("right.compare_tiles", size=size, tile=tile, **settings)
+        except RuntimeError as error:
+            yield failed(f"{name}: tiles", error)
+            continue
+        yield row(
+            f"{name}: gradient in tiles of {tile}, {size[1]}×{size[0]}",
+            f"differs by {found:.1e} from that in one piece",
+            found <= EXACT if name == "float32" else None,
+            error=found,
+        )
+
+
+def bits(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Compare a run with its repetition."""
+    size = [40, 56] if bench.quick else [300, 400]
+    for deterministic in (True, False):
+        label = "with --deterministic" if deterministic else "without --deterministic"
+        try:
+            runs = [
+                bench.child("right.repeat", size=size, deterministic=deterministic, precision=precision)
+                for precision in ("float32", "bfloat16")[: 1 if bench.quick else None]
+                for _ in range(2)
+            ]
+        except RuntimeError as error:
+            yield failed(f"the same flags twice, {label}", error)
+            continue
+        for first, second in zip(runs[::2], runs[1::2], strict=True):
+            images = [first["images"], first["again"], second["images"], second["again"]]
+            same = all(image == images[0] for image in images)
+            largest = max(*first["difference"].values(), *second["difference"].values())
+            yield row(
+                f"the same flags twice, {label}, {first['precision']}: {STEPS} steps of each solver",
+                "the same bits, in two processes too"
+                if same
+                else f"differ, by {largest:.2g} grey levels at most within a process",
+                same if deterministic else None,
+                seconds=first["seconds"],
+            )
+
+
+def replicas(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Compare two replicas with one device."""
+    size = [70, 90] if bench.quick else [300, 400]
+    if not bench.has_gpu:
+        yield row("two replicas", "only with a GPU; tests/distributed has it on the CPU")
+        return
+    try:
+        found = bench.child("right.compare_replicas", start=False, size=size)
+    except RuntimeError as error:
+        yield failed("two logical devices of one GPU", error)
+        return
+    yield row(
+        f"two logical devices of one GPU against one: gradient, and total after {STEPS} steps",
+        f"differ by {found['gradient']:.1e} and {found['total']:.1e}",
+        found["gradient"] <= EXACT and found["total"] <= 10 * EXACT,
+    )
+
+
+def difference(found: Any, expected: Any) -> float:
+    """Return ‖found − expected‖ / ‖expected‖ for gradients, the largest relative difference for losses."""
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    if found.ndim == 1:
+        return float(np.max(np.abs(found - expected) / np.maximum(np.abs(expected), 1e-30)))
+    return float(np.linalg.norm(found - expected) / max(np.linalg.norm(expected), 1e-30))
+
+
+def cases(precision: str) -> dict[str, Any]:
+    """Return the settings to compare, by name: every preset, and every style loss."""
+    from neural_style_tf.config.presets import PRESETS
+    from neural_style_tf.losses.terms import STYLE_TERMS
+
+    one_size = {
+        "image_size": 0,
+        "scales": 1,
+        "scale_iterations": (),
+        "precision": precision,
+        "convolution": "direct",
+        "tile": "none",
+    }
+    found = {name: config.replace(**one_size) for name, config in PRESETS.items()}
+    base = found["balanced"]
+    plain = {"mean", "gatys", "relative"}
+    for loss in sorted(plain | set(STYLE_TERMS)):
+        found[f"style_loss={loss}"] = base.replace(style_loss=loss)
+    for solver in ("adam", "lbfgs"):
+        found[f"optimizer={solver}"] = base.replace(optimizer=solver)
+    return found
+
+
+def pictures(size: list[int]) -> list[np.ndarray]:
+    """Return content, style, and an initial picture, of examples, [H, W, 3]."""
+    from gpu_checks.bench import ROOT
+    from neural_style_tf.images import load_image, resize
+
+    content, style = (
+        resize(load_image(str(ROOT / "examples" / f"{name}.jpg")).pixels, tuple(size))
+        for name in ("chelsea", "mosaic")
+    )
+    noise = np.random.default_rng(0).uniform(-20, 20, content.shape)
+    return [np.asarray(p, np.float32) for p in (content, style, np.clip(content + noise, 0, 255))]
+
+
+def set_tf32(*, on: bool) -> None:
+    """Allow or forbid TF32."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_tensor_float_32_execution(on)
+
+
+def make(config: Any, weights: Any, size: list[int], **more: Any) -> Any:
+    """Return a solver that has started."""
+    from neural_style_tf.transfer.session import make_solver
+
+    content, style, initial = pictures(size)
+    solver = make_solver([content, style], config, weights, initial=initial, **more)
+    if not bool(solver.start()):
+        raise RuntimeError("the first losses are not finite")
+    return solver
+
+
+def evaluate_all(*, size: list[int], precision: str, tf32: bool, out: str, weights: str) -> None:
+    """Write the losses, gradient and total after some steps of every case to an .npz file."""
+    import tensorflow as tf
+
+    from neural_style_tf.weights.resolve import load_weights
+
+    set_tf32(on=tf32)
+    loaded, found = load_weights(weights), {}
+    for name, config in cases(precision).items():
+        solver = make(config, loaded, size)
+        found[f"{name}/losses"] = solver.values.numpy()
+        found[f"{name}/gradient"] = solver.gradient.numpy()
+        if name.startswith("optimizer=") or name in ("original", "gatys"):
+            solver.advance(tf.constant(STEPS, tf.int64))
+            found[f"{name}/total"] = solver.values.numpy()[:1]
+    np.savez(out, **found)
+
+
+def compare_tiles(*, size: list[int], tile: int, precision: str, tf32: bool, weights: str) -> float:
+    """Return how far the gradient in tiles is from that in one piece."""
+    from neural_style_tf.weights.resolve import load_weights
+
+    set_tf32(on=tf32)
+    config, loaded = cases(precision)["balanced"], load_weights(weights)
+    found = [make(config.replace(tile=t), loaded, size).gradient.numpy() for t in (str(tile), "none")]
+    return difference(*found)
+
+
+def repeat(*, size: list[int], deterministic: bool, precision: str, weights: str) -> dict[str, Any]:
+    """Run each solver twice; return hashes of both images, and how they differ."""
+    import time
+
+    import tensorflow as tf
+
+    from neural_style_tf.weights.resolve import load_weights
+
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    loaded = load_weights(weights)
+    found: dict[str, Any] = {
+        "precision": precision,
+        "images": {},
+        "again": {},
+        "difference": {},
+        "seconds": {},
+    }
+    for name in ("adam", "lbfgs"):
+        config = cases(precision)[f"optimizer={name}"].replace(deterministic=deterministic)
+        images = []
+        for _ in range(2):
+            solver = make(config, loaded, size)
+            start = time.perf_counter()
+            solver.advance(tf.constant(STEPS, tf.int64))
+            images.append(solver.image.numpy())
+            found["seconds"][name] = (time.perf_counter() - start) / STEPS
+        hashes = [hashlib.sha256(image.tobytes()).hexdigest()[:16] for image in images]
+        found["images"][name], found["again"][name] = hashes
+        found["difference"][name] = float(np.abs(images[0] - images[1]).max())
+    return found
+
+
+def compare_replicas(*, size: list[int], weights: str) -> dict[str, float]:
+    """Return how far two logical devices of one GPU are from one."""
+    import tensorflow as tf
+
+    from neural_style_tf.distributed.replicas import Cluster
+    from neural_style_tf.weights.resolve import load_weights
+
+    gpu = tf.config.list_physical_devices("GPU")[0]
+    half = tf.config.LogicalDeviceConfiguration(memory_limit=8192)
+    tf.config.set_logical_device_configuration(gpu, [half, half])
+    set_tf32(on=False)
+    loaded, config = load_weights(weights), cases("float32")["optimizer=adam"]
+    solvers = []
+    devices = tf.config.list_logical_devices("GPU")
+    # NCCL refuses two ranks on one card.
+    strategy = tf.distribute.MirroredStrategy(
+        [device.name for device in devices], cross_device_ops=tf.distribute.ReductionToOneDevice()
+    )
+    for cluster in (Cluster(), Cluster(strategy)):
+        solver = make(config, loaded, size, cluster=cluster)
+        gradient = solver.gradient.numpy()
+        solver.advance(tf.constant(STEPS, tf.int64))
+        solvers.append((gradient, solver.values.numpy()[:1]))
+    (one_gradient, one_total), (gradient, total) = solvers
+    return {"gradient": difference(gradient, one_gradient), "total": difference(total, one_total)}

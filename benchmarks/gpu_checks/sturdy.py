@@ -1,0 +1,211 @@
+"""What goes wrong with a GPU, and what the program makes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from gpu_checks.bench import ROOT, Bench, Done, row
+
+HOLD = """
+import json, sys, time
+sys.path.insert(0, sys.argv[1])
+from neural_style_tf.utils.runtime import start_tensorflow
+start_tensorflow()
+import tensorflow as tf
+held, leave = [], float(sys.argv[2])
+from tensorflow.python.client import device_lib
+limit = [d.memory_limit for d in device_lib.list_local_devices() if d.device_type == "GPU"][0]
+while sum(t.shape.num_elements() for t in held) < limit - leave:
+    step = int(min(2**30, limit - leave - sum(t.shape.num_elements() for t in held)))
+    held.append(tf.zeros([max(step, 1)], tf.uint8))
+print("HOLDING", flush=True)
+sys.stdin.read()
+"""
+
+
+def checks(bench: Bench) -> Iterator[Callable[[], Iterator[dict[str, Any]]]]:
+    """Yield the checks in order."""
+    yield functools.partial(hidden, bench)
+    yield functools.partial(unusable, bench)
+    yield functools.partial(without_compiler, bench)
+    yield functools.partial(growth, bench)
+    yield functools.partial(two_at_once, bench)
+    yield functools.partial(full_card, bench)
+
+
+def flags(bench: Bench, size: int, iterations: int = 12) -> list[str]:
+    """Return the flags of a short run."""
+    size = 48 if bench.quick else size
+    return [
+        f"--content={bench.picture('astronaut', size)}",
+        f"--style={bench.picture('starry_night', min(size, 512))}",
+        "--preset=balanced",
+        f"--image_size={size}",
+        "--scales=1",
+        "--scale_iterations=",
+        f"--iterations={iterations}",
+    ]
+
+
+def verdict(check: str, done: Done, *, device: str = "", says: str = "") -> dict[str, Any]:
+    """Return the row of a run that must succeed, on a device and with a line, if one is given."""
+    lines = [
+        line for line in done.output.splitlines() if line.startswith("device:") or (says and says in line)
+    ]
+    ok = done.code == 0 and "Traceback" not in done.output and device in done.output and says in done.output
+    found = "; ".join(lines) if ok else f"exit code {done.code}: {done.last_line}; {'; '.join(lines)}"
+    return row(check, f"{found[:240]} ({done.seconds:.1f} s)".replace("|", "/"), ok)
+
+
+def hidden(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Run with the GPUs hidden."""
+    done = bench.run(*flags(bench, 128), CUDA_VISIBLE_DEVICES="-1")
+    yield verdict("GPUs hidden by CUDA_VISIBLE_DEVICES=-1", done, device="device: CPU")
+
+
+def unusable(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Run with a GPU whose libraries TensorFlow does not find."""
+    if not bench.has_gpu:
+        return
+    folder = bench.folder / "libraries"
+    folder.mkdir(exist_ok=True)
+    # A file that is no library comes first on the path.
+    for name in ("libcudnn.so.9", "libcudart.so.12", "libcublas.so.12"):
+        (folder / name).write_text("no library")
+    path = f"{folder}{os.pathsep}{os.environ.get('LD_LIBRARY_PATH', '')}"
+    done = bench.run(*flags(bench, 128), LD_LIBRARY_PATH=path)
+    yield verdict("a GPU that TensorFlow cannot use", done, device="device: CPU", says="cannot use")
+
+
+def without_compiler(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Run without ptxas and libdevice."""
+    if not bench.has_gpu:
+        return
+    path = os.pathsep.join(
+        part
+        for part in os.environ.get("PATH", "").split(os.pathsep)
+        if not (Path(part) / "ptxas").exists() and "cuda" not in part
+    )
+    done = bench.run(*flags(bench, 256), PATH=path, XLA_FLAGS="--xla_gpu_cuda_data_dir=/nonexistent")
+    yield verdict("no ptxas, no libdevice", done, device="device: GPU")
+
+
+def growth(bench: Bench) -> Iterator[dict[str, Any]]:
+    """See how much of the card a small run takes."""
+    if not bench.has_gpu:
+        return
+    before = used_megabytes()
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "run.py",
+            f"--output_dir={bench.folder / 'growth'}",
+            f"--weights={bench.weights}",
+            *flags(bench, 512, 1500),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    most, end = 0, time.monotonic() + 25
+    while process.poll() is None and time.monotonic() < end:
+        most = max(most, used_megabytes() - before)
+        time.sleep(0.5)
+    process.terminate()
+    code = process.wait(timeout=60)
+    yield row(
+        "memory of a run at 512, ended by SIGTERM",
+        f"{most} MB of the card; exit code {code}",
+        0 < most < 20_000 and code in (0, 143),
+    )
+
+
+def two_at_once(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Start two runs together."""
+    command = [sys.executable, "run.py", f"--weights={bench.weights}", *flags(bench, 512)]
+    environment = dict(os.environ) | ({} if bench.has_gpu else {"CUDA_VISIBLE_DEVICES": "-1"})
+    start = time.monotonic()
+    processes = [
+        subprocess.Popen(
+            [*command, f"--output_dir={bench.folder / f'two{index}'}"],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
+    for process, output in zip(processes, outputs, strict=True):
+        done = Done(process.returncode, output, time.monotonic() - start)
+        yield verdict("one of two runs at once", done)
+
+
+def full_card(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Run while another process holds most of the card."""
+    if not bench.has_gpu:
+        yield row("a full card", "only with a GPU")
+        return
+    with holding(leave=6e9) as message:
+        if message:
+            yield row("another process holds most of the card", message, False)
+            return
+        done = bench.run(*flags(bench, 1024))
+        yield verdict("another process holds all but 6 GB: 1024 pixels", done, device="device: GPU")
+        done = bench.run(*flags(bench, 3072, 4), "--tile=none", "--optimizer=adam")
+        yield verdict(
+            "another process holds all but 6 GB: 3072 pixels, --tile=none",
+            done,
+            says="out of memory: going on",
+        )
+    with holding(leave=3e8):
+        done = bench.run(*flags(bench, 512))
+        ok = "Traceback" not in done.output and done.code in (0, 1, 2)
+        yield row(
+            "another process holds all but 300 MB: 512 pixels",
+            f"exit code {done.code}: {done.last_line}"[:240],
+            ok,
+        )
+
+
+@contextlib.contextmanager
+def holding(leave: float) -> Iterator[str]:
+    """Let another process hold all of the card's memory but `leave` bytes; yield what went wrong, or ''."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(ROOT), json.dumps(leave)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        said = ""
+        for line in process.stdout:
+            if line.startswith("HOLDING"):
+                said = ""
+                break
+            said = line.strip()[:200]
+        yield said
+    finally:
+        process.stdin.close()
+        process.wait(timeout=60)
+
+
+def used_megabytes() -> int:
+    """Return how much of the card's memory is in use."""
+    command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
+        return int(found.split()[0])
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return 0
