@@ -62,8 +62,9 @@ def main() -> None:
                     rows.append({"part": part, "check": "not begun: out of time", "found": "", "ok": None})
                     print(f"| {part} | not begun: out of time | | |", flush=True)
                     break
+                begun = time.monotonic()
                 for row in check():
-                    rows.append({"part": part, **row})
+                    rows.append({"part": part, "after": time.monotonic() - begun, **row})
                     verdict = {True: "good", False: "BAD", None: ""}[row["ok"]]
                     print(f"| {part} | {row['check']} | {row['found']} | {verdict} |", flush=True)
                 if options.json:

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+TIMEOUT = 124
 SETTINGS = {"CPU": {"CUDA_VISIBLE_DEVICES": "-1"}, "GPU": {}}
+
+
+class ChildError(RuntimeError):
+    """A process that failed; `found` is what it yielded until then."""
+
+    def __init__(self, message: str, found: list[Any]) -> None:
+        super().__init__(message)
+        self.found = found
 
 
 @dataclasses.dataclass
@@ -51,18 +60,18 @@ class Bench:
         start: bool = True,
         timeout: float = 240,
         **arguments: Any,
-    ) -> Any:
-        """Call a function of a module of this package in a process of its own; return what it returns.
+    ) -> list[Any]:
+        """Call a generator of a module of this package in a process of its own; return what it yields.
 
         Args:
-            function: `module.function`; its result must be something that JSON can hold.
+            function: `module.generator`; what it yields must be something that JSON can hold.
             device: `GPU`, or `CPU` to hide the GPUs.
             start: Start TensorFlow as the command line does; else the function starts it.
             timeout: In seconds.
             **arguments: Its arguments.
 
         Raises:
-            RuntimeError: It failed; the message is the end of what it said.
+            ChildError: It failed or took too long; has what it yielded until then.
         """
         code = (
             "import importlib, json, sys; sys.path[:0] = sys.argv[1:3]; "
@@ -70,7 +79,7 @@ class Bench:
             "sys.argv[5] and start_tensorflow(); "
             "module, name = sys.argv[3].split('.'); "
             "function = getattr(importlib.import_module('gpu_checks.' + module), name); "
-            "print('RESULT ' + json.dumps(function(**json.loads(sys.argv[4]))))"
+            "[print('FOUND ' + json.dumps(one), flush=True) for one in function(**json.loads(sys.argv[4]))]"
         )
         arguments = {"weights": self.weights, **arguments}
         command = [
@@ -85,10 +94,12 @@ class Bench:
         ]
         hidden = SETTINGS[device if self.has_gpu else "CPU"]
         done = self.process(command, timeout=timeout, **hidden)
-        for line in reversed(done.output.splitlines()):
-            if line.startswith("RESULT "):
-                return json.loads(line.removeprefix("RESULT "))
-        raise RuntimeError(f"exit code {done.code}: {done.last_line}")
+        marked = [line for line in done.output.splitlines() if line.startswith("FOUND ")]
+        found = [json.loads(line.removeprefix("FOUND ")) for line in marked]
+        if done.code:
+            reason = f"stopped after {timeout:.0f} s" if done.code == TIMEOUT else f"exit code {done.code}"
+            raise ChildError(f"{reason}: {done.last_line}", found)
+        return found
 
     def run(self, *flags: str, timeout: float = 240, **environment: str) -> Done:
         """Run the command line as a user does, into a new folder."""
@@ -116,7 +127,7 @@ class Bench:
             )
             return Done(found.returncode, found.stdout, time.monotonic() - start)
         except subprocess.TimeoutExpired as error:
-            return Done(124, (error.stdout or b"").decode(errors="replace"), time.monotonic() - start)
+            return Done(TIMEOUT, (error.stdout or b"").decode(errors="replace"), time.monotonic() - start)
 
     def picture(self, name: str, side: int) -> str:
         """Return a picture of `examples` as a file whose longest side is `side` pixels."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu_checks.bench import Bench, failed, row
+from gpu_checks.bench import Bench, ChildError, failed, row
 from gpu_checks.right import FORMATS, set_tf32
 from neural_style_tf.runs.manifest import Manifest
 
@@ -22,11 +23,11 @@ GOAL_OF_A_RUN = 10.0
 
 def checks(bench: Bench) -> Iterator[Callable[[], Iterator[dict[str, Any]]]]:
     """Yield the checks in order."""
-    yield functools.partial(whole_runs, bench)
+    yield functools.partial(roots, bench)
     for name in ("bfloat16", "TF32", "float32"):
         if name == "float32" or not bench.quick:
             yield functools.partial(iterations, bench, name)
-    yield functools.partial(roots, bench)
+    yield functools.partial(whole_runs, bench)
     yield functools.partial(largest, bench)
 
 
@@ -40,17 +41,23 @@ def whole_runs(bench: Bench) -> Iterator[dict[str, Any]]:
             f"--image_size={size}",
             *(["--iterations=2", "--scales=1", "--scale_iterations="] if bench.quick else []),
         ]
-        for turn in ("first", "second"):
-            done = bench.run(*flags)
+        for turn in ("first time", "second time", "without cuDNN's autotuning"):
+            untuned = {"TF_CUDNN_USE_AUTOTUNE": "0"} if "without" in turn else {}
+            done = bench.run(*flags, **untuned)
             if done.code:
                 yield failed(f"balanced at {size}", RuntimeError(f"exit code {done.code}: {done.last_line}"))
                 break
             manifest = Manifest.from_json((done.folder / "run.json").read_text(encoding="utf-8"))
             painting = manifest.seconds
-            goal = size == 1024 and turn == "second" and bench.has_gpu
+            goal = size == 1024 and turn == "second time" and bench.has_gpu
+            lines = (done.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+            scales: dict[int, float] = {}
+            for one in map(json.loads, lines):
+                scales.setdefault(one.get("scale", 0), one["seconds"])
+            begun = ", ".join(f"{seconds:.1f}" for seconds in scales.values())
             yield row(
-                f"balanced at {size}, command to file, {turn} time",
-                f"{done.seconds:.1f} s, {painting:.1f} s of it painting",
+                f"balanced at {size}, command to file, {turn}",
+                f"{done.seconds:.1f} s, {painting:.1f} s of it painting; scales first recorded at {begun} s",
                 painting <= GOAL_OF_A_RUN if goal else None,
                 seconds=done.seconds,
                 painting=painting,
@@ -60,13 +67,13 @@ def whole_runs(bench: Bench) -> Iterator[dict[str, Any]]:
 def iterations(bench: Bench, name: str) -> Iterator[dict[str, Any]]:
     """Time iterations in one number format."""
     sizes = [48] if bench.quick else [256, 512, 1024, 2048, 4096] if bench.has_gpu else [128, 256]
+    rows, error = [], None
     try:
         rows = bench.child(
-            "fast.time_iterations", sizes=sizes, device_has_memory=bench.has_gpu, **FORMATS[name], timeout=150
+            "fast.time_iterations", sizes=sizes, device_has_memory=bench.has_gpu, **FORMATS[name], timeout=80
         )
-    except RuntimeError as error:
-        yield failed(f"iterations in {name}", error)
-        return
+    except ChildError as problem:
+        rows, error = problem.found, problem
     for found in rows:
         size = found["size"]
         if "error" in found:
@@ -87,6 +94,8 @@ def iterations(bench: Bench, name: str) -> Iterator[dict[str, Any]]:
             None if goal is None else milliseconds <= goal,
             **found,
         )
+    if error:
+        yield failed(f"iterations in {name}", error)
 
 
 def roots(bench: Bench) -> Iterator[dict[str, Any]]:
@@ -105,11 +114,11 @@ def roots(bench: Bench) -> Iterator[dict[str, Any]]:
 def largest(bench: Bench) -> Iterator[dict[str, Any]]:
     """Find the largest square picture that is computed in one piece, and compare it with tiles."""
     sizes = [64] if bench.quick else [5760, 5824, 8192] if bench.has_gpu else [512]
+    error = None
     try:
-        rows = bench.child("fast.try_sizes", sizes=sizes, tile=32 if bench.quick else 2048, timeout=120)
-    except RuntimeError as error:
-        yield failed("the largest picture in one piece", error)
-        return
+        rows = bench.child("fast.try_sizes", sizes=sizes, tile=32 if bench.quick else 2048, timeout=80)
+    except ChildError as problem:
+        rows, error = problem.found, problem
     for found in rows:
         yield row(
             f"one piece of {found['size']}×{found['size']}, bfloat16, Adam",
@@ -121,6 +130,8 @@ def largest(bench: Bench) -> Iterator[dict[str, Any]]:
             else found["difference"] < 1e-2,
             **found,
         )
+    if error:
+        yield failed("larger pictures in one piece", error)
 
 
 def median_of(function: Callable[[], Any], rounds: int) -> float:
@@ -203,7 +214,7 @@ def make_limit(size: int, deepest: str, precision: str) -> Callable[[], Any]:
 
 def time_iterations(
     *, sizes: list[int], precision: str, tf32: bool, device_has_memory: bool, weights: str
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """Time Adam and L-BFGS at each size, the objective alone with and without XLA, and the convolutions."""
     import gc
 
@@ -212,7 +223,7 @@ def time_iterations(
     from neural_style_tf.weights.resolve import load_weights
 
     set_tf32(on=tf32)
-    loaded, rows = load_weights(weights), []
+    loaded = load_weights(weights)
     one = tf.constant(1, tf.int64)
     for size in sizes:
         many = tf.constant(20 if size <= 1024 else 4, tf.int64)
@@ -223,8 +234,10 @@ def time_iterations(
             try:
                 peak_memory()
                 config = one_size(precision, optimizer)
+                start = time.perf_counter()
                 solver = random_solver(config, size, loaded)
                 bool(solver.advance(one))
+                first = time.perf_counter() - start
                 bool(solver.advance(many))
                 peak = peak_memory()
                 alone = median_of(lambda s=solver: bool(s.advance(one)), 9 if size <= 1024 else 3)
@@ -233,30 +246,27 @@ def time_iterations(
                     limit = make_limit(size, "relu5_1", precision)
                     limit()
                     limit = median_of(limit, 7 if size <= 1024 else 3)
-                rows.append(
-                    {
-                        "what": what,
-                        "size": size,
-                        "seconds": many_times / int(many),
-                        "alone": alone,
-                        "limit": limit,
-                        "peak": peak if device_has_memory else 0,
-                    }
-                )
-                if optimizer == "adam" and size in (sizes[0], 512, 1024):
-                    rows += _objective_alone(solver, size)
+                yield {
+                    "what": what,
+                    "size": size,
+                    "seconds": many_times / int(many),
+                    "alone": alone,
+                    "limit": limit,
+                    "first": first,
+                    "peak": peak if device_has_memory else 0,
+                }
+                if optimizer == "adam" and size in (sizes[0], 512):
+                    yield from _objective_alone(solver, size)
             except tf.errors.ResourceExhaustedError as error:
-                rows.append({"what": what, "size": size, "error": _first_line(error)})
+                yield {"what": what, "size": size, "error": _first_line(error)}
             solver = None
             gc.collect()
-    return rows
 
 
-def _objective_alone(solver: Any, size: int) -> list[dict[str, Any]]:
+def _objective_alone(solver: Any, size: int) -> Iterator[dict[str, Any]]:
     """Time losses and gradient without a solver; as TensorFlow's own kernels, and compiled by XLA."""
     import tensorflow as tf
 
-    rows = []
     for what, xla in (("losses and gradient", False), ("losses and gradient, XLA", True)):
         try:
             function = tf.function(
@@ -267,18 +277,16 @@ def _objective_alone(solver: Any, size: int) -> list[dict[str, Any]]:
             image = tf.convert_to_tensor(solver.image)
             call = lambda f=function, i=image: f(i)[0]["total"].numpy()  # noqa: E731
             call()
-            rows.append({"what": what, "size": size, "seconds": median_of(call, 9)})
+            yield {"what": what, "size": size, "seconds": median_of(call, 9)}
         except Exception as error:
-            rows.append({"what": what, "size": size, "error": _first_line(error)})
-    return rows
+            yield {"what": what, "size": size, "error": _first_line(error)}
 
 
-def time_roots(*, sizes: list[int], weights: str) -> list[dict[str, Any]]:
+def time_roots(*, sizes: list[int], weights: str) -> Iterator[dict[str, Any]]:
     """Time `tf.linalg.eigh` of a covariance on each device."""
     import tensorflow as tf
 
     del weights
-    rows = []
     for size in sizes:
         for dtype in ("float32", "float64"):
             matrix = np.random.default_rng(0).normal(size=(2 * size, size)).astype(dtype)
@@ -293,11 +301,10 @@ def time_roots(*, sizes: list[int], weights: str) -> list[dict[str, Any]]:
                         seconds[device] = median_of(call, 7)
                     except tf.errors.OpError:
                         seconds[device] = float("nan")
-            rows.append({"size": size, "dtype": dtype, "seconds": seconds})
-    return rows
+            yield {"size": size, "dtype": dtype, "seconds": seconds}
 
 
-def try_sizes(*, sizes: list[int], tile: int, weights: str) -> list[dict[str, Any]]:
+def try_sizes(*, sizes: list[int], tile: int, weights: str) -> Iterator[dict[str, Any]]:
     """Make steps of larger and larger pictures in one piece, and evaluate each in tiles, too."""
     import gc
 
@@ -305,7 +312,7 @@ def try_sizes(*, sizes: list[int], tile: int, weights: str) -> list[dict[str, An
 
     from neural_style_tf.weights.resolve import load_weights
 
-    loaded, rows = load_weights(weights), []
+    loaded = load_weights(weights)
     one = tf.constant(1, tf.int64)
     for size in sizes:
         try:
@@ -319,19 +326,12 @@ def try_sizes(*, sizes: list[int], tile: int, weights: str) -> list[dict[str, An
             solver = None
             gc.collect()
             tiled = float(random_solver(config.replace(tile=str(tile)), size, loaded).values[0])
-            rows.append(
-                {
-                    "size": size,
-                    "seconds": seconds,
-                    "peak": peak,
-                    "difference": abs(total - tiled) / abs(tiled),
-                }
-            )
+            difference = abs(total - tiled) / abs(tiled)
+            yield {"size": size, "seconds": seconds, "peak": peak, "difference": difference}
         except Exception as error:
             solver = None
             gc.collect()
-            rows.append({"size": size, "error": f"{type(error).__name__}: {_first_line(error)}"})
-    return rows
+            yield {"size": size, "error": f"{type(error).__name__}: {_first_line(error)}"}
 
 
 def _first_line(error: Exception) -> str:
