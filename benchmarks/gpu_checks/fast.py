@@ -88,12 +88,11 @@ def iterations(bench: Bench, name: str) -> Iterator[dict[str, Any]]:
             text += f", {found['limit'] / found['seconds']:.0%} of the convolutions' limit"
         if found.get("peak"):
             text += f", {found['peak'] / 1e9:.2f} GB"
-        yield row(
-            f"{name}, {found['what']} at {size}",
-            text,
-            None if goal is None else milliseconds <= goal,
-            **found,
-        )
+        if "first" in found:
+            text += f", {found['first']:.1f} s until the first is done"
+        ok = None if goal is None else milliseconds <= goal
+        yield row(f"{name}, {found['what']} at {size}", text, ok, **found)
+
     if error:
         yield failed(f"iterations in {name}", error)
 

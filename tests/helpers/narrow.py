@@ -6,6 +6,12 @@ from neural_style_tf.models import architecture
 from neural_style_tf.transfer.inputs import Inputs
 from neural_style_tf.weights import Weights
 
+SHALLOW = {
+    "content_layers": (("relu2_2", 1.0),),
+    "style_layers": (("relu1_1", 1.0), ("relu2_1", 1.0)),
+}
+"""Settings of tests that any objective serves: half of the network takes half the time to compile."""
+
 _SESSIONS = {}
 
 

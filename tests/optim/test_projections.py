@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from judges import advance_to, real_objective, scipy_best
-from narrow import warm_stylize
+from narrow import SHALLOW, warm_stylize
 from scipy.optimize import fmin_l_bfgs_b
 
 from neural_style_tf.config.schema import Config
@@ -90,7 +90,9 @@ def test_it_never_leaves_the_range(settings):
 @pytest.mark.parametrize("clamp", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_what_is_saved_is_what_was_minimised(pictures, narrow_weights, optimizer, clamp):
     """Also if the initial image is out of range; and without --clamp it is not so."""
-    config = Config(optimizer=optimizer, clamp=clamp, iterations=12, scales=2, save_every=0, tv_weight=0.0)
+    config = Config(
+        **SHALLOW, optimizer=optimizer, clamp=clamp, iterations=12, scales=2, save_every=0, tv_weight=0.0
+    )
     content, style = (np.where(picture > 128, 255, 0).astype(np.float32) for picture in pictures)
     records = list(warm_stylize(content, style, config, weights=narrow_weights, initial=1.4 * content - 50))
     outside = [np.mean((record.image < 0) | (record.image > 255)) for record in records]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from command_line import read_metrics, spawn
-from narrow import warm_stylize
+from narrow import SHALLOW, warm_stylize
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
@@ -22,7 +22,7 @@ from neural_style_tf.runs.tensorboard import Curves
 from neural_style_tf.transfer.records import Rows, StepRecord
 from neural_style_tf.transfer.session import stylize
 
-SCALES = Config(iterations=6, scales=2, scale_iterations=(3,), log_every=3, save_every=3)
+SCALES = Config(**SHALLOW, iterations=6, scales=2, scale_iterations=(3,), log_every=3, save_every=3)
 CASES = {
     "adam, tiled": SCALES.replace(tile="16", learning_rate_schedule="cosine"),
     "adam": SCALES.replace(scales=1, scale_iterations=(), tile="32"),

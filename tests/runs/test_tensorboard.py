@@ -8,7 +8,7 @@ import time
 import urllib.request
 
 import pytest
-from narrow import make_narrow_weights
+from narrow import SHALLOW, make_narrow_weights
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.losses.terms import loss_names, make_terms
@@ -50,7 +50,7 @@ def get(address, *, until):
 
 
 def test_the_curves_are_the_records(server, tmp_path, pictures):
-    config = Config(iterations=6, log_every=2, save_every=1)
+    config = Config(**SHALLOW, iterations=6, log_every=2, save_every=1)
     curves = Curves(tmp_path / "a-run", config, {"style_weight": "100.0"})
     totals = {}
     for record in stylize(*pictures, config, weights=make_narrow_weights()):

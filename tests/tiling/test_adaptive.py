@@ -10,6 +10,7 @@ import numpy as np
 import objectives as by_hand
 import pytest
 import tensorflow as tf
+from narrow import SHALLOW
 from resident import number_from
 
 from neural_style_tf.config.schema import Config
@@ -91,7 +92,7 @@ def scarce(monkeypatch):
 
 
 def run(pictures, weights, **settings):
-    config = Config(log_every=1, init="content", iterations=4, **settings)
+    config = Config(**SHALLOW, log_every=1, init="content", iterations=4, **settings)
     return [(record, record.image) for record in stylize(*pictures, config, weights=weights)]
 
 
@@ -133,7 +134,7 @@ def test_out_of_memory_while_the_pictures_are_looked_at(pictures, narrow_weights
     assert found[0][0].notes == ("out of memory: going on in pieces of 32 pixels",)
     assert found[-1][0].step == 4
     # A session takes the smaller tiles for what they are: a later run, with memory, is one in one piece.
-    config = Config(log_every=1, init="content", iterations=4)
+    config = Config(**SHALLOW, log_every=1, init="content", iterations=4)
     kept = session.Session(narrow_weights, keep_bytes=2**30)
     first, *_ = kept.run(Inputs(*pictures), config)
     assert first.notes == found[0][0].notes
@@ -143,7 +144,7 @@ def test_out_of_memory_while_the_pictures_are_looked_at(pictures, narrow_weights
 
 
 def test_no_graph_per_tile(narrow_weights):
-    config, traces = Config(), []
+    config, traces = Config(**SHALLOW), []
     model = vgg19(narrow_weights.kernels, narrow_weights.biases, outputs=config.loss.layers)
 
     class Counted:
@@ -164,13 +165,13 @@ def test_no_graph_per_tile(narrow_weights):
 
 
 def test_bfloat16_features_are_kept_in_half_the_bytes(narrow_weights):
-    config = Config()
+    config = Config(**SHALLOW)
     model = vgg19(
         narrow_weights.kernels, narrow_weights.biases, outputs=config.loss.layers, compute_dtype="bfloat16"
     )
     picture = tf.random.stateless_normal([1, 48, 64, 3], (1, 2)) * 50
     targets = by_hand.compute_targets(model, picture, picture, config, tile=32)
-    assert targets["content/relu4_2"]["features"].dtype == tf.bfloat16
+    assert targets["content/relu2_2"]["features"].dtype == tf.bfloat16
     tiled = by_hand.make_objective(model, targets, config, picture.shape, tile=32)
     terms, _ = by_hand.compiled(tiled)(picture)
     assert terms["content"] == 0
@@ -190,16 +191,16 @@ def test_what_is_done_with_is_let_go(pictures, narrow_weights, monkeypatch):
         solver = lease.solver
         solvers.append(weakref.ref(solver))
         targets, _ = solver.arguments.values
-        tensors.append([weakref.ref(tensor) for tensor in tf.nest.flatten(targets["content/relu4_2"])])
+        tensors.append([weakref.ref(tensor) for tensor in tf.nest.flatten(targets["content/relu2_2"])])
         tensors[-1].append(weakref.ref(solver.image.handle))
-        tensors[-1].append(weakref.ref(solver.objective.network.get_layer("conv3_1").kernel.value.handle))
+        tensors[-1].append(weakref.ref(solver.objective.network.get_layer("conv2_1").kernel.value.handle))
         return lease
 
     monkeypatch.setattr(session.Session, "prepare", remember)
     # Each in a list, to be handed over: nothing else may hold them.
     given = [picture.copy() for picture in pictures]
     inputs = [weakref.ref(picture) for picture in given]
-    config = Config(iterations=2, scales=2, scale_iterations=(2,), log_every=1, tile="16")
+    config = Config(**SHALLOW, iterations=2, scales=2, scale_iterations=(2,), log_every=1, tile="16")
     steps = stylize(given.pop(0), given.pop(0), config, weights=narrow_weights)
     records = []
     for record in steps:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+from narrow import SHALLOW
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
@@ -56,7 +57,7 @@ def test_the_time_left_is_told_at_the_pace_of_the_scale(pictures, narrow_weights
         now[0] += 1 if step <= 3 else 8
 
     monkeypatch.setattr("neural_style_tf.transfer.loop.time", SimpleNamespace(monotonic=lambda: now[0]))
-    config = Config(scales=2, scale_iterations=(3,), iterations=5, log_every=1, init="content")
+    config = Config(**SHALLOW, scales=2, scale_iterations=(3,), iterations=5, log_every=1, init="content")
     told = [r.seconds_left for r in stylize(*pictures, config, weights=narrow_weights, tick=tick)]
     assert told == [None, 2 + 6 * 4, 1 + 6 * 4, 6 * 4, 4 * 8, 3 * 8, 2 * 8, 8, 0]
 
@@ -64,6 +65,7 @@ def test_the_time_left_is_told_at_the_pace_of_the_scale(pictures, narrow_weights
 @pytest.mark.parametrize("optimizer", [pytest.param("adam", marks=pytest.mark.slow), "lbfgs"])
 def test_a_run_grows_and_its_steps_go_on(pictures, narrow_weights, optimizer):
     config = Config(
+        **SHALLOW,
         optimizer=optimizer,
         scales=2,
         scale_iterations=(6,),
@@ -84,7 +86,7 @@ def test_a_run_grows_and_its_steps_go_on(pictures, narrow_weights, optimizer):
 def test_all_scales_share_one_network(pictures, narrow_weights, monkeypatch):
     made, vgg19 = [], session.vgg19
     monkeypatch.setattr(session, "vgg19", lambda *a, **k: made.append(k["convolution"]) or vgg19(*a, **k))
-    config = Config(iterations=1, scales=2, scale_iterations=(1,), save_every=0)
+    config = Config(**SHALLOW, iterations=1, scales=2, scale_iterations=(1,), save_every=0)
     list(stylize(*pictures, config, weights=narrow_weights))
     assert made == ["direct"]
 
