@@ -55,7 +55,7 @@ def moment_sums(
 ) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]:
     """Return Σ_k F_ik and `gram_sum`, the raw first and second moments.
 
-    Their gradient is one product with an addition to it, instead of two maps as large as the features.
+    Their gradient is one product with an addition to it, instead of a sum of two maps.
 
     Args:
         features: [1, H, W, N]; bfloat16 is summed in float32.
@@ -69,8 +69,10 @@ def moment_sums(
 
     def gradient(of_first: tf.Tensor, of_second: tf.Tensor) -> tf.Tensor:
         both = tf.cast(of_second + tf.transpose(of_second), flat.dtype)
-        change = tf.nn.bias_add(tf.matmul(flat, both), tf.cast(of_first, flat.dtype))
-        return tf.reshape(change, tf.shape(features))
+        # The reshape keeps TensorFlow from fusing product and addition into a layer, whose "filter", `both`,
+        # oneDNN would keep from one step to the next (see `utils.runtime`).
+        change = tf.reshape(tf.matmul(flat, both), tf.shape(features))
+        return change + tf.cast(of_first, flat.dtype)
 
     return (tf.matmul(ones, exact)[0], tf.matmul(exact, exact, transpose_a=True)), gradient
 
