@@ -1,4 +1,4 @@
-"""The command line lets oneDNN keep its copies of filters: what is multiplied by anew each time must not be kept."""
+"""The command line lets oneDNN keep filters: what is multiplied by anew each time must not be kept."""
 
 import json
 import subprocess
@@ -17,7 +17,15 @@ from neural_style_tf.config.schema import Config
 content, style = np.random.default_rng(0).uniform(0, 255, (2, 32, 48, 3)).astype(np.float32)
 weights = make_narrow_weights(divisor=2)
 for loss in sys.argv[1:]:
-    config = Config(**SHALLOW, style_loss=loss, content_loss="relative", log_every=5, tv_weight=0.0, learning_rate=2.0, iterations=20)
+    config = Config(
+        **SHALLOW,
+        style_loss=loss,
+        content_loss="relative",
+        log_every=5,
+        tv_weight=0.0,
+        learning_rate=2.0,
+        iterations=20,
+    )
     steps = stylize(content, style, config, weights=weights)
     print(json.dumps([record.terms["total"] for record in steps]))
 """
