@@ -1,0 +1,35 @@
+"""A console whose reader is gone, is quiet, or shows a line that is being rewritten."""
+
+import io
+
+from neural_style_tf.utils.console import Console
+
+
+class Gone(io.StringIO):
+    def write(self, text):
+        raise BrokenPipeError
+
+
+def test_a_reader_who_is_gone_is_written_to_once():
+    console = Console(stream=Gone())
+    console.say("a line")
+    assert console.quiet and not console.interactive
+
+
+def test_a_live_line_is_ended_before_the_next_and_before_an_error(capsys):
+    stream = io.StringIO()
+    console = Console(stream=stream)
+    console.rewrite("step 1")
+    console.say("saved")
+    console.rewrite("step 2")
+    console.error("stopped")
+    assert stream.getvalue() == "\r\x1b[2Kstep 1\nsaved\n\r\x1b[2Kstep 2\n\n"
+    assert capsys.readouterr().err == "neural-style-tf: stopped\n"
+
+
+def test_a_quiet_console_shows_errors_only(capsys):
+    stream = io.StringIO()
+    console = Console(quiet=True, stream=stream)
+    console.say("a line")
+    console.error("stopped")
+    assert stream.getvalue() == "" and "stopped" in capsys.readouterr().err
