@@ -8,7 +8,7 @@ from command_line import environment
 from paths import ROOT
 
 # Benchmarks are not tests: of the quick ones that take no more than seconds.
-FAST = ("fuzz", "sheets")
+FAST = ("compare", "fuzz", "sheets")
 SCRIPTS = sorted(
     path.stem
     for path in (ROOT / "benchmarks").glob("*.py")
