@@ -29,6 +29,7 @@ def test_quick_form_prints_a_table(name):
         timeout=240,
     )
     assert done.returncode == 0, done.stderr
-    rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    assert len(rows) >= 3
-    assert all(row.count("|") == rows[0].count("|") for row in rows)
+    tables = [block.splitlines() for block in done.stdout.split("\n\n") if "|" in block]
+    tables = [[line for line in table if line.startswith("|")] for table in tables]
+    assert tables and all(len(rows) >= 3 for rows in tables)
+    assert all(row.count("|") == rows[0].count("|") for rows in tables for row in rows)

@@ -1,0 +1,192 @@
+"""Style against content: how much of the photo each system gives up for how much of the style.
+
+    python benchmarks/tradeoff.py [--pairs PHOTO:STYLE …] [--strengths 0 0.25 …] [--systems WORD …]
+                                  [--size N] [--work FOLDER] [--plot FILE.png] [--quick]
+
+Each system paints each pair at each strength. Results are judged by distances that none of them minimises:
+style by Gaussians of layers no preset uses, by patches and by colours; content by SSIM of the luma and by
+relu3_1. Each distance is divided by that of the photo itself (style) or of the style picture itself, cut to
+the photo's shape (content): so 1 is "nothing done" and "nothing left", and distances can be averaged. A
+system's figure is the mean height of its curve over the range of content that all cover: less is better.
+
+What is painted under --work already is not painted again. neural-style is installed on first use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+import distances
+from compare import PAIRS, locate
+from peer_systems import NEURAL_STYLE, System, export_weights, run_system
+
+from neural_style_tf.utils.runtime import start_tensorflow
+
+OURS = {
+    "original": {"preset": "original"},
+    "gatys": {"preset": "gatys"},
+    "balanced": {"preset": "balanced"},
+    "balanced, relative": {"preset": "balanced", "style_loss": "relative"},
+    "balanced, moments": {"preset": "balanced", "style_loss": "moments"},
+}
+"""System → its preset and what is changed of it."""
+PEER = "neural-style 0.5.7"
+
+
+def paint_ours(
+    changes: dict, strength: float, content: Image.Image, style: Image.Image, quick: bool
+) -> Image:
+    """Paint with one of our presets at a strength."""
+    from neural_style_tf import stylize
+    from neural_style_tf.config.presets import preset
+    from neural_style_tf.images import to_picture
+    from neural_style_tf.weights.resolve import load_weights
+
+    config = preset(changes["preset"]).replace(strength=strength, save_every=0, image_size=0)
+    config = config.replace(**{name: value for name, value in changes.items() if name != "preset"})
+    if quick:
+        config = config.replace(iterations=2, scales=1, scale_iterations=())
+    pictures = [np.asarray(picture, np.float32) for picture in (content, style)]
+    *_, record = stylize(*pictures, config, weights=load_weights("bundled"))
+    return to_picture(record.best)
+
+
+def paint_peer(strength: float, content: Image.Image, style: Image.Image, work: Path) -> Image.Image:
+    """Paint with neural-style, at its own size and iterations, its style weight turned by the strength."""
+    export_weights(work)
+    paths = work / "content.png", work / "style.png"
+    for picture, path in zip((content, style), paths, strict=True):
+        picture.save(path)
+    weight = 100 * 100 ** (2 * strength - 1)
+    system = System(PEER, NEURAL_STYLE, "noise", ("-optimizer", "lbfgs", "-style_weight", f"{weight:g}"))
+    options = {"iterations": NEURAL_STYLE.iterations, "save_every": 0, "size": max(content.size)}
+    run = run_system(system, *paths, work, python=sys.executable, **options)
+    if run.problem:
+        raise RuntimeError(run.problem)
+    return Image.open(run.pictures[max(run.pictures)]).convert("RGB")
+
+
+def judge(
+    result: Image.Image, content: Image.Image, style: Image.Image, features: object
+) -> dict[str, float]:
+    """Return the distances of a result from style picture and photo, each a share of the worst."""
+    cut = ImageOps.fit(style, content.size)
+    result = result if result.size == content.size else result.resize(content.size)
+    pixels = [np.asarray(picture, np.float32) for picture in (result, content, style, cut)]
+    found = [features(one) for one in pixels]
+
+    def share(distance: object, at: int, to: int, worst: int, layer: str = "") -> float:
+        sources = [maps[layer] for maps in found] if layer else pixels
+        return distance(sources[at], sources[to]) / distance(sources[worst], sources[to])
+
+    gaussians = [share(distances.gaussian_w2, 0, 2, 1, layer) for layer in distances.STYLE_LAYERS]
+    return {
+        "gaussians": float(np.mean(gaussians)),
+        "patches": share(distances.patch_distance, 0, 2, 1),
+        "colours": share(distances.colour_distance, 0, 2, 1),
+        "ssim": share(distances.unlike_photo, 0, 1, 3),
+        "relu3_1": share(distances.content_distance, 0, 1, 3, distances.CONTENT_LAYER),
+    }
+
+
+def area(curves: dict[str, Sequence[tuple[float, float]]]) -> dict[str, float]:
+    """Return each curve's mean height over the range of x that all cover; NaN where they share none."""
+    low = max(min(x for x, _ in points) for points in curves.values())
+    high = min(max(x for x, _ in points) for points in curves.values())
+    grid = np.linspace(low, high, 101)
+    heights = {
+        name: float(np.interp(grid, *np.array(sorted(points)).T).mean()) for name, points in curves.items()
+    }
+    return heights if high > low else dict.fromkeys(curves, float("nan"))
+
+
+def plot(curves: dict[str, list[tuple[float, float]]], path: Path) -> None:
+    """Draw the curves."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(7, 5))
+    for name, points in curves.items():
+        axis.plot(*np.array(points).T, "o-", label=name)
+    axis.set(xlabel="distance from the photo", ylabel="distance from the style")
+    axis.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Paint, judge, and print the tables."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "neural-style-tf" / "tradeoff"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", nargs="+", default=PAIRS[:4], metavar="PHOTO:STYLE")
+    parser.add_argument("--strengths", type=float, nargs="+", default=[0, 0.25, 0.5, 0.75, 1])
+    parser.add_argument("--systems", nargs="+", default=[*OURS, PEER], choices=[*OURS, PEER])
+    parser.add_argument("--size", type=int, default=384)
+    parser.add_argument("--work", type=Path, default=cache, help="folder for results and environments")
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--quick", action="store_true", help="one tiny pair, to see that this script works")
+    options = parser.parse_args()
+    if options.quick:
+        options.pairs, options.strengths, options.size = PAIRS[:1], [0.25, 0.75], 64
+        options.systems = ["balanced", "balanced, relative"]
+        options.work = ROOT / "build" / "tradeoff-quick"
+    options.work.mkdir(parents=True, exist_ok=True)
+    start_tensorflow()
+    from neural_style_tf.config.presets import preset
+    from neural_style_tf.weights.resolve import load_weights
+
+    features = distances.make_features(load_weights("bundled"))
+    rows: dict[tuple[str, float], list[dict[str, float]]] = defaultdict(list)
+    for pair in options.pairs:
+        pictures = [
+            ImageOps.exif_transpose(Image.open(locate(name))).convert("RGB") for name in pair.split(":")
+        ]
+        for picture in pictures:
+            picture.thumbnail((options.size, options.size), Image.Resampling.LANCZOS)
+        for system in options.systems:
+            settings = system
+            if system in OURS:
+                settings = json.dumps([dataclasses.asdict(preset(OURS[system]["preset"])), OURS[system]])
+            for strength in options.strengths:
+                key = hashlib.sha256(f"{pair} {settings} {strength} {options.size} {options.quick}".encode())
+                path = options.work / f"{key.hexdigest()[:16]}.png"
+                if not path.exists():
+                    if system == PEER:
+                        painted = paint_peer(strength, *pictures, options.work)
+                    else:
+                        painted = paint_ours(OURS[system], strength, *pictures, options.quick)
+                    painted.save(path)
+                rows[system, strength].append(judge(Image.open(path), *pictures, features))
+                print(f"{pair}, {system}, {strength}", file=sys.stderr, flush=True)
+    names = ("gaussians", "patches", "colours", "ssim", "relu3_1")
+    print("| system | strength | " + " | ".join(names) + " |\n" + "|---" * (len(names) + 2) + "|")
+    curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for (system, strength), found in rows.items():
+        means = [float(np.mean([one[name] for one in found])) for name in names]
+        print(f"| {system} | {strength:g} | " + " | ".join(f"{value:.3f}" for value in means) + " |")
+        curves[system].append((float(np.mean(means[3:])), float(np.mean(means[:3]))))
+    print("\n| system | mean distance from the style, at equal distance from the photo |\n|---|---|")
+    for system, height in sorted(area(curves).items(), key=lambda item: item[1]):
+        print(f"| {system} | {height:.3f} |")
+    if options.plot:
+        plot(curves, options.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The distances by which benchmarks judge pictures."""
+
+import distances
+import numpy as np
+import pytest
+import scipy.linalg
+
+
+@pytest.fixture
+def pictures():
+    random = np.random.default_rng(0)
+    return random.uniform(0, 255, (64, 80, 3)), random.uniform(0, 255, (56, 72, 3)) ** 0.9
+
+
+def test_equal_pictures_are_at_no_distance_and_others_are(pictures):
+    one, other = pictures
+    for distance in (distances.patch_distance, distances.colour_distance):
+        assert distance(one, one) == pytest.approx(0, abs=1e-9)
+        assert distance(one, other) > 0.01
+
+
+def test_a_grey_level_more_is_a_patch_distance_of_about_one_where_means_are_kept(pictures):
+    one, _ = pictures
+    # Only the lowest level holds the mean; the directions share the difference out among them.
+    found = distances.patch_distance(one, one + 10, levels=1)
+    assert 5 < found < 12
+
+
+def test_gaussians_are_compared_as_by_scipys_matrix_root():
+    random = np.random.default_rng(1)
+    one, other = (
+        random.standard_normal((200, 5)) @ np.diag([1, 2, 3, 1, 1]),
+        random.standard_normal((150, 5)) + 1,
+    )
+    sigma, target = np.cov(one.T, bias=True), np.cov(other.T, bias=True)
+    root = scipy.linalg.sqrtm(target)
+    common = np.trace(scipy.linalg.sqrtm(root @ sigma @ root)).real
+    shift = one.mean(0) - other.mean(0)
+    expected = shift @ shift + np.trace(sigma) + np.trace(target) - 2 * common
+    expected /= np.trace(target) + other.mean(0) @ other.mean(0)
+    assert distances.gaussian_w2(one, other) == pytest.approx(expected, rel=1e-9)
