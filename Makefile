@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Tests side by side, each with a TensorFlow of its own.
 SHARED := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
-.PHONY: demo test test-slow test-faults coverage lint docs bench compare clean
+.PHONY: demo test test-slow test-faults coverage lint docs bench bench-all compare clean
 
 demo: .venv/demo
 	$(BIN)/python run.py --content=examples/chelsea.jpg --style=examples/mosaic.jpg \
@@ -32,6 +32,10 @@ docs: .venv/docs
 
 bench: .venv/test
 	$(BIN)/python benchmarks/step.py
+
+# Every benchmark at one commit: hours. The same command again goes on.
+bench-all: .venv/test .venv/dev
+	$(BIN)/python benchmarks/run_all.py
 
 # A page that shows two settings blindly: make compare A="--preset=balanced" B="--preset=gatys"
 A ?= --preset=balanced
