@@ -282,9 +282,13 @@ def flag_lines(config: Config, job: Job) -> str:
     return "\n".join(lines) + "\n"
 
 
-def settings_table(config: Config, job: Job) -> dict[str, str]:
-    """Return name → text of every setting."""
-    return {name: _text(value) for settings in (config, job) for name, value in flat(settings).items()}
+def settings_table(config: Config, job: Job) -> dict[str, bool | int | float | str]:
+    """Return name → value of every setting, lists as a flag has them."""
+    return {
+        name: format_list(value) if isinstance(value, tuple) else value
+        for settings in (config, job)
+        for name, value in flat(settings).items()
+    }
 
 
 def _flag_line(name: str, value: Any) -> str:

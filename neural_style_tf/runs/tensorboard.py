@@ -1,14 +1,15 @@
-"""Write TensorBoard events: the losses as curves, the image, and the settings as text."""
+"""Write TensorBoard events: the losses as curves, the image, the settings as text and as hyperparameters."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.images import to_picture
@@ -28,12 +29,19 @@ class Curves(Listener):
     Args:
         folder: Where they go.
         config: Which steps are saved; every fifth of them gets its image written here, too.
-        settings: All settings, as name → text.
+        settings: All settings, as name → value: text, and what TensorBoard's HParams page compares runs by.
         after: The last step that an earlier part of the run has written, and that its checkpoint vouches
             for; what it wrote beyond is removed.
     """
 
-    def __init__(self, folder: Path, config: Config, settings: dict[str, str], *, after: int = -1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        settings: Mapping[str, bool | int | float | str],
+        *,
+        after: int = -1,
+    ) -> None:
         if after >= 0:
             trim_events(folder, after)
         self._writer = tf.summary.create_file_writer(str(folder))
@@ -42,6 +50,8 @@ class Curves(Listener):
         table = "\n".join(["|setting|value|", "|---|---|"] + [f"|{k}|{v}|" for k, v in settings.items()])
         with self._writer.as_default(step=max(after, 0)):
             tf.summary.text("config", printable(table))
+            if after < 0:
+                hparams.hparams({k: printable(v) if isinstance(v, str) else v for k, v in settings.items()})
 
     def on_step(self, record: StepRecord) -> None:
         """Write the losses and, if due, the image."""
@@ -51,6 +61,7 @@ class Curves(Listener):
         with self._writer.as_default(step=record.step):
             for name, value in record.terms.items():
                 tf.summary.scalar(f"loss/{name}", value)
+            tf.summary.scalar("seconds", record.seconds)
             if self._image_every and (record.last or record.step % self._image_every == 0):
                 picture = to_picture(record.image_rows)
                 picture = picture.reduce(max(1, -(-max(picture.size) // LONGEST_SIDE)))

@@ -8,12 +8,15 @@ import time
 import urllib.request
 
 import pytest
-from narrow import SHALLOW, make_narrow_weights
+from narrow import SHALLOW, make_narrow_weights, warm_stylize
 
-from neural_style_tf.config.schema import Config
+from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.losses.terms import loss_names, make_terms
+from neural_style_tf.runs.manifest import settings_table
 from neural_style_tf.runs.tensorboard import Curves
 from neural_style_tf.transfer.session import stylize
+
+WEIGHTS = make_narrow_weights()
 
 
 def free_port():
@@ -34,12 +37,14 @@ def server(tmp_path):
     process.wait(timeout=20)
 
 
-def get(address, *, until):
-    """Return the JSON at an address once `until` is true of it."""
+def get(address, *, until, question=None):
+    """Return the JSON that an address answers, to a question if there is one, once `until` is true of it."""
+    request = urllib.request.Request(address, question and json.dumps(question).encode())
+    request.add_header("Content-Type", "application/json")
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(address, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=5) as answer:
                 value = json.load(answer)
             if until(value):
                 return value
@@ -53,12 +58,13 @@ def test_the_curves_are_the_records(server, tmp_path, pictures):
     config = Config(**SHALLOW, iterations=6, log_every=2, save_every=1)
     curves = Curves(tmp_path / "a-run", config, {"style_weight": "100.0"})
     totals = {}
-    for record in stylize(*pictures, config, weights=make_narrow_weights()):
+    for record in stylize(*pictures, config, weights=WEIGHTS):
         curves.on_step(record)
         totals[record.step] = record.total
     curves.on_end()
     tags = get(f"{server}/scalars/tags", until=lambda value: "a-run" in value)
-    assert set(tags["a-run"]) == {f"loss/{name}" for name in loss_names(make_terms(config.loss))}
+    losses = {f"loss/{name}" for name in loss_names(make_terms(config.loss))}
+    assert set(tags["a-run"]) == losses | {"seconds"}
     points = get(
         f"{server}/scalars/scalars?run=a-run&tag=loss/total", until=lambda value: len(value) == len(totals)
     )
@@ -67,3 +73,33 @@ def test_the_curves_are_the_records(server, tmp_path, pictures):
     assert "image" in images["a-run"]
     texts = get(f"{server}/text/text?run=a-run&tag=config", until=bool)
     assert "style_weight" in texts[0]["text"]
+
+
+def test_runs_compare_by_their_settings_and_last_losses(server, tmp_path, pictures):
+    finals = {}
+    for name, weight in (("light", 1.0), ("heavy", 50.0)):
+        config = Config(**SHALLOW, iterations=2, log_every=1, style_weight=weight)
+        curves = Curves(tmp_path / name, config, settings_table(config, Job(content=f"{name}.jpg")))
+        for record in warm_stylize(*pictures, config, weights=WEIGHTS):
+            curves.on_step(record)
+        curves.on_end()
+        finals[weight] = record.total
+    question = {
+        "experimentName": "",
+        "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"],
+        "colParams": [{"metric": {"tag": "loss/total", "group": ""}}],
+        "startIndex": 0,
+        "sliceSize": 10,
+    }
+    answer = get(
+        f"{server}/hparams/session_groups",
+        question=question,
+        until=lambda value: len(value.get("sessionGroups", [])) == 2,
+    )
+    found = {}
+    for group in answer["sessionGroups"]:
+        assert group["hparams"]["content"] in ("light.jpg", "heavy.jpg")
+        assert group["hparams"]["clamp"] is False
+        values = {one["name"]["tag"]: one["value"] for one in group["metricValues"]}
+        found[group["hparams"]["style_weight"]] = values["loss/total"]
+    assert found == pytest.approx(finals)
