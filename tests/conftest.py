@@ -11,7 +11,7 @@ os.environ["TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"] = "0"
 import numpy as np
 import pytest
 from command_line import BUNDLED, write_picture
-from narrow import make_narrow_weights, warm_stylize
+from narrow import make_narrow_weights, warm_session
 
 # Started in the background of a shell, the suite would hand down that Ctrl-C is ignored.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -52,7 +52,8 @@ def real_job(tmp_path, monkeypatch):
     write_picture(tmp_path / "s.png", (40, 50), seed=1)
 
     def run(*arguments):
-        given = {argument.partition("=")[0] for argument in arguments}
+        given = {argument.removeprefix("--sweep=").partition("=")[0] for argument in arguments}
+        given |= {f"--{name}" for name in given}
         usual = ("--content=c.png", "--style=s.png", *BUNDLED)
         return main.run(["run.py", *(one for one in usual if one.partition("=")[0] not in given), *arguments])
 
@@ -63,8 +64,7 @@ def real_job(tmp_path, monkeypatch):
 def job(real_job, narrow_weights, monkeypatch):
     """Return `real_job` on the narrow network in a warm session, for all about files and messages."""
     from neural_style_tf.cli import main
-    from neural_style_tf.transfer import session
 
     monkeypatch.setattr(main, "load_weights", lambda *given, **named: narrow_weights)
-    monkeypatch.setattr(session, "stylize", warm_stylize)
+    monkeypatch.setattr(main.Machine, "session", lambda machine: warm_session(narrow_weights))
     return real_job

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
+from typing import Any
 
 from absl import flags as absl_flags
 
-from neural_style_tf.config.fields import leaves
+from neural_style_tf.config.fields import flat, leaves
 from neural_style_tf.config.parsing import format_list, parse_counts, parse_layer_weights
-from neural_style_tf.config.presets import preset
-from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.config.presets import PRESETS, preset
+from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.errors import UserError, show
+from neural_style_tf.runs.manifest import NOT_REPEATED
 from neural_style_tf.runs.replay import read_run, settings_of
+from neural_style_tf.sweeps.space import Axis, expand_files, parse_axis
 from neural_style_tf.utils.text import did_you_mean
 from neural_style_tf.weights.structure import printable
 
@@ -26,19 +30,116 @@ Any flag can be put in a file, one to a line, and read with --flagfile=FILE.
 
 # Of a flag file; of a message that repeats what came.
 _MOST_BYTES, _LONGEST = 1 << 20, 300
+_MAKERS = {
+    bool: absl_flags.DEFINE_bool,
+    int: absl_flags.DEFINE_integer,
+    float: absl_flags.DEFINE_float,
+}
+_REPEATED = ("content", "sweep")
+_SWEPT_FILES = ("content", "style", "weights", "stretch_contrast")
+
+
+@dataclasses.dataclass(frozen=True)
+class CommandLine:
+    """What a command line asks for.
+
+    Attributes:
+        sweep: How many runs, and which.
+        contents: What `--content` names, a pattern each.
+        given: Names of the settings that stand on the command line itself, not in a flag file.
+        values: Flags of absl as they were given.
+    """
+
+    sweep: SweepConfig
+    contents: tuple[str, ...]
+    given: frozenset[str]
+    values: absl_flags.FlagValues
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether several runs are asked for, or one in a form that could be several."""
+        contents = self.contents
+        return bool(self.sweep.sweep) or len(contents) > 1 or any(expand_files(c) != [c] for c in contents)
+
+    def axes(self) -> list[Axis]:
+        """Return the swept settings; several `--content` come first.
+
+        Raises:
+            UserError: A setting that is swept and given, or as of `parse_axis`.
+        """
+        kinds = {field.name: type(field.default) for field in leaves(Config)}
+        kinds |= {field.name: type(field.default) for field in leaves(Job) if field.name in _SWEPT_FILES}
+        seed = self.values["seed"].value or Config.seed
+        given = {"samples": self.sweep.sweep_samples, "seed": seed}
+        axes = [parse_axis(text, kinds, **given) for text in self.sweep.sweep]
+        for axis in axes:
+            if axis.name in self.given:
+                raise UserError(f"--{axis.name} is given, and swept by --sweep={axis.name}=…: leave one out")
+        if self.contents and not any(axis.name == "content" for axis in axes):
+            found = [path for pattern in self.contents for path in expand_files(pattern)]
+            if not found:
+                raise UserError(f"--content={show(self.contents[0])}: no picture there")
+            if len(set(found)) < len(found):
+                twice = next(path for path in found if found.count(path) > 1)
+                raise UserError(f"--content: {show(twice)} is named twice")
+            if len(found) > 1:
+                axes.insert(0, Axis("content", tuple(found)))
+        return axes
+
+    def base(self, swept: Set[str]) -> dict[str, Any]:
+        """Return name → value of what was given and is not swept, but for what is asked anew each time."""
+        skipped = {*swept, "content", *(field.name for field in leaves(SweepConfig))}
+        skipped |= set(NOT_REPEATED) - {"from_run", "output"}
+        found = {
+            name: self.values[name].value
+            for name in self.values
+            if self.values[name].present and name not in skipped
+        }
+        if "content" not in swept and self.contents:
+            found["content"] = self.contents[-1]
+        return {name: str(Path(v).absolute()) if name in _SWEPT_FILES[:2] else v for name, v in found.items()}
+
+    def settings(self, changes: Mapping[str, str] | None = None) -> tuple[Config, Job]:
+        """Return the resolved settings and the files of one run.
+
+        Args:
+            changes: Name of a flag → its text, which wins over what was given.
+
+        Raises:
+            UserError: A value that cannot be, a file flag missing.
+        """
+        given = {name: self.values[name].value for name in self.values if self.values[name].present}
+        if self.contents:
+            given["content"] = self.contents[-1]
+        for name, text in (changes or {}).items():
+            try:
+                given[name] = _single(name).parse(text)
+            except (absl_flags.Error, ValueError) as error:
+                raise UserError(
+                    f"--{name}={printable(text, _LONGEST)}: {' '.join(str(error).split())}"
+                ) from None
+        return _resolve(given)
 
 
 def parse(argv: Sequence[str]) -> tuple[Config, Job]:
-    """Turn a command line into settings.
+    """Turn a command line into the settings and the files of a single run; errors as of `CommandLine`."""
+    line = read(argv)
+    if len(line.contents) > 1:
+        raise UserError(f"--content is given {len(line.contents)} times: give one")
+    return line.settings()
+
+
+def read(argv: Sequence[str]) -> CommandLine:
+    """Read a command line.
 
     Args:
         argv: The program's name and its arguments.
 
     Returns:
-        The resolved settings and the files.
+        What it asks for; the settings themselves are not checked yet.
 
     Raises:
-        UserError: An unknown flag, a value that cannot be, a file flag missing.
+        UserError: An unknown flag, a value of the wrong type.
     """
     values = _define()
     _refuse_twice(argv[1:], "")
@@ -54,6 +155,19 @@ def parse(argv: Sequence[str]) -> tuple[Config, Job]:
     if rest:
         raise UserError(f"unexpected argument {rest[0]!r}: every setting is a flag, such as --content=FILE")
     given = {name: values[name].value for name in values if values[name].present}
+    here = [argument.lstrip("-").partition("=")[0] for argument in argv[1:] if argument.startswith("-")]
+    contents = tuple(given.get("content") or ())
+    # A flag file comes first, and what stands on the command line wins over it.
+    contents = contents[-here.count("content") :] if "content" in here else contents
+    names = [field.name for field in leaves(SweepConfig)]
+    chosen = {name: given[name] for name in names if given.get(name) is not None}
+    if "sweep" in chosen:
+        chosen["sweep"] = tuple(chosen["sweep"])
+    return CommandLine(SweepConfig(**chosen), contents, frozenset(here), values)
+
+
+def _resolve(given: dict[str, Any]) -> tuple[Config, Job]:
+    """Return the settings that flags make: preset < flag file < flags."""
     for name in ("content_layers", "style_layers"):
         if name in given:
             given[name] = parse_layer_weights(given[name])
@@ -64,9 +178,9 @@ def parse(argv: Sequence[str]) -> tuple[Config, Job]:
         if "preset" in given:
             raise UserError("--from_run has every setting of its run, and --preset changes them: give one")
         base_config, base_job = settings_of(read_run(given["from_run"]), given["from_run"])
-    job_names = {field.name for field in leaves(Job)}
+    job_names, config_names = ({field.name for field in leaves(kind)} for kind in (Job, Config))
     job = base_job.replace(**{name: value for name, value in given.items() if name in job_names})
-    changes = {name: value for name, value in given.items() if name not in job_names}
+    changes = {name: value for name, value in given.items() if name in config_names}
     config = (base_config or preset(changes.pop("preset", Config.preset))).replace(**changes)
     for name in ("content", "style"):
         if not getattr(job, name):
@@ -74,10 +188,25 @@ def parse(argv: Sequence[str]) -> tuple[Config, Job]:
     return config, job
 
 
+def command(config: Config, job: Job) -> str:
+    """Return the command line of a run, for a shell: its preset and what differs from it."""
+    known = PRESETS.get(config.preset, PRESETS[Config.preset])
+    words = ["python", "run.py"]
+    for settings, defaults in ((job, Job()), (config, known)):
+        before = flat(defaults)
+        for name, value in flat(settings).items():
+            if isinstance(value, bool) and value != before[name]:
+                words.append(f"--{name}" if value else f"--no{name}")
+            elif value != before[name] or (name == "preset" and value != Config.preset):
+                words.append(f"--{name}={format_list(value) if isinstance(value, tuple) else value}")
+    return shlex.join(words)
+
+
 def help_text() -> str:
     """Return what `--help` prints."""
     lines = [USAGE]
-    for title, settings in (("Files", Job), ("Settings (defaults of the preset `original`)", Config)):
+    groups = ("Files", Job), ("Settings (defaults of the preset `original`)", Config), ("Sweeps", SweepConfig)
+    for title, settings in groups:
         lines.append(f"{title}:\n")
         for field in leaves(settings):
             default = _default_text(field)
@@ -90,7 +219,7 @@ def help_text() -> str:
 def table() -> str:
     """Return the flags as a Markdown table, for docs/flags.md."""
     lines = ["| flag | meaning |", "|---|---|"]
-    for settings in (Job, Config):
+    for settings in (Job, Config, SweepConfig):
         for field in leaves(settings):
             flag = f"`--{field.name}{_default_text(field)}`"
             lines.append(f"| {flag} | {field.metadata['help']} |")
@@ -99,22 +228,26 @@ def table() -> str:
 
 def _define() -> absl_flags.FlagValues:
     values = absl_flags.FlagValues()
-    makers = {
-        bool: absl_flags.DEFINE_bool,
-        int: absl_flags.DEFINE_integer,
-        float: absl_flags.DEFINE_float,
-    }
-    for settings in (Config, Job):
+    for settings in (Config, Job, SweepConfig):
         for field in leaves(settings):
-            maker = makers.get(type(field.default), absl_flags.DEFINE_string)
+            maker = _MAKERS.get(type(field.default), absl_flags.DEFINE_string)
+            if field.name in _REPEATED:
+                maker = absl_flags.DEFINE_multi_string
             maker(field.name, None, field.metadata["help"], flag_values=values)
     return values
+
+
+def _single(name: str) -> absl_flags.ArgumentParser:
+    """Return what parses one value of a flag."""
+    kind = next(type(field.default) for one in (Config, Job) for field in leaves(one) if field.name == name)
+    parsers = {bool: absl_flags.BooleanParser, int: absl_flags.IntegerParser, float: absl_flags.FloatParser}
+    return parsers.get(kind, absl_flags.ArgumentParser)()
 
 
 def _refuse_twice(arguments: Sequence[str], where: str) -> None:
     """Refuse a file named twice in one place: the first would silently not be used."""
     names = [argument.lstrip("-").partition("=")[0] for argument in arguments if argument.startswith("-")]
-    for name in ("content", "style", "init", "weights", "output", "output_dir", "from_run"):
+    for name in ("style", "init", "weights", "output", "output_dir", "from_run"):
         if names.count(name) > 1:
             more = "; several styles are not supported" if name == "style" else ""
             raise UserError(f"{where}--{name} is given {names.count(name)} times: give one{more}")

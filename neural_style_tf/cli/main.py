@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.runs.outputs import check_outputs, clear_the_way, find_checkpoint, make_listeners
 from neural_style_tf.runs.replay import changes_since, check_files, read_run
 from neural_style_tf.runs.resume import check_same_run, read_manifest, step_of, with_its_tile
+from neural_style_tf.sweeps.runner import Sweep
 from neural_style_tf.tiling.memory_model import LARGE_PICTURE
 from neural_style_tf.tiling.system_memory import check_start
 from neural_style_tf.transfer.initial import WORDS, init_sha256, initial_pixels
@@ -32,6 +34,10 @@ from neural_style_tf.utils.atomic import write_text
 from neural_style_tf.utils.console import Console, duration
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import check_spec, load_weights
+
+if TYPE_CHECKING:
+    from neural_style_tf.distributed.replicas import Cluster
+    from neural_style_tf.transfer.session import Session
 
 SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2
 
@@ -54,9 +60,16 @@ def run(argv: Sequence[str] | None = None) -> int:
     interrupts = Interrupts()
     try:
         with interrupts.collected():
-            config, job = flags.parse(argv)
+            line = flags.read(argv)
+            if line.is_sweep:
+                return _sweep(line, console, interrupts)
+            config, job = line.settings()
             console.quiet = job.quiet
-            return _Run(config, job, console, interrupts).execute()
+            single = _Run(config, job, Machine(), console, interrupts)
+            if line.sweep.dry_run:
+                console.say(flags.command(config, job))
+                return SUCCESS
+            return single.execute()
     except UserError as error:
         console.error(str(error))
         return USAGE_ERROR
@@ -75,21 +88,112 @@ def run(argv: Sequence[str] | None = None) -> int:
     return FAILURE
 
 
+def _sweep(line: flags.CommandLine, console: Console, interrupts: Interrupts) -> int:
+    """Run a command line that asks for several runs; return the exit code."""
+    axes = line.axes()
+    _, job = line.settings({axis.name: axis.values[0] for axis in axes})
+    console.quiet = job.quiet
+    if job.resume:
+        raise UserError("--resume: a sweep goes on by itself when its command is given again: leave it out")
+    if find_worker(job.distribute, os.environ).workers > 1:
+        raise UserError("--sweep: the runs of a sweep take one machine: --distribute=none, or mirrored")
+    swept = {axis.name for axis in axes}
+    names = ["" if role in swept else Path(getattr(job, role)).stem for role in ("content", "style")]
+    default = Path("output") / "-".join([*filter(None, names), "sweep"])
+    machine = Machine(several=True)
+    sweep = Sweep(
+        axes,
+        [name.strip() for name in line.sweep.sweep_zip.split(",") if name.strip()],
+        root=Path(job.output_dir or default),
+        base=line.base(swept),
+        settings=line.settings,
+        make_run=lambda config, job: _Run(config, job, machine, console, interrupts),
+        explain=explain,
+        console=console,
+        received=interrupts.received,
+    )
+    planned = sweep.check()
+    if line.sweep.dry_run:
+        for settings in planned:
+            console.say(flags.command(*settings))
+        return SUCCESS
+    code = sweep.execute(retry_failed=line.sweep.retry_failed)
+    return interrupts.exit_code if interrupts.received else code
+
+
+class Machine:
+    """What the runs of a process share: TensorFlow, started once, the cluster, pictures, compiled steps.
+
+    Args:
+        several: Whether there will be several runs, so that it pays to keep what a further one can use.
+    """
+
+    PICTURES, LARGE = 4, 64 * 2**20
+
+    def __init__(self, *, several: bool = False) -> None:
+        self.device, self.cluster = "", None
+        self._several, self._session = several, None
+        self._weights: tuple[tuple[str, str], Weights] | None = None
+        self._pictures: dict[tuple, Picture] = {}
+
+    def load_image(self, path: str, **reading: Any) -> Picture:
+        """Return a picture as `images.load_image`; the last few of several runs are kept."""
+        key = (path, *sorted(reading.items()))
+        picture = self._pictures.pop(key, None) or load_image(path, **reading)
+        if self._several and picture.pixels.nbytes <= self.LARGE:
+            self._pictures[key] = picture
+            for oldest in list(self._pictures)[: -self.PICTURES]:
+                del self._pictures[oldest]
+        return picture
+
+    def load_weights(self, job: Job, *, say: Callable[[str], None]) -> Weights:
+        """Return the weights that a run asks for; those of the run before are kept, and said once."""
+        asked = (job.weights, job.weights_dir)
+        if self._weights is None or self._weights[0] != asked:
+            # Two networks need not be in memory at once.
+            self._weights = self._session = None
+            weights = load_weights(job.weights, folder=Path(job.weights_dir), log=say)
+            say(f"weights: {weights.source}{f' ({weights.generation})' if weights.generation else ''}")
+            self._weights = asked, weights
+        return self._weights[1]
+
+    def session(self) -> Session:
+        """Return what the runs with the weights that were loaded last share."""
+        from neural_style_tf.transfer.session import Session
+
+        if self._session is None:
+            keep = None if self._several else 0
+            self._session = Session(self._weights[1], cluster=self.cluster, keep_bytes=keep)
+        return self._session
+
+
 class _Run:
     """One run of the command line, from checked files to written ones."""
 
-    def __init__(self, config: Config, job: Job, console: Console, interrupts: Interrupts) -> None:
-        self._console, self._interrupts = console, interrupts
-        self._worker, self._cluster = find_worker(job.distribute, os.environ), None
+    def __init__(
+        self, config: Config, job: Job, machine: Machine, console: Console, interrupts: Interrupts
+    ) -> None:
+        self._console, self._interrupts, self._machine = console, interrupts, machine
+        self._worker = find_worker(job.distribute, os.environ)
         console.quiet = console.quiet or self._worker.rank > 0
         self._initial: np.ndarray | None = None
-        self._pictures = _load_pictures(config, job)
+        self._pictures = _load_pictures(config, job, machine)
         default = Path("output") / f"{Path(job.content).stem}-{Path(job.style).stem}"
         self._job = job.replace(output_dir=job.output_dir or str(default))
         self._config = config
         self._earlier: Manifest | None = None
         self._repeated: Manifest | None = None
         self._check()
+
+    @property
+    def _cluster(self) -> Cluster:
+        return self._machine.cluster
+
+    def check_finished(self) -> None:
+        """Refuse a finished run in the output folder that was made with other settings or files."""
+        earlier = read_manifest(Path(self._job.output_dir))
+        config = with_its_tile(earlier, self._config)
+        check_same_run(earlier, config, self._hashes, result=self._size)
 
     def execute(self) -> int:
         """Run; return the exit code."""
@@ -144,7 +248,7 @@ class _Run:
         self._cluster.check_same(facts_in_common(self._config, self._hashes, weights))
         checkpoint = self._checkpoint(folder, weights) if folder else None
         self._choose_tile()
-        from neural_style_tf.transfer.session import stylize
+        from neural_style_tf.transfer.inputs import Inputs
 
         listeners: list[Listener] = []
         report = record = None
@@ -156,15 +260,10 @@ class _Run:
             received.extend(next(filter(None, self._cluster.all_gather(received)), [])[len(received) :])
             return bool(received)
 
-        steps = stylize(
-            *(self._pictures[role].pixels for role in ("content", "style")),
-            self._config,
-            weights=weights,
-            tick=tick,
-            resume=checkpoint,
-            initial=self._initial,
-            cluster=self._cluster,
-        )
+        pictures = (self._pictures[role].pixels for role in ("content", "style"))
+        inputs = Inputs(*pictures, self._initial)
+        steps = self._machine.session().run(inputs, self._config, tick=tick, resume=checkpoint)
+        del inputs
         # The run forgets the pictures when they are of no more use, and so must we.
         self._pictures = {role: picture.without_pixels() for role, picture in self._pictures.items()}
         self._initial = None
@@ -216,14 +315,15 @@ class _Run:
                 f"result: {width}×{height}, the size of the photo, which is smaller than "
                 f"--image_size={self._config.sizes.image_size}; --enlarge paints larger than the photo"
             )
-        device = start_tensorflow(
-            verbose=self._job.verbose, sparing=height * width >= LARGE_PICTURE, join=self._join
-        )
-        say(f"device: {device}")
-        if note := unused_gpu():
-            say(f"  {note}")
-        weights = load_weights(self._job.weights, folder=Path(self._job.weights_dir), log=say)
-        say(f"weights: {weights.source}{f' ({weights.generation})' if weights.generation else ''}")
+        if not self._machine.device:
+            self._machine.device = start_tensorflow(
+                verbose=self._job.verbose, sparing=height * width >= LARGE_PICTURE, join=self._join
+            )
+            say(f"device: {self._machine.device}")
+            if note := unused_gpu():
+                say(f"  {note}")
+        device = self._machine.device
+        weights = self._machine.load_weights(self._job, say=say)
         if self._repeated:
             check_files(self._repeated, {"weights": weights.sha256}, self._job.from_run)
             for line in changes_since(self._repeated, device):
@@ -278,17 +378,17 @@ class _Run:
         from neural_style_tf.distributed.replicas import join
 
         job = self._job
-        self._cluster = join(
+        self._machine.cluster = join(
             job.distribute, self._worker, timeout=job.worker_timeout, say=self._console.error
         )
 
 
-def _load_pictures(config: Config, job: Job) -> dict[str, Picture]:
+def _load_pictures(config: Config, job: Job, machine: Machine) -> dict[str, Picture]:
     """Read content and style, no larger than they are of use."""
     reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
-    content = load_image(
+    content = machine.load_image(
         job.content, longest=config.sizes.image_size, enlarge=config.sizes.enlarge, **reading
     )
     result = content_size(content.pixels.shape[:2], config)
-    style = load_image(job.style, longest=longest_of_style(result, config), **reading)
+    style = machine.load_image(job.style, longest=longest_of_style(result, config), **reading)
     return {"content": content, "style": style}

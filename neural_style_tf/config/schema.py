@@ -337,6 +337,34 @@ class Job:
         return dataclasses.replace(self, **changes)
 
 
+@dataclasses.dataclass(frozen=True)
+class SweepConfig:
+    """Many runs from one command line.
+
+    Raises:
+        UserError: A value out of range.
+    """
+
+    sweep: tuple[str, ...] = setting(
+        (),
+        "run with each of these values; given again, with each combination. Also NAME=linspace(a,b,n), "
+        "logspace(a,b,n), uniform(a,b), loguniform(a,b), or files by a glob. A ; in a value stands for the "
+        "comma of a list",
+        value="NAME=V,V,…",
+    )
+    sweep_zip: str = setting("", "swept settings that advance together, comma-separated", value="NAME,NAME")
+    sweep_samples: int = setting(
+        0,
+        "number of draws for uniform and loguniform, made with --seed; such settings advance together",
+        low=0,
+    )
+    retry_failed: bool = setting(False, "also try the runs of the sweep that failed before")
+    dry_run: bool = setting(False, "check everything, print the command of each run, and write nothing")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
 def check_layer_weights(name: str, pairs: LayerWeights) -> None:
     """Check a list of (layer, weight).
 

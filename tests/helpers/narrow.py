@@ -29,11 +29,14 @@ def make_narrow_weights(seed=0, divisor=8, dtype="float32"):
     return Weights(kernels, biases, origin="test", sha256="0" * 64, source="narrow")
 
 
-def warm_stylize(content, style, config, *, weights, initial=None, cluster=None, **options):
-    """Do as `stylize`, in a session that all tests of a process share, so that each kind compiles once."""
+def warm_session(weights):
+    """Return a session that all tests of a process share, so that each kind compiles once."""
     from neural_style_tf import Session
 
-    assert cluster is None or cluster.replicas == 1
     # The session keeps the weights, and so their id.
-    session = _SESSIONS.setdefault(id(weights), Session(weights, keep_bytes=2**29))
-    return session.run(Inputs(content, style, initial), config, **options)
+    return _SESSIONS.setdefault(id(weights), Session(weights, keep_bytes=2**29))
+
+
+def warm_stylize(content, style, config, *, weights, initial=None, **options):
+    """Do as `stylize`, in a warm session."""
+    return warm_session(weights).run(Inputs(content, style, initial), config, **options)

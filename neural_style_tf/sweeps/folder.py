@@ -1,0 +1,160 @@
+"""The folder of a sweep: a folder for each run, and `sweep.json`, which says what the sweep is."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from neural_style_tf import __version__
+from neural_style_tf.errors import UserError, show
+from neural_style_tf.runs.manifest import Manifest
+from neural_style_tf.sweeps.space import FILES
+from neural_style_tf.utils.atomic import write_text
+
+FORMAT = 1
+LONGEST_NAME = 120
+"""Of a run's folder, in bytes; a longer one is numbered."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SweptRun:
+    """One run of a sweep.
+
+    Attributes:
+        settings: Name of a swept setting → its value, as a flag takes it.
+        folder: Name of its folder in that of the sweep.
+    """
+
+    settings: Mapping[str, str]
+    folder: str
+
+
+def safe(name: str, value: str) -> str:
+    """Return the value of a setting as part of a file name; of a file, its name without the ending."""
+    text = Path(value).stem if name in FILES else value
+    return re.sub(r"[^\w.+\-]+", "_", text) or "_"
+
+
+def name_runs(
+    settings: Sequence[Mapping[str, str]], known: Mapping[str, str] | None = None
+) -> list[SweptRun]:
+    """Name the folder of each run: `style_weight=10,tv_weight=0`.
+
+    Args:
+        settings: Of each run.
+        known: `key` of a run → its folder, from an earlier call: kept, whatever else is swept now.
+
+    Returns:
+        The runs. A name that is taken, or too long, gets a number.
+    """
+    known = known or {}
+    # Some systems do not tell A from a.
+    taken, runs = {name.casefold() for name in known.values()}, []
+    for one in settings:
+        folder = known.get(key(one))
+        if folder is None:
+            names = _names(",".join(f"{name}={safe(name, value)}" for name, value in one.items()) or "run")
+            folder = next(name for name in names if name.casefold() not in taken)
+            taken.add(folder.casefold())
+        runs.append(SweptRun(dict(one), folder))
+    return runs
+
+
+def _names(wanted: str) -> Iterator[str]:
+    """Yield names for a folder, the best first."""
+    if len(wanted.encode()) <= LONGEST_NAME:
+        yield wanted
+        yield from (f"{wanted}-{number}" for number in itertools.count(2))
+    yield from (f"run-{number:04}" for number in itertools.count(1))
+
+
+def _shown(base: Mapping[str, Any], name: str) -> str:
+    return repr(base[name]) if name in base else "not given"
+
+
+def key(settings: Mapping[str, str]) -> str:
+    """Return what tells a run from others: its settings, in any order."""
+    return json.dumps(dict(sorted(settings.items())))
+
+
+class SweepFolder:
+    """`sweep.json` in the folder of a sweep.
+
+    Args:
+        path: The folder; made when the first run is written.
+
+    Raises:
+        UserError: There is a `sweep.json` that this program did not write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._file = path, path / "sweep.json"
+        self._earlier: dict[str, Any] = {}
+        if self._file.exists():
+            try:
+                facts = json.loads(self._file.read_text(encoding="utf-8"))
+                later = facts["sweep"] > FORMAT
+                self._earlier = {"base": dict(facts["base"]), "runs": list(facts["runs"])}
+                self.known = {key(run["settings"]): str(run["folder"]) for run in self._earlier["runs"]}
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                raise UserError(
+                    f"{show(self._file)} is not one that this program wrote: give another --output_dir"
+                ) from None
+            if later:
+                raise UserError(f"{show(self._file)} is of a later version of this program: install that one")
+        else:
+            self.known: dict[str, str] = {}
+
+    def check(self, base: Mapping[str, Any]) -> None:
+        """Refuse other settings than the sweep was begun with.
+
+        Args:
+            base: Name → value of every setting that is not swept, in JSON's types.
+
+        Raises:
+            UserError: Naming each difference.
+        """
+        if not self._earlier:
+            return
+        then, now = self._earlier["base"], json.loads(json.dumps(dict(base)))
+        differences = [
+            f"--{name} was {_shown(then, name)}, now {_shown(now, name)}"
+            for name in sorted(then.keys() | now.keys())
+            if then.get(name) != now.get(name)
+        ]
+        if differences:
+            raise UserError(
+                f"this is not the sweep in {show(self.path)}: {'; '.join(differences)}. "
+                "Give another --output_dir"
+            )
+
+    def write(
+        self, axes: Mapping[str, Sequence[str]], base: Mapping[str, Any], runs: Sequence[SweptRun]
+    ) -> None:
+        """Write what the sweep is; runs of an earlier, other space stay listed."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        listed = {key(run.settings): dataclasses.asdict(run) for run in runs}
+        earlier = {key(run["settings"]): run for run in self._earlier.get("runs", [])}
+        facts = {
+            "sweep": FORMAT,
+            "version": __version__,
+            "space": {name: list(values) for name, values in axes.items()},
+            "base": dict(base),
+            "runs": list((earlier | listed).values()),
+        }
+        write_text(self._file, json.dumps(facts, indent=2) + "\n")
+
+    def manifest(self, run: SweptRun) -> Manifest | None:
+        """Return the manifest of a run, or None if it has not got so far."""
+        path = self.path / run.folder / "run.json"
+        try:
+            return Manifest.from_json(path.read_text(encoding="utf-8"))
+        except OSError:
+            return None
+        except ValueError as error:
+            raise UserError(f"{show(path)} cannot be read: {error}. Move that folder away") from None

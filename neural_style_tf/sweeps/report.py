@@ -1,0 +1,123 @@
+"""What shows a sweep at a glance: `table.csv`, `sheet.jpg` and `index.html`, made anew as runs finish."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from PIL import Image, ImageDraw, ImageFont
+
+from neural_style_tf.errors import show
+from neural_style_tf.sweeps.folder import SweepFolder, SweptRun
+from neural_style_tf.utils.atomic import atomic_file, write_text
+
+THUMBNAIL, GAP, LINE, LARGEST = 256, 8, 20, 16_000
+"""Sizes of the sheet, in pixels; of the last, no side of it is larger."""
+TEMPLATE = Path(__file__).with_name("index.html")
+
+
+def write_report(folder: SweepFolder, runs: Sequence[SweptRun]) -> None:
+    """Write the table, the sheet and the page of a sweep."""
+    facts = [_facts(folder, run) for run in runs]
+    names = list(runs[0].settings) if runs else []
+    columns = [*names, "status", "total", "content", "style", "tv", "steps", "seconds", "folder"]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", restval="")
+    writer.writeheader()
+    writer.writerows(facts)
+    write_text(folder.path / "table.csv", text.getvalue())
+    _write_page(folder.path, columns, facts)
+    pictures = {run.folder: folder.path / run.folder / "result.png" for run in runs}
+    sheet = make_sheet(runs, pictures)
+    with atomic_file(folder.path / "sheet.jpg") as file:
+        sheet.save(file, "JPEG", quality=88)
+
+
+def make_sheet(runs: Sequence[SweptRun], pictures: dict[str, Path]) -> Image.Image:
+    """Return the results in a grid: the second setting across, all others down.
+
+    Args:
+        runs: All of them.
+        pictures: Folder of a run → its result, which may not be there yet.
+    """
+    names = list(runs[0].settings)
+    across = names[1] if len(names) > 1 else names[0] if names else ""
+    down = [name for name in names if name != across]
+    columns = list(dict.fromkeys(run.settings.get(across, "") for run in runs))
+    rows = list(dict.fromkeys(tuple(run.settings[name] for name in down) for run in runs))
+    cells = {(tuple(run.settings[n] for n in down), run.settings.get(across, "")): run for run in runs}
+    side = max(16, min(THUMBNAIL, LARGEST // len(columns) - GAP, LARGEST // len(rows) - GAP - LINE))
+    font = ImageFont.load_default(13)
+    left = 0
+    labels = [
+        ", ".join(f"{name}={_short(value)}" for name, value in zip(down, row, strict=True)) for row in rows
+    ]
+    if any(labels):
+        left = round(max(font.getlength(label) for label in labels)) + GAP
+    size = left + len(columns) * (side + GAP), LINE + len(rows) * (side + GAP)
+    page = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(page)
+    for index, value in enumerate(columns):
+        text = f"{across}={_short(value)}" if across else ""
+        draw.text((left + index * (side + GAP), 2), text, "black", font)
+    for y, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        top = LINE + y * (side + GAP)
+        draw.text((2, top + side // 2), label, "black", font)
+        for x, value in enumerate(columns):
+            run = cells.get((row, value))
+            thumbnail = _thumbnail(pictures[run.folder], side) if run else None
+            if thumbnail:
+                page.paste(thumbnail, (left + x * (side + GAP), top))
+    return page
+
+
+def _thumbnail(path: Path, side: int) -> Image.Image | None:
+    try:
+        with Image.open(path) as picture:
+            small = picture.convert("RGB")
+            small.thumbnail((side, side))
+            return small
+    except OSError:
+        return None
+
+
+def _short(value: str) -> str:
+    text = show(value)
+    return text if len(text) <= 28 else f"…{text[-27:]}"
+
+
+def _facts(folder: SweepFolder, run: SweptRun) -> dict[str, Any]:
+    """Return the row of a run; what is not known yet is left out."""
+    manifest = folder.manifest(run)
+    found: dict[str, Any] = {**run.settings, "folder": run.folder, "status": "waiting"}
+    if manifest is None:
+        return found
+    found["status"] = manifest.status.partition(":")[0]
+    final = manifest.final or {}
+    found |= {name: final[name] for name in ("total", "content", "style", "tv") if name in final}
+    found |= {"steps": manifest.steps, "seconds": manifest.seconds}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _write_page(path: Path, columns: list[str], facts: list[dict[str, Any]]) -> None:
+    rows = []
+    for one in facts:
+        picture = quote(f"{one['folder']}/result.png")
+        there = (path / one["folder"] / "result.png").exists()
+        image = f'<a href="{picture}"><img loading="lazy" alt="" src="{picture}"></a>' if there else ""
+        cells = "".join(f"<td>{html.escape(str(one.get(name, '')))}</td>" for name in columns)
+        rows.append(f"<tr><td>{image}</td>{cells}</tr>")
+    heads = "".join(
+        f'<th><button data-column="{i}">{html.escape(n)}</button></th>' for i, n in enumerate(columns, 1)
+    )
+    text = TEMPLATE.read_text(encoding="utf-8")
+    title = html.escape(json.dumps(path.name, ensure_ascii=False)[1:-1])
+    for mark, value in (("TITLE", title), ("HEADS", heads), ("ROWS", "\n".join(rows))):
+        text = text.replace(f"<!--{mark}-->", value)
+    write_text(path / "index.html", text)

@@ -1,0 +1,183 @@
+"""Turn `--sweep=NAME=…` into runs: lists, ranges, random draws and globs, and their product.
+
+A value is the text that a flag would take. Nothing here knows which values are allowed: each run is checked
+as an ordinary command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import itertools
+import math
+import random
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from neural_style_tf.errors import UserError, show
+from neural_style_tf.utils.text import did_you_mean
+
+MOST_RUNS = 10_000
+FILES = ("content", "style", "init", "weights")
+"""Flags whose values are files: globs and folders are expanded."""
+PICTURES = frozenset(
+    ".avif .bmp .gif .heic .heif .jpeg .jpg .png .ppm .tif .tiff .webp".split()  # noqa: SIM905
+)
+"""Endings of what a folder is searched for; a file that is named may have any."""
+_RANGES = {"linspace": 3, "logspace": 3, "uniform": 2, "loguniform": 2}
+_CALL = re.compile(r"([a-z]+)\((.*)\)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """One swept setting.
+
+    Attributes:
+        name: Of the flag.
+        values: Texts that the flag takes, without repetition.
+        drawn: Whether they are random draws, which go together with those of other axes.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    drawn: bool = False
+
+
+def parse_axis(text: str, kinds: Mapping[str, type], *, samples: int = 0, seed: int = 0) -> Axis:
+    """Parse `NAME=V1,V2,…`, `NAME=linspace(a,b,n)`, `logspace`, `uniform(a,b)`, `loguniform`, or files.
+
+    Args:
+        text: What `--sweep` was given. A `;` in a value stands for the comma of a list.
+        kinds: Name of a flag that may be swept → type of its value.
+        samples: Number of draws for each random axis.
+        seed: Of the draws, with the name of the setting.
+
+    Returns:
+        The axis.
+
+    Raises:
+        UserError: No such setting, no values, a range that cannot be, a glob without a match, or a value
+            that occurs twice.
+    """
+    name, equals, values = text.partition("=")
+    if name not in kinds:
+        raise UserError(f"--sweep={text}: no setting {name!r}{did_you_mean(name, kinds)}")
+    if not equals or not values.strip(","):
+        raise UserError(f"--sweep={text}: values are missing, as in --sweep={name}=1,2")
+    call = _CALL.fullmatch(values)
+    drawn = bool(call) and call[1] in ("uniform", "loguniform")
+    if call and call[1] in _RANGES:
+        numbers = _numbers(text, call[1], call[2], samples=samples, seed=f"{seed} {name}")
+        found = [_number(value, kinds[name]) for value in numbers]
+    elif name in FILES:
+        found = [path for item in values.split(",") for path in _files(name, item)]
+    else:
+        found = [item.strip().replace(";", ",") for item in values.split(",")]
+    if "" in found:
+        raise UserError(f"--sweep={text}: a value is empty")
+    if not drawn and len(set(found)) < len(found):
+        twice = next(value for value in found if found.count(value) > 1)
+        raise UserError(f"--sweep={text}: {show(twice)} occurs twice")
+    return Axis(name, tuple(found), drawn)
+
+
+def combine(axes: Sequence[Axis], zipped: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Return the runs: the product of the axes, the first the slowest.
+
+    Args:
+        axes: All of them. Random ones advance together.
+        zipped: Names of those that advance together, too; they must be equally long.
+
+    Returns:
+        For each run, name of a setting → its value.
+
+    Raises:
+        UserError: A setting swept twice, an unknown or unequal zipped one, more than `MOST_RUNS` runs.
+    """
+    names = [axis.name for axis in axes]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"--sweep={name}=… is given twice: name all values in one")
+    for name in zipped:
+        if name not in names:
+            raise UserError(f"--sweep_zip: {name!r} is not swept{did_you_mean(name, names)}")
+    groups: dict[str, list[Axis]] = {}
+    for axis in axes:
+        key = "zipped" if axis.name in zipped else "drawn" if axis.drawn else f"={axis.name}"
+        groups.setdefault(key, []).append(axis)
+    for group in groups.values():
+        if len({len(axis.values) for axis in group}) > 1:
+            counts = ", ".join(f"{axis.name} has {len(axis.values)}" for axis in group)
+            raise UserError(f"--sweep_zip: as many values are needed of each, but {counts}")
+    number = math.prod(len(group[0].values) for group in groups.values())
+    if number > MOST_RUNS:
+        raise UserError(f"--sweep: {number:,} runs are more than {MOST_RUNS:,}: name fewer values")
+    steps = [
+        [{axis.name: value for axis, value in zip(group, values, strict=True)} for values in rows]
+        for group in groups.values()
+        for rows in [list(zip(*(axis.values for axis in group), strict=True))]
+    ]
+    runs = []
+    for parts in itertools.product(*steps):
+        found = {name: value for part in parts for name, value in part.items()}
+        runs.append({name: found[name] for name in names})
+    return runs
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """Return a key that sorts `frame2` before `frame10`."""
+    parts = re.split(r"(\d+)", text)
+    return [(int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in parts if part]
+
+
+def expand_files(pattern: str) -> list[str]:
+    """Return the files of a glob, or the pictures of a folder, in natural order; a plain name is itself."""
+    path = Path(pattern)
+    if path.is_dir():
+        found = [str(one) for one in path.iterdir() if one.suffix.lower() in PICTURES and one.is_file()]
+        return sorted(found, key=natural)
+    if path.exists() or not glob.has_magic(pattern):
+        return [pattern]
+    found = glob.glob(pattern)  # noqa: PTH207 - absolute patterns, too
+    return sorted((one for one in found if Path(one).is_file()), key=natural)
+
+
+def _files(name: str, pattern: str) -> list[str]:
+    found = expand_files(pattern)
+    if not found:
+        what = "no picture in that folder" if Path(pattern).is_dir() else "no file has such a name"
+        raise UserError(f"--sweep={name}={show(pattern)}: {what}")
+    return found
+
+
+def _numbers(text: str, kind: str, arguments: str, *, samples: int, seed: str) -> list[float]:
+    """Return the numbers of a range; those of `logspace` go from a to b themselves, not to powers of ten."""
+    try:
+        given = [float(part) for part in arguments.split(",")]
+    except ValueError:
+        given = []
+    if len(given) != _RANGES[kind] or not all(map(math.isfinite, given)):
+        shape = ",".join("abn"[: _RANGES[kind]])
+        raise UserError(f"--sweep={text}: {kind}({shape}) takes {_RANGES[kind]} numbers")
+    low, high = given[:2]
+    if kind in ("logspace", "loguniform") and min(low, high) <= 0:
+        raise UserError(f"--sweep={text}: {kind} needs numbers above 0")
+    if kind in ("uniform", "loguniform"):
+        if samples < 1:
+            raise UserError(f"--sweep={text}: say how many draws with --sweep_samples=N")
+        source = random.Random(seed)
+        shares = [source.random() for _ in range(samples)]
+    else:
+        number = given[2]
+        if number != int(number) or not 1 <= number <= MOST_RUNS:
+            raise UserError(f"--sweep={text}: the third number is how many, 1 to {MOST_RUNS:,}")
+        shares = [index / max(number - 1, 1) for index in range(int(number))]
+    if kind in ("logspace", "loguniform"):
+        return [low * (high / low) ** share for share in shares]
+    return [low + (high - low) * share for share in shares]
+
+
+def _number(value: float, kind: type) -> str:
+    """Return a number as a flag of its type takes it, in six digits."""
+    return str(round(value)) if kind is int else f"{value:.6g}"

@@ -1,0 +1,199 @@
+"""Sweeps by the command line, on the narrow network."""
+
+import csv
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from command_line import WEIGHTS_DIR, read_metrics, write_picture
+from PIL import Image
+
+from neural_style_tf import load_image
+from neural_style_tf.cli import main
+from neural_style_tf.config.schema import Config
+from neural_style_tf.sweeps.folder import name_runs
+from neural_style_tf.transfer.session import stylize
+from neural_style_tf.weights.resolve import load_weights
+
+FAST = (
+    *("--content_layers=relu1_1", "--style_layers=relu1_1", "--iterations=2", "--log_every=1"),
+    *("--save_every=0", "--output_dir=o"),
+)
+GRID = ("--sweep=style_weight=1,10", "--sweep=tv_weight=0,5")
+
+
+def table():
+    with Path("o/table.csv").open(newline="") as file:
+        return {row["folder"]: row for row in csv.DictReader(file)}
+
+
+def bits(folder):
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(folder)]
+    return (Path(folder) / "result.png").read_bytes(), rows
+
+
+def test_a_grid_is_painted_shown_and_skipped_when_given_again(job, capsys):
+    assert job(*FAST, *GRID) == 0
+    rows = table()
+    assert list(rows) == [f"style_weight={s},tv_weight={t}" for s in (1, 10) for t in (0, 5)]
+    assert all(row["status"] == "finished" and float(row["total"]) > 0 for row in rows.values())
+    with Image.open("o/sheet.jpg") as sheet:
+        # The pictures are 64×48; two rows, two columns, and labels.
+        assert sheet.width > 2 * 256 and sheet.height > 2 * 256
+    page = Path("o/index.html").read_text()
+    assert page.count("<img") == 4 and "style_weight%3D10%2Ctv_weight%3D5/result.png" in page
+    assert "<!--" not in page
+    before = {folder: (Path("o") / folder / "run.json").stat().st_mtime_ns for folder in rows}
+    capsys.readouterr()
+    assert job(*FAST, *GRID) == 0
+    assert capsys.readouterr().out.count("is finished") == 4
+    assert before == {folder: (Path("o") / folder / "run.json").stat().st_mtime_ns for folder in rows}
+
+
+def test_each_run_has_the_bits_of_the_run_alone(job):
+    assert job(*FAST, *GRID, "--sweep=seed=1,2") == 0
+    for folder in table():
+        alone = [f"--{one}" for one in folder.split(",")]
+        assert job(*FAST[:-1], f"--output_dir=alone-{folder}", *alone) == 0
+        assert bits(Path("o") / folder) == bits(f"alone-{folder}")
+
+
+def test_more_values_add_runs_and_another_setting_is_refused(job, capsys):
+    assert job(*FAST, "--sweep=tv_weight=0,5") == 0
+    assert job(*FAST, "--sweep=tv_weight=0,7") == 0
+    assert list(table()) == ["tv_weight=0", "tv_weight=7"]
+    assert len(json.loads(Path("o/sweep.json").read_text())["runs"]) == 3
+    capsys.readouterr()
+    assert job(*FAST, "--sweep=tv_weight=0,7", "--learning_rate=3") == 2
+    assert "this is not the sweep in o: --learning_rate was not given, now 3.0" in capsys.readouterr().err
+    write_picture("c.png", seed=9)
+    assert job(*FAST, "--sweep=tv_weight=0,7") == 2
+    assert "the content file is another one" in capsys.readouterr().err
+
+
+def test_an_interrupted_sweep_goes_on_to_the_same_bits(job, monkeypatch, capsys):
+    assert job(*FAST[:-1], *GRID, "--output_dir=whole", "--iterations=6") == 0
+    run = main._Run._listeners
+
+    def interrupting(self, folder, *given):
+        found = run(self, folder, *given)
+        if "style_weight=10,tv_weight=0" in str(folder.path):
+            found[-1].on_tick = lambda step: os.kill(os.getpid(), signal.SIGINT) if step == 3 else None
+        return found
+
+    monkeypatch.setattr(main._Run, "_listeners", interrupting)
+    assert job(*FAST, *GRID, "--iterations=6") == 130
+    assert "the same command goes on" in capsys.readouterr().out
+    assert [row["status"] for row in table().values()] == ["finished", "finished", "interrupted", "waiting"]
+    monkeypatch.setattr(main._Run, "_listeners", run)
+    assert job(*FAST, *GRID, "--iterations=6") == 0
+    assert all(bits(Path("o") / folder) == bits(Path("whole") / folder) for folder in table())
+
+
+def test_one_failing_run_does_not_stop_the_others(job, monkeypatch, capsys):
+    transfer = main._Run._transfer
+
+    def failing(self, folder):
+        if "tv_weight=5" in str(folder.path):
+            raise main.RunError("no more")
+        return transfer(self, folder)
+
+    monkeypatch.setattr(main._Run, "_transfer", failing)
+    assert job(*FAST, "--sweep=tv_weight=0,5,9") == 1
+    assert "not finished: tv_weight=5: no more" in capsys.readouterr().err
+    assert [row["status"] for row in table().values()] == ["finished", "waiting", "finished"]
+    monkeypatch.setattr(main._Run, "_transfer", transfer)
+    assert job(*FAST, "--sweep=tv_weight=0,5,9") == 0
+
+
+def test_a_run_that_failed_is_tried_again_when_asked(job, capsys):
+    # A loss that overflows.
+    broken = ("--sweep=style_weight=1,3e38", "--sweep_zip=style_weight", "--learning_rate=1e30")
+    assert job(*FAST, *broken) in (0, 1)
+    failed = [folder for folder, row in table().items() if row["status"] == "failed"]
+    if failed:
+        assert job(*FAST, *broken) == 1
+        assert "--retry_failed tries it again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("contents", [["--content=photos"], ["--content=photos/*.png"]])
+def test_a_folder_or_a_glob_is_a_batch(job, contents, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name in ("10", "9"):
+        write_picture(tmp_path / "photos" / f"{name}.png", seed=int(name))
+    assert job(*FAST, *contents, "--output={content}-painted.jpg") == 0
+    assert list(table()) == ["content=9", "content=10"]
+    assert Path("9-painted.jpg").exists() and Path("10-painted.jpg").exists()
+
+
+def test_dry_run_prints_command_lines_that_do_the_same(job, capsys):
+    assert job(*FAST, *GRID, "--dry_run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and not Path("o").exists()
+    assert "'--output_dir=o/style_weight=1,tv_weight=5'" in lines[1] or "--tv_weight=5.0" in lines[1]
+    assert job(*FAST, "--dry_run") == 0
+    assert capsys.readouterr().out.startswith("python run.py --content=c.png --style=s.png --output_dir=o")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--sweep=style_wieght=1,2"], "no setting 'style_wieght' (did you mean 'style_weight'?)"),
+        (["--sweep=tv_weight=1,2,3,4,5,6,x"], "--tv_weight=x"),
+        (["--sweep=tv_weight=1,-2"], "--tv_weight must be at least 0"),
+        (["--sweep=iterations=1,2.5"], "--iterations=2.5"),
+        (["--sweep=pooling=max,avreage"], "--pooling must be one of"),
+        (["--sweep=tv_weight=1,2", "--tv_weight=3"], "is given, and swept"),
+        (["--sweep=tv_weight=1,2", "--sweep=tv_weight=3"], "is given twice"),
+        (["--sweep=output_dir=a,b"], "no setting 'output_dir'"),
+        (["--sweep=content=nothing-*.jpg"], "no file has such a name"),
+        (["--content=nothing-*.jpg"], "no picture there"),
+        (["--content=texts"], "no picture there"),
+        (["--content=c.png", "--content=c.png"], "is named twice"),
+        (["--content=c.png", "--content=broken.png"], "broken.png"),
+        (["--sweep=style=s.png,missing.png"], "missing.png"),
+        (["--sweep=seed=linspace(1,1000000,1000000)"], "how many, 1 to 10,000"),
+        (["--sweep=seed=linspace(1,10000,10000)", "--sweep=tv_weight=1,2"], "20,000 runs are more"),
+        (["--sweep=tv_weight=1,2", "--output=same.png"], "several runs would write same.png"),
+        (["--sweep=tv_weight=1,2", "--output={pooling}.png"], "{pooling} is not swept"),
+        (["--sweep=tv_weight=1,2", "--resume"], "goes on by itself"),
+        (["--sweep=tv_weight=1,2", "--sweep=pooling=max", "--sweep_zip=tv_weight,pooling"], "as many values"),
+        (["--sweep=tv_weight=1,2", "--sweep_zip=pooling"], "'pooling' is not swept"),
+        (["--sweep=tv_weight=uniform(0,1)"], "--sweep_samples=N"),
+        (["--sweep_samples=-1", "--sweep=tv_weight=uniform(0,1)"], "at least 0"),
+        (["--sweep=style_layers=relu1_1;relu9_9"], "relu9_9"),
+        (["--sweep=scales=1,40"], "--scales must be at most 32"),
+    ],
+)
+def test_bad_sweeps_are_told_before_anything_is_written(job, arguments, said, tmp_path, capsys):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("no picture")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    swept = [one.removeprefix("--sweep=").partition("=")[0] for one in arguments]
+    assert job(*(one for one in FAST if one[2:].partition("=")[0] not in swept), *arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error
+    assert not Path("o").exists()
+
+
+def test_names_are_safe_short_stable_and_unlike(tmp_path):
+    long = {"style_layers": ",".join(f"relu{i}_1:0.123456" for i in range(1, 6)) * 3}
+    runs = [{"content": "a/x y.jpg"}, {"content": "b/x y.jpg"}, {"content": "X_y.jpg"}, long]
+    names = [run.folder for run in name_runs(runs)]
+    assert names == ["content=x_y", "content=x_y-2", "content=X_y-3", "run-0001"]
+    known = {'{"content": "b/x y.jpg"}': "content=x_y-2"}
+    again = [run.folder for run in name_runs(runs[1::-1], known)]
+    assert again == ["content=x_y-2", "content=x_y"]
+
+
+def test_the_session_of_a_sweep_is_one(real_job):
+    """Without the warm session of the tests: what is shared has the bits of a run alone."""
+    assert real_job(*FAST, "--sweep=style_weight=1,10", "--sweep=style=s.png,c.png") == 0
+    layers = {"content_layers": (("relu1_1", 1.0),), "style_layers": (("relu1_1", 1.0),)}
+    config = Config(**layers, iterations=2, style_weight=10.0, save_every=0)
+    weights = load_weights("bundled", folder=WEIGHTS_DIR)
+    content = load_image("c.png").pixels
+    *_, record = stylize(content, content, config, weights=weights)
+    assert float(table()["style_weight=10,style=c"]["total"]) == record.terms["total"]

@@ -1,0 +1,102 @@
+"""From the text of --sweep to runs."""
+
+import pytest
+
+from neural_style_tf.errors import UserError
+from neural_style_tf.sweeps.space import Axis, combine, expand_files, parse_axis
+
+KINDS = {"style_weight": float, "iterations": int, "style_layers": str, "content": str, "pooling": str}
+
+
+def values(text, **options):
+    return parse_axis(text, KINDS, **options).values
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("style_weight=1,10,1e2", ("1", "10", "1e2")),
+        ("style_layers=relu1_1;relu2_1,relu3_1", ("relu1_1,relu2_1", "relu3_1")),
+        ("style_weight=linspace(0,1,5)", ("0", "0.25", "0.5", "0.75", "1")),
+        ("style_weight=logspace(1,100,3)", ("1", "10", "100")),
+        ("iterations=linspace(1,10,4)", ("1", "4", "7", "10")),
+        ("style_weight=linspace(3,9,1)", ("3",)),
+    ],
+)
+def test_lists_and_ranges(text, expected):
+    assert values(text) == expected
+
+
+def test_draws_are_those_of_their_seed_and_name():
+    first = values("style_weight=loguniform(1,1000)", samples=50, seed=3)
+    assert first == values("style_weight=loguniform(1,1000)", samples=50, seed=3)
+    assert first != values("style_weight=loguniform(1,1000)", samples=50, seed=4)
+    assert len(first) == 50 and all(1 <= float(value) <= 1000 for value in first)
+    # Half of them below the geometric mean, about.
+    assert 15 < sum(float(value) < 31.6 for value in first) < 35
+
+
+def test_files_are_expanded_in_natural_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a10.jpg", "a2.JPG", "notes.txt", "[1].png"):
+        (tmp_path / name).touch()
+    assert values("content=a*") == ("a2.JPG", "a10.jpg")
+    assert expand_files("[1].png") == ["[1].png"], "a name that exists is no glob"
+    assert [path.rpartition("/")[2] for path in values(f"content={tmp_path}")] == [
+        "[1].png",
+        "a2.JPG",
+        "a10.jpg",
+    ]
+    assert values("content=missing.jpg,a2.JPG") == ("missing.jpg", "a2.JPG"), "reading it says what is wrong"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("style_wieght=1", "no setting 'style_wieght'.*style_weight"),
+        ("style_weight", "values are missing"),
+        ("style_weight=", "values are missing"),
+        ("style_weight=1,,2", "a value is empty"),
+        ("style_weight=1,2,1", "1 occurs twice"),
+        ("style_weight=linspace(1,2)", "takes 3 numbers"),
+        ("style_weight=linspace(1,x,3)", "takes 3 numbers"),
+        ("style_weight=linspace(1,inf,3)", "takes 3 numbers"),
+        ("style_weight=linspace(1,2,0)", "how many"),
+        ("style_weight=linspace(1,2,2.5)", "how many"),
+        ("style_weight=linspace(1,2,1e9)", "how many"),
+        ("style_weight=logspace(0,2,3)", "above 0"),
+        ("style_weight=uniform(0,1)", "--sweep_samples"),
+        ("iterations=linspace(1,2,5)", "occurs twice"),
+        ("content=nothing*.jpg", "no file has such a name"),
+        ("content=.", "no picture in that folder"),
+    ],
+)
+def test_what_cannot_be_is_one_line(text, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(UserError, match=said) as error:
+        values(text)
+    assert "\n" not in str(error.value)
+
+
+def test_runs_are_the_product_and_what_is_zipped_goes_together():
+    a, b, c = Axis("a", ("1", "2")), Axis("b", ("x", "y")), Axis("c", ("p", "q", "r"))
+    runs = combine([a, c])
+    assert len(runs) == 6 and runs[1] == {"a": "1", "c": "q"}
+    runs = combine([a, c, b], zipped=("a", "b"))
+    assert len(runs) == 6 and {(run["a"], run["b"]) for run in runs} == {("1", "x"), ("2", "y")}
+    drawn = [Axis("d", ("1", "2", "3"), True), Axis("e", ("4", "5", "6"), True)]
+    assert combine(drawn) == [{"d": "1", "e": "4"}, {"d": "2", "e": "5"}, {"d": "3", "e": "6"}]
+    assert combine([]) == [{}]
+
+
+def test_spaces_that_cannot_be_are_refused():
+    a, c = Axis("a", ("1", "2")), Axis("c", ("p", "q", "r"))
+    for arguments, said in (
+        (([a, a],), "given twice"),
+        (([a, c], ("a", "c")), "a has 2, c has 3"),
+        (([a], ("b",)), "'b' is not swept"),
+        (([Axis(str(i), tuple(map(str, range(10)))) for i in range(6)],), "1,000,000 runs"),
+    ):
+        with pytest.raises(UserError, match=said):
+            combine(*arguments)
