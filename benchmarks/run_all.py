@@ -23,6 +23,7 @@ COMMANDS = {
     "style_loss": ("style_loss.py",),
     "precision": ("precision.py",),
     "session": ("session.py",),
+    "sweeps": ("sweeps.py",),
     "scale": ("scale.py",),
     "scale_out": ("scale_out.py",),
     "loss_over_time": ("loss_over_time.py",),
