@@ -95,13 +95,13 @@ BALANCED = Config(
     content_weight=1.0,
     # Purer colours and bolder strokes than with Gram matrices.
     style_loss="wasserstein",
-    # In the proportions of crowsonkb/style-transfer-pytorch (MIT): 256, 64, 16, 4 and 1, there for losses
-    # that are means over channels. Times the energy of a layer's features over its channels, and divided by
-    # their sum, that is 0.04 to 0.06, 0.23 to 0.35, 0.1, 0.5 to 0.6 and 0.001, by style picture: relu5_1
-    # hardly counts, and the network ends before it.
-    style_layers=(("relu1_1", 0.06), ("relu2_1", 0.28), ("relu3_1", 0.11), ("relu4_1", 0.55)),
+    # Between equal weights and the proportions of crowsonkb/style-transfer-pytorch (MIT), whose 256, 64, 16,
+    # 4 and 1 for losses that are means over channels are 0.05, 0.28, 0.11, 0.56 and 0.001 for losses
+    # relative to the energy of a layer. Found by looking: with more of relu4_1 whole figures of the style
+    # picture appear in flat areas. Without relu5_1 the network ends before it.
+    style_layers=(("relu1_1", 0.1), ("relu2_1", 0.36), ("relu3_1", 0.2), ("relu4_1", 0.34)),
     gram="positions",
-    style_weight=6.0,
+    style_weight=4.0,
     tv_weight=3e-4,
     padding="edge",
     init="content",
