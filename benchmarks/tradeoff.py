@@ -45,6 +45,8 @@ OURS = {
 }
 """System → its preset and what is changed of it."""
 PEER = "neural-style 0.5.7"
+RANGE = 30.0
+"""Factor by which the strengths 0 and 1 turn the style weight of every system, down and up."""
 
 
 def paint_ours(
@@ -56,7 +58,9 @@ def paint_ours(
     from neural_style_tf.images import to_picture
     from neural_style_tf.weights.resolve import load_weights
 
-    config = preset(changes["preset"]).replace(strength=strength, save_every=0, image_size=0)
+    # As far up and down as the peer.
+    config = preset(changes["preset"]).replace(strength_range=RANGE, strength=strength)
+    config = config.replace(save_every=0, image_size=0)
     config = config.replace(**{name: value for name, value in changes.items() if name != "preset"})
     if quick:
         config = config.replace(iterations=2, scales=1, scale_iterations=())
@@ -71,7 +75,7 @@ def paint_peer(strength: float, content: Image.Image, style: Image.Image, work: 
     paths = work / "content.png", work / "style.png"
     for picture, path in zip((content, style), paths, strict=True):
         picture.save(path)
-    weight = 100 * 100 ** (2 * strength - 1)
+    weight = 100 * RANGE ** (2 * strength - 1)
     system = System(PEER, NEURAL_STYLE, "noise", ("-optimizer", "lbfgs", "-style_weight", f"{weight:g}"))
     options = {"iterations": NEURAL_STYLE.iterations, "save_every": 0, "size": max(content.size)}
     run = run_system(system, *paths, work, python=sys.executable, **options)

@@ -102,6 +102,8 @@ BALANCED = Config(
     style_layers=(("relu1_1", 0.1), ("relu2_1", 0.36), ("relu3_1", 0.2), ("relu4_1", 0.34)),
     gram="positions",
     style_weight=4.0,
+    # Found by looking: from a hint of the style to a painting in which the subject is still there.
+    strength_range=6.0,
     tv_weight=3e-4,
     padding="edge",
     init="content",
@@ -139,6 +141,7 @@ SHOWN = (
     "gram",
     "style_loss",
     "style_weight",
+    "strength_range",
     "tv_weight",
     "pooling",
     "padding",

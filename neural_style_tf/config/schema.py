@@ -88,7 +88,14 @@ class LossConfig:
         choices=("mean", "gatys", "relative", "moments", "wasserstein"),
     )
     strength: float = setting(
-        0.5, "how much style, 0 to 1: multiplies --style_weight by 1/100 … 100; 0.5 leaves it", low=0, high=1
+        0.5,
+        "how much style, 0 to 1: multiplies --style_weight by 1/--strength_range up to --strength_range; 0.5 "
+        "leaves it",
+        low=0,
+        high=1,
+    )
+    strength_range: float = setting(
+        100.0, "factor by which --strength=1 multiplies --style_weight, and --strength=0 divides it", low=1
     )
 
     def __post_init__(self) -> None:
@@ -105,7 +112,7 @@ class LossConfig:
     @property
     def weighted_style(self) -> float:
         """β with --strength applied."""
-        return self.style_weight * 100 ** (2 * self.strength - 1)
+        return self.style_weight * self.strength_range ** (2 * self.strength - 1)
 
     @property
     def layers(self) -> tuple[str, ...]:

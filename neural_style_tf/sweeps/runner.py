@@ -18,7 +18,7 @@ from neural_style_tf.utils.console import Console
 MOST_MISTAKES = 20
 """That are shown; the others are counted."""
 ARGUMENTS = (
-    *("content_weight", "style_weight", "tv_weight", "strength"),
+    *("content_weight", "style_weight", "tv_weight", "strength", "strength_range"),
     *("learning_rate", "adam_beta1", "adam_beta2", "adam_epsilon", "seed", "iterations"),
 )
 """Settings that compiled steps take as arguments: runs that differ in them share all else."""

@@ -154,3 +154,12 @@ def test_settings_are_given_flat_or_in_groups():
 def test_no_two_settings_have_one_name():
     names = [leaf.name for settings in (Config, Job) for leaf in leaves(settings)]
     assert len(names) == len(set(names)) and list(flat(Config())) == [leaf.name for leaf in leaves(Config)]
+
+
+def test_strength_turns_the_style_weight_by_its_range():
+    weights = [
+        Config(style_weight=3.0, strength=strength, strength_range=4.0).loss.weighted_style
+        for strength in (0, 0.25, 0.5, 0.75, 1)
+    ]
+    assert weights == pytest.approx([0.75, 1.5, 3, 6, 12])
+    assert Config(style_weight=3.0, strength=1.0).loss.weighted_style == pytest.approx(300)
