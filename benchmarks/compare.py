@@ -22,11 +22,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+from contact_sheet import SIZES
+
 PAGE = Path(__file__).parent / "compare_page" / "page.html"
-PAIRS = (
-    *("astronaut:strokes", "chelsea:mosaic", "coffee:watercolour", "rocket:starry_night"),
-    *("astronaut:ink", "chelsea:watercolour", "coffee:mosaic", "rocket:strokes"),
-)
+PAIRS = tuple(SIZES)
 Z = 1.96
 """Of a normal distribution, 95 % lie within so many standard deviations."""
 

@@ -71,7 +71,8 @@ def paint_ours(
 
 def paint_peer(strength: float, content: Image.Image, style: Image.Image, work: Path) -> Image.Image:
     """Paint with neural-style, at its own size and iterations, its style weight turned by the strength."""
-    export_weights(work)
+    if not (work / "vgg19.npz").exists():
+        export_weights(work)
     paths = work / "content.png", work / "style.png"
     for picture, path in zip((content, style), paths, strict=True):
         picture.save(path)
@@ -168,7 +169,8 @@ def main() -> None:
             if system in OURS:
                 settings = json.dumps([dataclasses.asdict(preset(OURS[system]["preset"])), OURS[system]])
             for strength in options.strengths:
-                key = hashlib.sha256(f"{pair} {settings} {strength} {options.size} {options.quick}".encode())
+                kind = f"{pair} {settings} {RANGE} {strength} {options.size} {options.quick}"
+                key = hashlib.sha256(kind.encode())
                 path = options.work / f"{key.hexdigest()[:16]}.png"
                 if not path.exists():
                     if system == PEER:

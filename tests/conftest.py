@@ -66,5 +66,10 @@ def job(real_job, narrow_weights, monkeypatch):
     from neural_style_tf.cli import main
 
     monkeypatch.setattr(main, "load_weights", lambda *given, **named: narrow_weights)
-    monkeypatch.setattr(main.Machine, "session", lambda machine: warm_session(narrow_weights))
+
+    def session(machine):
+        assert machine.cluster.replicas == 1
+        return warm_session(narrow_weights)
+
+    monkeypatch.setattr(main.Machine, "session", session)
     return real_job

@@ -15,7 +15,7 @@ from neural_style_tf.config.parsing import format_list, parse_counts, parse_laye
 from neural_style_tf.config.presets import PRESETS, preset
 from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.runs.manifest import NOT_REPEATED
+from neural_style_tf.runs.manifest import NOT_REPEATED, flag_text, from_anywhere
 from neural_style_tf.runs.replay import read_run, settings_of
 from neural_style_tf.sweeps.space import Axis, expand_files, parse_axis
 from neural_style_tf.utils.text import did_you_mean
@@ -30,13 +30,9 @@ Any flag can be put in a file, one to a line, and read with --flagfile=FILE.
 
 # Of a flag file; of a message that repeats what came.
 _MOST_BYTES, _LONGEST = 1 << 20, 300
-_MAKERS = {
-    bool: absl_flags.DEFINE_bool,
-    int: absl_flags.DEFINE_integer,
-    float: absl_flags.DEFINE_float,
-}
 _REPEATED = ("content", "sweep")
-_SWEPT_FILES = ("content", "style", "weights", "stretch_contrast")
+# Of `Job`; of `Config` all can be swept.
+_SWEPT = ("content", "style", "weights", "stretch_contrast")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,12 +64,12 @@ class CommandLine:
             UserError: A setting that is swept and given, or as of `parse_axis`.
         """
         kinds = {field.name: type(field.default) for field in leaves(Config)}
-        kinds |= {field.name: type(field.default) for field in leaves(Job) if field.name in _SWEPT_FILES}
+        kinds |= {field.name: type(field.default) for field in leaves(Job) if field.name in _SWEPT}
         seed = self.values["seed"].value or Config.seed
         given = {"samples": self.sweep.sweep_samples, "seed": seed}
         axes = [parse_axis(text, kinds, **given) for text in self.sweep.sweep]
         for axis in axes:
-            if axis.name in self.given:
+            if {axis.name, f"no{axis.name}"} & self.given:
                 raise UserError(f"--{axis.name} is given, and swept by --sweep={axis.name}=…: leave one out")
         if self.contents and not any(axis.name == "content" for axis in axes):
             found = [path for pattern in self.contents for path in expand_files(pattern)]
@@ -97,7 +93,7 @@ class CommandLine:
         }
         if "content" not in swept and self.contents:
             found["content"] = self.contents[-1]
-        return {name: str(Path(v).absolute()) if name in _SWEPT_FILES[:2] else v for name, v in found.items()}
+        return from_anywhere(found)
 
     def settings(self, changes: Mapping[str, str] | None = None) -> tuple[Config, Job]:
         """Return the resolved settings and the files of one run.
@@ -113,7 +109,7 @@ class CommandLine:
             given["content"] = self.contents[-1]
         for name, text in (changes or {}).items():
             try:
-                given[name] = _single(name).parse(text)
+                given[name] = self.values[name].parser.parse(text)
             except (absl_flags.Error, ValueError) as error:
                 raise UserError(
                     f"--{name}={printable(text, _LONGEST)}: {' '.join(str(error).split())}"
@@ -195,10 +191,8 @@ def command(config: Config, job: Job) -> str:
     for settings, defaults in ((job, Job()), (config, known)):
         before = flat(defaults)
         for name, value in flat(settings).items():
-            if isinstance(value, bool) and value != before[name]:
-                words.append(f"--{name}" if value else f"--no{name}")
-            elif value != before[name] or (name == "preset" and value != Config.preset):
-                words.append(f"--{name}={format_list(value) if isinstance(value, tuple) else value}")
+            if value != before[name] or (name == "preset" and value != Config.preset):
+                words.append(flag_text(name, value))
     return shlex.join(words)
 
 
@@ -228,20 +222,18 @@ def table() -> str:
 
 def _define() -> absl_flags.FlagValues:
     values = absl_flags.FlagValues()
+    makers = {
+        bool: absl_flags.DEFINE_bool,
+        int: absl_flags.DEFINE_integer,
+        float: absl_flags.DEFINE_float,
+    }
     for settings in (Config, Job, SweepConfig):
         for field in leaves(settings):
-            maker = _MAKERS.get(type(field.default), absl_flags.DEFINE_string)
+            maker = makers.get(type(field.default), absl_flags.DEFINE_string)
             if field.name in _REPEATED:
                 maker = absl_flags.DEFINE_multi_string
             maker(field.name, None, field.metadata["help"], flag_values=values)
     return values
-
-
-def _single(name: str) -> absl_flags.ArgumentParser:
-    """Return what parses one value of a flag."""
-    kind = next(type(field.default) for one in (Config, Job) for field in leaves(one) if field.name == name)
-    parsers = {bool: absl_flags.BooleanParser, int: absl_flags.IntegerParser, float: absl_flags.FloatParser}
-    return parsers.get(kind, absl_flags.ArgumentParser)()
 
 
 def _refuse_twice(arguments: Sequence[str], where: str) -> None:

@@ -192,8 +192,8 @@ class ManifestWriter(Listener):
         if init is not None:
             files["init"] = {"path": config.init, "sha256": init}
         self._manifest = Manifest(
-            config=_from_anywhere(config),
-            job=_from_anywhere(job),
+            config=from_anywhere(flat(config)),
+            job=from_anywhere(flat(job)),
             inputs=files,
             weights={
                 "origin": weights.origin,
@@ -276,7 +276,7 @@ def flag_lines(config: Config, job: Job) -> str:
         for name, value in flat(settings).items():
             if name in NOT_REPEATED or value == "":
                 continue
-            line = _flag_line(name, value)
+            line = flag_text(name, _absolute(name, value) if isinstance(value, str) else value)
             # A flag file is read line by line, and lines are stripped.
             lines.append(line if [line] == line.strip().splitlines() else f"# cannot be written: {line!r}")
     return "\n".join(lines) + "\n"
@@ -291,10 +291,11 @@ def settings_table(config: Config, job: Job) -> dict[str, bool | int | float | s
     }
 
 
-def _flag_line(name: str, value: Any) -> str:
+def flag_text(name: str, value: Any) -> str:
+    """Return `--name=value`, or `--name` and `--noname`."""
     if isinstance(value, bool):
         return f"--{name}" if value else f"--no{name}"
-    return f"--{name}={_absolute(name, _text(value))}"
+    return f"--{name}={_text(value)}"
 
 
 def _absolute(name: str, value: str) -> str:
@@ -303,9 +304,8 @@ def _absolute(name: str, value: str) -> str:
     return str(Path(value).absolute()) if is_file else value
 
 
-def _from_anywhere(settings: Config | Job) -> dict[str, Any]:
-    """Return the fields of a dataclass, with paths that hold in every folder."""
-    fields = flat(settings)
+def from_anywhere(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by name, with paths that hold in every folder."""
     return {k: _absolute(k, value) if isinstance(value, str) else value for k, value in fields.items()}
 
 

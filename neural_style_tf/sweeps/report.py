@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import html
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -117,7 +116,7 @@ def _write_page(path: Path, columns: list[str], facts: list[dict[str, Any]]) -> 
         f'<th><button data-column="{i}">{html.escape(n)}</button></th>' for i, n in enumerate(columns, 1)
     )
     text = TEMPLATE.read_text(encoding="utf-8")
-    title = html.escape(json.dumps(path.name, ensure_ascii=False)[1:-1])
+    title = html.escape(show(path.resolve().name))
     for mark, value in (("TITLE", title), ("HEADS", heads), ("ROWS", "\n".join(rows))):
         text = text.replace(f"<!--{mark}-->", value)
     write_text(path / "index.html", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from neural_style_tf.utils.console import Console
 
 MOST_MISTAKES = 20
 """That are shown; the others are counted."""
+SHARE = 0.1
+"""Of the time of a sweep, for table, sheet and page while runs are left."""
 ARGUMENTS = (
     *("content_weight", "style_weight", "tv_weight", "strength", "strength_range"),
     *("learning_rate", "adam_beta1", "adam_beta2", "adam_epsilon", "seed", "iterations"),
@@ -67,6 +70,7 @@ class Sweep:
         self._folder = SweepFolder(root)
         self.runs = name_runs(combine(axes, zipped), self._folder.known)
         self._planned: dict[str, tuple[Config, Job]] = {}
+        self._overwrite = False
 
     def check(self) -> list[tuple[Config, Job]]:
         """Check all runs; return their settings, in order.
@@ -86,7 +90,7 @@ class Sweep:
                 f"--output: several runs would write {show(outputs[0])}: put the names of swept settings in "
                 "braces, as in --output='out/{content}.jpg'"
             )
-        if not any(job.overwrite for _, job in self._planned.values()):
+        if not self._overwrite:
             self._folder.check(self._base)
         for run in self.runs:
             if run.folder not in self._planned:
@@ -110,13 +114,14 @@ class Sweep:
         say = self._console.say
         self._folder.write({axis.name: axis.values for axis in self._axes}, self._base, self.runs)
         failed: dict[str, str] = {}
+        begun, reporting = time.monotonic(), 0.0
         for number, run in enumerate(self._in_order(), 1):
             status = self._status(run)
             if status == "failed" and not retry_failed:
                 manifest = self._folder.manifest(run)
                 failed[run.folder] = f"{manifest.status}; --retry_failed tries it again"
                 continue
-            if status == "finished" and not self._planned[run.folder][1].overwrite:
+            if status == "finished" and not self._overwrite:
                 say(f"run {number}/{len(self.runs)}: {run.folder} is finished")
                 continue
             if self._received:
@@ -133,7 +138,12 @@ class Sweep:
                     traceback.print_exc()
                 failed[run.folder] = line
                 self._console.error(f"{run.folder}: {line}")
-            write_report(self._folder, self.runs)
+            # Of many runs a report takes long: no more than a tenth of the time is for them.
+            now = time.monotonic()
+            if reporting <= SHARE * (now - begun):
+                write_report(self._folder, self.runs)
+                reporting += time.monotonic() - now
+        write_report(self._folder, self.runs)
         if self._received:
             say("interrupted: the same command goes on with the sweep")
         done = sum(self._status(run) == "finished" for run in self.runs)
@@ -146,9 +156,13 @@ class Sweep:
         """Return the settings of a run; one that was begun goes on."""
         config, job = self._settings(run.settings)
         output = _fill(job, run)
-        goes_on = self._status(run) != "waiting" and not job.overwrite
-        folder = str(self._folder.path / run.folder)
-        return config, job.replace(output_dir=folder, output=output, resume=goes_on)
+        self._overwrite = job.overwrite
+        folder, status = self._folder.path / run.folder, self._status(run)
+        # What ended before its first checkpoint begins anew.
+        saved = status == "finished" or any(folder.glob("checkpoints/ckpt-*"))
+        goes_on = status != "waiting" and saved and not job.overwrite
+        anew = job.overwrite or (status != "waiting" and not saved)
+        return config, job.replace(output_dir=str(folder), output=output, resume=goes_on, overwrite=anew)
 
     def _status(self, run: SweptRun) -> str:
         manifest = self._folder.manifest(run)
@@ -162,7 +176,11 @@ class Sweep:
         }
 
         def place(run: SweptRun) -> list[int]:
-            names = sorted(run.settings, key=lambda name: 2 * (name in ARGUMENTS) + (name in FILES))
+            # Other weights are another network, with which nothing is shared.
+            names = sorted(
+                run.settings,
+                key=lambda name: (name != "weights", 2 * (name in ARGUMENTS) + (name in FILES)),
+            )
             return [ranks[name][run.settings[name]] for name in names]
 
         return sorted(self.runs, key=place)

@@ -21,8 +21,9 @@ from neural_style_tf.utils.text import did_you_mean
 MOST_RUNS = 10_000
 FILES = ("content", "style", "init", "weights")
 """Flags whose values are files: globs and folders are expanded."""
-PICTURES = frozenset(
-    ".avif .bmp .gif .heic .heif .jpeg .jpg .png .ppm .tif .tiff .webp".split()  # noqa: SIM905
+PICTURES = (
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg"),
+    *(".png", ".ppm", ".tif", ".tiff", ".webp"),
 )
 """Endings of what a folder is searched for; a file that is named may have any."""
 _RANGES = {"linspace": 3, "logspace": 3, "uniform": 2, "loguniform": 2}
@@ -132,15 +133,22 @@ def natural(text: str) -> list[tuple[int, str]]:
 
 
 def expand_files(pattern: str) -> list[str]:
-    """Return the files of a glob, or the pictures of a folder, in natural order; a plain name is itself."""
+    """Return the files of a glob, or the pictures of a folder, in natural order; a plain name is itself.
+
+    So is what cannot be looked at: reading it says why.
+    """
     path = Path(pattern)
-    if path.is_dir():
-        found = [str(one) for one in path.iterdir() if one.suffix.lower() in PICTURES and one.is_file()]
-        return sorted(found, key=natural)
-    if path.exists() or not glob.has_magic(pattern):
+    try:
+        # An empty name is not the folder one is in.
+        if pattern and path.is_dir():
+            found = [str(one) for one in path.iterdir() if one.suffix.lower() in PICTURES and one.is_file()]
+            return sorted(found, key=natural)
+        if path.exists() or not glob.has_magic(pattern):
+            return [pattern]
+        found = glob.glob(pattern)  # noqa: PTH207 - absolute patterns, too
+        return sorted((one for one in found if Path(one).is_file()), key=natural)
+    except OSError:
         return [pattern]
-    found = glob.glob(pattern)  # noqa: PTH207 - absolute patterns, too
-    return sorted((one for one in found if Path(one).is_file()), key=natural)
 
 
 def _files(name: str, pattern: str) -> list[str]:

@@ -109,13 +109,16 @@ def test_one_failing_run_does_not_stop_the_others(job, monkeypatch, capsys):
 
 
 def test_a_run_that_failed_is_tried_again_when_asked(job, capsys):
-    # A loss that overflows.
-    broken = ("--sweep=style_weight=1,3e38", "--sweep_zip=style_weight", "--learning_rate=1e30")
-    assert job(*FAST, *broken) in (0, 1)
-    failed = [folder for folder, row in table().items() if row["status"] == "failed"]
-    if failed:
-        assert job(*FAST, *broken) == 1
-        assert "--retry_failed tries it again" in capsys.readouterr().err
+    sweep = (*FAST, "--sweep=tv_weight=0,5")
+    assert job(*sweep) == 0
+    path = Path("o/tv_weight=5/run.json")
+    path.write_text(path.read_text().replace('"status": "finished"', '"status": "failed: a full disk"'))
+    assert job(*sweep) == 1
+    said = capsys.readouterr().err
+    assert "not finished: tv_weight=5: failed: a full disk; --retry_failed tries it again" in said
+    assert [row["status"] for row in table().values()] == ["finished", "failed"]
+    assert job(*sweep, "--retry_failed") == 0
+    assert [row["status"] for row in table().values()] == ["finished", "finished"]
 
 
 @pytest.mark.parametrize("contents", [["--content=photos"], ["--content=photos/*.png"]])
@@ -132,7 +135,7 @@ def test_dry_run_prints_command_lines_that_do_the_same(job, capsys):
     assert job(*FAST, *GRID, "--dry_run") == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4 and not Path("o").exists()
-    assert "'--output_dir=o/style_weight=1,tv_weight=5'" in lines[1] or "--tv_weight=5.0" in lines[1]
+    assert "--output_dir=o/style_weight=1,tv_weight=5 " in lines[1] and "--tv_weight=5.0" in lines[1]
     assert job(*FAST, "--dry_run") == 0
     assert capsys.readouterr().out.startswith("python run.py --content=c.png --style=s.png --output_dir=o")
 
@@ -147,6 +150,9 @@ def test_dry_run_prints_command_lines_that_do_the_same(job, capsys):
         (["--sweep=pooling=max,avreage"], "--pooling must be one of"),
         (["--sweep=tv_weight=1,2", "--tv_weight=3"], "is given, and swept"),
         (["--sweep=tv_weight=1,2", "--sweep=tv_weight=3"], "is given twice"),
+        (["--sweep=clamp=true,false", "--noclamp"], "is given, and swept"),
+        (["--content="], "--content=FILE is missing"),
+        ([f"--content={'a' * 5000}.png"], "too long"),
         (["--sweep=output_dir=a,b"], "no setting 'output_dir'"),
         (["--sweep=content=nothing-*.jpg"], "no file has such a name"),
         (["--content=nothing-*.jpg"], "no picture there"),
