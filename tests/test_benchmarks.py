@@ -26,7 +26,8 @@ def test_quick_form_prints_a_table(name):
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=240,
+        # A guard against hanging: the slowest take minutes on a slow machine.
+        timeout=1200,
     )
     assert done.returncode == 0, done.stderr
     tables = [block.splitlines() for block in done.stdout.split("\n\n") if "|" in block]
