@@ -95,6 +95,16 @@ class CommandLine:
             found["content"] = self.contents[-1]
         return from_anywhere(found)
 
+    def files(self) -> Job:
+        """Return the files that all runs have in common; nothing of them is checked."""
+        names = {field.name for field in leaves(Job)}
+        given = {name: self.values[name].value for name in names if self.values[name].present}
+        if self.contents:
+            given["content"] = self.contents[-1]
+        if not given.get("from_run"):
+            return Job(**given)
+        return settings_of(read_run(given["from_run"]), given["from_run"])[1].replace(**given)
+
     def settings(self, changes: Mapping[str, str] | None = None) -> tuple[Config, Job]:
         """Return the resolved settings and the files of one run.
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,24 +18,35 @@ import numpy as np
 from neural_style_tf.cli import flags
 from neural_style_tf.cli.error_messages import explain
 from neural_style_tf.cli.signals import Interrupts
-from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import Picture, load_image
 from neural_style_tf.runs.manifest import Manifest, ManifestWriter, facts_in_common, flag_lines
-from neural_style_tf.runs.output_dir import OutputFolder
+from neural_style_tf.runs.output_dir import FolderInUse, OutputFolder
 from neural_style_tf.runs.outputs import check_outputs, clear_the_way, find_checkpoint, make_listeners
 from neural_style_tf.runs.replay import changes_since, check_files, read_run
 from neural_style_tf.runs.resume import check_same_run, read_manifest, step_of, with_its_tile
-from neural_style_tf.sweeps.runner import Sweep
-from neural_style_tf.tiling.memory_model import LARGE_PICTURE
-from neural_style_tf.tiling.system_memory import check_start
+from neural_style_tf.sweeps.executors import (
+    Event,
+    Outcome,
+    Report,
+    Supplies,
+    Task,
+    one_after_another,
+    side_by_side,
+)
+from neural_style_tf.sweeps.folder import continued, is_finished
+from neural_style_tf.sweeps.runner import Executor, Sweep
+from neural_style_tf.tiling.memory_model import LARGE_PICTURE, estimate_bytes
+from neural_style_tf.tiling.system_memory import available_bytes, check_start
 from neural_style_tf.transfer.initial import WORDS, init_sha256, initial_pixels
 from neural_style_tf.transfer.picture_sizes import content_size, longest_of_style, style_size
-from neural_style_tf.transfer.records import Listener
+from neural_style_tf.transfer.records import Listener, StepRecord
 from neural_style_tf.transfer.scales import plan_scales
 from neural_style_tf.utils.atomic import write_text
 from neural_style_tf.utils.console import Console, duration
+from neural_style_tf.utils.runtime import cores
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import check_spec, load_weights
 
@@ -40,6 +55,8 @@ if TYPE_CHECKING:
     from neural_style_tf.transfer.session import Session
 
 SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2
+PROCESS_BYTES = 600 * 2**20
+"""Of a process with TensorFlow imported and the weights read."""
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -90,35 +107,189 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 def _sweep(line: flags.CommandLine, console: Console, interrupts: Interrupts) -> int:
     """Run a command line that asks for several runs; return the exit code."""
-    axes = line.axes()
-    _, job = line.settings({axis.name: axis.values[0] for axis in axes})
+    axes, asked = line.axes(), line.sweep
+    job = line.files()
     console.quiet = job.quiet
     if job.resume:
         raise UserError("--resume: a sweep goes on by itself when its command is given again: leave it out")
     if find_worker(job.distribute, os.environ).workers > 1:
         raise UserError("--sweep: the runs of a sweep take one machine: --distribute=none, or mirrored")
+    shard = find_shard(asked.shard, os.environ)
+    executor = _executor(asked, job, console, interrupts)
     swept = {axis.name for axis in axes}
     names = ["" if role in swept else Path(getattr(job, role)).stem for role in ("content", "style")]
     default = Path("output") / "-".join([*filter(None, names), "sweep"])
     machine = Machine(several=True)
     sweep = Sweep(
         axes,
-        [name.strip() for name in line.sweep.sweep_zip.split(",") if name.strip()],
+        [name.strip() for name in asked.sweep_zip.split(",") if name.strip()],
         root=Path(job.output_dir or default),
         base=line.base(swept),
         settings=line.settings,
         make_run=lambda config, job: _Run(config, job, machine, console, interrupts),
-        explain=explain,
         console=console,
-        received=interrupts.received,
     )
-    planned = sweep.check()
-    if line.sweep.dry_run:
-        for settings in planned:
-            console.say(flags.command(*settings))
+    tasks = sweep.check()
+    if asked.dry_run:
+        for task in tasks:
+            console.say(flags.command(task.config, continued(task.job)))
         return SUCCESS
-    code = sweep.execute(retry_failed=line.sweep.retry_failed)
+    code = sweep.execute(executor(machine), shard=shard, retry_failed=asked.retry_failed)
+    if interrupts.received:
+        console.say("interrupted: the same command goes on with the sweep")
     return interrupts.exit_code if interrupts.received else code
+
+
+def _executor(
+    asked: SweepConfig, job: Job, console: Console, interrupts: Interrupts
+) -> Callable[[Machine], Executor]:
+    """Return what paints the runs: in this process, in several, or on a cluster."""
+    received = interrupts.received
+    if asked.ray and asked.jobs > 1:
+        raise UserError("--jobs and --ray both share out the runs: give one of them")
+    if asked.shared_output and not asked.ray:
+        raise UserError("--shared_output says what the machines of a cluster see: it needs --ray")
+    if asked.ray:
+        from neural_style_tf.sweeps.ray_cluster import Cluster, on_ray
+
+        cluster = Cluster(asked.ray, asked.ray_cpus, asked.shared_output)
+        cluster.check()
+
+        def on_cluster(tasks: Sequence[Task]) -> Iterator[Event]:
+            # The tasks are asked to save and end.
+            interrupts.graceful = True
+            load = functools.partial(_weights_for_others, say=console.say)
+            return on_ray(tasks, Painter, cluster, load, received)
+
+        return lambda machine: on_cluster
+    if asked.jobs > 1:
+        environments = share_out(asked.jobs, os.environ)
+        memory = available_bytes()
+        # Whole cores; a GPU is shared with nobody.
+        threads = job.threads or max(1, cores() // asked.jobs)
+        make_painter = functools.partial(
+            Painter, memory=None if memory is None else memory // asked.jobs, threads=threads
+        )
+
+        def in_processes(tasks: Sequence[Task]) -> Iterator[Event]:
+            interrupts.graceful = True
+            return side_by_side(tasks, make_painter, environments, received)
+
+        return lambda machine: in_processes
+    return lambda machine: (
+        lambda tasks: one_after_another(tasks, Painter(machine, console, interrupts), received)
+    )
+
+
+def _weights_for_others(job: Job, *, say: Callable[[str], None]) -> Weights:
+    return load_weights(job.weights, folder=Path(job.weights_dir), log=say)
+
+
+def share_out(jobs: int, environment: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return what each of several processes adds to its environment: a GPU each, if there are any.
+
+    Raises:
+        UserError: There are GPUs, and fewer than processes.
+    """
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        visible = ",".join(sorted(path.name[len("nvidia") :] for path in Path("/dev").glob("nvidia[0-9]*")))
+    gpus = [one.strip() for one in visible.split(",") if one.strip() not in ("", "-1")]
+    if not gpus:
+        return [{} for _ in range(jobs)]
+    if jobs > len(gpus):
+        raise UserError(f"--jobs={jobs}: there are {len(gpus)} GPUs, and each run takes one")
+    return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus[:jobs]]
+
+
+def find_shard(asked: str, environment: Mapping[str, str]) -> tuple[int, int]:
+    """Return which part of a sweep this command paints, from 1, and how many there are.
+
+    Args:
+        asked: `--shard`.
+        environment: Slurm's variables are read from it.
+
+    Raises:
+        UserError: It is not I/N with I from 1 to N.
+    """
+    if asked == "none":
+        return 1, 1
+    if asked == "auto":
+        try:
+            count = int(environment.get("SLURM_ARRAY_TASK_COUNT", "1"))
+            if count <= 1:
+                return 1, 1
+            first, step = (
+                int(environment.get(f"SLURM_ARRAY_TASK_{name}", default))
+                for name, default in (("MIN", "0"), ("STEP", "1"))
+            )
+            index, rest = divmod(int(environment["SLURM_ARRAY_TASK_ID"]) - first, step)
+        except (KeyError, ValueError, ZeroDivisionError):
+            raise UserError(
+                "--shard: Slurm's variables of the array cannot be read: give --shard=I/N"
+            ) from None
+        if rest or not 0 <= index < count:
+            raise UserError("--shard: the numbers of Slurm's array have gaps: give --shard=I/N, or none")
+        return index + 1, count
+    index, slash, count = asked.partition("/")
+    if not slash or not (index.isdecimal() and count.isdecimal()) or not 1 <= int(index) <= int(count):
+        raise UserError(
+            f"--shard must be I/N with I from 1 to N, such as 2/8, or auto or none, not {asked!r}"
+        )
+    return int(index), int(count)
+
+
+class Painter:
+    """Paints the runs of a sweep in this process; they share what they can.
+
+    Args:
+        machine: What they share.
+        console: For what they say; default: silence.
+        interrupts: What ends a run; default: those that arrive while it is painted.
+        memory: Bytes that a run may take, because others run beside it.
+        threads: That a run computes with, unless it says how many; 0: all.
+    """
+
+    def __init__(
+        self,
+        machine: Machine | None = None,
+        console: Console | None = None,
+        interrupts: Interrupts | None = None,
+        *,
+        memory: int | None = None,
+        threads: int = 0,
+    ) -> None:
+        self._machine = machine or Machine(several=True, memory=memory)
+        self._console = console or Console(quiet=True)
+        self._interrupts, self._threads = interrupts, threads
+
+    def __call__(self, task: Task, report: Report | None = None, supplies: Supplies | None = None) -> Outcome:
+        """Paint a run, or go on with it."""
+        supplies = supplies or Supplies()
+        interrupts = self._interrupts or Interrupts()
+        job = task.job.replace(threads=task.job.threads or self._threads)
+        try:
+            with interrupts.collected():
+                here = job.replace(output_dir=supplies.output_dir or job.output_dir)
+                if is_finished(here):
+                    return Outcome("finished")
+                there = continued(here)
+                job = job.replace(resume=there.resume, overwrite=there.overwrite)
+                run = _Run(
+                    *(task.config, job, self._machine, self._console, interrupts),
+                    report=report,
+                    supplies=supplies,
+                )
+                return Outcome("finished" if run.execute() == SUCCESS else "interrupted")
+        except KeyboardInterrupt:
+            return Outcome("interrupted")
+        except FolderInUse:
+            return Outcome("in use")
+        except Exception as error:
+            line = str(error) if isinstance(error, UserError | RunError) else explain(error)
+            if line is None:
+                return Outcome("failed", f"{type(error).__name__}: {error}", traceback.format_exc())
+            return Outcome("failed", line)
 
 
 class Machine:
@@ -126,12 +297,13 @@ class Machine:
 
     Args:
         several: Whether there will be several runs, so that it pays to keep what a further one can use.
+        memory: Bytes that a run may take, because others run beside it.
     """
 
     PICTURES, LARGE = 4, 64 * 2**20
 
-    def __init__(self, *, several: bool = False) -> None:
-        self.device, self.cluster = "", None
+    def __init__(self, *, several: bool = False, memory: int | None = None) -> None:
+        self.device, self.cluster, self.memory = "", None, memory
         self._several, self._session = several, None
         self._weights: tuple[tuple[str, str], Weights] | None = None
         self._pictures: dict[tuple, Picture] = {}
@@ -146,13 +318,19 @@ class Machine:
                 del self._pictures[oldest]
         return picture
 
-    def load_weights(self, job: Job, *, say: Callable[[str], None]) -> Weights:
-        """Return the weights that a run asks for; those of the run before are kept, and said once."""
-        asked = (job.weights, job.weights_dir)
+    def load_weights(self, job: Job, *, given: Weights | None = None, say: Callable[[str], None]) -> Weights:
+        """Return the weights that a run asks for; those of the run before are kept, and said once.
+
+        Args:
+            job: What it asks for.
+            given: The weights, if they are here already.
+            say: Gets a line for each thing a user should know.
+        """
+        asked = ("", given.sha256) if given else (job.weights, job.weights_dir)
         if self._weights is None or self._weights[0] != asked:
             # Two networks need not be in memory at once.
             self._weights = self._session = None
-            weights = load_weights(job.weights, folder=Path(job.weights_dir), log=say)
+            weights = given or load_weights(job.weights, folder=Path(job.weights_dir), log=say)
             say(f"weights: {weights.source}{f' ({weights.generation})' if weights.generation else ''}")
             self._weights = asked, weights
         return self._weights[1]
@@ -167,19 +345,71 @@ class Machine:
         return self._session
 
 
+class _Reporting(Listener):
+    """Says how far a run is, and ends it when asked to.
+
+    Args:
+        report: Takes the step, the planned steps, and whether something was saved; returns whether to stop.
+        received: Signals of the run.
+        saves: Which steps are saved.
+    """
+
+    def __init__(self, report: Report, received: list[int], saves: Callable[[int], bool]) -> None:
+        self._report, self._received, self._saves = report, received, saves
+        self._planned = 0
+
+    def on_step(self, record: StepRecord) -> None:
+        """Report a step."""
+        self._planned = record.planned
+        self._tell(record.step, record.last or record.due or self._saves(record.step))
+
+    def on_tick(self, step: int) -> None:
+        """Report a step that is not logged."""
+        self._tell(step, False)
+
+    def _tell(self, step: int, saved: bool) -> None:
+        if self._report(step, self._planned, saved) and not self._received:
+            self._received.append(signal.SIGTERM)
+
+
 class _Run:
-    """One run of the command line, from checked files to written ones."""
+    """One run of the command line, from checked files to written ones.
+
+    Args:
+        config: Its settings.
+        job: Its files.
+        machine: What it shares with others.
+        console: For what it says.
+        interrupts: What ends it.
+        report: Gets its progress.
+        supplies: What it uses in place of its files, and where it writes.
+    """
 
     def __init__(
-        self, config: Config, job: Job, machine: Machine, console: Console, interrupts: Interrupts
+        self,
+        config: Config,
+        job: Job,
+        machine: Machine,
+        console: Console,
+        interrupts: Interrupts,
+        *,
+        report: Report | None = None,
+        supplies: Supplies | None = None,
     ) -> None:
         self._console, self._interrupts, self._machine = console, interrupts, machine
+        self._report_to, self._supplies = report, supplies or Supplies()
         self._worker = find_worker(job.distribute, os.environ)
         console.quiet = console.quiet or self._worker.rank > 0
         self._initial: np.ndarray | None = None
-        self._pictures = _load_pictures(config, job, machine)
+        self._pictures = _load_pictures(config, job, machine, self._supplies)
         default = Path("output") / f"{Path(job.content).stem}-{Path(job.style).stem}"
+        # What is recorded, and where things are here.
         self._job = job.replace(output_dir=job.output_dir or str(default))
+        self._here = self._job.replace(
+            output_dir=self._supplies.output_dir or self._job.output_dir,
+            output=self._supplies.output or job.output,
+            from_run=self._supplies.files.get(job.from_run, job.from_run),
+        )
         self._config = config
         self._earlier: Manifest | None = None
         self._repeated: Manifest | None = None
@@ -191,15 +421,33 @@ class _Run:
 
     def check_finished(self) -> None:
         """Refuse a finished run in the output folder that was made with other settings or files."""
-        earlier = read_manifest(Path(self._job.output_dir))
+        earlier = read_manifest(Path(self._here.output_dir))
         config = with_its_tile(earlier, self._config)
         check_same_run(earlier, config, self._hashes, result=self._size)
+
+    def memory(self) -> int:
+        """Return the bytes that the run takes beyond the process, estimated for float32."""
+        config = self._config
+
+        def needed(tile: int | None) -> int:
+            return estimate_bytes(
+                *self._size,
+                config.loss.layers,
+                optimizer=config.optimization.optimizer,
+                history=config.optimization.history,
+                tile=tile,
+                content_layers=tuple(name for name, _ in config.loss.content_layers),
+                averaging=config.optimization.averaging > 0,
+            )
+
+        return needed(int(config.tile) if config.tile.isdigit() else None) + PROCESS_BYTES
 
     def execute(self) -> int:
         """Run; return the exit code."""
         if self._worker.rank > 0:
             return self._transfer(None)
-        folder = OutputFolder(self._job.output_dir, overwrite=self._job.overwrite, resume=self._job.resume)
+        job = self._here
+        folder = OutputFolder(job.output_dir, overwrite=job.overwrite, resume=job.resume)
         try:
             if self._job.resume and folder.holds_run():
                 self._earlier = read_manifest(folder.path)
@@ -213,22 +461,24 @@ class _Run:
 
     def _check(self) -> None:
         """Find every mistake that can be found without TensorFlow."""
-        job, config = self._job, self._config
+        job, config, files = self._here, self._config, self._supplies.files
         if job.resume and job.overwrite:
             raise UserError("--resume goes on with a run and --overwrite replaces it: give one of them")
         content, style = (self._pictures[role].pixels for role in ("content", "style"))
         self._size = content.shape[:2]
         plan_scales(self._size, style_size(style.shape[:2], self._size, config), config)
         reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
+        local = config.replace(init=files.get(config.init, config.init))
         if config.init not in WORDS:
-            self._initial = initial_pixels(config, content, style, **reading)
+            self._initial = initial_pixels(local, content, style, **reading)
         self._hashes = {role: picture.sha256 for role, picture in self._pictures.items()}
         if self._initial is not None:
-            self._hashes["init"] = init_sha256(config)
+            self._hashes["init"] = init_sha256(local)
         if job.from_run:
             self._repeated = read_run(job.from_run)
             check_files(self._repeated, self._hashes, job.from_run)
-        check_spec(job.weights, Path(job.weights_dir))
+        if self._supplies.weights is None:
+            check_spec(job.weights, Path(job.weights_dir))
         if self._worker.rank == 0:
             check_outputs(job, config, self._pictures["content"], say=self._console.say)
 
@@ -317,13 +567,16 @@ class _Run:
             )
         if not self._machine.device:
             self._machine.device = start_tensorflow(
-                verbose=self._job.verbose, sparing=height * width >= LARGE_PICTURE, join=self._join
+                verbose=self._job.verbose,
+                sparing=height * width >= LARGE_PICTURE,
+                threads=self._job.threads,
+                join=self._join,
             )
             say(f"device: {self._machine.device}")
             if note := unused_gpu():
                 say(f"  {note}")
         device = self._machine.device
-        weights = self._machine.load_weights(self._job, say=say)
+        weights = self._machine.load_weights(self._job, given=self._supplies.weights, say=say)
         if self._repeated:
             check_files(self._repeated, {"weights": weights.sha256}, self._job.from_run)
             for line in changes_since(self._repeated, device):
@@ -358,16 +611,20 @@ class _Run:
 
     def _listeners(self, folder: OutputFolder, report: ManifestWriter, after: int) -> list[Listener]:
         alpha = self._pictures["content"].alpha
-        return make_listeners(
+        found = make_listeners(
             folder, report, self._config, self._job, self._console, alpha=alpha, after=after
         )
+        if self._report_to is not None:
+            # After what saves.
+            found.append(_Reporting(self._report_to, self._interrupts.received, self._config.saving.saves))
+        return found
 
     def _choose_tile(self) -> None:
         """Choose the tile once, and record it: a resumed or repeated run has the same tiles."""
         from neural_style_tf.distributed.sharding import smallest_tile
         from neural_style_tf.tiling.planner import check_memory, plan_memory
 
-        room = plan_memory(self._config, self._size)
+        room = plan_memory(self._config, self._size, share=self._machine.memory)
         room = room._replace(tile=smallest_tile(self._cluster, room.tile))
         self._console.say(str(room))
         check_memory(self._config, self._size, room.tile)
@@ -383,12 +640,14 @@ class _Run:
         )
 
 
-def _load_pictures(config: Config, job: Job, machine: Machine) -> dict[str, Picture]:
+def _load_pictures(config: Config, job: Job, machine: Machine, supplies: Supplies) -> dict[str, Picture]:
     """Read content and style, no larger than they are of use."""
     reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
-    content = machine.load_image(
-        job.content, longest=config.sizes.image_size, enlarge=config.sizes.enlarge, **reading
-    )
+
+    def load(path: str, **sizes: Any) -> Picture:
+        picture = machine.load_image(supplies.files.get(path, path), **sizes, **reading)
+        return dataclasses.replace(picture, path=Path(path))
+
+    content = load(job.content, longest=config.sizes.image_size, enlarge=config.sizes.enlarge)
     result = content_size(content.pixels.shape[:2], config)
-    style = machine.load_image(job.style, longest=longest_of_style(result, config), **reading)
-    return {"content": content, "style": style}
+    return {"content": content, "style": load(job.style, longest=longest_of_style(result, config))}

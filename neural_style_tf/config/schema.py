@@ -321,6 +321,12 @@ class Job:
     stretch_contrast: bool = setting(
         False, "stretch each saved picture to 0…255 instead of clipping, as the original repository did"
     )
+    threads: int = setting(
+        0,
+        "threads that compute on the CPU, so that it is free for other things; 0: all cores",
+        low=0,
+        high=1024,
+    )
     distribute: str = setting(
         "auto",
         "how to parallelise: mirrored: all local GPUs; multiworker: the machines of TF_CONFIG or Slurm; "
@@ -367,6 +373,24 @@ class SweepConfig:
     )
     retry_failed: bool = setting(False, "also try the runs of the sweep that failed before")
     dry_run: bool = setting(False, "check everything, print the command of each run, and write nothing")
+    jobs: int = setting(
+        1, "runs side by side, in processes that share out the cores, or have a GPU each", low=1, high=256
+    )
+    shard: str = setting(
+        "auto",
+        "I/N: paint only the I-th of N parts of the sweep, 1 to N, so that N machines share it; auto: as "
+        "Slurm's array says, if this is a task of one; none: all of it",
+    )
+    ray: str = setting(
+        "",
+        "hand the runs to a Ray cluster: auto, for the one this machine is part of; HOST:PORT; or local, for "
+        "one on this machine",
+        value="ADDRESS",
+    )
+    ray_cpus: int = setting(4, "processor cores that each run takes of the cluster of --ray", low=1)
+    shared_output: bool = setting(
+        False, "with --ray: the machines of the cluster write to --output_dir themselves; all must see it"
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)

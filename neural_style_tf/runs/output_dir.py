@@ -19,6 +19,10 @@ EVENTS = "events.out.tfevents.*.v2"
 LOCK = ".neural-style-tf.lock"
 
 
+class FolderInUse(UserError):
+    """Another process writes to the folder."""
+
+
 class OutputFolder:
     """Where a run writes; see docs/robustness.md for the list of its files.
 
@@ -109,5 +113,5 @@ class OutputFolder:
 
     def _claim(self) -> None:
         if not self._lock.acquire():
-            raise UserError(f"another run is writing to {str(self.path)!r}: give another --output_dir")
+            raise FolderInUse(f"another run is writing to {str(self.path)!r}: give another --output_dir")
         self._held = True

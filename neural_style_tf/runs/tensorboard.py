@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.hparams import api_pb2, summary
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.images import to_picture
@@ -66,6 +67,9 @@ class Curves(Listener):
                 picture = to_picture(record.image_rows)
                 picture = picture.reduce(max(1, -(-max(picture.size) // LONGEST_SIDE)))
                 tf.summary.image("image", np.asarray(picture)[np.newaxis])
+            if record.last:
+                ended = summary.session_end_pb(api_pb2.STATUS_SUCCESS)
+                tf.summary.experimental.write_raw_pb(ended.SerializeToString())
         self._writer.flush()
 
     def on_end(self) -> None:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from neural_style_tf import __version__
+from neural_style_tf.config.schema import Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.sweeps.space import FILES
 from neural_style_tf.utils.atomic import write_text
+from neural_style_tf.utils.lock import Lock
 
 FORMAT = 1
+LOCK = ".neural-style-tf.lock"
+SECONDS_TO_WAIT = 10.0
+"""For another process that writes `sweep.json`."""
 LONGEST_NAME = 120
 """Of a run's folder, in bytes; a longer one is numbered."""
 
@@ -94,7 +101,11 @@ class SweepFolder:
 
     def __init__(self, path: Path) -> None:
         self.path, self._file = path, path / "sweep.json"
+        self._read()
+
+    def _read(self) -> None:
         self._earlier: dict[str, Any] = {}
+        self.known: dict[str, str] = {}
         if self._file.exists():
             try:
                 facts = json.loads(self._file.read_text(encoding="utf-8"))
@@ -107,8 +118,6 @@ class SweepFolder:
                 ) from None
             if later:
                 raise UserError(f"{show(self._file)} is of a later version of this program: install that one")
-        else:
-            self.known: dict[str, str] = {}
 
     def check(self, base: Mapping[str, Any]) -> None:
         """Refuse other settings than the sweep was begun with.
@@ -136,25 +145,75 @@ class SweepFolder:
     def write(
         self, axes: Mapping[str, Sequence[str]], base: Mapping[str, Any], runs: Sequence[SweptRun]
     ) -> None:
-        """Write what the sweep is; runs of an earlier, other space stay listed."""
+        """Write what the sweep is; runs of an earlier, other space stay listed.
+
+        Raises:
+            UserError: Another process added other runs meanwhile, under the same names.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        listed = {key(run.settings): dataclasses.asdict(run) for run in runs}
-        earlier = {key(run["settings"]): run for run in self._earlier.get("runs", [])}
-        facts = {
-            "sweep": FORMAT,
-            "version": __version__,
-            "space": {name: list(values) for name, values in axes.items()},
-            "base": dict(base),
-            "runs": list((earlier | listed).values()),
-        }
-        write_text(self._file, json.dumps(facts, indent=2) + "\n")
+        with self._locked():
+            self._read()
+            listed = {key(run.settings): dataclasses.asdict(run) for run in runs}
+            earlier = {key(run["settings"]): run for run in self._earlier.get("runs", [])}
+            together = earlier | listed
+            if len({run["folder"] for run in together.values()}) < len(together):
+                raise UserError(f"another command has added runs to {show(self.path)}: give this one again")
+            facts = {
+                "sweep": FORMAT,
+                "version": __version__,
+                "space": {name: list(values) for name, values in axes.items()},
+                "base": dict(base),
+                "runs": list(together.values()),
+            }
+            write_text(self._file, json.dumps(facts, indent=2) + "\n")
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other processes, such as other shards, from writing `sweep.json`."""
+        lock, begun = Lock(self.path / LOCK), time.monotonic()
+        while not lock.acquire():
+            if time.monotonic() - begun > SECONDS_TO_WAIT:
+                raise UserError(f"{show(self.path / LOCK)} is held by another process: end that one")
+            time.sleep(0.05)
+        try:
+            yield
+        finally:
+            lock.release()
 
     def manifest(self, run: SweptRun) -> Manifest | None:
         """Return the manifest of a run, or None if it has not got so far."""
-        path = self.path / run.folder / "run.json"
-        try:
-            return Manifest.from_json(path.read_text(encoding="utf-8"))
-        except OSError:
-            return None
-        except ValueError as error:
-            raise UserError(f"{show(path)} cannot be read: {error}. Move that folder away") from None
+        return _manifest(self.path / run.folder)
+
+    def status(self, run: SweptRun) -> str:
+        """Return the first word of a run's status, or `waiting`."""
+        return _status(self.path / run.folder)
+
+
+def continued(job: Job) -> Job:
+    """Return a job that goes on with what is in its folder; what has no checkpoint begins anew."""
+    folder = Path(job.output_dir)
+    status = _status(folder)
+    saved = status == "finished" or any(folder.glob("checkpoints/ckpt-*"))
+    if job.overwrite or status == "waiting":
+        return job
+    return job.replace(resume=saved, overwrite=not saved)
+
+
+def is_finished(job: Job) -> bool:
+    """Return whether there is nothing left to do."""
+    return not job.overwrite and _status(Path(job.output_dir)) == "finished"
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    path = folder / "run.json"
+    try:
+        return Manifest.from_json(path.read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    except ValueError as error:
+        raise UserError(f"{show(path)} cannot be read: {error}. Move that folder away") from None
+
+
+def _status(folder: Path) -> str:
+    manifest = _manifest(folder)
+    return manifest.status.partition(":")[0] if manifest else "waiting"

@@ -1,25 +1,28 @@
-"""Run a sweep: check all of its runs, do one after another, go on where an earlier command was stopped."""
+"""Run a sweep: check all of its runs, paint them, go on where an earlier command was stopped."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from neural_style_tf.config.schema import Config, Job
-from neural_style_tf.errors import RunError, UserError, show
-from neural_style_tf.sweeps.folder import SweepFolder, SweptRun, name_runs, safe
-from neural_style_tf.sweeps.report import write_report
+from neural_style_tf.errors import UserError, show
+from neural_style_tf.sweeps.executors import Event, Task, split
+from neural_style_tf.sweeps.folder import SweepFolder, SweptRun, continued, name_runs, safe
+from neural_style_tf.sweeps.report import write_experiment, write_report
 from neural_style_tf.sweeps.space import FILES, Axis, combine
-from neural_style_tf.utils.console import Console
+from neural_style_tf.utils.console import Console, duration
 
 MOST_MISTAKES = 20
 """That are shown; the others are counted."""
 SHARE = 0.1
 """Of the time of a sweep, for table, sheet and page while runs are left."""
+WIDEST = 100
+"""The line of progress, in characters, without the time that is left."""
 ARGUMENTS = (
     *("content_weight", "style_weight", "tv_weight", "strength", "strength_range"),
     *("learning_rate", "adam_beta1", "adam_beta2", "adam_epsilon", "seed", "iterations"),
@@ -33,8 +36,12 @@ class Run(Protocol):
     def check_finished(self) -> None:
         """Refuse a finished run in the output folder that was made with other settings or files."""
 
-    def execute(self) -> int:
-        """Run; return the exit code."""
+    def memory(self) -> int:
+        """Return the bytes that the run takes, estimated."""
+
+
+Executor = Callable[[Sequence[Task]], Iterator[Event]]
+"""Paints checked runs; see `executors.py`."""
 
 
 class Sweep:
@@ -47,9 +54,7 @@ class Sweep:
         base: Name → value of what was given and is not swept.
         settings: Changes → the settings and files of a run.
         make_run: Settings and files → a run; raises UserError for every mistake that can be found now.
-        explain: An error → one line for the user, or None for a bug.
         console: For the progress.
-        received: Signals, as they arrive: the sweep ends after the run that they end.
     """
 
     def __init__(
@@ -61,19 +66,16 @@ class Sweep:
         base: Mapping[str, Any],
         settings: Callable[[Mapping[str, str]], tuple[Config, Job]],
         make_run: Callable[[Config, Job], Run],
-        explain: Callable[[Exception], str | None],
         console: Console,
-        received: Sequence[int],
     ) -> None:
-        self._axes, self._base, self._settings, self._make_run = axes, base, settings, make_run
-        self._explain, self._console, self._received = explain, console, received
+        self._axes, self._base, self._settings = axes, base, settings
+        self._make_run, self._console = make_run, console
         self._folder = SweepFolder(root)
         self.runs = name_runs(combine(axes, zipped), self._folder.known)
-        self._planned: dict[str, tuple[Config, Job]] = {}
-        self._overwrite = False
+        self._tasks: dict[str, Task] = {}
 
-    def check(self) -> list[tuple[Config, Job]]:
-        """Check all runs; return their settings, in order.
+    def check(self) -> list[Task]:
+        """Check all runs; return them, in order.
 
         Raises:
             UserError: With a line for each mistake.
@@ -81,24 +83,26 @@ class Sweep:
         mistakes: dict[str, str] = {}
         for run in self.runs:
             try:
-                self._planned[run.folder] = self._plan(run)
+                self._tasks[run.folder] = self._plan(run)
             except UserError as error:
                 mistakes.setdefault(str(error), run.folder)
-        outputs = [job.output for _, job in self._planned.values() if job.output]
+        outputs = [task.job.output for task in self._tasks.values() if task.job.output]
         if len(set(outputs)) < len(outputs):
             raise UserError(
                 f"--output: several runs would write {show(outputs[0])}: put the names of swept settings in "
                 "braces, as in --output='out/{content}.jpg'"
             )
-        if not self._overwrite:
+        if not any(task.job.overwrite for task in self._tasks.values()):
             self._folder.check(self._base)
         for run in self.runs:
-            if run.folder not in self._planned:
+            if run.folder not in self._tasks:
                 continue
+            task = self._tasks[run.folder]
             try:
-                one = self._make_run(*self._planned[run.folder])
-                if self._status(run) == "finished":
+                one = self._make_run(task.config, continued(task.job))
+                if self._folder.status(run) == "finished":
                     one.check_finished()
+                self._tasks[run.folder] = dataclasses.replace(task, memory=one.memory())
             except UserError as error:
                 mistakes.setdefault(str(error), run.folder)
         if mistakes:
@@ -107,66 +111,61 @@ class Sweep:
             more = len(lines) - MOST_MISTAKES
             lines[MOST_MISTAKES:] = [f"and {more} more mistakes"] if more > 0 else []
             raise UserError("\n".join(lines))
-        return [self._planned[run.folder] for run in self.runs]
+        return [self._tasks[run.folder] for run in self.runs]
 
-    def execute(self, *, retry_failed: bool = False) -> int:
-        """Run what is not finished; return 0, or 1 if a run failed. `check` comes first."""
-        say = self._console.say
+    def execute(
+        self, executor: Executor, *, shard: tuple[int, int] = (1, 1), retry_failed: bool = False
+    ) -> int:
+        """Paint what is not finished; return 0, or 1 if a run failed. `check` comes first.
+
+        Args:
+            executor: Paints runs.
+            shard: Which part of how many, from 1.
+            retry_failed: Also try again what failed in an earlier command.
+        """
+        say, root = self._console.say, self._folder.path
         self._folder.write({axis.name: axis.values for axis in self._axes}, self._base, self.runs)
+        write_experiment(root, self._axes, list(self._tasks.values()))
+        mine = split(self._in_order(), shard[0] - 1, shard[1])
+        if len(mine) < len(self.runs):
+            say(f"part {shard[0]} of {shard[1]}: {len(mine)} of {len(self.runs)} runs")
+        settled = {"finished"} if retry_failed else {"finished", "failed"}
         failed: dict[str, str] = {}
+        tasks = []
+        for run in mine:
+            task, status = self._tasks[run.folder], self._folder.status(run)
+            if task.job.overwrite or status not in settled:
+                tasks.append(task)
+            elif status == "failed":
+                line = self._folder.manifest(run).status
+                failed[run.folder] = f"{line}; --retry_failed tries it again"
+        if len(tasks) + len(failed) < len(mine):
+            say(f"finished already: {len(mine) - len(tasks) - len(failed)} of {len(mine)} runs")
+        progress = _Progress(self._console, len(tasks))
         begun, reporting = time.monotonic(), 0.0
-        for number, run in enumerate(self._in_order(), 1):
-            status = self._status(run)
-            if status == "failed" and not retry_failed:
-                manifest = self._folder.manifest(run)
-                failed[run.folder] = f"{manifest.status}; --retry_failed tries it again"
+        for event in executor(tasks):
+            progress.show(event)
+            if event.outcome is None:
                 continue
-            if status == "finished" and not self._overwrite:
-                say(f"run {number}/{len(self.runs)}: {run.folder} is finished")
-                continue
-            if self._received:
-                break
-            say(f"run {number}/{len(self.runs)}: {run.folder}")
-            try:
-                self._make_run(*self._planned[run.folder]).execute()
-            except KeyboardInterrupt:
-                break
-            except Exception as error:
-                line = str(error) if isinstance(error, UserError | RunError) else self._explain(error)
-                if line is None:
-                    line = f"{type(error).__name__}: {error}"
-                    traceback.print_exc()
-                failed[run.folder] = line
-                self._console.error(f"{run.folder}: {line}")
+            if event.outcome.status == "failed":
+                failed[event.name] = event.outcome.line
             # Of many runs a report takes long: no more than a tenth of the time is for them.
             now = time.monotonic()
             if reporting <= SHARE * (now - begun):
                 write_report(self._folder, self.runs)
                 reporting += time.monotonic() - now
         write_report(self._folder, self.runs)
-        if self._received:
-            say("interrupted: the same command goes on with the sweep")
-        done = sum(self._status(run) == "finished" for run in self.runs)
-        say(f"{done} of {len(self.runs)} runs are finished: {self._folder.path / 'index.html'}")
+        done = sum(self._folder.status(run) == "finished" for run in self.runs)
+        say(f"{done} of {len(self.runs)} runs are finished: {root / 'index.html'}")
         for folder, line in failed.items():
             self._console.error(f"not finished: {folder}: {line}")
         return 1 if failed else 0
 
-    def _plan(self, run: SweptRun) -> tuple[Config, Job]:
-        """Return the settings of a run; one that was begun goes on."""
+    def _plan(self, run: SweptRun) -> Task:
+        """Return a run as it begins."""
         config, job = self._settings(run.settings)
-        output = _fill(job, run)
-        self._overwrite = job.overwrite
-        folder, status = self._folder.path / run.folder, self._status(run)
-        # What ended before its first checkpoint begins anew.
-        saved = status == "finished" or any(folder.glob("checkpoints/ckpt-*"))
-        goes_on = status != "waiting" and saved and not job.overwrite
-        anew = job.overwrite or (status != "waiting" and not saved)
-        return config, job.replace(output_dir=str(folder), output=output, resume=goes_on, overwrite=anew)
-
-    def _status(self, run: SweptRun) -> str:
-        manifest = self._folder.manifest(run)
-        return manifest.status.partition(":")[0] if manifest else "waiting"
+        folder = self._folder.path / run.folder
+        return Task(run.folder, config, job.replace(output_dir=str(folder), output=_fill(job, run)))
 
     def _in_order(self) -> list[SweptRun]:
         """Return the runs so that those that share compiled steps come together."""
@@ -184,6 +183,46 @@ class Sweep:
             return [ranks[name][run.settings[name]] for name in names]
 
         return sorted(self.runs, key=place)
+
+
+class _Progress:
+    """Says which runs begin and end; to a person who watches, also how far those are that are painted."""
+
+    def __init__(self, console: Console, count: int) -> None:
+        self._console, self._count = console, count
+        self._begun, self._ended = 0, 0
+        self._running: dict[str, tuple[int, int]] = {}
+        self._start = time.monotonic()
+
+    def show(self, event: Event) -> None:
+        say, outcome = self._console.say, event.outcome
+        if outcome is not None:
+            self._running.pop(event.name, None)
+            self._ended += 1
+            if outcome.trace:
+                self._console.error(outcome.trace)
+            if outcome.status == "failed":
+                self._console.error(f"{event.name}: {outcome.line}")
+            elif outcome.status == "in use":
+                say(f"{event.name}: another process paints it")
+        elif event.name not in self._running:
+            self._running[event.name] = (0, 0)
+            self._begun += 1
+            say(f"run {self._begun}/{self._count}: {event.name}")
+        else:
+            self._running[event.name] = (event.step, event.planned)
+        # A run of this process shows its own steps.
+        if self._console.interactive and any(planned for _, planned in self._running.values()):
+            self._console.rewrite(self._line())
+
+    def _line(self) -> str:
+        parts = [f"{self._ended}/{self._count} runs"]
+        parts += [f"{name} {step}/{planned}" for name, (step, planned) in self._running.items() if planned]
+        share = sum(step / planned for step, planned in self._running.values() if planned)
+        done = self._ended + share
+        left = (time.monotonic() - self._start) * (self._count - done) / done if done else 0
+        text = "  ".join(parts)
+        return f"{text if len(text) <= WIDEST else text[: WIDEST - 1] + '…'}  {duration(left)} left"
 
 
 def _fill(job: Job, run: SweptRun) -> str:

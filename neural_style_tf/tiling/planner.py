@@ -42,9 +42,15 @@ class MemoryPlan(NamedTuple):
         return line
 
 
-def plan_memory(config: Config, size: tuple[int, int]) -> MemoryPlan:
-    """Choose in which pieces a result of `size` (H, W) is visited, and estimate what that takes."""
-    available = memory_at_hand()
+def plan_memory(config: Config, size: tuple[int, int], *, share: int | None = None) -> MemoryPlan:
+    """Choose in which pieces a result of `size` (H, W) is visited, and estimate what that takes.
+
+    Args:
+        config: What is computed.
+        size: Of the result.
+        share: Bytes that the run may take at most, because others run beside it.
+    """
+    available = min((one for one in (memory_at_hand(), share) if one is not None), default=None)
     if config.tile == "auto":
         tile = tile_that_fits(lambda tile: _estimate(config, size, tile), available)
     else:

@@ -14,8 +14,17 @@ _M_MMAP_THRESHOLD = -3
 _DEVICES = Path("/dev")
 
 
+def cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def start_tensorflow(
-    *, verbose: bool = False, sparing: bool = False, join: Callable[[], object] = lambda: None
+    *,
+    verbose: bool = False,
+    sparing: bool = False,
+    threads: int = 0,
+    join: Callable[[], object] = lambda: None,
 ) -> str:
     """Import TensorFlow for a run of the command line and return the name of the device it will use.
 
@@ -27,10 +36,11 @@ def start_tensorflow(
         sparing: Give memory that is free back to the system. TensorFlow's own pool on the CPU keeps it, in
             pieces that the next large picture does not fit into, and so do the C library's heaps; without
             them a step takes longer (docs/large_pictures.md).
+        threads: That compute on the CPU; 0: one for each core.
         join: Called before the first operation, after which no process can become one of a cluster.
 
     Returns:
-        Such as `CPU (2 threads)` or `GPU NVIDIA H200`.
+        Such as `CPU (2 cores)` or `GPU NVIDIA H200`.
     """
     if not verbose:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -45,6 +55,9 @@ def start_tensorflow(
 
         if not verbose:
             tf.get_logger().setLevel("ERROR")
+        if threads:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
         gpus = tf.config.list_physical_devices("GPU")
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
@@ -55,9 +68,7 @@ def start_tensorflow(
     if gpus:
         details = tf.config.experimental.get_device_details(gpus[0])
         return f"GPU {details.get('device_name', gpus[0].name)}"
-    return (
-        f"CPU ({len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores)"
-    )
+    return f"CPU ({threads or cores()} cores)"
 
 
 def unused_gpu() -> str:

@@ -1,0 +1,279 @@
+"""Carry out the runs of a sweep: one after another, or in processes side by side.
+
+An executor takes tasks and yields events. `ray_cluster.py` is a third one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Literal, Protocol, TypeVar
+
+from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.weights import Weights
+
+Item = TypeVar("Item")
+
+SECONDS_TO_LOOK_UP = 0.5
+"""After which an executor that waits looks whether a signal has arrived."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A checked run.
+
+    Attributes:
+        name: Of its folder in that of the sweep.
+        config: Its settings.
+        job: Its files.
+        memory: Bytes that it takes, estimated.
+    """
+
+    name: str
+    config: Config
+    job: Job
+    memory: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        status: What happened; `in use`: another process was at it.
+        line: What went wrong, for the user.
+        trace: The traceback of a bug.
+    """
+
+    status: Literal["finished", "interrupted", "failed", "in use"]
+    line: str = ""
+    trace: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """A run has begun, made a step (of so many planned), or ended."""
+
+    name: str
+    step: int = 0
+    planned: int = 0
+    outcome: Outcome | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Supplies:
+    """What a run uses in place of the files that its settings name, on a machine that lacks them.
+
+    Attributes:
+        files: Name in the settings → path of a copy here.
+        weights: The network, ready; None: as the settings say.
+        output_dir: Where the run writes; `""`: as the settings say.
+        output: Where the user's own copy of the result is written, likewise.
+    """
+
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    weights: Weights | None = None
+    output_dir: str = ""
+    output: str = ""
+
+
+Report = Callable[[int, int, bool], bool]
+"""Take the step of a run, how many are planned, and whether something was saved; return whether to stop."""
+
+
+class Painter(Protocol):
+    """Paints one run after another, and keeps what a further one can use."""
+
+    def __call__(self, task: Task, report: Report | None = None, supplies: Supplies | None = None) -> Outcome:
+        """Paint a run; go on with it if it was begun. Errors are outcomes."""
+
+
+def one_after_another(tasks: Sequence[Task], painter: Painter, received: Sequence[int]) -> Iterator[Event]:
+    """Paint in this process.
+
+    Args:
+        tasks: The runs, in order.
+        painter: Paints them.
+        received: Signals, as they arrive; the run that they end is the last.
+
+    Yields:
+        The beginning and the end of each run.
+    """
+    for task in tasks:
+        if received:
+            return
+        yield Event(task.name)
+        yield Event(task.name, outcome=painter(task))
+
+
+def split(items: Sequence[Item], index: int, count: int) -> Sequence[Item]:
+    """Return one of `count` parts of equal length, from 0: neighbours, which share the most."""
+    low, high = (len(items) * edge // count for edge in (index, index + 1))
+    return items[low:high]
+
+
+def side_by_side(
+    tasks: Sequence[Task],
+    make_painter: Callable[[], Painter],
+    environments: Sequence[Mapping[str, str]],
+    received: Sequence[int],
+) -> Iterator[Event]:
+    """Paint in processes.
+
+    Each takes neighbours in the order of the tasks, which share the most; one that has no more takes from the
+    end of the longest queue. A process that dies fails its run, and another one takes its place.
+
+    Args:
+        tasks: The runs, in order.
+        make_painter: Called in each process; must be picklable.
+        environments: Variables that each process adds to its own; as many processes are started.
+        received: Signals, as they arrive: at the first, the processes save and end.
+
+    Yields:
+        The events of the runs, as they arrive.
+    """
+    count = min(len(environments), len(tasks))
+    queues = [deque(split(tasks, index, count)) for index in range(count)]
+    workers = [_Worker(make_painter, environments[index]) for index in range(count)]
+    signals_passed_on = 0
+    try:
+        for worker, own in zip(workers, queues, strict=True):
+            yield worker.begin(own.popleft())
+        while any(worker.task for worker in workers):
+            busy = {worker.connection: worker for worker in workers if worker.task}
+            for connection in wait(list(busy), SECONDS_TO_LOOK_UP):
+                worker = busy[connection]
+                event = worker.receive()
+                yield event
+                if event.outcome is None:
+                    continue
+                own = queues[workers.index(worker)]
+                rest = own or max(queues, key=len)
+                if rest and not received:
+                    yield worker.begin(rest.popleft() if rest is own else rest.pop())
+            while signals_passed_on < len(received):
+                signals_passed_on += 1
+                for worker in workers:
+                    worker.stop()
+    finally:
+        # Also if whoever takes the events goes away.
+        for worker in workers:
+            worker.close()
+
+
+class _Worker:
+    """The parent's side of a process that paints."""
+
+    def __init__(self, make_painter: Callable[[], Painter], environment: Mapping[str, str]) -> None:
+        self._make_painter, self._environment = make_painter, environment
+        self.task: Task | None = None
+        self._stopping = False
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        arguments = theirs, self._make_painter, dict(self._environment)
+        self._process = context.Process(target=_serve, args=arguments, daemon=False)
+        self._process.start()
+        theirs.close()
+
+    def begin(self, task: Task) -> Event:
+        """Hand over a run; return its first event."""
+        if not self._process.is_alive():
+            self._start()
+        self.task = task
+        self._send(task)
+        return Event(task.name)
+
+    def receive(self) -> Event:
+        """Return what the process says next, or how it died."""
+        name = self.task.name
+        try:
+            said = self.connection.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            self.connection.close()
+            dead = Outcome("failed", _death(self._process.exitcode))
+            said = Outcome("interrupted") if self._stopping else dead
+        if isinstance(said, Outcome):
+            self.task = None
+            return Event(name, outcome=said)
+        return Event(name, *said)
+
+    def stop(self) -> None:
+        """Let the process save and end; a second time, end at once."""
+        self._stopping = True
+        self._send(None)
+
+    def close(self) -> None:
+        """Wait for the process, which ends when its pipe is closed."""
+        self.connection.close()
+        self._process.join()
+
+    def _send(self, message: Task | None) -> None:
+        # It may have died, which `receive` will find.
+        with contextlib.suppress(OSError):
+            self.connection.send(message)
+
+
+def _death(code: int | None) -> str:
+    again = "the same command goes on with the run"
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        why = ", as the system does when memory is short: fewer --jobs need less" if name == "SIGKILL" else ""
+        return f"its process was ended by {name}{why}; {again}"
+    return f"its process ended with exit code {code}; {again}"
+
+
+def _serve(connection: Connection, make_painter: Callable[[], Painter], environment: dict[str, str]) -> None:
+    """Paint what arrives, until the parent says stop or is gone."""
+    # Ctrl-C reaches all processes of a terminal; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # While a run is painted it is the run that decides about this one.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.environ.update(environment)
+    tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+    painting = threading.Event()
+    threading.Thread(target=_listen, args=(connection, tasks, painting), daemon=True).start()
+    painter = make_painter()
+
+    def report(step: int, planned: int, saved: bool) -> bool:
+        # A parent that is gone does not keep the run from being saved.
+        with contextlib.suppress(OSError):
+            connection.send((step, planned))
+        return False
+
+    # The parent may be gone; what it asked for is saved then.
+    with contextlib.suppress(OSError, KeyboardInterrupt):
+        for task in iter(tasks.get, None):
+            painting.set()
+            outcome = painter(task, report)
+            painting.clear()
+            connection.send(outcome)
+
+
+def _listen(connection: Connection, tasks: queue.SimpleQueue[Task | None], painting: threading.Event) -> None:
+    """Pass on what the parent sends; None or its end is a signal to a run that is being painted."""
+    message: Task | None = None
+    ended = False
+    while not ended:
+        try:
+            message = connection.recv()
+        except (EOFError, OSError):
+            message, ended = None, True
+        tasks.put(message)
+        if message is None and painting.is_set():
+            # To the process, not to this thread: it is the main thread that may have to wake up.
+            if os.name == "posix":
+                os.kill(os.getpid(), signal.SIGTERM)
+            else:
+                signal.raise_signal(signal.SIGTERM)

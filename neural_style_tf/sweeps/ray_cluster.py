@@ -1,0 +1,451 @@
+"""Carry out the runs of a sweep on a Ray cluster.
+
+The driver, which is the command line, hands each run to the cluster as a task. A keeper, an actor on the
+driver's machine, owns the folders of the runs. It gives a task what an earlier attempt has left, and takes
+what the task writes each time it has saved a checkpoint. So a run whose machine is lost goes on elsewhere.
+With a shared folder the tasks read and write there themselves, and the keeper only counts the attempts.
+
+Pictures and weights travel through Ray's object store, once to each machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.util
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import neural_style_tf
+from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.errors import UserError, show
+from neural_style_tf.runs.output_dir import FolderInUse, OutputFolder
+from neural_style_tf.runs.outputs import clear_the_way
+from neural_style_tf.sweeps.executors import Event, Outcome, Painter, Supplies, Task
+from neural_style_tf.sweeps.folder import continued, is_finished
+from neural_style_tf.transfer.initial import WORDS
+from neural_style_tf.utils.atomic import PARTIAL, write_bytes
+from neural_style_tf.weights import Weights
+
+if TYPE_CHECKING:
+    import ray
+
+RETRIES = 5
+"""Of a run whose machine or process was lost."""
+SECONDS_TO_LOOK_UP = 1.0
+AHEAD = 2
+"""Tasks handed to the cluster, as a multiple of those that it can run: it sees what is wanted."""
+MEMORY_SHARE = 0.9
+"""Of a machine's memory, the most that a run asks for; a larger one is painted in tiles."""
+
+Files = dict[str, bytes]
+"""Name in a folder, with `/` → content."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """What to use of which cluster.
+
+    Attributes:
+        address: `auto`, `local`, or host and port.
+        cpus: Cores of each run.
+        shared: Whether all machines see the output folder.
+    """
+
+    address: str
+    cpus: int
+    shared: bool
+
+    def check(self) -> None:
+        """Raise if Ray is not installed.
+
+        Raises:
+            UserError: Saying how to install it.
+        """
+        if importlib.util.find_spec("ray") is None:
+            raise UserError('--ray needs Ray: pip install "neural-style-tf[cluster]"')
+
+
+def on_ray(
+    tasks: Sequence[Task],
+    make_painter: Callable[[], Painter],
+    cluster: Cluster,
+    load_weights: Callable[[Job], Weights | None],
+    received: Sequence[int],
+) -> Iterator[Event]:
+    """Paint on a Ray cluster.
+
+    Args:
+        tasks: The runs, in order.
+        make_painter: Called once in each process of the cluster; must be picklable.
+        cluster: Where.
+        load_weights: A run's files → its network, which is sent to the machines; None: they find it
+            themselves.
+        received: Signals, as they arrive: at the first, the runs save and end.
+
+    Yields:
+        The events of the runs, as they arrive.
+
+    Raises:
+        UserError: There is no such cluster.
+    """
+    if not tasks:
+        return
+    ray = _join(cluster.address)
+    try:
+        yield from _Driver(ray, make_painter, cluster, load_weights, received).paint(tasks)
+    finally:
+        ray.shutdown()
+
+
+def _join(address: str) -> Any:
+    """Import Ray and become a driver of a cluster; return the module."""
+    # Nothing is sent to anyone.
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    package = str(Path(neural_style_tf.__file__).parent)
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+            # The cluster runs the program that this machine runs.
+            runtime_env={"py_modules": [package]},
+            **({"include_dashboard": False} if address == "local" else {}),
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        line = (str(error).splitlines() or [""])[0]
+        raise UserError(
+            f"--ray={show(address)}: no cluster there ({line}). `ray start --head` starts one, "
+            "`ray start --address=HOST:PORT` adds a machine; --ray=local needs none"
+        ) from None
+    return ray
+
+
+class _Driver:
+    """Hands out tasks, and watches over them."""
+
+    def __init__(
+        self,
+        ray: Any,
+        make_painter: Callable[[], Painter],
+        cluster: Cluster,
+        load_weights: Callable[[Job], Weights | None],
+        received: Sequence[int],
+    ) -> None:
+        self._ray, self._make_painter, self._cluster = ray, make_painter, cluster
+        self._load_weights, self._received = load_weights, received
+        here = ray.get_runtime_context().get_node_id()
+        strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
+        actor = ray.remote(num_cpus=0, scheduling_strategy=strategy)(Keeper)
+        self._keeper = actor.remote(shared=cluster.shared)
+        # By hash: two runs with one picture send it once. They are let go with the runs that need them.
+        self._stored: dict[str, ray.ObjectRef] = {}
+        self._network: tuple[tuple[str, str], Any] = (("", ""), None)
+
+    def paint(self, tasks: Sequence[Task]) -> Iterator[Event]:
+        ray = self._ray
+        waiting, running = list(reversed(tasks)), {}
+        seen: dict[str, tuple[int, int]] = {}
+        stopping = False
+        while waiting or running:
+            while waiting and not stopping and len(running) < AHEAD * self._slots():
+                task = waiting.pop()
+                running[self._submit(task)] = task
+            done, _ = ray.wait(list(running), timeout=SECONDS_TO_LOOK_UP)
+            for name, steps in ray.get(self._keeper.progress.remote()).items():
+                if name not in seen:
+                    yield Event(name)
+                if seen.get(name) != steps and any(task.name == name for task in running.values()):
+                    yield Event(name, *steps)
+                seen[name] = steps
+            for reference in done:
+                task = running.pop(reference)
+                outcome = self._outcome(reference)
+                ray.get(self._keeper.end.remote(task.name))
+                if task.name not in seen and outcome is not None:
+                    yield Event(task.name)
+                if outcome is not None:
+                    yield Event(task.name, outcome=outcome)
+            self._let_go(running.values())
+            if self._received and not stopping:
+                stopping = True
+                waiting.clear()
+                ray.get(self._keeper.stop.remote())
+                for reference, task in running.items():
+                    if task.name not in seen:
+                        ray.cancel(reference)
+
+    def _slots(self) -> int:
+        """Return how many runs the cluster can paint at a time; machines come and go."""
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        return max(1, sum(int(node.get("CPU", 0)) // self._cpus(nodes) for node in nodes))
+
+    def _cpus(self, nodes: Sequence[Mapping[str, float]]) -> int:
+        """Return the cores of a run: no more than the largest machine has."""
+        return max(1, min(self._cluster.cpus, int(max((node.get("CPU", 1) for node in nodes), default=1))))
+
+    def _submit(self, task: Task) -> Any:
+        ray = self._ray
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        cpus = self._cpus(nodes)
+        most = MEMORY_SHARE * max((node.get("memory", 0) for node in nodes), default=0)
+        options = {
+            "num_cpus": cpus,
+            "num_gpus": 1 if any(node.get("GPU") for node in nodes) else 0,
+            "memory": int(min(task.memory, most)),
+            "max_retries": RETRIES,
+            "name": task.name,
+        }
+        job = task.job.replace(
+            threads=task.job.threads or cpus,
+            output_dir=os.path.abspath(task.job.output_dir),  # noqa: PTH100
+            output=task.job.output and os.path.abspath(task.job.output),  # noqa: PTH100
+        )
+        remote = ray.remote(**options)(paint_on_node)
+        return remote.remote(
+            self._make_painter,
+            self._keeper,
+            dataclasses.replace(task, job=job),
+            # In lists they are references: a task fetches what it needs when it needs it.
+            {name: [self._store(name)] for name in files_of(task.config, task.job)},
+            [self._weights(job)],
+            shared=self._cluster.shared,
+        )
+
+    def _store(self, name: str) -> Any:
+        data = Path(name).read_bytes()
+        key = hashlib.sha256(data).hexdigest()
+        if key not in self._stored:
+            self._stored[key] = self._ray.put(data)
+        return self._stored[key]
+
+    def _weights(self, job: Job) -> Any:
+        asked = job.weights, job.weights_dir
+        if self._network[0] != asked:
+            weights = self._load_weights(job)
+            self._network = asked, None if weights is None else self._ray.put(weights)
+        return self._network[1]
+
+    def _let_go(self, tasks: Any) -> None:
+        """Forget stored pictures when there are many; the tasks that wait for one keep it alive."""
+        if len(self._stored) > 4 * max(1, len(list(tasks))):
+            self._stored.clear()
+
+    def _outcome(self, reference: Any) -> Outcome | None:
+        """Return how a task ended; None if it never began."""
+        ray = self._ray
+        try:
+            return ray.get(reference)
+        except ray.exceptions.TaskCancelledError:
+            return None
+        except ray.exceptions.RayTaskError as error:
+            return Outcome("failed", f"{type(error.cause).__name__}: {error.cause}", str(error))
+        except ray.exceptions.RayError as error:
+            line = " ".join((str(error).splitlines() or [""])[0].split())
+            return Outcome("failed", f"{type(error).__name__}: {line}; the same command goes on with the run")
+
+
+def files_of(config: Config, job: Job) -> list[str]:
+    """Return the names of the files that a run reads, but for its weights."""
+    init = [] if config.init in WORDS else [config.init]
+    return [*dict.fromkeys(filter(None, [job.content, job.style, job.from_run, *init]))]
+
+
+_painters: dict[str, Painter] = {}
+"""Of this process of the cluster: what the runs share."""
+
+
+def paint_on_node(
+    make_painter: Callable[[], Painter],
+    keeper: Any,
+    task: Task,
+    files: Mapping[str, list[Any]],
+    weights: list[Any],
+    *,
+    shared: bool,
+) -> Outcome:
+    """Paint a run on a machine of the cluster; called there by Ray.
+
+    Args:
+        make_painter: Makes what paints, once for each process.
+        keeper: The actor that owns the run's folder.
+        task: The run; its paths are those of the driver's machine.
+        files: Name of a file → a list with the reference of its content.
+        weights: A list with the reference of the network, or None.
+        shared: Whether the run's folder is seen from here.
+
+    Returns:
+        How the run ended.
+    """
+    import ray
+
+    painter = _painters.get("painter") or _painters.setdefault("painter", make_painter())
+    try:
+        attempt, found = ray.get(keeper.begin.remote(task))
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, FolderInUse):
+            return Outcome("in use")
+        return Outcome("failed", str(error.cause))
+    if attempt > 1:
+        # What an attempt that was lost has written is not what --overwrite meant.
+        task = dataclasses.replace(task, job=task.job.replace(overwrite=False))
+    with tempfile.TemporaryDirectory(prefix="neural-style-tf-") as name:
+        here = Path(name)
+        copies = {}
+        for number, (given, [reference]) in enumerate(files.items()):
+            copy = here / f"{number}{Path(given).suffix}"
+            copy.write_bytes(ray.get(reference))
+            copies[given] = str(copy)
+        network = ray.get(weights[0]) if weights[0] is not None else None
+        supplies = Supplies(copies, network)
+        if shared:
+
+            def report(step: int, planned: int, saved: bool) -> bool:
+                return ray.get(keeper.tick.remote(task.name, attempt, step, planned))
+
+            return painter(task, report, supplies)
+        folder = here / "run"
+        unpack(folder, found)
+        mirror = _Mirror(ray, keeper, task, attempt, folder)
+        output = str(here / f"output{Path(task.job.output).suffix}") if task.job.output else ""
+        supplies = dataclasses.replace(supplies, output_dir=str(folder), output=output)
+        outcome = painter(task, mirror.report, supplies)
+        mirror.send()
+        if output and Path(output).exists():
+            ray.get(keeper.write.remote(task.job.output, Path(output).read_bytes()))
+        return outcome
+
+
+class _Mirror:
+    """Sends what a run has written to the keeper."""
+
+    def __init__(self, ray: Any, keeper: Any, task: Task, attempt: int, folder: Path) -> None:
+        self._ray, self._keeper, self._task, self._attempt = ray, keeper, task, attempt
+        self._folder = folder
+        self._sent = stamps(folder)
+
+    def report(self, step: int, planned: int, saved: bool) -> bool:
+        if saved:
+            self.send()
+        return self._ray.get(self._keeper.tick.remote(self._task.name, self._attempt, step, planned))
+
+    def send(self) -> None:
+        now = stamps(self._folder)
+        changed = [name for name, stamp in now.items() if self._sent.get(name) != stamp]
+        removed = [name for name in self._sent if name not in now]
+        files = {name: (self._folder / name).read_bytes() for name in changed}
+        self._ray.get(self._keeper.store.remote(self._task.name, self._attempt, files, removed))
+        self._sent = now
+
+
+class Keeper:
+    """Owns the folders of the runs; an actor on the driver's machine.
+
+    Args:
+        shared: Whether the tasks write the folders themselves.
+    """
+
+    def __init__(self, *, shared: bool = False) -> None:
+        self._shared = shared
+        self._attempts: dict[str, int] = {}
+        self._folders: dict[str, OutputFolder] = {}
+        self._progress: dict[str, tuple[int, int]] = {}
+        self._stopping = False
+
+    def begin(self, task: Task) -> tuple[int, Files]:
+        """Begin an attempt of a run; return its number, from 1, and what the run has so far.
+
+        Raises:
+            UserError: The folder is in use, or not ours.
+        """
+        name = task.name
+        attempt = self._attempts[name] = self._attempts.get(name, 0) + 1
+        self._progress.setdefault(name, (0, 0))
+        if self._shared:
+            return attempt, {}
+        if name not in self._folders:
+            job = continued(task.job)
+            folder = OutputFolder(job.output_dir, overwrite=job.overwrite, resume=job.resume)
+            self._folders[name] = folder
+            if job.overwrite and not is_finished(task.job):
+                clear_the_way(folder, None)
+        return attempt, pack(self._folders[name].path)
+
+    def tick(self, name: str, attempt: int, step: int, planned: int) -> bool:
+        """Take the progress of a run; return whether it shall stop."""
+        if attempt == self._attempts.get(name):
+            self._progress[name] = (step, planned)
+        return self._stopping or attempt != self._attempts.get(name)
+
+    def store(self, name: str, attempt: int, files: Files, removed: Sequence[str]) -> None:
+        """Write what a run has written; one that was given up, and is not dead, is not heard.
+
+        What a checkpoint vouches for is written before it.
+        """
+        if attempt != self._attempts.get(name) or name not in self._folders:
+            return
+        folder = self._folders[name].path
+        unpack(folder, dict(sorted(files.items(), key=lambda item: item[0].startswith("checkpoints/"))))
+        for gone in removed:
+            _inside(folder, gone).unlink(missing_ok=True)
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write the user's own copy of a result."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, data)
+
+    def end(self, name: str) -> None:
+        """Give up the folder of a run."""
+        self._progress.pop(name, None)
+        folder = self._folders.pop(name, None)
+        if folder is not None:
+            folder.release()
+
+    def progress(self) -> dict[str, tuple[int, int]]:
+        """Return name → step and planned steps of the runs that have begun and not ended."""
+        return dict(self._progress)
+
+    def stop(self) -> None:
+        """Let each run save and end."""
+        self._stopping = True
+
+
+def _inside(folder: Path, name: str) -> Path:
+    path = folder / name
+    if ".." in Path(name).parts or Path(name).is_absolute():
+        raise ValueError(f"{name!r} is not in the folder of the run")
+    return path
+
+
+def pack(folder: Path) -> Files:
+    """Return the files of a run's folder."""
+    return {name: (folder / name).read_bytes() for name in stamps(folder)}
+
+
+def unpack(folder: Path, files: Files) -> None:
+    """Write files to a run's folder, each atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        path = _inside(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, data)
+
+
+def stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return name → size and time of each file of a run's folder, without locks and half-written ones."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+            if path.is_file() and not path.name.startswith((PARTIAL, ".neural-style-tf")):
+                found[path.relative_to(folder).as_posix()] = (status.st_size, status.st_mtime_ns)
+    return found

@@ -1,0 +1,73 @@
+"""A painter without TensorFlow: it counts steps, saves each, and goes on; for processes and machines."""
+
+import functools
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from neural_style_tf.cli.signals import Interrupts
+from neural_style_tf.sweeps.executors import Outcome, Supplies
+from neural_style_tf.sweeps.folder import continued, is_finished
+from neural_style_tf.utils.atomic import write_bytes
+
+STEPS = 8
+
+
+def fake_painter(seconds=0.0, **unused):
+    """Return what makes a fake painter in another process; each step takes so long."""
+    return functools.partial(FakePainter, seconds)
+
+
+class FakePainter:
+    """Paints a text.
+
+    The name of a run says what happens: `bad` raises, `dies` kills its process at the third step, but only in
+    its first attempt.
+    """
+
+    def __init__(self, seconds=0.0, **unused):
+        self._seconds = seconds
+
+    def __call__(self, task, report=None, supplies=None):
+        supplies = supplies or Supplies()
+        job = task.job.replace(output_dir=supplies.output_dir or task.job.output_dir)
+        if is_finished(job):
+            return Outcome("finished")
+        if task.name == "bad":
+            return Outcome("failed", "no more paint")
+        folder = Path(job.output_dir)
+        interrupts = Interrupts()
+        interrupts.graceful = True
+        first = 0
+        if continued(job).resume:
+            first = max(int(path.suffix[1:]) for path in (folder / "checkpoints").glob("ckpt-*"))
+        with interrupts.collected():
+            for step in range(first + 1, STEPS + 1):
+                time.sleep(self._seconds)
+                if task.name == "dies" and step == 3 and not first:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                self._save(folder, "running", step)
+                with (folder / "metrics.jsonl").open("a") as file:
+                    file.write(json.dumps({"step": step, "pid": os.getpid()}) + "\n")
+                if report is not None and report(step, STEPS, True):
+                    interrupts.received.append(signal.SIGTERM)
+                if interrupts.received:
+                    self._save(folder, "interrupted", step)
+                    return Outcome("interrupted")
+        read = [Path(supplies.files.get(name, name)).read_bytes() for name in (job.content, job.style)]
+        write_bytes(folder / "result.png", b"+".join(read) + os.environ.get("PAINTER_MARK", "").encode())
+        if supplies.output or job.output:
+            write_bytes(supplies.output or job.output, b"a copy")
+        self._save(folder, "finished", STEPS)
+        return Outcome("finished")
+
+    @staticmethod
+    def _save(folder, status, step):
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        for old in (folder / "checkpoints").iterdir():
+            old.unlink()
+        write_bytes(folder / "checkpoints" / f"ckpt-{step}.{step}", b"state")
+        facts = {"manifest": 2, "config": {}, "inputs": {}, "weights": {}, "status": status, "steps": step}
+        write_bytes(folder / "run.json", json.dumps(facts).encode())

@@ -1,0 +1,181 @@
+"""Processes side by side, with a painter that needs no TensorFlow."""
+
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+from command_line import read_metrics
+from painters import STEPS, fake_painter
+
+from neural_style_tf.cli import main
+from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.errors import UserError
+from neural_style_tf.sweeps import executors
+from neural_style_tf.sweeps.executors import Outcome, Task, one_after_another, side_by_side, split
+
+
+@pytest.fixture
+def tasks(tmp_path, monkeypatch):
+    """Return a function that makes runs of these names."""
+    monkeypatch.chdir(tmp_path)
+    Path("c").write_bytes(b"content")
+    Path("s").write_bytes(b"style")
+
+    def make(*names):
+        return [Task(name, Config(), Job(content="c", style="s", output_dir=f"o/{name}")) for name in names]
+
+    return make
+
+
+def outcomes(events):
+    return {event.name: event.outcome for event in events if event.outcome}
+
+
+def status(folder):
+    return json.loads((Path(folder) / "run.json").read_text())["status"]
+
+
+def processes(name):
+    return {row["pid"] for row in read_metrics(f"o/{name}")}
+
+
+def test_neighbours_share_a_process_and_each_has_its_environment(tasks):
+    marks = [{"PAINTER_MARK": "-first"}, {"PAINTER_MARK": "-second"}]
+    found = list(side_by_side(tasks(*"abcdef"), fake_painter(0.05), marks, []))
+    assert outcomes(found) == dict.fromkeys("abcdef", Outcome("finished"))
+    assert [(e.step, e.planned) for e in found if e.name == "a" and not e.outcome] == [
+        (0, 0),
+        *((step, STEPS) for step in range(1, STEPS + 1)),
+    ]
+    assert Path("o/a/result.png").read_bytes() == b"content+style-first"
+    assert Path("o/d/result.png").read_bytes() == b"content+style-second"
+    assert processes("a") == processes("b") != processes("d") == processes("e")
+    assert os.getpid() not in processes("a") | processes("d")
+
+
+def test_who_has_no_more_takes_from_the_longest_queue(tasks):
+    done = tasks("a")
+    list(one_after_another(done, fake_painter()(), []))
+    # The first two are finished already: their process takes the last of the other's.
+    todo = tasks("b", "c")
+    list(one_after_another(todo, fake_painter()(), []))
+    found = outcomes(side_by_side([*todo, *tasks("d", "e")], fake_painter(0.2), [{}, {}], []))
+    assert set(found.values()) == {Outcome("finished")} and len(found) == 4
+    assert processes("d") != processes("e")
+
+
+def test_a_process_that_dies_fails_its_run_and_no_other(tasks):
+    found = outcomes(side_by_side(tasks("dies", "bad", "a", "b"), fake_painter(), [{}], []))
+    assert found["dies"].status == "failed"
+    assert "ended by SIGKILL, as the system does when memory is short" in found["dies"].line
+    assert found["bad"] == Outcome("failed", "no more paint")
+    assert found["a"] == found["b"] == Outcome("finished")
+    assert status("o/dies") == "running"
+    # The same again goes on with it.
+    assert outcomes(side_by_side(tasks("dies"), fake_painter(), [{}], [])) == {"dies": Outcome("finished")}
+    assert [row["step"] for row in read_metrics("o/dies")] == list(range(1, STEPS + 1))
+
+
+def test_a_signal_lets_all_save_and_begins_no_other(tasks):
+    received = []
+    found = {}
+    for event in side_by_side(tasks(*"abcd"), fake_painter(0.3), [{}, {}], received):
+        if event.step == 2:
+            received.append(signal.SIGINT)
+        if event.outcome:
+            found[event.name] = event.outcome
+    assert found == {"a": Outcome("interrupted"), "c": Outcome("interrupted")}
+    assert status("o/a") == status("o/c") == "interrupted" and not Path("o/b").exists()
+    assert set(outcomes(side_by_side(tasks(*"abcd"), fake_painter(), [{}, {}], [])).values()) == {
+        Outcome("finished")
+    }
+    assert [row["step"] for row in read_metrics("o/a")] == list(range(1, STEPS + 1))
+
+
+def test_processes_end_when_nobody_takes_their_events(tasks):
+    events = side_by_side(tasks(*"ab"), fake_painter(0.3), [{}, {}], [])
+    while next(events).step < 2:
+        pass
+    events.close()
+    assert not executors.multiprocessing.active_children()
+    assert status("o/a") == "interrupted"
+
+
+def test_one_after_another_ends_with_the_run_that_a_signal_ends(tasks):
+    received = []
+
+    def painter(task):
+        received.append(signal.SIGINT)
+        return Outcome("interrupted")
+
+    assert outcomes(one_after_another(tasks(*"abc"), painter, received)) == {"a": Outcome("interrupted")}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 12])
+def test_parts_are_all_once(count):
+    items = list(range(10))
+    parts = [list(split(items, index, count)) for index in range(count)]
+    assert [item for one in parts for item in one] == items
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+SLURM = {f"SLURM_ARRAY_TASK_{name}": "4" for name in ("COUNT", "ID")} | {"SLURM_ARRAY_TASK_MIN": "1"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "environment", "shard"),
+    [
+        ("auto", {}, (1, 1)),
+        ("2/3", {}, (2, 3)),
+        ("auto", SLURM, (4, 4)),
+        ("none", SLURM, (1, 1)),
+        ("1/2", SLURM, (1, 2)),
+        ("auto", SLURM | {"SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_STEP": "2"}, (3, 4)),
+        ("auto", {"SLURM_ARRAY_TASK_COUNT": "1", "SLURM_ARRAY_TASK_ID": "7"}, (1, 1)),
+    ],
+)
+def test_the_part_of_this_command(asked, environment, shard):
+    assert main.find_shard(asked, environment) == shard
+
+
+@pytest.mark.parametrize(
+    ("asked", "environment"),
+    [
+        *((asked, {}) for asked in ("0/3", "4/3", "3", "a/b", "1/0", "-1/2", "1/2/3", "²/3", "")),
+        ("auto", SLURM | {"SLURM_ARRAY_TASK_ID": "9"}),
+        ("auto", SLURM | {"SLURM_ARRAY_TASK_STEP": "0"}),
+        ("auto", {"SLURM_ARRAY_TASK_COUNT": "3"}),
+        ("auto", SLURM | {"SLURM_ARRAY_TASK_STEP": "2"}),
+    ],
+)
+def test_parts_that_cannot_be(asked, environment):
+    with pytest.raises(UserError, match="--shard"):
+        main.find_shard(asked, environment)
+
+
+def test_gpus_are_shared_out_one_each():
+    assert main.share_out(2, {"CUDA_VISIBLE_DEVICES": "3,5,7"}) == [
+        {"CUDA_VISIBLE_DEVICES": "3"},
+        {"CUDA_VISIBLE_DEVICES": "5"},
+    ]
+    assert main.share_out(3, {"CUDA_VISIBLE_DEVICES": ""}) == main.share_out(
+        3, {"CUDA_VISIBLE_DEVICES": "-1"}
+    )
+    with pytest.raises(UserError, match="--jobs=3: there are 2 GPUs"):
+        main.share_out(3, {"CUDA_VISIBLE_DEVICES": "0,1"})
+
+
+def test_the_events_of_a_process_that_never_starts_end(tasks):
+    """What cannot even be made in a process fails run by run, and does not hang."""
+    found = {}
+
+    def collect():
+        found.update(outcomes(side_by_side(tasks("a", "b"), os.abort, [{}], [])))
+
+    thread = threading.Thread(target=collect)
+    thread.start()
+    thread.join(60)
+    assert set(found) == {"a", "b"} and {one.status for one in found.values()} == {"failed"}
