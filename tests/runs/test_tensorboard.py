@@ -14,6 +14,9 @@ from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.losses.terms import loss_names, make_terms
 from neural_style_tf.runs.manifest import settings_table
 from neural_style_tf.runs.tensorboard import Curves
+from neural_style_tf.sweeps.executors import Task
+from neural_style_tf.sweeps.report import METRICS, write_experiment
+from neural_style_tf.sweeps.space import Axis
 from neural_style_tf.transfer.session import stylize
 
 WEIGHTS = make_narrow_weights()
@@ -98,8 +101,25 @@ def test_runs_compare_by_their_settings_and_last_losses(server, tmp_path, pictur
     )
     found = {}
     for group in answer["sessionGroups"]:
+        assert [session["status"] for session in group["sessions"]] == ["STATUS_SUCCESS"]
         assert group["hparams"]["content"] in ("light.jpg", "heavy.jpg")
         assert group["hparams"]["clamp"] is False
         values = {one["name"]["tag"]: one["value"] for one in group["metricValues"]}
         found[group["hparams"]["style_weight"]] = values["loss/total"]
     assert found == pytest.approx(finals)
+
+
+def test_a_sweep_says_what_is_swept_and_what_counts(server, tmp_path):
+    tasks = [Task("a", Config(style_weight=1.0), Job()), Task("b", Config(style_weight=5.0), Job())]
+    axes = [Axis("style_weight", ("1", "5")), Axis("pooling", ("max",))]
+    write_experiment(tmp_path, axes, tasks[:1])
+    # More values: the file is written anew.
+    write_experiment(tmp_path, axes, tasks)
+    experiment = get(
+        f"{server}/hparams/experiment",
+        question={"experimentName": ""},
+        until=lambda value: len(value.get("hparamInfos", [])) == 2,
+    )
+    found = {one["name"]: one["domainDiscrete"] for one in experiment["hparamInfos"]}
+    assert found == {"style_weight": [1.0, 5.0], "pooling": ["max"]}
+    assert {one["name"]["tag"] for one in experiment["metricInfos"]} == set(METRICS)

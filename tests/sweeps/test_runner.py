@@ -1,6 +1,7 @@
 """Sweeps by the command line, on the narrow network."""
 
 import csv
+import io
 import json
 import os
 import signal
@@ -8,13 +9,19 @@ from pathlib import Path
 
 import pytest
 from command_line import WEIGHTS_DIR, read_metrics, write_picture
+from painters import FakePainter
 from PIL import Image
 
 from neural_style_tf import load_image
 from neural_style_tf.cli import main
 from neural_style_tf.config.schema import Config
-from neural_style_tf.sweeps.folder import name_runs
+from neural_style_tf.errors import UserError
+from neural_style_tf.runs.output_dir import OutputFolder
+from neural_style_tf.sweeps import runner
+from neural_style_tf.sweeps.executors import Event, Outcome
+from neural_style_tf.sweeps.folder import SweepFolder, name_runs
 from neural_style_tf.transfer.session import stylize
+from neural_style_tf.utils.console import Console
 from neural_style_tf.weights.resolve import load_weights
 
 FAST = (
@@ -171,6 +178,11 @@ def test_dry_run_prints_command_lines_that_do_the_same(job, capsys):
         (["--sweep_samples=-1", "--sweep=tv_weight=uniform(0,1)"], "at least 0"),
         (["--sweep=style_layers=relu1_1;relu9_9"], "relu9_9"),
         (["--sweep=scales=1,40"], "--scales must be at most 32"),
+        (["--sweep=tv_weight=-1,2,-3"], "tv_weight=-3: --tv_weight must be at least 0"),
+        (["--sweep=tv_weight=1,2", "--jobs=0"], "--jobs must be at least 1"),
+        (["--sweep=tv_weight=1,2", "--jobs=2", "--ray=auto"], "give one of them"),
+        (["--sweep=tv_weight=1,2", "--shared_output"], "it needs --ray"),
+        (["--sweep=tv_weight=1,2", "--shard=3/2"], "--shard must be I/N"),
     ],
 )
 def test_bad_sweeps_are_told_before_anything_is_written(job, arguments, said, tmp_path, capsys):
@@ -182,6 +194,56 @@ def test_bad_sweeps_are_told_before_anything_is_written(job, arguments, said, tm
     error = capsys.readouterr().err
     assert said in error and "Traceback" not in error
     assert not Path("o").exists()
+
+
+def test_processes_beside_each_other_paint_what_one_does(job, monkeypatch, capsys):
+    monkeypatch.setattr(main, "Painter", FakePainter)
+    assert job(*FAST, "--sweep=tv_weight=0,5,9", "--jobs=2") == 0
+    assert "3 of 3 runs are finished" in capsys.readouterr().out
+    assert len(processes := {row["pid"] for v in (0, 5, 9) for row in read_metrics(f"o/tv_weight={v}")}) == 2
+    assert os.getpid() not in processes
+
+
+def test_parts_of_a_sweep_share_its_folder(job, capsys):
+    sweep = (*FAST, "--sweep=tv_weight=0,5,9")
+    assert job(*sweep, "--shard=1/2") == 0
+    assert [row["status"] for row in table().values()] == ["finished", "waiting", "waiting"]
+    assert "part 1 of 2: 1 of 3 runs" in capsys.readouterr().out
+    assert job(*sweep, "--shard=2/2") == 0
+    assert "3 of 3 runs are finished" in capsys.readouterr().out
+
+
+def test_a_run_that_another_process_paints_is_left_to_it(job, capsys):
+    held = OutputFolder("o/tv_weight=5", overwrite=False)
+    assert job(*FAST, "--sweep=tv_weight=0,5") == 0
+    said = capsys.readouterr()
+    assert "tv_weight=5: another process paints it" in said.out and not said.err
+    assert "1 of 2 runs are finished" in said.out
+    held.release()
+
+
+def test_runs_that_others_added_meanwhile_are_kept(tmp_path):
+    here, there = SweepFolder(tmp_path), SweepFolder(tmp_path)
+    here.write({"tv_weight": ["1"]}, {}, name_runs([{"tv_weight": "1"}], here.known))
+    there.write({"tv_weight": ["2"]}, {}, name_runs([{"tv_weight": "2"}], there.known))
+    assert SweepFolder(tmp_path).known.keys() == {'{"tv_weight": "1"}', '{"tv_weight": "2"}'}
+    late = name_runs([{"content": "a/x.jpg"}], {})
+    there.write({}, {}, name_runs([{"content": "b/x.jpg"}], {}))
+    with pytest.raises(UserError, match="another command has added runs"):
+        here.write({}, {}, late)
+
+
+def test_who_watches_sees_how_far_the_runs_are(monkeypatch):
+    console = Console(stream=io.StringIO())
+    monkeypatch.setattr(Console, "interactive", True)
+    progress = runner._Progress(console, 3)
+    for event in (Event("a"), Event("b" * 200), Event("a", 5, 10), Event("b" * 200, 2, 10)):
+        progress.show(event)
+    lines = console.stream.getvalue().splitlines()
+    assert lines[:2] == ["run 1/3: a", f"run 2/3: {'b' * 200}"]
+    assert "0/3 runs  a 5/10" in lines[-1] and " left" in lines[-1] and len(lines[-1]) < 160
+    progress.show(Event("a", outcome=Outcome("failed", "no more", "Traceback …")))
+    assert "1/3 runs" in console.stream.getvalue().splitlines()[-1]
 
 
 def test_names_are_safe_short_stable_and_unlike(tmp_path):
