@@ -13,8 +13,11 @@ from gpu_checks.bench import Bench, failed, row
 
 EXACT = 1e-4
 """Largest difference in float32, as a share of the norm of what is compared."""
+WASSERSTEIN = 5e-3
+"""The same for the gradient of the Wasserstein loss. Its root of a covariance, singular where a layer has
+fewer positions than channels, makes rounding of the moments up to 1/√ε = 100 times larger
+(`wasserstein.RIDGE`)."""
 STEPS = 10
-WASSERSTEIN = "style_loss=wasserstein"
 FORMATS = {
     "float32": {"precision": "float32", "tf32": False},
     "TF32": {"precision": "float32", "tf32": True},
@@ -54,16 +57,20 @@ def against_the_cpu(bench: Bench) -> Iterator[dict[str, Any]]:
             ("gradient", "gradient", EXACT),
             ("total", f"total after {STEPS} steps", 10 * EXACT),
         ):
+            limits = {
+                name: WASSERSTEIN if kind != "losses" and is_wasserstein(name) else limit
+                for name in cases("float32")
+            }
             errors = {
                 key.removesuffix(f"/{kind}"): difference(found[key], value)
                 for key, value in expected.items()
                 if key.endswith(f"/{kind}")
             }
-            worst = max(errors, key=lambda key: np.nan_to_num(errors[key], nan=np.inf))
+            worst = max(errors, key=lambda key: np.nan_to_num(errors[key] / limits[key], nan=np.inf))
             yield row(
                 f"{name} against the CPU in float32: {label}, {len(errors)} cases",
-                f"differ by {errors[worst]:.1e} at most ({worst})",
-                bool(errors[worst] <= limit) if exact else None,
+                f"differ by up to {errors[worst]:.1e} ({worst}; limit {limits[worst]:.0e})",
+                bool(errors[worst] <= limits[worst]) if exact else None,
                 errors=errors,
             )
 
@@ -73,16 +80,18 @@ def tiles(bench: Bench) -> Iterator[dict[str, Any]]:
     size, tile = ([70, 90], 32) if bench.quick else ([500, 700], 256)
     for name, settings in list(FORMATS.items())[: 1 if bench.quick else None]:
         try:
-            [found] = bench.child("right.compare_tiles", size=size, tile=tile, **settings)
+            found = dict(bench.child("right.compare_tiles", size=size, tile=tile, **settings))
         except RuntimeError as error:
             yield failed(f"{name}: tiles", error)
             continue
-        yield row(
-            f"{name}: gradient in tiles of {tile}, {size[1]}×{size[0]}",
-            f"differs by {found:.1e} from that in one piece",
-            found <= EXACT if name == "float32" else None,
-            error=found,
-        )
+        for loss, error in found.items():
+            limit = WASSERSTEIN if loss == "wasserstein" else EXACT
+            yield row(
+                f"{name}, {loss}: gradient in tiles of {tile}, {size[1]}×{size[0]}",
+                f"differs by {error:.1e} from that in one piece",
+                error <= limit if name == "float32" else None,
+                error=error,
+            )
 
 
 def bits(bench: Bench) -> Iterator[dict[str, Any]]:
@@ -166,6 +175,11 @@ def cases(precision: str) -> dict[str, Any]:
     return found
 
 
+def is_wasserstein(name: str) -> bool:
+    """Return whether a case has the Wasserstein loss."""
+    return cases("float32")[name].loss.style_loss == "wasserstein"
+
+
 def pictures(size: list[int]) -> list[np.ndarray]:
     """Return content, style, and an initial picture, of examples, [H, W, 3]."""
     from gpu_checks.bench import ROOT
@@ -207,7 +221,7 @@ def evaluate_all(*, size: list[int], precision: str, tf32: bool, out: str, weigh
     set_tf32(on=tf32)
     loaded, found = load_weights(weights), {}
     for name, config in cases(precision).items():
-        if (tf32 or precision != "float32") and name not in ("original", "gatys", "balanced", WASSERSTEIN):
+        if (tf32 or precision != "float32") and name not in ("original", "gatys", "balanced"):
             continue
         solver = make(config, loaded, size)
         found[f"{name}/losses"] = solver.values.numpy()
@@ -219,14 +233,18 @@ def evaluate_all(*, size: list[int], precision: str, tf32: bool, out: str, weigh
     yield out
 
 
-def compare_tiles(*, size: list[int], tile: int, precision: str, tf32: bool, weights: str) -> Iterator[float]:
-    """Yield how far the gradient in tiles is from that in one piece."""
+def compare_tiles(
+    *, size: list[int], tile: int, precision: str, tf32: bool, weights: str
+) -> Iterator[tuple[str, float]]:
+    """Yield style loss and how far its gradient in tiles is from that in one piece."""
     from neural_style_tf.weights.resolve import load_weights
 
     set_tf32(on=tf32)
     config, loaded = cases(precision)["balanced"], load_weights(weights)
-    found = [make(config.replace(tile=t), loaded, size).gradient.numpy() for t in (str(tile), "none")]
-    yield difference(*found)
+    for loss in ("relative", "wasserstein"):
+        config = config.replace(style_loss=loss)
+        found = [make(config.replace(tile=t), loaded, size).gradient.numpy() for t in (str(tile), "none")]
+        yield loss, difference(*found)
 
 
 def repeat(*, size: list[int], deterministic: bool, precision: str, weights: str) -> Iterator[dict[str, Any]]:
