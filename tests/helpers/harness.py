@@ -207,7 +207,7 @@ def traces(folder):
             curves += [
                 (event.step, value.tag, value.tensor.SerializeToString())
                 for value in event.summary.value
-                if value.tag != "config"
+                if value.tag not in ("config", "seconds")
             ]
     found["curves"] = sorted(curves)
     names = sorted(path.name for path in (folder / "checkpoints").iterdir())
