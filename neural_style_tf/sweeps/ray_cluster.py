@@ -16,6 +16,7 @@ import hashlib
 import importlib.util
 import logging
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 RETRIES = 5
 """Of a run whose machine or process was lost."""
-SECONDS_TO_LOOK_UP = 1.0
+SECONDS_TO_LOOK_UP, SECONDS_TO_CONNECT = 1.0, 10.0
 AHEAD = 2
 """Tasks handed to the cluster, as a multiple of those that it can run: it sees what is wanted."""
 MEMORY_SHARE = 0.9
@@ -110,6 +111,10 @@ def _join(address: str) -> Any:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
+    where = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    if where not in ("", "auto", "local"):
+        # Ray itself would try for minutes.
+        _check_address(where)
     package = str(Path(neural_style_tf.__file__).parent)
     try:
         ray.init(
@@ -122,12 +127,25 @@ def _join(address: str) -> Any:
             **({"include_dashboard": False} if address == "local" else {}),
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        line = (str(error).splitlines() or [""])[0]
-        raise UserError(
-            f"--ray={show(address)}: no cluster there ({line}). `ray start --head` starts one, "
-            "`ray start --address=HOST:PORT` adds a machine; --ray=local needs none"
-        ) from None
+        raise _no_cluster(address, (str(error).splitlines() or [""])[0]) from None
     return ray
+
+
+def _check_address(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UserError(f"--ray must be auto, local or HOST:PORT, not {address!r}")
+    try:
+        socket.create_connection((host, int(port)), timeout=SECONDS_TO_CONNECT).close()
+    except OSError as error:
+        raise _no_cluster(address, error.strerror or str(error)) from None
+
+
+def _no_cluster(address: str, why: str) -> UserError:
+    return UserError(
+        f"--ray={show(address)}: no cluster there ({why}). `ray start --head` starts one, "
+        "`ray start --address=HOST:PORT` adds a machine; --ray=local needs none"
+    )
 
 
 class _Driver:
