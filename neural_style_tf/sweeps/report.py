@@ -90,20 +90,31 @@ def make_sheet(runs: Sequence[SweptRun], pictures: dict[str, Path]) -> Image.Ima
     ]
     if any(labels):
         left = round(max(font.getlength(label) for label in labels)) + GAP
-    size = left + len(columns) * (side + GAP), LINE + len(rows) * (side + GAP)
+    thumbnails = {
+        (row, value): _thumbnail(pictures[cells[row, value].folder], side) if (row, value) in cells else None
+        for row in rows
+        for value in columns
+    }
+    # What is not there yet is about as high as what is.
+    found = [picture.height for picture in thumbnails.values() if picture]
+    heights = [
+        max([picture.height for value in columns if (picture := thumbnails[row, value])], default=0)
+        or max(found, default=side)
+        for row in rows
+    ]
+    size = left + len(columns) * (side + GAP), LINE + sum(height + GAP for height in heights)
     page = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(page)
     for index, value in enumerate(columns):
         text = f"{across}={_short(value)}" if across else ""
         draw.text((left + index * (side + GAP), 2), text, "black", font)
-    for y, (row, label) in enumerate(zip(rows, labels, strict=True)):
-        top = LINE + y * (side + GAP)
-        draw.text((2, top + side // 2), label, "black", font)
+    top = LINE
+    for row, label, height in zip(rows, labels, heights, strict=True):
+        draw.text((2, top + height // 2), label, "black", font)
         for x, value in enumerate(columns):
-            run = cells.get((row, value))
-            thumbnail = _thumbnail(pictures[run.folder], side) if run else None
-            if thumbnail:
-                page.paste(thumbnail, (left + x * (side + GAP), top))
+            if picture := thumbnails[row, value]:
+                page.paste(picture, (left + x * (side + GAP), top))
+        top += height + GAP
     return page
 
 
@@ -135,13 +146,17 @@ def _facts(folder: SweepFolder, run: SweptRun) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _digits(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def _write_page(path: Path, columns: list[str], facts: list[dict[str, Any]]) -> None:
     rows = []
     for one in facts:
         picture = quote(f"{one['folder']}/result.png")
         there = (path / one["folder"] / "result.png").exists()
         image = f'<a href="{picture}"><img loading="lazy" alt="" src="{picture}"></a>' if there else ""
-        cells = "".join(f"<td>{html.escape(str(one.get(name, '')))}</td>" for name in columns)
+        cells = "".join(f"<td>{html.escape(_digits(one.get(name, '')))}</td>" for name in columns)
         rows.append(f"<tr><td>{image}</td>{cells}</tr>")
     heads = "".join(
         f'<th><button data-column="{i}">{html.escape(n)}</button></th>' for i, n in enumerate(columns, 1)

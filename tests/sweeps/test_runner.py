@@ -47,8 +47,8 @@ def test_a_grid_is_painted_shown_and_skipped_when_given_again(job, capsys):
     assert list(rows) == [f"style_weight={s},tv_weight={t}" for s in (1, 10) for t in (0, 5)]
     assert all(row["status"] == "finished" and float(row["total"]) > 0 for row in rows.values())
     with Image.open("o/sheet.jpg") as sheet:
-        # The pictures are 64×48; two rows, two columns, and labels.
-        assert sheet.width > 2 * 256 and sheet.height > 2 * 256
+        # Two rows and two columns of pictures of 64×48, not enlarged, in columns of 256; and labels.
+        assert sheet.width > 2 * 256 and 2 * 48 < sheet.height < 2 * 100
     page = Path("o/index.html").read_text()
     assert page.count("<img") == 4 and "style_weight%3D10%2Ctv_weight%3D5/result.png" in page
     assert "<!--" not in page
