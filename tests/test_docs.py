@@ -18,7 +18,7 @@ PAGES = [
 ]
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 # Flags of other programs, and of `python -m neural_style_tf.weights`.
-OTHER_FLAGS = {"flagfile", "logdir", "help", "convert", "upgrade"}
+OTHER_FLAGS = {"address", "flagfile", "logdir", "help", "convert", "upgrade"}
 
 
 def without_code(text):

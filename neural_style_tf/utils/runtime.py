@@ -20,6 +20,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def prefer_onednn() -> None:
+    """Let TensorFlow use oneDNN's convolutions on every x86 processor; call it before TensorFlow is imported.
+
+    TensorFlow itself does so only on processors with AVX-512 VNNI. With AVX2 they are faster, too, and take
+    less memory than Eigen's.
+    """
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
 def start_tensorflow(
     *,
     verbose: bool = False,
@@ -45,10 +55,7 @@ def start_tensorflow(
     """
     if not verbose:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        # TensorFlow itself uses oneDNN only on processors with AVX-512 VNNI. With AVX2 it is faster, too, and
-        # takes less memory than Eigen's convolutions.
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    prefer_onednn()
     # oneDNN may keep its reordered copy of each filter. It caches per kernel of a graph; this package
     # runs every convolution inside a graph whose weights never change.
     os.environ.setdefault("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "1")

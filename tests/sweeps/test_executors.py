@@ -83,7 +83,8 @@ def test_a_signal_lets_all_save_and_begins_no_other(tasks):
     received = []
     found = {}
     for event in side_by_side(tasks(*"abcd"), fake_painter(0.3), [{}, {}], received):
-        if event.step == 2:
+        if event.step == 2 and not received:
+            # Once: a second signal ends them at once.
             received.append(signal.SIGINT)
         if event.outcome:
             found[event.name] = event.outcome
