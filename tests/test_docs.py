@@ -18,7 +18,20 @@ PAGES = [
 ]
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 # Flags of other programs, and of `python -m neural_style_tf.weights`.
-OTHER_FLAGS = {"address", "flagfile", "logdir", "help", "convert", "upgrade"}
+# Of absl, TensorBoard, Slurm and Ray.
+OTHER_FLAGS = {
+    "address",
+    "array",
+    "cpus",
+    "head",
+    "port",
+    "requeue",
+    "flagfile",
+    "logdir",
+    "help",
+    "convert",
+    "upgrade",
+}
 
 
 def without_code(text):
