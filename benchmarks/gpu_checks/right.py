@@ -37,6 +37,7 @@ def against_the_cpu(bench: Bench) -> Iterator[dict[str, Any]]:
     """Compare losses, gradients and ten steps of each solver."""
     size = [40, 56] if bench.quick else [150, 200]
     reference = str(bench.folder / "reference.npz")
+    styles = {case: config.loss.style_loss for case, config in cases("float32").items()}
     try:
         bench.child("right.evaluate_all", device="CPU", size=size, out=reference, **FORMATS["float32"])
         expected = dict(np.load(reference))
@@ -57,10 +58,9 @@ def against_the_cpu(bench: Bench) -> Iterator[dict[str, Any]]:
             ("gradient", "gradient", EXACT),
             ("total", f"total after {STEPS} steps", 10 * EXACT),
         ):
-            limits = {
-                name: WASSERSTEIN if kind != "losses" and is_wasserstein(name) else limit
-                for name in cases("float32")
-            }
+            limits = dict.fromkeys(styles, limit)
+            if kind != "losses":
+                limits |= {case: WASSERSTEIN for case, style in styles.items() if style == "wasserstein"}
             errors = {
                 key.removesuffix(f"/{kind}"): difference(found[key], value)
                 for key, value in expected.items()
@@ -173,11 +173,6 @@ def cases(precision: str) -> dict[str, Any]:
     # What of `balanced` a GPU computes in another way.
     found["padding=zero"] = base.replace(padding="zero")
     return found
-
-
-def is_wasserstein(name: str) -> bool:
-    """Return whether a case has the Wasserstein loss."""
-    return cases("float32")[name].loss.style_loss == "wasserstein"
 
 
 def pictures(size: list[int]) -> list[np.ndarray]:

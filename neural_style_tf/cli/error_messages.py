@@ -6,6 +6,7 @@ import errno
 import os
 from pathlib import Path
 
+from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.utils.atomic import PARTIAL
 
 KEPT = "what was saved before is kept"
@@ -16,6 +17,15 @@ OUT_OF_MEMORY = (
 FULL = f"make room, then go on with --resume; {KEPT}"
 """After what a full disk, a quota or a limit on the size of files has stopped."""
 DISK_ERRORS = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)}
+
+
+def line_of(error: Exception) -> str | None:
+    """Return the line for the user about any error, or None for a bug."""
+    if isinstance(error, RunError):
+        # For a file or memory the cause says what helps; for TensorFlow the error itself is clearer.
+        cause = error.__cause__ if isinstance(error.__cause__, OSError | MemoryError) else None
+        return explain(cause) or str(error)
+    return str(error) if isinstance(error, UserError) else explain(error)
 
 
 def explain(error: BaseException | None) -> str | None:

@@ -57,6 +57,19 @@ class CommandLine:
         contents = self.contents
         return bool(self.sweep.sweep) or len(contents) > 1 or any(expand_files(c) != [c] for c in contents)
 
+    def check_single(self) -> None:
+        """Refuse, for a single run, what shares out the runs of a sweep.
+
+        Raises:
+            UserError: Naming the flag.
+        """
+        for name in ("jobs", "shard", "ray", "shared_output"):
+            if getattr(self.sweep, name) != getattr(SweepConfig, name):
+                raise UserError(
+                    f"--{name} is about the runs of a sweep, and this is a single run: give --sweep, or "
+                    "several pictures as --content"
+                )
+
     def axes(self) -> list[Axis]:
         """Return the swept settings; several `--content` come first.
 
@@ -95,12 +108,19 @@ class CommandLine:
             found["content"] = self.contents[-1]
         return from_anywhere(found)
 
+    def _given(self) -> dict[str, Any]:
+        """Return name → value of what was given."""
+        given = {name: self.values[name].value for name in self.values if self.values[name].present}
+        return given | {"content": self.contents[-1]} if self.contents else given
+
     def files(self) -> Job:
-        """Return the files that all runs have in common; nothing of them is checked."""
+        """Return the files that all runs have in common; whether a picture is missing is not checked.
+
+        Raises:
+            UserError: A value out of range, a `--from_run` that cannot be read.
+        """
         names = {field.name for field in leaves(Job)}
-        given = {name: self.values[name].value for name in names if self.values[name].present}
-        if self.contents:
-            given["content"] = self.contents[-1]
+        given = {name: value for name, value in self._given().items() if name in names}
         if not given.get("from_run"):
             return Job(**given)
         return settings_of(read_run(given["from_run"]), given["from_run"])[1].replace(**given)
@@ -114,9 +134,7 @@ class CommandLine:
         Raises:
             UserError: A value that cannot be, a file flag missing.
         """
-        given = {name: self.values[name].value for name in self.values if self.values[name].present}
-        if self.contents:
-            given["content"] = self.contents[-1]
+        given = self._given()
         for name, text in (changes or {}).items():
             try:
                 given[name] = self.values[name].parser.parse(text)

@@ -9,18 +9,18 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neural_style_tf.cli import flags
-from neural_style_tf.cli.error_messages import explain
+from neural_style_tf.cli.error_messages import line_of
 from neural_style_tf.cli.signals import Interrupts
 from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.distributed.cluster_config import find_worker
-from neural_style_tf.errors import RunError, UserError
+from neural_style_tf.errors import UserError
 from neural_style_tf.images import Picture, load_image
 from neural_style_tf.runs.manifest import Manifest, ManifestWriter, facts_in_common, flag_lines
 from neural_style_tf.runs.output_dir import FolderInUse, OutputFolder
@@ -33,12 +33,14 @@ from neural_style_tf.sweeps.executors import (
     Report,
     Supplies,
     Task,
+    find_shard,
     one_after_another,
+    share_out,
     side_by_side,
 )
 from neural_style_tf.sweeps.folder import continued, is_finished
 from neural_style_tf.sweeps.runner import Executor, Sweep
-from neural_style_tf.tiling.memory_model import LARGE_PICTURE, estimate_bytes
+from neural_style_tf.tiling.memory_model import LARGE_PICTURE, estimate_run
 from neural_style_tf.tiling.system_memory import available_bytes, check_start
 from neural_style_tf.transfer.initial import WORDS, init_sha256, initial_pixels
 from neural_style_tf.transfer.picture_sizes import content_size, longest_of_style, style_size
@@ -80,6 +82,7 @@ def run(argv: Sequence[str] | None = None) -> int:
             line = flags.read(argv)
             if line.is_sweep:
                 return _sweep(line, console, interrupts)
+            line.check_single()
             config, job = line.settings()
             console.quiet = job.quiet
             single = _Run(config, job, Machine(), console, interrupts)
@@ -90,15 +93,11 @@ def run(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         console.error(str(error))
         return USAGE_ERROR
-    except RunError as error:
-        # For a file or memory the cause says what helps; for TensorFlow the error itself is clearer.
-        cause = error.__cause__ if isinstance(error.__cause__, OSError | MemoryError) else None
-        console.error(explain(cause) or str(error))
     except KeyboardInterrupt:
         console.error("interrupted")
         return interrupts.exit_code
     except Exception as error:
-        line = explain(error)
+        line = line_of(error)
         if line is None:
             raise
         console.error(line)
@@ -115,11 +114,11 @@ def _sweep(line: flags.CommandLine, console: Console, interrupts: Interrupts) ->
     if find_worker(job.distribute, os.environ).workers > 1:
         raise UserError("--sweep: the runs of a sweep take one machine: --distribute=none, or mirrored")
     shard = find_shard(asked.shard, os.environ)
-    executor = _executor(asked, job, console, interrupts)
+    machine = Machine(several=True)
+    executor = _executor(asked, job, machine, console, interrupts)
     swept = {axis.name for axis in axes}
     names = ["" if role in swept else Path(getattr(job, role)).stem for role in ("content", "style")]
     default = Path("output") / "-".join([*filter(None, names), "sweep"])
-    machine = Machine(several=True)
     sweep = Sweep(
         axes,
         [name.strip() for name in asked.sweep_zip.split(",") if name.strip()],
@@ -134,15 +133,15 @@ def _sweep(line: flags.CommandLine, console: Console, interrupts: Interrupts) ->
         for task in tasks:
             console.say(flags.command(task.config, continued(task.job)))
         return SUCCESS
-    code = sweep.execute(executor(machine), shard=shard, retry_failed=asked.retry_failed)
+    code = sweep.execute(executor, shard=shard, retry_failed=asked.retry_failed)
     if interrupts.received:
         console.say("interrupted: the same command goes on with the sweep")
     return interrupts.exit_code if interrupts.received else code
 
 
 def _executor(
-    asked: SweepConfig, job: Job, console: Console, interrupts: Interrupts
-) -> Callable[[Machine], Executor]:
+    asked: SweepConfig, job: Job, machine: Machine, console: Console, interrupts: Interrupts
+) -> Executor:
     """Return what paints the runs: in this process, in several, or on a cluster."""
     received = interrupts.received
     if asked.ray and asked.jobs > 1:
@@ -155,13 +154,15 @@ def _executor(
         cluster = Cluster(asked.ray, asked.ray_cpus, asked.shared_output)
         cluster.check()
 
+        def network(job: Job) -> Weights:
+            return load_weights(job.weights, folder=Path(job.weights_dir), log=console.say)
+
         def on_cluster(tasks: Sequence[Task]) -> Iterator[Event]:
             # The tasks are asked to save and end.
             interrupts.graceful = True
-            load = functools.partial(_weights_for_others, say=console.say)
-            return on_ray(tasks, Painter, cluster, load, received)
+            return on_ray(tasks, Painter, cluster, network, received)
 
-        return lambda machine: on_cluster
+        return on_cluster
     if asked.jobs > 1:
         environments = share_out(asked.jobs, os.environ)
         memory = available_bytes()
@@ -175,68 +176,9 @@ def _executor(
             interrupts.graceful = True
             return side_by_side(tasks, make_painter, environments, received)
 
-        return lambda machine: in_processes
-    return lambda machine: (
-        lambda tasks: one_after_another(tasks, Painter(machine, console, interrupts), received)
-    )
-
-
-def _weights_for_others(job: Job, *, say: Callable[[str], None]) -> Weights:
-    return load_weights(job.weights, folder=Path(job.weights_dir), log=say)
-
-
-def share_out(jobs: int, environment: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return what each of several processes adds to its environment: a GPU each, if there are any.
-
-    Raises:
-        UserError: There are GPUs, and fewer than processes.
-    """
-    visible = environment.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        visible = ",".join(sorted(path.name[len("nvidia") :] for path in Path("/dev").glob("nvidia[0-9]*")))
-    gpus = [one.strip() for one in visible.split(",") if one.strip() not in ("", "-1")]
-    if not gpus:
-        return [{} for _ in range(jobs)]
-    if jobs > len(gpus):
-        raise UserError(f"--jobs={jobs}: there are {len(gpus)} GPUs, and each run takes one")
-    return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus[:jobs]]
-
-
-def find_shard(asked: str, environment: Mapping[str, str]) -> tuple[int, int]:
-    """Return which part of a sweep this command paints, from 1, and how many there are.
-
-    Args:
-        asked: `--shard`.
-        environment: Slurm's variables are read from it.
-
-    Raises:
-        UserError: It is not I/N with I from 1 to N.
-    """
-    if asked == "none":
-        return 1, 1
-    if asked == "auto":
-        try:
-            count = int(environment.get("SLURM_ARRAY_TASK_COUNT", "1"))
-            if count <= 1:
-                return 1, 1
-            first, step = (
-                int(environment.get(f"SLURM_ARRAY_TASK_{name}", default))
-                for name, default in (("MIN", "0"), ("STEP", "1"))
-            )
-            index, rest = divmod(int(environment["SLURM_ARRAY_TASK_ID"]) - first, step)
-        except (KeyError, ValueError, ZeroDivisionError):
-            raise UserError(
-                "--shard: Slurm's variables of the array cannot be read: give --shard=I/N"
-            ) from None
-        if rest or not 0 <= index < count:
-            raise UserError("--shard: the numbers of Slurm's array have gaps: give --shard=I/N, or none")
-        return index + 1, count
-    index, slash, count = asked.partition("/")
-    if not slash or not (index.isdecimal() and count.isdecimal()) or not 1 <= int(index) <= int(count):
-        raise UserError(
-            f"--shard must be I/N with I from 1 to N, such as 2/8, or auto or none, not {asked!r}"
-        )
-    return int(index), int(count)
+        return in_processes
+    painter = Painter(machine, console, interrupts)
+    return lambda tasks: one_after_another(tasks, painter, received)
 
 
 class Painter:
@@ -286,7 +228,7 @@ class Painter:
         except FolderInUse:
             return Outcome("in use")
         except Exception as error:
-            line = str(error) if isinstance(error, UserError | RunError) else explain(error)
+            line = line_of(error)
             if line is None:
                 return Outcome("failed", f"{type(error).__name__}: {error}", traceback.format_exc())
             return Outcome("failed", line)
@@ -361,13 +303,13 @@ class _Reporting(Listener):
     def on_step(self, record: StepRecord) -> None:
         """Report a step."""
         self._planned = record.planned
-        self._tell(record.step, record.last or record.due or self._saves(record.step))
+        self._pass_on(record.step, record.last or record.due or self._saves(record.step))
 
     def on_tick(self, step: int) -> None:
         """Report a step that is not logged."""
-        self._tell(step, False)
+        self._pass_on(step, False)
 
-    def _tell(self, step: int, saved: bool) -> None:
+    def _pass_on(self, step: int, saved: bool) -> None:
         if self._report(step, self._planned, saved) and not self._received:
             self._received.append(signal.SIGTERM)
 
@@ -426,21 +368,9 @@ class _Run:
         check_same_run(earlier, config, self._hashes, result=self._size)
 
     def memory(self) -> int:
-        """Return the bytes that the run takes beyond the process, estimated for float32."""
-        config = self._config
-
-        def needed(tile: int | None) -> int:
-            return estimate_bytes(
-                *self._size,
-                config.loss.layers,
-                optimizer=config.optimization.optimizer,
-                history=config.optimization.history,
-                tile=tile,
-                content_layers=tuple(name for name, _ in config.loss.content_layers),
-                averaging=config.optimization.averaging > 0,
-            )
-
-        return needed(int(config.tile) if config.tile.isdigit() else None) + PROCESS_BYTES
+        """Return the bytes that the run and its process take, estimated for float32."""
+        tile = int(self._config.tile) if self._config.tile.isdigit() else None
+        return PROCESS_BYTES + estimate_run(self._config, self._size, tile)
 
     def execute(self) -> int:
         """Run; return the exit code."""
@@ -449,7 +379,7 @@ class _Run:
         job = self._here
         folder = OutputFolder(job.output_dir, overwrite=job.overwrite, resume=job.resume)
         try:
-            if self._job.resume and folder.holds_run():
+            if job.resume and folder.holds_run():
                 self._earlier = read_manifest(folder.path)
                 # Several workers must have the same tile, and each decides for itself.
                 if self._worker.workers == 1:

@@ -18,6 +18,8 @@ from multiprocessing.connection import Connection, wait
 from typing import Literal, Protocol, TypeVar
 
 from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.errors import UserError
+from neural_style_tf.utils.runtime import nvidia_devices
 from neural_style_tf.weights import Weights
 
 Item = TypeVar("Item")
@@ -169,6 +171,59 @@ def side_by_side(
             worker.close()
 
 
+def share_out(jobs: int, environment: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return what each of several processes adds to its environment: a GPU each, if there are any.
+
+    Raises:
+        UserError: There are GPUs, and fewer than processes.
+    """
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    gpus = nvidia_devices() if visible is None else visible.split(",")
+    gpus = [gpu.strip() for gpu in gpus if gpu.strip() not in ("", "-1")]
+    if not gpus:
+        return [{} for _ in range(jobs)]
+    if jobs > len(gpus):
+        raise UserError(f"--jobs={jobs}: there are {len(gpus)} GPUs, and each run takes one")
+    return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus[:jobs]]
+
+
+def find_shard(asked: str, environment: Mapping[str, str]) -> tuple[int, int]:
+    """Return which part of a sweep this command paints, from 1, and how many there are.
+
+    Args:
+        asked: `--shard`.
+        environment: Slurm's variables are read from it.
+
+    Raises:
+        UserError: It is not I/N with I from 1 to N.
+    """
+    if asked == "none":
+        return 1, 1
+    if asked == "auto":
+        try:
+            count = int(environment.get("SLURM_ARRAY_TASK_COUNT", "1"))
+            if count <= 1:
+                return 1, 1
+            first, step = (
+                int(environment.get(f"SLURM_ARRAY_TASK_{name}", default))
+                for name, default in (("MIN", "0"), ("STEP", "1"))
+            )
+            index, rest = divmod(int(environment["SLURM_ARRAY_TASK_ID"]) - first, step)
+        except (KeyError, ValueError, ZeroDivisionError):
+            raise UserError(
+                "--shard: Slurm's variables of the array cannot be read: give --shard=I/N"
+            ) from None
+        if rest or not 0 <= index < count:
+            raise UserError("--shard: the numbers of Slurm's array have gaps: give --shard=I/N, or none")
+        return index + 1, count
+    index, slash, count = asked.partition("/")
+    if not slash or not (index.isdecimal() and count.isdecimal()) or not 1 <= int(index) <= int(count):
+        raise UserError(
+            f"--shard must be I/N with I from 1 to N, such as 2/8, or auto or none, not {asked!r}"
+        )
+    return int(index), int(count)
+
+
 class _Worker:
     """The parent's side of a process that paints."""
 
@@ -263,11 +318,10 @@ def _serve(connection: Connection, make_painter: Callable[[], Painter], environm
 
 def _listen(connection: Connection, tasks: queue.SimpleQueue[Task | None], painting: threading.Event) -> None:
     """Pass on what the parent sends; None or its end is a signal to a run that is being painted."""
-    message: Task | None = None
     ended = False
     while not ended:
         try:
-            message = connection.recv()
+            message: Task | None = connection.recv()
         except (EOFError, OSError):
             message, ended = None, True
         tasks.put(message)

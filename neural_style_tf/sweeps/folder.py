@@ -16,12 +16,12 @@ from neural_style_tf import __version__
 from neural_style_tf.config.schema import Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.runs.manifest import Manifest
+from neural_style_tf.runs.output_dir import LOCK
 from neural_style_tf.sweeps.space import FILES
 from neural_style_tf.utils.atomic import write_text
 from neural_style_tf.utils.lock import Lock
 
 FORMAT = 1
-LOCK = ".neural-style-tf.lock"
 SECONDS_TO_WAIT = 10.0
 """For another process that writes `sweep.json`."""
 LONGEST_NAME = 120

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import neural_style_tf
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.runs.output_dir import FolderInUse, OutputFolder
+from neural_style_tf.runs.output_dir import LOCK, FolderInUse, OutputFolder
 from neural_style_tf.runs.outputs import clear_the_way
 from neural_style_tf.sweeps.executors import Event, Outcome, Painter, Supplies, Task
 from neural_style_tf.sweeps.folder import continued, is_finished
@@ -108,6 +108,7 @@ def _join(address: str) -> Any:
     """Import Ray and become a driver of a cluster; return the module."""
     # Nothing is sent to anyone.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Ray announces that it will leave hidden GPUs hidden for tasks that take none; it may do so now.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
@@ -165,7 +166,7 @@ class _Driver:
         strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
         actor = ray.remote(num_cpus=0, scheduling_strategy=strategy)(Keeper)
         self._keeper = actor.remote(shared=cluster.shared)
-        # By hash: two runs with one picture send it once. They are let go with the runs that need them.
+        # By hash: two runs with one picture send it once.
         self._stored: dict[str, ray.ObjectRef] = {}
         self._network: tuple[tuple[str, str], Any] = (("", ""), None)
 
@@ -182,18 +183,21 @@ class _Driver:
             for name, steps in ray.get(self._keeper.progress.remote()).items():
                 if name not in seen:
                     yield Event(name)
-                if seen.get(name) != steps and any(task.name == name for task in running.values()):
+                elif seen[name] != steps:
                     yield Event(name, *steps)
                 seen[name] = steps
             for reference in done:
                 task = running.pop(reference)
                 outcome = self._outcome(reference)
                 ray.get(self._keeper.end.remote(task.name))
-                if task.name not in seen and outcome is not None:
+                if outcome is None:
+                    continue
+                if task.name not in seen:
                     yield Event(task.name)
-                if outcome is not None:
-                    yield Event(task.name, outcome=outcome)
-            self._let_go(running.values())
+                yield Event(task.name, outcome=outcome)
+            # Pictures that a task waits for are kept by the task.
+            if len(self._stored) > 4 * max(1, len(running)):
+                self._stored.clear()
             if self._received and not stopping:
                 stopping = True
                 waiting.clear()
@@ -202,9 +206,13 @@ class _Driver:
                     if task.name not in seen:
                         ray.cancel(reference)
 
+    def _nodes(self) -> list[Mapping[str, float]]:
+        """Return what each machine of the cluster has: CPU, GPU, memory."""
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
     def _slots(self) -> int:
         """Return how many runs the cluster can paint at a time; machines come and go."""
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        nodes = self._nodes()
         return max(1, sum(int(node.get("CPU", 0)) // self._cpus(nodes) for node in nodes))
 
     def _cpus(self, nodes: Sequence[Mapping[str, float]]) -> int:
@@ -213,7 +221,7 @@ class _Driver:
 
     def _submit(self, task: Task) -> Any:
         ray = self._ray
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        nodes = self._nodes()
         cpus = self._cpus(nodes)
         most = MEMORY_SHARE * max((node.get("memory", 0) for node in nodes), default=0)
         options = {
@@ -252,11 +260,6 @@ class _Driver:
             weights = self._load_weights(job)
             self._network = asked, None if weights is None else self._ray.put(weights)
         return self._network[1]
-
-    def _let_go(self, tasks: Any) -> None:
-        """Forget stored pictures when there are many; the tasks that wait for one keep it alive."""
-        if len(self._stored) > 4 * max(1, len(list(tasks))):
-            self._stored.clear()
 
     def _outcome(self, reference: Any) -> Outcome | None:
         """Return how a task ended; None if it never began."""
@@ -464,6 +467,6 @@ def stamps(folder: Path) -> dict[str, tuple[int, int]]:
     for path in sorted(folder.rglob("*")):
         with contextlib.suppress(FileNotFoundError):
             status = path.stat()
-            if path.is_file() and not path.name.startswith((PARTIAL, ".neural-style-tf")):
+            if path.is_file() and not path.name.startswith((PARTIAL, LOCK)):
                 found[path.relative_to(folder).as_posix()] = (status.st_size, status.st_mtime_ns)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 
+from neural_style_tf.config.schema import Config
 from neural_style_tf.models.architecture import (
     WINOGRAD_BLOCKS,
     alignment,
@@ -98,6 +99,23 @@ def estimate_bytes(
         overhead += COMPILED
     floats = pixels * (COLORS * pictures + content) + passing + weights
     return round(FLOAT * floats) + overhead
+
+
+def estimate_run(
+    config: Config, size: tuple[int, int], tile: int | None, *, half: bool = False, winograd: bool = False
+) -> int:
+    """Return `estimate_bytes` of a run with these settings and a result of `size` (H, W)."""
+    return estimate_bytes(
+        *size,
+        config.loss.layers,
+        optimizer=config.optimization.optimizer,
+        history=config.optimization.history,
+        tile=tile,
+        content_layers=tuple(name for name, _ in config.loss.content_layers),
+        half=half,
+        averaging=config.optimization.averaging > 0,
+        winograd=winograd,
+    )
 
 
 def floats_per_pixel(name: str) -> float:

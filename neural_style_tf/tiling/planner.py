@@ -10,7 +10,7 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import RunError
 from neural_style_tf.models import winograd
 from neural_style_tf.models.precision import compute_dtype
-from neural_style_tf.tiling.memory_model import estimate_bytes, picture_bytes, tile_that_fits
+from neural_style_tf.tiling.memory_model import estimate_run, picture_bytes, tile_that_fits
 from neural_style_tf.tiling.system_memory import allowed_bytes, available_bytes
 
 
@@ -75,19 +75,13 @@ def memory_at_hand() -> int | None:
 
 
 def _estimate(config: Config, size: tuple[int, int], tile: int | None) -> int:
-    return estimate_bytes(
-        *size,
-        config.loss.layers,
-        optimizer=config.optimization.optimizer,
-        history=config.optimization.history,
-        tile=tile,
-        content_layers=tuple(name for name, _ in config.loss.content_layers),
-        half=compute_dtype(config.network.precision) == "bfloat16",
-        averaging=config.optimization.averaging > 0,
-        winograd=winograd.select_convolution(
-            config.network.convolution, config.network.precision, size[0] * size[1]
-        )
-        == "winograd",
+    convolution, precision = config.network.convolution, config.network.precision
+    return estimate_run(
+        config,
+        size,
+        tile,
+        half=compute_dtype(precision) == "bfloat16",
+        winograd=winograd.select_convolution(convolution, precision, size[0] * size[1]) == "winograd",
     )
 
 

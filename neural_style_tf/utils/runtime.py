@@ -20,6 +20,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def nvidia_devices() -> list[str]:
+    """Return the numbers of the NVIDIA GPUs of this machine, whether or not TensorFlow can use them."""
+    return sorted(path.name.removeprefix("nvidia") for path in _DEVICES.glob("nvidia[0-9]*"))
+
+
 def prefer_onednn() -> None:
     """Let TensorFlow use oneDNN's convolutions on every x86 processor; call it before TensorFlow is imported.
 
@@ -92,7 +97,7 @@ def unused_gpu() -> str:
     import tensorflow as tf
 
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    if hidden or tf.config.list_physical_devices("GPU") or not any(_DEVICES.glob("nvidia[0-9]*")):
+    if hidden or tf.config.list_physical_devices("GPU") or not nvidia_devices():
         return ""
     return (
         "there is an NVIDIA GPU that TensorFlow cannot use: its libraries come with "

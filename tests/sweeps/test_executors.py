@@ -10,11 +10,18 @@ import pytest
 from command_line import read_metrics
 from painters import STEPS, fake_painter
 
-from neural_style_tf.cli import main
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
 from neural_style_tf.sweeps import executors
-from neural_style_tf.sweeps.executors import Outcome, Task, one_after_another, side_by_side, split
+from neural_style_tf.sweeps.executors import (
+    Outcome,
+    Task,
+    find_shard,
+    one_after_another,
+    share_out,
+    side_by_side,
+    split,
+)
 
 
 @pytest.fixture
@@ -139,7 +146,7 @@ SLURM = {f"SLURM_ARRAY_TASK_{name}": "4" for name in ("COUNT", "ID")} | {"SLURM_
     ],
 )
 def test_the_part_of_this_command(asked, environment, shard):
-    assert main.find_shard(asked, environment) == shard
+    assert find_shard(asked, environment) == shard
 
 
 @pytest.mark.parametrize(
@@ -154,19 +161,17 @@ def test_the_part_of_this_command(asked, environment, shard):
 )
 def test_parts_that_cannot_be(asked, environment):
     with pytest.raises(UserError, match="--shard"):
-        main.find_shard(asked, environment)
+        find_shard(asked, environment)
 
 
 def test_gpus_are_shared_out_one_each():
-    assert main.share_out(2, {"CUDA_VISIBLE_DEVICES": "3,5,7"}) == [
+    assert share_out(2, {"CUDA_VISIBLE_DEVICES": "3,5,7"}) == [
         {"CUDA_VISIBLE_DEVICES": "3"},
         {"CUDA_VISIBLE_DEVICES": "5"},
     ]
-    assert main.share_out(3, {"CUDA_VISIBLE_DEVICES": ""}) == main.share_out(
-        3, {"CUDA_VISIBLE_DEVICES": "-1"}
-    )
+    assert share_out(3, {"CUDA_VISIBLE_DEVICES": ""}) == share_out(3, {"CUDA_VISIBLE_DEVICES": "-1"})
     with pytest.raises(UserError, match="--jobs=3: there are 2 GPUs"):
-        main.share_out(3, {"CUDA_VISIBLE_DEVICES": "0,1"})
+        share_out(3, {"CUDA_VISIBLE_DEVICES": "0,1"})
 
 
 def test_the_events_of_a_process_that_never_starts_end(tasks):

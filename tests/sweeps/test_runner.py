@@ -15,7 +15,7 @@ from PIL import Image
 from neural_style_tf import load_image
 from neural_style_tf.cli import main
 from neural_style_tf.config.schema import Config
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.sweeps import runner
 from neural_style_tf.sweeps.executors import Event, Outcome
@@ -104,7 +104,7 @@ def test_one_failing_run_does_not_stop_the_others(job, monkeypatch, capsys):
 
     def failing(self, folder):
         if "tv_weight=5" in str(folder.path):
-            raise main.RunError("no more")
+            raise RunError("no more")
         return transfer(self, folder)
 
     monkeypatch.setattr(main._Run, "_transfer", failing)
@@ -194,6 +194,25 @@ def test_bad_sweeps_are_told_before_anything_is_written(job, arguments, said, tm
     error = capsys.readouterr().err
     assert said in error and "Traceback" not in error
     assert not Path("o").exists()
+
+
+@pytest.mark.parametrize("flag", ["--jobs=2", "--shard=1/2", "--ray=auto", "--shared_output"])
+def test_what_shares_out_runs_is_refused_for_one(job, flag, capsys):
+    assert job(*FAST, flag) == 2
+    assert "is about the runs of a sweep, and this is a single run" in capsys.readouterr().err
+    assert not Path("o").exists()
+
+
+def test_a_full_disk_is_said_as_for_a_single_run(job, monkeypatch, capsys):
+    def full(self, folder):
+        raise RunError("cannot write") from OSError(28, "No space left on device", "x/result.png")
+
+    monkeypatch.setattr(main._Run, "_transfer", full)
+    assert job(*FAST) == 1
+    alone = capsys.readouterr().err.removeprefix("neural-style-tf: ")
+    assert "make room, then go on with --resume" in alone
+    assert job(*FAST, "--sweep=tv_weight=0,5") == 1
+    assert f"tv_weight=5: {alone}" in capsys.readouterr().err
 
 
 def test_processes_beside_each_other_paint_what_one_does(job, monkeypatch, capsys):
