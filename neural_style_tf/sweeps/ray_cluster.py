@@ -79,7 +79,7 @@ def on_ray(
     load_weights: Callable[[Job], Weights | None],
     received: Sequence[int],
 ) -> Iterator[Event]:
-    """Paint on a Ray cluster.
+    """Join a Ray cluster, and paint on it.
 
     Args:
         tasks: The runs, in order.
@@ -89,19 +89,23 @@ def on_ray(
             themselves.
         received: Signals, as they arrive: at the first, the runs save and end.
 
-    Yields:
+    Returns:
         The events of the runs, as they arrive.
 
     Raises:
-        UserError: There is no such cluster.
+        UserError: There is no such cluster; found before the first event is asked for.
     """
     if not tasks:
-        return
+        return iter(())
     ray = _join(cluster.address)
-    try:
-        yield from _Driver(ray, make_painter, cluster, load_weights, received).paint(tasks)
-    finally:
-        ray.shutdown()
+
+    def paint() -> Iterator[Event]:
+        try:
+            yield from _Driver(ray, make_painter, cluster, load_weights, received).paint(tasks)
+        finally:
+            ray.shutdown()
+
+    return paint()
 
 
 def _join(address: str) -> Any:

@@ -41,7 +41,7 @@ class Run(Protocol):
 
 
 Executor = Callable[[Sequence[Task]], Iterator[Event]]
-"""Paints checked runs; see `executors.py`."""
+"""Paints checked runs; see `executors.py`. What can be wrong with it is raised by the call, not later."""
 
 
 class Sweep:
@@ -124,8 +124,6 @@ class Sweep:
             retry_failed: Also try again what failed in an earlier command.
         """
         say, root = self._console.say, self._folder.path
-        self._folder.write({axis.name: axis.values for axis in self._axes}, self._base, self.runs)
-        write_experiment(root, self._axes, list(self._tasks.values()))
         mine = split(self._in_order(), shard[0] - 1, shard[1])
         if len(mine) < len(self.runs):
             say(f"part {shard[0]} of {shard[1]}: {len(mine)} of {len(self.runs)} runs")
@@ -141,9 +139,13 @@ class Sweep:
                 failed[run.folder] = f"{line}; --retry_failed tries it again"
         if len(tasks) + len(failed) < len(mine):
             say(f"finished already: {len(mine) - len(tasks) - len(failed)} of {len(mine)} runs")
+        # What there is to find out about a cluster is found out before anything is written.
+        events = executor(tasks)
+        self._folder.write({axis.name: axis.values for axis in self._axes}, self._base, self.runs)
+        write_experiment(root, self._axes, list(self._tasks.values()))
         progress = _Progress(self._console, len(tasks))
         begun, reporting = time.monotonic(), 0.0
-        for event in executor(tasks):
+        for event in events:
             progress.show(event)
             if event.outcome is None:
                 continue

@@ -183,6 +183,8 @@ def test_dry_run_prints_command_lines_that_do_the_same(job, capsys):
         (["--sweep=tv_weight=1,2", "--jobs=2", "--ray=auto"], "give one of them"),
         (["--sweep=tv_weight=1,2", "--shared_output"], "it needs --ray"),
         (["--sweep=tv_weight=1,2", "--shard=3/2"], "--shard must be I/N"),
+        (["--sweep=tv_weight=1,2", "--ray=nowhere"], "--ray must be auto, local or HOST:PORT"),
+        (["--sweep=tv_weight=1,2", "--ray=127.0.0.1:1"], "no cluster there"),
     ],
 )
 def test_bad_sweeps_are_told_before_anything_is_written(job, arguments, said, tmp_path, capsys):
