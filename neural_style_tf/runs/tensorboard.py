@@ -67,7 +67,7 @@ class Curves(Listener):
                 picture = to_picture(record.image_rows)
                 picture = picture.reduce(max(1, -(-max(picture.size) // LONGEST_SIDE)))
                 tf.summary.image("image", np.asarray(picture)[np.newaxis])
-            if record.last:
+            if record.finished:
                 ended = summary.session_end_pb(api_pb2.STATUS_SUCCESS)
                 tf.summary.experimental.write_raw_pb(ended.SerializeToString())
         self._writer.flush()

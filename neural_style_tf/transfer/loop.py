@@ -112,7 +112,8 @@ class Loop:
                 self._due(step),
             )
             if logged or due:
-                yield self._record(scale, last=last, logged=logged, due=due)
+                finished = last and not (failed or self.stopped)
+                yield self._record(scale, last=last, finished=finished, logged=logged, due=due)
             if over:
                 break
             # A coarse clock may say that a call took no time.

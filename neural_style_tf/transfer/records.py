@@ -40,6 +40,7 @@ class StepRecord:
         best_step: The step of least `total` at this scale, of all steps and not only the logged ones.
         best_total: Its total loss.
         last: Whether no record follows.
+        finished: Whether it is the last of a run that was neither interrupted nor given up.
         logged: Whether its losses are to be logged; not so if it is there only because it is `due`.
         due: Whether `config.saving.save_minutes` have passed since the last save.
         notes: Lines that the user should see, for instance of a fault that was overcome.
@@ -57,6 +58,7 @@ class StepRecord:
     best_total: float
     seconds_left: float | None = None
     last: bool = False
+    finished: bool = False
     logged: bool = True
     due: bool = False
     notes: tuple[str, ...] = ()

@@ -94,10 +94,16 @@ def _resume(folder, warm, flags, expected, *, more=False):
         return [*problems, f"resumed with exit code {code}: {warm.said().splitlines()[-1]}"]
     found = traces(folder / "killed")
     if more:
-        for log in ("metrics.jsonl", "curves"):
-            found[log] = [entry for entry in found[log] if entry in expected[log]]
-        found["checkpoints"] = expected["checkpoints"]
+        found = without_interruptions(found, expected)
     return problems + [f"differs: {name}" for name in differences(expected, found)]
+
+
+def without_interruptions(found, expected):
+    """Return the `traces` of a run without what it logged and saved where it was interrupted."""
+    logs = {
+        log: [entry for entry in found[log] if entry in expected[log]] for log in ("metrics.jsonl", "curves")
+    }
+    return found | logs | {"checkpoints": expected["checkpoints"]}
 
 
 def _reference(folder, warm, name, ways):

@@ -123,3 +123,14 @@ def test_a_sweep_says_what_is_swept_and_what_counts(server, tmp_path):
     found = {one["name"]: one["domainDiscrete"] for one in experiment["hparamInfos"]}
     assert found == {"style_weight": [1.0, 5.0], "pooling": ["max"]}
     assert {one["name"]["tag"] for one in experiment["metricInfos"]} == set(METRICS)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_only_a_finished_run_is_a_success(tmp_path, pictures, interrupted):
+    config = Config(**SHALLOW, iterations=3, log_every=1)
+    curves = Curves(tmp_path, config, settings_table(config, Job()))
+    for record in warm_stylize(*pictures, config, weights=WEIGHTS, tick=lambda step: interrupted):
+        curves.on_step(record)
+    curves.on_end()
+    [path] = tmp_path.iterdir()
+    assert (b"session_end_info" in path.read_bytes()) != interrupted
