@@ -109,7 +109,9 @@ BALANCED = Config(
     init="content",
     optimizer="lbfgs",
     clamp=True,
-    scales=3,
+    keep_gray=True,
+    # From about 64 pixels, so that small and large paintings of one pair look alike.
+    scales=0,
     scale_iterations=(120, 100),
     iterations=50,
     precision="auto",
@@ -148,6 +150,7 @@ SHOWN = (
     "init",
     "optimizer",
     "clamp",
+    "keep_gray",
     "learning_rate",
     "scales",
     "scale_iterations",

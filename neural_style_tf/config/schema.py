@@ -134,6 +134,9 @@ class OptimizerConfig:
         False,
         "keep each pixel within 0–255 throughout, instead of clipping only what is saved",
     )
+    keep_gray: bool = setting(
+        False, "keep the result grey where the photo and the style picture are grey, without coloured noise"
+    )
     history: int = setting(20, "number of step and gradient pairs that L-BFGS keeps", low=1, high=1000)
     preconditioner: str = setting(
         "spectral",
@@ -189,11 +192,18 @@ class ScaleConfig:
         above=0,
         high=16,
     )
-    scales: int = setting(1, "number of sizes, coarse to fine; 1: the final size only", low=1, high=32)
+    scales: int = setting(
+        1,
+        "number of sizes, coarse to fine; 1: the final size only; 0: as many as it takes to begin at about "
+        "64 pixels",
+        low=0,
+        high=32,
+    )
     scale_ratio: float = setting(2.0, "factor between the sizes of two scales", above=1)
     scale_iterations: tuple[int, ...] = setting(
         (),
-        "iterations at each coarser scale, coarsest first, comma-separated; default: --iterations",
+        "iterations at each coarser scale, coarsest first, comma-separated; default: --iterations. With "
+        "--scales=0 the last is for the last coarser scale, and the first also for all that are not named",
         value="N,N,…",
     )
 
@@ -202,7 +212,7 @@ class ScaleConfig:
         if self.enlarge and not self.image_size:
             raise UserError("--enlarge needs the size of the result: give --image_size, more than 0")
         counts = self.scale_iterations
-        if counts and len(counts) != self.scales - 1:
+        if counts and self.scales and len(counts) != self.scales - 1:
             raise UserError(
                 f"--scale_iterations must name {self.scales - 1} counts, one for each of "
                 f"--scales={self.scales} but the last, not {len(counts)}"

@@ -17,6 +17,8 @@ _PIXELS_PER_STRIP = 1 << 20
 # Which pixels a colour profile would be for; every mode that is not here is, or is converted to, RGB.
 _BASES = {"1": "L", "L": "L", "LA": "L", "La": "L", "CMYK": "CMYK", "LAB": "LAB"}
 _COLOR_SPACES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK", "Lab": "LAB"}
+GRAY = 4
+"""Largest difference between the colours of a grey pixel, in levels: JPEG's rounding makes some."""
 # A difference this small is what two writings of sRGB itself differ by; converting would only add rounding.
 _SAME_COLOR = 2
 
@@ -128,6 +130,11 @@ class PixelReader:
                 notes.append(f"{name} has pixels that are not finite numbers, read as black or white")
         # TIFF's PhotometricInterpretation 0, "white is zero", which Pillow heeds only up to 8 bits.
         return (white, black) if tags.get(262) == 0 else (black, white)
+
+
+def is_gray(pixels: np.ndarray) -> bool:
+    """Return whether a picture `[H, W, 3]`, RGB 0–255, has no colours, beside `GRAY` levels of rounding."""
+    return all(np.abs(pixels[..., c] - pixels[..., 0]).max() <= GRAY for c in (1, 2))
 
 
 def _is_deep(image: Image.Image) -> bool:

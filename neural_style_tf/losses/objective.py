@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Protocol
 
 import tensorflow as tf
@@ -14,7 +15,12 @@ class Objective(Protocol):
     """What is minimised: image → (losses, gradient of `total`).
 
     It is static: what differs between runs that share a compiled step comes as arguments.
+
+    Attributes:
+        tile: The longest side of a tile's core; None for one piece.
     """
+
+    tile: int | None
 
     def __call__(self, image: tf.Tensor, *arguments: Any) -> tuple[Losses, tf.Tensor]:
         """Return the losses and the gradient [1, H, W, 3] of an image [1, H, W, 3]; in a graph.
@@ -27,6 +33,40 @@ class Objective(Protocol):
 
     def smaller(self) -> Objective | None:
         """Return the same function in less memory, or None if there is no such."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GrayObjective:
+    """An objective whose gradient is the same in all three colours, so that a grey image stays grey.
+
+    Differs from Gatys et al., whose pixels are free: what a network of colour pictures asks of a grey one has
+    colour, which appears as noise.
+
+    Attributes:
+        whole: The objective of images in colour.
+    """
+
+    whole: Objective
+
+    def __call__(self, image: tf.Tensor, *arguments: Any) -> tuple[Losses, tf.Tensor]:
+        """Return the losses and the mean of the gradient's colours; see `Objective`."""
+        losses, gradient = self.whole(image, *arguments)
+        return losses, gray(gradient)
+
+    @property
+    def tile(self) -> int | None:
+        """The longest side of a tile's core; None for one piece."""
+        return self.whole.tile
+
+    def smaller(self) -> GrayObjective | None:
+        """Return the same function in less memory, or None if there is no such."""
+        smaller = self.whole.smaller()
+        return None if smaller is None else GrayObjective(smaller)
+
+
+def gray(values: tf.Tensor) -> tf.Tensor:
+    """Return the mean of the colours of [..., 3] in each of them."""
+    return tf.broadcast_to(tf.reduce_mean(values, -1, keepdims=True), tf.shape(values))
 
 
 def preprocess(pixels: tf.Tensor, dtype: str = "float32") -> tf.Tensor:

@@ -67,7 +67,7 @@ def check_same_run(
         and not (name == "init" and hashes.get("init") and manifest.inputs.get("init"))
     ]
     if (
-        config.sizes.scales > 1
+        config.sizes.scales != 1
         and manifest.config.get("iterations") != config.iterations
         and not config.sizes.scale_iterations
     ):

@@ -9,6 +9,9 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.models.architecture import deepest, stride
 
+COARSEST = 64
+"""Longest side at the coarsest scale where `scales` is 0, in pixels: the nearest that the ratio allows."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
@@ -38,7 +41,8 @@ def plan_scales(content: tuple[int, int], style: tuple[int, int], config: Config
     """Return the scales of a run, coarsest first.
 
     The style picture shrinks along with the content, so that strokes grow with the picture. A scale too
-    small for the network is left out.
+    small for the network is left out. Where `scales` is 0, a picture begins at the same size however large it
+    becomes, so that the same strokes are laid out in a small and in a large painting of it.
 
     Args:
         content: (H, W) of the result.
@@ -52,12 +56,12 @@ def plan_scales(content: tuple[int, int], style: tuple[int, int], config: Config
         UserError: `style_scale` makes the style picture too small for the network.
     """
     needed = stride(deepest(config.loss.layers))
-    coarser = config.sizes.scale_iterations or (config.iterations,) * (config.sizes.scales - 1)
+    counts = _iterations(content, config)
     scales: list[Scale] = []
-    for level, iterations in enumerate((*coarser, config.iterations)):
-        factor = config.sizes.scale_ratio ** (level - config.sizes.scales + 1)
+    for level, iterations in enumerate(counts):
+        factor = config.sizes.scale_ratio ** (level - len(counts) + 1)
         sizes = shrink(content, factor), shrink(style, factor * config.sizes.style_scale)
-        last = level == config.sizes.scales - 1
+        last = level == len(counts) - 1
         if last and min(sizes[1]) < needed:
             height, width = sizes[1]
             raise UserError(
@@ -68,6 +72,16 @@ def plan_scales(content: tuple[int, int], style: tuple[int, int], config: Config
         if last or min(*sizes[0], *sizes[1]) >= needed:
             scales.append(Scale(len(scales), *sizes, iterations, scales[-1].end if scales else 0))
     return tuple(scales)
+
+
+def _iterations(content: tuple[int, int], config: Config) -> tuple[int, ...]:
+    """Return the iterations of each scale of a result of size `content`, coarsest first."""
+    sizes, default = config.sizes, config.iterations
+    if sizes.scales:
+        return (*(sizes.scale_iterations or (default,) * (sizes.scales - 1)), default)
+    coarser = max(0, round(math.log(max(content) / COARSEST, sizes.scale_ratio)))
+    given = (sizes.scale_iterations or (default,))[-coarser:] if coarser else ()
+    return (*given[:1] * (coarser - len(given)), *given, default)
 
 
 def shrink(size: tuple[int, int], factor: float) -> tuple[int, int]:

@@ -16,10 +16,10 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.distributed.sharding import SharedObjective, compute_shared_targets, smallest_tile
 from neural_style_tf.errors import RunError
-from neural_style_tf.images import resize
+from neural_style_tf.images import is_gray, resize
 from neural_style_tf.losses.base import Term
 from neural_style_tf.losses.evaluate import Targets, compile_look
-from neural_style_tf.losses.objective import deprocess, preprocess
+from neural_style_tf.losses.objective import GrayObjective, Objective, deprocess, gray, preprocess
 from neural_style_tf.losses.terms import loss_names, make_terms, term_weights
 from neural_style_tf.models import winograd
 from neural_style_tf.models.precision import compute_dtype
@@ -204,8 +204,9 @@ class Session:
         terms, given = make_terms(config.loss), term_weights(config.loss)
         tile = smallest_tile(self._cluster, plan_memory(config, size).tile)
         targets, tile, notes = self._targets(networks, convolution, terms, pictures, tile)
+        in_gray = config.optimization.keep_gray and all(map(is_gray, pictures))
         kind = (
-            (networks.kind, convolution, terms, frozenset(given), size, tile, config.deterministic),
+            (networks.kind, convolution, terms, frozenset(given), size, tile, in_gray, config.deterministic),
             static_settings(config.optimization, config.iterations),
         )
         if coarser is not None:
@@ -214,7 +215,8 @@ class Session:
             initial = initial_pixels(config, *pictures)
         pictures.clear()
         bounds = make_bounds(tf.float32, clamp=config.optimization.clamp)
-        image = bounds.project(preprocess(resize(initial, size)))
+        initial = resize(initial, size)
+        image = bounds.project(preprocess(gray(initial) if in_gray else initial))
         del initial
         weights = {name: tf.constant(weight, tf.float32) for name, weight in given.items()}
         arguments = Arguments((targets, weights))
@@ -233,6 +235,7 @@ class Session:
                 iterations=config.iterations,
             )
             objective = self._objective(networks(convolution), terms, size, tile)
+            objective = GrayObjective(objective) if in_gray else objective
             solver = Solver(objective, optimizer, variable, loss_names(terms), arguments)
         if coarser is not None:
             solver.optimizer.inherit(coarser.optimizer)
@@ -314,7 +317,7 @@ class Lease:
 
     solver: Solver
     kind: Hashable
-    objective: LocalObjective | SharedObjective
+    objective: Objective
     network_bytes: int
     notes: tuple[str, ...]
 

@@ -28,6 +28,23 @@ def test_scales_go_from_coarse_to_the_exact_size():
     assert [(s.first_step, s.end) for s in scales] == [(0, 9), (9, 17), (17, 24)]
 
 
+@pytest.mark.parametrize(
+    ("longest", "expected"),
+    [
+        (48, [(48, 5)]),
+        # A single coarser scale is the last of them.
+        (96, [(48, 8), (96, 5)]),
+        (256, [(64, 9), (128, 8), (256, 5)]),
+        (1024, [(64, 9), (128, 9), (256, 9), (512, 8), (1024, 5)]),
+    ],
+)
+def test_scales_of_0_begin_at_about_the_same_size_however_large_the_picture(longest, expected):
+    config = Config(scales=0, scale_iterations=(9, 8), iterations=5)
+    scales = plan_scales((longest, longest), (longest, longest), config)
+    assert [(max(scale.content), scale.iterations) for scale in scales] == expected
+    assert [scale.iterations for scale in plan_scales((256, 256), (256, 256), Config(scales=0))] == [1000] * 3
+
+
 def test_scales_too_small_for_the_network_are_left_out():
     scales = plan_scales((40, 48), (33, 51), Config(scales=4, iterations=5))
     assert [s.content for s in scales] == [(20, 24), (40, 48)]
