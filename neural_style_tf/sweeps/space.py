@@ -12,6 +12,7 @@ import itertools
 import math
 import random
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -58,8 +59,7 @@ def parse_axis(text: str, kinds: Mapping[str, type], *, samples: int = 0, seed: 
         The axis.
 
     Raises:
-        UserError: No such setting, no values, a range that cannot be, a glob without a match, or a value
-            that occurs twice.
+        UserError: No such setting, no values, a range that cannot be, or a glob without a match.
     """
     name, equals, values = text.partition("=")
     if name not in kinds:
@@ -77,9 +77,6 @@ def parse_axis(text: str, kinds: Mapping[str, type], *, samples: int = 0, seed: 
         found = [item.strip().replace(";", ",") for item in values.split(",")]
     if "" in found:
         raise UserError(f"--sweep={text}: a value is empty")
-    if not drawn and len(set(found)) < len(found):
-        twice = next(value for value in found if found.count(value) > 1)
-        raise UserError(f"--sweep={text}: {show(twice)} occurs twice")
     return Axis(name, tuple(found), drawn)
 
 
@@ -94,7 +91,8 @@ def combine(axes: Sequence[Axis], zipped: Sequence[str] = ()) -> list[dict[str, 
         For each run, name of a setting → its value.
 
     Raises:
-        UserError: A setting swept twice, an unknown or unequal zipped one, more than `MOST_RUNS` runs.
+        UserError: A setting swept twice, an unknown or unequal zipped one, a value, or a row of zipped ones,
+            that occurs twice, more than `MOST_RUNS` runs.
     """
     names = [axis.name for axis in axes]
     for name in names:
@@ -111,6 +109,11 @@ def combine(axes: Sequence[Axis], zipped: Sequence[str] = ()) -> list[dict[str, 
         if len({len(axis.values) for axis in group}) > 1:
             counts = ", ".join(f"{axis.name} has {len(axis.values)}" for axis in group)
             raise UserError(f"--sweep_zip: as many values are needed of each, but {counts}")
+        rows = list(zip(*(axis.values for axis in group), strict=True))
+        if not group[0].drawn and len(set(rows)) < len(rows):
+            [(twice, _)] = Counter(rows).most_common(1)
+            given = " ".join(f"--sweep={axis.name}=…" for axis in group)
+            raise UserError(f"{given}: {', '.join(map(show, twice))} occurs twice")
     number = math.prod(len(group[0].values) for group in groups.values())
     if number > MOST_RUNS:
         raise UserError(f"--sweep: {number:,} runs are more than {MOST_RUNS:,}: name fewer values")

@@ -57,7 +57,6 @@ def test_files_are_expanded_in_natural_order(tmp_path, monkeypatch):
         ("style_weight", "values are missing"),
         ("style_weight=", "values are missing"),
         ("style_weight=1,,2", "a value is empty"),
-        ("style_weight=1,2,1", "1 occurs twice"),
         ("style_weight=linspace(1,2)", "takes 3 numbers"),
         ("style_weight=linspace(1,x,3)", "takes 3 numbers"),
         ("style_weight=linspace(1,inf,3)", "takes 3 numbers"),
@@ -66,7 +65,6 @@ def test_files_are_expanded_in_natural_order(tmp_path, monkeypatch):
         ("style_weight=linspace(1,2,1e9)", "how many"),
         ("style_weight=logspace(0,2,3)", "above 0"),
         ("style_weight=uniform(0,1)", "--sweep_samples"),
-        ("iterations=linspace(1,2,5)", "occurs twice"),
         ("content=nothing*.jpg", "no file has such a name"),
         ("content=.", "no picture in that folder"),
     ],
@@ -88,6 +86,9 @@ def test_runs_are_the_product_and_what_is_zipped_goes_together():
     drawn = [Axis("d", ("1", "2", "3"), True), Axis("e", ("4", "5", "6"), True)]
     assert combine(drawn) == [{"d": "1", "e": "4"}, {"d": "2", "e": "5"}, {"d": "3", "e": "6"}]
     assert combine([]) == [{}]
+    # One photo with two paintings: only the pair must be new.
+    photos, paintings = Axis("content", ("p", "q", "p")), Axis("style", ("x", "x", "y"))
+    assert len(combine([photos, paintings], zipped=("content", "style"))) == 3
 
 
 def test_spaces_that_cannot_be_are_refused():
@@ -96,6 +97,9 @@ def test_spaces_that_cannot_be_are_refused():
         (([a, a],), "given twice"),
         (([a, c], ("a", "c")), "a has 2, c has 3"),
         (([a], ("b",)), "'b' is not swept"),
+        (([Axis("a", ("1", "2", "1"))],), "a=…: '1' occurs twice"),
+        (([Axis("a", ("1", "1")), Axis("b", ("2", "2"))], ("a", "b")), "'1', '2' occurs twice"),
+        (([parse_axis("iterations=linspace(1,2,5)", KINDS)],), "occurs twice"),
         (([Axis(str(i), tuple(map(str, range(10)))) for i in range(6)],), "1,000,000 runs"),
     ):
         with pytest.raises(UserError, match=said):
