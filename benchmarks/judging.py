@@ -11,17 +11,20 @@ def make_judge(content: object, style: object, config: object, weights: object) 
     """Return pixels [H, W, 3] → total loss of the float32 objective."""
     import tensorflow as tf
 
-    from neural_style_tf.losses.evaluate import compute_targets, evaluate
+    from neural_style_tf.losses.evaluate import evaluate
+    from neural_style_tf.losses.guides import EVERYWHERE
     from neural_style_tf.losses.objective import preprocess
+    from neural_style_tf.losses.targets import compute_targets, make_sources
     from neural_style_tf.losses.terms import make_terms, term_weights
     from neural_style_tf.losses.tile import whole
     from neural_style_tf.models.vgg19 import vgg19
 
     shape = {"pooling": config.network.pooling, "padding": config.network.padding}
     network = vgg19(weights.kernels, weights.biases, outputs=config.loss.layers, **shape)
-    pictures = (preprocess(picture) for picture in (content, style))
+    pictures = [preprocess(picture) for picture in (content, style)]
     terms, plan = make_terms(config.loss), [whole(*content.shape[:2])]
-    targets = compute_targets(network, terms, *pictures)
+    sources = make_sources(terms, pictures[0], pictures[1:], guidance=EVERYWHERE)
+    targets = compute_targets(network, terms, sources)
 
     @tf.function(autograph=False)
     def total(image: tf.Tensor) -> tf.Tensor:

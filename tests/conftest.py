@@ -49,7 +49,10 @@ def put_back():
 
 @pytest.fixture
 def real_job(tmp_path, monkeypatch):
-    """Return a function that runs the command line in a folder with two pictures, on the bundled network."""
+    """Return a function that runs the command line in a folder with two pictures, on the bundled network.
+
+    Its attribute `bare` adds no flags.
+    """
     from neural_style_tf.cli import main
 
     monkeypatch.chdir(tmp_path)
@@ -62,6 +65,7 @@ def real_job(tmp_path, monkeypatch):
         usual = ("--content=c.png", "--style=s.png", *BUNDLED)
         return main.run(["run.py", *(one for one in usual if one.partition("=")[0] not in given), *arguments])
 
+    run.bare = lambda *arguments: main.run(["run.py", *arguments])
     return run
 
 

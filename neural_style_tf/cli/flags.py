@@ -11,11 +11,16 @@ from typing import Any
 from absl import flags as absl_flags
 
 from neural_style_tf.config.fields import flat, leaves
-from neural_style_tf.config.parsing import format_list, parse_counts, parse_layer_weights
+from neural_style_tf.config.parsing import (
+    format_list,
+    parse_counts,
+    parse_layer_weights,
+    parse_numbers,
+)
 from neural_style_tf.config.presets import PRESETS, preset
 from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.runs.manifest import NOT_REPEATED, flag_text, from_anywhere
+from neural_style_tf.runs.manifest import NOT_REPEATED, REPEATED_FLAGS, flag_texts, from_anywhere
 from neural_style_tf.runs.replay import read_run, settings_of
 from neural_style_tf.sweeps.space import Axis, expand_files, parse_axis
 from neural_style_tf.utils.text import did_you_mean
@@ -30,9 +35,10 @@ Any flag can be put in a file, one to a line, and read with --flagfile=FILE.
 
 # Of a flag file; of a message that repeats what came.
 _MOST_BYTES, _LONGEST = 1 << 20, 300
-_REPEATED = ("content", "sweep")
+_REPEATED = ("content", "sweep", *REPEATED_FLAGS)
 # Of `Job`; of `Config` all can be swept.
-_SWEPT = ("content", "style", "weights", "stretch_contrast")
+_SWEPT = ("content", *REPEATED_FLAGS, "content_weight_mask", "weights", "stretch_contrast")
+_NUMBERS = ("style_blend", "mask_weight", "style_scale")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +48,14 @@ class CommandLine:
     Attributes:
         sweep: How many runs, and which.
         contents: What `--content` names, a pattern each.
+        files_given: What each of `manifest.REPEATED_FLAGS` names, if it is given.
         given: Names of the settings that stand on the command line itself, not in a flag file.
         values: Flags of absl as they were given.
     """
 
     sweep: SweepConfig
     contents: tuple[str, ...]
+    files_given: Mapping[str, tuple[str, ...]]
     given: frozenset[str]
     values: absl_flags.FlagValues
 
@@ -99,18 +107,18 @@ class CommandLine:
         """Return name → value of what was given and is not swept, but for what is asked anew each time."""
         skipped = {*swept, "content", *(field.name for field in leaves(SweepConfig))}
         skipped |= set(NOT_REPEATED) - {"from_run", "output"}
-        found = {
-            name: self.values[name].value
-            for name in self.values
-            if self.values[name].present and name not in skipped
-        }
+        found = {name: value for name, value in self._given().items() if name not in skipped}
         if "content" not in swept and self.contents:
             found["content"] = self.contents[-1]
-        return from_anywhere(found)
+        found = from_anywhere(found)
+        # One file is recorded as one.
+        one = {name: found[name][0] for name in REPEATED_FLAGS if len(found.get(name, ())) == 1}
+        return found | one
 
     def _given(self) -> dict[str, Any]:
         """Return name → value of what was given."""
         given = {name: self.values[name].value for name in self.values if self.values[name].present}
+        given |= self.files_given
         return given | {"content": self.contents[-1]} if self.contents else given
 
     def files(self) -> Job:
@@ -180,14 +188,18 @@ def read(argv: Sequence[str]) -> CommandLine:
         raise UserError(f"unexpected argument {rest[0]!r}: every setting is a flag, such as --content=FILE")
     given = {name: values[name].value for name in values if values[name].present}
     here = [argument.lstrip("-").partition("=")[0] for argument in argv[1:] if argument.startswith("-")]
-    contents = tuple(given.get("content") or ())
     # A flag file comes first, and what stands on the command line wins over it.
-    contents = contents[-here.count("content") :] if "content" in here else contents
+    files = {
+        name: tuple(given[name][-here.count(name) :] if name in here else given[name])
+        for name in ("content", *REPEATED_FLAGS)
+        if given.get(name)
+    }
+    contents = files.pop("content", ())
     names = [field.name for field in leaves(SweepConfig)]
     chosen = {name: given[name] for name in names if given.get(name) is not None}
     if "sweep" in chosen:
         chosen["sweep"] = tuple(chosen["sweep"])
-    return CommandLine(SweepConfig(**chosen), contents, frozenset(here), values)
+    return CommandLine(SweepConfig(**chosen), contents, files, frozenset(here), values)
 
 
 def _resolve(given: dict[str, Any]) -> tuple[Config, Job]:
@@ -195,6 +207,9 @@ def _resolve(given: dict[str, Any]) -> tuple[Config, Job]:
     for name in ("content_layers", "style_layers"):
         if name in given:
             given[name] = parse_layer_weights(given[name])
+    for name in _NUMBERS:
+        if name in given:
+            given[name] = parse_numbers(name, given[name])
     if "scale_iterations" in given:
         given["scale_iterations"] = parse_counts(given["scale_iterations"])
     base_config, base_job = None, Job()
@@ -220,7 +235,7 @@ def command(config: Config, job: Job) -> str:
         before = flat(defaults)
         for name, value in flat(settings).items():
             if value != before[name] or (name == "preset" and value != Config.preset):
-                words.append(flag_text(name, value))
+                words += flag_texts(name, value)
     return shlex.join(words)
 
 
@@ -267,10 +282,9 @@ def _define() -> absl_flags.FlagValues:
 def _refuse_twice(arguments: Sequence[str], where: str) -> None:
     """Refuse a file named twice in one place: the first would silently not be used."""
     names = [argument.lstrip("-").partition("=")[0] for argument in arguments if argument.startswith("-")]
-    for name in ("style", "init", "weights", "output", "output_dir", "from_run"):
+    for name in ("init", "weights", "output", "output_dir", "from_run", "content_weight_mask"):
         if names.count(name) > 1:
-            more = "; several styles are not supported" if name == "style" else ""
-            raise UserError(f"{where}--{name} is given {names.count(name)} times: give one{more}")
+            raise UserError(f"{where}--{name} is given {names.count(name)} times: give one")
 
 
 def _flag_files_first(argv: Sequence[str]) -> list[str]:

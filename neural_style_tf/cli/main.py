@@ -18,10 +18,11 @@ import numpy as np
 from neural_style_tf.cli import flags
 from neural_style_tf.cli.error_messages import line_of
 from neural_style_tf.cli.signals import Interrupts
-from neural_style_tf.config.schema import Config, Job, SweepConfig
+from neural_style_tf.config.schema import Config, Job, SweepConfig, numbered
 from neural_style_tf.distributed.cluster_config import find_worker
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, show
 from neural_style_tf.images import Picture, load_image
+from neural_style_tf.images.masks import load_mask, stretched, with_opacity
 from neural_style_tf.runs.manifest import Manifest, ManifestWriter, facts_in_common, flag_lines
 from neural_style_tf.runs.output_dir import FolderInUse, OutputFolder
 from neural_style_tf.runs.outputs import check_outputs, clear_the_way, find_checkpoint, make_listeners
@@ -43,6 +44,7 @@ from neural_style_tf.sweeps.runner import Executor, Sweep
 from neural_style_tf.tiling.memory_model import LARGE_PICTURE, estimate_run
 from neural_style_tf.tiling.system_memory import available_bytes, check_start
 from neural_style_tf.transfer.initial import WORDS, init_sha256, initial_pixels
+from neural_style_tf.transfer.masks import Masks, check_count, check_masks
 from neural_style_tf.transfer.picture_sizes import content_size, longest_of_style, style_size
 from neural_style_tf.transfer.records import Listener, StepRecord
 from neural_style_tf.transfer.scales import plan_scales
@@ -117,8 +119,8 @@ def _sweep(line: flags.CommandLine, console: Console, interrupts: Interrupts) ->
     machine = Machine(several=True)
     executor = _executor(asked, job, machine, console, interrupts)
     swept = {axis.name for axis in axes}
-    names = ["" if role in swept else Path(getattr(job, role)).stem for role in ("content", "style")]
-    default = Path("output") / "-".join([*filter(None, names), "sweep"])
+    named = job.replace(**{role: "" for role in ("content", "style") if role in swept})
+    default = Path("output") / "-".join(filter(None, [named.title, "sweep"]))
     sweep = Sweep(
         axes,
         [name.strip() for name in asked.sweep_zip.split(",") if name.strip()],
@@ -343,8 +345,8 @@ class _Run:
         self._worker = find_worker(job.distribute, os.environ)
         console.quiet = console.quiet or self._worker.rank > 0
         self._initial: np.ndarray | None = None
-        self._pictures = _load_pictures(config, job, machine, self._supplies)
-        default = Path("output") / f"{Path(job.content).stem}-{Path(job.style).stem}"
+        self._pictures, self._masks = _load_pictures(config, job, machine, self._supplies)
+        default = Path("output") / job.title
         # What is recorded, and where things are here.
         self._job = job.replace(output_dir=job.output_dir or str(default))
         self._here = self._job.replace(
@@ -394,13 +396,15 @@ class _Run:
         job, config, files = self._here, self._config, self._supplies.files
         if job.resume and job.overwrite:
             raise UserError("--resume goes on with a run and --overwrite replaces it: give one of them")
-        content, style = (self._pictures[role].pixels for role in ("content", "style"))
+        content, *styles = self._painted()
         self._size = content.shape[:2]
-        plan_scales(self._size, style_size(style.shape[:2], self._size, config), config)
+        self._masks = self._masks.check(len(styles), config)
+        sizes = [style_size(style.shape[:2], self._size, config) for style in styles]
+        self._mask_notes = check_masks(self._masks, plan_scales(self._size, sizes, config), config)
         reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
         local = config.replace(init=files.get(config.init, config.init))
         if config.init not in WORDS:
-            self._initial = initial_pixels(local, content, style, **reading)
+            self._initial = initial_pixels(local, content, styles[0], **reading)
         self._hashes = {role: picture.sha256 for role, picture in self._pictures.items()}
         if self._initial is not None:
             self._hashes["init"] = init_sha256(local)
@@ -411,6 +415,10 @@ class _Run:
             check_spec(job.weights, Path(job.weights_dir))
         if self._worker.rank == 0:
             check_outputs(job, config, self._pictures["content"], say=self._console.say)
+
+    def _painted(self) -> list[np.ndarray]:
+        """Return the photo and the style pictures."""
+        return [self._pictures[role].pixels for role in self._pictures if "mask" not in role]
 
     def _transfer(self, folder: OutputFolder | None) -> int:
         """Run, as the chief in a folder, as another worker without; return the exit code."""
@@ -440,8 +448,9 @@ class _Run:
             received.extend(next(filter(None, self._cluster.all_gather(received)), [])[len(received) :])
             return bool(received)
 
-        pictures = (self._pictures[role].pixels for role in ("content", "style"))
-        inputs = Inputs(*pictures, self._initial)
+        content, *styles = self._painted()
+        inputs = Inputs(content, tuple(styles), self._initial, self._masks)
+        del content, styles
         steps = self._machine.session().run(inputs, self._config, tick=tick, resume=checkpoint)
         del inputs
         # The run forgets the pictures when they are of no more use, and so must we.
@@ -485,9 +494,11 @@ class _Run:
         say = self._console.say
         for role, picture in self._pictures.items():
             height, width = picture.pixels.shape[:2]
-            say(f"{role}: {picture.path}, {width}×{height}")
+            say(f"{role}: {picture.path}" + (f", {width}×{height}" if height else ""))
             for note in picture.notes:
                 say(f"  {note}")
+        for note in self._mask_notes:
+            say(note)
         check_start()
         height, width = self._size
         if max(self._size) < self._config.sizes.image_size:
@@ -570,14 +581,43 @@ class _Run:
         )
 
 
-def _load_pictures(config: Config, job: Job, machine: Machine, supplies: Supplies) -> dict[str, Picture]:
-    """Read content and style, no larger than they are of use."""
+def _load_pictures(
+    config: Config, job: Job, machine: Machine, supplies: Supplies
+) -> tuple[dict[str, Picture], Masks]:
+    """Read all pictures, no larger than they are of use; of masks the first are without pixels."""
+    for flag in ("content_mask", "style_mask"):
+        check_count(flag, getattr(job, flag), len(job.style))
     reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
+    found: dict[str, Picture] = {}
 
-    def load(path: str, **sizes: Any) -> Picture:
+    def load(role: str, **sizes: Any) -> Picture:
+        path = job.pictures[role]
         picture = machine.load_image(supplies.files.get(path, path), **sizes, **reading)
-        return dataclasses.replace(picture, path=Path(path))
+        found[role] = dataclasses.replace(picture, path=Path(path))
+        return found[role]
 
-    content = load(job.content, longest=config.sizes.image_size, enlarge=config.sizes.enlarge)
-    result = content_size(content.pixels.shape[:2], config)
-    return {"content": content, "style": load(job.style, longest=longest_of_style(result, config))}
+    def mask(role: str, like: Picture) -> np.ndarray | None:
+        path = job.pictures.get(role)
+        if path is None:
+            return None
+        values, sha256 = load_mask(supplies.files.get(path, path), **reading)
+        note = stretched(values.shape, like.pixels.shape[:2])
+        notes = (f"{show(path)} {note}",) if note else ()
+        found[role] = Picture(np.empty((0, 0, 3), np.float32), None, notes, sha256, Path(path))
+        return values
+
+    content = load("content", longest=config.sizes.image_size, enlarge=config.sizes.enlarge)
+    longest = longest_of_style(content_size(content.pixels.shape[:2], config), config)
+    styles = [load(role, longest=longest) for role in numbered("style", len(job.style))]
+    content_masks = [mask(role, content) for role in numbered("content_mask", len(job.content_mask))]
+    style_masks = [
+        with_opacity(mask(role, style), style.alpha)
+        for role, style in zip(numbered("style_mask", len(styles)), styles, strict=True)
+    ]
+    masks = Masks(
+        tuple(np.ones((1, 1), np.float32) if one is None else one for one in content_masks),
+        tuple(style_masks) if any(one is not None for one in style_masks) else (),
+        mask("content_weight_mask", content),
+        with_opacity(None, content.alpha),
+    )
+    return found, masks

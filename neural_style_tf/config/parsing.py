@@ -1,4 +1,4 @@
-"""Parse and format lists in flags: layers with weights, and counts."""
+"""Parse and format lists in flags: layers with weights, counts, and numbers."""
 
 from __future__ import annotations
 
@@ -35,10 +35,26 @@ def parse_counts(text: str) -> tuple[int, ...]:
         raise UserError(f"--scale_iterations must be whole numbers such as 120,100, not {text!r}") from None
 
 
+def parse_numbers(name: str, text: str) -> tuple[float, ...]:
+    """Parse `3,7` into (3.0, 7.0).
+
+    Args:
+        name: Of the flag, for the message.
+        text: Numbers, comma-separated.
+
+    Raises:
+        UserError: Something that is not a number.
+    """
+    try:
+        return tuple(float(item) for item in text.split(",") if item.strip())
+    except ValueError:
+        raise UserError(f"--{name} must be numbers such as 3,7, not {text!r}") from None
+
+
 def format_list(value: tuple) -> str:
-    """Return the text that `parse_layer_weights` or `parse_counts` reads back."""
-    if all(isinstance(item, int) for item in value):
-        return ",".join(str(item) for item in value)
+    """Return the text that a parser of this module reads back; file names are only joined."""
+    if all(isinstance(item, int | float | str) for item in value):
+        return ",".join(repr(item) if isinstance(item, float) else str(item) for item in value)
     return format_layer_weights(value)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 from neural_style_tf.config.fields import assign, check_fields, group, setting
@@ -87,6 +88,24 @@ class LossConfig:
         "Gaussians, relative",
         choices=("mean", "gatys", "relative", "moments", "wasserstein"),
     )
+    style_blend: tuple[float, ...] = setting(
+        (),
+        "weight of each of several styles, comma-separated, in the order of --style; divided by their sum; "
+        "default: all alike",
+        value="W,W,…",
+    )
+    mask_weight: tuple[float, ...] = setting(
+        (),
+        "weight of the style in each region of --content_mask, comma-separated; default: 1 each, with which "
+        "strokes are as strong in a small region as in a large one",
+        value="W,W,…",
+    )
+    mask_guides: str = setting(
+        "simple",
+        "which features count in a region: by the share of their place that the mask covers (simple), or "
+        "only those that see nothing outside of it (inside)",
+        choices=("simple", "inside"),
+    )
     strength: float = setting(
         0.5,
         "how much style, 0 to 1: multiplies --style_weight by 1/--strength_range up to --strength_range; 0.5 "
@@ -99,7 +118,10 @@ class LossConfig:
     )
 
     def __post_init__(self) -> None:
+        as_numbers(self, "style_blend", "mask_weight")
         check_fields(self)
+        for name in ("style_blend", "mask_weight"):
+            check_weights(name, getattr(self, name))
         for name in ("content_layers", "style_layers"):
             check_layer_weights(name, getattr(self, name))
         if not self.content_layers and not self.style_layers:
@@ -186,11 +208,10 @@ class ScaleConfig:
         "size; -1: that of the result",
         low=-1,
     )
-    style_scale: float = setting(
-        1.0,
-        "size of the strokes: factor by which the style picture is enlarged before it is looked at",
-        above=0,
-        high=16,
+    style_scale: tuple[float, ...] = setting(
+        (1.0,),
+        "size of the strokes: factor by which the style picture is enlarged before it is looked at; of "
+        "several styles one for all, or one for each, comma-separated",
     )
     scales: int = setting(
         1,
@@ -208,7 +229,11 @@ class ScaleConfig:
     )
 
     def __post_init__(self) -> None:
+        as_numbers(self, "style_scale")
         check_fields(self)
+        for value in self.style_scale or (0.0,):
+            if not 0 < value <= 16:
+                raise UserError(f"--style_scale must be more than 0 and at most 16, not {value:g}")
         if self.enlarge and not self.image_size:
             raise UserError("--enlarge needs the size of the result: give --image_size, more than 0")
         counts = self.scale_iterations
@@ -273,6 +298,13 @@ class Config:
     seed: int = setting(0, "seed of the initial noise", low=0)
     optimization: OptimizerConfig = group(OptimizerConfig)
     sizes: ScaleConfig = group(ScaleConfig)
+    colors: str = setting(
+        "style",
+        "whose colours the result has: those of the style; the photo's, put on what is saved (content); the "
+        "photo's, put on the style picture before it is looked at (match); or the photo's, painted in grey "
+        "only (luminance)",
+        choices=("style", "content", "match", "luminance"),
+    )
     deterministic: bool = setting(
         False, "give the same bits each time, on a GPU too; not across thread counts, processors or versions"
     )
@@ -306,7 +338,30 @@ class Job:
     """
 
     content: str = setting("", "content picture, such as a photo (required)", value="FILE")
-    style: str = setting("", "style picture, such as a painting (required)", value="FILE")
+    style: tuple[str, ...] = setting(
+        (),
+        "style picture, such as a painting (required); given again, the styles are blended (to try one after "
+        "the other use --sweep=style=…)",
+        value="FILE",
+    )
+    content_mask: tuple[str, ...] = setting(
+        (),
+        "picture that is white where in the photo the style goes; given again for each style, in their "
+        "order; what none covers is left as it is",
+        value="FILE",
+    )
+    style_mask: tuple[str, ...] = setting(
+        (),
+        "picture that is white where the style is taken from in its picture; given again for each style; "
+        "empty: all of it",
+        value="FILE",
+    )
+    content_weight_mask: str = setting(
+        "",
+        "picture that multiplies the content loss, place by place: white 1, black 0, so that what is white, "
+        "such as faces, stays as it is",
+        value="FILE",
+    )
     output_dir: str = setting(
         "", "folder for everything the run writes; default output/<content>-<style>", value="FOLDER"
     )
@@ -348,6 +403,9 @@ class Job:
     verbose: bool = setting(False, "show TensorFlow's own messages")
 
     def __post_init__(self) -> None:
+        for name in ("style", "content_mask", "style_mask"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
         check_fields(self)
         for field in dataclasses.fields(self):
             if field.name in ("weights", "weights_dir") and not getattr(self, field.name):
@@ -355,9 +413,35 @@ class Job:
             if "\0" in str(getattr(self, field.name)):
                 raise UserError(f"--{field.name}: a name cannot hold a zero byte")
 
+    @property
+    def pictures(self) -> dict[str, str]:
+        """Role → file of every picture that the run reads, `style_2` for the second style and so on."""
+        found = {"content": self.content}
+        for name in ("style", "content_mask", "style_mask"):
+            files = getattr(self, name)
+            found |= dict(zip(numbered(name, len(files)), files, strict=True))
+        found["content_weight_mask"] = self.content_weight_mask
+        # An empty mask says: all of it.
+        return {role: path for role, path in found.items() if path or "mask" not in role}
+
+    @property
+    def title(self) -> str:
+        """What the run is called by its pictures: `photo-painting`, or `photo-painting+other`."""
+        styles = "+".join(Path(path).stem for path in self.style[:MOST_NAMED])
+        return "-".join(filter(None, (Path(self.content).stem, styles)))
+
     def replace(self, **changes: Any) -> Job:
         """Return a copy with some settings changed, checked again."""
         return dataclasses.replace(self, **changes)
+
+
+def numbered(name: str, count: int) -> list[str]:
+    """Return the roles of several pictures of a kind, such as `style`, `style_2` and `style_3`."""
+    return [name, *(f"{name}_{number}" for number in range(2, count + 1))][:count]
+
+
+MOST_NAMED = 4
+"""Styles that are named in the folder of a run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -404,6 +488,28 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+
+def as_numbers(value: Any, *names: str) -> None:
+    """Take a single number for a tuple of one, and whole numbers for floats, in fields of a dataclass."""
+    for name in names:
+        given = getattr(value, name)
+        numbers = given if isinstance(given, tuple | list) else (given,)
+        if all(type(number) in (int, float) for number in numbers):
+            object.__setattr__(value, name, tuple(float(number) for number in numbers))
+
+
+def check_weights(name: str, weights: tuple[float, ...]) -> None:
+    """Check a list of weights.
+
+    Raises:
+        UserError: One below 0 or not finite, or only zeros.
+    """
+    for weight in weights:
+        if not math.isfinite(weight) or weight < 0:
+            raise UserError(f"--{name} must be numbers ≥ 0, not {weight:g}")
+    if weights and not sum(weights) > 0:
+        raise UserError(f"--{name} has only zeros: one must be more than 0")
 
 
 def check_layer_weights(name: str, pairs: LayerWeights) -> None:

@@ -15,20 +15,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from neural_style_tf.distributed.replicas import Cluster
-from neural_style_tf.losses.base import Term
-from neural_style_tf.losses.evaluate import (
-    Look,
-    Losses,
-    Targets,
-    compile_look,
-    evaluate,
-    finish_targets,
-    gather_targets,
-)
+from neural_style_tf.losses.base import Target, Term
+from neural_style_tf.losses.evaluate import Losses, Targets, evaluate
+from neural_style_tf.losses.targets import Look, Source, compile_look, finish_targets, gather_targets
 from neural_style_tf.losses.terms import loss_names
 from neural_style_tf.losses.tile import Tile
 from neural_style_tf.losses.view import Network
@@ -132,10 +124,10 @@ def compute_shared_targets(
     cluster: Cluster,
     network: Network,
     terms: tuple[Term, ...],
-    content: np.ndarray,
-    style: np.ndarray,
+    sources: Sequence[Source],
     *,
     tile: int | None,
+    given: Mapping[str, Target] | None = None,
     look: Look = compile_look,
 ) -> tuple[Targets, int | None, tuple[str, ...]]:
     """Compute the targets, each worker a share of them; the same on every worker.
@@ -144,34 +136,32 @@ def compute_shared_targets(
         cluster: The replicas.
         network: A model from `models.vgg19`, made in the cluster's scope.
         terms: Whose targets.
-        content: The content picture [H, W, 3], RGB 0–255.
-        style: The style picture, likewise, of any size.
+        sources: The pictures, content first, each [1, H, W, 3], RGB 0–255.
         tile: The longest side of a core, the same on all workers; None where the picture fits in one piece.
-        look: See `losses.evaluate.gather_targets`.
+        given: See `losses.targets.given_leaves`.
+        look: See `losses.targets.gather_targets`.
 
     Returns:
         The targets, the tile that sufficed, and a note if it is not `tile`.
     """
     workers, rank = cluster.worker.workers, cluster.worker.rank
-    pictures = (content[np.newaxis], style[np.newaxis])
-    sizes = [picture.shape[1:3] for picture in pictures]
     stride, _ = alignment_of(terms)
     # Without tiles each worker looks at about its share.
-    of_targets = tile or max(stride, -(-max(*sizes[0], *sizes[1]) // workers))
+    longest = max(side for source in sources for side in source.size)
+    of_targets = tile or max(stride, -(-longest // workers))
 
-    def gathered(tile: int) -> tuple[Any, Any]:
-        plans = tuple(share_out(plan_for(terms, *size, tile), workers)[rank] for size in sizes)
-        return gather_targets(network, terms, *pictures, plans=plans, prepare=prepare_window, look=look)
+    def gathered(tile: int) -> Any:
+        plans = [share_out(plan_for(terms, *source.size, tile), workers)[rank] for source in sources]
+        return gather_targets(network, sources, plans=plans, prepare=prepare_window, look=look)
 
     # Of several workers the others would wait in vain; see `SharedObjective.smaller`.
     if workers == 1:
-        found, used, notes = with_less_memory(gathered, of_targets, content.shape[:2])
+        found, used, notes = with_less_memory(gathered, of_targets, sources[0].size)
         tile = used if notes else tile
     else:
         found, notes = gathered(of_targets), ()
-    maps, sums = tf.nest.map_structure(cluster.all_reduce_sum, found)
-    shapes = {"content": pictures[0].shape, "style": pictures[1].shape}
-    return finish_targets(terms, maps, sums, shapes), tile, notes
+    added = tf.nest.map_structure(cluster.all_reduce_sum, found)
+    return finish_targets(terms, sources, added, given or {}), tile, notes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

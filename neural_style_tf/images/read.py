@@ -27,7 +27,8 @@ class Picture:
     """A picture from a file.
 
     Attributes:
-        pixels: float32 `[H, W, 3]`, RGB, sRGB, 0–255; not multiplied by alpha.
+        pixels: float32 `[H, W, 3]`, RGB, sRGB, 0–255; not multiplied by alpha. Where alpha is 0 they are
+            those of what is visible around; see `fill_hidden`.
         alpha: Opacity, uint8 `[H, W]`; None if the file has none or is opaque everywhere.
         notes: Lines a run should show: what was converted, guessed or ignored.
         sha256: Of exactly the bytes that were decoded.
@@ -96,7 +97,37 @@ def load_image(
             )
         pixels = resize(pixels, size)
         alpha = None if alpha is None else np.rint(resize(alpha, size)).astype(np.uint8)
+    if alpha is not None:
+        fill_hidden(pixels, alpha)
     return Picture(pixels, alpha, tuple(notes), hashlib.sha256(data).hexdigest(), Path(path))
+
+
+def fill_hidden(pixels: np.ndarray, alpha: np.ndarray) -> None:
+    """Replace, in place, the colours under full transparency by those of what is visible around them.
+
+    What a program left there is not part of the picture, and a network would see it beside the border. The
+    colours are averaged by opacity over ever larger squares, until one has any.
+
+    Args:
+        pixels: float32 `[H, W, 3]`.
+        alpha: Opacity, uint8 `[H, W]`.
+    """
+    hidden = alpha == 0
+    if not hidden.any() or hidden.all():
+        return
+    opacity = alpha.astype(np.float32)[..., np.newaxis] / 255.0
+    levels = [np.concatenate([pixels * opacity, opacity], -1)]
+    while max(levels[-1].shape[:2]) > 1:
+        height, width = levels[-1].shape[:2]
+        padded = np.pad(levels[-1], [(0, height % 2), (0, width % 2), (0, 0)])
+        levels.append(padded.reshape(-(-height // 2), 2, -(-width // 2), 2, 4).mean((1, 3)))
+    around = levels[-1][..., :3] / np.maximum(levels[-1][..., 3:], 1e-12)
+    for level in reversed(levels[:-1]):
+        around = resample(around, level.shape[:2], smooth=True)
+        weight = np.minimum(level[..., 3:], 1.0)
+        seen = level[..., :3] / np.maximum(level[..., 3:], 1e-12)
+        around = weight * seen + (1.0 - weight) * around
+    pixels[hidden] = around[hidden]
 
 
 def _read_resized(

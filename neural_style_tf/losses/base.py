@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from neural_style_tf.losses.view import View
+from neural_style_tf.models import architecture
 
 Target = Mapping[str, tf.Tensor]
 """Leaf → tensor: what a term compares the image with."""
@@ -56,8 +57,13 @@ class Term:
         """Return what else the target is made of, of one core of the source."""
         return ()
 
-    def fit(self, sums: Sums, shape: tuple[int, ...]) -> Target:
-        """Return the leaves of the target that are no maps, from `target_sums` over a source [1, H, W, 3]."""
+    def fit(self, sums: Sums, count: float) -> Target:
+        """Return the leaves of the target that are no maps.
+
+        Args:
+            sums: From `target_sums`, over all of the source.
+            count: How many positions of the layer they are sums over.
+        """
         return {}
 
     def sums(self, view: View, target: Target) -> Sums:
@@ -71,3 +77,39 @@ class Term:
     def loss(self, sums: Sums, target: Target, shape: tuple[int, ...]) -> tf.Tensor:
         """Return the loss, a scalar ≥ 0, from the sums over an image of `shape` [1, H, W, 3]."""
         raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class StyleTerm(Term):
+    """Base class of a style term: statistics of a layer's features, in all of the picture or in a region.
+
+    The target of a region has two leaves that no `fit` makes: `guide`, a map [1, H_l, W_l, 1] of 0–1, and
+    `count`, its sum. See `guides`.
+
+    Args:
+        layer: Whose features are looked at.
+        region: Number of the region, from 1; 0 for all of the picture.
+    """
+
+    part: ClassVar[str] = "style"
+    source: ClassVar[str] = "style"
+
+    region: int = 0
+
+    @property
+    def name(self) -> str:
+        """Its name in logs, such as `style/relu3_1` or `style/relu3_1/region2`."""
+        return f"{self.part}/{self.layer}" + (f"/region{self.region}" if self.region else "")
+
+    @property
+    def maps(self) -> Mapping[str, str]:
+        """See `Term.maps`."""
+        return {"guide": self.layer} if self.region else {}
+
+    def guide(self, view: View, target: Target) -> tf.Tensor | None:
+        """Return the core's part of the region's guide; None for all of the picture."""
+        return view.crop(target["guide"], self.layer) if self.region else None
+
+    def count(self, target: Target, shape: tuple[int, ...]) -> int | tf.Tensor:
+        """Return M_l, the positions of an image of `shape` [1, H, W, 3], or the sum of the guide."""
+        return target["count"] if self.region else architecture.positions(self.layer, shape[1], shape[2])

@@ -16,18 +16,14 @@ ends.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from neural_style_tf.losses.base import Sums, Target, Term
 from neural_style_tf.losses.tile import Tile
 from neural_style_tf.losses.view import Network, View, cut, put, zeros
-from neural_style_tf.models import architecture
-from neural_style_tf.utils.gradient_registry import forget, known
 
 Losses = dict[str, tf.Tensor]
 """Every name of `terms.loss_names` → scalar."""
@@ -35,8 +31,6 @@ Targets = Mapping[str, Target]
 """Name of a term → its target."""
 Reduce = Callable[[Any], Any]
 """Nest of tensors → the same, summed over all replicas."""
-Look = Callable[..., Callable[..., Any]]
-"""`compile_look`, or what keeps its results."""
 
 
 def outlined_function(function: Callable) -> Callable:
@@ -95,177 +89,6 @@ def score(
             parts[term.part] += weights[term.name] * losses[term.name]
     total = sum((weights[part] * loss for part, loss in parts.items() if part in weights), zero)
     return {"total": total} | parts | losses
-
-
-def compute_targets(
-    network: Network,
-    terms: Sequence[Term],
-    content: tf.Tensor | np.ndarray,
-    style: tf.Tensor | np.ndarray,
-    *,
-    plans: tuple[Sequence[Tile], Sequence[Tile]] | None = None,
-    prepare: Callable[[Any], tf.Tensor] = tf.convert_to_tensor,
-    style_network: Network | None = None,
-    look: Look | None = None,
-) -> dict[str, Target]:
-    """Compute what the losses compare with.
-
-    Args:
-        network: Has all layers of the terms.
-        terms: Whose targets.
-        content: The content picture [1, H, W, 3].
-        style: The style picture, likewise, of any size.
-        plans: The tiles to visit of content and style: all, or a share, at least one. Targets of shares are
-            0 elsewhere, so that they can be added up before `finish_targets`. Default: in one piece.
-        prepare: Makes what the network is shown, mean-subtracted RGB, from a window of a picture.
-        style_network: Sees the style picture instead of `network`.
-        look: `compile_look`, or what keeps its results for further pictures.
-
-    Returns:
-        Name of a term → its target.
-    """
-    shapes = {"content": tuple(content.shape), "style": tuple(style.shape)}
-    maps, sums = gather_targets(
-        network,
-        terms,
-        content,
-        style,
-        plans=plans,
-        prepare=prepare,
-        style_network=style_network,
-        look=look,
-    )
-    return finish_targets(terms, maps, sums, shapes)
-
-
-def gather_targets(
-    network: Network,
-    terms: Sequence[Term],
-    content: tf.Tensor | np.ndarray,
-    style: tf.Tensor | np.ndarray,
-    *,
-    plans: tuple[Sequence[Tile], Sequence[Tile]] | None = None,
-    prepare: Callable[[Any], tf.Tensor] = tf.convert_to_tensor,
-    style_network: Network | None = None,
-    look: Look | None = None,
-) -> tuple[dict[str, Target], dict[str, Sums]]:
-    """Return the maps and the sums that targets are made of, which add over shares; see `compute_targets`."""
-    maps: dict[str, dict[str, tf.Tensor]] = {}
-    sums: dict[str, Sums] = {}
-    networks = {"content": network, "style": style_network or network}
-    for index, (source, picture) in enumerate({"content": content, "style": style}.items()):
-        here = tuple(term for term in terms if term.source == source)
-        if not here:
-            continue
-        looked_at = functools.partial(look or compile_look, networks[source], here)
-        if plans is None:
-            seen = prepare(picture)
-            found_maps, found_sums = looked_at(tuple(seen.shape), seen.dtype)(seen)
-        else:
-            found_maps, found_sums = _look_in_tiles(looked_at, here, picture, plans[index], prepare)
-        maps |= found_maps
-        sums |= found_sums
-    return maps, sums
-
-
-def finish_targets(
-    terms: Sequence[Term],
-    maps: Mapping[str, Target],
-    sums: Mapping[str, Sums],
-    shapes: Mapping[str, tuple[int, ...]],
-) -> dict[str, Target]:
-    """Return the targets from their maps and sums.
-
-    Args:
-        terms: Whose targets.
-        maps: From `gather_targets`.
-        sums: From `gather_targets`, over all of a picture.
-        shapes: `content` and `style` → [1, H, W, 3] of the picture.
-    """
-    return {
-        term.name: {**maps[term.name], **term.fit(sums[term.name], shapes[term.source])}
-        if term.source
-        else {}
-        for term in terms
-    }
-
-
-def compile_look(
-    network: Network, terms: tuple[Term, ...], shape: tuple[int, ...] | None, dtype: tf.DType
-) -> Callable[..., Any]:
-    """Return the compiled function from a picture to what the targets are made of.
-
-    Always inside a graph: oneDNN's cache of reordered filters is per kernel, and eager calls of equal shape
-    share one kernel.
-
-    Args:
-        network: Has all layers of the terms.
-        terms: All of one source.
-        shape: [1, H, W, 3], of a picture to be seen in one piece; None for windows of any shape.
-        dtype: Of the picture.
-
-    Returns:
-        (picture), or (window, box of its tile) → maps, and sums.
-    """
-    signature = [tf.TensorSpec(shape or [1, None, None, 3], dtype)]
-    if shape is None:
-        signature.append(tf.TensorSpec([2, 4], tf.int32))
-    before = known()
-    function = tf.function(
-        functools.partial(_look, network, terms), autograph=False, input_signature=signature
-    ).get_concrete_function()
-    # No gradient will be taken of the targets.
-    forget(known() - before)
-    return function
-
-
-def _look(
-    network: Network, terms: Sequence[Term], seen: tf.Tensor, box: tf.Tensor | None = None
-) -> tuple[dict[str, Target], dict[str, Sums]]:
-    view = View(network, seen, box)
-    return (
-        {term.name: dict(term.target_maps(view)) for term in terms},
-        {term.name: term.target_sums(view) for term in terms},
-    )
-
-
-def _look_in_tiles(
-    looked_at: Callable[..., Any],
-    terms: Sequence[Term],
-    picture: tf.Tensor | np.ndarray,
-    plan: Sequence[Tile],
-    prepare: Callable[[Any], tf.Tensor],
-) -> tuple[dict[str, Target], dict[str, Sums]]:
-    compiled = None
-    # NumPy's memory, unlike TensorFlow's, goes back to the system.
-    maps: dict[str, dict[str, np.ndarray]] = {term.name: {} for term in terms}
-    sums: dict[str, Sums] = {}
-    for tile in plan:
-        top, bottom, left, right = tile.window
-        seen = prepare(picture[:, top:bottom, left:right])
-        compiled = compiled or looked_at(None, seen.dtype)
-        parts, more = compiled(seen, tf.constant(tile))
-        for term in terms:
-            for leaf, part in parts[term.name].items():
-                _lay(maps[term.name], leaf, part.numpy(), tile, term.maps[leaf], picture.shape)
-        sums = tf.nest.map_structure(tf.add, sums, more) if sums else more
-    # One at a time, so that each exists twice only while it is turned into a tensor.
-    for leaves in maps.values():
-        for leaf in leaves:
-            leaves[leaf] = tf.constant(leaves[leaf])
-    return maps, sums
-
-
-def _lay(
-    leaves: dict[str, np.ndarray], leaf: str, part: np.ndarray, tile: Tile, layer: str, shape: Sequence[int]
-) -> None:
-    """Write a tile's part of a map to its place."""
-    step = architecture.stride(layer)
-    if leaf not in leaves:
-        rows, columns = (-(-side // step) for side in shape[1:3])
-        leaves[leaf] = np.zeros((1, rows, columns, part.shape[-1]), part.dtype)
-    top, left = tile.core[0] // step, tile.core[2] // step
-    leaves[leaf][:, top : top + part.shape[1], left : left + part.shape[2]] = part
 
 
 def _in_one_pass(

@@ -78,6 +78,35 @@ def moment_sums(
 
 
 @tf.custom_gradient
+def guided_moment_sums(
+    features: tf.Tensor, guide: tf.Tensor
+) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, None]]]:
+    """Return Σ_k m_k F_ik and Σ_k m_k F_ik F_jk, the raw moments where a guide m weighs the positions.
+
+    Their gradient m (F (D + Dᵀ) + d) is written out, as that of `moment_sums`; no weighted copy of the
+    features is kept for it.
+
+    Args:
+        features: [1, H, W, N]; bfloat16 is summed in float32.
+        guide: m [1, H, W, 1], ≥ 0; it has no gradient.
+
+    Returns:
+        [N] and [N, N]; both add over positions.
+    """
+    flat = tf.reshape(features, [-1, features.shape[-1]])
+    exact = at_least_float32(flat)
+    column = tf.cast(tf.reshape(guide, [-1, 1]), exact.dtype)
+    weighted = column * exact
+
+    def gradient(of_first: tf.Tensor, of_second: tf.Tensor) -> tuple[tf.Tensor, None]:
+        both = tf.cast(of_second + tf.transpose(of_second), flat.dtype)
+        change = tf.reshape(tf.matmul(flat, both), tf.shape(features)) + tf.cast(of_first, flat.dtype)
+        return tf.cast(guide, flat.dtype) * change, None
+
+    return (tf.reduce_sum(weighted, 0), tf.matmul(exact, weighted, transpose_a=True)), gradient
+
+
+@tf.custom_gradient
 def fan_out(tensor: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """Return `tensor`, for several uses whose gradients must be summed in one order every time.
 
@@ -88,7 +117,12 @@ def fan_out(tensor: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tens
     return tf.identity(tensor), lambda upstream: tf.ensure_shape(upstream, tensor.shape)
 
 
-def normalize_gram(gram: tf.Tensor, positions: int | tf.Tensor, normalization: str) -> tf.Tensor:
+def as_count(positions: float | tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Return a number of positions as a scalar of a type; `tf.cast` would take Python's floats to float32."""
+    return tf.cast(positions, dtype) if tf.is_tensor(positions) else tf.constant(positions, dtype)
+
+
+def normalize_gram(gram: tf.Tensor, positions: float | tf.Tensor, normalization: str) -> tf.Tensor:
     """Divide a Gram sum by what makes pictures of different sizes comparable.
 
     Differs from Gatys et al.: G and A are each divided by their own M_l before they are compared, where
@@ -102,7 +136,7 @@ def normalize_gram(gram: tf.Tensor, positions: int | tf.Tensor, normalization: s
     Returns:
         [N, N].
     """
-    count = tf.cast(positions, gram.dtype)
+    count = as_count(positions, gram.dtype)
     if normalization == "elements":
         count *= tf.cast(gram.shape[-1], gram.dtype)
     return gram / count
@@ -126,17 +160,19 @@ def style_distance(gram: tf.Tensor, target: tf.Tensor, form: str) -> tf.Tensor:
     return mean / 4 if form == "gatys" else mean
 
 
-def content_error(features: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """Return Σ (F−P)², the part of the content loss that adds over positions.
+def content_error(features: tf.Tensor, target: tf.Tensor, guide: tf.Tensor | None = None) -> tf.Tensor:
+    """Return Σ m (F−P)², the part of the content loss that adds over positions.
 
     Args:
         features: F_l [1, H, W, N].
         target: P_l [1, H, W, N].
+        guide: m [1, H, W, 1], the weight of each position; None for 1.
 
     Returns:
         A scalar ≥ 0.
     """
-    return tf.reduce_sum(tf.square(at_least_float32(features) - at_least_float32(target)))
+    squares = tf.square(at_least_float32(features) - at_least_float32(target))
+    return tf.reduce_sum(squares if guide is None else tf.cast(guide, squares.dtype) * squares)
 
 
 def content_distance(

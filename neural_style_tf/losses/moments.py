@@ -7,21 +7,19 @@ energy of its target, so that one weight serves every layer, network and picture
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
 
 import tensorflow as tf
 
 from neural_style_tf.losses import functional
-from neural_style_tf.losses.base import Sums, Target, Term
+from neural_style_tf.losses.base import StyleTerm, Sums, Target
 from neural_style_tf.losses.view import View
-from neural_style_tf.models import architecture
 
 SMALLEST = 1e-6
 """Smallest variance of a channel, as a share of the mean square of all: its root has no gradient at 0."""
 
 
 @dataclasses.dataclass(frozen=True)
-class RawMomentsTerm(Term):
+class RawMomentsTerm(StyleTerm):
     """Base class of a style term on raw moments, which are linear: they add over cores, and may be blended.
 
     Its target has a leaf `mean` [N].
@@ -30,26 +28,29 @@ class RawMomentsTerm(Term):
         layer: Whose features are looked at.
     """
 
-    part: ClassVar[str] = "style"
-    source: ClassVar[str] = "style"
-
     def target_sums(self, view: View) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the raw moments Σ f [N] and Σ f fᵀ [N, N]."""
-        return functional.moment_sums(view.features(self.layer))
+        return _moments(view.features(self.layer), view.guide(self.layer))
 
     def sums(self, view: View, target: Target) -> tuple[tf.Tensor, tf.Tensor]:
-        return self.target_sums(view)
+        return _moments(view.features(self.layer), self.guide(view, target))
 
     def zeros(self, target: Target, dtype: tf.DType) -> Sums:
         channels = target["mean"].shape[0]
         return tf.zeros([channels], dtype), tf.zeros([channels, channels], dtype)
 
     def averages(
-        self, sums: tuple[tf.Tensor, tf.Tensor], shape: tuple[int, ...]
+        self, sums: tuple[tf.Tensor, tf.Tensor], count: float | tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return μ = Σ f / M [N] and G = Σ f fᵀ / M [N, N] of an image of `shape` [1, H, W, 3]."""
-        positions = tf.cast(architecture.positions(self.layer, shape[1], shape[2]), sums[0].dtype)
+        """Return μ = Σ f / M [N] and G = Σ f fᵀ / M [N, N] of sums over `count` positions."""
+        positions = functional.as_count(count, sums[0].dtype)
         return sums[0] / positions, sums[1] / positions
+
+
+def _moments(features: tf.Tensor, guide: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+    if guide is None:
+        return functional.moment_sums(features)
+    return functional.guided_moment_sums(features, guide)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +64,12 @@ class MomentsTerm(RawMomentsTerm):
         layer: Whose features are looked at.
     """
 
-    def fit(self, sums: tuple[tf.Tensor, tf.Tensor], shape: tuple[int, ...]) -> Target:
-        gram, mean, deviation = self._statistics(sums, shape)
+    def fit(self, sums: tuple[tf.Tensor, tf.Tensor], count: float) -> Target:
+        gram, mean, deviation = self._statistics(sums, count)
         return {"gram": gram, "mean": mean, "deviation": deviation}
 
     def loss(self, sums: Sums, target: Target, shape: tuple[int, ...]) -> tf.Tensor:
-        gram, mean, deviation = self._statistics(sums, shape)
+        gram, mean, deviation = self._statistics(sums, self.count(target, shape))
         return (
             functional.style_distance(gram, target["gram"], "relative")
             + functional.style_distance(mean, target["mean"], "relative")
@@ -76,9 +77,9 @@ class MomentsTerm(RawMomentsTerm):
         )
 
     def _statistics(
-        self, sums: tuple[tf.Tensor, tf.Tensor], shape: tuple[int, ...]
+        self, sums: tuple[tf.Tensor, tf.Tensor], count: float | tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        mean, gram = self.averages(sums, shape)
+        mean, gram = self.averages(sums, count)
         squares = tf.linalg.diag_part(gram)
         smallest = SMALLEST * tf.reduce_mean(squares) + 1e-12
         return gram, mean, tf.sqrt(tf.maximum(squares - tf.square(mean), smallest))

@@ -14,11 +14,11 @@ import tensorflow as tf
 
 from neural_style_tf.config.schema import LossConfig
 from neural_style_tf.losses import functional
-from neural_style_tf.losses.base import Sums, Target, Term
+from neural_style_tf.losses.base import StyleTerm, Sums, Target, Term
+from neural_style_tf.losses.guides import EVERYWHERE, Guidance
 from neural_style_tf.losses.moments import MomentsTerm
 from neural_style_tf.losses.view import View
 from neural_style_tf.losses.wasserstein import WassersteinTerm
-from neural_style_tf.models import architecture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,16 +28,18 @@ class ContentTerm(Term):
     Args:
         layer: Where features are compared.
         form: See `functional.content_distance`.
+        weighted: Whether its target has a leaf `guide`, the weight of each position's error.
     """
 
     part: ClassVar[str] = "content"
     source: ClassVar[str] = "content"
 
     form: str = "mean"
+    weighted: bool = False
 
     @property
     def maps(self) -> Mapping[str, str]:
-        return {"features": self.layer}
+        return {"features": self.layer} | ({"guide": self.layer} if self.weighted else {})
 
     def target_maps(self, view: View) -> Target:
         return {"features": view.features(self.layer)}
@@ -46,11 +48,12 @@ class ContentTerm(Term):
         # To sum it anew for each evaluation would take as much memory as the features.
         return functional.energy_sum(view.features(self.layer)) if self.form == "relative" else ()
 
-    def fit(self, sums: Sums, shape: tuple[int, ...]) -> Target:
+    def fit(self, sums: Sums, count: float) -> Target:
         return {"energy": sums} if self.form == "relative" else {}
 
     def sums(self, view: View, target: Target) -> Sums:
-        return functional.content_error(view.features(self.layer), view.crop(target["features"], self.layer))
+        cropped = {leaf: view.crop(target[leaf], self.layer) for leaf in self.maps}
+        return functional.content_error(view.features(self.layer), cropped["features"], cropped.get("guide"))
 
     def zeros(self, target: Target, dtype: tf.DType) -> Sums:
         return tf.zeros([], dtype)
@@ -60,39 +63,40 @@ class ContentTerm(Term):
 
 
 @dataclasses.dataclass(frozen=True)
-class GramTerm(Term):
+class GramTerm(StyleTerm):
     """E_l, how far the Gram matrix of one layer is from that of the style picture (Eq. 4).
 
     Args:
         layer: Whose features are correlated.
+        region: See `base.StyleTerm`.
         form: See `functional.style_distance`.
         normalization: See `functional.normalize_gram`.
     """
-
-    part: ClassVar[str] = "style"
-    source: ClassVar[str] = "style"
 
     form: str = "mean"
     normalization: str = "elements"
 
     def target_sums(self, view: View) -> Sums:
-        return functional.gram_sum(view.features(self.layer))
+        return _gram_sum(view.features(self.layer), view.guide(self.layer))
 
-    def fit(self, sums: Sums, shape: tuple[int, ...]) -> Target:
-        return {"gram": self._gram(sums, shape)}
+    def fit(self, sums: Sums, count: float) -> Target:
+        return {"gram": functional.normalize_gram(sums, count, self.normalization)}
 
     def sums(self, view: View, target: Target) -> Sums:
-        return self.target_sums(view)
+        return _gram_sum(view.features(self.layer), self.guide(view, target))
 
     def zeros(self, target: Target, dtype: tf.DType) -> Sums:
         return tf.zeros_like(target["gram"])
 
     def loss(self, sums: Sums, target: Target, shape: tuple[int, ...]) -> tf.Tensor:
-        return functional.style_distance(self._gram(sums, shape), target["gram"], self.form)
+        gram = functional.normalize_gram(sums, self.count(target, shape), self.normalization)
+        return functional.style_distance(gram, target["gram"], self.form)
 
-    def _gram(self, sums: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
-        positions = architecture.positions(self.layer, shape[1], shape[2])
-        return functional.normalize_gram(sums, positions, self.normalization)
+
+def _gram_sum(features: tf.Tensor, guide: tf.Tensor | None) -> tf.Tensor:
+    if guide is None:
+        return functional.gram_sum(features)
+    return functional.guided_moment_sums(features, guide)[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,32 +121,42 @@ class VariationTerm(Term):
 
 GRAM_FORMS = ("mean", "gatys", "relative")
 
-STYLE_TERMS: Mapping[str, Callable[[str, LossConfig], Term]] = MappingProxyType(
-    {form: lambda layer, config: GramTerm(layer, config.style_loss, config.gram) for form in GRAM_FORMS}
+STYLE_TERMS: Mapping[str, Callable[[str, int, LossConfig], StyleTerm]] = MappingProxyType(
+    dict.fromkeys(
+        GRAM_FORMS, lambda layer, region, config: GramTerm(layer, region, config.style_loss, config.gram)
+    )
     | {
-        "moments": lambda layer, config: MomentsTerm(layer),
-        "wasserstein": lambda layer, config: WassersteinTerm(layer),
+        "moments": lambda layer, region, config: MomentsTerm(layer, region),
+        "wasserstein": lambda layer, region, config: WassersteinTerm(layer, region),
     }
 )
-"""`--style_loss` → (layer, settings) → the term."""
+"""`--style_loss` → (layer, number of the region, settings) → the term."""
 
 
-def make_terms(config: LossConfig) -> tuple[Term, ...]:
+def make_terms(config: LossConfig, guidance: Guidance = EVERYWHERE) -> tuple[Term, ...]:
     """Return the terms of Eq. 7, L = α L_content + β L_style, with total variation.
 
     Args:
         config: Layers and forms of the losses.
+        guidance: The regions of the picture; one that a layer cannot tell has no term there.
 
     Returns:
         The terms, in the order in which they are logged.
     """
-    content = tuple(ContentTerm(layer, config.content_loss) for layer, _ in config.content_layers)
-    style = tuple(STYLE_TERMS[config.style_loss](layer, config) for layer, _ in config.style_layers)
+    weighted = guidance.content is not None
+    content = tuple(ContentTerm(layer, config.content_loss, weighted) for layer, _ in config.content_layers)
+    make = STYLE_TERMS[config.style_loss]
+    style = tuple(
+        make(layer, 0 if region.mask is None else number + 1, config)
+        for number, region in enumerate(guidance.regions)
+        for layer, _ in config.style_layers
+        if guidance.styles_of(number, layer)
+    )
     return (VariationTerm(), *content, *style)
 
 
-def term_weights(config: LossConfig) -> dict[str, float]:
-    """Return the weight of each part (α, β, …) and of each layer's term (w_l).
+def term_weights(config: LossConfig, guidance: Guidance = EVERYWHERE) -> dict[str, float]:
+    """Return the weight of each part (α, β, …) and of each term (w_l, of a region times its share).
 
     Returns:
         Name → weight. A name whose weight is 0 is missing, and its term stays out of the total, so that a
@@ -150,7 +164,10 @@ def term_weights(config: LossConfig) -> dict[str, float]:
     """
     parts = {"content": config.content_weight, "style": config.weighted_style, "tv": config.tv_weight}
     layers = {f"content/{layer}": weight for layer, weight in config.content_layers}
-    layers |= {f"style/{layer}": weight for layer, weight in config.style_layers}
+    given = dict(config.style_layers)
+    for term in make_terms(config, guidance):
+        if isinstance(term, StyleTerm):
+            layers[term.name] = given[term.layer] * guidance.share(max(term.region - 1, 0), term.layer)
     return {name: weight for name, weight in (parts | layers).items() if weight}
 
 

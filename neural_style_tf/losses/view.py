@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
@@ -22,10 +22,17 @@ class View:
         network: Gives the features.
         seen: The window [1, H, W, 3], mean-subtracted RGB.
         box: `Tile` as an int32 tensor [2, 4]; None where `seen` is the whole picture.
+        guides: Layer → how much each position of the whole picture counts [1, H_l, W_l, 1]; empty: alike.
     """
 
-    def __init__(self, network: Network, seen: tf.Tensor, box: tf.Tensor | None = None) -> None:
-        self._seen, self._box = seen, box
+    def __init__(
+        self,
+        network: Network,
+        seen: tf.Tensor,
+        box: tf.Tensor | None = None,
+        guides: Mapping[str, tf.Tensor] | None = None,
+    ) -> None:
+        self._seen, self._box, self._guides = seen, box, guides or {}
         self._inside = None if box is None else box[0] - tf.gather(box[1], [0, 0, 2, 2])
         self._features = {
             layer: fan_out(found) if box is None else cut(found, self._inside, layer)
@@ -42,6 +49,10 @@ class View:
         if self._box is None:
             return self._pixels
         return cut(self._pixels, self._inside + tf.constant([0, below, 0, right]))
+
+    def guide(self, layer: str) -> tf.Tensor | None:
+        """Return how much each position of the core counts [1, H_l, W_l, 1]; None where all count alike."""
+        return self.crop(self._guides[layer], layer) if layer in self._guides else None
 
     def crop(self, whole_map: tf.Tensor, layer: str) -> tf.Tensor:
         """Return the core's part of a map of the whole picture at the positions of a layer."""

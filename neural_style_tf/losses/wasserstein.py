@@ -35,8 +35,8 @@ class WassersteinTerm(RawMomentsTerm):
         layer: Whose features are looked at.
     """
 
-    def fit(self, sums: tuple[tf.Tensor, tf.Tensor], shape: tuple[int, ...]) -> Target:
-        mean, gram = self.averages(sums, shape)
+    def fit(self, sums: tuple[tf.Tensor, tf.Tensor], count: float) -> Target:
+        mean, gram = self.averages(sums, count)
         covariance = tf.cast(gram, tf.float64) - outer(tf.cast(mean, tf.float64))
         trace = tf.maximum(tf.linalg.trace(covariance), 0)
         # Beside rounding; a constant picture has no variance at all.
@@ -53,7 +53,7 @@ class WassersteinTerm(RawMomentsTerm):
         }
 
     def loss(self, sums: Sums, target: Target, shape: tuple[int, ...]) -> tf.Tensor:
-        mean, gram = self.averages(sums, shape)
+        mean, gram = self.averages(sums, self.count(target, shape))
         distance = covariance_distance(gram - outer(mean), target["root"], target["ridge"])
         return (tf.reduce_sum(tf.square(mean - target["mean"])) + distance) / target["energy"]
 

@@ -35,7 +35,9 @@ NOT_REPEATED = (
     "distribute",
     "worker_timeout",
 )
-FILE_FLAGS = ("content", "style", "weights_dir")
+REPEATED_FLAGS = ("style", "content_mask", "style_mask")
+"""Flags that are given again for each of several files."""
+FILE_FLAGS = ("content", *REPEATED_FLAGS, "content_weight_mask", "weights_dir")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Manifest:
     Attributes:
         config: Every setting by its flag's name, in JSON's types.
         job: The files, likewise.
-        inputs: `content`, `style` and, where --init names a file, `init` → path, sha256 and notes.
+        inputs: Role of each picture (`Job.pictures`) and, where --init names a file, `init` → path, sha256
+            and notes.
         weights: origin, source, sha256, generation and notes of the network.
         circumstances: What is no setting and may yet change the bits; see `circumstances`.
         status: `running`, `finished`, `interrupted` or `failed: …`.
@@ -100,6 +103,8 @@ class Manifest:
             raise ValueError("a later version of this program wrote it: install that one")
         if "manifest" not in facts:
             facts = _of_version_1(facts)
+        if facts.get("manifest", 1) < 3:
+            facts = _of_version_2(facts)
         values = {field.name: facts[field.name] for field in dataclasses.fields(cls) if field.name in facts}
         kinds = {name: _KINDS.get(name, str) for name in values}
         if not {"config", "inputs", "weights"} <= values.keys() or not all(
@@ -137,8 +142,9 @@ class Manifest:
             )
 
 
-MANIFEST = 2
-"""Version of the form of `run.json`. Version 1 did not say so, and had the circumstances at the top level."""
+MANIFEST = 3
+"""Version of the form of `run.json`. Version 1 did not say so, and had the circumstances at the top level;
+version 2 had one style."""
 
 _KINDS = {
     **dict.fromkeys(("config", "job", "inputs", "weights", "circumstances", "final", "best"), dict),
@@ -158,6 +164,16 @@ def _of_version_1(facts: dict[str, Any]) -> dict[str, Any]:
     return {"circumstances": at_the_top, **facts, "config": config}
 
 
+def _of_version_2(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest of one style in the form for several."""
+    config, job = facts.get("config"), facts.get("job")
+    if isinstance(config, dict) and isinstance(config.get("style_scale"), int | float):
+        config = config | {"style_scale": [float(config["style_scale"])]}
+    if isinstance(job, dict) and isinstance(job.get("style"), str):
+        job = job | {"style": [job["style"]]}
+    return facts | {name: value for name, value in (("config", config), ("job", job)) if value is not None}
+
+
 class ManifestWriter(Listener):
     """Writes `run.json` at the start and at the end of a run.
 
@@ -165,7 +181,7 @@ class ManifestWriter(Listener):
         path: The file.
         config: The resolved settings.
         job: The files.
-        inputs: `content` and `style` pictures.
+        inputs: Role → picture, as of `Job.pictures`.
         init: SHA-256 of the file that `config.init` names, or None.
         weights: The network.
         device: Its name.
@@ -239,14 +255,14 @@ def facts_in_common(config: Config, hashes: dict[str, str], weights: Weights) ->
 
     Args:
         config: The resolved settings.
-        hashes: `content`, `style` and, if `--init` names a file, `init` → SHA-256; a file's path may be
+        hashes: Role of each picture and, if `--init` names a file, `init` → SHA-256; a file's path may be
             another elsewhere.
         weights: The network.
     """
     facts = {f"--{name}": value for name, value in flat(config).items()}
     if "init" in hashes:
         facts["--init"] = hashes["init"]
-    files = {f"the {role} picture": hashes[role] for role in ("content", "style")}
+    files = {f"the {role} picture": value for role, value in hashes.items() if role != "init"}
     versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras")}
     return facts | files | {"the weights": weights.sha256, "neural-style-tf": __version__} | versions
 
@@ -276,37 +292,46 @@ def flag_lines(config: Config, job: Job) -> str:
         for name, value in flat(settings).items():
             if name in NOT_REPEATED or value == "":
                 continue
-            line = flag_text(name, _absolute(name, value) if isinstance(value, str) else value)
-            # A flag file is read line by line, and lines are stripped.
-            lines.append(line if [line] == line.strip().splitlines() else f"# cannot be written: {line!r}")
+            for line in flag_texts(name, _absolute(name, value)):
+                # A flag file is read line by line, and lines are stripped.
+                good = [line] == line.strip().splitlines()
+                lines.append(line if good else f"# cannot be written: {line!r}")
     return "\n".join(lines) + "\n"
 
 
 def settings_table(config: Config, job: Job) -> dict[str, bool | int | float | str]:
-    """Return name → value of every setting, lists as a flag has them."""
-    return {
-        name: format_list(value) if isinstance(value, tuple) else value
-        for settings in (config, job)
-        for name, value in flat(settings).items()
-    }
+    """Return name → value of every setting, lists as a flag has them, one number as itself."""
+
+    def simple(value: Any) -> Any:
+        if not isinstance(value, tuple):
+            return value
+        return value[0] if len(value) == 1 and isinstance(value[0], float) else format_list(value)
+
+    return {name: simple(value) for settings in (config, job) for name, value in flat(settings).items()}
 
 
-def flag_text(name: str, value: Any) -> str:
-    """Return `--name=value`, or `--name` and `--noname`."""
+def flag_texts(name: str, value: Any) -> list[str]:
+    """Return `--name=value`, or `--name` and `--noname`; one for each of several files."""
     if isinstance(value, bool):
-        return f"--{name}" if value else f"--no{name}"
-    return f"--{name}={_text(value)}"
+        return [f"--{name}" if value else f"--no{name}"]
+    if name in REPEATED_FLAGS:
+        return [f"--{name}={file}" for file in value]
+    return [f"--{name}={_text(value)}"]
 
 
-def _absolute(name: str, value: str) -> str:
+def _absolute(name: str, value: Any) -> Any:
     """Return the value of a flag so that it means the same in another folder."""
+    if isinstance(value, tuple | list) and name in REPEATED_FLAGS:
+        return tuple(_absolute(name, one) for one in value)
+    if not isinstance(value, str) or not value:
+        return value
     is_file = name in FILE_FLAGS or (name in ("weights", "init") and Path(value).is_file())
     return str(Path(value).absolute()) if is_file else value
 
 
 def from_anywhere(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings by name, with paths that hold in every folder."""
-    return {k: _absolute(k, value) if isinstance(value, str) else value for k, value in fields.items()}
+    return {name: _absolute(name, value) for name, value in fields.items()}
 
 
 def _text(value: Any) -> str:

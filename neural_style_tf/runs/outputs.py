@@ -35,8 +35,8 @@ def check_outputs(job: Job, config: Config, content: Picture, *, say: Say) -> No
     if not job.output_dir.isprintable():
         raise UserError(f"--output_dir: {job.output_dir!r} is no name that every program can read")
     for output in filter(None, (job.output, os.path.join(job.output_dir, "result.png"))):  # noqa: PTH118
-        for role in (job.content, job.style, config.init):
-            if Path(output).exists() and Path(role).exists() and Path(output).samefile(role):
+        for file in (*job.pictures.values(), config.init):
+            if Path(output).exists() and Path(file).exists() and Path(output).samefile(file):
                 raise UserError(f"{output!r} is read and would be overwritten: give another name")
     if not job.output:
         return

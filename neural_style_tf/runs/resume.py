@@ -40,7 +40,7 @@ def check_same_run(
     Args:
         manifest: Of the run.
         config: The settings asked for now.
-        hashes: `content`, `style`, `init` or `weights` → SHA-256 of what is given now.
+        hashes: Role of each picture, `init` or `weights` → SHA-256 of what is given now.
         result: (H, W) of the result.
 
     Raises:
@@ -73,6 +73,8 @@ def check_same_run(
     ):
         differences.append("--iterations also counts for the coarser scales, which are done")
     differences += manifest.other_files(hashes)
+    gone = manifest.inputs.keys() - hashes.keys() - {"init"}
+    differences += [f"the {role} file is not given" for role in sorted(gone)]
     if differences:
         raise UserError(
             "--resume: this is not the run in --output_dir: "

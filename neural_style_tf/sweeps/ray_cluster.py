@@ -282,7 +282,7 @@ class _Driver:
 def files_of(config: Config, job: Job) -> list[str]:
     """Return the names of the files that a run reads, but for its weights."""
     init = [] if config.init in WORDS else [config.init]
-    return [*dict.fromkeys(filter(None, [job.content, job.style, job.from_run, *init]))]
+    return [*dict.fromkeys(filter(None, [*job.pictures.values(), job.from_run, *init]))]
 
 
 _painters: dict[str, Painter] = {}

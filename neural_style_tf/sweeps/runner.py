@@ -233,7 +233,8 @@ def _fill(job: Job, run: SweptRun) -> str:
     Raises:
         UserError: A name in braces that is not swept.
     """
-    values = {"content": job.content, "style": job.style} | dict(run.settings)
+    styles = "+".join(Path(path).stem for path in job.style)
+    values = {"content": job.content, "style": styles} | dict(run.settings)
 
     def value(match: re.Match[str]) -> str:
         if match[1] not in values:

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from neural_style_tf.losses.base import Term
-from neural_style_tf.losses.evaluate import (
-    Look,
-    Losses,
-    Targets,
-    compile_look,
-    compute_targets,
-    evaluate,
-    outlined_function,
-)
+from neural_style_tf.losses.base import Target, Term
+from neural_style_tf.losses.evaluate import Losses, Targets, evaluate, outlined_function
 from neural_style_tf.losses.objective import preprocess
+from neural_style_tf.losses.targets import Look, Source, compile_look, compute_targets
 from neural_style_tf.losses.tile import Tile, whole
 from neural_style_tf.losses.view import Network
 from neural_style_tf.tiling.grid import plan_for
@@ -77,10 +70,10 @@ def plan_or_whole(terms: tuple[Term, ...], size: tuple[int, int], tile: int | No
 def compute_local_targets(
     network: Network,
     terms: tuple[Term, ...],
-    content: np.ndarray,
-    style: np.ndarray,
+    sources: Sequence[Source],
     *,
     tile: int | None,
+    given: Mapping[str, Target] | None = None,
     style_network: Network | None = None,
     look: Look = compile_look,
 ) -> tuple[Targets, int | None, tuple[str, ...]]:
@@ -89,31 +82,30 @@ def compute_local_targets(
     Args:
         network: A model from `models.vgg19` with all layers of the terms.
         terms: Whose targets.
-        content: [H, W, 3], RGB 0–255.
-        style: Likewise, of any size.
+        sources: The pictures, content first, each [1, H, W, 3], RGB 0–255.
         tile: The longest side of a tile's core; None for one piece.
-        style_network: Sees the style picture instead of `network`.
-        look: See `losses.evaluate.gather_targets`.
+        given: See `losses.targets.given_leaves`.
+        style_network: Sees the style pictures instead of `network`.
+        look: See `losses.targets.gather_targets`.
 
     Returns:
         The targets, the tile that sufficed, and a note if it is not `tile`.
     """
-    pictures = (content[np.newaxis], style[np.newaxis])
 
     def targets_in(tile: int | None) -> Targets:
-        sizes = (picture.shape[1:3] for picture in pictures)
-        plans = None if tile is None else tuple(plan_for(terms, *size, tile) for size in sizes)
+        plans = None if tile is None else [plan_for(terms, *source.size, tile) for source in sources]
         return compute_targets(
             network,
             terms,
-            *pictures,
+            sources,
+            given=given,
             plans=plans,
             prepare=prepare_window,
             style_network=style_network,
             look=look,
         )
 
-    return with_less_memory(targets_in, tile, content.shape[:2])
+    return with_less_memory(targets_in, tile, sources[0].size)
 
 
 def with_less_memory(

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from neural_style_tf.errors import UserError
+from neural_style_tf.transfer.masks import Masks
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -17,21 +18,29 @@ class Inputs:
 
     Attributes:
         content: What is painted.
-        style: The manner in which it is painted.
+        style: The manner in which it is painted; of several, a tuple.
         initial: What the run begins with, instead of what `--init` names; None for the latter.
+
+        masks: Where each style goes, and where it is from; default: everywhere.
 
     Raises:
         UserError: A picture that is not [H, W, 3].
     """
 
     content: np.ndarray
-    style: np.ndarray
+    style: np.ndarray | tuple[np.ndarray, ...]
     initial: np.ndarray | None = None
+    masks: Masks = dataclasses.field(default_factory=Masks)
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            pixels = getattr(self, field.name)
+        if not self.styles:
+            raise UserError("there is no style picture: give at least one")
+        pictures = [("content", self.content), *(("style", style) for style in self.styles)]
+        for role, pixels in [*pictures, ("initial", self.initial)]:
             if pixels is not None and (pixels.ndim != 3 or pixels.shape[-1] != 3):
-                raise UserError(
-                    f"the {field.name} picture must be an array [H, W, 3], not {list(pixels.shape)}"
-                )
+                raise UserError(f"the {role} picture must be an array [H, W, 3], not {list(pixels.shape)}")
+
+    @property
+    def styles(self) -> tuple[np.ndarray, ...]:
+        """All style pictures."""
+        return tuple(self.style) if isinstance(self.style, tuple | list) else (self.style,)

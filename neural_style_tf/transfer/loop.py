@@ -13,8 +13,10 @@ import tensorflow as tf
 from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.errors import RunError
+from neural_style_tf.images.color_transfer import clipped_share
 from neural_style_tf.losses.objective import deprocess
 from neural_style_tf.tiling.adaptive import OUT_OF_MEMORY, tile_note
+from neural_style_tf.transfer.colors import MUCH
 from neural_style_tf.transfer.records import Rows, StepRecord
 from neural_style_tf.transfer.scales import Scale, work_left
 from neural_style_tf.transfer.solver import Solver
@@ -25,6 +27,8 @@ SECONDS_PER_CALL = 1.0
 
 Tick = Callable[[int], bool]
 """Called after each compiled call with the step reached; returning True ends the run early."""
+Finish = Callable[[np.ndarray, int], np.ndarray]
+"""(rows [h, W, 3] of an image, RGB, the first row's number) → what is shown of them."""
 
 
 class Loop:
@@ -49,10 +53,20 @@ class Loop:
         self._solver: Solver | SimpleNamespace | None = None
         self._state: RunState | None = None
         self._faults, self._notes = 0, []
+        self._finish: Finish | None = None
 
-    def enter(self, solver: Solver, scale: Scale, notes: tuple[str, ...]) -> None:
-        """Begin a scale; the notes are shown with its first record."""
-        self._solver, self._state = solver, RunState(solver, scale.index)
+    def enter(
+        self, solver: Solver, scale: Scale, notes: tuple[str, ...], finish: Finish | None = None
+    ) -> None:
+        """Begin a scale.
+
+        Args:
+            solver: Ready to start.
+            scale: The scale.
+            notes: Shown with its first record.
+            finish: What is done to its images when they are read; default: nothing.
+        """
+        self._solver, self._state, self._finish = solver, RunState(solver, scale.index), finish
         self._notes += notes
 
     def leave(self, *, last: bool) -> None:
@@ -113,6 +127,8 @@ class Loop:
             )
             if logged or due:
                 finished = last and not (failed or self.stopped)
+                if last and self._finish is not None:
+                    self._notes += explain_clipping(self._rows("best_image"))
                 yield self._record(scale, last=last, finished=finished, logged=logged, due=due)
             if over:
                 break
@@ -189,11 +205,27 @@ class Loop:
         return (time.monotonic() - self._begun) / done * left if done > 0 else None
 
     def _rows(self, name: str) -> Rows:
+        finish = self._finish
+
         # Through the run, so that a record that is kept does not keep the solver.
         def read(top: int, bottom: int) -> np.ndarray:
-            return deprocess(getattr(self._solver, name)[:, top:bottom]).numpy()
+            rows = deprocess(getattr(self._solver, name)[:, top:bottom]).numpy()
+            return rows if finish is None else finish(rows, top)
 
         return Rows(tuple(self._solver.image.shape[1:]), read)
+
+
+def explain_clipping(rows: Rows) -> list[str]:
+    """Return a line if the photo's colours make much of a painting leave 0–255."""
+    height, width, _ = rows.shape
+    band = max(1, 2**18 // width)
+    shares = [clipped_share(rows[top : top + band]) for top in range(0, height, band)]
+    share = float(np.mean(shares))
+    return (
+        [f"{share:.0%} of the values leave 0–255 in the photo's colours, and are clipped"]
+        if share > MUCH
+        else []
+    )
 
 
 def _steps_to_record(step: int, end: int, config: Config) -> int:

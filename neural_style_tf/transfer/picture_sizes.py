@@ -47,7 +47,7 @@ def longest_of_style(result: tuple[int, int], config: Config) -> int:
         config: `style_size` and `style_scale`.
     """
     longest = max(result) if config.sizes.style_size == -1 else config.sizes.style_size
-    return math.ceil(longest * max(config.sizes.style_scale, 1))
+    return math.ceil(longest * max(*config.sizes.style_scale, 1))
 
 
 def fit_content(content: np.ndarray, config: Config) -> np.ndarray:

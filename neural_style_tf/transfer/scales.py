@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
@@ -20,14 +21,14 @@ class Scale:
     Attributes:
         index: 0 is the coarsest.
         content: (H, W) of content and result, pixels.
-        style: (H, W) of the style picture.
+        styles: (H, W) of each style picture.
         iterations: Updates at this size.
         first_step: Updates made before it.
     """
 
     index: int
     content: tuple[int, int]
-    style: tuple[int, int]
+    styles: tuple[tuple[int, int], ...]
     iterations: int
     first_step: int
 
@@ -37,16 +38,18 @@ class Scale:
         return self.first_step + self.iterations
 
 
-def plan_scales(content: tuple[int, int], style: tuple[int, int], config: Config) -> tuple[Scale, ...]:
+def plan_scales(
+    content: tuple[int, int], styles: Sequence[tuple[int, int]], config: Config
+) -> tuple[Scale, ...]:
     """Return the scales of a run, coarsest first.
 
-    The style picture shrinks along with the content, so that strokes grow with the picture. A scale too
+    Style pictures shrink along with the content, so that strokes grow with the picture. A scale too
     small for the network is left out. Where `scales` is 0, a picture begins at the same size however large it
     becomes, so that the same strokes are laid out in a small and in a large painting of it.
 
     Args:
         content: (H, W) of the result.
-        style: (H, W) of the style picture at the last scale, before `config.sizes.style_scale`.
+        styles: (H, W) of each style picture at the last scale, before `config.sizes.style_scale`.
         config: `scales`, `scale_ratio`, `scale_iterations`, `iterations`, `style_scale`.
 
     Returns:
@@ -56,21 +59,24 @@ def plan_scales(content: tuple[int, int], style: tuple[int, int], config: Config
         UserError: `style_scale` makes the style picture too small for the network.
     """
     needed = stride(deepest(config.loss.layers))
+    factors = config.sizes.style_scale
+    factors = factors * len(styles) if len(factors) == 1 else factors
     counts = _iterations(content, config)
     scales: list[Scale] = []
     for level, iterations in enumerate(counts):
         factor = config.sizes.scale_ratio ** (level - len(counts) + 1)
-        sizes = shrink(content, factor), shrink(style, factor * config.sizes.style_scale)
+        size = shrink(content, factor)
+        seen = tuple(shrink(style, factor * one) for style, one in zip(styles, factors, strict=True))
         last = level == len(counts) - 1
-        if last and min(sizes[1]) < needed:
-            height, width = sizes[1]
-            raise UserError(
-                f"--style_scale={config.sizes.style_scale} makes the style picture {width}×{height} pixels; "
-                f"{deepest(config.loss.layers)} needs sides of at least {needed}: use a "
-                "larger --style_scale, or a larger style picture"
-            )
-        if last or min(*sizes[0], *sizes[1]) >= needed:
-            scales.append(Scale(len(scales), *sizes, iterations, scales[-1].end if scales else 0))
+        for (height, width), one in zip(seen, factors, strict=True):
+            if last and min(height, width) < needed:
+                raise UserError(
+                    f"--style_scale={one:g} makes the style picture {width}×{height} pixels; "
+                    f"{deepest(config.loss.layers)} needs sides of at least {needed}: use a "
+                    "larger --style_scale, or a larger style picture"
+                )
+        if last or min(*size, *(side for style in seen for side in style)) >= needed:
+            scales.append(Scale(len(scales), size, seen, iterations, scales[-1].end if scales else 0))
     return tuple(scales)
 
 

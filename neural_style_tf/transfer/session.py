@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -17,9 +17,11 @@ from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.distributed.sharding import SharedObjective, compute_shared_targets, smallest_tile
 from neural_style_tf.errors import RunError
 from neural_style_tf.images import is_gray, resize
-from neural_style_tf.losses.base import Term
-from neural_style_tf.losses.evaluate import Targets, compile_look
+from neural_style_tf.losses.base import Target, Term
+from neural_style_tf.losses.evaluate import Targets
+from neural_style_tf.losses.guides import Guidance
 from neural_style_tf.losses.objective import GrayObjective, Objective, deprocess, gray, preprocess
+from neural_style_tf.losses.targets import Source, compile_look, given_leaves, make_sources
 from neural_style_tf.losses.terms import loss_names, make_terms, term_weights
 from neural_style_tf.models import winograd
 from neural_style_tf.models.precision import compute_dtype
@@ -29,9 +31,11 @@ from neural_style_tf.optim.projections import make_bounds
 from neural_style_tf.tiling.adaptive import LocalObjective, compute_local_targets
 from neural_style_tf.tiling.planner import memory_at_hand, plan_memory
 from neural_style_tf.transfer.cache import Cache
+from neural_style_tf.transfer.colors import PhotoColors, prepare
 from neural_style_tf.transfer.initial import initial_pixels
 from neural_style_tf.transfer.inputs import Inputs
 from neural_style_tf.transfer.loop import Loop, Tick, explain_culprits
+from neural_style_tf.transfer.masks import Masks, check_masks
 from neural_style_tf.transfer.picture_sizes import fit_content, style_size
 from neural_style_tf.transfer.records import StepRecord
 from neural_style_tf.transfer.scales import Scale, plan_scales
@@ -50,7 +54,7 @@ KERNEL_COPIES = 2
 
 def stylize(
     content: np.ndarray,
-    style: np.ndarray,
+    style: np.ndarray | tuple[np.ndarray, ...],
     config: Config | None = None,
     *,
     weights: Weights | None = None,
@@ -65,7 +69,8 @@ def stylize(
 
     Args:
         content: [H, W, 3], RGB 0–255; larger than `config.sizes.image_size` is reduced to it.
-        style: The style picture, likewise, of any shape; reduced to `config.sizes.style_size`.
+        style: The style picture, likewise, of any shape; reduced to `config.sizes.style_size`. A tuple of
+            several is blended; for masks see `Session` and `Inputs`.
         config: All settings; default: the preset `original`.
         weights: The network; default: whatever `load_weights("auto")` finds.
         tick: See `loop.Tick`.
@@ -133,28 +138,43 @@ class Session:
         self._weights = self._weights or load_weights("auto")
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
-        content, style = fit_content(inputs.content, config), np.asarray(inputs.style, np.float32)
-        initial = inputs.initial
+        content = fit_content(inputs.content, config)
+        styles = [np.asarray(style, np.float32) for style in inputs.styles]
+        initial, masks = inputs.initial, inputs.masks.check(len(styles), config)
         del inputs
         result = content.shape[:2]
-        scales = plan_scales(result, style_size(style.shape[:2], result, config), config)
-        if max(scales[-1].style) < max(style.shape[:2]):
-            style = resize(style, scales[-1].style)
+        scales = plan_scales(
+            result, [style_size(style.shape[:2], result, config) for style in styles], config
+        )
+        check_masks(masks, scales, config)
+        for number, size in enumerate(scales[-1].styles):
+            if max(size) < max(styles[number].shape[:2]):
+                styles[number] = resize(styles[number], size)
+        painted = prepare(config.colors, content, styles, masks)
+        content, styles, photo, notes = painted.content, painted.styles, painted.photo, painted.notes
+        del painted
         loop = Loop(scales, config, tick or (lambda step: False), cluster)
         first, going_on = cluster.all_gather([saved_scale(resume) if resume else 0, bool(resume)])[0]
         coarser, networks = None, self._networks(config)
         for scale in scales[first:]:
-            pictures = [resize(content, scale.content), resize(style, scale.style)]
+            pictures = [resize(content, scale.content), *map(resize, styles, scale.styles)]
+            finish = None if photo is None else PhotoColors(resize(photo, scale.content))
             if scale is scales[-1]:
                 # Each would take memory for as long as the run lasts.
-                del content, style
+                del content, styles, photo
             lease = self.prepare(
-                pictures, at_scale(scale, config), coarser=coarser, initial=initial, networks=networks
+                pictures,
+                at_scale(scale, config),
+                guidance=masks.at(scale.content, scale.styles, config),
+                coarser=coarser,
+                initial=initial,
+                networks=networks,
             )
             if coarser is not None and coarser.lease is not None:
                 self._give_back(coarser.lease)
             coarser, solver = None, lease.solver
-            loop.enter(solver, scale, lease.notes)
+            loop.enter(solver, scale, (*notes, *lease.notes), finish)
+            notes = ()
             if going_on and scale.index == first:
                 loop.restore(resume)
             elif not loop.call(solver.start):
@@ -180,6 +200,7 @@ class Session:
         pictures: list[np.ndarray],
         config: Config,
         *,
+        guidance: Guidance | None = None,
         coarser: Coarser | None = None,
         initial: np.ndarray | None = None,
         networks: Networks | None = None,
@@ -187,9 +208,10 @@ class Session:
         """Compute the targets and the initial image, and return a solver that is ready to `start`.
 
         Args:
-            pictures: Content and style, each [H, W, 3], RGB 0–255, used at this size. The list is emptied as
-                soon as they are not needed, so that a large picture does not stay in memory.
+            pictures: Content and styles, each [H, W, 3], RGB 0–255, used at this size. The list is emptied
+                as soon as they are not needed, so that a large picture does not stay in memory.
             config: All settings, of one scale.
+            guidance: The masks at this size; default: none.
             coarser: Of the next coarser scale, whose image is taken up.
             initial: The picture to begin with otherwise; default: what `config.init` names.
             networks: Those of the coarser scales; default: none yet.
@@ -198,13 +220,25 @@ class Session:
             The solver, from an earlier run of the same kind if there was one.
         """
         size, networks = pictures[0].shape[:2], networks or self._networks(config)
+        sizes = [picture.shape[:2] for picture in pictures]
+        guidance = guidance or Masks().check(len(pictures) - 1, config).at(size, sizes[1:], config)
         convolution = winograd.select_convolution(
             config.network.convolution, config.network.precision, size[0] * size[1]
         )
-        terms, given = make_terms(config.loss), term_weights(config.loss)
+        terms, given = make_terms(config.loss, guidance), term_weights(config.loss, guidance)
         tile = smallest_tile(self._cluster, plan_memory(config, size).tile)
-        targets, tile, notes = self._targets(networks, convolution, terms, pictures, tile)
-        in_gray = config.optimization.keep_gray and all(map(is_gray, pictures))
+        sources = make_sources(
+            terms,
+            pictures[0][np.newaxis],
+            [style[np.newaxis] for style in pictures[1:]],
+            guidance=guidance,
+            blend=config.loss.style_blend,
+        )
+        leaves = given_leaves(terms, guidance)
+        targets, tile, notes = self._targets(networks, convolution, terms, sources, leaves, tile)
+        del sources
+        in_gray = config.optimization.keep_gray or config.colors == "luminance"
+        in_gray = in_gray and all(map(is_gray, pictures))
         kind = (
             (networks.kind, convolution, terms, frozenset(given), size, tile, in_gray, config.deterministic),
             static_settings(config.optimization, config.iterations),
@@ -212,7 +246,7 @@ class Session:
         if coarser is not None:
             initial = deprocess(coarser.image).numpy()
         elif initial is None:
-            initial = initial_pixels(config, *pictures)
+            initial = initial_pixels(config, *pictures[:2])
         pictures.clear()
         bounds = make_bounds(tf.float32, clamp=config.optimization.clamp)
         initial = resize(initial, size)
@@ -253,25 +287,29 @@ class Session:
         networks: Networks,
         convolution: str,
         terms: tuple[Term, ...],
-        pictures: list[np.ndarray],
+        sources: Sequence[Source],
+        given: Mapping[str, Target],
         tile: int | None,
     ) -> tuple[Targets, int | None, tuple[str, ...]]:
-        look = functools.partial(self._look, networks)
+        options = {"given": given, "tile": tile, "look": functools.partial(self._look, networks)}
         if self._cluster.replicas > 1:
-            network = networks(convolution)
-            return compute_shared_targets(self._cluster, network, terms, *pictures, tile=tile, look=look)
+            return compute_shared_targets(self._cluster, networks(convolution), terms, sources, **options)
         # XLA would compile for the style picture's shape, too: longer than its one pass takes.
         once = None if convolution == "direct" else networks("direct")
-        return compute_local_targets(
-            networks(convolution), terms, *pictures, tile=tile, style_network=once, look=look
-        )
+        return compute_local_targets(networks(convolution), terms, sources, style_network=once, **options)
 
     def _look(
-        self, networks: Networks, network: keras.Model, terms: tuple[Term, ...], *shape: Any
+        self,
+        networks: Networks,
+        network: keras.Model,
+        terms: tuple[Term, ...],
+        shape: tuple[int, ...] | None,
+        dtype: tf.DType,
+        guided: tuple[str, ...],
     ) -> Callable[..., Any]:
-        """Return `evaluate.compile_look` of these, or what is kept of it."""
-        kind = (networks.kind, networks.convolution_of(network), terms, *shape)
-        make = functools.partial(compile_look, network, terms, *shape)
+        """Return `targets.compile_look` of these, or what is kept of it."""
+        kind = (networks.kind, networks.convolution_of(network), terms, shape, dtype, guided)
+        make = functools.partial(compile_look, network, terms, shape, dtype, guided)
         size = GRAPH_BYTES + networks.bytes_of(networks.convolution_of(network))
         return self._cache.get(kind, make, lambda _: size)
 

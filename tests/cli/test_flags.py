@@ -70,8 +70,7 @@ def test_a_name_that_breaks_a_line_is_not_smuggled_into_the_flag_file():
         (["--output=a\0b.png"], "zero byte"),
         (["--weights="], "--weights is empty: leave it out for 'auto'"),
         (["--weights_dir="], "--weights_dir is empty: leave it out for 'weights'"),
-        (["--style=b.jpg"], "--style is given 2 times: give one; several styles"),
-        (["--style", "b.jpg"], "--style is given 2 times"),
+        (["--init=noise", "--init", "style"], "--init is given 2 times"),
         (["-content=b.jpg"], "--content is given 2 times"),
         (["--output=a.png", "--output=b.png"], "--output is given 2 times"),
         (["--weights=mat", "--weights=keras"], "--weights is given 2 times"),
@@ -101,7 +100,7 @@ def test_a_missing_picture_is_named():
         (b"#" * (2 << 20), "f.txt: too long"),
         (b"--content_weight=1e999", "finite"),
         (b"hello", "unexpected argument 'hello'"),
-        (b"--style=a.jpg\n --style=b.jpg", "f.txt: --style is given 2 times"),
+        (b"--output=a.png\n --output=b.png", "f.txt: --output is given 2 times"),
     ],
 )
 def test_flag_files_edited_into_nonsense_are_refused_in_one_line(tmp_path, monkeypatch, content, message):
@@ -125,7 +124,7 @@ def test_what_is_no_flag_file_is_refused_without_waiting(tmp_path, monkeypatch, 
 
 def test_a_flag_over_the_same_flag_in_a_file_is_no_mistake(tmp_path):
     (tmp_path / "f.txt").write_text("--style=other.jpg")
-    assert parse(f"--flagfile={tmp_path / 'f.txt'}")[1].style == "s.jpg"
+    assert parse(f"--flagfile={tmp_path / 'f.txt'}")[1].style == ("s.jpg",)
 
 
 def test_help_says_of_what_kind_a_value_is():

@@ -27,6 +27,7 @@ from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import load_image
 from neural_style_tf.losses import evaluate
+from neural_style_tf.losses.targets import finish_targets, gather_targets
 from neural_style_tf.losses.terms import make_terms, term_weights
 from neural_style_tf.models.vgg19 import vgg19
 from neural_style_tf.tiling.grid import plan_for
@@ -163,15 +164,14 @@ def test_parts_add_up(name, tile):
         tf.constant(50 * rng.standard_normal((1, *shape, 3))) for shape in [(75, 91), (40, 50), (75, 91)]
     )
     expected = by_hand.compute_targets(network, content, style, config)
-    terms, pictures = make_terms(config.loss), (content, style)
+    terms, sources = make_terms(config.loss), by_hand.sources(content, style, config)
     plans = [
-        [sharding.share_out(plan_for(terms, *picture.shape[1:3], 64), 3)[rank] for picture in pictures]
+        [sharding.share_out(plan_for(terms, *source.size, 64), 3)[rank] for source in sources]
         for rank in range(3)
     ]
-    found = [evaluate.gather_targets(network, terms, *pictures, plans=plan) for plan in plans]
+    found = [gather_targets(network, sources, plans=plan) for plan in plans]
     added = tf.nest.map_structure(lambda *one: sum(one), *found)
-    shapes = {"content": content.shape, "style": style.shape}
-    targets = evaluate.finish_targets(terms, *added, shapes)
+    targets = finish_targets(terms, sources, added, {})
     for value, other in zip(tf.nest.flatten(expected), tf.nest.flatten(targets), strict=True):
         np.testing.assert_allclose(other, value, atol=1e-12 * np.abs(value).max())
     parts = sharding.plan_shares(terms, 75, 91, tile=tile, replicas=3)

@@ -56,7 +56,7 @@ class FakePainter:
                 if interrupts.received:
                     self._save(folder, "interrupted", step)
                     return Outcome("interrupted")
-        read = [Path(supplies.files.get(name, name)).read_bytes() for name in (job.content, job.style)]
+        read = [Path(supplies.files.get(name, name)).read_bytes() for name in job.pictures.values()]
         write_bytes(folder / "result.png", b"+".join(read) + os.environ.get("PAINTER_MARK", "").encode())
         if supplies.output or job.output:
             write_bytes(supplies.output or job.output, b"a copy")

@@ -16,15 +16,16 @@ from neural_style_tf.transfer.session import stylize
 
 
 def test_one_scale_is_the_whole_run():
-    [scale] = plan_scales((300, 400), (50, 60), Config(iterations=7))
-    assert (scale.content, scale.style, scale.iterations, scale.first_step) == ((300, 400), (50, 60), 7, 0)
+    [scale] = plan_scales((300, 400), [(50, 60)], Config(iterations=7))
+    assert (scale.content, scale.styles) == ((300, 400), ((50, 60),))
+    assert (scale.iterations, scale.first_step) == (7, 0)
 
 
 def test_scales_go_from_coarse_to_the_exact_size():
     config = Config(scales=3, scale_iterations=(9, 8), iterations=7, style_scale=0.5)
-    scales = plan_scales((333, 500), (200, 400), config)
+    scales = plan_scales((333, 500), [(200, 400)], config)
     assert [s.content for s in scales] == [(83, 125), (166, 250), (333, 500)]
-    assert [s.style for s in scales] == [(25, 50), (50, 100), (100, 200)]
+    assert [s.styles for s in scales] == [((25, 50),), ((50, 100),), ((100, 200),)]
     assert [(s.first_step, s.end) for s in scales] == [(0, 9), (9, 17), (17, 24)]
 
 
@@ -40,13 +41,14 @@ def test_scales_go_from_coarse_to_the_exact_size():
 )
 def test_scales_of_0_begin_at_about_the_same_size_however_large_the_picture(longest, expected):
     config = Config(scales=0, scale_iterations=(9, 8), iterations=5)
-    scales = plan_scales((longest, longest), (longest, longest), config)
+    scales = plan_scales((longest, longest), [(longest, longest)], config)
     assert [(max(scale.content), scale.iterations) for scale in scales] == expected
-    assert [scale.iterations for scale in plan_scales((256, 256), (256, 256), Config(scales=0))] == [1000] * 3
+    alike = plan_scales((256, 256), [(256, 256)], Config(scales=0))
+    assert [scale.iterations for scale in alike] == [1000] * 3
 
 
 def test_scales_too_small_for_the_network_are_left_out():
-    scales = plan_scales((40, 48), (33, 51), Config(scales=4, iterations=5))
+    scales = plan_scales((40, 48), [(33, 51)], Config(scales=4, iterations=5))
     assert [s.content for s in scales] == [(20, 24), (40, 48)]
     assert [(s.index, s.first_step) for s in scales] == [(0, 0), (1, 5)]
 
@@ -59,7 +61,7 @@ def test_counts_must_fit_the_scales():
 
 
 def test_work_is_counted_in_pixels_and_each_scale_begins_with_an_evaluation():
-    scales = plan_scales((64, 64), (64, 64), Config(scales=2, iterations=10))
+    scales = plan_scales((64, 64), [(64, 64)], Config(scales=2, iterations=10))
     assert work_left(scales, scales[0], 0) == 10 * 32**2 + 11 * 64**2
     assert work_left(scales, scales[0], 10) == 11 * 64**2
     assert work_left(scales, scales[1], 10) == 10 * 64**2

@@ -1,0 +1,89 @@
+"""Colours of one picture on another: after painting, and before it.
+
+    after     the luma of the painting, and the chroma of the photo            `with_colors_of`
+    before    the style picture with the photo's mean and covariance           `match_colors`
+    luminance both in grey, the style with the photo's mean and deviation      `match_luma`
+
+All in floats: in 8 bits a conversion shifts hues, above all where it clips. Luma is Y' of ITU-R BT.601, as in
+JPEG. Source of the methods: Gatys et al., "Preserving Color in Neural Artistic Style Transfer", arXiv
+1606.05897; of the map that moves colours least, Pitié and Kokaram, "The Linear Monge-Kantorovitch Linear
+Colour Mapping for Example-Based Colour Transfer", 2007.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+RIDGE = 1e-5 * 255.0**2
+"""Added to the variances of colours, in squared levels: grey and flat pictures have singular covariances."""
+
+
+def luma(pixels: np.ndarray) -> np.ndarray:
+    """Return Y' `[H, W]` of RGB `[H, W, 3]`, float32, the range of the input."""
+    return np.asarray(pixels, np.float32) @ LUMA
+
+
+def to_gray(pixels: np.ndarray) -> np.ndarray:
+    """Return Y' in all three colours, float32 `[H, W, 3]`."""
+    return np.repeat(luma(pixels)[..., np.newaxis], 3, -1)
+
+
+def with_colors_of(photo: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Return the luma of `pixels` with the chroma of `photo`, both float RGB `[H, W, 3]`, 0–255.
+
+    Equal chroma is equal differences of R, G and B from Y'. Values may leave 0–255.
+    """
+    return np.asarray(photo, np.float32) + (luma(pixels) - luma(photo))[..., np.newaxis]
+
+
+def match_colors(
+    style: np.ndarray, photo: np.ndarray, *, where: np.ndarray | None = None, of: np.ndarray | None = None
+) -> np.ndarray:
+    """Return a style picture with the mean and the covariance of the photo's colours.
+
+    x' = A (x − μ_S) + μ_C with A = Σ_S^(−½) (Σ_S^½ Σ_C Σ_S^½)^½ Σ_S^(−½), the symmetric A for which
+    A Σ_S A = Σ_C: of all such maps it moves colours least. `RIDGE` is added to both covariances.
+
+    Args:
+        style: RGB `[h, w, 3]`, 0–255.
+        photo: RGB `[H, W, 3]`, 0–255.
+        where: `[h, w]`, how much each pixel of the style counts; None for alike.
+        of: `[H, W]`, likewise of the photo.
+
+    Returns:
+        float32 `[h, w, 3]`; values may leave 0–255.
+    """
+    (mean, spread), (target_mean, target) = _moments(style, where), _moments(photo, of)
+    root, inverse = _power(spread, 0.5), _power(spread, -0.5)
+    matrix = inverse @ _power(root @ target @ root, 0.5) @ inverse
+    flat = np.asarray(style, np.float64).reshape(-1, 3)
+    return ((flat - mean) @ matrix.T + target_mean).reshape(style.shape).astype(np.float32)
+
+
+def match_luma(
+    style: np.ndarray, photo: np.ndarray, *, where: np.ndarray | None = None, of: np.ndarray | None = None
+) -> np.ndarray:
+    """Return a grey style picture with the mean and the deviation of a grey photo; see `match_colors`."""
+    (mean, spread), (target_mean, target) = _moments(style, where), _moments(photo, of)
+    factor = np.sqrt(target[0, 0] / spread[0, 0])
+    return ((np.asarray(style, np.float64) - mean) * factor + target_mean).astype(np.float32)
+
+
+def clipped_share(pixels: np.ndarray) -> float:
+    """Return the share of values that lie outside 0–255 by more than half a level."""
+    return float(np.mean((pixels < -0.5) | (pixels > 255.5)))
+
+
+def _moments(pixels: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and covariance of the colours, with `RIDGE`, of float64."""
+    flat = np.asarray(pixels, np.float64).reshape(-1, 3)
+    given = None if weights is None or not weights.any() else np.asarray(weights, np.float64).ravel()
+    mean = np.average(flat, axis=0, weights=given)
+    return mean, np.cov(flat, rowvar=False, bias=True, aweights=given) + RIDGE * np.eye(3)
+
+
+def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
+    """Return a power of a symmetric, positive definite matrix."""
+    values, vectors = np.linalg.eigh(matrix)
+    return vectors * np.maximum(values, 1e-12) ** exponent @ vectors.T

@@ -1,0 +1,168 @@
+"""The masks of a run: checked, and brought to each scale as `losses.guides.Guidance`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from neural_style_tf.config.schema import Config
+from neural_style_tf.errors import UserError
+from neural_style_tf.images.masks import fit_mask
+from neural_style_tf.losses.guides import Guidance, Region, is_everywhere, share_out
+from neural_style_tf.transfer.scales import Scale
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Masks:
+    """Where each style goes and where it is from. All [h, w], 0–1, of any size; they are resized.
+
+    Attributes:
+        content: Where each style goes, in the order of the styles; empty: all styles are everywhere.
+        style: Where in its picture each style is taken from, None for all of it; empty: all of all.
+        content_weight: How much the photo matters at each place; None for 1 everywhere.
+        alpha: Opacity of the photo; None where it is opaque. What cannot be seen is neither painted nor kept.
+    """
+
+    content: tuple[np.ndarray, ...] = ()
+    style: tuple[np.ndarray | None, ...] = ()
+    content_weight: np.ndarray | None = None
+    alpha: np.ndarray | None = None
+
+    def check(self, styles: int, config: Config) -> Masks:
+        """Return the same without what says nothing, such as a mask that is white everywhere.
+
+        Args:
+            styles: How many style pictures there are.
+            config: `style_blend`, `style_scale` and `mask_weight`, of which there must be as many.
+
+        Raises:
+            UserError: Another number of masks or weights than of styles, or a mask that is black everywhere.
+        """
+        check_count("content_mask", self.content, styles)
+        check_count("style_mask", self.style, styles)
+        for flag in ("style_blend", "mask_weight"):
+            numbers = getattr(config.loss, flag)
+            if numbers and len(numbers) != styles:
+                raise UserError(
+                    f"--{flag} has {len(numbers)} numbers, and there are {styles} --style: give one for each"
+                )
+        if len(config.sizes.style_scale) not in (1, styles):
+            raise UserError(
+                f"--style_scale has {len(config.sizes.style_scale)} numbers, and there are {styles} --style: "
+                "give one for all, or one for each"
+            )
+        content = () if all(map(is_everywhere, self.content)) else self.content
+        if config.loss.style_blend and content and styles > 1:
+            raise UserError(
+                "--style_blend mixes styles in one place, and with --content_mask each has its own: to make "
+                "one count more there, give --mask_weight"
+            )
+        if config.loss.mask_weight and not content:
+            raise UserError("--mask_weight is about the regions of --content_mask, and there is none")
+        weights = () if self.content_weight is None else (self.content_weight,)
+        for flag, given in (
+            ("content_mask", content),
+            ("style_mask", self.style),
+            ("content_weight_mask", weights),
+        ):
+            for number, mask in enumerate(given):
+                if mask is not None and not mask.max() > 0:
+                    which = f", the one of style {number + 1}," if len(given) > 1 else ""
+                    raise UserError(f"--{flag}{which} is black everywhere: white says where")
+        return Masks(
+            content,
+            tuple(None if is_everywhere(mask) else mask for mask in self.style) or (None,) * styles,
+            None if is_everywhere(self.content_weight) else self.content_weight,
+            None if is_everywhere(self.alpha) else self.alpha,
+        )
+
+    def at(self, size: tuple[int, int], style_sizes: Sequence[tuple[int, int]], config: Config) -> Guidance:
+        """Return the guidance of one size; after `check`.
+
+        Args:
+            size: (H, W) of the image.
+            style_sizes: (h, w) of each style picture.
+            config: `mask_weight` and `mask_guides`.
+
+        Raises:
+            UserError: A region that is wholly transparent, or hidden by others.
+        """
+        alpha = None if self.alpha is None else fit_mask(self.alpha, size)
+        everyone = tuple(range(len(style_sizes)))
+        if self.content:
+            weights = config.loss.mask_weight or (1.0,) * len(everyone)
+            shares = share_out([fit_mask(mask, size) for mask in self.content])
+            visible = [share if alpha is None else share * alpha for share in shares]
+            regions = tuple(
+                Region(mask, (style,), weight)
+                for style, (mask, weight) in enumerate(zip(visible, weights, strict=True))
+            )
+        else:
+            regions = (Region(alpha, everyone),)
+        for number, region in enumerate(regions):
+            if region.mask is not None and not region.mask.max() > 0:
+                where = f"the region of style {number + 1}" if self.content else "the photo"
+                raise UserError(f"{where} is transparent everywhere: nothing to paint")
+        sources = tuple(
+            None if mask is None else fit_mask(mask, one)
+            for mask, one in zip(self.style, style_sizes, strict=True)
+        )
+        kept = [fit_mask(mask, size) for mask in (self.content_weight, alpha) if mask is not None]
+        content = np.prod(kept, axis=0).astype(np.float32) if kept else None
+        return Guidance(regions, sources, content, config.loss.mask_guides)
+
+
+def check_count(flag: str, given: Sequence[object], styles: int) -> None:
+    """Refuse another number of masks than of styles.
+
+    Raises:
+        UserError: There are some, and not as many as styles.
+    """
+    if given and len(given) != styles:
+        raise UserError(
+            f"--{flag} is given {len(given)} times, and --style {styles}: give one for each style, in the "
+            "same order"
+        )
+
+
+def missing_layers(guidance: Guidance, scale: Scale, config: Config) -> list[str]:
+    """Return a line for each region, or style, that layers of one scale cannot tell."""
+    height, width = scale.content
+    lines = []
+    for number, region in enumerate(guidance.regions):
+        for style in region.styles:
+            layers = [
+                layer
+                for layer, _ in config.loss.style_layers
+                if style not in guidance.styles_of(number, layer)
+            ]
+            if layers:
+                lines.append(
+                    f"at {width}×{height} pixels the mask of style {style + 1} is too small for "
+                    f"{', '.join(layers)}: left out there"
+                )
+    return lines
+
+
+def check_masks(masks: Masks, scales: Sequence[Scale], config: Config) -> tuple[str, ...]:
+    """Check the masks at each scale; return lines that the user should see.
+
+    Raises:
+        UserError: A region that no layer can tell at the final size.
+    """
+    lines: list[str] = []
+    for scale in scales:
+        guidance = masks.at(scale.content, scale.styles, config)
+        lines += missing_layers(guidance, scale, config)
+    for number, region in enumerate(guidance.regions):
+        found = {
+            style for layer, _ in config.loss.style_layers for style in guidance.styles_of(number, layer)
+        }
+        for style in sorted(set(region.styles) - found) if config.loss.style_layers else ():
+            raise UserError(
+                f"the mask of style {style + 1} is too small for every layer of --style_layers at this size: "
+                "enlarge it, or the picture"
+            )
+    return tuple(lines)

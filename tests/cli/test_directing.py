@@ -1,0 +1,181 @@
+"""Several styles, masks and colours on the command line: files, manifests, repeats, mistakes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import write_picture
+from PIL import Image
+
+from neural_style_tf.cli.flags import parse
+
+SHORT = ("--iterations=2", "--save_every=1", "--quiet")
+BOTH = ("--style=s.png", "--style=t.png")
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Write a second style, and masks of two halves."""
+    write_picture(tmp_path / "t.png", (30, 44), seed=5)
+    mask = np.zeros((48, 64), np.uint8)
+    mask[:, :32] = 255
+    Image.fromarray(mask).save(tmp_path / "left.png")
+    Image.fromarray(255 - mask).save(tmp_path / "right.png")
+    Image.fromarray(0 * mask).save(tmp_path / "black.png")
+    return tmp_path
+
+
+def result(folder="o"):
+    return Path(folder, "result.png").read_bytes()
+
+
+def test_everything_at_once_is_recorded_repeated_and_resumed(job, files):
+    masks = ("--content_mask=left.png", "--content_mask=right.png", "--style_mask=", "--style_mask=left.png")
+    more = ("--content_weight_mask=left.png", "--colors=content", "--mask_weight=1,2", "--style_scale=1,0.9")
+    flags = (*BOTH, *masks, *more, "--iterations=4", "--save_every=2", "--quiet")
+    assert job(*flags, "--output_dir=o") == 0
+    facts = json.loads(Path("o/run.json").read_text())
+    assert list(facts["inputs"]) == [
+        *("content", "style", "style_2", "content_mask", "content_mask_2", "style_mask_2"),
+        "content_weight_mask",
+    ]
+    assert [Path(name).name for name in facts["job"]["style"]] == ["s.png", "t.png"]
+    assert any("--colors=content: the losses" in note for note in facts["notes"])
+    # From any folder, by its flags and by its manifest.
+    for number, again in enumerate(("--flagfile=o/flags.txt", "--from_run=o/run.json")):
+        where = f"again{number}"
+        assert job.bare(again, f"--output_dir={where}", "--quiet") == 0
+        assert result(where) == result()
+    assert job(*flags[:-3], "--iterations=2", "--save_every=2", "--quiet", "--output_dir=half") == 0
+    assert job(*flags, "--output_dir=half", "--resume") == 0
+    assert result("half") == result()
+
+
+def test_another_number_of_pictures_is_another_run(job, files, capsys):
+    assert job(*SHORT, "--output_dir=o", *BOTH) == 0
+    before = result()
+    assert job(*SHORT, "--output_dir=o", "--resume", "--style=s.png") == 2
+    assert "the style_2 file is not given" in capsys.readouterr().err
+    masks = ("--content_mask=left.png", "--content_mask=right.png")
+    assert job(*SHORT, "--output_dir=o", "--resume", *BOTH, *masks) == 2
+    assert "the content_mask file is another one" in capsys.readouterr().err
+    assert result() == before
+
+
+def test_the_folder_is_named_by_all_styles(job, files):
+    assert job(*SHORT, *BOTH) == 0
+    assert Path("output/c-s+t/result.png").exists()
+
+
+def test_a_sweep_of_styles_takes_one_after_the_other_and_repeated_styles_are_one_blend(job, files):
+    assert job(*SHORT, "--sweep=style=s.png,t.png", "--output_dir=o") == 0
+    assert {path.parent.name for path in Path("o").glob("*/result.png")} == {"style=s", "style=t"}
+    assert job(*SHORT, *BOTH, "--sweep=style_blend=1;0,0;1", "--output_dir=p") == 0
+    assert {path.parent.name for path in Path("p").glob("*/result.png")} == {
+        "style_blend=1_0",
+        "style_blend=0_1",
+    }
+    for one, other in (("style=s", "style_blend=1_0"), ("style=t", "style_blend=0_1")):
+        assert result(f"o/{one}") == result(f"p/{other}")
+
+
+def test_the_command_line_wins_over_a_file_of_flags(files, monkeypatch):
+    monkeypatch.chdir(files)
+    Path("f.txt").write_text("--content=c.png\n--style=s.png\n--style=t.png\n--content_mask=left.png\n")
+    assert parse(["run.py", "--flagfile=f.txt"])[1].style == ("s.png", "t.png")
+    job = parse(["run.py", "--flagfile=f.txt", "--style=a,b.png"])[1]
+    assert job.style == ("a,b.png",) and job.content_mask == ("left.png",)
+
+
+def test_a_manifest_of_one_style_is_read(job, files):
+    """As version 2 wrote it: a name, and a number."""
+    assert job(*SHORT, "--output_dir=o") == 0
+    facts = json.loads(Path("o/run.json").read_text())
+    facts["manifest"] = 2
+    facts["job"]["style"], facts["config"]["style_scale"] = facts["job"]["style"][0], 1.0
+    for name in ("colors", "style_blend", "mask_weight", "mask_guides", "keep_gray"):
+        del facts["config"][name]
+    Path("o/run.json").write_text(json.dumps(facts))
+    assert job.bare("--from_run=o/run.json", "--output_dir=p", "--quiet") == 0
+    assert job("--iterations=3", "--save_every=1", "--quiet", "--output_dir=o", "--resume") == 0
+    assert result("p") != result()
+
+
+def test_a_cut_out_is_the_same_on_black_and_on_white_and_keeps_its_shape(job, files):
+    with Image.open("c.png") as picture:
+        pixels = np.dstack([np.asarray(picture), np.asarray(Image.open("left.png"))])
+    found = []
+    for hidden in (0, 255):
+        pixels[pixels[..., 3] == 0, :3] = hidden
+        Image.fromarray(pixels).save("c.png")
+        assert job(*SHORT, "--init=content", f"--output_dir=o{hidden}") == 0
+        found.append(np.asarray(Image.open(f"o{hidden}/result.png")))
+    assert np.array_equal(*found) and np.array_equal(found[0][..., 3], pixels[..., 3])
+
+
+def test_hidden_colours_of_a_style_are_not_part_of_it(job, files):
+    with Image.open("s.png") as picture:
+        style = np.dstack([np.asarray(picture), np.full((40, 50), 255, np.uint8)])
+    style[:, 25:, 3] = 0
+    for number, hidden in enumerate(((255, 0, 255), (0, 255, 0))):
+        style[:, 25:, :3] = hidden
+        Image.fromarray(style).save("s.png")
+        assert job(*SHORT, f"--output_dir=o{number}") == 0
+    assert result("o0") == result("o1")
+
+
+def test_regions_too_small_are_told_before_anything_is_computed(job, files, capsys):
+    dot = np.zeros((48, 64), np.uint8)
+    dot[10:13, 10:13] = 255
+    Image.fromarray(dot).save("dot.png")
+    assert job("--iterations=1", "--content_mask=dot.png", "--output_dir=o") == 0
+    said = capsys.readouterr().out
+    told = "at 64×48 pixels the mask of style 1 is too small for relu3_1, relu4_1, relu5_1: left out there"
+    assert told in said and said.index(told) < said.index("device:")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--content_mask=none.png",), "none.png"),
+        (("--content_mask=black.png",), "--content_mask is black everywhere"),
+        (("--style_mask=black.png",), "--style_mask is black everywhere"),
+        (("--content_weight_mask=black.png",), "--content_weight_mask is black everywhere"),
+        (("--content_weight_mask=notes.txt",), "notes.txt"),
+        (("--content_weight_mask=left.png", "--content_weight_mask=right.png"), "is given 2 times: give one"),
+        (("--content_mask=left.png", "--content_mask=right.png"), "given 2 times, and --style 1"),
+        ((*BOTH, "--content_mask=left.png"), "--content_mask is given 1 times, and --style 2"),
+        ((*BOTH, "--style_mask=left.png"), "--style_mask is given 1 times, and --style 2"),
+        ((*BOTH, "--style=none.png"), "none.png"),
+        ((*BOTH, "--style="), "the name of the picture is empty"),
+        ((*BOTH, "--style_blend=1"), "--style_blend has 1 numbers, and there are 2 --style"),
+        ((*BOTH, "--style_blend=1,2,3"), "--style_blend has 3 numbers"),
+        ((*BOTH, "--style_blend=1,-2"), "--style_blend must be numbers ≥ 0, not -2"),
+        ((*BOTH, "--style_blend=0,0"), "--style_blend has only zeros"),
+        ((*BOTH, "--style_blend=1,nan"), "--style_blend must be numbers ≥ 0"),
+        ((*BOTH, "--style_blend=1,inf"), "--style_blend must be numbers ≥ 0"),
+        ((*BOTH, "--style_blend=1;2"), "must be numbers such as 3,7"),
+        ((*BOTH, "--style_blend=one,two"), "must be numbers such as 3,7"),
+        ((*BOTH, "--style_scale=1,2,3"), "--style_scale has 3 numbers"),
+        ((*BOTH, "--style_scale=1,0"), "--style_scale must be more than 0"),
+        (("--style_scale=17",), "--style_scale must be more than 0 and at most 16"),
+        (("--style_scale=",), "--style_scale must be more than 0"),
+        (("--style_scale=big",), "must be numbers such as 3,7"),
+        (("--mask_weight=1",), "--mask_weight is about the regions of --content_mask"),
+        ((*BOTH, "--content_mask=left.png", "--content_mask=right.png", "--mask_weight=1"), "has 1 numbers"),
+        ((*BOTH, "--content_mask=left.png", "--content_mask=right.png", "--style_blend=1,2"), "each has its"),
+        (("--mask_guides=soft",), "--mask_guides must be one of simple, inside"),
+        (("--colors=photo",), "--colors must be one of style, content, match, luminance"),
+        (("--colors=contnet",), "did you mean 'content'"),
+        (("--content_mask=.",), "is a folder"),
+        (("--output=left.png", "--overwrite", "--content_mask=left.png"), "would be overwritten"),
+    ],
+)
+def test_mistakes_are_one_line_and_nothing_is_written(job, files, capsys, flags, said):
+    Path("notes.txt").write_text("no picture\n")
+    before = sorted(files.rglob("*"))
+    assert job("--iterations=1", *flags) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert sorted(files.rglob("*")) == before

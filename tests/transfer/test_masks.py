@@ -1,0 +1,172 @@
+"""Several styles, masks, transparency and colours in whole runs."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from narrow import SHALLOW, warm_session
+
+from neural_style_tf.config.schema import Config
+from neural_style_tf.errors import UserError
+from neural_style_tf.images.color_transfer import luma, to_gray
+from neural_style_tf.transfer.colors import prepare
+from neural_style_tf.transfer.inputs import Inputs
+from neural_style_tf.transfer.loop import explain_clipping
+from neural_style_tf.transfer.masks import Masks
+from neural_style_tf.transfer.records import Rows
+
+BASE = Config(
+    **SHALLOW, style_loss="wasserstein", content_loss="relative", style_weight=10.0, tv_weight=0.0
+).replace(optimizer="lbfgs", init="content", iterations=4, log_every=2, save_every=0, image_size=0)
+LEFT = np.zeros((40, 48), np.float32)
+LEFT[:, :24] = 1
+WHITE = np.ones((7, 9), np.float32)
+
+
+@pytest.fixture(scope="module")
+def styles(pictures):
+    rng = np.random.default_rng(7)
+    other = np.repeat(np.repeat(rng.uniform(0, 255, (6, 9, 3)), 6, 0), 5, 1)
+    return pictures[1], other.astype(np.float32)
+
+
+@pytest.fixture
+def paint(pictures, narrow_weights):
+    def run(style, masks=None, content=None, **settings):
+        content = pictures[0] if content is None else content
+        inputs = Inputs(content, style, masks=masks or Masks())
+        records = list(warm_session(narrow_weights).run(inputs, BASE.replace(**settings)))
+        return records[-1].image, records
+
+    return run
+
+
+def test_white_masks_are_none_to_the_bit(paint, styles):
+    plain, _ = paint(styles[0])
+    for masks in (
+        Masks(content=(WHITE,)),
+        Masks(style=(WHITE,)),
+        Masks(content=(WHITE,), style=(WHITE,), content_weight=WHITE, alpha=WHITE),
+    ):
+        assert np.array_equal(paint(styles[0], masks)[0], plain)
+    assert np.array_equal(paint(styles, Masks(content=(WHITE, WHITE)))[0], paint(styles)[0])
+
+
+def test_weights_1_and_0_are_the_first_style_to_the_bit(paint, styles):
+    alone, _ = paint(styles[0])
+    assert np.array_equal(paint(styles, style_blend=(1, 0))[0], alone)
+    assert not np.array_equal(paint(styles, style_blend=(1, 1))[0], alone)
+    # A number for all, or one each.
+    scaled, _ = paint(styles, style_blend=(0, 3), style_scale=(1.0, 0.5))
+    assert np.array_equal(scaled, paint(styles[1], style_scale=0.5)[0])
+
+
+def test_each_region_gets_its_style_and_what_none_covers_is_left_alone(paint, styles, pictures):
+    masks = Masks(content=(LEFT, 1 - LEFT))
+    image, records = paint(styles, masks)
+    assert {"style/relu1_1/region1", "style/relu2_1/region2"} <= records[-1].terms.keys()
+    only_left, _ = paint(styles[0], Masks(content=(LEFT,)))
+    changed = np.abs(only_left - pictures[0]).mean((0, 2))
+    assert changed[30:].max() < 0.2 * changed[:20].mean()
+    # Far from the border a region does not know of the other.
+    assert np.abs(image - only_left)[:, :8].mean() < 0.2 * np.abs(image - only_left)[:, 32:].mean()
+
+
+def test_a_face_that_matters_more_stays(paint, styles, pictures):
+    weight = 0.02 + 0.98 * LEFT
+    image, _ = paint(styles[0], Masks(content_weight=weight), iterations=15, style_weight=0.3)
+    changed = np.abs(image - pictures[0]).mean((0, 2))
+    assert changed[4:20].mean() < 0.8 * changed[28:44].mean()
+
+
+def test_what_is_transparent_is_not_painted(paint, styles, pictures):
+    image, _ = paint(styles[0], Masks(alpha=LEFT))
+    assert np.abs(image - pictures[0])[:, :20].mean() > 5 * np.abs(image - pictures[0])[:, 34:].mean()
+
+
+@pytest.mark.parametrize("tile", ["16", "32"])
+@pytest.mark.parametrize("colors", ["style", "content", "match", "luminance"])
+def test_in_tiles_as_in_one_piece(paint, styles, tile, colors):
+    if (tile, colors) not in (("16", "style"), ("32", "content"), ("32", "luminance"), ("16", "match")):
+        pytest.skip("each once is enough")
+    masks = Masks(content=(LEFT, 0.5 + 0 * LEFT), style=(None, np.eye(36, 45, dtype=np.float32) + 0.2))
+    # Adam's first step does not depend on the size of the gradient; rounding would decide its direction.
+    options = {"optimizer": "adam", "learning_rate": 1.0, "iterations": 2, "colors": colors}
+    whole, tiled = (paint(styles, masks, tile=tile, **options) for tile in ("none", tile))
+    for one, other in zip(whole[1], tiled[1], strict=True):
+        assert one.terms == pytest.approx(other.terms, rel=1e-4)
+    assert np.abs(whole[0] - tiled[0]).mean() < 0.02
+
+
+def test_the_colours_of_the_photo_on_the_painting(paint, styles, pictures):
+    plain, _ = paint(styles[0])
+    image, records = paint(styles[0], colors="content")
+    np.testing.assert_allclose(luma(image), luma(plain), atol=0.01)
+    chroma = [one - luma(one)[..., np.newaxis] for one in (image, pictures[0])]
+    np.testing.assert_allclose(*chroma, atol=0.01)
+    assert records[-1].terms == paint(styles[0])[1][-1].terms
+    assert any("--colors=content: the losses are those of" in note for note in records[0].notes)
+    assert records[-1].best.shape == image.shape
+
+
+def test_in_luminance_only_the_brightness_is_painted(paint, styles, pictures):
+    image, _ = paint(styles[0], colors="luminance")
+    chroma = [one - luma(one)[..., np.newaxis] for one in (image, pictures[0])]
+    np.testing.assert_allclose(*chroma, atol=0.05)
+    assert np.abs(luma(image) - luma(pictures[0])).mean() > 1
+    assert (
+        np.ptp(paint(to_gray(styles[0]), content=to_gray(pictures[0]), colors="luminance")[0], -1).max() < 0.1
+    )
+
+
+def test_the_style_in_the_colours_of_the_photo(styles, pictures):
+    found = prepare("match", to_gray(pictures[0]), [styles[0]], Masks().check(1, BASE))
+    assert np.ptp(found.styles[0], -1).mean() < 0.05 * np.ptp(styles[0], -1).mean()
+    assert found.photo is None and "towards the style in the photo's colours" in found.notes[0]
+    # A style of two levels only, in the colours of one of more contrast.
+    photo = np.zeros((40, 48, 3), np.float32)
+    photo[:10] = 255
+    notes = prepare("match", photo, [styles[1]], Masks().check(1, BASE)).notes
+    assert "of the style's values leave 0–255" in notes[1]
+
+
+def test_much_that_is_clipped_is_told():
+    rows = np.full((300, 1000, 3), 100.0)
+    assert explain_clipping(Rows(rows.shape, lambda top, bottom: rows[top:bottom])) == []
+    rows[:30] = 300
+    [line] = explain_clipping(Rows(rows.shape, lambda top, bottom: rows[top:bottom]))
+    assert line.startswith("10% of the values")
+
+
+@pytest.mark.parametrize("colors", ["style", "luminance"])
+def test_resumed_as_uninterrupted(paint, styles, pictures, narrow_weights, colors, tmp_path):
+    masks = Masks(content=(LEFT, 1 - 0.5 * LEFT), content_weight=0.3 + 0.7 * LEFT)
+    config = BASE.replace(colors=colors, iterations=6, scales=2, scale_iterations=(3,), log_every=1)
+    session, inputs, prefix = warm_session(narrow_weights), Inputs(pictures[0], styles, masks=masks), None
+    for record in session.run(inputs, config):
+        if record.step == 5:
+            prefix = tf.train.Checkpoint(state=record.state).write(str(tmp_path / "ckpt-5"))
+    whole = record
+    *_, resumed = session.run(inputs, config, resume=prefix)
+    assert resumed.terms == whole.terms and np.array_equal(resumed.image, whole.image)
+
+
+@pytest.mark.parametrize(
+    ("masks", "settings", "said"),
+    [
+        (Masks(content=(LEFT,)), {}, "--content_mask is given 1 times, and --style 2"),
+        (Masks(style=(LEFT, LEFT, LEFT)), {}, "--style_mask is given 3 times, and --style 2"),
+        (Masks(), {"style_blend": (1, 2, 3)}, "--style_blend has 3 numbers, and there are 2 --style"),
+        (Masks(), {"style_scale": (1, 2, 3)}, "--style_scale has 3 numbers"),
+        (Masks(), {"mask_weight": (1, 2)}, "--mask_weight is about the regions of --content_mask"),
+        (Masks(content=(LEFT, 1 - LEFT)), {"mask_weight": (1,)}, "--mask_weight has 1 numbers"),
+        (Masks(content=(LEFT, 1 - LEFT)), {"style_blend": (1, 2)}, "each has its own"),
+        (Masks(content=(LEFT, 0 * LEFT)), {}, "--content_mask, the one of style 2, is black everywhere"),
+        (Masks(style=(0 * LEFT, None)), {}, "--style_mask, the one of style 1, is black everywhere"),
+        (Masks(content_weight=0 * LEFT), {}, "--content_weight_mask is black everywhere"),
+        (Masks(content=(LEFT, 1 - LEFT), alpha=LEFT), {}, "style 2 is transparent everywhere"),
+        (Masks(style=(np.eye(40, dtype=np.float32)[:1] * 0.01, None)), {}, "too small for every layer"),
+    ],
+)
+def test_masks_that_cannot_be_are_refused(paint, styles, masks, settings, said):
+    with pytest.raises(UserError, match=said):
+        paint(styles, masks, **settings)
