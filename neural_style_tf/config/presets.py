@@ -112,7 +112,8 @@ BALANCED = Config(
     keep_gray=True,
     # From about 64 pixels, so that small and large paintings of one pair look alike.
     scales=0,
-    scale_iterations=(120, 100),
+    # Coarse scales are cheap, but each iteration has the roots of the covariances to take.
+    scale_iterations=(60, 80, 100),
     iterations=50,
     precision="auto",
     convolution="auto",

@@ -219,13 +219,11 @@ def explain_clipping(rows: Rows) -> list[str]:
     """Return a line if the photo's colours make much of a painting leave 0–255."""
     height, width, _ = rows.shape
     band = max(1, 2**18 // width)
-    shares = [clipped_share(rows[top : top + band]) for top in range(0, height, band)]
-    share = float(np.mean(shares))
-    return (
-        [f"{share:.0%} of the values leave 0–255 in the photo's colours, and are clipped"]
-        if share > MUCH
-        else []
-    )
+    parts = (rows[top : top + band] for top in range(0, height, band))
+    share = sum(len(part) * clipped_share(part) for part in parts) / height
+    if share <= MUCH:
+        return []
+    return [f"{share:.0%} of the values leave 0–255 in the photo's colours, and are clipped"]
 
 
 def _steps_to_record(step: int, end: int, config: Config) -> int:

@@ -82,7 +82,7 @@ def test_resume_looks_at_the_init_file_not_at_its_name(made, real_job, capsys):
 
 def test_flags_change_single_settings(tmp_path, made):
     config, job_ = flags.parse(["run.py", "--from_run=a/run.json", "--seed=4", "--style=other.png"])
-    assert (config.seed, config.iterations, job_.style) == (4, 0, "other.png")
+    assert (config.seed, config.iterations, job_.style) == (4, 0, ("other.png",))
     with pytest.raises(UserError, match="--preset changes them"):
         flags.parse(["run.py", "--from_run=a/run.json", "--preset=slides"])
 
