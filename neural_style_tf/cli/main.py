@@ -21,7 +21,7 @@ from neural_style_tf.cli.signals import Interrupts
 from neural_style_tf.config.schema import Config, Job, SweepConfig, numbered
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.images import Picture, load_image
+from neural_style_tf.images import Picture, fill_hidden, load_image
 from neural_style_tf.images.masks import load_mask, stretched, with_opacity
 from neural_style_tf.runs.manifest import Manifest, ManifestWriter, facts_in_common, flag_lines
 from neural_style_tf.runs.output_dir import FolderInUse, OutputFolder
@@ -402,6 +402,7 @@ class _Run:
         sizes = [style_size(style.shape[:2], self._size, config) for style in styles]
         self._mask_notes = check_masks(self._masks, plan_scales(self._size, sizes, config), config)
         reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
+        reading["profile"] = self._pictures["content"].profile
         local = config.replace(init=files.get(config.init, config.init))
         if config.init not in WORDS:
             self._initial = initial_pixels(local, content, styles[0], **reading)
@@ -551,9 +552,9 @@ class _Run:
         return report
 
     def _listeners(self, folder: OutputFolder, report: ManifestWriter, after: int) -> list[Listener]:
-        alpha = self._pictures["content"].alpha
+        photo = self._pictures["content"]
         found = make_listeners(
-            folder, report, self._config, self._job, self._console, alpha=alpha, after=after
+            folder, report, self._config, self._job, self._console, photo=photo, after=after
         )
         if self._report_to is not None:
             # After what saves.
@@ -593,7 +594,8 @@ def _load_pictures(
     def load(role: str, **sizes: Any) -> Picture:
         path = job.pictures[role]
         picture = machine.load_image(supplies.files.get(path, path), **sizes, **reading)
-        found[role] = dataclasses.replace(picture, path=Path(path))
+        pixels = fill_hidden(picture.pixels, picture.alpha)
+        found[role] = dataclasses.replace(picture, pixels=pixels, path=Path(path))
         return found[role]
 
     def mask(role: str, like: Picture) -> np.ndarray | None:
@@ -606,9 +608,12 @@ def _load_pictures(
         found[role] = Picture(np.empty((0, 0, 3), np.float32), None, notes, sha256, Path(path))
         return values
 
-    content = load("content", longest=config.sizes.image_size, enlarge=config.sizes.enlarge)
+    sizes = {"longest": config.sizes.image_size, "enlarge": config.sizes.enlarge}
+    content = load("content", **sizes, keep_profile=job.profile == "content")
     longest = longest_of_style(content_size(content.pixels.shape[:2], config), config)
-    styles = [load(role, longest=longest) for role in numbered("style", len(job.style))]
+    styles = [
+        load(role, longest=longest, profile=content.profile) for role in numbered("style", len(job.style))
+    ]
     content_masks = [mask(role, content) for role in numbered("content_mask", len(job.content_mask))]
     style_masks = [
         with_opacity(mask(role, style), style.alpha)

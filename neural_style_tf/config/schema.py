@@ -386,6 +386,19 @@ class Job:
     stretch_contrast: bool = setting(
         False, "stretch each saved picture to 0…255 instead of clipping, as the original repository did"
     )
+    bits: str = setting(
+        "8",
+        "bits a channel of result.png, and of --output as .png or .tiff; 16 needs the extra deep",
+        choices=("8", "16"),
+    )
+    profile: str = setting(
+        "srgb",
+        "colour space of what is painted and saved: srgb, or that of the photo (content), such as Display P3",
+        choices=("srgb", "content"),
+    )
+    dpi: float = setting(
+        0.0, "pixels an inch, for a print, written to the result; 0: what the photo says", low=0, high=100_000
+    )
     threads: int = setting(
         0,
         "threads that compute on the CPU, so that it is free for other things; 0: all cores",
@@ -407,6 +420,8 @@ class Job:
             given = getattr(self, name)
             object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
         check_fields(self)
+        if 0 < self.dpi < 1:
+            raise UserError(f"--dpi must be at least 1, or 0 for what the photo says, not {self.dpi:g}")
         for field in dataclasses.fields(self):
             if field.name in ("weights", "weights_dir") and not getattr(self, field.name):
                 raise UserError(f"--{field.name} is empty: leave it out for {field.default!r}")

@@ -28,9 +28,19 @@ class PixelReader:
 
     Attributes:
         has_alpha: Whether the file has an alpha channel, a transparent palette entry or a transparent colour.
+        profile: The file's own profile for RGB, if the pixels are left in it; else None.
     """
 
-    def __init__(self, image: Image.Image, rawmode: str, name: str, notes: list[str]) -> None:
+    def __init__(
+        self,
+        image: Image.Image,
+        rawmode: str,
+        name: str,
+        notes: list[str],
+        *,
+        target: bytes | None = None,
+        keep: bool = False,
+    ) -> None:
         """Work out how the picture's pixels are to be read.
 
         Args:
@@ -38,17 +48,24 @@ class PixelReader:
             rawmode: How its file packs a pixel, in Pillow's words ("RGB;16B", "L;4"); empty if unknown.
             name: The file, as notes show it.
             notes: Gets what was converted, guessed or ignored.
+            target: The ICC profile that the pixels shall be in; None for sRGB.
+            keep: Leave pixels with a good profile for RGB in it.
         """
         self._image, self._rawmode = image, rawmode
         deep = _is_deep(image)
         self._base = "L" if deep else _BASES.get(image.mode, "RGB")
         self._key = image.info.get("transparency") if deep or image.mode in ("L", "RGB") else None
         self.has_alpha = self._key is not None or image.has_transparency_data
-        self._transform = _to_srgb(image, self._base, name, notes)
+        self.profile, self._transform = _to_profile(image, self._base, name, notes, target, keep=keep)
         if self._base == "L":
             self._tones = _tones(self._transform)
         if deep:
             self._black, self._white = self._range(name, notes)
+
+    @property
+    def converts(self) -> bool:
+        """Whether the numbers of the file are converted to another profile."""
+        return self._transform is not None
 
     def strips(self) -> Iterator[tuple[int, Image.Image]]:
         """Yield the picture from top to bottom as (first row, strip)."""
@@ -152,31 +169,38 @@ def _guess_range(low: float, high: float, mode: str) -> tuple[float, float, str]
     return low, max(high, low + 1.0), rule
 
 
-def _to_srgb(image: Image.Image, base: str, name: str, notes: list[str]) -> ImageCms.ImageCmsTransform | None:
-    """Return the transform from the picture's profile to sRGB, or None where the numbers are sRGB already."""
+def _to_profile(
+    image: Image.Image, base: str, name: str, notes: list[str], target: bytes | None, *, keep: bool
+) -> tuple[bytes | None, ImageCms.ImageCmsTransform | None]:
+    """Return the picture's own profile if it is kept, and the transform to `target`, if one is due."""
     data = image.info.get("icc_profile")
     if data:
         try:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
             source = _COLOR_SPACES.get(profile.profile.xcolor_space.strip(), "")
             if source == base or (source, base) == ("RGB", "L"):
-                transform = _transform(profile, source)
-                return None if _changes_nothing(transform) else transform
+                transform = _transform(profile, source, target)
+                if _changes_nothing(transform):
+                    return None, None
+                return (data, None) if keep and source == base == "RGB" else (None, transform)
             notes.append(f"{name}: its colour profile is not for {base} pixels and is ignored")
         except Exception:
             notes.append(f"{name}: its colour profile is damaged and ignored")
-    return _transform(ImageCms.createProfile("LAB"), "LAB") if base == "LAB" else None
+    if base == "LAB":
+        return None, _transform(ImageCms.createProfile("LAB"), "LAB", target)
+    # Without a profile the numbers are sRGB.
+    return None, None if target is None else _transform(ImageCms.createProfile("sRGB"), "RGB", target)
 
 
 def _transform(
-    profile: ImageCms.ImageCmsProfile | ImageCms.core.CmsProfile, mode: str
+    profile: ImageCms.ImageCmsProfile | ImageCms.core.CmsProfile, mode: str, target: bytes | None
 ) -> ImageCms.ImageCmsTransform:
     flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
     # Littlecms' shortcut for grey is too coarse for the shadows of a linear curve; 256 levels need none.
     flags |= ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
     return ImageCms.buildTransform(
         profile,
-        ImageCms.createProfile("sRGB"),
+        ImageCms.createProfile("sRGB") if target is None else ImageCms.ImageCmsProfile(io.BytesIO(target)),
         mode,
         "RGB",
         renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,

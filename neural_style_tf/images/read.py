@@ -6,18 +6,22 @@ by strip, so that a large file that is reduced while reading never exists as flo
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from neural_style_tf.errors import UserError, show
+from neural_style_tf.images import deep
 from neural_style_tf.images.color import PixelReader
-from neural_style_tf.images.decode import decode, quiet_pillow, read_bounded
+from neural_style_tf.images.decode import Decoded, decode, quiet_pillow, read_bounded
 from neural_style_tf.images.resize import fit_size, resample, resize, upright
 
+LEAST_DPI, MOST_DPI = 1.0, 100_000.0
 MAX_PIXELS = 100_000_000
 """Default limit of `load_image`: 10 000 × 10 000, about 0.4 GB while being decoded."""
 
@@ -27,12 +31,13 @@ class Picture:
     """A picture from a file.
 
     Attributes:
-        pixels: float32 `[H, W, 3]`, RGB, sRGB, 0–255; not multiplied by alpha. Where alpha is 0 they are
-            those of what is visible around; see `fill_hidden`.
+        pixels: float32 `[H, W, 3]`, RGB, sRGB, 0–255; not multiplied by alpha.
         alpha: Opacity, uint8 `[H, W]`; None if the file has none or is opaque everywhere.
         notes: Lines a run should show: what was converted, guessed or ignored.
         sha256: Of exactly the bytes that were decoded.
         path: Where they came from.
+        profile: ICC profile that the pixels are in; None for sRGB.
+        dpi: Pixels an inch, across and down, if the file says so.
     """
 
     pixels: np.ndarray
@@ -40,6 +45,8 @@ class Picture:
     notes: tuple[str, ...]
     sha256: str
     path: Path
+    profile: bytes | None = None
+    dpi: tuple[float, float] | None = None
 
     def without_pixels(self) -> Picture:
         """Return all that is known of the picture, in no memory to speak of."""
@@ -53,12 +60,14 @@ def load_image(
     longest: int | None = None,
     enlarge: bool = False,
     allow_truncated: bool = False,
+    profile: bytes | None = None,
+    keep_profile: bool = False,
 ) -> Picture:
     """Read a PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP or PPM file, upright and in sRGB.
 
     EXIF orientation and colour profile are applied. Grey, palette, CMYK, YCbCr and Lab become RGB; 16-bit
-    grey keeps its 16 bits, colours are read at 8 bits a channel. Of several frames the first is used. HEIC
-    needs the extra `heic`.
+    grey keeps its 16 bits, and so do 16-bit colours of PNG and TIFF with the extra `deep`, else they are
+    read at 8. Of several frames the first is used. HEIC needs the extra `heic`.
 
     Args:
         path: A regular file.
@@ -68,6 +77,8 @@ def load_image(
             size. Colours are averaged in proportion to their opacity.
         enlarge: Enlarge a smaller picture to `longest`, too, within `max_pixels`.
         allow_truncated: Use what can be decoded of a damaged file, and say so in the notes.
+        profile: ICC profile that the pixels shall be in instead of sRGB.
+        keep_profile: Leave pixels of RGB in the file's own profile, which `Picture.profile` then is.
 
     Returns:
         The picture.
@@ -83,7 +94,12 @@ def load_image(
     name, notes = show(path), []
     with quiet_pillow(name, notes, max_pixels=max_pixels):
         decoded = decode(data, name, notes, max_pixels=max_pixels, allow_truncated=allow_truncated)
-        reader = PixelReader(decoded.image, decoded.rawmode, name, notes)
+        reader = PixelReader(decoded.image, decoded.rawmode, name, notes, target=profile, keep=keep_profile)
+        own = reader.profile
+        if _has_deep_colors(decoded) and deep.is_installed():
+            with contextlib.suppress(ValueError):
+                reader = deep.DeepReader(data, decoded.image.size, profile, convert=reader.converts)
+        dpi = _dpi(decoded.image)
         width, height = decoded.image.size
         pixels, alpha = _read_resized(reader, (height, width), fit_size((height, width), longest))
     pixels = upright(pixels, decoded.orientation)
@@ -97,24 +113,39 @@ def load_image(
             )
         pixels = resize(pixels, size)
         alpha = None if alpha is None else np.rint(resize(alpha, size)).astype(np.uint8)
-    if alpha is not None:
-        fill_hidden(pixels, alpha)
-    return Picture(pixels, alpha, tuple(notes), hashlib.sha256(data).hexdigest(), Path(path))
+    if decoded.orientation > 4 and dpi:
+        dpi = dpi[::-1]
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Picture(pixels, alpha, tuple(notes), sha256, Path(path), own or profile, dpi)
 
 
-def fill_hidden(pixels: np.ndarray, alpha: np.ndarray) -> None:
-    """Replace, in place, the colours under full transparency by those of what is visible around them.
+def _has_deep_colors(decoded: Decoded) -> bool:
+    """Return whether a file has RGB or RGBA of 16 bits a channel."""
+    return decoded.image.mode in ("RGB", "RGBA") and "16" in decoded.rawmode
+
+
+def _dpi(image: Image.Image) -> tuple[float, float] | None:
+    """Return the pixels an inch that a file states, if they can be."""
+    try:
+        across, down = (float(value) for value in image.info["dpi"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (across, down) if all(LEAST_DPI <= value <= MOST_DPI for value in (across, down)) else None
+
+
+def fill_hidden(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """Return a picture with colours under full transparency replaced by those of what is visible around.
 
     What a program left there is not part of the picture, and a network would see it beside the border. The
     colours are averaged by opacity over ever larger squares, until one has any.
 
     Args:
         pixels: float32 `[H, W, 3]`.
-        alpha: Opacity, uint8 `[H, W]`.
+        alpha: Opacity, uint8 `[H, W]`; None for opaque.
     """
-    hidden = alpha == 0
-    if not hidden.any() or hidden.all():
-        return
+    hidden = None if alpha is None else alpha == 0
+    if hidden is None or not hidden.any() or hidden.all():
+        return pixels
     opacity = alpha.astype(np.float32)[..., np.newaxis] / 255.0
     levels = [np.concatenate([pixels * opacity, opacity], -1)]
     while max(levels[-1].shape[:2]) > 1:
@@ -127,11 +158,11 @@ def fill_hidden(pixels: np.ndarray, alpha: np.ndarray) -> None:
         weight = np.minimum(level[..., 3:], 1.0)
         seen = level[..., :3] / np.maximum(level[..., 3:], 1e-12)
         around = weight * seen + (1.0 - weight) * around
-    pixels[hidden] = around[hidden]
+    return np.where(hidden[..., np.newaxis], around, pixels)
 
 
 def _read_resized(
-    reader: PixelReader, size: tuple[int, int], new_size: tuple[int, int]
+    reader: PixelReader | deep.DeepReader, size: tuple[int, int], new_size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Read a picture at a size no larger than its own, holding no more than a strip of it as floats.
 

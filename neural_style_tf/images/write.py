@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
 
 from neural_style_tf.errors import RunError, UserError, show
+from neural_style_tf.images import deep
 from neural_style_tf.utils.atomic import atomic_file
 from neural_style_tf.utils.text import did_you_mean
 
@@ -25,6 +27,8 @@ _OPTIONS = {
 }
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 _PROFILE_DATE = slice(24, 36)
+DEEP_FORMATS = ("PNG", "TIFF")
+"""Those that hold 16 bits a channel."""
 _PIXELS_PER_BAND = 1 << 18
 
 
@@ -74,11 +78,14 @@ def save_image(
     alpha: np.ndarray | None = None,
     stretch: bool = False,
     text: Mapping[str, str] | None = None,
+    bits: int = 8,
+    profile: bytes | None = None,
+    dpi: tuple[float, float] | None = None,
 ) -> tuple[str, ...]:
     """Write a picture in the format its suffix names; a file of that name is replaced in one step.
 
     PNG and TIFF are lossless; JPEG has quality 95 and full colour resolution; WebP is lossy at quality 95.
-    All are tagged as sRGB. The same pixels give the same bytes.
+    Nothing is dithered. The same pixels give the same bytes.
 
     Args:
         path: Ends in .png, .jpg, .jpeg, .webp, .tif or .tiff.
@@ -87,7 +94,10 @@ def save_image(
         alpha: Opacity, uint8 `[H, W]`, 0–255; JPEG cannot hold it.
         stretch: Scale the smallest value to 0 and the largest to 255, as SciPy's `imsave` did for the
             original implementation of 2017.
-        text: Keywords and values to keep in a PNG; other formats leave them out.
+        text: Keywords and values to keep in a PNG of 8 bits; other formats leave them out.
+        bits: 8, or 16 for PNG and TIFF with the extra `deep`; other formats have 8.
+        profile: ICC profile that the pixels are in; None for sRGB.
+        dpi: Pixels an inch, across and down; WebP cannot hold them.
 
     Returns:
         Notes: what the format could not hold.
@@ -110,18 +120,29 @@ def save_image(
             raise ValueError(f"expected alpha of uint8 {pixels.shape[:2]}, not {alpha.dtype} {alpha.shape}")
         if form == "JPEG":
             notes, alpha = (f"{show(Path(path).name)}: JPEG cannot hold transparency; it is left out",), None
+    profile = profile or _srgb_profile()
+    if bits == 16 and form in DEEP_FORMATS:
+        encoded = deep.encode(to_levels(pixels, alpha=alpha, stretch=stretch), form, profile=profile, dpi=dpi)
+        _write(path, lambda file: file.write(encoded))
+        return notes
     options = dict(_OPTIONS[form])
+    if dpi and form != "WEBP":
+        options["dpi"] = dpi
     if form == "PNG" and text:
         options["pnginfo"] = PngImagePlugin.PngInfo()
         for keyword, value in text.items():
             options["pnginfo"].add_text(keyword, value)
     picture = to_picture(pixels, alpha=alpha, stretch=stretch)
+    _write(path, lambda file: picture.save(file, form, icc_profile=profile, **options))
+    return notes
+
+
+def _write(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
     try:
         with atomic_file(path) as file:
-            picture.save(file, form, icc_profile=_srgb_profile(), **options)
+            write(file)
     except OSError as error:
         raise RunError(f"{show(path)} could not be written: {error.strerror or error}") from error
-    return notes
 
 
 def to_picture(pixels: np.ndarray, *, alpha: np.ndarray | None = None, stretch: bool = False) -> Image.Image:
@@ -139,22 +160,51 @@ def to_picture(pixels: np.ndarray, *, alpha: np.ndarray | None = None, stretch: 
         ValueError: A pixel is not a finite number.
     """
     height, width, _ = pixels.shape
+    low, high = _range(pixels)
+    picture = Image.new("RGB" if alpha is None else "RGBA", (width, height))
+    for top, band in _bands(pixels):
+        levels = _round(_stretched(band, low, high) if stretch else band, 1.0, np.uint8)
+        if alpha is not None:
+            levels = np.dstack([levels, alpha[top : top + len(levels)]])
+        picture.paste(Image.fromarray(levels), (0, top))
+    return picture
+
+
+def to_levels(pixels: np.ndarray, *, alpha: np.ndarray | None, stretch: bool) -> np.ndarray:
+    """Round and clip pixels to 16 bits; arguments and errors as of `to_picture`.
+
+    Returns:
+        uint16 `[H, W, 3 or 4]`.
+    """
+    height, width, _ = pixels.shape
+    low, high = _range(pixels)
+    levels = np.empty((height, width, 3 if alpha is None else 4), np.uint16)
+    for top, band in _bands(pixels):
+        values = _stretched(band, low, high) if stretch else band
+        levels[top : top + len(band), :, :3] = _round(values, deep.LEVEL, np.uint16)
+    if alpha is not None:
+        levels[..., 3] = alpha.astype(np.uint16) * int(deep.LEVEL)
+    return levels
+
+
+def _range(pixels: np.ndarray) -> tuple[float, float]:
+    """Return the smallest and the largest value, all of which must be finite."""
     bad, low, high = 0, np.inf, -np.inf
     for _, band in _bands(pixels):
         bad += band.size - int(np.isfinite(band).sum())
         low, high = min(low, band.min()), max(high, band.max())
     if bad:
-        size = height * width * 3
+        size = pixels.shape[0] * pixels.shape[1] * 3
         raise ValueError(f"{bad} of {size} values are not finite; a NaN is never written to a picture")
-    picture = Image.new("RGB" if alpha is None else "RGBA", (width, height))
-    for top, band in _bands(pixels):
-        if stretch:
-            band = (band - low) * (255.0 / (float(high - low) or 1.0))
-        levels = np.floor(np.clip(band, 0.0, 255.0) + 0.5).astype(np.uint8)
-        if alpha is not None:
-            levels = np.dstack([levels, alpha[top : top + len(levels)]])
-        picture.paste(Image.fromarray(levels), (0, top))
-    return picture
+    return low, high
+
+
+def _stretched(band: np.ndarray, low: float, high: float) -> np.ndarray:
+    return (band - low) * (255.0 / (float(high - low) or 1.0))
+
+
+def _round(values: np.ndarray, scale: float, dtype: type) -> np.ndarray:
+    return np.floor(np.clip(values, 0.0, 255.0) * values.dtype.type(scale) + 0.5).astype(dtype)
 
 
 def _bands(pixels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

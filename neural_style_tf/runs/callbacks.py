@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -80,18 +81,37 @@ class Metrics(Listener):
         self._file.close()
 
 
+@dataclasses.dataclass(frozen=True)
+class Saving:
+    """How pictures are saved; see `images.save_image`.
+
+    Attributes:
+        alpha: The content's alpha, uint8 [H, W], or None.
+        stretch: Stretch the contrast.
+        bits: A channel, of results; pictures of steps have 8.
+        profile: ICC profile of the pixels; None for sRGB.
+        dpi: Pixels an inch; None to leave them out.
+    """
+
+    alpha: np.ndarray | None = None
+    stretch: bool = False
+    bits: int = 8
+    profile: bytes | None = None
+    dpi: tuple[float, float] | None = None
+
+
 class Pictures(Listener):
     """`images/step-000020.png` …: the image of every so many steps.
 
     Args:
         folder: Where they go; made when the first is written.
         config: Which steps are saved.
-        alpha: The content's alpha, uint8 [H, W], or None.
-        stretch: Stretch the contrast; see `images.save_image`.
+        saving: How they are saved.
     """
 
-    def __init__(self, folder: Path, config: SaveConfig, alpha: np.ndarray | None, *, stretch: bool) -> None:
-        self._folder, self._config, self._alpha, self._stretch = folder, config, alpha, stretch
+    def __init__(self, folder: Path, config: SaveConfig, saving: Saving) -> None:
+        self._folder, self._config = folder, config
+        self._saving = dataclasses.replace(saving, bits=8)
 
     def on_step(self, record: StepRecord) -> None:
         """Write the picture if its step is due."""
@@ -99,7 +119,7 @@ class Pictures(Listener):
             return
         self._folder.mkdir(exist_ok=True)
         path = self._folder / f"step-{record.step:06d}.png"
-        _save(path, record.image_rows, self._alpha, stretch=self._stretch)
+        _save(path, record.image_rows, self._saving)
 
 
 class Result(Listener):
@@ -108,26 +128,31 @@ class Result(Listener):
     Args:
         paths: `result.png`, and the user's own `--output`.
         config: At which steps it is brought up to date; at the last record it always is.
-        alpha: The content's alpha, uint8 [H, W], or None.
-        stretch: Stretch the contrast; see `images.save_image`.
+        saving: How it is saved.
     """
 
-    def __init__(
-        self, paths: list[Path], config: SaveConfig, alpha: np.ndarray | None, *, stretch: bool
-    ) -> None:
-        self._paths, self._config, self._alpha, self._stretch = paths, config, alpha, stretch
+    def __init__(self, paths: list[Path], config: SaveConfig, saving: Saving) -> None:
+        self._paths, self._config, self._saving = paths, config, saving
 
     def on_step(self, record: StepRecord) -> None:
         """Write the best image if it is due; the user's own file only gets what is finished."""
         if record.last or record.due or self._config.saves(record.step):
             best = record.best_rows
             for path in self._paths if record.last else self._paths[:1]:
-                _save(path, best, self._alpha, stretch=self._stretch)
+                _save(path, best, self._saving)
 
 
-def _save(path: Path, image: Rows, alpha: np.ndarray | None, *, stretch: bool) -> None:
+def _save(path: Path, image: Rows, saving: Saving) -> None:
     try:
-        save_image(path, image, alpha=fit_alpha(alpha, image), stretch=stretch)
+        save_image(
+            path,
+            image,
+            alpha=fit_alpha(saving.alpha, image),
+            stretch=saving.stretch,
+            bits=saving.bits,
+            profile=saving.profile,
+            dpi=saving.dpi,
+        )
     except UserError as error:
         # It was fine when the run began.
         raise RunError(f"{error}; was its folder moved, removed or made read-only during the run?") from error

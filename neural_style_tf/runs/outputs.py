@@ -6,11 +6,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
-from neural_style_tf.images import Picture, check_output
+from neural_style_tf.images import Picture, check_output, deep
 from neural_style_tf.runs.manifest import ManifestWriter, settings_table
 from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.runs.resume import newest_metric, step_of, trim_metrics
@@ -38,11 +36,17 @@ def check_outputs(job: Job, config: Config, content: Picture, *, say: Say) -> No
         for file in (*job.pictures.values(), config.init):
             if Path(output).exists() and Path(file).exists() and Path(output).samefile(file):
                 raise UserError(f"{output!r} is read and would be overwritten: give another name")
+    if job.bits == "16" and not deep.is_installed():
+        raise UserError(
+            '--bits=16 needs libvips: pip install "neural-style-tf[deep]", or leave it out for 8 bits'
+        )
     if not job.output:
         return
     check_output(job.output)
     if Path(job.output).exists() and not (job.overwrite or job.resume):
         raise UserError(f"--output: {job.output!r} exists; give another name, or --overwrite")
+    if job.bits == "16" and not job.output.lower().endswith((".png", ".tif", ".tiff")):
+        say(f"{job.output}: this format holds 8 bits a channel; .png and .tiff hold 16")
     if content.alpha is not None and job.output.lower().endswith((".jpg", ".jpeg")):
         say(f"{job.output}: JPEG cannot hold the transparency of {job.content}")
 
@@ -87,7 +91,7 @@ def make_listeners(
     job: Job,
     console: Console,
     *,
-    alpha: np.ndarray | None,
+    photo: Picture,
     after: int,
 ) -> list[Listener]:
     """Return the callbacks of a run, in the order in which they are called.
@@ -98,22 +102,29 @@ def make_listeners(
         config: Which steps are saved.
         job: The user's own file, and how pictures are saved.
         console: For the progress.
-        alpha: The content's alpha, uint8 [H, W], or None.
+        photo: The content picture, whose transparency, colour profile and resolution the result keeps.
         after: The last step that an earlier part of the run has written.
     """
-    from neural_style_tf.runs.callbacks import Metrics, Pictures, Progress, Result
+    from neural_style_tf.runs.callbacks import Metrics, Pictures, Progress, Result, Saving
     from neural_style_tf.runs.checkpoints import Checkpoints
     from neural_style_tf.runs.tensorboard import Curves
 
     path = folder.path
+    saving = Saving(
+        photo.alpha,
+        job.stretch_contrast,
+        int(job.bits),
+        photo.profile,
+        (job.dpi, job.dpi) if job.dpi else photo.dpi,
+    )
     results = [path / "result.png"] + ([Path(job.output)] if job.output else [])
     # What a checkpoint vouches for is written before it.
     return [
         report,
         Metrics(path / "metrics.jsonl", after=after),
         Curves(path, config, settings_table(config, job), after=after),
-        Result(results, config.saving, alpha, stretch=job.stretch_contrast),
-        Pictures(path / "images", config.saving, alpha, stretch=job.stretch_contrast),
+        Result(results, config.saving, saving),
+        Pictures(path / "images", config.saving, saving),
         Checkpoints(path / "checkpoints", config.saving),
         Progress(console),
     ]

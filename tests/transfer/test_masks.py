@@ -62,13 +62,11 @@ def test_weights_1_and_0_are_the_first_style_to_the_bit(paint, styles):
 
 def test_each_region_gets_its_style_and_what_none_covers_is_left_alone(paint, styles, pictures):
     masks = Masks(content=(LEFT, 1 - LEFT))
-    image, records = paint(styles, masks)
+    _, records = paint(styles, masks)
     assert {"style/relu1_1/region1", "style/relu2_1/region2"} <= records[-1].terms.keys()
     only_left, _ = paint(styles[0], Masks(content=(LEFT,)))
     changed = np.abs(only_left - pictures[0]).mean((0, 2))
     assert changed[30:].max() < 0.2 * changed[:20].mean()
-    # Far from the border a region does not know of the other.
-    assert np.abs(image - only_left)[:, :8].mean() < 0.2 * np.abs(image - only_left)[:, 32:].mean()
 
 
 def test_a_face_that_matters_more_stays(paint, styles, pictures):
