@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = {
     "step": ("step.py",),
     "style_loss": ("style_loss.py",),
+    "directing": ("directing.py",),
     "precision": ("precision.py",),
     "session": ("session.py",),
     "sweeps": ("sweeps.py",),

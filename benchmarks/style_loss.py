@@ -8,12 +8,12 @@ All losses of a row are measured in one process, their steps in turn.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+
+from in_turn import seconds_in_turn
 
 from neural_style_tf.utils.runtime import start_tensorflow
 
@@ -23,14 +23,13 @@ LOSSES = ("relative", "moments", "wasserstein")
 def measure(size: int, precision: str, rounds: int) -> list[float]:
     """Return the median seconds of an iteration with each of `LOSSES`."""
     import numpy as np
-    import tensorflow as tf
 
     from neural_style_tf.config.presets import preset
     from neural_style_tf.transfer.session import make_solver
     from neural_style_tf.weights.resolve import load_weights
 
     picture = np.random.default_rng(0).uniform(0, 255, (size, size, 3)).astype(np.float32)
-    one, solvers = tf.constant(1, tf.int64), []
+    solvers = []
     for loss in LOSSES:
         # Adam takes one evaluation for a step, always.
         config = preset("balanced").replace(
@@ -42,16 +41,7 @@ def measure(size: int, precision: str, rounds: int) -> list[float]:
             image_size=0,
         )
         solvers.append(make_solver([picture, picture[::-1]], config, load_weights("bundled")))
-        solvers[-1].start()
-        for _ in range(2):
-            bool(solvers[-1].advance(one))
-    times: list[list[float]] = [[] for _ in LOSSES]
-    for _ in range(rounds):
-        for solver, found in zip(solvers, times, strict=True):
-            start = time.perf_counter()
-            bool(solver.advance(one))
-            found.append(time.perf_counter() - start)
-    return [statistics.median(found) for found in times]
+    return seconds_in_turn(solvers, rounds)
 
 
 def main() -> None:

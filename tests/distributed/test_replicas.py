@@ -27,7 +27,8 @@ from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import load_image
 from neural_style_tf.losses import evaluate
-from neural_style_tf.losses.targets import finish_targets, gather_targets
+from neural_style_tf.losses.guides import EVERYWHERE, Guidance, Region
+from neural_style_tf.losses.targets import finish_targets, gather_targets, given_leaves
 from neural_style_tf.losses.terms import make_terms, term_weights
 from neural_style_tf.models.vgg19 import vgg19
 from neural_style_tf.tiling.grid import plan_for
@@ -152,29 +153,37 @@ def test_shares_cover_the_picture_and_are_nearly_equal(size, tile, replicas):
         ("relative", 32),
         ("moments", None),
         ("wasserstein", None),
+        ("masks", 32),
     ],
 )
 def test_parts_add_up(name, tile):
-    """The arithmetic of three replicas, in this process."""
-    config = Config() if name == "plain" else Config(content_loss="relative", style_loss=name)
+    """The arithmetic of three replicas, in this process; also of two styles, each in its region."""
+    masks, style_loss = name == "masks", {"plain": "mean", "masks": "wasserstein"}.get(name, name)
+    config = Config(content_loss="mean" if name == "plain" else "relative", style_loss=style_loss)
     weights = make_narrow_weights(divisor=32, dtype="float64")
     network = vgg19(weights.kernels, weights.biases, outputs=config.loss.layers, dtype="float64")
     rng = np.random.default_rng(0)
     content, style, image = (
         tf.constant(50 * rng.standard_normal((1, *shape, 3))) for shape in [(75, 91), (40, 50), (75, 91)]
     )
-    expected = by_hand.compute_targets(network, content, style, config)
-    terms, sources = make_terms(config.loss), by_hand.sources(content, style, config)
+    guidance, styles = EVERYWHERE, [style]
+    if masks:
+        ramp = np.tile(np.linspace(0, 1, 91, dtype=np.float32), (75, 1))
+        regions = (Region(ramp, (0,)), Region(0.5 * (1 - ramp), (1,), 2.0))
+        guidance, styles = Guidance(regions, (None, ramp[:40, :50]), 1 - ramp), [style, style[:, ::-1]]
+    expected = by_hand.compute_targets(network, content, styles, config, guidance=guidance)
+    terms, sources = make_terms(config.loss, guidance), by_hand.sources(content, styles, config, guidance)
     plans = [
         [sharding.share_out(plan_for(terms, *source.size, 64), 3)[rank] for source in sources]
         for rank in range(3)
     ]
     found = [gather_targets(network, sources, plans=plan) for plan in plans]
     added = tf.nest.map_structure(lambda *one: sum(one), *found)
-    targets = finish_targets(terms, sources, added, {})
+    targets = finish_targets(terms, sources, added, given_leaves(terms, guidance))
     for value, other in zip(tf.nest.flatten(expected), tf.nest.flatten(targets), strict=True):
         np.testing.assert_allclose(other, value, atol=1e-12 * np.abs(value).max())
     parts = sharding.plan_shares(terms, 75, 91, tile=tile, replicas=3)
+    weights_of_terms = term_weights(config.loss, guidance)
     # What each replica adds to a sum, in the order of the sums: the losses' first, then the gradient's.
     given = []
 
@@ -185,13 +194,13 @@ def test_parts_add_up(name, tile):
             given.append(nest)
             return next(asked, nest)
 
-        return evaluate.evaluate(network, terms, image, expected, term_weights(config.loss), plan, reduce)
+        return evaluate.evaluate(network, terms, image, expected, weights_of_terms, plan, reduce)
 
     for plan in parts:
         share(plan, [])
     sums = tf.nest.map_structure(lambda *one: sum(one), *given[::2])
     gradient = sum(share(plan, [sums])[1] for plan in parts)
-    whole = by_hand.make_objective(network, expected, config, image.shape)
+    whole = by_hand.make_objective(network, expected, config, image.shape, guidance=guidance)
     np.testing.assert_allclose(
         gradient, by_hand.compiled(whole)(image)[1], atol=1e-12 * np.abs(gradient).max()
     )
@@ -276,8 +285,11 @@ def alone(tmp_path, monkeypatch):
 
 
 def test_two_workers_are_one(start, alone, tmp_path):
+    """With two styles, each in its region, and the colours of the photo."""
+    write_picture(tmp_path / "m.png", seed=3)
     # A shallow network, for the time that it takes to compile.
-    flags = ["--content_layers=relu2_2", "--style_layers=relu1_1,relu2_1"]
+    flags = ["--content_layers=relu2_2", "--style_layers=relu1_1,relu2_1", "--colors=match"]
+    flags += ["--style=c.png", "--content_mask=m.png", "--content_mask=c.png", "--content_weight_mask=c.png"]
     codes, errors = end(start(2, "--output_dir=two", *flags, extra=["--tile_for_memory=32"]))
     assert codes == [0, 0], errors
     # The tile that the one with less memory needs is used by all, and on record.

@@ -1,0 +1,83 @@
+"""Time one iteration with several styles and with masks, against one style everywhere.
+
+    python benchmarks/directing.py [--sizes 256 512] [--precisions float32 bfloat16] [--rounds N] [--quick]
+
+All cases of a row are measured in one process, their steps in turn. Memory is the peak of a process of its
+own for each case (`--memory CASE` is how this script asks for one).
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+
+from in_turn import seconds_in_turn
+
+from neural_style_tf.utils.runtime import start_tensorflow
+
+CASES = ("one style", "2 styles", "4 styles", "2 regions", "content weights")
+
+
+def prepare(case: str, size: int, precision: str) -> object:
+    """Return a solver of `balanced` with Adam, which takes one evaluation for a step, always."""
+    import numpy as np
+
+    from neural_style_tf import Session
+    from neural_style_tf.config.presets import preset
+    from neural_style_tf.transfer.masks import Masks
+    from neural_style_tf.weights.resolve import load_weights
+
+    rng = np.random.default_rng(0)
+    styles = {"2 styles": 2, "4 styles": 4, "2 regions": 2}.get(case, 1)
+    pictures = [rng.uniform(0, 255, (size, size, 3)).astype(np.float32) for _ in range(1 + styles)]
+    ramp = np.tile(np.linspace(0, 1, size, dtype=np.float32), (size, 1))
+    masks = Masks(
+        content=(ramp, 1 - ramp) if case == "2 regions" else (),
+        content_weight=ramp if case == "content weights" else None,
+    )
+    changes = {"optimizer": "adam", "precision": precision, "scales": 1, "scale_iterations": ()}
+    config = preset("balanced").replace(**changes, image_size=0)
+    guidance = masks.check(styles, config).at((size, size), [(size, size)] * styles, config)
+    session = Session(load_weights("bundled"), keep_bytes=0)
+    return session.prepare(pictures, config, guidance=guidance).solver
+
+
+def peak(case: str, size: int, precision: str) -> float:
+    """Return the peak megabytes of a process that makes three steps."""
+    command = [sys.executable, __file__, "--memory", case, "--sizes", str(size), "--precisions", precision]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
+    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--memory", choices=CASES, help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="one tiny size, to see that this script works")
+    options = parser.parse_args()
+    start_tensorflow()
+    if options.memory:
+        seconds_in_turn([prepare(options.memory, options.sizes[0], options.precisions[0])], 1)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
+        return
+    sizes, rounds = ([64], 2) if options.quick else (options.sizes, options.rounds)
+    precisions = options.precisions[:1] if options.quick else options.precisions
+    print("| size | precision | case | s/iteration | ratio | peak MB |\n|---|---|---|---|---|---|")
+    for size in sizes:
+        for precision in precisions:
+            found = seconds_in_turn([prepare(case, size, precision) for case in CASES], rounds)
+            for case, seconds in zip(CASES, found, strict=True):
+                megabytes = "" if options.quick else f"{peak(case, size, precision):.0f}"
+                row = (size, precision, case, f"{seconds:.3f}", f"{seconds / found[0]:.3f}", megabytes)
+                print("| " + " | ".join(map(str, row)) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
