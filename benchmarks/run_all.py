@@ -31,6 +31,7 @@ COMMANDS = {
     "peers": ("peers.py",),
     "tradeoff": ("tradeoff.py", "--plot", "{folder}/tradeoff.png"),
     "contact_sheet": ("contact_sheet.py", "{folder}/contact_sheet.jpg"),
+    "sizes": ("sizes.py", "{folder}/sizes.jpg"),
     "strengths": (
         *("contact_sheet.py", "{folder}/strengths.jpg"),
         *("--strengths", "0", "0.25", "0.5", "0.75", "1"),

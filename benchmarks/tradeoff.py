@@ -21,7 +21,7 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,13 +50,18 @@ RANGE = 30.0
 
 
 def paint_ours(
-    changes: dict, strength: float, content: Image.Image, style: Image.Image, quick: bool
-) -> Image:
-    """Paint with one of our presets at a strength."""
-    from neural_style_tf import stylize
+    session: object,
+    changes: dict,
+    strength: float,
+    content: Image.Image,
+    style: Image.Image,
+    *,
+    quick: bool,
+) -> Image.Image:
+    """Paint with one of our presets at a strength; in a session strengths compile nothing."""
+    from neural_style_tf import Inputs
     from neural_style_tf.config.presets import preset
     from neural_style_tf.images import to_picture
-    from neural_style_tf.weights.resolve import load_weights
 
     # As far up and down as the peer.
     config = preset(changes["preset"]).replace(strength_range=RANGE, strength=strength)
@@ -65,7 +70,7 @@ def paint_ours(
     if quick:
         config = config.replace(iterations=2, scales=1, scale_iterations=())
     pictures = [np.asarray(picture, np.float32) for picture in (content, style)]
-    *_, record = stylize(*pictures, config, weights=load_weights("bundled"))
+    *_, record = session.run(Inputs(*pictures), config)
     return to_picture(record.best)
 
 
@@ -85,27 +90,51 @@ def paint_peer(strength: float, content: Image.Image, style: Image.Image, work: 
     return Image.open(run.pictures[max(run.pictures)]).convert("RGB")
 
 
-def judge(
-    result: Image.Image, content: Image.Image, style: Image.Image, features: object
-) -> dict[str, float]:
-    """Return the distances of a result from style picture and photo, each a share of the worst."""
-    cut = ImageOps.fit(style, content.size)
-    result = result if result.size == content.size else result.resize(content.size)
-    pixels = [np.asarray(picture, np.float32) for picture in (result, content, style, cut)]
-    found = [features(one) for one in pixels]
+class Judge:
+    """Judges the results of one pair; what is known of photo and style picture is computed once.
 
-    def share(distance: object, at: int, to: int, worst: int, layer: str = "") -> float:
-        sources = [maps[layer] for maps in found] if layer else pixels
-        return distance(sources[at], sources[to]) / distance(sources[worst], sources[to])
+    Args:
+        content: The photo.
+        style: The style picture.
+        features: From `distances.make_features`.
+    """
 
-    gaussians = [share(distances.gaussian_w2, 0, 2, 1, layer) for layer in distances.STYLE_LAYERS]
-    return {
-        "gaussians": float(np.mean(gaussians)),
-        "patches": share(distances.patch_distance, 0, 2, 1),
-        "colours": share(distances.colour_distance, 0, 2, 1),
-        "ssim": share(distances.unlike_photo, 0, 1, 3),
-        "relu3_1": share(distances.content_distance, 0, 1, 3, distances.CONTENT_LAYER),
-    }
+    def __init__(self, content: Image.Image, style: Image.Image, features: object) -> None:
+        self._features, self._size = features, content.size
+        # The worst results for the content: the style picture itself, cut to the photo's shape.
+        given = {"content": content, "style": style, "cut": ImageOps.fit(style, content.size)}
+        self._pixels = {name: np.asarray(picture, np.float32) for name, picture in given.items()}
+        self._maps = {name: features(pixels) for name, pixels in self._pixels.items()}
+        self._worst: dict[tuple, float] = {}
+
+    def __call__(self, result: Image.Image) -> dict[str, float]:
+        """Return the distances of a result from style picture and photo, each a share of the worst."""
+        result = result if result.size == self._size else result.resize(self._size)
+        self._pixels["result"] = np.asarray(result, np.float32)
+        self._maps["result"] = self._features(self._pixels["result"])
+        of_style = {"to": "style", "worst": "content"}
+        of_photo = {"to": "content", "worst": "cut"}
+        layers = [
+            self._share(distances.gaussian_w2, **of_style, layer=layer) for layer in distances.STYLE_LAYERS
+        ]
+        content = self._share(distances.content_distance, **of_photo, layer=distances.CONTENT_LAYER)
+        return {
+            "gaussians": float(np.mean(layers)),
+            "patches": self._share(distances.patch_distance, **of_style),
+            "colours": self._share(distances.colour_distance, **of_style),
+            "ssim": self._share(distances.unlike_photo, **of_photo),
+            "relu3_1": content,
+        }
+
+    def _share(self, distance: Callable, *, to: str, worst: str, layer: str = "") -> float:
+        def between(one: str, other: str) -> float:
+            sources = [self._maps[name][layer] if layer else self._pixels[name] for name in (one, other)]
+            return distance(*sources)
+
+        key = (distance, to, worst, layer)
+        if key not in self._worst:
+            self._worst[key] = between(worst, to)
+        return between("result", to) / self._worst[key]
 
 
 def area(curves: dict[str, Sequence[tuple[float, float]]]) -> dict[str, float]:
@@ -153,10 +182,12 @@ def main() -> None:
         options.work = ROOT / "build" / "tradeoff-quick"
     options.work.mkdir(parents=True, exist_ok=True)
     start_tensorflow()
+    from neural_style_tf import Session
     from neural_style_tf.config.presets import preset
     from neural_style_tf.weights.resolve import load_weights
 
-    features = distances.make_features(load_weights("bundled"))
+    weights = load_weights("bundled")
+    features, session = distances.make_features(weights), Session(weights)
     rows: dict[tuple[str, float], list[dict[str, float]]] = defaultdict(list)
     for pair in options.pairs:
         pictures = [
@@ -164,6 +195,7 @@ def main() -> None:
         ]
         for picture in pictures:
             picture.thumbnail((options.size, options.size), Image.Resampling.LANCZOS)
+        judge = Judge(*pictures, features)
         for system in options.systems:
             settings = system
             if system in OURS:
@@ -176,9 +208,9 @@ def main() -> None:
                     if system == PEER:
                         painted = paint_peer(strength, *pictures, options.work)
                     else:
-                        painted = paint_ours(OURS[system], strength, *pictures, options.quick)
+                        painted = paint_ours(session, OURS[system], strength, *pictures, quick=options.quick)
                     painted.save(path)
-                rows[system, strength].append(judge(Image.open(path), *pictures, features))
+                rows[system, strength].append(judge(Image.open(path)))
                 print(f"{pair}, {system}, {strength}", file=sys.stderr, flush=True)
     names = ("gaussians", "patches", "colours", "ssim", "relu3_1")
     print("| system | strength | " + " | ".join(names) + " |\n" + "|---" * (len(names) + 2) + "|")

@@ -1,0 +1,98 @@
+"""Do a small and a large painting of one pair look alike? Their distances, shrunk to one size.
+
+    python benchmarks/sizes.py [OUT.jpg] [--pairs PHOTO:STYLE …] [--sizes 256 512 …] [--scales 0 3] [--quick]
+
+Each pair is painted at each size, with `balanced` and each number of scales. All results are shrunk to the
+smallest size and compared with the first: by Gaussians of layers that no preset takes style from, and by
+colours, each as a share of the distance between photo and style picture. 0 is the same painting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+import distances
+from compare import PAIRS, locate
+from sheets import sheet
+
+from neural_style_tf.utils.runtime import start_tensorflow
+
+
+def paint(session: object, pair: str, size: int, scales: int, *, quick: bool) -> Image.Image:
+    """Paint a pair; a photo that is too small is enlarged."""
+    from neural_style_tf import Inputs, load_image
+    from neural_style_tf.config.presets import preset
+    from neural_style_tf.images import to_picture
+
+    content, style = (str(locate(name)) for name in pair.split(":"))
+    counts = (60, 80, 100) if scales == 0 else (120, 100, 100, 100)[: scales - 1]
+    config = preset("balanced").replace(image_size=0, save_every=0, scales=scales, scale_iterations=counts)
+    config = config.replace(iterations=1, scale_iterations=(1,) * len(counts)) if quick else config
+    pictures = [
+        load_image(content, longest=size, enlarge=True).pixels,
+        load_image(style, longest=size).pixels,
+    ]
+    *_, record = session.run(Inputs(*pictures), config)
+    return to_picture(record.best)
+
+
+def main() -> None:
+    """Paint, compare, print the table, write the sheet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path, nargs="?")
+    parser.add_argument("--pairs", nargs="+", default=PAIRS[1:4], metavar="PHOTO:STYLE")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
+    parser.add_argument("--scales", type=int, nargs="+", default=[0, 3])
+    parser.add_argument("--quick", action="store_true", help="one tiny pair, to see that this script works")
+    options = parser.parse_args()
+    if options.quick:
+        options.pairs, options.sizes, options.scales = PAIRS[:1], [48, 64], [0]
+    start_tensorflow()
+    from neural_style_tf import Session
+    from neural_style_tf.weights.resolve import load_weights
+
+    weights = load_weights("bundled")
+    features, session, rows = distances.make_features(weights), Session(weights), []
+    print("| pair | scales | size | seconds | gaussians | colours |\n|---|---|---|---|---|---|")
+    for pair in options.pairs:
+        for scales in options.scales:
+            shrunk: list[Image.Image] = []
+            for size in options.sizes:
+                start = time.monotonic()
+                painted = paint(session, pair, size, scales, quick=options.quick)
+                seconds = time.monotonic() - start
+                small = shrunk[0].size if shrunk else painted.size
+                shrunk.append(painted.resize(small, Image.Resampling.LANCZOS))
+                ends = [Image.open(locate(name)).convert("RGB").resize(small) for name in pair.split(":")]
+                pixels = [np.asarray(one, np.float32) for one in (shrunk[-1], shrunk[0], *ends)]
+                maps = [features(one) for one in pixels]
+                apart = [
+                    distances.gaussian_w2(maps[0][layer], maps[1][layer])
+                    / distances.gaussian_w2(maps[2][layer], maps[3][layer])
+                    for layer in distances.STYLE_LAYERS
+                ]
+                colours = distances.colour_distance(*pixels[:2]) / distances.colour_distance(*pixels[2:])
+                row = (pair, scales, size, f"{seconds:.0f}", f"{np.mean(apart):.3f}", f"{colours:.3f}")
+                print("| " + " | ".join(map(str, row)) + " |", flush=True)
+            named = zip(shrunk, options.sizes, strict=True)
+            rows.append([(one, f"{pair}, scales {scales}, {size} px") for one, size in named])
+    if options.out:
+        height = 240
+        cells = [
+            [(one.resize((round(one.width * height / one.height), height)), text) for one, text in row]
+            for row in rows
+        ]
+        sheet(cells, height).save(options.out, quality=88)
+
+
+if __name__ == "__main__":
+    main()
