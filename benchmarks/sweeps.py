@@ -1,15 +1,18 @@
 """Time a sweep against the same runs as processes of their own.
 
-    python benchmarks/sweeps.py [--size 256] [--iterations 20] [--pictures 20] [--quick]
+    python benchmarks/sweeps.py [--size 256] [--iterations 20] [--pictures 20] [--no-ray] [--quick]
 
 Two sweeps: of a batch of pictures of equal size, and of two weights. Each is one command, then as many single
-commands. The results are compared to the bit, and the memory of the sweep's process is shown as its runs end.
+commands, then one command on a Ray cluster of this machine that paints one run at a time with all cores. The
+results are compared to the bit, and the memory of the sweep's process is shown as its runs end. What Ray adds
+to each run includes a share of the time that the cluster takes to start.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import shutil
 import subprocess
 import sys
@@ -24,7 +27,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 from peer_systems import peak_megabytes
 from PIL import Image, ImageChops
 
-WEIGHTS = {"style_weight": ("1", "3", "10", "30"), "tv_weight": ("0", "1", "3", "10", "30")}
+WEIGHTS = {"style_weight": ("1", "3", "10", "30"), "tv_weight": ("0", "1e-4", "3e-4", "1e-3", "3e-3")}
 
 
 def run(arguments: list[str], results: Path | None = None) -> tuple[float, list[float]]:
@@ -58,15 +61,19 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--pictures", type=int, default=20)
-    parser.add_argument("--quick", action="store_true", help="two tiny runs of each")
+    parser.add_argument("--ray", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--quick", action="store_true", help="two tiny runs of each, without Ray")
     options = parser.parse_args()
     weights = dict(WEIGHTS)
     if options.quick:
-        options.size, options.iterations, options.pictures = 48, 1, 2
+        options.size, options.iterations, options.pictures, options.ray = 48, 1, 2, False
         weights = {"style_weight": ("1", "3"), "tv_weight": ("0",)}
     folder = Path(tempfile.mkdtemp())
-    print("| sweep | runs | as one, s | alone, s | ratio | same bits | peak MB after 5 | at the end |")
-    print("|---" * 8 + "|")
+    print(
+        "| sweep | runs | as one, s | alone, s | ratio | same bits | peak MB after 5 | at the end | by Ray, s | "
+        "added to each run, s |"
+    )
+    print("|---" * 10 + "|")
     try:
         photos = folder / "photos"
         photos.mkdir()
@@ -108,11 +115,18 @@ def main() -> None:
                 files = [base / where / "result.png" for base in (root, folder / "alone")]
                 same = same and files[0].read_bytes() == files[1].read_bytes()
             early, late = peaks[min(4, len(peaks) - 1)], peaks[-1]
-            print(
-                f"| {name} | {len(single)} | {one:.1f} | {alone:.1f} | {alone / one:.2f} | "
-                f"{'yes' if same else 'no'} | {early:.0f} | {late:.0f} |",
-                flush=True,
-            )
+            by_ray = ["", ""]
+            if options.ray:
+                there = folder / f"{name}-ray"
+                flags = [f"--output_dir={there}", "--ray=local", f"--ray_cpus={os.cpu_count()}"]
+                seconds, _ = run([*common, *together, *flags])
+                by_ray = [f"{seconds:.1f}", f"{(seconds - one) / len(single):.2f}"]
+                for _, where in single:
+                    files = [base / where / "result.png" for base in (there, root)]
+                    same = same and files[0].read_bytes() == files[1].read_bytes()
+            row = [name, len(single), f"{one:.1f}", f"{alone:.1f}", f"{alone / one:.2f}"]
+            row += ["yes" if same else "no", f"{early:.0f}", f"{late:.0f}", *by_ray]
+            print("| " + " | ".join(map(str, row)) + " |", flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
