@@ -69,11 +69,18 @@ def main() -> None:
         options.size, options.iterations, options.pictures, options.ray = 48, 1, 2, False
         weights = {"style_weight": ("1", "3"), "tv_weight": ("0",)}
     folder = Path(tempfile.mkdtemp())
-    print(
-        "| sweep | runs | as one, s | alone, s | ratio | same bits | peak MB after 5 | at the end | by Ray, s | "
-        "added to each run, s |"
-    )
-    print("|---" * 10 + "|")
+    columns = [
+        "sweep",
+        "runs",
+        "as one, s",
+        "alone, s",
+        "ratio",
+        "same bits",
+        "peak MB after 5",
+        "at the end",
+    ]
+    columns += ["by Ray, s", "added to each run, s"]
+    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     try:
         photos = folder / "photos"
         photos.mkdir()

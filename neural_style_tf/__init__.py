@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Config": "config",
     "Inputs": "transfer.inputs",
+    "Masks": "transfer.masks",
     "PRESETS": "config",
     "RunError": "errors",
     "Session": "transfer.session",

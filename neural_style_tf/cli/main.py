@@ -27,7 +27,13 @@ from neural_style_tf.runs.manifest import Manifest, ManifestWriter, facts_in_com
 from neural_style_tf.runs.output_dir import FolderInUse, OutputFolder
 from neural_style_tf.runs.outputs import check_outputs, clear_the_way, find_checkpoint, make_listeners
 from neural_style_tf.runs.replay import changes_since, check_files, read_run
-from neural_style_tf.runs.resume import check_same_run, read_manifest, step_of, with_its_tile
+from neural_style_tf.runs.resume import (
+    check_same_run,
+    check_transparency,
+    read_manifest,
+    step_of,
+    with_its_tile,
+)
 from neural_style_tf.sweeps.executors import (
     Event,
     Outcome,
@@ -387,6 +393,8 @@ class _Run:
                 if self._worker.workers == 1:
                     self._config = with_its_tile(self._earlier, self._config)
                 check_same_run(self._earlier, self._config, self._hashes, result=self._size)
+                if any(picture.alpha is not None for picture in self._pictures.values()):
+                    check_transparency(self._earlier)
             return self._transfer(folder)
         finally:
             folder.release()

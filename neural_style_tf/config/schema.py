@@ -442,8 +442,11 @@ class Job:
     @property
     def title(self) -> str:
         """What the run is called by its pictures: `photo-painting`, or `photo-painting+other`."""
-        styles = "+".join(Path(path).stem for path in self.style[:MOST_NAMED])
-        return "-".join(filter(None, (Path(self.content).stem, styles)))
+        names = [Path(path).stem for path in self.style]
+        title = "-".join(filter(None, (Path(self.content).stem, "+".join(names))))
+        if len(names) < 2 or len(title.encode()) <= LONGEST_TITLE:
+            return title
+        return f"{Path(self.content).stem}-{names[0]}+{len(names) - 1}"
 
     def replace(self, **changes: Any) -> Job:
         """Return a copy with some settings changed, checked again."""
@@ -455,8 +458,8 @@ def numbered(name: str, count: int) -> list[str]:
     return [name, *(f"{name}_{number}" for number in range(2, count + 1))][:count]
 
 
-MOST_NAMED = 4
-"""Styles that are named in the folder of a run."""
+LONGEST_TITLE = 120
+"""Bytes up to which a title names all styles."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,6 +61,7 @@ class Manifest:
         seconds: That it took.
         final: Name of a loss → its last value.
         best: step and total of the result.
+        form: Version of the form in which it was written.
     """
 
     config: Mapping[str, Any]
@@ -78,10 +79,12 @@ class Manifest:
     seconds: float | None = None
     final: Mapping[str, float] | None = None
     best: Mapping[str, float] | None = None
+    form: int = 0
 
     def to_json(self) -> str:
         """Return the text of `run.json`; what is not known yet is left out."""
         facts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del facts["form"]
         known = {name: value for name, value in facts.items() if value not in (None, "")}
         return json.dumps({"manifest": MANIFEST, **known}, indent=2) + "\n"
 
@@ -101,10 +104,9 @@ class Manifest:
             raise ValueError("it is not one that this program wrote")
         if facts.get("manifest", 1) > MANIFEST:
             raise ValueError("a later version of this program wrote it: install that one")
-        if "manifest" not in facts:
-            facts = _of_version_1(facts)
-        if facts.get("manifest", 1) < 3:
-            facts = _of_version_2(facts)
+        form = facts.get("manifest", 1)
+        facts = _of_version_1(facts) if form < 2 else facts
+        facts = (_of_version_2(facts) if form < 3 else facts) | {"form": form}
         values = {field.name: facts[field.name] for field in dataclasses.fields(cls) if field.name in facts}
         kinds = {name: _KINDS.get(name, str) for name in values}
         if not {"config", "inputs", "weights"} <= values.keys() or not all(
@@ -149,7 +151,7 @@ version 2 had one style."""
 _KINDS = {
     **dict.fromkeys(("config", "job", "inputs", "weights", "circumstances", "final", "best"), dict),
     **dict.fromkeys(("resumed", "notes"), list),
-    "steps": int,
+    **dict.fromkeys(("steps", "form"), int),
     "seconds": (int, float),
 }
 

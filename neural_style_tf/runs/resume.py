@@ -12,6 +12,8 @@ from neural_style_tf.errors import UserError
 from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.utils.atomic import write_bytes
 
+MASKED_SINCE = 3
+"""Version of the manifest since which what is transparent does not count."""
 HARMLESS = ("preset", "iterations", "log_every", "save_every", "save_minutes")
 """Settings that a continued run may change; a run that is finished is extended by --iterations."""
 
@@ -80,6 +82,19 @@ def check_same_run(
             "--resume: this is not the run in --output_dir: "
             + "; ".join(differences)
             + ". Give another --output_dir, or --overwrite to begin anew"
+        )
+
+
+def check_transparency(manifest: Manifest) -> None:
+    """Refuse to go on with a run of a picture with transparency that an earlier version began.
+
+    Raises:
+        UserError: What is transparent counted there as what is visible.
+    """
+    if manifest.form < MASKED_SINCE:
+        raise UserError(
+            "--resume: the run in --output_dir has a picture with transparency, and was begun by a version "
+            "for which hidden colours counted. Give another --output_dir, or --overwrite to begin anew"
         )
 
 

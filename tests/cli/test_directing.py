@@ -179,3 +179,16 @@ def test_mistakes_are_one_line_and_nothing_is_written(job, files, capsys, flags,
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert sorted(files.rglob("*")) == before
+
+
+def test_a_transparent_run_of_an_earlier_version_is_not_continued(job, files, capsys):
+    with Image.open("c.png") as picture:
+        pixels = np.dstack([np.asarray(picture), np.asarray(Image.open("left.png"))])
+    Image.fromarray(pixels).save("c.png")
+    assert job(*SHORT, "--output_dir=o") == 0
+    facts = json.loads(Path("o/run.json").read_text())
+    Path("o/run.json").write_text(json.dumps(facts | {"manifest": 2}))
+    assert job("--iterations=3", "--save_every=1", "--output_dir=o", "--resume") == 2
+    assert "hidden colours counted" in capsys.readouterr().err
+    Path("o/run.json").write_text(json.dumps(facts))
+    assert job("--iterations=3", "--save_every=1", "--output_dir=o", "--resume", "--quiet") == 0
