@@ -515,6 +515,11 @@ class _Run:
                 f"result: {width}×{height}, the size of the photo, which is smaller than "
                 f"--image_size={self._config.sizes.image_size}; --enlarge paints larger than the photo"
             )
+        if self._config.loss.drowns_in_tv:
+            say(
+                f"--tv_weight={self._config.loss.tv_weight:g} outweighs losses that are relative to their "
+                "targets, and makes the result flat: about 3e-4 smooths noise"
+            )
         if not self._machine.device:
             self._machine.device = start_tensorflow(
                 verbose=self._job.verbose,

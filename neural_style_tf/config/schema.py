@@ -53,6 +53,11 @@ class NetworkConfig:
         check_fields(self)
 
 
+RELATIVE = ("relative", "moments", "wasserstein")
+"""Style losses that are divided by the energy of their targets."""
+MUCH_TV = 0.01
+
+
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
     """What is minimised.
@@ -135,6 +140,12 @@ class LossConfig:
     def weighted_style(self) -> float:
         """β with --strength applied."""
         return self.style_weight * self.strength_range ** (2 * self.strength - 1)
+
+    @property
+    def drowns_in_tv(self) -> bool:
+        """Whether the total variation, of squared levels, outweighs relative losses, which are about 1."""
+        relative = self.content_loss == "relative" or self.style_loss in RELATIVE
+        return relative and self.tv_weight > MUCH_TV * max(self.content_weight, self.weighted_style)
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -322,3 +322,12 @@ def test_a_reader_that_leaves_does_not_end_the_run(job, tmp_path):
     assert process.wait(timeout=60) == 0, process.stderr.read()
     process.stderr.close()
     assert json.loads((tmp_path / "output" / "c-s" / "run.json").read_text())["status"] == "finished"
+
+
+def test_a_total_variation_that_drowns_all_else_is_told(job, capsys):
+    flags = ("--preset=balanced", "--scales=1", "--scale_iterations=", "--iterations=1", "--overwrite")
+    assert job(*flags, "--tv_weight=10") == 0
+    assert "--tv_weight=10 outweighs losses that are relative" in capsys.readouterr().out
+    for fine in (flags, ("--preset=original", "--iterations=1", "--tv_weight=1000", "--overwrite")):
+        assert job(*fine) == 0
+        assert "outweighs" not in capsys.readouterr().out
