@@ -9,7 +9,7 @@ own for each case (`--memory CASE` is how this script asks for one).
 from __future__ import annotations
 
 import argparse
-import resource
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 from in_turn import seconds_in_turn
+from peer_systems import peak_megabytes
 
 from neural_style_tf.utils.runtime import start_tensorflow
 
@@ -65,7 +66,8 @@ def main() -> None:
     start_tensorflow()
     if options.memory:
         seconds_in_turn([prepare(options.memory, options.sizes[0], options.precisions[0])], 1)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
+        # Not that of `resource`: it begins with the peak of the process that started this one.
+        print(peak_megabytes(os.getpid()))
         return
     sizes, rounds = ([64], 2) if options.quick else (options.sizes, options.rounds)
     precisions = options.precisions[:1] if options.quick else options.precisions
