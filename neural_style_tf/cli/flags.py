@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence, Set
@@ -113,6 +114,9 @@ class CommandLine:
         found = from_anywhere(found)
         # One file is recorded as one.
         one = {name: found[name][0] for name in REPEATED_FLAGS if len(found.get(name, ())) == 1}
+        for name in _NUMBERS:
+            with contextlib.suppress(KeyError, ValueError):
+                one[name] = float(found[name])
         return found | one
 
     def _given(self) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from neural_style_tf.runs.output_dir import FolderInUse, OutputFolder
 from neural_style_tf.runs.outputs import check_outputs, clear_the_way, find_checkpoint, make_listeners
 from neural_style_tf.runs.replay import changes_since, check_files, read_run
 from neural_style_tf.runs.resume import (
+    MASKED_SINCE,
     check_same_run,
     check_transparency,
     read_manifest,
@@ -369,6 +370,10 @@ class _Run:
     def _cluster(self) -> Cluster:
         return self._machine.cluster
 
+    @property
+    def _has_transparency(self) -> bool:
+        return any(picture.alpha is not None for picture in self._pictures.values())
+
     def check_finished(self) -> None:
         """Refuse a finished run in the output folder that was made with other settings or files."""
         earlier = read_manifest(Path(self._here.output_dir))
@@ -393,7 +398,7 @@ class _Run:
                 if self._worker.workers == 1:
                     self._config = with_its_tile(self._earlier, self._config)
                 check_same_run(self._earlier, self._config, self._hashes, result=self._size)
-                if any(picture.alpha is not None for picture in self._pictures.values()):
+                if self._has_transparency:
                     check_transparency(self._earlier)
             return self._transfer(folder)
         finally:
@@ -536,6 +541,8 @@ class _Run:
             check_files(self._repeated, {"weights": weights.sha256}, self._job.from_run)
             for line in changes_since(self._repeated, device):
                 say(line)
+            if self._repeated.form < MASKED_SINCE and self._has_transparency:
+                say("hidden colours counted when that run was made, and do not now: the bits differ")
         return device, weights
 
     def _checkpoint(self, folder: OutputFolder, weights: Weights) -> str | None:
@@ -607,6 +614,8 @@ def _load_pictures(
     def load(role: str, **sizes: Any) -> Picture:
         path = job.pictures[role]
         picture = machine.load_image(supplies.files.get(path, path), **sizes, **reading)
+        if picture.alpha is not None and not picture.alpha.any():
+            raise UserError(f"{show(path)} is transparent everywhere: there is nothing to see")
         pixels = fill_hidden(picture.pixels, picture.alpha)
         found[role] = dataclasses.replace(picture, pixels=pixels, path=Path(path))
         return found[role]
@@ -615,17 +624,21 @@ def _load_pictures(
         path = job.pictures.get(role)
         if path is None:
             return None
-        values, sha256 = load_mask(supplies.files.get(path, path), **reading)
+        values, picture = load_mask(supplies.files.get(path, path), **reading)
         note = stretched(values.shape, like.pixels.shape[:2])
-        notes = (f"{show(path)} {note}",) if note else ()
-        found[role] = Picture(np.empty((0, 0, 3), np.float32), None, notes, sha256, Path(path))
+        notes = (*picture.notes, *([f"{show(path)} {note}"] if note else []))
+        found[role] = dataclasses.replace(picture, notes=notes, path=Path(path), alpha=None)
         return values
 
     sizes = {"longest": config.sizes.image_size, "enlarge": config.sizes.enlarge}
-    content = load("content", **sizes, keep_profile=job.profile == "content")
-    longest = longest_of_style(content_size(content.pixels.shape[:2], config), config)
+    content = load("content", **sizes, keep_profile=config.profile == "content")
+    if config.profile == "content" and content.profile is None:
+        note = "it has no colour profile for RGB to be painted in: --profile=content paints in sRGB"
+        found["content"] = dataclasses.replace(content, notes=(*content.notes, note))
+    result = content_size(content.pixels.shape[:2], config)
     styles = [
-        load(role, longest=longest, profile=content.profile) for role in numbered("style", len(job.style))
+        load(role, longest=longest_of_style(result, config, number), profile=content.profile)
+        for number, role in enumerate(numbered("style", len(job.style)))
     ]
     content_masks = [mask(role, content) for role in numbered("content_mask", len(job.content_mask))]
     style_masks = [

@@ -46,7 +46,7 @@ def parse_numbers(name: str, text: str) -> tuple[float, ...]:
         UserError: Something that is not a number.
     """
     try:
-        return tuple(float(item) for item in text.split(",") if item.strip())
+        return tuple(map(float, text.split(","))) if text.strip() else ()
     except ValueError:
         raise UserError(f"--{name} must be numbers such as 3,7, not {text!r}") from None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +236,8 @@ class ScaleConfig:
     scale_iterations: tuple[int, ...] = setting(
         (),
         "iterations at each coarser scale, coarsest first, comma-separated; default: --iterations. With "
-        "--scales=0 the last is for the last coarser scale, and the first also for all that are not named",
+        "--scales=0 the last is for the last coarser scale, the first also for all that are not named, and "
+        "those of sizes that a small picture does not have are left out",
         value="N,N,…",
     )
 
@@ -316,6 +318,11 @@ class Config:
         "only (luminance)",
         choices=("style", "content", "match", "luminance"),
     )
+    profile: str = setting(
+        "srgb",
+        "colour space of what is painted and saved: srgb, or that of the photo (content), such as Display P3",
+        choices=("srgb", "content"),
+    )
     deterministic: bool = setting(
         False, "give the same bits each time, on a GPU too; not across thread counts, processors or versions"
     )
@@ -369,8 +376,8 @@ class Job:
     )
     content_weight_mask: str = setting(
         "",
-        "picture that multiplies the content loss, place by place: white 1, black 0, so that what is white, "
-        "such as faces, stays as it is",
+        "picture that multiplies the content loss, place by place: white leaves it, black takes it away, so "
+        "that all else is painted more freely than what is white, such as a face",
         value="FILE",
     )
     output_dir: str = setting(
@@ -402,13 +409,8 @@ class Job:
         "bits a channel of result.png, and of --output as .png or .tiff; 16 needs the extra deep",
         choices=("8", "16"),
     )
-    profile: str = setting(
-        "srgb",
-        "colour space of what is painted and saved: srgb, or that of the photo (content), such as Display P3",
-        choices=("srgb", "content"),
-    )
     dpi: float = setting(
-        0.0, "pixels an inch, for a print, written to the result; 0: what the photo says", low=0, high=100_000
+        0.0, "pixels an inch, for a print, written to the result; 0: what the photo says", low=0, high=30_000
     )
     threads: int = setting(
         0,
@@ -429,7 +431,10 @@ class Job:
     def __post_init__(self) -> None:
         for name in ("style", "content_mask", "style_mask"):
             given = getattr(self, name)
-            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+            files = (given,) if isinstance(given, str) else given
+            if not isinstance(files, tuple | list) or not all(isinstance(file, str) for file in files):
+                raise UserError(f"--{name} must be names of files, not {given!r}")
+            object.__setattr__(self, name, tuple(files))
         check_fields(self)
         if 0 < self.dpi < 1:
             raise UserError(f"--dpi must be at least 1, or 0 for what the photo says, not {self.dpi:g}")
@@ -523,9 +528,10 @@ def as_numbers(value: Any, *names: str) -> None:
     """Take a single number for a tuple of one, and whole numbers for floats, in fields of a dataclass."""
     for name in names:
         given = getattr(value, name)
-        numbers = given if isinstance(given, tuple | list) else (given,)
-        if all(type(number) in (int, float) for number in numbers):
-            object.__setattr__(value, name, tuple(float(number) for number in numbers))
+        several = tuple(given) if isinstance(given, tuple | list) else (given,)
+        if not all(isinstance(one, numbers.Real) and not isinstance(one, bool) for one in several):
+            raise UserError(f"--{name} must be numbers, not {given!r}")
+        object.__setattr__(value, name, tuple(float(one) for one in several))
 
 
 def check_weights(name: str, weights: tuple[float, ...]) -> None:

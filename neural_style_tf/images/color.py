@@ -57,6 +57,9 @@ class PixelReader:
         self._key = image.info.get("transparency") if deep or image.mode in ("L", "RGB") else None
         self.has_alpha = self._key is not None or image.has_transparency_data
         self.profile, self._transform = _to_profile(image, self._base, name, notes, target, keep=keep)
+        if self._base == "CMYK" and self._transform and self._transform.input_mode == "RGB":
+            # Without a profile of its own it is read as RGB before it is converted.
+            self._base = "RGB"
         if self._base == "L":
             self._tones = _tones(self._transform)
         if deep:
@@ -182,7 +185,11 @@ def _to_profile(
                 transform = _transform(profile, source, target)
                 if _changes_nothing(transform):
                     return None, None
-                return (data, None) if keep and source == base == "RGB" else (None, transform)
+                if keep and source == base == "RGB":
+                    if _can_be_written(data):
+                        return data, None
+                    notes.append(f"{name}: its colour profile can only be read; the picture is taken to sRGB")
+                return None, transform
             notes.append(f"{name}: its colour profile is not for {base} pixels and is ignored")
         except Exception:
             notes.append(f"{name}: its colour profile is damaged and ignored")
@@ -190,6 +197,15 @@ def _to_profile(
         return None, _transform(ImageCms.createProfile("LAB"), "LAB", target)
     # Without a profile the numbers are sRGB.
     return None, None if target is None else _transform(ImageCms.createProfile("sRGB"), "RGB", target)
+
+
+def _can_be_written(profile: bytes) -> bool:
+    """Return whether colours can be converted to a profile; that of a scanner only says how to read it."""
+    try:
+        _transform(ImageCms.createProfile("sRGB"), "RGB", profile)
+    except ImageCms.PyCMSError:
+        return False
+    return True
 
 
 def _transform(

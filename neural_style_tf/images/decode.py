@@ -37,7 +37,7 @@ _BYTES_OF_METADATA = 64 << 20
 _SHARE_OF_PIXELS = {"WEBP": 0.6}
 _NAMES_TO_COMPARE = 2000
 _WARNINGS_TO_SHOW = 3
-_ORIENTATION_TAG = 0x0112
+_ORIENTATION_TAG, _IMAGE_LENGTH = 0x0112, 257
 
 # What a file is by its first bytes: enough to say what came instead of a picture, or which kind is damaged.
 _SIGNATURES = (
@@ -257,7 +257,9 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Im
     arguments = tile[3] if len(tile) > 3 else ""
     rawmode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     end = max((tile[1][3] for tile in image.tile), default=height)
-    if image.format == "TIFF" and end < height and not ImageFile.LOAD_TRUNCATED_IMAGES:
+    # As they are stored: of a picture that is to be turned, `height` is what it will have then.
+    rows = image.tag_v2.get(_IMAGE_LENGTH, height) if image.format == "TIFF" else 0
+    if end < rows and not ImageFile.LOAD_TRUNCATED_IMAGES:
         # Pillow silently leaves rows black that are in no strip.
         raise EOFError("rows are missing")
     image.load()

@@ -50,6 +50,8 @@ class DeepReader:
     Args:
         data: The bytes of a PNG or TIFF.
         size: (width, height) that Pillow found.
+        turned: Whether Pillow has turned the picture upright, as it does a TIFF.
+        has_alpha: Whether Pillow takes a fourth channel for opacity.
         profile: The ICC profile that the pixels shall be in; None for sRGB.
         convert: Whether they are in another one.
 
@@ -57,10 +59,22 @@ class DeepReader:
         ValueError: libvips reads something else in it than colours of 16 bits, or nothing.
     """
 
-    def __init__(self, data: bytes, size: tuple[int, int], profile: bytes | None, *, convert: bool) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        size: tuple[int, int],
+        profile: bytes | None,
+        *,
+        convert: bool,
+        turned: bool,
+        has_alpha: bool,
+    ) -> None:
         vips = _vips()
         try:
             image = vips.Image.new_from_buffer(data, "", fail_on="truncated")
+            image = image.autorot() if turned else image
+            if image.bands == 4 and not has_alpha:
+                image = image[:3]
             if image.format != "ushort" or image.bands not in (3, 4) or (image.width, image.height) != size:
                 raise ValueError("no colours of 16 bits")
             image = _converted(image, profile) if convert else image
@@ -68,7 +82,7 @@ class DeepReader:
             self._image = image.copy_memory()
         except vips.Error as error:
             raise ValueError(str(error)) from error
-        self.has_alpha = image.bands == 4
+        self.has_alpha = has_alpha and image.bands == 4
 
     def strips(self) -> Iterator[tuple[int, Strip]]:
         """Yield the picture from top to bottom as (first row, strip)."""

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from neural_style_tf.images.color_transfer import luma
-from neural_style_tf.images.read import load_image
+from neural_style_tf.images.read import Picture, load_image
 
 BLACK, WHITE = 5.5, 249.5
 """Levels up to which a mask is black, and from which it is white: JPEG's noise lies beyond them."""
@@ -18,7 +18,7 @@ ANOTHER_SHAPE = 0.03
 """Difference of width by height that is worth a word."""
 
 
-def load_mask(path: str | os.PathLike[str], **reading: Any) -> tuple[np.ndarray, str]:
+def load_mask(path: str | os.PathLike[str], **reading: Any) -> tuple[np.ndarray, Picture]:
     """Read a mask from a picture of any kind.
 
     Args:
@@ -26,14 +26,14 @@ def load_mask(path: str | os.PathLike[str], **reading: Any) -> tuple[np.ndarray,
         **reading: See `load_image`.
 
     Returns:
-        float32 `[H, W]`, 0–1, and the SHA-256 of the file.
+        float32 `[H, W]`, 0–1, and what else is known of the file.
 
     Raises:
         UserError: As of `load_image`.
     """
     picture = load_image(path, **reading)
     levels = luma(picture.pixels) if picture.alpha is None else picture.alpha.astype(np.float32)
-    return np.clip((levels - BLACK) / (WHITE - BLACK), 0.0, 1.0), picture.sha256
+    return np.clip((levels - BLACK) / (WHITE - BLACK), 0.0, 1.0), picture.without_pixels()
 
 
 def fit_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

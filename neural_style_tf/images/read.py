@@ -6,7 +6,6 @@ by strip, so that a large file that is reduced while reading never exists as flo
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import os
@@ -21,7 +20,7 @@ from neural_style_tf.images.color import PixelReader
 from neural_style_tf.images.decode import Decoded, decode, quiet_pillow, read_bounded
 from neural_style_tf.images.resize import fit_size, resample, resize, upright
 
-LEAST_DPI, MOST_DPI = 1.0, 100_000.0
+LEAST_DPI, MOST_DPI = 1.0, 30_000.0
 MAX_PIXELS = 100_000_000
 """Default limit of `load_image`: 10 000 × 10 000, about 0.4 GB while being decoded."""
 
@@ -96,9 +95,8 @@ def load_image(
         decoded = decode(data, name, notes, max_pixels=max_pixels, allow_truncated=allow_truncated)
         reader = PixelReader(decoded.image, decoded.rawmode, name, notes, target=profile, keep=keep_profile)
         own = reader.profile
-        if _has_deep_colors(decoded) and deep.is_installed():
-            with contextlib.suppress(ValueError):
-                reader = deep.DeepReader(data, decoded.image.size, profile, convert=reader.converts)
+        if _has_deep_colors(decoded):
+            reader = _deep_reader(data, decoded, reader, profile, name, notes)
         dpi = _dpi(decoded.image)
         width, height = decoded.image.size
         pixels, alpha = _read_resized(reader, (height, width), fit_size((height, width), longest))
@@ -117,6 +115,30 @@ def load_image(
         dpi = dpi[::-1]
     sha256 = hashlib.sha256(data).hexdigest()
     return Picture(pixels, alpha, tuple(notes), sha256, Path(path), own or profile, dpi)
+
+
+def _deep_reader(
+    data: bytes, decoded: Decoded, reader: PixelReader, profile: bytes | None, name: str, notes: list[str]
+) -> PixelReader | deep.DeepReader:
+    """Return what reads all bits of a file of 16 bits a colour, or, with a note, what reads 8 of them."""
+    if not deep.is_installed():
+        notes.append(
+            f"{name} has 16 bits a colour, of which 8 are read; all are with the extra deep: "
+            'pip install "neural-style-tf[deep]"'
+        )
+        return reader
+    try:
+        return deep.DeepReader(
+            data,
+            decoded.image.size,
+            profile,
+            convert=reader.converts,
+            turned=decoded.image.format == "TIFF",
+            has_alpha=reader.has_alpha,
+        )
+    except ValueError:
+        notes.append(f"{name} has 16 bits a colour, of which only 8 could be read")
+        return reader
 
 
 def _has_deep_colors(decoded: Decoded) -> bool:

@@ -97,13 +97,14 @@ def guided_moment_sums(
     exact = at_least_float32(flat)
     column = tf.cast(tf.reshape(guide, [-1, 1]), exact.dtype)
     weighted = column * exact
+    first = tf.matmul(column, exact, transpose_a=True)[0]
 
     def gradient(of_first: tf.Tensor, of_second: tf.Tensor) -> tuple[tf.Tensor, None]:
         both = tf.cast(of_second + tf.transpose(of_second), flat.dtype)
         change = tf.reshape(tf.matmul(flat, both), tf.shape(features)) + tf.cast(of_first, flat.dtype)
         return tf.cast(guide, flat.dtype) * change, None
 
-    return (tf.reduce_sum(weighted, 0), tf.matmul(exact, weighted, transpose_a=True)), gradient
+    return (first, tf.matmul(exact, weighted, transpose_a=True)), gradient
 
 
 @tf.custom_gradient

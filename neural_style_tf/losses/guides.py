@@ -65,6 +65,12 @@ class Guidance:
         """Return the guide [1, h_l, w_l, 1] of a style's picture at a layer; None for all of it."""
         return self._guide(self.sources[number], layer, f"style {number}")
 
+    @property
+    def cover(self) -> np.ndarray | None:
+        """How much of each place [H, W], 0–1, is painted; None for all of it."""
+        masks = [region.mask for region in self.regions]
+        return None if any(mask is None for mask in masks) else np.minimum(sum(masks), 1.0)
+
     def content_guide(self, layer: str) -> np.ndarray | None:
         """Return the weights [1, H_l, W_l, 1] of the content loss at a layer; None for 1 everywhere."""
         return None if self.content is None else at_layer(self.content, layer)

@@ -16,7 +16,7 @@ from neural_style_tf.config.fields import flat
 from neural_style_tf.config.parsing import format_list
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
-from neural_style_tf.images import Picture
+from neural_style_tf.images import Picture, deep
 from neural_style_tf.transfer.records import Listener, StepRecord
 from neural_style_tf.utils.atomic import write_text
 from neural_style_tf.weights import Weights
@@ -123,10 +123,15 @@ class Manifest:
         """Return a phrase for each role whose file (SHA-256) is not the one recorded here."""
         known = dict(self.inputs) | {"weights": self.weights}
         return [
-            f"the {role} file is another one"
+            f"the {role} file is " + ("another one" if role in known else "new")
             for role, value in hashes.items()
             if known.get(role, {}).get("sha256") != value
         ]
+
+    def missing_files(self, hashes: Mapping[str, str]) -> list[str]:
+        """Return a phrase for each role that is recorded here and has no file now."""
+        gone = self.inputs.keys() - hashes.keys() - {"init"}
+        return [f"the {role} file is not given" for role in sorted(gone)]
 
     def check_network(self, before: str, after: str) -> None:
         """Refuse a run whose network this program no longer has.
@@ -271,11 +276,12 @@ def facts_in_common(config: Config, hashes: dict[str, str], weights: Weights) ->
 
 def circumstances(device: str) -> dict[str, Any]:
     """Return what is no setting and may yet change the bits of a result."""
+    packages = (*PACKAGES, *(["pyvips"] if deep.is_installed() else []))
     return {
         "device": device,
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": {name: importlib.metadata.version(name) for name in packages},
     }
 
 
@@ -296,8 +302,13 @@ def flag_lines(config: Config, job: Job) -> str:
                 continue
             for line in flag_texts(name, _absolute(name, value)):
                 # A flag file is read line by line, and lines are stripped.
-                good = [line] == line.strip().splitlines()
-                lines.append(line if good else f"# cannot be written: {line!r}")
+                if [line] == line.strip().splitlines():
+                    lines.append(line)
+                    continue
+                lines.append(f"# cannot be written: {line!r}")
+                if name in FILE_FLAGS:
+                    # Without this picture it would be another painting: such a flag is refused.
+                    lines.append(f"--{name}_cannot_be_written")
     return "\n".join(lines) + "\n"
 
 

@@ -47,6 +47,8 @@ def check_outputs(job: Job, config: Config, content: Picture, *, say: Say) -> No
         raise UserError(f"--output: {job.output!r} exists; give another name, or --overwrite")
     if job.bits == "16" and not job.output.lower().endswith((".png", ".tif", ".tiff")):
         say(f"{job.output}: this format holds 8 bits a channel; .png and .tiff hold 16")
+    if job.dpi and job.output.lower().endswith(".webp"):
+        say(f"{job.output}: WebP cannot hold --dpi")
     if content.alpha is not None and job.output.lower().endswith((".jpg", ".jpeg")):
         say(f"{job.output}: JPEG cannot hold the transparency of {job.content}")
 

@@ -60,7 +60,10 @@ def check_files(manifest: Manifest, hashes: dict[str, str], path: str) -> None:
     Raises:
         UserError: Naming each file that changed.
     """
-    if changed := manifest.other_files(hashes):
+    changed = manifest.other_files(hashes)
+    if "content" in hashes:
+        changed += manifest.missing_files(hashes)
+    if changed:
         raise UserError(
             f"--from_run: this would not repeat the run of {path!r}: {'; '.join(changed)}. Name the former "
             "file by its flag, or use the flags.txt beside it, which takes any files"

@@ -75,8 +75,7 @@ def check_same_run(
     ):
         differences.append("--iterations also counts for the coarser scales, which are done")
     differences += manifest.other_files(hashes)
-    gone = manifest.inputs.keys() - hashes.keys() - {"init"}
-    differences += [f"the {role} file is not given" for role in sorted(gone)]
+    differences += manifest.missing_files(hashes)
     if differences:
         raise UserError(
             "--resume: this is not the run in --output_dir: "

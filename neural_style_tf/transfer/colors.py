@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from neural_style_tf.images import is_gray
 from neural_style_tf.images.color_transfer import (
     clipped_share,
     match_colors,
@@ -33,13 +34,15 @@ class Prepared:
     Attributes:
         content: [H, W, 3], RGB 0–255.
         styles: Each [h, w, 3], likewise.
-        photo: The photo whose colours the result gets; None if it keeps its own.
+        photo: The photo as it was.
+        recolor: Whether the result gets its colours.
         notes: Lines that the user should see.
     """
 
     content: np.ndarray
     styles: list[np.ndarray]
-    photo: np.ndarray | None = None
+    photo: np.ndarray
+    recolor: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -53,33 +56,45 @@ def prepare(colors: str, content: np.ndarray, styles: list[np.ndarray], masks: M
         masks: Whose parts of the pictures count for their mean colours.
     """
     if colors == "style":
-        return Prepared(content, styles)
+        return Prepared(content, styles, content)
     notes = [LOSSES[colors]]
     if colors == "content":
-        return Prepared(content, styles, content, tuple(notes))
+        return Prepared(content, styles, content, True, tuple(notes))
     seen = None if masks.alpha is None else fit_mask(masks.alpha, content.shape[:2])
     gray = colors == "luminance"
     target, change = (to_gray(content), match_luma) if gray else (content, match_colors)
     changed = []
     for style, mask in zip(styles, masks.style or (None,) * len(styles), strict=True):
         where = None if mask is None else fit_mask(mask, style.shape[:2])
-        found = change(to_gray(style) if gray else style, target, where=where, of=seen)
+        # What little colour JPEG leaves in a grey style would be made as strong as that of the photo.
+        found = change(to_gray(style) if gray or is_gray(style) else style, target, where=where, of=seen)
         if (share := clipped_share(found)) > MUCH:
             notes.append(f"  {share:.0%} of the style's values leave 0–255 by that, and are clipped")
         changed.append(np.clip(found, 0.0, 255.0))
-    return Prepared(target, changed, content if gray else None, tuple(notes))
+    return Prepared(target, changed, content, gray, tuple(notes))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PhotoColors:
-    """Puts the photo's colours on the rows of a painting.
+class Finish:
+    """What is done to the rows of a painting when they are read.
 
-    Args:
+    Attributes:
         photo: [H, W, 3], RGB 0–255, at the size of the painting.
+        recolor: Whether the painting gets the photo's colours.
+        cover: [H, W], 0–1, how much of each place is painted; the rest is the photo. None for all of it.
     """
 
     photo: np.ndarray
+    recolor: bool
+    cover: np.ndarray | None
 
     def __call__(self, rows: np.ndarray, top: int) -> np.ndarray:
-        """Return rows [h, W, 3] of the painting, from row `top` on, in the photo's colours; not clipped."""
-        return with_colors_of(self.photo[top : top + len(rows)], rows)
+        """Return rows [h, W, 3] of the painting, from row `top` on, as they are shown; not clipped."""
+        here = slice(top, top + len(rows))
+        rows = with_colors_of(self.photo[here], rows) if self.recolor else rows
+        return rows if self.cover is None else covered(rows, self.photo[here], self.cover[here])
+
+
+def covered(image: np.ndarray, photo: np.ndarray, cover: np.ndarray) -> np.ndarray:
+    """Return an image [H, W, 3] where `cover` [H, W] is 1, the photo where it is 0, and a mixture between."""
+    return photo + cover[..., np.newaxis] * (image - photo)

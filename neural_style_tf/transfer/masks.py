@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from neural_style_tf.config.schema import Config
+from neural_style_tf.config.schema import Config, LossConfig
 from neural_style_tf.errors import UserError
 from neural_style_tf.images.masks import fit_mask
 from neural_style_tf.losses.guides import Guidance, Region, is_everywhere, share_out
@@ -29,6 +29,29 @@ class Masks:
     style: tuple[np.ndarray | None, ...] = ()
     content_weight: np.ndarray | None = None
     alpha: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        single = {"content_weight": self.content_weight, "alpha": self.alpha}
+        several = {"content": self.content, "style": self.style}
+        for name, given in several.items():
+            if not isinstance(given, tuple | list):
+                raise UserError(f"Masks: {name} must be a tuple of masks, one for each style")
+            object.__setattr__(self, name, tuple(given))
+        for name, mask in (
+            *single.items(),
+            *((name, mask) for name, given in several.items() for mask in given),
+        ):
+            if mask is None and name != "content":
+                continue
+            if not isinstance(mask, np.ndarray) or mask.ndim != 2 or not mask.size:
+                raise UserError(f"Masks: {name} must be arrays [H, W], not {type(mask).__name__}")
+            if mask.dtype.kind not in "fb" or not np.isfinite(mask).all() or mask.min() < 0 or mask.max() > 1:
+                raise UserError(f"Masks: {name} must be numbers from 0 to 1, as floats")
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether a style goes to, or comes from, a part of a picture."""
+        return bool(self.content) or self.alpha is not None or any(mask is not None for mask in self.style)
 
     def check(self, styles: int, config: Config) -> Masks:
         """Return the same without what says nothing, such as a mask that is white everywhere.
@@ -53,7 +76,9 @@ class Masks:
                 f"--style_scale has {len(config.sizes.style_scale)} numbers, and there are {styles} --style: "
                 "give one for all, or one for each"
             )
-        content = () if all(map(is_everywhere, self.content)) else self.content
+        # Styles that are all everywhere are a blend, unless they have weights as regions.
+        alike = all(map(is_everywhere, self.content)) and not config.loss.mask_weight
+        content = () if alike else self.content
         if config.loss.style_blend and content and styles > 1:
             raise UserError(
                 "--style_blend mixes styles in one place, and with --content_mask each has its own: to make "
@@ -61,6 +86,8 @@ class Masks:
             )
         if config.loss.mask_weight and not content:
             raise UserError("--mask_weight is about the regions of --content_mask, and there is none")
+        if config.loss.mask_guides != LossConfig.mask_guides and not self.is_guided:
+            raise UserError(f"--mask_guides={config.loss.mask_guides} is about masks, and there is none")
         weights = () if self.content_weight is None else (self.content_weight,)
         for flag, given in (
             ("content_mask", content),
@@ -114,6 +141,28 @@ class Masks:
         return Guidance(regions, sources, content, config.loss.mask_guides)
 
 
+def without_unused(
+    styles: list[np.ndarray], masks: Masks, config: Config
+) -> tuple[list[np.ndarray], Masks, Config]:
+    """Return styles, masks and settings without the styles of weight 0, of which nothing may depend.
+
+    Args:
+        styles: All style pictures.
+        masks: After `check`.
+        config: `style_blend`, and `style_scale` for all styles or each.
+    """
+    blend, scales = config.loss.style_blend, config.sizes.style_scale
+    used = [number for number in range(len(styles)) if not blend or blend[number] > 0]
+    if len(used) == len(styles) or masks.content:
+        return styles, masks, config
+    config = config.replace(
+        style_blend=tuple(blend[number] for number in used) if len(used) > 1 else (),
+        style_scale=scales if len(scales) == 1 else tuple(scales[number] for number in used),
+    )
+    masks = dataclasses.replace(masks, style=tuple(masks.style[number] for number in used))
+    return [styles[number] for number in used], masks, config
+
+
 def check_count(flag: str, given: Sequence[object], styles: int) -> None:
     """Refuse another number of masks than of styles.
 
@@ -127,7 +176,14 @@ def check_count(flag: str, given: Sequence[object], styles: int) -> None:
         )
 
 
-def missing_layers(guidance: Guidance, scale: Scale, config: Config) -> list[str]:
+def _subject(masks: Masks, style: int) -> str:
+    """Return what is too small, in the words of a message."""
+    if masks.content or masks.style[style] is not None:
+        return f"the mask of style {style + 1}"
+    return "what is visible of the photo"
+
+
+def missing_layers(masks: Masks, guidance: Guidance, scale: Scale, config: Config) -> list[str]:
     """Return a line for each region, or style, that layers of one scale cannot tell."""
     height, width = scale.content
     lines = []
@@ -140,7 +196,7 @@ def missing_layers(guidance: Guidance, scale: Scale, config: Config) -> list[str
             ]
             if layers:
                 lines.append(
-                    f"at {width}×{height} pixels the mask of style {style + 1} is too small for "
+                    f"at {width}×{height} pixels {_subject(masks, style)} is too small for "
                     f"{', '.join(layers)}: left out there"
                 )
     return lines
@@ -155,14 +211,14 @@ def check_masks(masks: Masks, scales: Sequence[Scale], config: Config) -> tuple[
     lines: list[str] = []
     for scale in scales:
         guidance = masks.at(scale.content, scale.styles, config)
-        lines += missing_layers(guidance, scale, config)
+        lines += missing_layers(masks, guidance, scale, config)
     for number, region in enumerate(guidance.regions):
         found = {
             style for layer, _ in config.loss.style_layers for style in guidance.styles_of(number, layer)
         }
         for style in sorted(set(region.styles) - found) if config.loss.style_layers else ():
             raise UserError(
-                f"the mask of style {style + 1} is too small for every layer of --style_layers at this size: "
+                f"{_subject(masks, style)} is too small for every layer of --style_layers at this size: "
                 "enlarge it, or the picture"
             )
     return tuple(lines)

@@ -39,15 +39,17 @@ def style_size(size: tuple[int, int], result: tuple[int, int], config: Config) -
     return size
 
 
-def longest_of_style(result: tuple[int, int], config: Config) -> int:
+def longest_of_style(result: tuple[int, int], config: Config, number: int = 0) -> int:
     """Return how many pixels of a style picture's longest side are of use; 0: all.
 
     Args:
         result: (H, W) of the result.
         config: `style_size` and `style_scale`.
+        number: Of the style, from 0.
     """
+    scales = config.sizes.style_scale
     longest = max(result) if config.sizes.style_size == -1 else config.sizes.style_size
-    return math.ceil(longest * max(*config.sizes.style_scale, 1))
+    return math.ceil(longest * max(scales[number if number < len(scales) else 0], 1))
 
 
 def fit_content(content: np.ndarray, config: Config) -> np.ndarray:

@@ -31,11 +31,11 @@ from neural_style_tf.optim.projections import make_bounds
 from neural_style_tf.tiling.adaptive import LocalObjective, compute_local_targets
 from neural_style_tf.tiling.planner import memory_at_hand, plan_memory
 from neural_style_tf.transfer.cache import Cache
-from neural_style_tf.transfer.colors import PhotoColors, prepare
+from neural_style_tf.transfer.colors import Finish, covered, prepare
 from neural_style_tf.transfer.initial import initial_pixels
 from neural_style_tf.transfer.inputs import Inputs
 from neural_style_tf.transfer.loop import Loop, Tick, explain_culprits
-from neural_style_tf.transfer.masks import Masks, check_masks
+from neural_style_tf.transfer.masks import Masks, check_masks, without_unused
 from neural_style_tf.transfer.picture_sizes import fit_content, style_size
 from neural_style_tf.transfer.records import StepRecord
 from neural_style_tf.transfer.scales import Scale, plan_scales
@@ -142,6 +142,7 @@ class Session:
         styles = [np.asarray(style, np.float32) for style in inputs.styles]
         initial, masks = inputs.initial, inputs.masks.check(len(styles), config)
         del inputs
+        styles, masks, config = without_unused(styles, masks, config)
         result = content.shape[:2]
         scales = plan_scales(
             result, [style_size(style.shape[:2], result, config) for style in styles], config
@@ -151,21 +152,25 @@ class Session:
             if max(size) < max(styles[number].shape[:2]):
                 styles[number] = resize(styles[number], size)
         painted = prepare(config.colors, content, styles, masks)
-        content, styles, photo, notes = painted.content, painted.styles, painted.photo, painted.notes
+        content, styles, notes, recolor = painted.content, painted.styles, painted.notes, painted.recolor
+        photo = painted.photo
         del painted
         loop = Loop(scales, config, tick or (lambda step: False), cluster)
         first, going_on = cluster.all_gather([saved_scale(resume) if resume else 0, bool(resume)])[0]
         coarser, networks = None, self._networks(config)
         for scale in scales[first:]:
             pictures = [resize(content, scale.content), *map(resize, styles, scale.styles)]
-            finish = None if photo is None else PhotoColors(resize(photo, scale.content))
+            guidance = masks.at(scale.content, scale.styles, config)
+            finish = None
+            if recolor or guidance.cover is not None:
+                finish = Finish(resize(photo, scale.content), recolor, guidance.cover)
             if scale is scales[-1]:
                 # Each would take memory for as long as the run lasts.
                 del content, styles, photo
             lease = self.prepare(
                 pictures,
                 at_scale(scale, config),
-                guidance=masks.at(scale.content, scale.styles, config),
+                guidance=guidance,
                 coarser=coarser,
                 initial=initial,
                 networks=networks,
@@ -247,9 +252,12 @@ class Session:
             initial = deprocess(coarser.image).numpy()
         elif initial is None:
             initial = initial_pixels(config, *pictures[:2])
+        initial = resize(initial, size)
+        if (cover := guidance.cover) is not None:
+            # What a run begins with, or a coarser scale has made, where nothing is to be painted.
+            initial = covered(initial, pictures[0], cover)
         pictures.clear()
         bounds = make_bounds(tf.float32, clamp=config.optimization.clamp)
-        initial = resize(initial, size)
         image = bounds.project(preprocess(gray(initial) if in_gray else initial))
         del initial
         weights = {name: tf.constant(weight, tf.float32) for name, weight in given.items()}

@@ -59,7 +59,7 @@ def test_another_number_of_pictures_is_another_run(job, files, capsys):
     assert "the style_2 file is not given" in capsys.readouterr().err
     masks = ("--content_mask=left.png", "--content_mask=right.png")
     assert job(*SHORT, "--output_dir=o", "--resume", *BOTH, *masks) == 2
-    assert "the content_mask file is another one" in capsys.readouterr().err
+    assert "the content_mask file is new" in capsys.readouterr().err
     assert result() == before
 
 
@@ -165,6 +165,10 @@ def test_regions_too_small_are_told_before_anything_is_computed(job, files, caps
         (("--mask_weight=1",), "--mask_weight is about the regions of --content_mask"),
         ((*BOTH, "--content_mask=left.png", "--content_mask=right.png", "--mask_weight=1"), "has 1 numbers"),
         ((*BOTH, "--content_mask=left.png", "--content_mask=right.png", "--style_blend=1,2"), "each has its"),
+        (("--mask_guides=inside",), "--mask_guides=inside is about masks"),
+        ((*BOTH, "--style_blend=1,,"), "must be numbers such as 3,7"),
+        (("--style=clear.png",), "clear.png is transparent everywhere"),
+        (("--scales=0", "--scale_ratio=1.0001", "--image_size=512", "--enlarge"), "makes more than 32 sizes"),
         (("--mask_guides=soft",), "--mask_guides must be one of simple, inside"),
         (("--colors=photo",), "--colors must be one of style, content, match, luminance"),
         (("--colors=contnet",), "did you mean 'content'"),
@@ -174,6 +178,7 @@ def test_regions_too_small_are_told_before_anything_is_computed(job, files, caps
 )
 def test_mistakes_are_one_line_and_nothing_is_written(job, files, capsys, flags, said):
     Path("notes.txt").write_text("no picture\n")
+    Image.new("RGBA", (40, 40)).save("clear.png")
     before = sorted(files.rglob("*"))
     assert job("--iterations=1", *flags) == 2
     error = capsys.readouterr().err
@@ -192,3 +197,37 @@ def test_a_transparent_run_of_an_earlier_version_is_not_continued(job, files, ca
     assert "hidden colours counted" in capsys.readouterr().err
     Path("o/run.json").write_text(json.dumps(facts))
     assert job("--iterations=3", "--save_every=1", "--output_dir=o", "--resume", "--quiet") == 0
+
+
+def test_another_colour_space_is_another_run(job, files, capsys):
+    assert job(*SHORT, "--output_dir=o") == 0
+    assert job("--iterations=3", "--profile=content", "--output_dir=o", "--resume") == 2
+    assert "--profile was 'srgb', now 'content'" in capsys.readouterr().err
+
+
+def test_files_of_a_repeated_run_are_neither_added_nor_dropped(job, files, capsys):
+    assert job(*SHORT, *BOTH, "--content_weight_mask=left.png", "--output_dir=o") == 0
+    again = ("--from_run=o/run.json", "--output_dir=p", "--quiet")
+    for change, said in (
+        (("--content_weight_mask=",), "the content_weight_mask file is not given"),
+        (("--style=s.png",), "the style_2 file is not given"),
+        (("--style_mask=left.png", "--style_mask=right.png"), "the style_mask file is new"),
+    ):
+        assert job.bare(*again, *change) == 2
+        assert said in capsys.readouterr().err
+    assert not Path("p").exists()
+
+
+def test_a_flag_file_that_cannot_hold_a_name_cannot_be_used(job, files, capsys):
+    Path("t.png").rename("t.png ")
+    assert job(*SHORT, "--style=s.png", "--style=t.png ", "--output_dir=o") == 0
+    assert job.bare("--flagfile=o/flags.txt", "--output_dir=p") == 2
+    assert "style_cannot_be_written" in capsys.readouterr().err
+
+
+def test_what_is_odd_about_a_mask_is_told(job, files, capsys):
+    frames = [Image.new("L", (64, 48), level) for level in (200, 0)]
+    frames[0].save("m.gif", save_all=True, append_images=frames[1:])
+    assert job("--iterations=1", "--content_mask=m.gif", "--output_dir=o") == 0
+    assert "m.gif is animated; the first frame is used" in capsys.readouterr().out
+    assert "animated" in Path("o/run.json").read_text()

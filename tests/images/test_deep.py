@@ -9,7 +9,8 @@ import pyvips
 from PIL import Image, ImageCms
 
 from neural_style_tf.errors import UserError
-from neural_style_tf.images import deep, load_image, save_image
+from neural_style_tf.images import color, deep, load_image, save_image
+from neural_style_tf.images.resize import upright
 
 RNG = np.random.default_rng(0)
 SUFFIXES = (".png", ".tiff")
@@ -162,9 +163,57 @@ def test_mistakes_are_one_line(job, monkeypatch, capsys):
         (("--profile=p3",), "--profile must be one of srgb, content"),
         (("--dpi=0.5",), "--dpi must be at least 1"),
         (("--dpi=-3",), "--dpi must be at least 0"),
+        (("--dpi=100000",), "--dpi must be at most 30000"),
     ):
         assert job("--iterations=1", *flags) == 2
         assert said in capsys.readouterr().err
     monkeypatch.setattr(deep, "is_installed", lambda: False)
     assert job("--iterations=1", "--bits=16") == 2
     assert "--bits=16 needs libvips: pip install" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_that_is_to_be_turned(tmp_path, orientation, bits):
+    stored = levels(20, 30)
+    image = pyvips.Image.new_from_array(stored if bits == 16 else (stored >> 8).astype(np.uint8))
+    image = image.copy(interpretation="rgb16" if bits == 16 else "srgb")
+    image.set_type(pyvips.GValue.gint_type, "orientation", orientation)
+    (tmp_path / "a.tif").write_bytes(image.write_to_buffer(".tif"))
+    found = load_image(tmp_path / "a.tif").pixels
+    expected = upright(stored / (257.0 if bits == 16 else 1.0), orientation)
+    expected = expected if bits == 16 else np.floor(upright(stored, orientation) / 256.0)
+    assert found.shape == expected.shape and np.abs(found - expected).max() < 0.01
+
+
+def test_a_fourth_channel_that_is_no_opacity(tmp_path):
+    image = pyvips.Image.new_from_array(levels(20, 30, 4)).copy(interpretation="rgb16")
+    data = bytearray(image.write_to_buffer(".tif"))
+    # ExtraSamples (338), one SHORT: 0, unspecified.
+    at = bytes(data).index((338).to_bytes(2, "little") + (3).to_bytes(2, "little"))
+    data[at + 8 : at + 10] = bytes(2)
+    (tmp_path / "a.tif").write_bytes(data)
+    with_vips = load_image(tmp_path / "a.tif")
+    assert with_vips.alpha is None and len(np.unique(with_vips.pixels)) > 256
+
+
+def test_16_bits_that_are_not_read_are_told(tmp_path, monkeypatch):
+    write(tmp_path / "a.png", levels())
+    monkeypatch.setattr(deep, "is_installed", lambda: False)
+    [note] = load_image(tmp_path / "a.png").notes
+    assert "of which 8 are read" in note and "deep" in note
+
+
+def test_pictures_in_other_spaces_beside_one_whose_profile_is_kept(tmp_path):
+    Image.fromarray(levels(9, 9, 4).astype(np.uint8), "CMYK").save(tmp_path / "c.jpg")
+    found = load_image(tmp_path / "c.jpg", profile=p3())
+    assert found.profile == p3() and np.isfinite(found.pixels).all()
+    # A profile that can only be read from, as scanners have: the picture is taken to sRGB.
+    data = bytearray(p3())
+    data[12:16] = b"scnr"
+    picture = Image.fromarray(levels(9, 9).astype(np.uint8))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(color, "_can_be_written", lambda profile: False)
+        picture.save(tmp_path / "s.png", icc_profile=bytes(data))
+        scanned = load_image(tmp_path / "s.png", keep_profile=True)
+    assert scanned.profile is None and "can only be read" in scanned.notes[0]

@@ -47,6 +47,12 @@ def test_scales_of_0_begin_at_about_the_same_size_however_large_the_picture(long
     assert [scale.iterations for scale in alike] == [1000] * 3
 
 
+def test_a_ratio_near_1_does_not_make_thousands_of_scales():
+    config = Config(scales=0, scale_ratio=1.0000001)
+    with pytest.raises(UserError, match="makes more than 32 sizes from 64 pixels on"):
+        plan_scales((512, 512), [(512, 512)], config)
+
+
 def test_scales_too_small_for_the_network_are_left_out():
     scales = plan_scales((40, 48), [(33, 51)], Config(scales=4, iterations=5))
     assert [s.content for s in scales] == [(20, 24), (40, 48)]
