@@ -19,9 +19,9 @@ from neural_style_tf.config.parsing import (
     parse_numbers,
 )
 from neural_style_tf.config.presets import PRESETS, preset
-from neural_style_tf.config.schema import Config, Job, SweepConfig
+from neural_style_tf.config.schema import REPEATED_FILES, Config, Job, SweepConfig
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.runs.manifest import NOT_REPEATED, REPEATED_FLAGS, flag_texts, from_anywhere
+from neural_style_tf.runs.manifest import NOT_REPEATED, flag_texts, from_anywhere
 from neural_style_tf.runs.replay import read_run, settings_of
 from neural_style_tf.sweeps.space import Axis, expand_files, parse_axis
 from neural_style_tf.utils.text import did_you_mean
@@ -36,9 +36,9 @@ Any flag can be put in a file, one to a line, and read with --flagfile=FILE.
 
 # Of a flag file; of a message that repeats what came.
 _MOST_BYTES, _LONGEST = 1 << 20, 300
-_REPEATED = ("content", "sweep", *REPEATED_FLAGS)
+_REPEATED = ("content", "sweep", *REPEATED_FILES)
 # Of `Job`; of `Config` all can be swept.
-_SWEPT = ("content", *REPEATED_FLAGS, "content_weight_mask", "weights", "stretch_contrast")
+_SWEPT = ("content", *REPEATED_FILES, "content_weight_mask", "weights", "stretch_contrast")
 _NUMBERS = ("style_blend", "mask_weight", "style_scale")
 
 
@@ -49,7 +49,7 @@ class CommandLine:
     Attributes:
         sweep: How many runs, and which.
         contents: What `--content` names, a pattern each.
-        files_given: What each of `manifest.REPEATED_FLAGS` names, if it is given.
+        files_given: What each of `schema.REPEATED_FILES` names, if it is given.
         given: Names of the settings that stand on the command line itself, not in a flag file.
         values: Flags of absl as they were given.
     """
@@ -113,7 +113,7 @@ class CommandLine:
             found["content"] = self.contents[-1]
         found = from_anywhere(found)
         # One file is recorded as one.
-        one = {name: found[name][0] for name in REPEATED_FLAGS if len(found.get(name, ())) == 1}
+        one = {name: found[name][0] for name in REPEATED_FILES if len(found.get(name, ())) == 1}
         for name in _NUMBERS:
             with contextlib.suppress(KeyError, ValueError):
                 one[name] = float(found[name])
@@ -195,7 +195,7 @@ def read(argv: Sequence[str]) -> CommandLine:
     # A flag file comes first, and what stands on the command line wins over it.
     files = {
         name: tuple(given[name][-here.count(name) :] if name in here else given[name])
-        for name in ("content", *REPEATED_FLAGS)
+        for name in ("content", *REPEATED_FILES)
         if given.get(name)
     }
     contents = files.pop("content", ())

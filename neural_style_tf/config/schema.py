@@ -347,6 +347,10 @@ class Config:
         return dataclasses.replace(self, **changes)
 
 
+REPEATED_FILES = ("style", "content_mask", "style_mask")
+"""Files of `Job` that are given again, one for each style."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Job:
     """The files of one run of the command line.
@@ -429,7 +433,7 @@ class Job:
     verbose: bool = setting(False, "show TensorFlow's own messages")
 
     def __post_init__(self) -> None:
-        for name in ("style", "content_mask", "style_mask"):
+        for name in REPEATED_FILES:
             given = getattr(self, name)
             files = (given,) if isinstance(given, str) else given
             if not isinstance(files, tuple | list) or not all(isinstance(file, str) for file in files):
@@ -448,7 +452,7 @@ class Job:
     def pictures(self) -> dict[str, str]:
         """Role → file of every picture that the run reads, `style_2` for the second style and so on."""
         found = {"content": self.content}
-        for name in ("style", "content_mask", "style_mask"):
+        for name in REPEATED_FILES:
             files = getattr(self, name)
             found |= dict(zip(numbered(name, len(files)), files, strict=True))
         found["content_weight_mask"] = self.content_weight_mask

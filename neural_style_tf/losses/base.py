@@ -102,6 +102,11 @@ class StyleTerm(Term):
         return f"{self.part}/{self.layer}" + (f"/region{self.region}" if self.region else "")
 
     @property
+    def place(self) -> int:
+        """The number of its region among those of `guides.Guidance`, from 0."""
+        return max(self.region - 1, 0)
+
+    @property
     def maps(self) -> Mapping[str, str]:
         """See `Term.maps`."""
         return {"guide": self.layer} if self.region else {}

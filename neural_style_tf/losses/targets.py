@@ -81,7 +81,7 @@ def make_sources(
         weights: dict[str, float] = {}
         for term in terms:
             if isinstance(term, StyleTerm):
-                here = guidance.styles_of(max(term.region - 1, 0), term.layer)
+                here = guidance.styles_of(term.place, term.layer)
                 total = sum(blend[style] for style in here)
                 # Alone in its place, a style has all of it, whatever its weight.
                 weight = (blend[number] / total if total else 1 / len(here)) if number in here else 0.0
@@ -98,7 +98,7 @@ def given_leaves(terms: Sequence[Term], guidance: Guidance) -> dict[str, Target]
     found: dict[str, Target] = {}
     for term in terms:
         if isinstance(term, StyleTerm) and term.region:
-            guide = guidance.region_guide(term.region - 1, term.layer)
+            guide = guidance.region_guide(term.place, term.layer)
             count = guide.sum(dtype=np.float64)
             found[term.name] = {"guide": tf.constant(guide), "count": tf.constant(count)}
         elif term.source == "content" and "guide" in term.maps:

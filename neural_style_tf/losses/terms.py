@@ -167,7 +167,7 @@ def term_weights(config: LossConfig, guidance: Guidance = EVERYWHERE) -> dict[st
     given = dict(config.style_layers)
     for term in make_terms(config, guidance):
         if isinstance(term, StyleTerm):
-            layers[term.name] = given[term.layer] * guidance.share(max(term.region - 1, 0), term.layer)
+            layers[term.name] = given[term.layer] * guidance.share(term.place, term.layer)
     return {name: weight for name, weight in (parts | layers).items() if weight}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from neural_style_tf import __version__
 from neural_style_tf.config.fields import flat
 from neural_style_tf.config.parsing import format_list
-from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.config.schema import REPEATED_FILES, Config, Job
 from neural_style_tf.errors import UserError
 from neural_style_tf.images import Picture, deep
 from neural_style_tf.transfer.records import Listener, StepRecord
@@ -35,9 +35,7 @@ NOT_REPEATED = (
     "distribute",
     "worker_timeout",
 )
-REPEATED_FLAGS = ("style", "content_mask", "style_mask")
-"""Flags that are given again for each of several files."""
-FILE_FLAGS = ("content", *REPEATED_FLAGS, "content_weight_mask", "weights_dir")
+FILE_FLAGS = ("content", *REPEATED_FILES, "content_weight_mask", "weights_dir")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -327,14 +325,14 @@ def flag_texts(name: str, value: Any) -> list[str]:
     """Return `--name=value`, or `--name` and `--noname`; one for each of several files."""
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no{name}"]
-    if name in REPEATED_FLAGS:
+    if name in REPEATED_FILES:
         return [f"--{name}={file}" for file in value]
     return [f"--{name}={_text(value)}"]
 
 
 def _absolute(name: str, value: Any) -> Any:
     """Return the value of a flag so that it means the same in another folder."""
-    if isinstance(value, tuple | list) and name in REPEATED_FLAGS:
+    if isinstance(value, tuple | list) and name in REPEATED_FILES:
         return tuple(_absolute(name, one) for one in value)
     if not isinstance(value, str) or not value:
         return value

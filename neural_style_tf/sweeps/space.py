@@ -16,11 +16,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from neural_style_tf.config.schema import REPEATED_FILES
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.utils.text import did_you_mean
 
 MOST_RUNS = 10_000
-FILES = ("content", "style", "content_mask", "style_mask", "content_weight_mask", "init", "weights")
+FILES = ("content", *REPEATED_FILES, "content_weight_mask", "init", "weights")
 """Flags whose values are files: globs and folders are expanded."""
 PICTURES = (
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg"),

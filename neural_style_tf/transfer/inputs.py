@@ -20,7 +20,6 @@ class Inputs:
         content: What is painted.
         style: The manner in which it is painted; of several, a tuple.
         initial: What the run begins with, instead of what `--init` names; None for the latter.
-
         masks: Where each style goes, and where it is from; default: everywhere.
 
     Raises:
@@ -36,9 +35,14 @@ class Inputs:
         if not self.styles:
             raise UserError("there is no style picture: give at least one")
         pictures = [("content", self.content), *(("style", style) for style in self.styles)]
-        for role, pixels in [*pictures, ("initial", self.initial)]:
-            if pixels is not None and (pixels.ndim != 3 or pixels.shape[-1] != 3):
-                raise UserError(f"the {role} picture must be an array [H, W, 3], not {list(pixels.shape)}")
+        pictures += [] if self.initial is None else [("initial", self.initial)]
+        for role, pixels in pictures:
+            shape = getattr(pixels, "shape", None)
+            if shape is None or len(shape) != 3 or shape[-1] != 3:
+                came = type(pixels).__name__ if shape is None else list(shape)
+                raise UserError(f"the {role} picture must be an array [H, W, 3], not {came}")
+        if not isinstance(self.masks, Masks):
+            raise UserError(f"masks must be a Masks, not {type(self.masks).__name__}")
 
     @property
     def styles(self) -> tuple[np.ndarray, ...]:

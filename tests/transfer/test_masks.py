@@ -212,3 +212,18 @@ def test_a_nearly_grey_style_gets_no_colours_of_its_own(pictures):
     found = prepare("match", pictures[0], [style], Masks().check(1, BASE)).styles[0]
     exact = prepare("match", pictures[0], [to_gray(style)], Masks().check(1, BASE)).styles[0]
     np.testing.assert_allclose(found, exact, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((None,), "the style picture must be an array"),
+        (([[1, 2, 3]],), "the style picture must be an array"),
+        ((np.zeros((4, 4)),), r"the style picture must be an array \[H, W, 3\], not \[4, 4\]"),
+        (((),), "there is no style picture"),
+        ((np.zeros((4, 4, 3)), None, None), "masks must be a Masks, not NoneType"),
+    ],
+)
+def test_inputs_that_are_no_pictures_are_refused(pictures, given, said):
+    with pytest.raises(UserError, match=said):
+        Inputs(pictures[0], *given)
