@@ -21,6 +21,7 @@ import numpy as np
 from neural_style_tf.models import architecture
 
 KINDS = ("simple", "inside")
+GUIDE_STEPS = 256
 LEAST = 1.0
 """Positions of a layer that a region must fill: the moments of fewer say nothing of a style."""
 
@@ -125,7 +126,9 @@ def at_layer(mask: np.ndarray, layer: str, kind: str = "simple") -> np.ndarray:
         # The last cells may be narrower.
         counts = [np.diff([*start, side]) for start, side in zip(starts, mask.shape, strict=True)]
         cells = sums / np.outer(*counts)
-    return cells.astype(np.float32)[np.newaxis, ..., np.newaxis]
+    # To what bfloat16 can hold, so that every precision has the same guide.
+    steps = np.rint(cells * GUIDE_STEPS) / GUIDE_STEPS
+    return steps.astype(np.float32)[np.newaxis, ..., np.newaxis]
 
 
 def share_out(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
