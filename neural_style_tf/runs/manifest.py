@@ -77,7 +77,7 @@ class Manifest:
     seconds: float | None = None
     final: Mapping[str, float] | None = None
     best: Mapping[str, float] | None = None
-    form: int = 0
+    form: int = dataclasses.field(default=0, compare=False)
 
     def to_json(self) -> str:
         """Return the text of `run.json`; what is not known yet is left out."""

@@ -76,6 +76,6 @@ def test_other_files():
     assert WHOLE.other_files({"content": "a", "weights": "b"}) == []
     assert WHOLE.other_files({"content": "x", "init": "a", "weights": "x"}) == [
         "the content file is another one",
-        "the init file is another one",
+        "the init file is new",
         "the weights file is another one",
     ]
