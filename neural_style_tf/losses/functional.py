@@ -25,36 +25,6 @@ import tensorflow as tf
 
 from neural_style_tf.models.precision import at_least_float32
 
-BLOCK_POSITIONS = 512
-"""Positions that are summed at a time in bfloat16, before float32 takes over; see `products`."""
-
-
-def products(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-    """Return Σ_k a_ki b_kj, the sum over the positions k, in float32 at least.
-
-    Products of bfloat16 are summed exactly within a block of positions and rounded once; float32 adds up the
-    blocks. That takes a third of the time of float32 throughout, where the processor has matrix units, and
-    loses less than the features have lost (`benchmarks/precision.py`).
-
-    Args:
-        one: a [M, N].
-        other: b [M, K].
-
-    Returns:
-        [N, K].
-    """
-    if one.dtype != tf.bfloat16:
-        exact = at_least_float32(one)
-        return tf.matmul(exact, exact if other is one else at_least_float32(other), transpose_a=True)
-
-    def in_blocks(flat: tf.Tensor) -> tf.Tensor:
-        missing = -tf.shape(flat)[0] % BLOCK_POSITIONS
-        return tf.reshape(tf.pad(flat, [[0, missing], [0, 0]]), [-1, BLOCK_POSITIONS, flat.shape[1]])
-
-    first = in_blocks(one)
-    sums = tf.matmul(first, first if other is one else in_blocks(other), transpose_a=True)
-    return tf.reduce_sum(tf.cast(sums, tf.float32), 0)
-
 
 @tf.custom_gradient
 def gram_sum(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
@@ -64,18 +34,19 @@ def gram_sum(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.T
     is computed in the type of the features, which the convolutions below would round it to.
 
     Args:
-        features: [1, H, W, N]; of bfloat16 see `products`.
+        features: [1, H, W, N]; bfloat16 is summed in float32.
 
     Returns:
         [N, N], symmetric; unchanged when positions are permuted; adds over positions.
     """
     flat = tf.reshape(features, [-1, features.shape[-1]])
+    exact = at_least_float32(flat)
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
         both = tf.cast(upstream + tf.transpose(upstream), flat.dtype)
         return tf.reshape(tf.matmul(flat, both), tf.shape(features))
 
-    return products(flat, flat), gradient
+    return tf.matmul(exact, exact, transpose_a=True), gradient
 
 
 @tf.custom_gradient
@@ -87,13 +58,14 @@ def moment_sums(
     Their gradient is one product with an addition to it, instead of a sum of two maps.
 
     Args:
-        features: [1, H, W, N]; of bfloat16 see `products`.
+        features: [1, H, W, N]; bfloat16 is summed in float32.
 
     Returns:
         [N] and [N, N]; both add over positions.
     """
     flat = tf.reshape(features, [-1, features.shape[-1]])
-    ones = tf.ones([tf.shape(flat)[0], 1], flat.dtype)
+    exact = at_least_float32(flat)
+    ones = tf.ones([1, tf.shape(flat)[0]], exact.dtype)
 
     def gradient(of_first: tf.Tensor, of_second: tf.Tensor) -> tf.Tensor:
         both = tf.cast(of_second + tf.transpose(of_second), flat.dtype)
@@ -102,7 +74,7 @@ def moment_sums(
         change = tf.reshape(tf.matmul(flat, both), tf.shape(features))
         return change + tf.cast(of_first, flat.dtype)
 
-    return (products(ones, flat)[0], products(flat, flat)), gradient
+    return (tf.matmul(ones, exact)[0], tf.matmul(exact, exact, transpose_a=True)), gradient
 
 
 @tf.custom_gradient
@@ -115,21 +87,24 @@ def guided_moment_sums(
     features is kept for it.
 
     Args:
-        features: [1, H, W, N]; of bfloat16 see `products`.
-        guide: m [1, H, W, 1], ≥ 0, which bfloat16 can hold; it has no gradient.
+        features: [1, H, W, N]; bfloat16 is summed in float32.
+        guide: m [1, H, W, 1], ≥ 0; it has no gradient.
 
     Returns:
         [N] and [N, N]; both add over positions.
     """
     flat = tf.reshape(features, [-1, features.shape[-1]])
-    column = tf.cast(tf.reshape(guide, [-1, 1]), flat.dtype)
+    exact = at_least_float32(flat)
+    column = tf.cast(tf.reshape(guide, [-1, 1]), exact.dtype)
+    weighted = column * exact
+    first = tf.matmul(column, exact, transpose_a=True)[0]
 
     def gradient(of_first: tf.Tensor, of_second: tf.Tensor) -> tuple[tf.Tensor, None]:
         both = tf.cast(of_second + tf.transpose(of_second), flat.dtype)
         change = tf.reshape(tf.matmul(flat, both), tf.shape(features)) + tf.cast(of_first, flat.dtype)
         return tf.cast(guide, flat.dtype) * change, None
 
-    return (products(column, flat)[0], products(flat, column * flat)), gradient
+    return (first, tf.matmul(exact, weighted, transpose_a=True)), gradient
 
 
 @tf.custom_gradient

@@ -96,24 +96,3 @@ def test_relative_forms_do_not_see_scale():
 
 def test_a_target_of_zeros_leaves_relative_forms_finite():
     assert np.isfinite(functional.content_distance(tf.constant(1.0), tf.zeros([4]), "relative"))
-
-
-def test_sums_in_bfloat16_lose_less_than_the_features_have():
-    """Blocks of positions are rounded once; of each size, also of one that is no multiple of a block."""
-    rng = np.random.default_rng(0)
-    for positions in (700, 5000, 40_000):
-        features = tf.cast(np.maximum(rng.normal(0.3, 1, (1, positions, 1, 24)), 0), tf.bfloat16)
-        guide = np.rint(rng.uniform(0, 1, (1, positions, 1, 1)) * 256).astype(np.float32) / 256
-        flat, column = (np.asarray(one, np.float64).reshape(positions, -1) for one in (features, guide))
-        for found, expected in (
-            (functional.gram_sum(features), flat.T @ flat),
-            (functional.moment_sums(features)[0], flat.sum(0)),
-            (functional.moment_sums(features)[1], flat.T @ flat),
-            (functional.guided_moment_sums(features, tf.constant(guide))[0], (column * flat).sum(0)),
-            (functional.guided_moment_sums(features, tf.constant(guide))[1], flat.T @ (column * flat)),
-        ):
-            assert found.dtype == tf.float32
-            blocks = -(-positions // functional.BLOCK_POSITIONS)
-            # A block is rounded to 8 bits; of several the errors average out.
-            allowed = 2**-9 * 3 / np.sqrt(blocks) * np.abs(expected).max()
-            assert np.abs(found - expected).max() < allowed
