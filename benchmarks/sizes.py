@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,23 +27,58 @@ from sheets import sheet
 
 from neural_style_tf.utils.runtime import start_tensorflow
 
+LANCZOS = Image.Resampling.LANCZOS
+
 
 def paint(session: object, pair: str, size: int, scales: int, *, quick: bool) -> Image.Image:
-    """Paint a pair; a photo that is too small is enlarged."""
+    """Paint a pair; a photo that is too small is enlarged. Of 0 scales, as the preset has them."""
     from neural_style_tf import Inputs, load_image
     from neural_style_tf.config.presets import preset
     from neural_style_tf.images import to_picture
 
     content, style = (str(locate(name)) for name in pair.split(":"))
-    counts = (60, 80, 100) if scales == 0 else (120, 100, 100, 100)[: scales - 1]
-    config = preset("balanced").replace(image_size=0, save_every=0, scales=scales, scale_iterations=counts)
-    config = config.replace(iterations=1, scale_iterations=(1,) * len(counts)) if quick else config
+    config = preset("balanced").replace(image_size=0, save_every=0)
+    if scales:
+        counts = (120, 100, 100, 100)[: scales - 1]
+        config = config.replace(scales=scales, scale_iterations=counts)
+    if quick:
+        config = config.replace(iterations=1, scale_iterations=(1,) * len(config.sizes.scale_iterations))
     pictures = [
         load_image(content, longest=size, enlarge=True).pixels,
         load_image(style, longest=size).pixels,
     ]
     *_, record = session.run(Inputs(*pictures), config)
     return to_picture(record.best)
+
+
+class Apart:
+    """How far paintings of a pair are from the first of them, as shares of how far photo and style are.
+
+    Args:
+        pair: `PHOTO:STYLE`.
+        first: The painting that others are compared with, at whose size all are.
+        features: From `distances.make_features`.
+    """
+
+    def __init__(self, pair: str, first: Image.Image, features: Callable) -> None:
+        self._features = features
+        ends = (Image.open(locate(name)).convert("RGB").resize(first.size) for name in pair.split(":"))
+        photo, style = map(self._look, ends)
+        self._first = self._look(first)
+        self._whole = self._distances(photo, style)
+
+    def __call__(self, painting: Image.Image) -> tuple[float, float]:
+        """Return the mean distance by Gaussians of the layers, and that by colours."""
+        *layers, colours = self._distances(self._look(painting), self._first) / self._whole
+        return float(np.mean(layers)), float(colours)
+
+    def _look(self, picture: Image.Image) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        pixels = np.asarray(picture, np.float32)
+        return pixels, self._features(pixels)
+
+    def _distances(self, one: tuple, other: tuple) -> np.ndarray:
+        layers = [distances.gaussian_w2(one[1][name], other[1][name]) for name in distances.STYLE_LAYERS]
+        return np.array([*layers, distances.colour_distance(one[0], other[0])])
 
 
 def main() -> None:
@@ -70,18 +106,11 @@ def main() -> None:
                 start = time.monotonic()
                 painted = paint(session, pair, size, scales, quick=options.quick)
                 seconds = time.monotonic() - start
-                small = shrunk[0].size if shrunk else painted.size
-                shrunk.append(painted.resize(small, Image.Resampling.LANCZOS))
-                ends = [Image.open(locate(name)).convert("RGB").resize(small) for name in pair.split(":")]
-                pixels = [np.asarray(one, np.float32) for one in (shrunk[-1], shrunk[0], *ends)]
-                maps = [features(one) for one in pixels]
-                apart = [
-                    distances.gaussian_w2(maps[0][layer], maps[1][layer])
-                    / distances.gaussian_w2(maps[2][layer], maps[3][layer])
-                    for layer in distances.STYLE_LAYERS
-                ]
-                colours = distances.colour_distance(*pixels[:2]) / distances.colour_distance(*pixels[2:])
-                row = (pair, scales, size, f"{seconds:.0f}", f"{np.mean(apart):.3f}", f"{colours:.3f}")
+                if not shrunk:
+                    measure = Apart(pair, painted, features)
+                shrunk.append(painted.resize(shrunk[0].size if shrunk else painted.size, LANCZOS))
+                gaussians, colours = measure(shrunk[-1])
+                row = (pair, scales, size, f"{seconds:.0f}", f"{gaussians:.3f}", f"{colours:.3f}")
                 print("| " + " | ".join(map(str, row)) + " |", flush=True)
             named = zip(shrunk, options.sizes, strict=True)
             rows.append([(one, f"{pair}, scales {scales}, {size} px") for one, size in named])

@@ -199,6 +199,9 @@ class OptimizerConfig:
                 raise UserError(f"--{name} must be below 1, not {getattr(self, name)}")
 
 
+MOST_SCALES = 32
+
+
 @dataclasses.dataclass(frozen=True)
 class ScaleConfig:
     """The sizes at which pictures are looked at, coarse to fine.
@@ -230,7 +233,7 @@ class ScaleConfig:
         "number of sizes, coarse to fine; 1: the final size only; 0: as many as it takes to begin at about "
         "64 pixels",
         low=0,
-        high=32,
+        high=MOST_SCALES,
     )
     scale_ratio: float = setting(2.0, "factor between the sizes of two scales", above=1)
     scale_iterations: tuple[int, ...] = setting(

@@ -20,8 +20,8 @@ import numpy as np
 
 from neural_style_tf.models import architecture
 
-KINDS = ("simple", "inside")
 GUIDE_STEPS = 256
+"""Values of a guide between 0 and 1: those that bfloat16 can hold."""
 LEAST = 1.0
 """Positions of a layer that a region must fill: the moments of fewer say nothing of a style."""
 
@@ -66,7 +66,7 @@ class Guidance:
         """Return the guide [1, h_l, w_l, 1] of a style's picture at a layer; None for all of it."""
         return self._guide(self.sources[number], layer, f"style {number}")
 
-    @property
+    @functools.cached_property
     def cover(self) -> np.ndarray | None:
         """How much of each place [H, W], 0–1, is painted; None for all of it."""
         masks = [region.mask for region in self.regions]
@@ -126,7 +126,7 @@ def at_layer(mask: np.ndarray, layer: str, kind: str = "simple") -> np.ndarray:
         # The last cells may be narrower.
         counts = [np.diff([*start, side]) for start, side in zip(starts, mask.shape, strict=True)]
         cells = sums / np.outer(*counts)
-    # To what bfloat16 can hold, so that every precision has the same guide.
+    # So every precision has the same guide.
     steps = np.rint(cells * GUIDE_STEPS) / GUIDE_STEPS
     return steps.astype(np.float32)[np.newaxis, ..., np.newaxis]
 

@@ -106,6 +106,7 @@ def combine(axes: Sequence[Axis], zipped: Sequence[str] = ()) -> list[dict[str, 
     for axis in axes:
         key = "zipped" if axis.name in zipped else "drawn" if axis.drawn else f"={axis.name}"
         groups.setdefault(key, []).append(axis)
+    rows_of_groups = []
     for group in groups.values():
         if len({len(axis.values) for axis in group}) > 1:
             counts = ", ".join(f"{axis.name} has {len(axis.values)}" for axis in group)
@@ -115,13 +116,13 @@ def combine(axes: Sequence[Axis], zipped: Sequence[str] = ()) -> list[dict[str, 
             [(twice, _)] = Counter(rows).most_common(1)
             given = " ".join(f"--sweep={axis.name}=…" for axis in group)
             raise UserError(f"{given}: {', '.join(map(show, twice))} occurs twice")
-    number = math.prod(len(group[0].values) for group in groups.values())
+        rows_of_groups.append(rows)
+    number = math.prod(map(len, rows_of_groups))
     if number > MOST_RUNS:
         raise UserError(f"--sweep: {number:,} runs are more than {MOST_RUNS:,}: name fewer values")
     steps = [
         [{axis.name: value for axis, value in zip(group, values, strict=True)} for values in rows]
-        for group in groups.values()
-        for rows in [list(zip(*(axis.values for axis in group), strict=True))]
+        for group, rows in zip(groups.values(), rows_of_groups, strict=True)
     ]
     runs = []
     for parts in itertools.product(*steps):

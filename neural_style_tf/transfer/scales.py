@@ -6,12 +6,10 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from neural_style_tf.config.schema import Config
+from neural_style_tf.config.schema import MOST_SCALES, Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.models.architecture import deepest, stride
 
-MOST = 32
-"""Scales."""
 COARSEST = 64
 """Longest side at the coarsest scale where `scales` is 0, in pixels: the nearest that the ratio allows."""
 
@@ -58,7 +56,7 @@ def plan_scales(
         At least one scale; the last is the full size with `config.iterations`.
 
     Raises:
-        UserError: More than `MOST` scales, or `style_scale` makes a style picture too small for the network.
+        UserError: More than `MOST_SCALES`, or `style_scale` makes a style picture too small for the network.
     """
     needed = stride(deepest(config.loss.layers))
     factors = config.sizes.style_scale
@@ -88,10 +86,10 @@ def _iterations(content: tuple[int, int], config: Config) -> tuple[int, ...]:
     if sizes.scales:
         return (*(sizes.scale_iterations or (default,) * (sizes.scales - 1)), default)
     coarser = max(0, round(math.log(max(content) / COARSEST, sizes.scale_ratio)))
-    if coarser >= MOST:
+    if coarser >= MOST_SCALES:
         raise UserError(
-            f"--scale_ratio={sizes.scale_ratio:g} makes more than {MOST} sizes from {COARSEST} pixels on: "
-            "take a larger one, or say how many with --scales"
+            f"--scale_ratio={sizes.scale_ratio:g} makes more than {MOST_SCALES} sizes from {COARSEST} pixels "
+            "on: take a larger one, or say how many with --scales"
         )
     given = (sizes.scale_iterations or (default,))[-coarser:] if coarser else ()
     return (*given[:1] * (coarser - len(given)), *given, default)
