@@ -111,10 +111,6 @@ class StyleTerm(Term):
         """See `Term.maps`."""
         return {"guide": self.layer} if self.region else {}
 
-    def guide(self, view: View, target: Target) -> tf.Tensor | None:
-        """Return the core's part of the region's guide; None for all of the picture."""
-        return view.crop(target["guide"], self.layer) if self.region else None
-
     def count(self, target: Target, shape: tuple[int, ...]) -> int | tf.Tensor:
         """Return M_l, the positions of an image of `shape` [1, H, W, 3], or the sum of the guide."""
         return target["count"] if self.region else architecture.positions(self.layer, shape[1], shape[2])

@@ -21,7 +21,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from neural_style_tf.losses.base import Sums, Target, Term
+from neural_style_tf.losses.base import StyleTerm, Sums, Target, Term
 from neural_style_tf.losses.tile import Tile
 from neural_style_tf.losses.view import Network, View, cut, put, zeros
 
@@ -155,7 +155,11 @@ def _in_two_passes(
 def _sums(
     network: Network, terms: Sequence[Term], seen: tf.Tensor, box: tf.Tensor | None, targets: Targets
 ) -> dict[str, Sums]:
-    view = View(network, seen, box)
+    guides: dict[str, dict[int, tf.Tensor]] = {}
+    for term in terms:
+        if isinstance(term, StyleTerm) and term.region:
+            guides.setdefault(term.layer, {})[term.region] = targets[term.name]["guide"]
+    view = View(network, seen, box, guides)
     return {term.name: term.sums(view, targets[term.name]) for term in terms}
 
 

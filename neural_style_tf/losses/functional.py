@@ -77,34 +77,51 @@ def moment_sums(
     return (tf.matmul(ones, exact)[0], tf.matmul(exact, exact, transpose_a=True)), gradient
 
 
-@tf.custom_gradient
-def guided_moment_sums(
-    features: tf.Tensor, guide: tf.Tensor
-) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, None]]]:
-    """Return Σ_k m_k F_ik and Σ_k m_k F_ik F_jk, the raw moments where a guide m weighs the positions.
+def guided_moment_sums(features: tf.Tensor, guides: Sequence[tf.Tensor]) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """Return Σ_k m_k F_ik and Σ_k m_k F_ik F_jk, raw moments weighted by a guide m, for each of several m.
 
-    Their gradient m (F (D + Dᵀ) + d) is written out, as that of `moment_sums`; no weighted copy of the
-    features is kept for it.
+    Of all guides together, since guide by guide most of the time goes into reading and adding maps.
 
     Args:
         features: [1, H, W, N]; bfloat16 is summed in float32.
-        guide: m [1, H, W, 1], ≥ 0; it has no gradient.
+        guides: Each m [1, H, W, 1], ≥ 0; they have no gradient.
 
     Returns:
-        [N] and [N, N]; both add over positions.
+        For each guide [N] and [N, N]; both add over positions.
     """
-    flat = tf.reshape(features, [-1, features.shape[-1]])
+    firsts, seconds = _guided_moments(features, tf.concat(guides, -1))
+    return list(zip(tf.unstack(firsts), tf.unstack(seconds), strict=True))
+
+
+@tf.custom_gradient
+def _guided_moments(
+    features: tf.Tensor, guides: tf.Tensor
+) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, None]]]:
+    """Return `guided_moment_sums` [R, N] and [R, N, N] for guides [1, H, W, R].
+
+    With A = [m¹ F, m² F, …] the second moments are one product Fᵀ A. The gradient, summed over the guides, is
+    A D + m d: d are the derivatives by the first moments, D those by the second, and their transposes.
+    """
+    channels, count = features.shape[-1], guides.shape[-1]
+
+    def weighted(rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(rows[:, tf.newaxis] * columns[:, :, tf.newaxis], [-1, count * channels])
+
+    flat = tf.reshape(features, [-1, channels])
     exact = at_least_float32(flat)
-    column = tf.cast(tf.reshape(guide, [-1, 1]), exact.dtype)
-    weighted = column * exact
-    first = tf.matmul(column, exact, transpose_a=True)[0]
+    columns = tf.cast(tf.reshape(guides, [-1, count]), exact.dtype)
+    products = tf.reshape(tf.matmul(weighted(exact, columns), exact, transpose_a=True), [count, channels, -1])
 
-    def gradient(of_first: tf.Tensor, of_second: tf.Tensor) -> tuple[tf.Tensor, None]:
-        both = tf.cast(of_second + tf.transpose(of_second), flat.dtype)
-        change = tf.reshape(tf.matmul(flat, both), tf.shape(features)) + tf.cast(of_first, flat.dtype)
-        return tf.cast(guide, flat.dtype) * change, None
+    def gradient(of_firsts: tf.Tensor, of_seconds: tf.Tensor) -> tuple[tf.Tensor, None]:
+        both = tf.cast(of_seconds + tf.transpose(of_seconds, [0, 2, 1]), flat.dtype)
+        near = tf.cast(columns, flat.dtype)
+        # The reshape: see `moment_sums`.
+        change = tf.reshape(
+            tf.matmul(weighted(flat, near), tf.reshape(both, [-1, channels])), tf.shape(features)
+        )
+        return change + tf.reshape(tf.matmul(near, tf.cast(of_firsts, flat.dtype)), tf.shape(features)), None
 
-    return (first, tf.matmul(exact, weighted, transpose_a=True)), gradient
+    return (tf.matmul(columns, exact, transpose_a=True), products), gradient
 
 
 @tf.custom_gradient

@@ -30,10 +30,10 @@ class RawMomentsTerm(StyleTerm):
 
     def target_sums(self, view: View) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the raw moments Σ f [N] and Σ f fᵀ [N, N]."""
-        return _moments(view.features(self.layer), view.guide(self.layer))
+        return view.moment_sums(self.layer, self.region)
 
     def sums(self, view: View, target: Target) -> tuple[tf.Tensor, tf.Tensor]:
-        return _moments(view.features(self.layer), self.guide(view, target))
+        return view.moment_sums(self.layer, self.region)
 
     def zeros(self, target: Target, dtype: tf.DType) -> Sums:
         channels = target["mean"].shape[0]
@@ -45,12 +45,6 @@ class RawMomentsTerm(StyleTerm):
         """Return μ = Σ f / M [N] and G = Σ f fᵀ / M [N, N] of sums over `count` positions."""
         positions = functional.as_count(count, sums[0].dtype)
         return sums[0] / positions, sums[1] / positions
-
-
-def _moments(features: tf.Tensor, guide: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
-    if guide is None:
-        return functional.moment_sums(features)
-    return functional.guided_moment_sums(features, guide)
 
 
 @dataclasses.dataclass(frozen=True)

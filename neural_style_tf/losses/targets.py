@@ -238,7 +238,13 @@ def compile_look(
 
     def look(seen: tf.Tensor, *rest: tf.Tensor) -> Found:
         box, guides = (None, rest) if shape else (rest[0], rest[1:])
-        view = View(network, seen, box, dict(zip(guided, guides, strict=True)))
+        of_layer = dict(zip(guided, guides, strict=True))
+        regions = [(term.layer, term.region) for term in terms if isinstance(term, StyleTerm)]
+        seen_by = {
+            layer: {region: guide for one, region in regions if one == layer}
+            for layer, guide in of_layer.items()
+        }
+        view = View(network, seen, box, seen_by)
         return (
             {term.name: dict(term.target_maps(view)) for term in terms},
             {term.name: term.target_sums(view) for term in terms},

@@ -77,13 +77,13 @@ class GramTerm(StyleTerm):
     normalization: str = "elements"
 
     def target_sums(self, view: View) -> Sums:
-        return _gram_sum(view.features(self.layer), view.guide(self.layer))
+        return view.gram_sum(self.layer, self.region)
 
     def fit(self, sums: Sums, count: float) -> Target:
         return {"gram": functional.normalize_gram(sums, count, self.normalization)}
 
     def sums(self, view: View, target: Target) -> Sums:
-        return _gram_sum(view.features(self.layer), self.guide(view, target))
+        return view.gram_sum(self.layer, self.region)
 
     def zeros(self, target: Target, dtype: tf.DType) -> Sums:
         return tf.zeros_like(target["gram"])
@@ -91,12 +91,6 @@ class GramTerm(StyleTerm):
     def loss(self, sums: Sums, target: Target, shape: tuple[int, ...]) -> tf.Tensor:
         gram = functional.normalize_gram(sums, self.count(target, shape), self.normalization)
         return functional.style_distance(gram, target["gram"], self.form)
-
-
-def _gram_sum(features: tf.Tensor, guide: tf.Tensor | None) -> tf.Tensor:
-    if guide is None:
-        return functional.gram_sum(features)
-    return functional.guided_moment_sums(features, guide)[1]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
-from neural_style_tf.losses.functional import fan_out
+from neural_style_tf.losses.functional import fan_out, gram_sum, guided_moment_sums, moment_sums
 from neural_style_tf.models import architecture
 
 Network = Callable[[tf.Tensor], dict[str, tf.Tensor]]
@@ -22,7 +22,8 @@ class View:
         network: Gives the features.
         seen: The window [1, H, W, 3], mean-subtracted RGB.
         box: `Tile` as an int32 tensor [2, 4]; None where `seen` is the whole picture.
-        guides: Layer → how much each position of the whole picture counts [1, H_l, W_l, 1]; empty: alike.
+        guides: Layer → number of a region → how much each position of the whole picture counts there
+            [1, H_l, W_l, 1]; what is missing counts everywhere alike.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class View:
         network: Network,
         seen: tf.Tensor,
         box: tf.Tensor | None = None,
-        guides: Mapping[str, tf.Tensor] | None = None,
+        guides: Mapping[str, Mapping[int, tf.Tensor]] | None = None,
     ) -> None:
         self._seen, self._box, self._guides = seen, box, guides or {}
         self._inside = None if box is None else box[0] - tf.gather(box[1], [0, 0, 2, 2])
@@ -39,6 +40,7 @@ class View:
             for layer, found in network(seen).items()
         }
         self._pixels = fan_out(seen)
+        self._guided: dict[str, dict[int, tuple[tf.Tensor, tf.Tensor]]] = {}
 
     def features(self, layer: str) -> tf.Tensor:
         """Return the features [1, H_l, W_l, N_l] of the core."""
@@ -50,9 +52,28 @@ class View:
             return self._pixels
         return cut(self._pixels, self._inside + tf.constant([0, below, 0, right]))
 
-    def guide(self, layer: str) -> tf.Tensor | None:
-        """Return how much each position of the core counts [1, H_l, W_l, 1]; None where all count alike."""
-        return self.crop(self._guides[layer], layer) if layer in self._guides else None
+    def moment_sums(self, layer: str, region: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the raw moments Σ m f [N_l] and Σ m f fᵀ [N_l, N_l] of the core; see `functional`.
+
+        Args:
+            layer: Whose features f.
+            region: Number of the region whose guide is m; without a guide m is 1.
+        """
+        guides = self._guides.get(layer, {})
+        if region not in guides:
+            return moment_sums(self._features[layer])
+        if layer not in self._guided:
+            # Those of all regions at once, which is much faster; see there.
+            cropped = [self.crop(guide, layer) for guide in guides.values()]
+            sums = guided_moment_sums(self._features[layer], cropped)
+            self._guided[layer] = dict(zip(guides, sums, strict=True))
+        return self._guided[layer][region]
+
+    def gram_sum(self, layer: str, region: int = 0) -> tf.Tensor:
+        """Return the second of `moment_sums` alone."""
+        if region in self._guides.get(layer, {}):
+            return self.moment_sums(layer, region)[1]
+        return gram_sum(self._features[layer])
 
     def crop(self, whole_map: tf.Tensor, layer: str) -> tf.Tensor:
         """Return the core's part of a map of the whole picture at the positions of a layer."""

@@ -71,17 +71,22 @@ def test_overlapping_masks_share_the_place_and_uncovered_places_stay_free():
 
 
 def test_guided_moments_and_their_gradient():
-    features, guide = RNG.normal(0, 1, (1, 5, 7, 4)), RNG.uniform(0, 1, (1, 5, 7, 1))
-    flat, column = features.reshape(-1, 4), guide.reshape(-1, 1)
-    down = RNG.normal(0, 1, 4), RNG.normal(0, 1, (4, 4))
+    features, guides = RNG.normal(0, 1, (1, 5, 7, 4)), RNG.uniform(0, 1, (3, 1, 5, 7, 1))
+    flat, columns = features.reshape(-1, 4), guides.reshape(3, -1, 1)
+    down = [(RNG.normal(0, 1, 4), RNG.normal(0, 1, (4, 4))) for _ in guides]
     variable = tf.constant(features)
     with tf.GradientTape() as tape:
         tape.watch(variable)
-        first, second = functional.guided_moment_sums(variable, tf.constant(guide))
-        value = tf.reduce_sum(first * down[0]) + tf.reduce_sum(second * down[1])
-    np.testing.assert_allclose(first, (column * flat).sum(0))
-    np.testing.assert_allclose(second, flat.T @ (column * flat))
-    expected = column * (down[0] + flat @ (down[1] + down[1].T))
+        found = functional.guided_moment_sums(variable, [tf.constant(guide) for guide in guides])
+        value = sum(
+            tf.reduce_sum(first * of_first) + tf.reduce_sum(second * of_second)
+            for (first, second), (of_first, of_second) in zip(found, down, strict=True)
+        )
+    expected = np.zeros_like(flat)
+    for (first, second), column, (of_first, of_second) in zip(found, columns, down, strict=True):
+        np.testing.assert_allclose(first, (column * flat).sum(0))
+        np.testing.assert_allclose(second, flat.T @ (column * flat))
+        expected += column * (of_first + flat @ (of_second + of_second.T))
     np.testing.assert_allclose(tape.gradient(value, variable).numpy().reshape(-1, 4), expected)
 
 
