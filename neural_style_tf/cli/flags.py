@@ -21,9 +21,10 @@ from neural_style_tf.config.parsing import (
 from neural_style_tf.config.presets import PRESETS, preset
 from neural_style_tf.config.schema import REPEATED_FILES, Config, Job, SweepConfig
 from neural_style_tf.errors import UserError, show
+from neural_style_tf.images.files import expand_files
 from neural_style_tf.runs.manifest import NOT_REPEATED, flag_texts, from_anywhere
 from neural_style_tf.runs.replay import read_run, settings_of
-from neural_style_tf.sweeps.space import Axis, expand_files, parse_axis
+from neural_style_tf.sweeps.space import Axis, parse_axis
 from neural_style_tf.utils.text import did_you_mean
 from neural_style_tf.weights.structure import printable
 
@@ -64,6 +65,8 @@ class CommandLine:
     def is_sweep(self) -> bool:
         """Whether several runs are asked for, or one in a form that could be several."""
         contents = self.contents
+        if self.values["frames"].value:
+            return bool(self.sweep.sweep) or len(contents) > 1
         return bool(self.sweep.sweep) or len(contents) > 1 or any(expand_files(c) != [c] for c in contents)
 
     def check_single(self) -> None:
@@ -94,7 +97,8 @@ class CommandLine:
             if {axis.name, f"no{axis.name}"} & self.given:
                 raise UserError(f"--{axis.name} is given, and swept by --sweep={axis.name}=…: leave one out")
         if self.contents and not any(axis.name == "content" for axis in axes):
-            found = [path for pattern in self.contents for path in expand_files(pattern)]
+            as_frames = self.values["frames"].value
+            found = [path for one in self.contents for path in ([one] if as_frames else expand_files(one))]
             if not found:
                 raise UserError(f"--content={show(self.contents[0])}: no picture there")
             if len(set(found)) < len(found):
@@ -214,8 +218,9 @@ def _resolve(given: dict[str, Any]) -> tuple[Config, Job]:
     for name in _NUMBERS:
         if name in given:
             given[name] = parse_numbers(name, given[name])
-    if "scale_iterations" in given:
-        given["scale_iterations"] = parse_counts(given["scale_iterations"])
+    for name in ("scale_iterations", "long_term"):
+        if name in given:
+            given[name] = parse_counts(name, given[name])
     base_config, base_job = None, Job()
     if given.get("from_run"):
         if "preset" in given:

@@ -23,7 +23,7 @@ def parse_layer_weights(text: str) -> LayerWeights:
     return tuple(pairs)
 
 
-def parse_counts(text: str) -> tuple[int, ...]:
+def parse_counts(name: str, text: str) -> tuple[int, ...]:
     """Parse `120,100` into (120, 100).
 
     Raises:
@@ -32,7 +32,7 @@ def parse_counts(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(item) for item in text.split(",") if item.strip())
     except ValueError:
-        raise UserError(f"--scale_iterations must be whole numbers such as 120,100, not {text!r}") from None
+        raise UserError(f"--{name} must be whole numbers such as 120,100, not {text!r}") from None
 
 
 def parse_numbers(name: str, text: str) -> tuple[float, ...]:

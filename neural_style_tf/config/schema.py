@@ -70,6 +70,12 @@ class LossConfig:
     content_weight: float = setting(5.0, "α, weight of the content loss", low=0)
     style_weight: float = setting(100.0, "β, weight of the style loss", low=0)
     tv_weight: float = setting(100.0, "weight of the total variation, which smooths noise", low=0)
+    temporal_weight: float = setting(
+        1000.0,
+        "of a clip: weight of how far a frame is from the one before, moved along with the scene; 0: each "
+        "frame only begins with that",
+        low=0,
+    )
     content_layers: LayerWeights = setting(
         (("relu4_2", 1.0),), "layers whose features are kept, as name or name:weight, comma-separated"
     )
@@ -263,6 +269,40 @@ class ScaleConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class VideoConfig:
+    """Which frames of a clip are painted, and how they follow each other.
+
+    Raises:
+        UserError: A value out of range.
+    """
+
+    start_frame: int = setting(1, "of a clip: the first frame to paint, from 1", low=1)
+    end_frame: int = setting(0, "of a clip: the last frame to paint; 0: the last there is", low=0)
+    every: int = setting(1, "of a clip: paint only every so many frames", low=1)
+    long_term: tuple[int, ...] = setting(
+        (1, 2, 4),
+        "of a clip: how many frames back is looked for what a frame shows, comma-separated; the nearest "
+        "frame in which it was visible counts",
+        value="N,N,…",
+    )
+    first_iterations: int = setting(
+        0, "of a clip: iterations of the first frame of each scene; 0: as --iterations", low=0
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if any(lag < 1 for lag in self.long_term) or not self.long_term:
+            raise UserError("--long_term must be numbers of frames, at least 1, such as 1,2,4")
+        if max(self.long_term) > MOST_FRAMES_BACK:
+            raise UserError(f"--long_term: at most {MOST_FRAMES_BACK} frames back, not {max(self.long_term)}")
+        if self.end_frame and self.end_frame < self.start_frame:
+            raise UserError(f"--end_frame={self.end_frame} is before --start_frame={self.start_frame}")
+
+
+MOST_FRAMES_BACK = 100
+
+
+@dataclasses.dataclass(frozen=True)
 class SaveConfig:
     """When losses are logged and pictures and checkpoints saved.
 
@@ -334,6 +374,7 @@ class Config:
         "longest side of the tiles in which the gradient is computed, exactly, to bound memory; none: in one "
         "piece; auto: in tiles only where memory would not suffice",
     )
+    video: VideoConfig = group(VideoConfig)
     saving: SaveConfig = group(SaveConfig)
 
     def __init__(self, **settings: Any) -> None:
@@ -362,7 +403,12 @@ class Job:
         UserError: A value out of range.
     """
 
-    content: str = setting("", "content picture, such as a photo (required)", value="FILE")
+    content: str = setting(
+        "",
+        "content picture, such as a photo (required); a video or an animation is painted frame by frame, "
+        "and so is a folder with --frames",
+        value="FILE",
+    )
     style: tuple[str, ...] = setting(
         (),
         "style picture, such as a painting (required); given again, the styles are blended (to try one after "
@@ -418,6 +464,24 @@ class Job:
     )
     dpi: float = setting(
         0.0, "pixels an inch, for a print, written to the result; 0: what the photo says", low=0, high=30_000
+    )
+    frames: bool = setting(
+        False,
+        "paint the pictures that --content names, as a folder or a pattern, as the frames of one clip, in "
+        "the order of their numbers",
+    )
+    frame_rate: float = setting(0.0, "frames a second of --frames; 0: 24", low=0, high=1000)
+    pixel_format: str = setting(
+        "yuv420p",
+        "of result.mp4: colours at half the resolution, which every player shows (yuv420p), or at full "
+        "(yuv444p)",
+        choices=("yuv420p", "yuv444p"),
+    )
+    flow: str = setting(
+        "",
+        "of a clip: folder of optical flow that another program computed, as backward_<this>_<earlier>.flo "
+        "and forward_<earlier>_<this>.flo; default: computed here",
+        value="FOLDER",
     )
     threads: int = setting(
         0,

@@ -8,7 +8,7 @@ the objective (in one piece, in tiles, on several replicas) needs nothing else o
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import tensorflow as tf
@@ -30,7 +30,7 @@ class Term:
         layer: The layer whose features it looks at; `""` for pixels alone.
 
     Attributes:
-        part: The part of the objective that it counts in: `content`, `style` or `tv`.
+        part: The part of the objective that it counts in: `content`, `style`, `tv` or `temporal`.
         source: The picture that its target is made of: `content`, `style`, or `""` for no target.
     """
 
@@ -77,6 +77,11 @@ class Term:
     def loss(self, sums: Sums, target: Target, shape: tuple[int, ...]) -> tf.Tensor:
         """Return the loss, a scalar ≥ 0, from the sums over an image of `shape` [1, H, W, 3]."""
         raise NotImplementedError
+
+
+def loss_parts(terms: Sequence[Term]) -> tuple[str, ...]:
+    """Return the parts of an objective: the three of every picture, and what else the terms have."""
+    return tuple(dict.fromkeys(("content", "style", "tv", *(term.part for term in terms))))
 
 
 @dataclasses.dataclass(frozen=True)

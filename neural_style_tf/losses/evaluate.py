@@ -21,7 +21,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from neural_style_tf.losses.base import StyleTerm, Sums, Target, Term
+from neural_style_tf.losses.base import StyleTerm, Sums, Target, Term, loss_parts
 from neural_style_tf.losses.tile import Tile
 from neural_style_tf.losses.view import Network, View, cut, put, zeros
 
@@ -81,7 +81,7 @@ def score(
     """Return all losses from the sums over an image of `shape` [1, H, W, 3]; see `terms.loss_names`."""
     losses = {term.name: term.loss(sums[term.name], targets[term.name], tuple(shape)) for term in terms}
     zero = tf.zeros([], next(iter(losses.values())).dtype)
-    parts = dict.fromkeys(("content", "style", "tv"), zero)
+    parts = dict.fromkeys(loss_parts(terms), zero)
     for term in terms:
         if term.name == term.part:
             parts[term.part] = losses[term.name]

@@ -15,10 +15,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neural_style_tf.models import architecture
+
+if TYPE_CHECKING:
+    from neural_style_tf.losses.temporal import Warped
 
 GUIDE_STEPS = 256
 """Values of a guide between 0 and 1: those that bfloat16 can hold."""
@@ -49,6 +53,7 @@ class Guidance:
         regions: What is painted where; together they need not cover the picture.
         sources: For each style its mask [h, w], 0–1, at the size of its picture; None for all of it.
         content: [H, W] ≥ 0, by which the content loss is weighted; None for 1 everywhere.
+        warped: What was painted before of the frame of a clip, at this size; None for a single picture.
         kind: `simple`: the mean of a mask over each position's cell; `inside`: its minimum over all that the
             position sees, so that no style is taken from, or asked of, features that cross a border.
     """
@@ -57,6 +62,7 @@ class Guidance:
     sources: tuple[np.ndarray | None, ...] = (None,)
     content: np.ndarray | None = None
     kind: str = "simple"
+    warped: Warped | None = None
 
     def region_guide(self, number: int, layer: str) -> np.ndarray | None:
         """Return the guide [1, H_l, W_l, 1] of a region at a layer; None for the whole picture."""

@@ -18,6 +18,8 @@ import tensorflow as tf
 from neural_style_tf.losses.base import StyleTerm, Sums, Target, Term
 from neural_style_tf.losses.evaluate import Targets
 from neural_style_tf.losses.guides import Guidance
+from neural_style_tf.losses.objective import preprocess
+from neural_style_tf.losses.temporal import TemporalTerm
 from neural_style_tf.losses.tile import Tile
 from neural_style_tf.losses.view import Network, View
 from neural_style_tf.models import architecture
@@ -94,7 +96,7 @@ def make_sources(
 
 
 def given_leaves(terms: Sequence[Term], guidance: Guidance) -> dict[str, Target]:
-    """Return name of a term → the leaves of its target that come from masks alone."""
+    """Return name of a term → the leaves of its target that no network is needed for."""
     found: dict[str, Target] = {}
     for term in terms:
         if isinstance(term, StyleTerm) and term.region:
@@ -103,6 +105,10 @@ def given_leaves(terms: Sequence[Term], guidance: Guidance) -> dict[str, Target]
             found[term.name] = {"guide": tf.constant(guide), "count": tf.constant(count)}
         elif term.source == "content" and "guide" in term.maps:
             found[term.name] = {"guide": tf.constant(guidance.content_guide(term.layer))}
+        elif isinstance(term, TemporalTerm):
+            reliable = guidance.warped.reliable[np.newaxis, ..., np.newaxis]
+            warped = preprocess(guidance.warped.picture)
+            found[term.name] = {"warped": warped, "reliable": tf.constant(reliable, tf.float32)}
     return found
 
 
@@ -185,7 +191,7 @@ def finish_targets(
             if term in source.terms
         ]
         if not parts:
-            targets[term.name] = {}
+            targets[term.name] = dict(given.get(term.name, {}))
             continue
         [(source, maps, sums), *others] = parts
         count = source.count(term.layer)

@@ -14,9 +14,10 @@ import tensorflow as tf
 
 from neural_style_tf.config.schema import LossConfig
 from neural_style_tf.losses import functional
-from neural_style_tf.losses.base import StyleTerm, Sums, Target, Term
+from neural_style_tf.losses.base import StyleTerm, Sums, Target, Term, loss_parts
 from neural_style_tf.losses.guides import EVERYWHERE, Guidance
 from neural_style_tf.losses.moments import MomentsTerm
+from neural_style_tf.losses.temporal import TemporalTerm
 from neural_style_tf.losses.view import View
 from neural_style_tf.losses.wasserstein import WassersteinTerm
 
@@ -146,7 +147,8 @@ def make_terms(config: LossConfig, guidance: Guidance = EVERYWHERE) -> tuple[Ter
         for layer, _ in config.style_layers
         if guidance.styles_of(number, layer)
     )
-    return (VariationTerm(), *content, *style)
+    temporal = (TemporalTerm(),) if guidance.warped is not None else ()
+    return (VariationTerm(), *temporal, *content, *style)
 
 
 def term_weights(config: LossConfig, guidance: Guidance = EVERYWHERE) -> dict[str, float]:
@@ -157,6 +159,8 @@ def term_weights(config: LossConfig, guidance: Guidance = EVERYWHERE) -> dict[st
         term that is not finite and that nobody asked for cannot spoil it.
     """
     parts = {"content": config.content_weight, "style": config.weighted_style, "tv": config.tv_weight}
+    if guidance.warped is not None:
+        parts["temporal"] = config.temporal_weight
     layers = {f"content/{layer}": weight for layer, weight in config.content_layers}
     given = dict(config.style_layers)
     for term in make_terms(config, guidance):
@@ -168,7 +172,9 @@ def term_weights(config: LossConfig, guidance: Guidance = EVERYWHERE) -> dict[st
 def loss_names(terms: tuple[Term, ...]) -> tuple[str, ...]:
     """Return the names of all losses of an evaluation, in the order in which they are logged.
 
-    `total` is the weighted sum that is minimised. `content`, `style` and `tv` are its unweighted parts, each
-    a sum over layers of w_l times the layer's loss. `content/…` and `style/…` are the layers' own.
+    `total` is the weighted sum that is minimised. `content`, `style` and `tv`, and `temporal` of a clip, are
+    its unweighted parts, each a sum over layers of w_l times the layer's loss. `content/…` and `style/…` are
+    the layers' own.
     """
-    return ("total", "content", "style", "tv", *(term.name for term in terms if term.name != term.part))
+    layers = tuple(term.name for term in terms if term.name != term.part)
+    return ("total", *loss_parts(terms), *layers)

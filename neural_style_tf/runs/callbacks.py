@@ -72,7 +72,7 @@ class Metrics(Listener):
     def on_step(self, record: StepRecord) -> None:
         """Append a line."""
         if record.logged and record.step > self._newest:
-            row = {"step": record.step, "scale": record.scale, **record.terms}
+            row = {"step": record.step, "scale": record.scale, **record.terms, **record.facts}
             self._file.write(json.dumps(row | {"seconds": round(record.seconds, 4)}).encode() + b"\n")
             self._newest = record.step
 
@@ -119,7 +119,7 @@ class Pictures(Listener):
             return
         self._folder.mkdir(exist_ok=True)
         path = self._folder / f"step-{record.step:06d}.png"
-        _save(path, record.image_rows, self._saving)
+        save_picture(path, record.image_rows, self._saving)
 
 
 class Result(Listener):
@@ -139,10 +139,15 @@ class Result(Listener):
         if record.last or record.due or self._config.saves(record.step):
             best = record.best_rows
             for path in self._paths if record.last else self._paths[:1]:
-                _save(path, best, self._saving)
+                save_picture(path, best, self._saving)
 
 
-def _save(path: Path, image: Rows, saving: Saving) -> None:
+def save_picture(path: Path, image: Rows, saving: Saving) -> None:
+    """Save a picture.
+
+    Raises:
+        RunError: Its folder is no longer there, or cannot be written to.
+    """
     try:
         save_image(
             path,

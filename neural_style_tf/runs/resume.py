@@ -14,7 +14,7 @@ from neural_style_tf.utils.atomic import write_bytes
 
 MASKED_SINCE = 3
 """Version of the manifest since which what is transparent does not count."""
-HARMLESS = ("preset", "iterations", "log_every", "save_every", "save_minutes")
+HARMLESS = ("preset", "iterations", "log_every", "save_every", "save_minutes", "end_frame")
 """Settings that a continued run may change; a run that is finished is extended by --iterations."""
 
 

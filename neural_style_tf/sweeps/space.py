@@ -7,7 +7,6 @@ as an ordinary command line.
 from __future__ import annotations
 
 import dataclasses
-import glob
 import itertools
 import math
 import random
@@ -18,16 +17,12 @@ from pathlib import Path
 
 from neural_style_tf.config.schema import REPEATED_FILES
 from neural_style_tf.errors import UserError, show
+from neural_style_tf.images.files import expand_files
 from neural_style_tf.utils.text import did_you_mean
 
 MOST_RUNS = 10_000
 FILES = ("content", *REPEATED_FILES, "content_weight_mask", "init", "weights")
 """Flags whose values are files: globs and folders are expanded."""
-PICTURES = (
-    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg"),
-    *(".png", ".ppm", ".tif", ".tiff", ".webp"),
-)
-"""Endings of what a folder is searched for; a file that is named may have any."""
 _RANGES = {"linspace": 3, "logspace": 3, "uniform": 2, "loguniform": 2}
 _CALL = re.compile(r"([a-z]+)\((.*)\)")
 
@@ -129,31 +124,6 @@ def combine(axes: Sequence[Axis], zipped: Sequence[str] = ()) -> list[dict[str, 
         found = {name: value for part in parts for name, value in part.items()}
         runs.append({name: found[name] for name in names})
     return runs
-
-
-def natural(text: str) -> list[tuple[int, str]]:
-    """Return a key that sorts `frame2` before `frame10`."""
-    parts = re.split(r"(\d+)", text)
-    return [(int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in parts if part]
-
-
-def expand_files(pattern: str) -> list[str]:
-    """Return the files of a glob, or the pictures of a folder, in natural order; a plain name is itself.
-
-    So is what cannot be looked at: reading it says why.
-    """
-    path = Path(pattern)
-    try:
-        # An empty name is not the folder one is in.
-        if pattern and path.is_dir():
-            found = [str(one) for one in path.iterdir() if one.suffix.lower() in PICTURES and one.is_file()]
-            return sorted(found, key=natural)
-        if path.exists() or not glob.has_magic(pattern):
-            return [pattern]
-        found = glob.glob(pattern)  # noqa: PTH207 - absolute patterns, too
-        return sorted((one for one in found if Path(one).is_file()), key=natural)
-    except OSError:
-        return [pattern]
 
 
 def _files(name: str, pattern: str) -> list[str]:

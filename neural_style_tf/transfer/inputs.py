@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neural_style_tf.errors import UserError
 from neural_style_tf.transfer.masks import Masks
+
+if TYPE_CHECKING:
+    from neural_style_tf.losses.temporal import Warped
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,6 +25,7 @@ class Inputs:
         style: The manner in which it is painted; of several, a tuple.
         initial: What the run begins with, instead of what `--init` names; None for the latter.
         masks: Where each style goes, and where it is from; default: everywhere.
+        warped: What was painted before of this frame of a clip, and where it is known; resized to the frame.
 
     Raises:
         UserError: A picture that is not [H, W, 3].
@@ -30,6 +35,7 @@ class Inputs:
     style: np.ndarray | tuple[np.ndarray, ...]
     initial: np.ndarray | None = None
     masks: Masks = dataclasses.field(default_factory=Masks)
+    warped: Warped | None = None
 
     def __post_init__(self) -> None:
         if not self.styles:

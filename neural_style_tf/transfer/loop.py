@@ -27,6 +27,8 @@ SECONDS_PER_CALL = 1.0
 
 Tick = Callable[[int], bool]
 """Called after each compiled call with the step reached; returning True ends the run early."""
+Until = Callable[[StepRecord], bool]
+"""Called after each record; returning True ends the scale there, as if its iterations were done."""
 Finish = Callable[[np.ndarray, int], np.ndarray]
 """(rows [h, W, 3] of an image, RGB, the first row's number) → what is shown of them."""
 
@@ -39,13 +41,17 @@ class Loop:
         config: All settings.
         tick: See `Tick`.
         cluster: The replicas that share the work.
+        until: See `Until`.
 
     Attributes:
         stopped: Whether `tick` ended the run.
     """
 
-    def __init__(self, scales: tuple[Scale, ...], config: Config, tick: Tick, cluster: Cluster) -> None:
+    def __init__(
+        self, scales: tuple[Scale, ...], config: Config, tick: Tick, cluster: Cluster, until: Until
+    ) -> None:
         self.scales, self.stopped = scales, False
+        self._until = until
         self._cluster = cluster
         self._config, self._tick = config, tick
         self._started = self._saved = time.monotonic()
@@ -113,10 +119,11 @@ class Loop:
         solver, last_scale = self._solver, scale is self.scales[-1]
         step, pace = scale.first_step + int(solver.step), SECONDS_PER_CALL
         self._begun, self._work = time.monotonic(), work_left(self.scales, scale, step)
+        enough = False
         while True:
             failed = self._faults > FAULTS_ALLOWED
             stalled = step < scale.end and not failed and solver.stalled
-            over = self.stopped or failed or stalled or step >= scale.end
+            over = self.stopped or failed or stalled or enough or step >= scale.end
             last = over and (last_scale or failed or self.stopped)
             if stalled:
                 then = "the run ends early" if last_scale else "on to the next scale"
@@ -129,9 +136,13 @@ class Loop:
                 finished = last and not (failed or self.stopped)
                 if last and self._finish is not None:
                     self._notes += explain_clipping(self._rows("best_image"))
-                yield self._record(scale, last=last, finished=finished, logged=logged, due=due)
+                record = self._record(scale, last=last, finished=finished, logged=logged, due=due)
+                yield record
+                enough = not over and self._until(record)
             if over:
                 break
+            if enough:
+                continue
             # A coarse clock may say that a call took no time.
             at_once = max(1, int(SECONDS_PER_CALL / max(pace, 1e-6)))
             count = min(_steps_to_record(step, scale.end, self._config), at_once)
@@ -197,6 +208,7 @@ class Loop:
             state=self._state,
             image_rows=self._rows("image"),
             best_rows=self._rows(best[0]),
+            painted_rows=self._rows(best[0], finished=False),
         )
 
     def _seconds_left(self, scale: Scale, step: int) -> float | None:
@@ -204,8 +216,8 @@ class Loop:
         done = self._work - left
         return (time.monotonic() - self._begun) / done * left if done > 0 else None
 
-    def _rows(self, name: str) -> Rows:
-        finish = self._finish
+    def _rows(self, name: str, *, finished: bool = True) -> Rows:
+        finish = self._finish if finished else None
 
         # Through the run, so that a record that is kept does not keep the solver.
         def read(top: int, bottom: int) -> np.ndarray:

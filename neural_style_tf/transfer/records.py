@@ -43,10 +43,12 @@ class StepRecord:
         finished: Whether it is the last of a run that was neither interrupted nor given up.
         logged: Whether its losses are to be logged; not so if it is there only because it is `due`.
         due: Whether `config.saving.save_minutes` have passed since the last save.
+        facts: What else is known of it, by name, such as the iterations of a frame.
         notes: Lines that the user should see, for instance of a fault that was overcome.
         state: What a checkpoint of the run saves (a `tf.train.Checkpoint` dependency).
         image_rows: `image`, to be read by rows.
         best_rows: `best`, likewise.
+        painted_rows: `best` before `--colors` and what is transparent are seen to, likewise.
     """
 
     step: int
@@ -61,10 +63,12 @@ class StepRecord:
     finished: bool = False
     logged: bool = True
     due: bool = False
+    facts: Mapping[str, float] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     state: Any = dataclasses.field(default=None, repr=False)
     image_rows: Rows = dataclasses.field(default=None, repr=False)
     best_rows: Rows = dataclasses.field(default=None, repr=False)
+    painted_rows: Rows = dataclasses.field(default=None, repr=False)
 
     @property
     def total(self) -> float:

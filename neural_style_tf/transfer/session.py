@@ -17,11 +17,13 @@ from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.distributed.sharding import SharedObjective, compute_shared_targets, smallest_tile
 from neural_style_tf.errors import RunError
 from neural_style_tf.images import is_gray, resize
+from neural_style_tf.images.masks import fit_mask
 from neural_style_tf.losses.base import Target, Term
 from neural_style_tf.losses.evaluate import Targets
 from neural_style_tf.losses.guides import Guidance
 from neural_style_tf.losses.objective import GrayObjective, Objective, deprocess, gray, preprocess
 from neural_style_tf.losses.targets import Source, compile_look, given_leaves, make_sources
+from neural_style_tf.losses.temporal import Warped
 from neural_style_tf.losses.terms import loss_names, make_terms, term_weights
 from neural_style_tf.models import winograd
 from neural_style_tf.models.precision import compute_dtype
@@ -34,7 +36,7 @@ from neural_style_tf.transfer.cache import Cache
 from neural_style_tf.transfer.colors import Finish, covered, prepare
 from neural_style_tf.transfer.initial import initial_pixels
 from neural_style_tf.transfer.inputs import Inputs
-from neural_style_tf.transfer.loop import Loop, Tick, explain_culprits
+from neural_style_tf.transfer.loop import Loop, Tick, Until, explain_culprits
 from neural_style_tf.transfer.masks import Masks, check_masks, without_unused
 from neural_style_tf.transfer.picture_sizes import fit_content, style_size
 from neural_style_tf.transfer.records import StepRecord
@@ -123,6 +125,7 @@ class Session:
         *,
         tick: Tick | None = None,
         resume: str | None = None,
+        until: Until | None = None,
     ) -> Iterator[StepRecord]:
         """Run; arguments, records and errors as of `stylize`.
 
@@ -133,6 +136,7 @@ class Session:
             config: All settings; default: the preset `original`.
             tick: See `loop.Tick`.
             resume: Prefix of a checkpoint to go on from.
+            until: See `loop.Until`.
         """
         config, cluster = config or Config(), self._cluster
         self._weights = self._weights or load_weights("auto")
@@ -141,6 +145,7 @@ class Session:
         content = fit_content(inputs.content, config)
         styles = [np.asarray(style, np.float32) for style in inputs.styles]
         initial, masks = inputs.initial, inputs.masks.check(len(styles), config)
+        warped = inputs.warped
         del inputs
         styles, masks, config = without_unused(styles, masks, config)
         result = content.shape[:2]
@@ -155,12 +160,14 @@ class Session:
         content, styles, notes, recolor = painted.content, painted.styles, painted.notes, painted.recolor
         photo = painted.photo
         del painted
-        loop = Loop(scales, config, tick or (lambda step: False), cluster)
+        loop = Loop(scales, config, tick or (lambda step: False), cluster, until or (lambda record: False))
         first, going_on = cluster.all_gather([saved_scale(resume) if resume else 0, bool(resume)])[0]
         coarser, networks = None, self._networks(config)
         for scale in scales[first:]:
             pictures = [resize(content, scale.content), *map(resize, styles, scale.styles)]
             guidance = masks.at(scale.content, scale.styles, config)
+            if warped is not None:
+                guidance = dataclasses.replace(guidance, warped=resize_warped(warped, scale.content))
             finish = None
             if recolor or guidance.cover is not None:
                 finish = Finish(resize(photo, scale.content), recolor, guidance.cover)
@@ -418,6 +425,11 @@ class Networks:
             convolution=convolution,
             compute_dtype=compute_dtype(settings.precision),
         )
+
+
+def resize_warped(warped: Warped, size: tuple[int, int]) -> Warped:
+    """Return what was painted before of a frame, at another size (H, W)."""
+    return Warped(resize(warped.picture, size), fit_mask(warped.reliable, size))
 
 
 def at_scale(scale: Scale, config: Config) -> Config:

@@ -13,8 +13,8 @@ PARTIAL, NAME_KEPT = ".partial-", 40
 
 
 @contextlib.contextmanager
-def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a temporary neighbour of `path` for writing and move it into place at the end.
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give the path of a temporary neighbour of `path` to write to, and move it into place at the end.
 
     If the body raises, or the process dies, `path` keeps its former content (or stays absent).
 
@@ -22,7 +22,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         path: The file to write; its folder must exist.
 
     Yields:
-        A binary file object.
+        The path of an empty file with the same suffix.
 
     Raises:
         OSError: The folder is missing, read-only or full.
@@ -32,16 +32,26 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     prefix = f"{PARTIAL}{path.name[:NAME_KEPT]}-"
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        with os.fdopen(handle, "rb") as written:
+            yield Path(temporary)
+            os.fsync(written)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a temporary neighbour of `path` for writing; see `atomic_path`.
+
+    Yields:
+        A binary file object.
+    """
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        yield file
 
 
 def leftovers(folder: Path, pattern: str) -> list[Path]:

@@ -13,7 +13,7 @@ from painters import FakePainter
 from PIL import Image
 
 from neural_style_tf import load_image
-from neural_style_tf.cli import main
+from neural_style_tf.cli import main, painting
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.runs.output_dir import OutputFolder
@@ -82,7 +82,7 @@ def test_more_values_add_runs_and_another_setting_is_refused(job, capsys):
 
 def test_an_interrupted_sweep_goes_on_to_the_same_bits(job, monkeypatch, capsys):
     assert job(*FAST[:-1], *GRID, "--output_dir=whole", "--iterations=6") == 0
-    run = main._Run._listeners
+    run = painting.Run._listeners
 
     def interrupting(self, folder, *given):
         found = run(self, folder, *given)
@@ -90,28 +90,28 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(job, monkeypatch, capsys)
             found[-1].on_tick = lambda step: os.kill(os.getpid(), signal.SIGINT) if step == 3 else None
         return found
 
-    monkeypatch.setattr(main._Run, "_listeners", interrupting)
+    monkeypatch.setattr(painting.Run, "_listeners", interrupting)
     assert job(*FAST, *GRID, "--iterations=6") == 130
     assert "the same command goes on" in capsys.readouterr().out
     assert [row["status"] for row in table().values()] == ["finished", "finished", "interrupted", "waiting"]
-    monkeypatch.setattr(main._Run, "_listeners", run)
+    monkeypatch.setattr(painting.Run, "_listeners", run)
     assert job(*FAST, *GRID, "--iterations=6") == 0
     assert all(bits(Path("o") / folder) == bits(Path("whole") / folder) for folder in table())
 
 
 def test_one_failing_run_does_not_stop_the_others(job, monkeypatch, capsys):
-    transfer = main._Run._transfer
+    transfer = painting.Run._transfer
 
     def failing(self, folder):
         if "tv_weight=5" in str(folder.path):
             raise RunError("no more")
         return transfer(self, folder)
 
-    monkeypatch.setattr(main._Run, "_transfer", failing)
+    monkeypatch.setattr(painting.Run, "_transfer", failing)
     assert job(*FAST, "--sweep=tv_weight=0,5,9") == 1
     assert "not finished: tv_weight=5: no more" in capsys.readouterr().err
     assert [row["status"] for row in table().values()] == ["finished", "waiting", "finished"]
-    monkeypatch.setattr(main._Run, "_transfer", transfer)
+    monkeypatch.setattr(painting.Run, "_transfer", transfer)
     assert job(*FAST, "--sweep=tv_weight=0,5,9") == 0
 
 
@@ -209,7 +209,7 @@ def test_a_full_disk_is_said_as_for_a_single_run(job, monkeypatch, capsys):
     def full(self, folder):
         raise RunError("cannot write") from OSError(28, "No space left on device", "x/result.png")
 
-    monkeypatch.setattr(main._Run, "_transfer", full)
+    monkeypatch.setattr(painting.Run, "_transfer", full)
     assert job(*FAST) == 1
     alone = capsys.readouterr().err.removeprefix("neural-style-tf: ")
     assert "make room, then go on with --resume" in alone

@@ -3,7 +3,8 @@
 import pytest
 
 from neural_style_tf.errors import UserError
-from neural_style_tf.sweeps.space import Axis, combine, expand_files, parse_axis
+from neural_style_tf.images.files import expand_files
+from neural_style_tf.sweeps.space import Axis, combine, parse_axis
 
 KINDS = {"style_weight": float, "iterations": int, "style_layers": str, "content": str, "pooling": str}
 

@@ -1,0 +1,209 @@
+"""One run of the command line whose content is a clip: a run whose steps are frames."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from neural_style_tf.cli.painting import Run
+from neural_style_tf.errors import RunError, UserError, show
+from neural_style_tf.images import Picture, fit_size, resize
+from neural_style_tf.runs.manifest import ManifestWriter
+from neural_style_tf.runs.output_dir import OutputFolder
+from neural_style_tf.runs.resume import newest_metric, trim_metrics
+from neural_style_tf.transfer.loop import Tick
+from neural_style_tf.transfer.records import Listener, StepRecord
+from neural_style_tf.utils.console import duration
+from neural_style_tf.video.read import INSTALL, Clip, has_video_library, is_clip, open_clip
+from neural_style_tf.video.write import check_clip_output, write_clip
+from neural_style_tf.weights import Weights
+
+
+class ClipRun(Run):
+    """One run that paints a clip; see `painting.Run`."""
+
+    def _content(self) -> Picture:
+        """Return the first frame to paint, for what is checked of a photo."""
+        from neural_style_tf.video.flow import FlowFolder, dis_flow
+
+        job, config = self._job, self._config
+        if not has_video_library():
+            raise UserError(f"{show(job.content)} is a clip, for which OpenCV and PyAV are needed: {INSTALL}")
+        if self._worker.workers > 1:
+            raise UserError(
+                "a clip is painted on one machine: give several of them --start_frame and --end_frame"
+            )
+        if job.bits == "16":
+            raise UserError("--bits=16 is about pictures, and the frames of a clip have 8: leave it out")
+        here = self._supplies.files.get(job.content, job.content)
+        reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
+        self._clip: Clip = open_clip(here, frames=job.frames, rate=job.frame_rate, **reading)
+        self._machine.repeats = True
+        self._flow = FlowFolder(job.flow) if job.flow else dis_flow
+        try:
+            first = next(self._frames(), None)
+        except RunError as error:
+            raise UserError(f"--content: {error}") from None
+        if first is None:
+            raise UserError(f"--start_frame={config.video.start_frame}: {show(job.content)} is not that long")
+        size = fit_size(first.pixels.shape[:2], config.sizes.image_size, enlarge=config.sizes.enlarge)
+        pixels = resize(first.pixels, size)
+        return Picture(pixels, None, self._clip.notes, self._clip.sha256, Path(job.content), None, None)
+
+    def _frames(self, after: int = 0) -> Iterator[Any]:
+        video = self._config.video
+        return self._clip.frames(video.start_frame, video.end_frame, video.every, after=after)
+
+    def _check_clip_flags(self) -> None:
+        """See `painting.Run`; here they are right."""
+
+    def _check_outputs(self) -> None:
+        job = self._here
+        if job.output:
+            check_clip_output(job.output)
+            if Path(job.output).exists() and not (job.overwrite or job.resume):
+                raise UserError(f"--output: {show(job.output)} exists; give another name, or --overwrite")
+        for output in filter(None, (job.output, os.path.join(job.output_dir, "result.mp4"))):  # noqa: PTH118
+            for file in job.pictures.values():
+                if Path(output).exists() and Path(file).exists() and Path(output).samefile(file):
+                    raise UserError(f"{show(output)} is read and would be overwritten: give another name")
+
+    def _checkpoint(self, folder: OutputFolder | None, weights: Weights) -> str | None:
+        """Read what is known of painted frames; return the newest, named as a checkpoint is."""
+        from neural_style_tf.runs.clip_files import read_states
+        from neural_style_tf.video.paint import needed
+
+        self._known = []
+        if self._earlier is None:
+            self._console.say(f"writing to {folder.path}{os.sep}")
+            return None
+        self._check_resumed(weights)
+        self._known, notes = read_states(folder.path, needed(self._config.video.long_term))
+        for note in notes:
+            self._console.say(note)
+        if not self._known and newest_metric(folder.path / "metrics.jsonl") > 0:
+            raise UserError(
+                f"--resume: the run in {show(folder.path)} left no state that can be read; --overwrite "
+                "begins it anew, or give another --output_dir"
+            )
+        where = f"after frame {self._known[-1].number}" if self._known else "from the beginning"
+        self._console.say(f"going on with {folder.path}{os.sep} {where}")
+        return f"frame-{self._known[-1].number}" if self._known else None
+
+    def _clear_the_way(self, folder: OutputFolder, checkpoint: str | None) -> None:
+        from neural_style_tf.runs.clip_files import remove_after
+
+        if checkpoint is None:
+            folder.clear()
+            return
+        number = self._known[-1].number
+        trim_metrics(folder.path / "metrics.jsonl", number)
+        remove_after(folder.path, number)
+
+    def _records(
+        self, folder: OutputFolder | None, checkpoint: str | None, tick: Tick
+    ) -> Iterator[StepRecord]:
+        """Paint the frames; yield one record for each, then write the clip."""
+        from neural_style_tf.video.paint import paint_clip
+
+        _, *styles = self._painted()
+        last, begun = self._last_frame(), time.monotonic()
+        after = self._known[-1].number if self._known else 0
+        seconds = self._earlier.seconds or 0.0 if self._earlier else 0.0
+        painted = paint_clip(
+            self._machine.session(),
+            self._frames(after),
+            styles,
+            self._config,
+            flow=self._flow,
+            masks=self._masks,
+            initial=self._initial,
+            before=self._known,
+            tick=tick,
+        )
+        try:
+            for one in painted:
+                facts = {"iterations": one.steps, "reliable": round(one.reliable, 4)}
+                yield dataclasses.replace(
+                    one.record,
+                    step=one.frame.number,
+                    planned=max(last, one.frame.number),
+                    best_step=one.frame.number,
+                    seconds=seconds + time.monotonic() - begun,
+                    seconds_left=None,
+                    last=False,
+                    finished=False,
+                    logged=True,
+                    due=True,
+                    facts=facts | {"time": round(float(one.frame.time), 6)},
+                    state=one.memory,
+                )
+        except RunError:
+            self._write(folder)
+            raise
+        self._write(folder)
+
+    def _last_frame(self) -> int:
+        """Return the number of the last frame to paint, about; 0 if that is not known."""
+        video = self._config.video
+        count = self._clip.planned(video.start_frame, video.end_frame, video.every)
+        return video.start_frame + (count - 1) * video.every if count else video.end_frame
+
+    def _write(self, folder: OutputFolder) -> None:
+        """Write the clip of what is painted."""
+        from neural_style_tf.runs.clip_files import painted_frames
+
+        painted = painted_frames(folder.path)
+        if not painted:
+            return
+        clip, video = self._clip, self._config.video
+        times = clip.times()
+        if len(times) < painted[-1][0]:
+            times = [Fraction(number) / clip.rate for number in range(painted[-1][0])]
+        shown = [times[number - 1] for number, _ in painted]
+        for path in (folder.path / "result.mp4", *([Path(self._here.output)] if self._here.output else [])):
+            write_clip(
+                path,
+                [file for _, file in painted],
+                [at - shown[0] for at in shown],
+                last=video.every / clip.rate,
+                pixel_format=self._job.pixel_format,
+                sound=clip.path if clip.has_audio else None,
+                begin=shown[0],
+            )
+
+    def _listeners(self, folder: OutputFolder, report: ManifestWriter, after: int) -> list[Listener]:
+        from neural_style_tf.runs.callbacks import Metrics, Saving
+        from neural_style_tf.runs.clip_files import FrameProgress, Frames, States
+        from neural_style_tf.runs.manifest import settings_table
+        from neural_style_tf.runs.tensorboard import Curves
+        from neural_style_tf.video.paint import needed
+
+        path, config = folder.path, self._config
+        found = [
+            report,
+            Metrics(path / "metrics.jsonl", after=after),
+            Curves(path, config, settings_table(config, self._job), after=after),
+            Frames(path, Saving(stretch=self._job.stretch_contrast)),
+            States(path, needed(config.video.long_term)),
+            FrameProgress(self._console, self._last_frame(), config.video.every),
+        ]
+        return [*found, *self._reporting()]
+
+    def _say_end(self, folder: OutputFolder, status: str, record: StepRecord | None) -> None:
+        took = f" after {duration(record.seconds)}" if record is not None else ": nothing was left to paint"
+        self._console.say(f"{status}{took}: {folder.path / 'result.mp4'}")
+
+
+def make_run(config: Any, job: Any, *rest: Any, **options: Any) -> Run:
+    """Return the run of a picture, or of a clip; arguments as of `painting.Run`."""
+    supplies = options.get("supplies")
+    files = supplies.files if supplies is not None else {}
+    clip = job.frames or is_clip(files.get(job.content, job.content))
+    kind = ClipRun if clip else Run
+    return kind(config, job, *rest, **options)

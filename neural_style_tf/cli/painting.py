@@ -1,0 +1,522 @@
+"""One run of the command line, from checked files to written ones; callbacks are connected here."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neural_style_tf.cli.signals import Interrupts
+from neural_style_tf.config.fields import flat
+from neural_style_tf.config.schema import Config, Job, VideoConfig, numbered
+from neural_style_tf.distributed.cluster_config import find_worker
+from neural_style_tf.errors import UserError, show
+from neural_style_tf.images import Picture, fill_hidden, load_image
+from neural_style_tf.images.masks import load_mask, stretched, with_opacity
+from neural_style_tf.runs.manifest import Manifest, ManifestWriter, facts_in_common, flag_lines
+from neural_style_tf.runs.output_dir import OutputFolder
+from neural_style_tf.runs.outputs import check_outputs, clear_the_way, find_checkpoint, make_listeners
+from neural_style_tf.runs.replay import changes_since, check_files, read_run
+from neural_style_tf.runs.resume import (
+    MASKED_SINCE,
+    check_same_run,
+    check_transparency,
+    read_manifest,
+    step_of,
+    with_its_tile,
+)
+from neural_style_tf.sweeps.executors import (
+    Report,
+    Supplies,
+)
+from neural_style_tf.tiling.memory_model import LARGE_PICTURE, estimate_run
+from neural_style_tf.tiling.system_memory import check_start
+from neural_style_tf.transfer.initial import WORDS, init_sha256, initial_pixels
+from neural_style_tf.transfer.masks import Masks, check_count, check_masks
+from neural_style_tf.transfer.picture_sizes import content_size, longest_of_style, style_size
+from neural_style_tf.transfer.records import Listener, StepRecord
+from neural_style_tf.transfer.scales import plan_scales
+from neural_style_tf.utils.atomic import write_text
+from neural_style_tf.utils.console import Console, duration
+from neural_style_tf.weights import Weights
+from neural_style_tf.weights.resolve import check_spec, load_weights
+
+if TYPE_CHECKING:
+    from neural_style_tf.distributed.replicas import Cluster
+    from neural_style_tf.transfer.loop import Tick
+    from neural_style_tf.transfer.session import Session
+
+SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2
+CLIP_FILES = ("frame_rate", "flow", "pixel_format")
+PROCESS_BYTES = 600 * 2**20
+"""Of a process with TensorFlow imported and the weights read."""
+
+
+class Machine:
+    """What the runs of a process share: TensorFlow, started once, the cluster, pictures, compiled steps.
+
+    Args:
+        several: Whether there will be several runs, so that it pays to keep what a further one can use.
+        memory: Bytes that a run may take, because others run beside it.
+
+    Attributes:
+        repeats: Whether one run paints several pictures.
+    """
+
+    PICTURES, LARGE = 4, 64 * 2**20
+
+    def __init__(self, *, several: bool = False, memory: int | None = None) -> None:
+        self.device, self.cluster, self.memory = "", None, memory
+        self.repeats = False
+        self._several, self._session = several, None
+        self._weights: tuple[tuple[str, str], Weights] | None = None
+        self._pictures: dict[tuple, Picture] = {}
+
+    def load_image(self, path: str, **reading: Any) -> Picture:
+        """Return a picture as `images.load_image`; the last few of several runs are kept."""
+        key = (path, *sorted(reading.items()))
+        picture = self._pictures.pop(key, None) or load_image(path, **reading)
+        if self._several and picture.pixels.nbytes <= self.LARGE:
+            self._pictures[key] = picture
+            for oldest in list(self._pictures)[: -self.PICTURES]:
+                del self._pictures[oldest]
+        return picture
+
+    def load_weights(self, job: Job, *, given: Weights | None = None, say: Callable[[str], None]) -> Weights:
+        """Return the weights that a run asks for; those of the run before are kept, and said once.
+
+        Args:
+            job: What it asks for.
+            given: The weights, if they are here already.
+            say: Gets a line for each thing a user should know.
+        """
+        asked = ("", given.sha256) if given else (job.weights, job.weights_dir)
+        if self._weights is None or self._weights[0] != asked:
+            # Two networks need not be in memory at once.
+            self._weights = self._session = None
+            weights = given or load_weights(job.weights, folder=Path(job.weights_dir), log=say)
+            say(f"weights: {weights.source}{f' ({weights.generation})' if weights.generation else ''}")
+            self._weights = asked, weights
+        return self._weights[1]
+
+    def session(self) -> Session:
+        """Return what the runs with the weights that were loaded last share."""
+        from neural_style_tf.transfer.session import Session
+
+        if self._session is None:
+            keep = None if self._several or self.repeats else 0
+            self._session = Session(self._weights[1], cluster=self.cluster, keep_bytes=keep)
+        return self._session
+
+
+class Reporting(Listener):
+    """Says how far a run is, and ends it when asked to.
+
+    Args:
+        report: Takes the step, the planned steps, and whether something was saved; returns whether to stop.
+        received: Signals of the run.
+        saves: Which steps are saved.
+    """
+
+    def __init__(self, report: Report, received: list[int], saves: Callable[[int], bool]) -> None:
+        self._report, self._received, self._saves = report, received, saves
+        self._planned = 0
+
+    def on_step(self, record: StepRecord) -> None:
+        """Report a step."""
+        self._planned = record.planned
+        self._pass_on(record.step, record.last or record.due or self._saves(record.step))
+
+    def on_tick(self, step: int) -> None:
+        """Report a step that is not logged."""
+        self._pass_on(step, False)
+
+    def _pass_on(self, step: int, saved: bool) -> None:
+        if self._report(step, self._planned, saved) and not self._received:
+            self._received.append(signal.SIGTERM)
+
+
+class Run:
+    """One run of the command line, from checked files to written ones.
+
+    Args:
+        config: Its settings.
+        job: Its files.
+        machine: What it shares with others.
+        console: For what it says.
+        interrupts: What ends it.
+        report: Gets its progress.
+        supplies: What it uses in place of its files, and where it writes.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        job: Job,
+        machine: Machine,
+        console: Console,
+        interrupts: Interrupts,
+        *,
+        report: Report | None = None,
+        supplies: Supplies | None = None,
+    ) -> None:
+        self._console, self._interrupts, self._machine = console, interrupts, machine
+        self._report_to, self._supplies = report, supplies or Supplies()
+        self._worker = find_worker(job.distribute, os.environ)
+        console.quiet = console.quiet or self._worker.rank > 0
+        self._initial: np.ndarray | None = None
+        self._config, self._job = config, job
+        self._pictures, self._masks = _load_pictures(config, job, machine, self._supplies, self._content())
+        default = Path("output") / job.title
+        # What is recorded, and where things are here.
+        self._job = job.replace(output_dir=job.output_dir or str(default))
+        self._here = self._job.replace(
+            output_dir=self._supplies.output_dir or self._job.output_dir,
+            output=self._supplies.output or job.output,
+            from_run=self._supplies.files.get(job.from_run, job.from_run),
+        )
+        self._earlier: Manifest | None = None
+        self._repeated: Manifest | None = None
+        self._check()
+
+    @property
+    def _cluster(self) -> Cluster:
+        return self._machine.cluster
+
+    @property
+    def _has_transparency(self) -> bool:
+        return any(picture.alpha is not None for picture in self._pictures.values())
+
+    def check_finished(self) -> None:
+        """Refuse a finished run in the output folder that was made with other settings or files."""
+        earlier = read_manifest(Path(self._here.output_dir))
+        config = with_its_tile(earlier, self._config)
+        check_same_run(earlier, config, self._hashes, result=self._size)
+
+    def memory(self) -> int:
+        """Return the bytes that the run and its process take, estimated for float32."""
+        tile = int(self._config.tile) if self._config.tile.isdigit() else None
+        return PROCESS_BYTES + estimate_run(self._config, self._size, tile)
+
+    def execute(self) -> int:
+        """Run; return the exit code."""
+        if self._worker.rank > 0:
+            return self._transfer(None)
+        job = self._here
+        folder = OutputFolder(job.output_dir, overwrite=job.overwrite, resume=job.resume)
+        try:
+            if job.resume and folder.holds_run():
+                self._earlier = read_manifest(folder.path)
+                # Several workers must have the same tile, and each decides for itself.
+                if self._worker.workers == 1:
+                    self._config = with_its_tile(self._earlier, self._config)
+                check_same_run(self._earlier, self._config, self._hashes, result=self._size)
+                if self._has_transparency:
+                    check_transparency(self._earlier)
+            return self._transfer(folder)
+        finally:
+            folder.release()
+
+    def _check(self) -> None:
+        """Find every mistake that can be found without TensorFlow."""
+        job, config, files = self._here, self._config, self._supplies.files
+        self._check_clip_flags()
+        if job.resume and job.overwrite:
+            raise UserError("--resume goes on with a run and --overwrite replaces it: give one of them")
+        content, *styles = self._painted()
+        self._size = content.shape[:2]
+        self._masks = self._masks.check(len(styles), config)
+        sizes = [style_size(style.shape[:2], self._size, config) for style in styles]
+        self._mask_notes = check_masks(self._masks, plan_scales(self._size, sizes, config), config)
+        reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
+        reading["profile"] = self._pictures["content"].profile
+        local = config.replace(init=files.get(config.init, config.init))
+        if config.init not in WORDS:
+            self._initial = initial_pixels(local, content, styles[0], **reading)
+        self._hashes = {role: picture.sha256 for role, picture in self._pictures.items()}
+        if self._initial is not None:
+            self._hashes["init"] = init_sha256(local)
+        if job.from_run:
+            self._repeated = read_run(job.from_run)
+            check_files(self._repeated, self._hashes, job.from_run)
+        if self._supplies.weights is None:
+            check_spec(job.weights, Path(job.weights_dir))
+        if self._worker.rank == 0:
+            self._check_outputs()
+
+    def _content(self) -> Picture | None:
+        """Return the content, if it is no picture file."""
+        return None
+
+    def _check_clip_flags(self) -> None:
+        """Refuse what is about clips."""
+        given, default = (flat(one) for one in (self._config.video, VideoConfig()))
+        given |= {name: getattr(self._job, name) for name in CLIP_FILES}
+        default |= {name: getattr(Job(), name) for name in CLIP_FILES}
+        for name, value in given.items():
+            if value != default[name]:
+                raise UserError(
+                    f"--{name} is about clips, and {show(self._job.content)} is a picture: leave it out"
+                )
+
+    def _check_outputs(self) -> None:
+        """Find what could not be written, or would be lost."""
+        check_outputs(self._here, self._config, self._pictures["content"], say=self._console.say)
+
+    def _painted(self) -> list[np.ndarray]:
+        """Return the photo and the style pictures."""
+        return [self._pictures[role].pixels for role in self._pictures if "mask" not in role]
+
+    def _transfer(self, folder: OutputFolder | None) -> int:
+        """Run, as the chief in a folder, as another worker without; return the exit code."""
+        device, weights = self._start()
+        if self._interrupts.received:
+            # Its KeyboardInterrupt was swallowed, as by the machinery of imports.
+            raise KeyboardInterrupt
+        try:
+            return self._steps(folder, device, weights)
+        except Exception as error:
+            self._cluster.explain(error)
+            raise
+
+    def _steps(self, folder: OutputFolder | None, device: str, weights: Weights) -> int:
+        self._cluster.check_same(facts_in_common(self._config, self._hashes, weights))
+        checkpoint = self._checkpoint(folder, weights) if folder else None
+        self._choose_tile()
+        listeners: list[Listener] = []
+        report = record = None
+        received = self._interrupts.received
+
+        def tick(step: int) -> bool:
+            for listener in listeners:
+                listener.on_tick(step)
+            received.extend(next(filter(None, self._cluster.all_gather(received)), [])[len(received) :])
+            return bool(received)
+
+        steps = self._records(folder, checkpoint, tick)
+        try:
+            for record in steps:
+                if folder is None:
+                    self._interrupts.graceful = True
+                elif report is None:
+                    # Not before a first step exists: until then an earlier run is left alone.
+                    report = self._report(folder, weights, device, checkpoint)
+                    listeners += self._listeners(folder, report, step_of(checkpoint))
+                    self._interrupts.graceful = True
+                for listener in listeners:
+                    listener.on_step(record)
+            status = "interrupted" if received else "finished"
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else f"failed: {error}"
+            raise
+        finally:
+            for listener in listeners:
+                with contextlib.suppress(OSError):
+                    listener.on_end()
+            if report is not None:
+                with contextlib.suppress(OSError):
+                    report.finish(status)
+        # Barrier: keep workers alive until the chief has written everything.
+        self._cluster.all_gather(status)
+        if folder is not None:
+            self._say_end(folder, status, record)
+        return self._interrupts.exit_code if received else SUCCESS
+
+    def _records(
+        self, folder: OutputFolder | None, checkpoint: str | None, tick: Tick
+    ) -> Iterator[StepRecord]:
+        """Return the steps of the run.
+
+        Args:
+            folder: Where it writes; None for a worker that does not.
+            checkpoint: From `_checkpoint`.
+            tick: See `transfer.loop.Tick`.
+        """
+        from neural_style_tf.transfer.inputs import Inputs
+
+        content, *styles = self._painted()
+        inputs = Inputs(content, tuple(styles), self._initial, self._masks)
+        # The run forgets the pictures when they are of no more use, and so must we.
+        self._pictures = {role: picture.without_pixels() for role, picture in self._pictures.items()}
+        self._initial = None
+        return self._machine.session().run(inputs, self._config, tick=tick, resume=checkpoint)
+
+    def _say_end(self, folder: OutputFolder, status: str, record: StepRecord) -> None:
+        """Say how the run ended."""
+        result = folder.path / "result.png"
+        self._console.say(f"{status} after {duration(record.seconds)}: {result} (step {record.best_step})")
+
+    def _start(self) -> tuple[str, Weights]:
+        """Import TensorFlow and load the weights; print what is used."""
+        from neural_style_tf.utils.runtime import start_tensorflow, unused_gpu
+
+        say = self._console.say
+        for role, picture in self._pictures.items():
+            height, width = picture.pixels.shape[:2]
+            say(f"{role}: {picture.path}" + (f", {width}×{height}" if height else ""))
+            for note in picture.notes:
+                say(f"  {note}")
+        for note in self._mask_notes:
+            say(note)
+        check_start()
+        height, width = self._size
+        if max(self._size) < self._config.sizes.image_size:
+            say(
+                f"result: {width}×{height}, the size of the photo, which is smaller than "
+                f"--image_size={self._config.sizes.image_size}; --enlarge paints larger than the photo"
+            )
+        if self._config.loss.drowns_in_tv:
+            say(
+                f"--tv_weight={self._config.loss.tv_weight:g} outweighs losses that are relative to their "
+                "targets, and makes the result flat: about 3e-4 smooths noise"
+            )
+        if not self._machine.device:
+            self._machine.device = start_tensorflow(
+                verbose=self._job.verbose,
+                sparing=height * width >= LARGE_PICTURE,
+                threads=self._job.threads,
+                join=self._join,
+            )
+            say(f"device: {self._machine.device}")
+            if note := unused_gpu():
+                say(f"  {note}")
+        device = self._machine.device
+        weights = self._machine.load_weights(self._job, given=self._supplies.weights, say=say)
+        if self._repeated:
+            check_files(self._repeated, {"weights": weights.sha256}, self._job.from_run)
+            for line in changes_since(self._repeated, device):
+                say(line)
+            if self._repeated.form < MASKED_SINCE and self._has_transparency:
+                say("hidden colours counted when that run was made, and do not now: the bits differ")
+        return device, weights
+
+    def _checkpoint(self, folder: OutputFolder, weights: Weights) -> str | None:
+        """Return the checkpoint to go on from, if that is asked for and there is one."""
+        if self._earlier is None:
+            self._console.say(f"writing to {folder.path}{os.sep}")
+            return None
+        self._check_resumed(weights)
+        return find_checkpoint(folder, say=self._console.say)
+
+    def _check_resumed(self, weights: Weights) -> None:
+        """Refuse to go on with a run of other settings, files or weights."""
+        hashes = self._hashes | {"weights": weights.sha256}
+        check_same_run(self._earlier, self._config, hashes, result=self._size)
+
+    def _clear_the_way(self, folder: OutputFolder, checkpoint: str | None) -> None:
+        """Remove an earlier run, or what a run that goes on had written after its checkpoint."""
+        clear_the_way(folder, checkpoint)
+
+    def _report(
+        self, folder: OutputFolder, weights: Weights, device: str, checkpoint: str | None
+    ) -> ManifestWriter:
+        self._clear_the_way(folder, checkpoint)
+        report = ManifestWriter(
+            folder.path / "run.json",
+            self._config,
+            self._job,
+            inputs=self._pictures,
+            init=self._hashes.get("init"),
+            weights=weights,
+            device=device,
+            earlier=self._earlier,
+        )
+        write_text(folder.path / "flags.txt", flag_lines(self._config, self._job))
+        return report
+
+    def _listeners(self, folder: OutputFolder, report: ManifestWriter, after: int) -> list[Listener]:
+        photo = self._pictures["content"]
+        found = make_listeners(
+            folder, report, self._config, self._job, self._console, photo=photo, after=after
+        )
+        return [*found, *self._reporting()]
+
+    def _reporting(self) -> list[Listener]:
+        """Return what reports to others how far the run is; to be called after what saves."""
+        if self._report_to is None:
+            return []
+        return [Reporting(self._report_to, self._interrupts.received, self._config.saving.saves)]
+
+    def _choose_tile(self) -> None:
+        """Choose the tile once, and record it: a resumed or repeated run has the same tiles."""
+        from neural_style_tf.distributed.sharding import smallest_tile
+        from neural_style_tf.tiling.planner import check_memory, plan_memory
+
+        room = plan_memory(self._config, self._size, share=self._machine.memory)
+        room = room._replace(tile=smallest_tile(self._cluster, room.tile))
+        self._console.say(str(room))
+        check_memory(self._config, self._size, room.tile)
+        self._config = self._config.replace(tile=str(room.tile or "none"))
+
+    def _join(self) -> None:
+        """Become one of the cluster's workers, if there is one."""
+        from neural_style_tf.distributed.replicas import join
+
+        job = self._job
+        self._machine.cluster = join(
+            job.distribute, self._worker, timeout=job.worker_timeout, say=self._console.error
+        )
+
+
+def _load_pictures(
+    config: Config, job: Job, machine: Machine, supplies: Supplies, content: Picture | None
+) -> tuple[dict[str, Picture], Masks]:
+    """Read all pictures, but the content if it is given, no larger than they are of use.
+
+    Returns:
+        The pictures, of which masks are without pixels, and the masks.
+    """
+    for flag in ("content_mask", "style_mask"):
+        check_count(flag, getattr(job, flag), len(job.style))
+    reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
+    found: dict[str, Picture] = {}
+
+    def load(role: str, **sizes: Any) -> Picture:
+        path = job.pictures[role]
+        picture = machine.load_image(supplies.files.get(path, path), **sizes, **reading)
+        if picture.alpha is not None and not picture.alpha.any():
+            raise UserError(f"{show(path)} is transparent everywhere: there is nothing to see")
+        pixels = fill_hidden(picture.pixels, picture.alpha)
+        found[role] = dataclasses.replace(picture, pixels=pixels, path=Path(path))
+        return found[role]
+
+    def mask(role: str, like: Picture) -> np.ndarray | None:
+        path = job.pictures.get(role)
+        if path is None:
+            return None
+        values, picture = load_mask(supplies.files.get(path, path), **reading)
+        note = stretched(values.shape, like.pixels.shape[:2])
+        notes = (*picture.notes, *([f"{show(path)} {note}"] if note else []))
+        found[role] = dataclasses.replace(picture, notes=notes, path=Path(path), alpha=None)
+        return values
+
+    sizes = {"longest": config.sizes.image_size, "enlarge": config.sizes.enlarge}
+    if content is None:
+        content = load("content", **sizes, keep_profile=config.profile == "content")
+    found["content"] = content
+    if config.profile == "content" and content.profile is None:
+        note = "it has no colour profile for RGB to be painted in: --profile=content paints in sRGB"
+        found["content"] = dataclasses.replace(content, notes=(*content.notes, note))
+    result = content_size(content.pixels.shape[:2], config)
+    styles = [
+        load(role, longest=longest_of_style(result, config, number), profile=content.profile)
+        for number, role in enumerate(numbered("style", len(job.style)))
+    ]
+    content_masks = [mask(role, content) for role in numbered("content_mask", len(job.content_mask))]
+    style_masks = [
+        with_opacity(mask(role, style), style.alpha)
+        for role, style in zip(numbered("style_mask", len(styles)), styles, strict=True)
+    ]
+    masks = Masks(
+        tuple(np.ones((1, 1), np.float32) if one is None else one for one in content_masks),
+        tuple(style_masks) if any(one is not None for one in style_masks) else (),
+        mask("content_weight_mask", content),
+        with_opacity(None, content.alpha),
+    )
+    return found, masks

@@ -1,0 +1,38 @@
+"""Find picture files by a folder or a pattern, in the order of their numbers."""
+
+from __future__ import annotations
+
+import glob
+import re
+from pathlib import Path
+
+PICTURES = (
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg"),
+    *(".png", ".ppm", ".tif", ".tiff", ".webp"),
+)
+"""Endings of what a folder is searched for; a file that is named may have any."""
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """Return a key that sorts `frame2` before `frame10`."""
+    parts = re.split(r"(\d+)", text)
+    return [(int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in parts if part]
+
+
+def expand_files(pattern: str) -> list[str]:
+    """Return the files of a glob, or the pictures of a folder, in natural order; a plain name is itself.
+
+    So is what cannot be looked at: reading it says why.
+    """
+    path = Path(pattern)
+    try:
+        # An empty name is not the folder one is in.
+        if pattern and path.is_dir():
+            found = [str(one) for one in path.iterdir() if one.suffix.lower() in PICTURES and one.is_file()]
+            return sorted(found, key=natural)
+        if path.exists() or not glob.has_magic(pattern):
+            return [pattern]
+        found = glob.glob(pattern)  # noqa: PTH207 - absolute patterns, too
+        return sorted((one for one in found if Path(one).is_file()), key=natural)
+    except OSError:
+        return [pattern]

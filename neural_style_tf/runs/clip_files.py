@@ -1,0 +1,153 @@
+"""The files of a clip's run: frames, what later frames need, progress; and how such a run goes on."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from neural_style_tf.runs.callbacks import Saving, save_picture
+from neural_style_tf.transfer.records import Listener, StepRecord
+from neural_style_tf.utils.atomic import atomic_file
+from neural_style_tf.utils.console import Console, duration
+from neural_style_tf.video.paint import Memory
+
+SPARE = 2
+"""States that are kept beside those that the next frame needs, should the newest be damaged."""
+
+
+def frame_path(folder: Path, number: int) -> Path:
+    """Return the picture of a painted frame in the output folder."""
+    return folder / "frames" / f"frame-{number:06d}.png"
+
+
+def painted_frames(folder: Path) -> list[tuple[int, Path]]:
+    """Return number and picture of each painted frame in the output folder, in order."""
+    return _numbered(folder / "frames", ".png")
+
+
+class Frames(Listener):
+    """`frames/frame-000001.png` …: every painted frame.
+
+    Args:
+        folder: The output folder.
+        saving: How pictures are saved.
+    """
+
+    def __init__(self, folder: Path, saving: Saving) -> None:
+        self._folder, self._saving = folder, saving
+
+    def on_step(self, record: StepRecord) -> None:
+        """Write the frame."""
+        path = frame_path(self._folder, record.step)
+        path.parent.mkdir(exist_ok=True)
+        save_picture(path, record.best_rows, self._saving)
+
+
+class States(Listener):
+    """`checkpoints/frame-000001.npz` …: what the next frames need, so that a run goes on with the same bits.
+
+    Args:
+        folder: The output folder.
+        needed: How many of them the next frame needs.
+    """
+
+    def __init__(self, folder: Path, needed: int) -> None:
+        self._folder, self._kept = folder / "checkpoints", needed + SPARE
+
+    def on_step(self, record: StepRecord) -> None:
+        """Write the state, then remove the oldest."""
+        memory: Memory = record.state
+        self._folder.mkdir(exist_ok=True)
+        with atomic_file(self._folder / f"frame-{memory.number:06d}.npz") as file:
+            np.savez(file, scene=memory.scene, source=memory.source, painted=memory.painted)
+        for _, path in _numbered(self._folder, ".npz")[: -self._kept]:
+            path.unlink()
+
+
+def read_states(folder: Path, needed: int) -> tuple[list[Memory], tuple[str, ...]]:
+    """Return what is known of the frames that are painted, the oldest first, and a line for each damaged one.
+
+    Args:
+        folder: The output folder.
+        needed: How many states the next frame needs, if its scene has as many.
+    """
+    notes: list[str] = []
+    found = _numbered(folder / "checkpoints", ".npz")
+    while found:
+        known: list[Memory] = []
+        for number, path in reversed(found):
+            memory = _read_state(number, path)
+            if memory is None:
+                notes.append(f"the state of frame {number} is damaged; going on from before it")
+                found = [one for one in found if one[0] < number]
+                break
+            if known and memory.scene != known[0].scene:
+                return known, tuple(notes)
+            known.insert(0, memory)
+            if len(known) == needed or memory.scene == memory.number:
+                return known, tuple(notes)
+        else:
+            return [], tuple(notes)
+    return [], tuple(notes)
+
+
+def _read_state(number: int, path: Path) -> Memory | None:
+    try:
+        with np.load(path) as state:
+            return Memory(number, int(state["scene"]), state["source"], state["painted"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def remove_after(folder: Path, number: int) -> None:
+    """Remove frames and states after a frame."""
+    for name, suffix in (("frames", ".png"), ("checkpoints", ".npz")):
+        for at, path in _numbered(folder / name, suffix):
+            if at > number:
+                path.unlink()
+
+
+def _numbered(folder: Path, suffix: str) -> list[tuple[int, Path]]:
+    names = [(path.name.removeprefix("frame-").removesuffix(suffix), path) for path in folder.glob("frame-*")]
+    return sorted((int(name), path) for name, path in names if name.isdecimal())
+
+
+class FrameProgress(Listener):
+    """A line for each frame.
+
+    Args:
+        console: Where to write.
+        last: Number of the last frame; 0 if that is not known.
+        every: How far apart frames are.
+    """
+
+    def __init__(self, console: Console, last: int, every: int) -> None:
+        self._console, self._last, self._every = console, last, every
+        self._begun: tuple[int, float] | None = None
+
+    def on_step(self, record: StepRecord) -> None:
+        """Write losses, speed and the remaining time."""
+        for note in record.notes:
+            self._console.say(note)
+        of = f"/{self._last}" if self._last else ""
+        parts = [f"frame {record.step}{of}", f"total {record.total:.4g}"]
+        parts.append(f"{record.facts['iterations']:g} iterations")
+        known = record.facts["reliable"]
+        parts.append(f"{known:.0%} as before" if known else "a new scene")
+        if self._begun is None:
+            # The first has compiling in it.
+            self._begun = record.step, record.seconds
+        else:
+            done = (record.step - self._begun[0]) / self._every
+            pace = (record.seconds - self._begun[1]) / done
+            parts.append(f"{pace:.3g} s/frame")
+            if self._last:
+                parts.append(f"{duration(pace * (self._last - record.step) / self._every)} left")
+        self._console.say("  ".join(parts))
+
+    def on_tick(self, step: int) -> None:
+        """Show a person that something happens."""
+        if self._console.interactive:
+            self._console.rewrite(f"  iteration {step}")

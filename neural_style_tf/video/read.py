@@ -1,0 +1,333 @@
+"""Read clips: video files, folders of numbered frames, animated pictures.
+
+Frames come one at a time, the right way up, and none is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.util
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from neural_style_tf.errors import RunError, UserError, show
+from neural_style_tf.images import MAX_PIXELS, load_image, resize
+from neural_style_tf.images.decode import quiet_pillow
+from neural_style_tf.images.files import expand_files
+
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .webm .wmv .y4m".split()  # noqa: SIM905
+)
+ANIMATED_SUFFIXES = frozenset((".gif", ".webp", ".png", ".apng"))
+ANIMATED = ("GIF", "WEBP", "PNG")
+FOLDER_RATE, SHORTEST, USUAL = Fraction(24), Fraction(1, 50), Fraction(1, 10)
+"""Frames a second of a folder; seconds up to which browsers take a frame's duration for none, and what
+they show it for instead."""
+HD_ROWS = 720
+"""From this height on, a video that does not say its colours has those of BT.709."""
+INSTALL = 'pip install "neural-style-tf[video]"'
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame of a clip.
+
+    Attributes:
+        number: From 1, of all frames of the clip.
+        time: Seconds from the first frame of the clip.
+        pixels: float32 [H, W, 3], RGB 0–255.
+    """
+
+    number: int
+    time: Fraction
+    pixels: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Clip:
+    """A clip that has been looked at.
+
+    Attributes:
+        path: As it was given.
+        files: The file, or those of all frames.
+        rate: Frames a second, on average.
+        count: Frames, about; 0 where the file does not say.
+        has_audio: Whether there is sound.
+        notes: Lines that the user should see.
+        read: Gives all its frames, from the first; each call anew.
+        times: Gives the time of each frame, in seconds from the first, without decoding.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    rate: Fraction
+    count: int
+    has_audio: bool
+    notes: tuple[str, ...]
+    read: Callable[[], Iterator[Frame]]
+    times: Callable[[], list[Fraction]]
+
+    def frames(self, start: int, end: int, every: int, *, after: int = 0) -> Iterator[Frame]:
+        """Return some of the frames.
+
+        Args:
+            start: Number of the first, from 1.
+            end: Of the last; 0: all.
+            every: Only every so many of them.
+            after: None up to this number.
+        """
+        wanted = islice(self.read(), start - 1, end or None, every)
+        return (frame for frame in wanted if frame.number > after)
+
+    def planned(self, start: int, end: int, every: int) -> int:
+        """Return how many frames `frames` will give, about; 0 if that is not known."""
+        last = min(end or self.count, self.count)
+        return max(0, -(-(last - start + 1) // every))
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the file, or of the names and contents of the files of a folder."""
+        digests = []
+        for file in self.files:
+            with file.open("rb") as opened:
+                digests.append(hashlib.file_digest(opened, "sha256"))
+        if self.files == (self.path,):
+            return digests[0].hexdigest()
+        whole = hashlib.sha256()
+        for file, digest in zip(self.files, digests, strict=True):
+            whole.update(file.name.encode("utf-8", "surrogateescape") + b"\0" + digest.digest())
+        return whole.hexdigest()
+
+
+def is_clip(path: str) -> bool:
+    """Return whether a file is a clip: a video, or a picture that moves."""
+    file = Path(path)
+    try:
+        suffix = file.suffix.lower()
+        if suffix in VIDEO_SUFFIXES:
+            return True
+        if suffix not in ANIMATED_SUFFIXES or not file.is_file():
+            return False
+        with (
+            quiet_pillow(show(path), [], max_pixels=MAX_PIXELS),
+            Image.open(file, formats=ANIMATED) as picture,
+        ):
+            return getattr(picture, "n_frames", 1) > 1
+    except (OSError, ValueError):
+        # Whatever reads it as a picture says what is wrong.
+        return False
+
+
+def open_clip(path: str, *, frames: bool = False, rate: float = 0.0, **reading: Any) -> Clip:
+    """Look at a clip.
+
+    Args:
+        path: A video file or an animated picture; a folder, or a pattern of names, of frames.
+        frames: Whether it is the latter.
+        rate: Frames a second of these; 0: 24.
+        **reading: `max_pixels` and `allow_truncated`, see `images.load_image`.
+
+    Raises:
+        UserError: It is not there, or none, or what reads it is not installed.
+    """
+    file = Path(path)
+    if frames:
+        return _open_frames(path, rate, reading)
+    if rate:
+        raise UserError("--frame_rate is about --frames; a video and an animation have their own")
+    if not file.exists():
+        raise UserError(f"--content: there is no file {show(path)}")
+    if file.suffix.lower() in ANIMATED_SUFFIXES:
+        return _open_animation(file, **reading)
+    return _open_video(file, **reading)
+
+
+def _open_frames(path: str, rate: float, reading: dict[str, Any]) -> Clip:
+    # Not a file that a program left, such as `._frame1.png`.
+    files = [Path(name) for name in expand_files(path) if not Path(name).name.startswith(".")]
+    if not files or not files[0].exists():
+        raise UserError(f"--frames: there are no pictures in {show(path)}: give a folder, or a pattern")
+    frames_a_second = Fraction(rate).limit_denominator(1001) if rate else FOLDER_RATE
+    first = load_image(files[0], **reading)
+
+    def read() -> Iterator[Frame]:
+        for number, file in enumerate(files, 1):
+            try:
+                picture = first if number == 1 else load_image(file, **reading)
+            except UserError as error:
+                raise RunError(f"frame {number}: {error}") from None
+            _check_same_size(picture.pixels, first.pixels, f"frame {number}, {show(file)},")
+            yield Frame(number, (number - 1) / frames_a_second, picture.pixels)
+
+    def times() -> list[Fraction]:
+        return [number / frames_a_second for number in range(len(files))]
+
+    notes = [f"{len(files)} frames at {float(frames_a_second):g} a second", *first.notes]
+    if first.alpha is not None:
+        notes.append("transparency is left out of a clip")
+    return Clip(Path(path), tuple(files), frames_a_second, len(files), False, tuple(notes), read, times)
+
+
+def _check_same_size(pixels: np.ndarray, first: np.ndarray, what: str) -> None:
+    if pixels.shape != first.shape:
+        sizes = [f"{shape[1]}×{shape[0]}" for shape in (pixels.shape, first.shape)]
+        raise RunError(f"{what} is {sizes[0]}, and the first is {sizes[1]}: all must have one size")
+
+
+def _open_animation(file: Path, *, max_pixels: int, allow_truncated: bool) -> Clip:
+    # Checks it as any picture, and gives the notes on it.
+    first = load_image(file, max_pixels=max_pixels, allow_truncated=allow_truncated)
+    with (
+        quiet_pillow(show(file), [], max_pixels=max_pixels),
+        Image.open(file, formats=ANIMATED) as picture,
+    ):
+        count = picture.n_frames
+        times, time = [], Fraction(0)
+        for index in range(count):
+            picture.seek(index)
+            picture.load()
+            duration = Fraction(picture.info.get("duration") or 0) / 1000
+            times.append(time)
+            time += USUAL if duration <= SHORTEST / 2 else duration
+
+    def read() -> Iterator[Frame]:
+        with Image.open(file, formats=ANIMATED) as picture:
+            for index in range(count):
+                try:
+                    with quiet_pillow(show(file), [], max_pixels=max_pixels):
+                        picture.seek(index)
+                        pixels = np.asarray(picture.convert("RGB"), np.float32)
+                except UserError as error:
+                    raise RunError(f"frame {index + 1}: {error}") from None
+                yield Frame(index + 1, times[index], pixels)
+
+    rate = count / time
+    notes = [note for note in first.notes if "animated" not in note]
+    note = f"{count} frames, {float(time):.3g} seconds"
+    return Clip(
+        file, (file,), rate.limit_denominator(1001), count, False, (note, *notes), read, lambda: times
+    )
+
+
+def has_video_library() -> bool:
+    """Return whether the extra `video` is installed."""
+    return all(importlib.util.find_spec(name) for name in ("av", "cv2"))
+
+
+def _open_video(file: Path, *, max_pixels: int, allow_truncated: bool) -> Clip:
+    if importlib.util.find_spec("av") is None:
+        raise UserError(f"{show(file)} is a video, and PyAV is not installed: {INSTALL}")
+    import av
+
+    try:
+        with av.open(str(file)) as container:
+            if not container.streams.video:
+                raise UserError(f"{show(file)} holds no video")
+            stream = container.streams.video[0]
+            width, height, count = stream.width, stream.height, stream.frames
+            rate = stream.average_rate or stream.guessed_rate or FOLDER_RATE
+            if not count and stream.duration:
+                count = int(stream.duration * stream.time_base * rate)
+            has_audio = bool(container.streams.audio)
+            transfer = stream.codec_context.color_trc
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{show(file)} cannot be read as a video: {_reason(error)}") from None
+    if width * height > max_pixels:
+        raise UserError(
+            f"{show(file)} has frames of {width * height:,} pixels, over the limit of {max_pixels:,}; raise "
+            "--max_pixels"
+        )
+
+    def read() -> Iterator[Frame]:
+        return _decode(file, allow_truncated=allow_truncated)
+
+    sound = ", with sound" if has_audio else ""
+    notes = [f"{width}×{height}, about {count or '?'} frames, {float(rate):.4g} a second{sound}"]
+    if transfer in HDR:
+        notes.append("it is in high dynamic range, and is read as if it were not: its colours will be pale")
+    return Clip(
+        file, (file,), Fraction(rate), count, has_audio, tuple(notes), read, lambda: video_times(file)
+    )
+
+
+HDR = (16, 18)
+"""Transfer characteristics of PQ and HLG, by ITU-T H.273."""
+
+
+def _decode(file: Path, *, allow_truncated: bool) -> Iterator[Frame]:
+    """Yield the frames of a video file."""
+    import av
+
+    number, beginning = 0, None
+    with av.open(str(file)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        decoded = container.decode(stream)
+        while True:
+            try:
+                frame = next(decoded, None)
+            except (av.error.FFmpegError, OSError, ValueError) as error:
+                if number and allow_truncated:
+                    return
+                raise RunError(
+                    f"frame {number + 1} of {show(file)} cannot be read: {_reason(error)}; the frames before "
+                    "it are painted, and --allow_truncated takes the clip to end there"
+                ) from None
+            if frame is None:
+                break
+            number += 1
+            time = Fraction(0)
+            if frame.pts is not None and frame.time_base:
+                beginning = frame.pts * frame.time_base if beginning is None else beginning
+                time = frame.pts * frame.time_base - beginning
+            else:
+                time = Fraction(number - 1) / (stream.average_rate or FOLDER_RATE)
+            yield Frame(number, time, _pixels(frame, stream))
+    if not number:
+        raise RunError(f"no frame of {show(file)} can be read")
+
+
+def _pixels(frame: Any, stream: Any) -> np.ndarray:
+    """Return a frame as float32 [H, W, 3], RGB 0–255, the right way up, with square pixels."""
+    import av
+
+    deep = any(component.bits > 8 for component in frame.format.components)
+    options: dict[str, Any] = {}
+    if frame.colorspace == UNKNOWN_COLORS and frame.height >= HD_ROWS and not frame.format.is_rgb:
+        options = {"src_colorspace": "ITU709", "dst_colorspace": "ITU709"}
+    with contextlib.suppress(av.error.FFmpegError):
+        frame = frame.reformat(format="rgb48le" if deep else "rgb24", **options)
+    pixels = frame.to_ndarray(format="rgb48le" if deep else "rgb24").astype(np.float32)
+    pixels = pixels / 257 if deep else pixels
+    aspect = stream.sample_aspect_ratio
+    if aspect and aspect > 0 and abs(aspect - 1) > NEARLY_SQUARE:
+        pixels = resize(pixels, (pixels.shape[0], max(1, round(pixels.shape[1] * float(aspect)))))
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+
+UNKNOWN_COLORS, NEARLY_SQUARE = 2, 0.01
+"""Colour space that says nothing, by ITU-T H.273; difference of a pixel's sides that is none."""
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)
+
+
+def video_times(path: Path) -> list[Fraction]:
+    """Return the time of each frame of a video file, in seconds from the first, without decoding."""
+    import av
+
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stamps = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
+        return [(stamp - stamps[0]) * stream.time_base for stamp in stamps]

@@ -1,0 +1,223 @@
+"""Write clips: H.264 in MP4 with the sound of the source, and animated pictures."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from neural_style_tf.errors import RunError, UserError, show
+from neural_style_tf.utils.atomic import atomic_path
+from neural_style_tf.utils.text import did_you_mean
+
+CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+ANIMATIONS = {".webp": "WEBP", ".gif": "GIF"}
+QUALITY = "16"
+"""Constant rate factor of x264: hardly to be told from the frames."""
+CLOCK = 90_000
+"""Ticks a second of frame times."""
+BT709, LIMITED = 1, 1
+"""By ITU-T H.273."""
+COPIED = ("aac", "mp3", "ac3", "eac3", "alac")
+"""Kinds of sound that MP4 takes as they are; others become AAC."""
+
+
+def check_clip_output(path: str) -> None:
+    """Refuse a name that no clip can be written to.
+
+    Raises:
+        UserError: An unknown suffix, or a folder that is not there.
+    """
+    file, suffixes = Path(path), (*CONTAINERS, *ANIMATIONS)
+    if file.suffix.lower() not in suffixes:
+        guess = did_you_mean(file.suffix.lower(), suffixes)
+        raise UserError(f"--output: {show(path)}{guess}; a clip can be written as {', '.join(suffixes)}")
+    if not file.parent.is_dir():
+        raise UserError(f"--output: {show(path)} cannot be written: there is no folder {show(file.parent)}")
+    if file.exists() and not file.is_file():
+        raise UserError(f"--output: {show(path)} cannot be written: it is not a file")
+
+
+def write_clip(
+    path: Path,
+    frames: Sequence[Path],
+    times: Sequence[Fraction],
+    *,
+    last: Fraction,
+    pixel_format: str = "yuv420p",
+    sound: Path | None = None,
+    begin: Fraction = Fraction(0),
+) -> None:
+    """Write a clip from the pictures of its frames; never half of one.
+
+    Args:
+        path: .mp4, .mov or .mkv for a video; .webp or .gif for an animation.
+        frames: Pictures of one size.
+        times: When each is shown, in seconds from the first.
+        last: Seconds that the last is shown for.
+        pixel_format: Of a video.
+        sound: A video whose sound it gets.
+        begin: When in that the first frame is, in seconds.
+
+    Raises:
+        RunError: The encoder fails.
+        OSError: The file cannot be written.
+    """
+    write = _write_animation if path.suffix.lower() in ANIMATIONS else _write_video
+    with atomic_path(path) as file:
+        write(
+            file,
+            path.suffix.lower(),
+            frames,
+            list(times),
+            last=last,
+            pixel_format=pixel_format,
+            sound=sound,
+            begin=begin,
+        )
+
+
+def _write_animation(
+    file: Path, suffix: str, frames: Sequence[Path], times: list[Fraction], *, last: Fraction, **_: Any
+) -> None:
+    ends = [*times[1:], times[-1] + last]
+    durations = [max(10, round(1000 * (end - start))) for start, end in zip(times, ends, strict=True)]
+    options = {"WEBP": {"quality": 80, "method": 4}, "GIF": {"optimize": False}}
+    kind = ANIMATIONS[suffix]
+
+    def pictures() -> Iterator[Image.Image]:
+        for frame in frames[1:]:
+            with Image.open(frame) as picture:
+                yield picture.convert("RGB")
+
+    with Image.open(frames[0]) as opened:
+        first = opened.convert("RGB")
+    first.save(
+        file, kind, save_all=True, append_images=pictures(), duration=durations, loop=0, **options[kind]
+    )
+
+
+def _write_video(
+    file: Path,
+    suffix: str,
+    frames: Sequence[Path],
+    times: list[Fraction],
+    *,
+    last: Fraction,
+    pixel_format: str,
+    sound: Path | None,
+    begin: Fraction,
+) -> None:
+    import av
+
+    end = times[-1] + last
+    try:
+        options = {"movflags": "+faststart"} if suffix != ".mkv" else {}
+        with contextlib.ExitStack() as stack:
+            output = stack.enter_context(av.open(str(file), "w", format=CONTAINERS[suffix], options=options))
+            rate = Fraction(len(frames)) / end
+            stream = _add_picture_stream(output, rate, frames[0], pixel_format)
+            hear = None
+            if sound is not None:
+                hear = _Sound(output, stack.enter_context(av.open(str(sound))), begin, end)
+            for path, time in zip(frames, times, strict=True):
+                frame = _encoded_frame(path, pixel_format)
+                frame.pts, frame.time_base = round(time * CLOCK), Fraction(1, CLOCK)
+                output.mux(stream.encode(frame))
+                if hear is not None:
+                    hear.write_until(time)
+            output.mux(stream.encode(None))
+            if hear is not None:
+                hear.write_until(end, finish=True)
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError) and error.errno and error.errno > 0:
+            raise OSError(error.errno, error.strerror) from None
+        raise RunError(f"the clip cannot be encoded: {error.strerror or error}") from None
+
+
+def _add_picture_stream(output: Any, rate: Fraction, first: Path, pixel_format: str) -> Any:
+    import av
+
+    name = next((codec for codec in ("libx264", "libopenh264") if codec in av.codecs_available), "mpeg4")
+    options = {"crf": QUALITY, "preset": "medium"} if name == "libx264" else {}
+    stream = output.add_stream(name, rate=rate.limit_denominator(60_000), options=options)
+    stream.height, stream.width = _encoded_pixels(first, pixel_format).shape[:2]
+    stream.pix_fmt = pixel_format
+    context = stream.codec_context
+    context.time_base = Fraction(1, CLOCK)
+    context.colorspace = context.color_primaries = context.color_trc = BT709
+    context.color_range = LIMITED
+    return stream
+
+
+def _encoded_pixels(path: Path, pixel_format: str) -> np.ndarray:
+    """Return a picture's pixels, with a row or column repeated where halved colours need even sides."""
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    if pixel_format == "yuv444p":
+        return pixels
+    return np.pad(pixels, [(0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)], mode="edge")
+
+
+def _encoded_frame(path: Path, pixel_format: str) -> Any:
+    import av
+
+    frame = av.VideoFrame.from_ndarray(_encoded_pixels(path, pixel_format), format="rgb24")
+    return frame.reformat(format=pixel_format, dst_colorspace="ITU709", dst_color_range="MPEG")
+
+
+class _Sound:
+    """Copies the sound of a source into a clip, between two times.
+
+    Args:
+        output: The clip.
+        source: The source.
+        begin: Seconds in the source at which the clip begins.
+        length: Seconds of the clip.
+    """
+
+    def __init__(self, output: Any, source: Any, begin: Fraction, length: Fraction) -> None:
+        self._output, self._begin, self._length = output, begin, length
+        heard = source.streams.audio[0]
+        video = source.streams.video[0]
+        # Both clocks may begin anywhere; the first frame shown is the time 0 of the clip.
+        self._zero = (video.start_time or 0) * video.time_base if video.time_base else Fraction(0)
+        self._copied = heard.codec_context.name in COPIED
+        if self._copied:
+            self._stream = output.add_stream_from_template(heard)
+        else:
+            self._stream = output.add_stream("aac", rate=heard.codec_context.sample_rate)
+        parts = source.demux(heard) if self._copied else source.decode(heard)
+        self._parts: Iterator[Any] = iter(parts)
+        self._waiting: Any = None
+
+    def write_until(self, time: Fraction, *, finish: bool = False) -> None:
+        """Write what is heard up to a time of the clip, in seconds; at last what the encoder holds."""
+        while True:
+            part = self._waiting if self._waiting is not None else next(self._parts, None)
+            self._waiting = None
+            if part is None:
+                break
+            if part.pts is None:
+                continue
+            at = part.pts * part.time_base - self._zero - self._begin
+            if at > time and at <= self._length:
+                self._waiting = part
+                break
+            if not 0 <= at < self._length:
+                if at >= self._length:
+                    break
+                continue
+            part.pts = round(at / part.time_base)
+            if self._copied:
+                part.dts, part.stream = part.pts, self._stream
+                self._output.mux(part)
+            else:
+                self._output.mux(self._stream.encode(part))
+        if finish and not self._copied:
+            self._output.mux(self._stream.encode(None))
