@@ -72,9 +72,10 @@ def real_job(tmp_path, monkeypatch):
 @pytest.fixture
 def job(real_job, narrow_weights, monkeypatch):
     """Return `real_job` on the narrow network in a warm session, for all about files and messages."""
-    from neural_style_tf.cli import main
+    from neural_style_tf.cli import main, painting
 
-    monkeypatch.setattr(main, "load_weights", lambda *given, **named: narrow_weights)
+    for module in (main, painting):
+        monkeypatch.setattr(module, "load_weights", lambda *given, **named: narrow_weights)
 
     def session(machine):
         assert machine.cluster.replicas == 1

@@ -71,7 +71,7 @@ class LossConfig:
     style_weight: float = setting(100.0, "β, weight of the style loss", low=0)
     tv_weight: float = setting(100.0, "weight of the total variation, which smooths noise", low=0)
     temporal_weight: float = setting(
-        1000.0,
+        2e4,
         "of a clip: weight of how far a frame is from the one before, moved along with the scene; 0: each "
         "frame only begins with that",
         low=0,

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
 from neural_style_tf.config.schema import Config
+from neural_style_tf.images.color_transfer import match_colors
 from neural_style_tf.losses.temporal import Warped
 from neural_style_tf.transfer.inputs import Inputs
 from neural_style_tf.transfer.loop import Tick
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 CUT = 0.5
 """Share of reliable pixels below which a new scene begins."""
+SOFT = 1.0
+"""Pixels over which what is known and what is new are mixed, at the beginning of a frame."""
 STEPS_TO_GAIN, GAIN = 10, 0.01
 """A frame is done when so many steps lowered its loss by less than this share."""
 
@@ -112,7 +116,8 @@ def paint_clip(
         settings, until = first_settings(config), None
         if found is not None:
             settings, until = next_settings(config), Enough()
-            inputs = dataclasses.replace(inputs, initial=found.picture, warped=found)
+            start = beginning(found, source, known[-1].painted)
+            inputs = dataclasses.replace(inputs, initial=start, warped=found)
         *_, record = session.run(inputs, settings, tick=ticked, until=until)
         if stopped:
             return
@@ -159,6 +164,23 @@ def follow(
         picture = np.where(new[..., np.newaxis], warp(earlier.painted, backward), picture)
         reliable = np.maximum(reliable, here)
     return Warped(picture, reliable)
+
+
+def beginning(found: Warped, source: np.ndarray, painted: np.ndarray) -> np.ndarray:
+    """Return what a frame begins with: what was painted before, and what was not seen before in its colours.
+
+    Differs from Ruder et al., who begin everywhere with what was painted before: where something comes into
+    view, the edges of what hid it would stay as ghosts.
+
+    Args:
+        found: From `follow`.
+        source: The frame, [H, W, 3], RGB 0–255.
+        painted: The frame before, painted, likewise.
+    """
+    known = ndimage.gaussian_filter(found.reliable, SOFT)[..., np.newaxis]
+    # The photo's colours, moved to where those of the painting are.
+    new = match_colors(source, np.clip(painted, 0.0, 255.0))
+    return np.clip(known * found.picture + (1 - known) * new, 0.0, 255.0)
 
 
 def first_settings(config: Config) -> Config:

@@ -268,7 +268,7 @@ def _decode(file: Path, *, allow_truncated: bool) -> Iterator[Frame]:
     """Yield the frames of a video file."""
     import av
 
-    number, beginning = 0, None
+    number, times = 0, video_times(file)
     with av.open(str(file)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
@@ -286,12 +286,9 @@ def _decode(file: Path, *, allow_truncated: bool) -> Iterator[Frame]:
             if frame is None:
                 break
             number += 1
-            time = Fraction(0)
-            if frame.pts is not None and frame.time_base:
-                beginning = frame.pts * frame.time_base if beginning is None else beginning
-                time = frame.pts * frame.time_base - beginning
-            else:
-                time = Fraction(number - 1) / (stream.average_rate or FOLDER_RATE)
+            # Not the frame's own: AVI stamps frames in the order in which they are stored.
+            usual = Fraction(number - 1) / (stream.average_rate or FOLDER_RATE)
+            time = times[number - 1] if number <= len(times) else usual
             yield Frame(number, time, _pixels(frame, stream))
     if not number:
         raise RunError(f"no frame of {show(file)} can be read")

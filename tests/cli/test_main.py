@@ -14,7 +14,7 @@ from command_line import BUNDLED, environment, read_metrics, spawn, write_pictur
 from paths import ROOT
 from PIL import Image
 
-from neural_style_tf.cli import main
+from neural_style_tf.cli import main, painting
 from neural_style_tf.runs.checkpoints import saved_steps
 
 
@@ -231,14 +231,14 @@ runpy.run_path("run.py", run_name="__main__")
 
 
 def test_an_interrupt_whose_exception_was_swallowed_still_ends_the_run(job, tmp_path, monkeypatch, capsys):
-    load = main.load_weights
+    load = painting.load_weights
 
     def interrupted(*given, **named):
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         return load(*given, **named)
 
-    monkeypatch.setattr(main, "load_weights", interrupted)
+    monkeypatch.setattr(painting, "load_weights", interrupted)
     assert job("--iterations=3", "--output_dir=o") == 130
     assert "interrupted" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()

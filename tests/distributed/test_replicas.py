@@ -18,7 +18,7 @@ from command_line import environment, read_metrics, write_picture
 from narrow import make_narrow_weights
 from paths import ROOT
 
-from neural_style_tf.cli import main
+from neural_style_tf.cli import main, painting
 from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed import replicas, sharding
 from neural_style_tf.distributed.barrier import wait_for_all
@@ -279,7 +279,7 @@ def alone(tmp_path, monkeypatch):
     """Return a function that runs the same in this process."""
     monkeypatch.chdir(tmp_path)
     weights = make_narrow_weights()
-    monkeypatch.setattr(main, "load_weights", lambda *given, **named: weights)
+    monkeypatch.setattr(painting, "load_weights", lambda *given, **named: weights)
     pictures = ["--content=c.png", "--style=s.png"]
     return lambda *flags: main.run(["run.py", *pictures, "--quiet", *all_flags(flags)])
 

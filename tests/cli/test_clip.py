@@ -1,0 +1,195 @@
+"""Clips on the command line: files, resume, repeats, interruptions, mistakes."""
+
+import errno
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from clips import moving_frames, read_video, write_folder, write_video
+from command_line import read_metrics
+from narrow import SHALLOW
+
+from neural_style_tf.runs import clip_files
+
+LAYERS = [f"--{name}={','.join(layer for layer, _ in layers)}" for name, layers in SHALLOW.items()]
+QUICK = (*LAYERS, "--optimizer=lbfgs", "--init=content", "--iterations=3", "--quiet")
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Write `clip.mp4`, of five frames with sound."""
+    return write_video(tmp_path / "clip.mp4", moving_frames(5, 48, 64), sound="aac")
+
+
+def frames(folder="o"):
+    return {path.name: path.read_bytes() for path in sorted(Path(folder, "frames").iterdir())}
+
+
+def test_a_video_becomes_a_video(job, clip):
+    assert job("--content=clip.mp4", *QUICK, "--output_dir=o", "--output=mine.webp") == 0
+    assert list(frames()) == [f"frame-{number:06d}.png" for number in range(1, 6)]
+    found, times, seconds = read_video("o/result.mp4")
+    assert len(found) == 5 and found[0].shape == (48, 64, 3)
+    assert times == pytest.approx([0, 0.1, 0.2, 0.3, 0.4], abs=1e-3)
+    assert seconds == pytest.approx(0.5, abs=0.06)
+    assert Path("mine.webp").exists() and not Path("o/result.png").exists()
+    rows = read_metrics("o")
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5]
+    assert [row["time"] for row in rows] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    assert rows[0]["reliable"] == 0 and all(row["reliable"] > 0.5 for row in rows[1:])
+    facts = json.loads(Path("o/run.json").read_text())
+    assert facts["status"] == "finished" and facts["steps"] == 5
+    assert len(list(Path("o/checkpoints").iterdir())) == 5
+    # By its flags and by its manifest it is the same again.
+    for number, again in enumerate(("--flagfile=o/flags.txt", "--from_run=o/run.json")):
+        assert job.bare(again, f"--output_dir=again{number}", "--quiet") == 0
+        assert frames(f"again{number}") == frames()
+
+
+def test_it_goes_on_with_the_same_bits(job, clip, capsys):
+    assert job("--content=clip.mp4", *QUICK, "--output_dir=o", "--long_term=1,2") == 0
+    part = ("--content=clip.mp4", *QUICK, "--output_dir=half", "--long_term=1,2")
+    assert job(*part, "--end_frame=3") == 0
+    assert len(read_video("half/result.mp4")[0]) == 3
+    # A newer frame whose state was not written, and a state that is damaged.
+    Path("half/frames/frame-000004.png").write_bytes(b"half")
+    Path("half/checkpoints/frame-000003.npz").write_bytes(b"half")
+    assert job(*part, "--resume") == 0
+    assert frames("half") == frames()
+    assert [row["step"] for row in read_metrics("half")] == [1, 2, 3, 4, 5]
+    assert len(read_video("half/result.mp4")[0]) == 5
+    assert job(*part[:-2], "--output_dir=half", "--long_term=1", "--resume") == 2
+    assert "--long_term was [1, 2], now [1]" in capsys.readouterr().err
+    before = frames("half")
+    assert job(*part, "--resume") == 0
+    assert frames("half") == before
+
+
+def test_without_a_readable_state_it_is_not_begun_anew_unasked(job, clip, capsys):
+    run = ("--content=clip.mp4", *QUICK, "--output_dir=o", "--end_frame=2")
+    assert job(*run) == 0
+    for path in Path("o/checkpoints").iterdir():
+        path.write_bytes(b"")
+    before = frames()
+    assert job(*run, "--resume") == 2
+    assert "left no state that can be read" in capsys.readouterr().err
+    assert frames() == before
+
+
+def test_an_interrupted_clip_can_be_played_and_continued(job, clip, monkeypatch):
+    on_step = clip_files.Frames.on_step
+
+    def interrupting(self, record):
+        on_step(self, record)
+        if record.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(clip_files.Frames, "on_step", interrupting)
+    run = ("--content=clip.mp4", *QUICK, "--output_dir=o")
+    assert job(*run) == 130
+    assert json.loads(Path("o/run.json").read_text())["status"] == "interrupted"
+    assert len(read_video("o/result.mp4")[0]) == 2
+    monkeypatch.setattr(clip_files.Frames, "on_step", on_step)
+    assert job(*run, "--resume") == 0
+    assert job("--content=clip.mp4", *QUICK, "--output_dir=whole") == 0
+    assert frames() == frames("whole")
+
+
+def test_a_full_disk_leaves_what_is_painted(job, clip, monkeypatch, capsys):
+    save = clip_files.save_picture
+
+    def full(path, *given):
+        if path.name == "frame-000003.png":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        save(path, *given)
+
+    monkeypatch.setattr(clip_files, "save_picture", full)
+    run = ("--content=clip.mp4", *QUICK, "--output_dir=o")
+    assert job(*run) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert list(frames()) == ["frame-000001.png", "frame-000002.png"]
+    monkeypatch.setattr(clip_files, "save_picture", save)
+    assert job(*run, "--resume") == 0
+    assert len(frames()) == 5
+
+
+def test_a_clip_that_ends_too_early(job, tmp_path, capsys):
+    folder = write_folder(tmp_path / "clip", moving_frames(3, 48, 64))
+    (folder / "f10.png").write_bytes(b"no picture")
+    run = ("--content=clip", "--frames", *QUICK, "--output_dir=o")
+    assert job(*run) == 1
+    assert "frame 3: " in capsys.readouterr().err
+    assert len(read_video("o/result.mp4")[0]) == 2
+
+
+def test_a_folder_with_every_second_frame(job, tmp_path):
+    write_folder(tmp_path / "clip", moving_frames(6, 48, 64))
+    some = ("--start_frame=2", "--end_frame=6", "--every=2", "--frame_rate=10")
+    assert job("--content=clip", "--frames", *QUICK, *some, "--output_dir=o") == 0
+    assert list(frames()) == ["frame-000002.png", "frame-000004.png", "frame-000006.png"]
+    assert read_video("o/result.mp4")[1] == pytest.approx([0, 0.2, 0.4], abs=1e-3)
+
+
+def test_a_sweep_of_a_clip(job, clip):
+    some = (*QUICK, "--end_frame=2", "--output_dir=o")
+    assert job("--content=clip.mp4", "--sweep=temporal_weight=0,5", *some) == 0
+    for weight in ("0", "5"):
+        assert len(frames(f"o/temporal_weight={weight}")) == 2
+
+
+def test_several_styles_masks_and_colours(job, clip, tmp_path):
+    import numpy as np
+    from command_line import write_picture
+    from PIL import Image
+
+    write_picture(tmp_path / "t.png", (30, 44), seed=5)
+    mask = np.zeros((48, 64), np.uint8)
+    mask[:, :32] = 255
+    Image.fromarray(mask).save("left.png")
+    Image.fromarray(255 - mask).save("right.png")
+    directed = ("--style=s.png", "--style=t.png", "--content_mask=left.png", "--content_mask=right.png")
+    run = ("--content=clip.mp4", *directed, "--colors=content", "--tile=16", *QUICK)
+    assert job(*run, "--end_frame=3", "--output_dir=o") == 0
+    assert job(*run, "--end_frame=1", "--output_dir=half") == 0
+    assert job(*run, "--end_frame=3", "--resume", "--output_dir=half") == 0
+    assert frames("half") == frames()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--content=text.mp4",), "text.mp4 cannot be read as a video"),
+        (("--content=clip.mp4", "--start_frame=9"), "--start_frame=9: clip.mp4 is not that long"),
+        (("--content=clip.mp4", "--bits=16"), "--bits=16 is about pictures"),
+        (("--content=clip.mp4", "--output=a.jpg"), "a clip can be written as .mp4, .mov, .mkv, .webp, .gif"),
+        (("--content=clip.mp4", "--output=clip.mp4", "--overwrite"), "clip.mp4 is read"),
+        (("--content=clip.mp4", "--flow=none"), "--flow: none is no folder"),
+        (("--content=clip.mp4", "--long_term=0"), "--long_term must be numbers of frames, at least 1"),
+        (("--content=clip.mp4", "--long_term=a"), "--long_term must be whole numbers"),
+        (
+            ("--content=clip.mp4", "--start_frame=3", "--end_frame=2"),
+            "--end_frame=2 is before --start_frame=3",
+        ),
+        (("--content=clip.mp4", "--frame_rate=24"), "--frame_rate is about --frames"),
+        (("--content=none", "--frames"), "there are no pictures in none"),
+        (("--every=2",), "--every is about clips, and c.png is a picture"),
+        (("--flow=.",), "--flow is about clips"),
+        (("--pixel_format=yuv422p",), "--pixel_format must be one of yuv420p, yuv444p"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(job, clip, tmp_path, capsys, arguments, message):
+    (tmp_path / "text.mp4").write_text("a text\n" * 100)
+    assert job(*arguments, "--iterations=1", "--output_dir=o") == 2
+    found = capsys.readouterr().err
+    assert message in found.replace(str(tmp_path) + os.sep, "") and len(found.splitlines()) == 1
+    assert not Path("o").exists()
+
+
+def test_without_the_libraries_it_is_said(job, clip, monkeypatch, capsys):
+    from neural_style_tf.cli import clip as module
+
+    monkeypatch.setattr(module, "has_video_library", lambda: False)
+    assert job("--content=clip.mp4", "--output_dir=o") == 2
+    assert 'needed: pip install "neural-style-tf[video]"' in capsys.readouterr().err

@@ -1,0 +1,104 @@
+"""Warping, reliability and flow against loops over pixels and known movements."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from neural_style_tf.errors import UserError
+from neural_style_tf.video.flow import FlowFolder, dis_flow, read_flo, reliability, warp
+
+RNG = np.random.default_rng(3)
+
+
+def texture(height=96, width=128, seed=0):
+    noise = np.random.default_rng(seed).uniform(0, 255, (height, width, 3))
+    smooth = ndimage.gaussian_filter(noise, (2, 2, 0))
+    return ((smooth - smooth.min()) / np.ptp(smooth) * 255).astype(np.float32)
+
+
+def write_flo(path, flow):
+    height, width = flow.shape[:2]
+    head = b"PIEH" + np.array([width, height], "<i4").tobytes()
+    path.write_bytes(head + flow.astype("<f4").tobytes())
+
+
+def test_warping_is_bilinear_and_repeats_the_border():
+    picture, flow = RNG.uniform(0, 255, (7, 9, 3)), RNG.uniform(-4, 4, (7, 9, 2))
+    found = warp(picture, flow)
+    for row in range(7):
+        for column in range(9):
+            x = np.clip(column + flow[row, column, 0], 0, 8)
+            y = np.clip(row + flow[row, column, 1], 0, 6)
+            left, top = int(min(x, 7)), int(min(y, 5))
+            fx, fy = x - left, y - top
+            expected = (1 - fy) * ((1 - fx) * picture[top, left] + fx * picture[top, left + 1]) + fy * (
+                (1 - fx) * picture[top + 1, left] + fx * picture[top + 1, left + 1]
+            )
+            np.testing.assert_allclose(found[row, column], expected, rtol=1e-4, atol=1e-3)
+
+
+def test_reliability_is_that_of_the_paper():
+    backward = ndimage.gaussian_filter(RNG.normal(0, 9, (20, 24, 2)), (4, 4, 0)) + np.array([3.0, -2.0])
+    forward = ndimage.gaussian_filter(RNG.normal(0, 8, (20, 24, 2)), (2, 2, 0)) - backward
+    backward, forward = backward.astype(np.float32), forward.astype(np.float32)
+    there, found = warp(forward, backward), reliability(backward, forward)
+    slopes = np.stack([np.gradient(backward[..., k], axis=a) for k in (0, 1) for a in (0, 1)])
+    for row in range(20):
+        for column in range(24):
+            one, back = backward[row, column], there[row, column]
+            hidden = ((one + back) ** 2).sum() >= 0.01 * ((one**2).sum() + (back**2).sum()) + 0.5
+            border = (slopes[:, row, column] ** 2).sum() > 0.01 * (one**2).sum() + 0.002
+            x, y = column + one[0], row + one[1]
+            outside = not (0 <= x <= 23 and 0 <= y <= 19)
+            assert found[row, column] == (0.0 if hidden or border or outside else 1.0)
+    assert 0.05 < found.mean() < 0.95
+
+
+def test_a_known_movement_is_found_and_followed():
+    large = texture(120, 160)
+    before, frame = large[10:106, 10:138], large[13:109, 6:134]
+    backward, forward = dis_flow(1, 2, before, frame)
+    # What is at x now was at x − (4, −3) before.
+    inside = (slice(12, -12), slice(12, -12))
+    assert np.abs(backward[inside] - [-4, 3]).max() < 0.2
+    known = reliability(backward, forward)
+    assert known[inside].mean() > 0.99
+    assert np.abs(warp(before, backward) - frame)[inside].mean() < 1.0
+    # What has come into view was not seen.
+    assert known[:, :3].mean() < 0.2
+
+
+def test_the_same_frame_has_not_moved():
+    frame = texture()
+    backward, forward = dis_flow(1, 2, frame, frame)
+    assert np.abs(backward).max() == 0 and reliability(backward, forward).min() == 1
+
+
+def test_flow_of_another_program_is_read_and_scaled(tmp_path):
+    flow = RNG.uniform(-3, 3, (10, 14, 2)).astype(np.float32)
+    write_flo(tmp_path / "backward_2_1.flo", flow)
+    write_flo(tmp_path / "forward_1_2.flo", -flow)
+    given = FlowFolder(str(tmp_path))
+    backward, forward = given(1, 2, None, np.zeros((10, 14, 3)))
+    np.testing.assert_array_equal(backward, flow)
+    np.testing.assert_array_equal(forward, -flow)
+    write_flo(tmp_path / "backward_2_1.flo", np.full((10, 14, 2), [1.0, -2.0]))
+    backward, _ = given(1, 2, None, np.zeros((20, 42, 3)))
+    assert backward.shape == (20, 42, 2)
+    np.testing.assert_allclose(backward, np.broadcast_to([3.0, -4.0], (20, 42, 2)), rtol=1e-5)
+
+
+def test_what_is_no_flow_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"is no folder of \.flo files"):
+        FlowFolder(str(tmp_path / "none"))
+    with pytest.raises(UserError, match="cannot read"):
+        FlowFolder(str(tmp_path))(1, 2, None, np.zeros((4, 4, 3)))
+    for data in (b"", b"PIEH", b"text that is no flow", b"PIEH" + b"\x02\0\0\0\x02\0\0\0" + b"1234"):
+        (tmp_path / "f.flo").write_bytes(data)
+        with pytest.raises(UserError, match=r"is no \.flo file, or is cut short"):
+            read_flo(tmp_path / "f.flo")
+    write_flo(tmp_path / "f.flo", np.full((2, 2, 2), np.inf))
+    with pytest.raises(UserError, match="not finite"):
+        read_flo(tmp_path / "f.flo")
+    with pytest.raises(UserError, match="too small to follow"):
+        dis_flow(1, 2, np.zeros((8, 40, 3)), np.zeros((8, 40, 3)))

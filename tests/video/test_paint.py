@@ -1,0 +1,149 @@
+"""Painting clips: stable, without tracing for each frame, anew after a cut."""
+
+import itertools
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from clips import moving_frames
+from narrow import SHALLOW, warm_session
+from tensorflow.python.framework import func_graph
+
+from neural_style_tf.config.schema import Config
+from neural_style_tf.losses.temporal import Warped
+from neural_style_tf.transfer.session import Session
+from neural_style_tf.video.flow import dis_flow, reliability, warp
+from neural_style_tf.video.paint import Memory, beginning, follow, paint_clip
+from neural_style_tf.video.read import Frame
+
+CONFIG = Config(
+    **SHALLOW,
+    content_loss="relative",
+    style_loss="wasserstein",
+    gram="positions",
+    content_weight=1.0,
+    style_weight=4.0,
+    tv_weight=0.0,
+    temporal_weight=0.01,
+    optimizer="lbfgs",
+    clamp=True,
+    init="content",
+    iterations=20,
+)
+
+
+def frames_of(pictures, first=1):
+    return [
+        Frame(number, Fraction(number), np.asarray(picture, np.float32))
+        for number, picture in enumerate(pictures, first)
+    ]
+
+
+def paint(pictures, session, style, config=CONFIG, **options):
+    options.setdefault("flow", dis_flow)
+    return list(paint_clip(session, frames_of(pictures, options.pop("first", 1)), [style], config, **options))
+
+
+def error(pictures, painted):
+    """Return the mean difference of each painted frame from the one before, moved along."""
+    found = []
+    for index in range(1, len(painted)):
+        sources = [np.asarray(picture, np.float32) for picture in pictures[index - 1 : index + 1]]
+        backward, forward = dis_flow(1, 2, *sources)
+        known = reliability(backward, forward) > 0
+        moved = warp(painted[index - 1].memory.painted, backward)
+        found.append(np.abs(painted[index].memory.painted - moved)[known].mean())
+    return np.mean(found)
+
+
+def test_the_temporal_loss_holds_frames_to_those_before(narrow_weights, pictures):
+    session, clip = warm_session(narrow_weights), moving_frames(4, 48, 64)
+    held = paint(clip, session, pictures[1])
+    free = paint(clip, session, pictures[1], CONFIG.replace(temporal_weight=0.0))
+    assert error(clip, held) < 0.5 * error(clip, free)
+    assert held[0].reliable == 0 and all(one.reliable > 0.5 for one in held[1:])
+    assert "temporal" not in held[0].record.terms and held[1].record.terms["temporal"] > 0
+
+
+def test_equal_frames_hardly_change(narrow_weights, pictures):
+    clip = [moving_frames(1, 48, 64)[0]] * 8
+    painted = [one.memory.painted for one in paint(clip, warm_session(narrow_weights), pictures[1])]
+    changes = [np.abs(after - before).mean() for before, after in itertools.pairwise(painted[1:])]
+    assert max(changes) < 0.5 and abs(painted[-1].mean() - painted[1].mean()) < 1
+
+
+def test_no_frame_after_the_second_traces(narrow_weights, pictures, monkeypatch):
+    session, traced = Session(narrow_weights), []
+    make = func_graph.FuncGraph.__init__
+    monkeypatch.setattr(
+        func_graph.FuncGraph, "__init__", lambda graph, *a, **k: traced.append(1) or make(graph, *a, **k)
+    )
+    counts = []
+    for _ in paint_clip(session, frames_of(moving_frames(5, 48, 64)), [pictures[1]], CONFIG, flow=dis_flow):
+        counts.append(len(traced))
+    assert 0 < counts[0] < counts[1] == counts[2] == counts[4]
+
+
+def test_a_cut_begins_anew(narrow_weights, pictures):
+    clip = [*moving_frames(2, 48, 64, seed=1), *moving_frames(2, 48, 64, seed=9)]
+    painted = paint(clip, warm_session(narrow_weights), pictures[1])
+    assert [one.memory.scene for one in painted] == [1, 1, 3, 3]
+    assert painted[2].reliable == 0
+    # As if it were a clip of its own.
+    alone = paint(clip[2:], warm_session(narrow_weights), pictures[1], first=3)
+    np.testing.assert_array_equal(painted[3].memory.painted, alone[1].memory.painted)
+
+
+def test_from_what_is_known_it_goes_on_with_the_same_bits(narrow_weights, pictures):
+    session, clip = warm_session(narrow_weights), moving_frames(5, 48, 64)
+    config = CONFIG.replace(long_term=(1, 2))
+    whole = paint(clip, session, pictures[1], config)
+    known = [one.memory for one in whole[1:3]]
+    rest = paint(clip[3:], session, pictures[1], config, before=known, first=4)
+    for one, other in zip(whole[3:], rest, strict=True):
+        np.testing.assert_array_equal(one.memory.painted, other.memory.painted)
+
+
+def test_a_frame_that_is_interrupted_is_left_out(narrow_weights, pictures):
+    calls = []
+
+    def tick(step):
+        calls.append(step)
+        return len(calls) > 6
+
+    painted = paint(moving_frames(5, 48, 64), warm_session(narrow_weights), pictures[1], tick=tick)
+    assert 0 < len(painted) < 5
+
+
+def test_of_several_frames_back_the_nearest_that_knows_counts():
+    """Something hid a part of the last frame, and not of the one before it."""
+    still = np.zeros((32, 32, 2), np.float32)
+    hiding = still.copy()
+    hiding[:16] = 9
+    flows = {3: (still, hiding), 2: (still, still)}
+
+    def flow(earlier, now, before, frame):
+        return flows[earlier]
+
+    source = np.zeros((32, 32, 3), np.float32)
+    known = [Memory(2, 1, source, source + 20), Memory(3, 1, source, source + 30)]
+    found = follow(known, 4, source, (1, 2), flow)
+    assert found.reliable.min() == 1
+    np.testing.assert_array_equal(found.picture[:16], np.full((16, 32, 3), 20))
+    np.testing.assert_array_equal(found.picture[16:], np.full((16, 32, 3), 30))
+    nearest = follow(known, 4, source, (1,), flow)
+    np.testing.assert_array_equal(nearest.reliable[:, 0], [0] * 16 + [1] * 16)
+    assert follow([], 4, source, (1, 2), flow) is None
+    assert follow([Memory(3, 1, source[:16], source[:16])], 4, source, (1,), flow) is None
+
+
+def test_what_comes_into_view_begins_in_the_colours_of_the_painting():
+    source = np.random.default_rng(0).uniform(50, 200, (24, 24, 3)).astype(np.float32)
+    painted = 255 - source
+    reliable = np.zeros((24, 24), np.float32)
+    reliable[:, :12] = 1
+    start = beginning(Warped(np.full_like(source, 7), reliable), source, painted)
+    np.testing.assert_allclose(start[:, :6], 7, atol=1e-3)
+    new = start[:, 18:]
+    assert np.corrcoef(new.ravel(), source[:, 18:].ravel())[0, 1] > 0.9
+    assert new.mean() == pytest.approx(painted.mean(), abs=8)
