@@ -21,49 +21,17 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT)]
+sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
+
+from make_clip import load, make_clip
 
 from neural_style_tf.images.color_transfer import luma
 from neural_style_tf.utils.runtime import start_tensorflow
 
 WAYS = ("each alone", "warped start", "short-term", "long-term")
 STYLE = "starry_night"
-ZOOM, PAN, WALK = 0.004, 3.0, 4.0
-"""Of each frame: share that the view narrows by, pixels that it moves by, and those that the person does."""
-
-
-def load(name: str, mode: str = "RGB") -> Image.Image:
-    """Return an example."""
-    return Image.open(ROOT / "examples" / name).convert(mode)
-
-
-def make_clip(count: int, width: int) -> list[np.ndarray]:
-    """Return frames float32 [H, W, 3], RGB 0–255."""
-    height = width * 3 // 4
-    behind = np.asarray(load("coffee.jpg"), np.float32)
-    person, mask = load("astronaut.jpg"), load("astronaut_person.png", "L")
-    factor = 0.9 * height / person.height
-    person = person.resize((round(person.width * factor), round(person.height * factor)))
-    mask = mask.resize(person.size)
-    rows, columns = np.mgrid[:height, :width]
-    frames = []
-    for index in range(count):
-        zoom = 0.75 * behind.shape[1] / width * (1 - ZOOM * index)
-        places = [
-            (rows - height / 2) * zoom + behind.shape[0] / 2,
-            (columns - width / 2) * zoom + 0.45 * behind.shape[1] + PAN * index,
-        ]
-        planes = [
-            ndimage.map_coordinates(behind[..., channel], places, order=1, mode="nearest")
-            for channel in range(3)
-        ]
-        picture = Image.fromarray(np.clip(np.stack(planes, -1), 0, 255).astype(np.uint8))
-        picture.paste(person, (round(0.1 * width + WALK * width / 320 * index), height - person.height), mask)
-        frames.append(np.asarray(picture, np.float32))
-    return frames
 
 
 def warping_error(sources: list[np.ndarray], frames: list[np.ndarray]) -> float:

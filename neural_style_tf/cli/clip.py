@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neural_style_tf.cli.painting import Run
 from neural_style_tf.errors import RunError, UserError, show
@@ -16,12 +16,14 @@ from neural_style_tf.images import Picture, fit_size, resize
 from neural_style_tf.runs.manifest import ManifestWriter
 from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.runs.resume import newest_metric, trim_metrics
-from neural_style_tf.transfer.loop import Tick
 from neural_style_tf.transfer.records import Listener, StepRecord
 from neural_style_tf.utils.console import duration
 from neural_style_tf.video.read import INSTALL, Clip, has_video_library, is_clip, open_clip
 from neural_style_tf.video.write import check_clip_output, write_clip
 from neural_style_tf.weights import Weights
+
+if TYPE_CHECKING:
+    from neural_style_tf.transfer.loop import Tick
 
 
 class ClipRun(Run):
