@@ -29,6 +29,7 @@ COMMANDS = {
     "scale_out": ("scale_out.py",),
     "loss_over_time": ("loss_over_time.py",),
     "peers": ("peers.py",),
+    "video": ("video.py",),
     "tradeoff": ("tradeoff.py", "--plot", "{folder}/tradeoff.png"),
     "contact_sheet": ("contact_sheet.py", "{folder}/contact_sheet.jpg"),
     "sizes": ("sizes.py", "{folder}/sizes.jpg"),

@@ -32,7 +32,7 @@ CUT = 0.5
 """Share of reliable pixels below which a new scene begins."""
 SOFT = 1.0
 """Pixels over which what is known and what is new are mixed, at the beginning of a frame."""
-STEPS_TO_GAIN, GAIN = 10, 0.01
+STEPS_TO_GAIN, GAIN = {"lbfgs": 10, "adam": 50}, 0.01
 """A frame is done when so many steps lowered its loss by less than this share."""
 
 
@@ -115,7 +115,7 @@ def paint_clip(
         inputs = Inputs(source, tuple(styles), initial, masks)
         settings, until = first_settings(config), None
         if found is not None:
-            settings, until = next_settings(config), Enough()
+            settings, until = next_settings(config), Enough(config.optimization.optimizer)
             start = beginning(found, source, known[-1].painted)
             inputs = dataclasses.replace(inputs, initial=start, warped=found)
         *_, record = session.run(inputs, settings, tick=ticked, until=until)
@@ -194,17 +194,25 @@ def next_settings(config: Config) -> Config:
 
 
 def _unsaved(config: Config) -> Config:
-    return config.replace(save_every=0, save_minutes=0, log_every=STEPS_TO_GAIN)
+    return config.replace(
+        save_every=0, save_minutes=0, log_every=STEPS_TO_GAIN[config.optimization.optimizer]
+    )
 
 
 class Enough:
-    """Ends a frame whose loss hardly falls any more; see `transfer.loop.Until`."""
+    """Ends a frame whose loss hardly falls any more; see `transfer.loop.Until`.
 
-    def __init__(self) -> None:
-        self._before = float("inf")
+    Args:
+        optimizer: Of the frame; Adam first leaves the painting that a frame begins with, and has to get below
+            its loss again.
+    """
+
+    def __init__(self, optimizer: str) -> None:
+        self._before, self._leaves = float("inf"), optimizer == "adam"
 
     def __call__(self, record: StepRecord) -> bool:
         """Return whether the last steps gained too little."""
         gained = self._before - record.best_total
         self._before = record.best_total
-        return record.step > 0 and gained < GAIN * record.best_total
+        away = self._leaves and record.best_step == 0
+        return record.step > 0 and not away and gained < GAIN * record.best_total

@@ -11,6 +11,11 @@ def test_killed_runs_end_in_the_same_bits(tmp_path):
     assert [found for found in kill_many(tmp_path, 20, seed=3) if found[2]] == []
 
 
+def test_killed_clips_end_in_the_same_bits(tmp_path):
+    found = kill_many(tmp_path, 12, seed=5, workloads=("clip",), ways=("warm", "file", "file"))
+    assert [one for one in found if one[2]] == []
+
+
 def test_interrupted_runs_save_and_end_in_the_same_bits(tmp_path):
     assert [found for found in interrupt_many(tmp_path, 10, seed=3) if found[2]] == []
 

@@ -23,6 +23,10 @@ WORKLOADS = {
         *("--optimizer=lbfgs", "--init=content", "--tv_weight=0.1"),
     ),
     "short": ("--iterations=2", "--log_every=1", "--save_every=1"),
+    "clip": (
+        *("--content=clip.webp", "--scales=2", "--scale_iterations=4", "--iterations=12", "--tv_weight=0.1"),
+        *("--optimizer=lbfgs", "--init=content", "--temporal_weight=1", "--long_term=1,2"),
+    ),
     "adam, tiled": ("--tile=16", "--iterations=8", "--log_every=1", "--save_every=2"),
 }
 WRITES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")
@@ -33,11 +37,20 @@ def write_pictures(folder):
     for name, size, seed in (("c.png", (64, 48), 0), ("s.png", (50, 40), 1)):
         coarse = np.random.default_rng(seed).uniform(0, 255, (6, 8, 3)).astype(np.uint8)
         Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(Path(folder) / name)
+    frames = [Image.open(Path(folder) / "c.png").crop((k, 0, 48 + k, 40)) for k in range(6)]
+    options = {"save_all": True, "append_images": frames[1:], "duration": 80, "lossless": True}
+    frames[0].save(Path(folder) / "clip.webp", **options)
+
+
+def run_flags(flags):
+    """Return the flags of a run: those of `RUN` that it does not give itself, and its own."""
+    given = {flag.partition("=")[0] for flag in flags}
+    return [*(flag for flag in RUN if flag.partition("=")[0] not in given), *flags]
 
 
 def spawn(folder, *flags, **options):
     """Start a process of the command line."""
-    command = [sys.executable, str(ROOT / "run.py"), *RUN, *flags]
+    command = [sys.executable, str(ROOT / "run.py"), *run_flags(flags)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=folder, **(pipes | options))
 
@@ -72,7 +85,7 @@ class Warm:
             dies_at: Let it kill itself just before its file operation of this number.
             before: Python code that it runs first; `at(step, action)` in it acts at a logged step.
         """
-        task = {"flags": [*RUN, *flags], "dies_at": dies_at, "before": before}
+        task = {"flags": run_flags(flags), "dies_at": dies_at, "before": before}
         self._process.stdin.write(json.dumps(task) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
@@ -199,6 +212,7 @@ def traces(folder):
 
     folder = Path(folder)
     found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.png")}
+    found |= {path.name: path.read_bytes() for path in folder.glob("*.mp4")}
     found["metrics.jsonl"] = rows(folder)
     curves = []
     for path in sorted(folder.glob("events.*")):

@@ -11,9 +11,10 @@ from tensorflow.python.framework import func_graph
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.losses.temporal import Warped
+from neural_style_tf.transfer.records import StepRecord
 from neural_style_tf.transfer.session import Session
 from neural_style_tf.video.flow import dis_flow, reliability, warp
-from neural_style_tf.video.paint import Memory, beginning, follow, paint_clip
+from neural_style_tf.video.paint import Enough, Memory, beginning, follow, paint_clip
 from neural_style_tf.video.read import Frame
 
 CONFIG = Config(
@@ -147,3 +148,13 @@ def test_what_comes_into_view_begins_in_the_colours_of_the_painting():
     new = start[:, 18:]
     assert np.corrcoef(new.ravel(), source[:, 18:].ravel())[0, 1] > 0.9
     assert new.mean() == pytest.approx(painted.mean(), abs=8)
+
+
+def test_adam_is_not_ended_while_it_is_above_the_painting_it_began_with():
+    def record(step, best_step, best):
+        return StepRecord(step, {}, scale=0, planned=100, seconds=0, best_step=best_step, best_total=best)
+
+    above, below, slow = record(50, 0, 1.0), record(100, 90, 0.9), record(150, 140, 0.895)
+    adam, lbfgs = Enough("adam"), Enough("lbfgs")
+    assert [adam(one) for one in (record(0, 0, 1.0), above, below, slow)] == [False, False, False, True]
+    assert [lbfgs(one) for one in (record(0, 0, 1.0), above)] == [False, True]
