@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,10 @@ class ClipRun(Run):
             raise UserError(f"--content: {error}") from None
         if first is None:
             raise UserError(f"--start_frame={config.video.start_frame}: {show(job.content)} is not that long")
+        if job.flow:
+            lags, every, start = config.video.long_term, config.video.every, first.number
+            count = self._clip.planned(start, config.video.end_frame, every)
+            self._flow.check([(start, start + lag * every) for lag in sorted({1, *lags}) if lag < count])
         size = fit_size(first.pixels.shape[:2], config.sizes.image_size, enlarge=config.sizes.enlarge)
         pixels = resize(first.pixels, size)
         return Picture(pixels, None, self._clip.notes, self._clip.sha256, Path(job.content), None, None)
@@ -88,7 +92,8 @@ class ClipRun(Run):
         self._known, notes = read_states(folder.path, needed(self._config.video.long_term))
         for note in notes:
             self._console.say(note)
-        if not self._known and newest_metric(folder.path / "metrics.jsonl") > 0:
+        begun = newest_metric(folder.path / "metrics.jsonl")
+        if not self._known and (notes or begun > self._config.video.start_frame):
             raise UserError(
                 f"--resume: the run in {show(folder.path)} left no state that can be read; --overwrite "
                 "begins it anew, or give another --output_dir"
@@ -96,6 +101,18 @@ class ClipRun(Run):
         where = f"after frame {self._known[-1].number}" if self._known else "from the beginning"
         self._console.say(f"going on with {folder.path}{os.sep} {where}")
         return f"frame-{self._known[-1].number}" if self._known else None
+
+    def _check_resumed(self, weights: Weights) -> None:
+        super()._check_resumed(weights)
+        before, now = self._earlier.config.get("iterations"), self._config.iterations
+        if before != now:
+            raise UserError(f"--resume: --iterations was {before}, now {now}: frames would be painted unlike")
+        flows = [
+            str(Path(flow).absolute()) if flow else ""
+            for flow in (self._earlier.job.get("flow"), self._job.flow)
+        ]
+        if flows[0] != flows[1]:
+            raise UserError("--resume: --flow is another than the run began with: frames would move unlike")
 
     def _clear_the_way(self, folder: OutputFolder, checkpoint: str | None) -> None:
         from neural_style_tf.runs.clip_files import remove_after
@@ -114,6 +131,7 @@ class ClipRun(Run):
         from neural_style_tf.video.paint import paint_clip
 
         _, *styles = self._painted()
+        video = self._config.video
         last, begun = self._last_frame(), time.monotonic()
         after = self._known[-1].number if self._known else 0
         seconds = self._earlier.seconds or 0.0 if self._earlier else 0.0
@@ -128,6 +146,8 @@ class ClipRun(Run):
             before=self._known,
             tick=tick,
         )
+        said: set[str] = set()
+        one = None
         try:
             for one in painted:
                 facts = {"iterations": one.steps, "reliable": round(one.reliable, 4)}
@@ -142,13 +162,23 @@ class ClipRun(Run):
                     finished=False,
                     logged=True,
                     due=True,
+                    notes=tuple(note for note in one.record.notes if note not in said),
                     facts=facts | {"time": round(float(one.frame.time), 6)},
                     state=one.memory,
                 )
+                said.update(one.record.notes)
         except RunError:
-            self._write(folder)
+            if one is not None or self._known:
+                with contextlib.suppress(RunError, OSError):
+                    self._write(folder)
             raise
-        self._write(folder)
+        if one is not None or self._known:
+            self._write(folder)
+        last = one.frame.number if one is not None else after
+        if not video.end_frame and not self._interrupts.received and last < 0.98 * self._clip.count - 1:
+            self._console.say(
+                f"the clip ends at frame {last} of about {self._clip.count}: is its file cut short?"
+            )
 
     def _last_frame(self) -> int:
         """Return the number of the last frame to paint, about; 0 if that is not known."""
@@ -158,18 +188,16 @@ class ClipRun(Run):
 
     def _write(self, folder: OutputFolder) -> None:
         """Write the clip of what is painted."""
-        from neural_style_tf.runs.clip_files import painted_frames
+        from neural_style_tf.runs.clip_files import frame_times, painted_frames
 
         painted = painted_frames(folder.path)
         if not painted:
             return
         clip, video = self._clip, self._config.video
-        times = clip.times()
-        if len(times) < painted[-1][0]:
-            times = [Fraction(number) / clip.rate for number in range(painted[-1][0])]
-        shown = [times[number - 1] for number, _ in painted]
+        times = frame_times(folder.path)
+        shown = [times.get(number, (number - 1) / clip.rate) for number, _ in painted]
         for path in (folder.path / "result.mp4", *([Path(self._here.output)] if self._here.output else [])):
-            write_clip(
+            notes = write_clip(
                 path,
                 [file for _, file in painted],
                 [at - shown[0] for at in shown],
@@ -178,6 +206,8 @@ class ClipRun(Run):
                 sound=clip.path if clip.has_audio else None,
                 begin=shown[0],
             )
+            for note in notes:
+                self._console.say(note)
 
     def _listeners(self, folder: OutputFolder, report: ManifestWriter, after: int) -> list[Listener]:
         from neural_style_tf.runs.callbacks import Metrics, Saving
@@ -195,11 +225,34 @@ class ClipRun(Run):
             States(path, needed(config.video.long_term)),
             FrameProgress(self._console, self._last_frame(), config.video.every),
         ]
-        return [*found, *self._reporting()]
+        return [*found, *(FramesOnly(one) for one in self._reporting())]
 
     def _say_end(self, folder: OutputFolder, status: str, record: StepRecord | None) -> None:
+        if record is None and status == "interrupted":
+            self._console.say("interrupted before a frame was done")
+            return
         took = f" after {duration(record.seconds)}" if record is not None else ": nothing was left to paint"
         self._console.say(f"{status}{took}: {folder.path / 'result.mp4'}")
+
+
+class FramesOnly(Listener):
+    """Passes frames on, and for a step of one the frame before it.
+
+    Args:
+        whole: Takes them.
+    """
+
+    def __init__(self, whole: Listener) -> None:
+        self._whole, self._frame = whole, 0
+
+    def on_step(self, record: StepRecord) -> None:
+        """Pass on a frame."""
+        self._frame = record.step
+        self._whole.on_step(record)
+
+    def on_tick(self, step: int) -> None:
+        """Pass on the frame that was done last."""
+        self._whole.on_tick(self._frame)
 
 
 def make_run(config: Any, job: Any, *rest: Any, **options: Any) -> Run:

@@ -91,7 +91,11 @@ class CommandLine:
         kinds = {field.name: type(field.default) for field in leaves(Config)}
         kinds |= {field.name: type(field.default) for field in leaves(Job) if field.name in _SWEPT}
         seed = self.values["seed"].value or Config.seed
-        given = {"samples": self.sweep.sweep_samples, "seed": seed}
+        given = {
+            "samples": self.sweep.sweep_samples,
+            "seed": seed,
+            "frames": bool(self.values["frames"].value),
+        }
         axes = [parse_axis(text, kinds, **given) for text in self.sweep.sweep]
         for axis in axes:
             if {axis.name, f"no{axis.name}"} & self.given:

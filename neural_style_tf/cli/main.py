@@ -129,6 +129,8 @@ def _executor(
         raise UserError("--jobs and --ray both share out the runs: give one of them")
     if asked.shared_output and not asked.ray:
         raise UserError("--shared_output says what the machines of a cluster see: it needs --ray")
+    if asked.ray and (job.frames or job.flow):
+        raise UserError("--ray sends files, and --frames and --flow name folders: make a video of the frames")
     if asked.ray:
         from neural_style_tf.sweeps.ray_cluster import Cluster, on_ray
 

@@ -311,6 +311,9 @@ class Run:
                     self._interrupts.graceful = True
                 for listener in listeners:
                     listener.on_step(record)
+            if report is None and checkpoint is not None and not received:
+                # Of a clip, nothing was left to paint.
+                report = self._report(folder, weights, device, checkpoint)
             status = "interrupted" if received else "finished"
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else f"failed: {error}"

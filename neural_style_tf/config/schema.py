@@ -530,10 +530,13 @@ class Job:
     def title(self) -> str:
         """What the run is called by its pictures: `photo-painting`, or `photo-painting+other`."""
         names = [Path(path).stem for path in self.style]
-        title = "-".join(filter(None, (Path(self.content).stem, "+".join(names))))
+        content = Path(self.content)
+        # Of a pattern of frames, that of their folder.
+        first = content.absolute().parent.name if self.frames and "*" in content.name else content.stem
+        title = "-".join(filter(None, (first, "+".join(names))))
         if len(names) < 2 or len(title.encode()) <= LONGEST_TITLE:
             return title
-        return f"{Path(self.content).stem}-{names[0]}+{len(names) - 1}"
+        return f"{first}-{names[0]}+{len(names) - 1}"
 
     def replace(self, **changes: Any) -> Job:
         """Return a copy with some settings changed, checked again."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import zipfile
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,16 @@ def frame_path(folder: Path, number: int) -> Path:
 def painted_frames(folder: Path) -> list[tuple[int, Path]]:
     """Return number and picture of each painted frame in the output folder, in order."""
     return _numbered(folder / "frames", ".png")
+
+
+def frame_times(folder: Path) -> dict[int, Fraction]:
+    """Return number → when it is shown, in seconds, of each frame that the output folder's metrics know."""
+    found = {}
+    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            row = json.loads(line)
+            found[int(row["step"])] = Fraction(row["time"]).limit_denominator(10**6)
+    return found
 
 
 class Frames(Listener):

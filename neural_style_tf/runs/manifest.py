@@ -35,7 +35,7 @@ NOT_REPEATED = (
     "distribute",
     "worker_timeout",
 )
-FILE_FLAGS = ("content", *REPEATED_FILES, "content_weight_mask", "weights_dir")
+FILE_FLAGS = ("content", *REPEATED_FILES, "content_weight_mask", "weights_dir", "flow")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +151,7 @@ MANIFEST = 3
 """Version of the form of `run.json`. Version 1 did not say so, and had the circumstances at the top level;
 version 2 had one style."""
 
+_ENDS = ("steps", "seconds", "final", "best")
 _KINDS = {
     **dict.fromkeys(("config", "job", "inputs", "weights", "circumstances", "final", "best"), dict),
     **dict.fromkeys(("resumed", "notes"), list),
@@ -227,6 +228,8 @@ class ManifestWriter(Listener):
             started=earlier.started if earlier else _now(),
             resumed=(*earlier.resumed, _now()) if earlier else (),
             notes=earlier.notes if earlier else (),
+            # Until there are newer ones.
+            **({name: getattr(earlier, name) for name in _ENDS} if earlier else {}),
         )
         self._last: StepRecord | None = None
         self._notes: list[str] = []

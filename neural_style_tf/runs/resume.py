@@ -14,6 +14,7 @@ from neural_style_tf.utils.atomic import write_bytes
 
 MASKED_SINCE = 3
 """Version of the manifest since which what is transparent does not count."""
+CLIPS_ONLY = ("temporal_weight",)
 HARMLESS = ("preset", "iterations", "log_every", "save_every", "save_minutes", "end_frame")
 """Settings that a continued run may change; a run that is finished is extended by --iterations."""
 
@@ -58,6 +59,9 @@ def check_same_run(
     if then["style_size"] == now["image_size"] == max(result) and now["style_size"] == -1:
         # Another word for the same size.
         now["style_size"] = then["style_size"]
+    for name in CLIPS_ONLY:
+        # A run from before there were clips is of a picture, which has no use for it.
+        then[name] = manifest.config.get(name, now[name])
     differences = [
         f"--{name} was {then[name]!r}, now {value!r}"
         for name, value in now.items()

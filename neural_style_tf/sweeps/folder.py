@@ -193,7 +193,8 @@ def continued(job: Job) -> Job:
     """Return a job that goes on with what is in its folder; what has no checkpoint begins anew."""
     folder = Path(job.output_dir)
     status = _status(folder)
-    saved = status == "finished" or any(folder.glob("checkpoints/ckpt-*"))
+    saves = ("checkpoints/ckpt-*", "checkpoints/frame-*.npz")
+    saved = status == "finished" or any(path for saved in saves for path in folder.glob(saved))
     if job.overwrite or status == "waiting":
         return job
     return job.replace(resume=saved, overwrite=not saved)

@@ -39,7 +39,7 @@ def write_report(folder: SweepFolder, runs: Sequence[SweptRun]) -> None:
     writer.writerows(facts)
     write_text(folder.path / "table.csv", text.getvalue())
     _write_page(folder.path, columns, facts)
-    pictures = {run.folder: folder.path / run.folder / "result.png" for run in runs}
+    pictures = {run.folder: _picture(folder.path / run.folder) for run in runs}
     sheet = make_sheet(runs, pictures)
     with atomic_file(folder.path / "sheet.jpg") as file:
         sheet.save(file, "JPEG", quality=88)
@@ -146,6 +146,11 @@ def _facts(folder: SweepFolder, run: SweptRun) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _picture(folder: Path) -> Path:
+    """Return the result of a run, or the first frame of a clip."""
+    return min(folder.glob("frames/frame-*.png"), default=folder / "result.png")
+
+
 def _digits(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -153,9 +158,12 @@ def _digits(value: Any) -> str:
 def _write_page(path: Path, columns: list[str], facts: list[dict[str, Any]]) -> None:
     rows = []
     for one in facts:
-        picture = quote(f"{one['folder']}/result.png")
-        there = (path / one["folder"] / "result.png").exists()
-        image = f'<a href="{picture}"><img loading="lazy" alt="" src="{picture}"></a>' if there else ""
+        shown = _picture(path / one["folder"])
+        clip = shown.parent.parent / "result.mp4"
+        picture, link = (
+            quote(str(file.relative_to(path))) for file in (shown, clip if clip.exists() else shown)
+        )
+        image = f'<a href="{link}"><img loading="lazy" alt="" src="{picture}"></a>' if shown.exists() else ""
         cells = "".join(f"<td>{html.escape(_digits(one.get(name, '')))}</td>" for name in columns)
         rows.append(f"<tr><td>{image}</td>{cells}</tr>")
     heads = "".join(

@@ -42,7 +42,14 @@ class Axis:
     drawn: bool = False
 
 
-def parse_axis(text: str, kinds: Mapping[str, type], *, samples: int = 0, seed: int = 0) -> Axis:
+def parse_axis(
+    text: str,
+    kinds: Mapping[str, type],
+    *,
+    samples: int = 0,
+    seed: int = 0,
+    frames: bool = False,
+) -> Axis:
     """Parse `NAME=V1,V2,…`, `NAME=linspace(a,b,n)`, `logspace`, `uniform(a,b)`, `loguniform`, or files.
 
     Args:
@@ -50,6 +57,7 @@ def parse_axis(text: str, kinds: Mapping[str, type], *, samples: int = 0, seed: 
         kinds: Name of a flag that may be swept → type of its value.
         samples: Number of draws for each random axis.
         seed: Of the draws, with the name of the setting.
+        frames: Whether a folder, as content, is one clip.
 
     Returns:
         The axis.
@@ -67,7 +75,7 @@ def parse_axis(text: str, kinds: Mapping[str, type], *, samples: int = 0, seed: 
     if call and call[1] in _RANGES:
         numbers = _numbers(text, call[1], call[2], samples=samples, seed=f"{seed} {name}")
         found = [_number(value, kinds[name]) for value in numbers]
-    elif name in FILES:
+    elif name in FILES and not (frames and name == "content"):
         found = [path for item in values.split(",") for path in _files(name, item)]
     else:
         found = [item.strip().replace(";", ",") for item in values.split(",")]

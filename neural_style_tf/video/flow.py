@@ -8,13 +8,13 @@ Notation, after Ruder, Dosovitskiy and Brox (arXiv 1604.08610), as arrays [H, W,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
-from neural_style_tf.errors import UserError, show
+from neural_style_tf.errors import RunError, UserError, show
 from neural_style_tf.images.color_transfer import luma
 
 Flow = Callable[[int, int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -57,6 +57,7 @@ class FlowFolder:
 
     Raises:
         UserError: There is no such folder.
+        RunError: A file is missing, when it is asked for.
     """
 
     def __init__(self, folder: str) -> None:
@@ -64,17 +65,38 @@ class FlowFolder:
         if not self._folder.is_dir():
             raise UserError(f"--flow: {show(folder)} is no folder of .flo files")
 
+    def check(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Refuse a folder that lacks the flow between two frames, each (earlier, this).
+
+        Raises:
+            UserError: Naming the file.
+        """
+        for earlier, now in pairs:
+            for name in _flow_names(earlier, now):
+                if not (self._folder / name).is_file():
+                    raise UserError(
+                        f"--flow: there is no {show(self._folder / name)}; without flow over several frames, "
+                        "give --long_term=1"
+                    )
+
     def __call__(
         self, earlier: int, now: int, before: np.ndarray, frame: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return ŵ and w; see `Flow`.
 
         Raises:
-            UserError: A file is missing, or is no `.flo` file.
+            RunError: A file is missing, or is no `.flo` file.
         """
-        names = f"backward_{now}_{earlier}.flo", f"forward_{earlier}_{now}.flo"
-        backward, forward = (_fitted(read_flo(self._folder / name), frame.shape[:2]) for name in names)
+        try:
+            flows = [read_flo(self._folder / name) for name in _flow_names(earlier, now)]
+        except UserError as error:
+            raise RunError(f"frame {now}: {error}") from None
+        backward, forward = (_fitted(flow, frame.shape[:2]) for flow in flows)
         return backward, forward
+
+
+def _flow_names(earlier: int, now: int) -> tuple[str, str]:
+    return f"backward_{now}_{earlier}.flo", f"forward_{earlier}_{now}.flo"
 
 
 def read_flo(path: Path) -> np.ndarray:

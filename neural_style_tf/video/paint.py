@@ -18,7 +18,7 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.images.color_transfer import match_colors
 from neural_style_tf.losses.temporal import Warped
 from neural_style_tf.transfer.inputs import Inputs
-from neural_style_tf.transfer.loop import Tick
+from neural_style_tf.transfer.loop import STALLED, Tick
 from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.picture_sizes import fit_content
 from neural_style_tf.transfer.records import StepRecord
@@ -118,7 +118,8 @@ def paint_clip(
             settings, until = next_settings(config), Enough(config.optimization.optimizer)
             start = beginning(found, source, known[-1].painted)
             inputs = dataclasses.replace(inputs, initial=start, warped=found)
-        *_, record = session.run(inputs, settings, tick=ticked, until=until)
+        records = list(session.run(inputs, settings, tick=ticked, until=until))
+        record = dataclasses.replace(records[-1], notes=tuple(notes_of(records)))
         if stopped:
             return
         scene = known[-1].scene if found is not None else frame.number
@@ -127,6 +128,11 @@ def paint_clip(
             frame, record, record.step, 0.0 if found is None else float(found.reliable.mean()), memory
         )
         known = [*(known if found is not None else []), memory][-needed(lags) :]
+
+
+def notes_of(records: Sequence[StepRecord]) -> list[str]:
+    """Return what was said of a frame, but for where it ended, which is no news of a frame."""
+    return [note for record in records for note in record.notes if STALLED not in note]
 
 
 def needed(lags: Sequence[int]) -> int:

@@ -9,9 +9,9 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib.util
+import itertools
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,10 @@ from neural_style_tf.images.decode import quiet_pillow
 from neural_style_tf.images.files import expand_files
 
 VIDEO_SUFFIXES = frozenset(
-    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .webm .wmv .y4m".split()  # noqa: SIM905
+    ".3g2 .3gp .asf .avi .dv .f4v .flv .m2ts .m2v .m4v .mkv .mov .mp4 .mpeg "  # noqa: SIM905
+    ".mpg .mts .mxf .ogv .ts .vob .webm .wmv .y4m".split()
 )
+"""Of what is taken for a video by its name."""
 ANIMATED_SUFFIXES = frozenset((".gif", ".webp", ".png", ".apng"))
 ANIMATED = ("GIF", "WEBP", "PNG")
 FOLDER_RATE, SHORTEST, USUAL = Fraction(24), Fraction(1, 50), Fraction(1, 10)
@@ -51,6 +53,10 @@ class Frame:
     pixels: np.ndarray
 
 
+Wanted = Callable[[int], bool]
+"""Number of a frame → whether it is to be read."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clip:
     """A clip that has been looked at.
@@ -62,8 +68,7 @@ class Clip:
         count: Frames, about; 0 where the file does not say.
         has_audio: Whether there is sound.
         notes: Lines that the user should see.
-        read: Gives all its frames, from the first; each call anew.
-        times: Gives the time of each frame, in seconds from the first, without decoding.
+        read: Gives the frames whose numbers are wanted, in order; each call anew.
     """
 
     path: Path
@@ -72,8 +77,7 @@ class Clip:
     count: int
     has_audio: bool
     notes: tuple[str, ...]
-    read: Callable[[], Iterator[Frame]]
-    times: Callable[[], list[Fraction]]
+    read: Callable[[Wanted], Iterator[Frame]]
 
     def frames(self, start: int, end: int, every: int, *, after: int = 0) -> Iterator[Frame]:
         """Return some of the frames.
@@ -84,8 +88,12 @@ class Clip:
             every: Only every so many of them.
             after: None up to this number.
         """
-        wanted = islice(self.read(), start - 1, end or None, every)
-        return (frame for frame in wanted if frame.number > after)
+
+        def wanted(number: int) -> bool:
+            return number > after and number >= start and (number - start) % every == 0
+
+        frames = self.read(wanted)
+        return itertools.takewhile(lambda frame: not end or frame.number <= end, frames)
 
     def planned(self, start: int, end: int, every: int) -> int:
         """Return how many frames `frames` will give, about; 0 if that is not known."""
@@ -143,7 +151,7 @@ def open_clip(path: str, *, frames: bool = False, rate: float = 0.0, **reading: 
         return _open_frames(path, rate, reading)
     if rate:
         raise UserError("--frame_rate is about --frames; a video and an animation have their own")
-    if not file.exists():
+    if not file.is_file():
         raise UserError(f"--content: there is no file {show(path)}")
     if file.suffix.lower() in ANIMATED_SUFFIXES:
         return _open_animation(file, **reading)
@@ -155,11 +163,13 @@ def _open_frames(path: str, rate: float, reading: dict[str, Any]) -> Clip:
     files = [Path(name) for name in expand_files(path) if not Path(name).name.startswith(".")]
     if not files or not files[0].exists():
         raise UserError(f"--frames: there are no pictures in {show(path)}: give a folder, or a pattern")
-    frames_a_second = Fraction(rate).limit_denominator(1001) if rate else FOLDER_RATE
+    frames_a_second = Fraction(rate).limit_denominator(10**6) if rate else FOLDER_RATE
     first = load_image(files[0], **reading)
 
-    def read() -> Iterator[Frame]:
+    def read(wanted: Wanted) -> Iterator[Frame]:
         for number, file in enumerate(files, 1):
+            if not wanted(number):
+                continue
             try:
                 picture = first if number == 1 else load_image(file, **reading)
             except UserError as error:
@@ -167,13 +177,10 @@ def _open_frames(path: str, rate: float, reading: dict[str, Any]) -> Clip:
             _check_same_size(picture.pixels, first.pixels, f"frame {number}, {show(file)},")
             yield Frame(number, (number - 1) / frames_a_second, picture.pixels)
 
-    def times() -> list[Fraction]:
-        return [number / frames_a_second for number in range(len(files))]
-
     notes = [f"{len(files)} frames at {float(frames_a_second):g} a second", *first.notes]
     if first.alpha is not None:
         notes.append("transparency is left out of a clip")
-    return Clip(Path(path), tuple(files), frames_a_second, len(files), False, tuple(notes), read, times)
+    return Clip(Path(path), tuple(files), frames_a_second, len(files), False, tuple(notes), read)
 
 
 def _check_same_size(pixels: np.ndarray, first: np.ndarray, what: str) -> None:
@@ -198,9 +205,11 @@ def _open_animation(file: Path, *, max_pixels: int, allow_truncated: bool) -> Cl
             times.append(time)
             time += USUAL if duration <= SHORTEST / 2 else duration
 
-    def read() -> Iterator[Frame]:
+    def read(wanted: Wanted) -> Iterator[Frame]:
         with Image.open(file, formats=ANIMATED) as picture:
             for index in range(count):
+                if not wanted(index + 1):
+                    continue
                 try:
                     with quiet_pillow(show(file), [], max_pixels=max_pixels):
                         picture.seek(index)
@@ -212,9 +221,9 @@ def _open_animation(file: Path, *, max_pixels: int, allow_truncated: bool) -> Cl
     rate = count / time
     notes = [note for note in first.notes if "animated" not in note]
     note = f"{count} frames, {float(time):.3g} seconds"
-    return Clip(
-        file, (file,), rate.limit_denominator(1001), count, False, (note, *notes), read, lambda: times
-    )
+    if first.alpha is not None:
+        notes.append("transparency is left out of a clip")
+    return Clip(file, (file,), rate, count, False, (note, *notes), read)
 
 
 def has_video_library() -> bool:
@@ -228,7 +237,7 @@ def _open_video(file: Path, *, max_pixels: int, allow_truncated: bool) -> Clip:
     import av
 
     try:
-        with av.open(str(file)) as container:
+        with av.open(url(file)) as container:
             if not container.streams.video:
                 raise UserError(f"{show(file)} holds no video")
             stream = container.streams.video[0]
@@ -248,34 +257,51 @@ def _open_video(file: Path, *, max_pixels: int, allow_truncated: bool) -> Clip:
             "--max_pixels"
         )
 
-    def read() -> Iterator[Frame]:
-        return _decode(file, allow_truncated=allow_truncated)
+    def read(wanted: Wanted) -> Iterator[Frame]:
+        return _decode(file, wanted, allow_truncated=allow_truncated)
 
     sound = ", with sound" if has_audio else ""
     notes = [f"{width}×{height}, about {count or '?'} frames, {float(rate):.4g} a second{sound}"]
     if transfer in HDR:
         notes.append("it is in high dynamic range, and is read as if it were not: its colours will be pale")
-    return Clip(
-        file, (file,), Fraction(rate), count, has_audio, tuple(notes), read, lambda: video_times(file)
-    )
+    return Clip(file, (file,), Fraction(rate), count, has_audio, tuple(notes), read)
 
 
 HDR = (16, 18)
 """Transfer characteristics of PQ and HLG, by ITU-T H.273."""
 
 
-def _decode(file: Path, *, allow_truncated: bool) -> Iterator[Frame]:
-    """Yield the frames of a video file."""
+def url(file: Path) -> str:
+    """Return what FFmpeg opens a file by: a name with a colon would be that of a protocol."""
+    return f"file:{file}"
+
+
+def _decode(file: Path, wanted: Wanted, *, allow_truncated: bool) -> Iterator[Frame]:
+    """Yield the frames of a video file whose numbers are wanted."""
     import av
 
-    number, times = 0, video_times(file)
-    with av.open(str(file)) as container:
+    number, time, beginning = 0, Fraction(0), None
+    with av.open(url(file)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
+        step = 1 / Fraction(stream.average_rate or stream.guessed_rate or FOLDER_RATE)
+        # AVI stamps frames in the order in which they are stored.
+        has_stamps = container.format.name != "avi"
         decoded = container.decode(stream)
         while True:
             try:
                 frame = next(decoded, None)
+                if frame is None:
+                    break
+                number += 1
+                stamp = stamp_of(frame) if has_stamps else None
+                if number > 1:
+                    found = None if stamp is None or beginning is None else stamp - beginning
+                    # In files that were joined, stamps begin anew.
+                    time = found if found is not None and found > time else time + step
+                else:
+                    beginning = stamp
+                pixels = _pixels(frame, stream) if wanted(number) else None
             except (av.error.FFmpegError, OSError, ValueError) as error:
                 if number and allow_truncated:
                     return
@@ -283,15 +309,15 @@ def _decode(file: Path, *, allow_truncated: bool) -> Iterator[Frame]:
                     f"frame {number + 1} of {show(file)} cannot be read: {_reason(error)}; the frames before "
                     "it are painted, and --allow_truncated takes the clip to end there"
                 ) from None
-            if frame is None:
-                break
-            number += 1
-            # Not the frame's own: AVI stamps frames in the order in which they are stored.
-            usual = Fraction(number - 1) / (stream.average_rate or FOLDER_RATE)
-            time = times[number - 1] if number <= len(times) else usual
-            yield Frame(number, time, _pixels(frame, stream))
+            if pixels is not None:
+                yield Frame(number, time, pixels)
     if not number:
         raise RunError(f"no frame of {show(file)} can be read")
+
+
+def stamp_of(frame: Any) -> Fraction | None:
+    """Return when a frame of a file is shown, by the file's clock in seconds; None where it does not say."""
+    return None if frame.pts is None or not frame.time_base else frame.pts * frame.time_base
 
 
 def _pixels(frame: Any, stream: Any) -> np.ndarray:
@@ -318,13 +344,3 @@ UNKNOWN_COLORS, NEARLY_SQUARE = 2, 0.01
 
 def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
-
-
-def video_times(path: Path) -> list[Fraction]:
-    """Return the time of each frame of a video file, in seconds from the first, without decoding."""
-    import av
-
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stamps = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
-        return [(stamp - stamps[0]) * stream.time_base for stamp in stamps]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +16,7 @@ from PIL import Image
 from neural_style_tf.errors import RunError, UserError, show
 from neural_style_tf.utils.atomic import atomic_path
 from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.video.read import stamp_of, url
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 ANIMATIONS = {".webp": "WEBP", ".gif": "GIF"}
@@ -23,6 +26,11 @@ CLOCK = 90_000
 """Ticks a second of frame times."""
 BT709, LIMITED = 1, 1
 """By ITU-T H.273."""
+MOST_ANIMATED, LONGEST_ANIMATED = 500_000_000, 16_383
+"""Pixels of all frames of an animation, which Pillow holds at once; of a side, WebP's limit."""
+SHORTEST_SHOWN = 20
+"""Milliseconds; browsers slow down what is shorter."""
+AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 COPIED = ("aac", "mp3", "ac3", "eac3", "alac")
 """Kinds of sound that MP4 takes as they are; others become AAC."""
 
@@ -39,6 +47,8 @@ def check_clip_output(path: str) -> None:
         raise UserError(f"--output: {show(path)}{guess}; a clip can be written as {', '.join(suffixes)}")
     if not file.parent.is_dir():
         raise UserError(f"--output: {show(path)} cannot be written: there is no folder {show(file.parent)}")
+    if not os.access(file.parent, os.W_OK | os.X_OK):
+        raise UserError(f"--output: {show(path)} cannot be written: permission denied in its folder")
     if file.exists() and not file.is_file():
         raise UserError(f"--output: {show(path)} cannot be written: it is not a file")
 
@@ -52,7 +62,7 @@ def write_clip(
     pixel_format: str = "yuv420p",
     sound: Path | None = None,
     begin: Fraction = Fraction(0),
-) -> None:
+) -> tuple[str, ...]:
     """Write a clip from the pictures of its frames; never half of one.
 
     Args:
@@ -64,39 +74,51 @@ def write_clip(
         sound: A video whose sound it gets.
         begin: When in that the first frame is, in seconds.
 
+    Returns:
+        Lines that the user should see: sound that cannot be used is left out.
+
     Raises:
         RunError: The encoder fails.
         OSError: The file cannot be written.
     """
-    write = _write_animation if path.suffix.lower() in ANIMATIONS else _write_video
-    with atomic_path(path) as file:
-        write(
-            file,
-            path.suffix.lower(),
-            frames,
-            list(times),
-            last=last,
-            pixel_format=pixel_format,
-            sound=sound,
-            begin=begin,
-        )
+
+    def write(heard: Path | None) -> None:
+        into = _write_animation if path.suffix.lower() in ANIMATIONS else _write_video
+        options = {"last": last, "pixel_format": pixel_format, "sound": heard, "begin": begin}
+        with atomic_path(path) as file:
+            into(file, path.suffix.lower(), frames, list(times), **options)
+
+    try:
+        write(sound)
+    except (RunError, ValueError) as error:
+        if sound is None:
+            raise
+        write(None)
+        return (f"{show(path)} is without the sound of {show(sound)}, which cannot be used: {error}",)
+    return ()
 
 
 def _write_animation(
     file: Path, suffix: str, frames: Sequence[Path], times: list[Fraction], *, last: Fraction, **_: Any
 ) -> None:
-    ends = [*times[1:], times[-1] + last]
-    durations = [max(10, round(1000 * (end - start))) for start, end in zip(times, ends, strict=True)]
-    options = {"WEBP": {"quality": 80, "method": 4}, "GIF": {"optimize": False}}
     kind = ANIMATIONS[suffix]
+    with Image.open(frames[0]) as opened:
+        first = opened.convert("RGB")
+    if len(frames) * first.width * first.height > MOST_ANIMATED or max(first.size) > LONGEST_ANIMATED:
+        raise RunError(
+            f"{len(frames)} frames of {first.width}×{first.height} are too much for {suffix}: take .mp4"
+        )
+    # Rounded in sum, not each by itself; GIF counts hundredths.
+    unit = 10 if kind == "GIF" else 1
+    shown = [unit * round(1000 * time / unit) for time in (*times, times[-1] + last)]
+    durations = [max(SHORTEST_SHOWN, end - start) for start, end in itertools.pairwise(shown)]
+    options = {"WEBP": {"quality": 80, "method": 4}, "GIF": {"optimize": False}}
 
     def pictures() -> Iterator[Image.Image]:
         for frame in frames[1:]:
             with Image.open(frame) as picture:
                 yield picture.convert("RGB")
 
-    with Image.open(frames[0]) as opened:
-        first = opened.convert("RGB")
     first.save(
         file, kind, save_all=True, append_images=pictures(), duration=durations, loop=0, **options[kind]
     )
@@ -124,7 +146,9 @@ def _write_video(
             stream = _add_picture_stream(output, rate, frames[0], pixel_format)
             hear = None
             if sound is not None:
-                hear = _Sound(output, stack.enter_context(av.open(str(sound))), begin, end)
+                hear = _Sound(
+                    output, stack.enter_context(av.open(url(sound))), _first_stamp(sound), begin, end
+                )
             for path, time in zip(frames, times, strict=True):
                 frame = _encoded_frame(path, pixel_format)
                 frame.pts, frame.time_base = round(time * CLOCK), Fraction(1, CLOCK)
@@ -171,27 +195,36 @@ def _encoded_frame(path: Path, pixel_format: str) -> Any:
     return frame.reformat(format=pixel_format, dst_colorspace="ITU709", dst_color_range="MPEG")
 
 
+def _first_stamp(path: Path) -> Fraction:
+    """Return when the first frame that can be shown is, by the clock of a file in seconds."""
+    import av
+
+    with av.open(url(path)) as container:
+        frame = next(container.decode(container.streams.video[0]), None)
+        return (stamp_of(frame) if frame is not None else None) or Fraction(0)
+
+
 class _Sound:
     """Copies the sound of a source into a clip, between two times.
 
     Args:
         output: The clip.
         source: The source.
-        begin: Seconds in the source at which the clip begins.
+        zero: When the first frame of the source is shown, by its clock in seconds.
+        begin: Seconds from there at which the clip begins.
         length: Seconds of the clip.
     """
 
-    def __init__(self, output: Any, source: Any, begin: Fraction, length: Fraction) -> None:
+    def __init__(self, output: Any, source: Any, zero: Fraction, begin: Fraction, length: Fraction) -> None:
         self._output, self._begin, self._length = output, begin, length
         heard = source.streams.audio[0]
-        video = source.streams.video[0]
-        # Both clocks may begin anywhere; the first frame shown is the time 0 of the clip.
-        self._zero = (video.start_time or 0) * video.time_base if video.time_base else Fraction(0)
+        self._zero = zero
         self._copied = heard.codec_context.name in COPIED
         if self._copied:
             self._stream = output.add_stream_from_template(heard)
         else:
-            self._stream = output.add_stream("aac", rate=heard.codec_context.sample_rate)
+            rate = heard.codec_context.sample_rate
+            self._stream = output.add_stream("aac", rate=rate if rate in AAC_RATES else 48_000)
         parts = source.demux(heard) if self._copied else source.decode(heard)
         self._parts: Iterator[Any] = iter(parts)
         self._waiting: Any = None

@@ -193,3 +193,69 @@ def test_without_the_libraries_it_is_said(job, clip, monkeypatch, capsys):
     monkeypatch.setattr(module, "has_video_library", lambda: False)
     assert job("--content=clip.mp4", "--output_dir=o") == 2
     assert 'needed: pip install "neural-style-tf[video]"' in capsys.readouterr().err
+
+
+def test_an_interrupted_sweep_of_clips_goes_on(job, clip, monkeypatch):
+    on_step = clip_files.Frames.on_step
+
+    def interrupting(self, record):
+        on_step(self, record)
+        if record.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    run = ("--content=clip.mp4", "--sweep=seed=0,1", *QUICK, "--end_frame=3", "--output_dir=o")
+    monkeypatch.setattr(clip_files.Frames, "on_step", interrupting)
+    assert job(*run) == 130
+    painted = Path("o/seed=0/frames/frame-000001.png")
+    before = painted.stat().st_mtime_ns
+    monkeypatch.setattr(clip_files.Frames, "on_step", on_step)
+    assert job(*run) == 0
+    assert painted.stat().st_mtime_ns == before
+    assert len(frames("o/seed=0")) == len(frames("o/seed=1")) == 3
+    assert "result.mp4" in Path("o/index.html").read_text()
+
+
+def test_a_run_from_before_there_were_clips_is_continued(job):
+    run = ("--iterations=2", "--save_every=1", "--preset=gatys", "--quiet", "--output_dir=o")
+    assert job(*run, *LAYERS) == 0
+    facts = json.loads(Path("o/run.json").read_text())
+    for name in ("temporal_weight", "long_term", "start_frame", "end_frame", "every", "first_iterations"):
+        del facts["config"][name]
+    Path("o/run.json").write_text(json.dumps(facts))
+    assert job(*run, *LAYERS, "--iterations=4", "--resume") == 0
+
+
+def test_a_clip_whose_encoding_failed_is_finished_by_resume(job, clip, monkeypatch):
+    from neural_style_tf.cli import clip as module
+
+    def full(*given, **named):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write = module.write_clip
+    monkeypatch.setattr(module, "write_clip", full)
+    run = ("--content=clip.mp4", *QUICK, "--output_dir=o")
+    assert job(*run) == 1
+    monkeypatch.setattr(module, "write_clip", write)
+    assert job(*run, "--resume") == 0
+    facts = json.loads(Path("o/run.json").read_text())
+    assert facts["status"] == "finished" and facts["steps"] == 5 and facts["final"]["total"] > 0
+    assert len(read_video("o/result.mp4")[0]) == 5
+
+
+def test_what_would_be_painted_unlike_is_refused(job, clip, capsys):
+    run = ("--content=clip.mp4", *QUICK, "--end_frame=2", "--output_dir=o")
+    assert job(*run) == 0
+    assert job(*run, "--iterations=4", "--resume") == 2
+    assert "--iterations was 3, now 4" in capsys.readouterr().err
+    Path("flow").mkdir()
+    assert job(*run, "--flow=flow", "--resume") == 2
+    assert "there is no flow/backward_2_1.flo" in capsys.readouterr().err
+
+
+def test_frames_on_a_cluster_are_refused(job, tmp_path, capsys):
+    write_folder(tmp_path / "clip", moving_frames(2, 48, 64))
+    run = ("--content=clip", "--frames", "--sweep=seed=0,1", "--ray=local", "--output_dir=o", *QUICK)
+    assert job(*run) == 2
+    assert "--ray sends files" in capsys.readouterr().err
+    assert job("--frames", "--sweep=content=clip,clip", "--dry_run", "--output_dir=o", *QUICK) == 2
+    assert "clip" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.video.flow import FlowFolder, dis_flow, read_flo, reliability, warp
 
 RNG = np.random.default_rng(3)
@@ -91,7 +91,9 @@ def test_flow_of_another_program_is_read_and_scaled(tmp_path):
 def test_what_is_no_flow_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"is no folder of \.flo files"):
         FlowFolder(str(tmp_path / "none"))
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match=r"there is no .*backward_2_1\.flo; .* --long_term=1"):
+        FlowFolder(str(tmp_path)).check([(1, 2)])
+    with pytest.raises(RunError, match="frame 2: --flow: cannot read"):
         FlowFolder(str(tmp_path))(1, 2, None, np.zeros((4, 4, 3)))
     for data in (b"", b"PIEH", b"text that is no flow", b"PIEH" + b"\x02\0\0\0\x02\0\0\0" + b"1234"):
         (tmp_path / "f.flo").write_bytes(data)

@@ -1,5 +1,6 @@
 """Clips of every kind are read: order, times, rotation, bits; what is none is refused in one line."""
 
+import os
 from fractions import Fraction
 
 import numpy as np
@@ -32,7 +33,7 @@ def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
     frames = moving_frames(5)
     clip = opened(write_folder(tmp_path / "clip", frames), frames=True)
     near(pixels_of(clip), frames, 1e-6)
-    assert clip.rate == 24 and clip.count == 5 and clip.times() == [Fraction(k, 24) for k in range(5)]
+    assert clip.rate == 24 and clip.count == 5
     pattern = opened(tmp_path / "clip" / "f1?.png", frames=True, rate=12.5)
     near(pixels_of(pattern), frames[2:], 1e-6)
     assert pattern.rate == Fraction(25, 2)
@@ -55,14 +56,12 @@ def test_a_video_is_read(tmp_path, name):
     assert is_clip(str(path)) and clip.rate == 10 and not clip.has_audio
     near(pixels_of(clip), frames, 3)
     assert [float(frame.time) for frame in clip.frames(1, 0, 1)] == pytest.approx([k / 10 for k in range(6)])
-    assert [float(time) for time in clip.times()] == pytest.approx([k / 10 for k in range(6)])
 
 
 def test_frames_keep_their_own_times(tmp_path):
     path = write_video(tmp_path / "clip.mp4", moving_frames(4), times=[0, 1, 5, 6])
     expected = pytest.approx([0, 0.1, 0.5, 0.6])
     assert [float(frame.time) for frame in opened(path).frames(1, 0, 1)] == expected
-    assert [float(time) for time in opened(path).times()] == expected
 
 
 @pytest.mark.parametrize(("degrees", "turns"), [(90, -1), (270, 1)])
@@ -90,7 +89,8 @@ def test_an_animation_is_read(tmp_path, suffix):
     clip = opened(path)
     assert is_clip(str(path)) and clip.count == 4
     near(pixels_of(clip), moving_frames(4), 1 if suffix == ".webp" else 12)
-    assert [float(time) for time in clip.times()] == pytest.approx([0, 0.1, 0.3, 0.4])
+    times = [float(frame.time) for frame in clip.frames(1, 0, 1)]
+    assert times == pytest.approx([0, 0.1, 0.3, 0.4])
 
 
 def test_a_picture_is_no_clip(tmp_path):
@@ -162,3 +162,25 @@ def test_many_frames_are_in_order_and_none_is_kept(tmp_path):
     assert clip.count == 10_001
     assert [file.name for file in clip.files[8:11]] == ["f9.png", "f10.png", "f11.png"]
     assert clip.files[-1].name == "f10001.png"
+
+
+def test_joined_streams_go_on(tmp_path):
+    part = write_video(tmp_path / "part.ts", moving_frames(5)).read_bytes()
+    (tmp_path / "joined.ts").write_bytes(part + part)
+    times = [float(frame.time) for frame in opened(tmp_path / "joined.ts").frames(1, 0, 1)]
+    assert len(times) >= 9 and times == pytest.approx([k / 10 for k in range(len(times))], abs=0.002)
+
+
+def test_only_what_is_wanted_is_read(tmp_path):
+    folder = write_folder(tmp_path / "clip", moving_frames(4))
+    (folder / "f9.png").write_bytes(b"damaged")
+    assert [frame.number for frame in opened(folder, frames=True).frames(1, 0, 1, after=2)] == [3, 4]
+
+
+def test_a_name_with_a_colon(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "clip.mp4", moving_frames(2)).rename("a:1.mp4")
+    assert len(pixels_of(opened("a:1.mp4"))) == 2
+    os.mkfifo("pipe.mp4")
+    with pytest.raises(UserError, match="there is no file"):
+        opened("pipe.mp4")

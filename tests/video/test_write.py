@@ -7,8 +7,9 @@ import pytest
 from clips import moving_frames, read_video, write_folder, write_video
 from PIL import Image
 
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images.files import expand_files
+from neural_style_tf.video import write
 from neural_style_tf.video.write import check_clip_output, write_clip
 
 
@@ -69,3 +70,31 @@ def test_a_name_that_no_clip_can_have(tmp_path):
         check_clip_output(str(tmp_path / "a.mpeg"))
     with pytest.raises(UserError, match="there is no folder"):
         check_clip_output(str(tmp_path / "none" / "a.mp4"))
+
+
+@pytest.mark.parametrize("error", [ValueError("no match"), RunError("no rate")])
+def test_sound_that_cannot_be_used_is_left_out(tmp_path, monkeypatch, error):
+    source = write_video(tmp_path / "source.mkv", moving_frames(4), sound="flac")
+    folder = write_folder(tmp_path / "frames", moving_frames(3))
+    files, times = [folder / f"f{number}.png" for number in (8, 9, 10)], [Fraction(k, 10) for k in range(3)]
+
+    def fail(*given, **named):
+        raise error
+
+    monkeypatch.setattr(write._Sound, "write_until", fail)
+    [note] = write_clip(tmp_path / "out.mp4", files, times, last=Fraction(1, 10), sound=source)
+    assert f"is without the sound of {source}, which cannot be used: {error}" in note
+    frames, _, seconds = read_video(tmp_path / "out.mp4")
+    assert len(frames) == 3 and seconds == 0
+
+
+def test_short_durations_add_up(tmp_path):
+    path = written(tmp_path, moving_frames(30, 16, 16), "out.gif", times=[Fraction(k, 30) for k in range(30)])
+    total = 0
+    with Image.open(path) as picture:
+        for index in range(picture.n_frames):
+            picture.seek(index)
+            picture.load()
+            total += picture.info["duration"]
+    # The last is shown for a tenth.
+    assert total == pytest.approx(1067, abs=10)
