@@ -135,6 +135,8 @@ class ClipRun(Run):
         last, begun = self._last_frame(), time.monotonic()
         after = self._known[-1].number if self._known else 0
         seconds = self._earlier.seconds or 0.0 if self._earlier else 0.0
+        if not self._known:
+            self._console.say("the first frame of a scene takes as long as a picture")
         painted = paint_clip(
             self._machine.session(),
             self._frames(after),
