@@ -25,7 +25,8 @@ from neural_style_tf.transfer.state import RunState, restore
 FAULTS_ALLOWED = 3
 SECONDS_PER_CALL = 1.0
 
-STALLED = "no further step lowers the loss"
+STALLED = ": no further step lowers the loss; "
+"""In the note of a run, or of a frame, that ends early."""
 
 Tick = Callable[[int], bool]
 """Called after each compiled call with the step reached; returning True ends the run early."""
@@ -129,7 +130,7 @@ class Loop:
             last = over and (last_scale or failed or self.stopped)
             if stalled:
                 then = "the run ends early" if last_scale else "on to the next scale"
-                self._notes.append(f"step {step}: {STALLED}; {then}")
+                self._notes.append(f"step {step}{STALLED}{then}")
             logged, due = (
                 last or bool(self._notes) or (self._config.saving.logs(step) and not recorded),
                 self._due(step),
