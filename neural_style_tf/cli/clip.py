@@ -31,7 +31,7 @@ class ClipRun(Run):
 
     def _content(self) -> Picture:
         """Return the first frame to paint, for what is checked of a photo."""
-        from neural_style_tf.video.flow import FlowFolder, dis_flow
+        from neural_style_tf.video.flow import LEAST_SIDE, FlowFolder, dis_flow
 
         job, config = self._job, self._config
         if not has_video_library():
@@ -58,6 +58,11 @@ class ClipRun(Run):
             count = self._clip.planned(start, config.video.end_frame, every)
             self._flow.check([(start, start + lag * every) for lag in sorted({1, *lags}) if lag < count])
         size = fit_size(first.pixels.shape[:2], config.sizes.image_size, enlarge=config.sizes.enlarge)
+        if not job.flow and min(size) < LEAST_SIDE:
+            raise UserError(
+                f"frames of {size[1]}×{size[0]} pixels are too small to follow what moves: sides of "
+                f"{LEAST_SIDE} are needed"
+            )
         pixels = resize(first.pixels, size)
         return Picture(pixels, None, self._clip.notes, self._clip.sha256, Path(job.content), None, None)
 
@@ -177,7 +182,8 @@ class ClipRun(Run):
         if one is not None or self._known:
             self._write(folder)
         last = one.frame.number if one is not None else after
-        if not video.end_frame and not self._interrupts.received and last < 0.98 * self._clip.count - 1:
+        whole = not video.end_frame and not self._interrupts.received
+        if whole and last + video.every <= 0.98 * self._clip.count:
             self._console.say(
                 f"the clip ends at frame {last} of about {self._clip.count}: is its file cut short?"
             )

@@ -19,6 +19,8 @@ from neural_style_tf.images.color_transfer import luma
 
 Flow = Callable[[int, int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """(number of the earlier frame, of this one, the two frames [H, W, 3]) → ŵ and w."""
+LEAST_SIDE = 16
+"""Pixels of a side in which movement can be found."""
 CONSISTENT_SHARE, CONSISTENT_PIXELS = 0.01, 0.5
 """Of ŵ there and w back may differ by: a share of their squares, and squared pixels (Eq. 4)."""
 BOUNDARY_SHARE, BOUNDARY_PIXELS = 0.01, 0.002
@@ -32,18 +34,13 @@ def dis_flow(earlier: int, now: int, before: np.ndarray, frame: np.ndarray) -> t
         earlier: Not used.
         now: Not used.
         before: The earlier frame, float [H, W, 3], RGB 0–255.
-        frame: This frame, likewise.
+        frame: This frame, likewise; with sides of at least `LEAST_SIDE`.
     """
     import cv2
 
     one, other = (np.rint(np.clip(luma(pixels), 0, 255)).astype(np.uint8) for pixels in (before, frame))
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    if min(one.shape) < LEAST_SIDE:
-        raise UserError(f"frames of {one.shape[1]}×{one.shape[0]} pixels are too small to follow what moves")
     return search.calc(other, one, None), search.calc(one, other, None)
-
-
-LEAST_SIDE = 16
 
 
 class FlowFolder:

@@ -246,6 +246,9 @@ def _open_video(file: Path, *, max_pixels: int, allow_truncated: bool) -> Clip:
             if not count and stream.duration:
                 count = int(stream.duration * stream.time_base * rate)
             has_audio = bool(container.streams.audio)
+            if not count and container.duration and not has_audio:
+                # That of what is longest, which sound might be.
+                count = round(container.duration * rate / av.time_base)
             transfer = stream.codec_context.color_trc
     except (av.error.FFmpegError, OSError, ValueError) as error:
         if isinstance(error, UserError):

@@ -173,6 +173,7 @@ def test_several_styles_masks_and_colours(job, clip, tmp_path):
             "--end_frame=2 is before --start_frame=3",
         ),
         (("--content=clip.mp4", "--frame_rate=24"), "--frame_rate is about --frames"),
+        (("--content=clip.mp4", "--image_size=18"), "frames of 18×14 pixels are too small to follow"),
         (("--content=none", "--frames"), "there are no pictures in none"),
         (("--every=2",), "--every is about clips, and c.png is a picture"),
         (("--flow=.",), "--flow is about clips"),
@@ -259,3 +260,20 @@ def test_frames_on_a_cluster_are_refused(job, tmp_path, capsys):
     assert "--ray sends files" in capsys.readouterr().err
     assert job("--frames", "--sweep=content=clip,clip", "--dry_run", "--output_dir=o", *QUICK) == 2
     assert "clip" in capsys.readouterr().err
+
+
+def test_a_clip_that_is_cut_short_is_told(job, tmp_path, capsys):
+    frames = moving_frames(40, 200, 300)
+    whole = write_video(tmp_path / "clip.mkv", frames)
+    short = whole.read_bytes()[: whole.stat().st_size * 9 // 10]
+    run = ("--content=clip.mkv", *QUICK[:-1], "--image_size=32", "--every=8")
+    assert job(*run, "--output_dir=whole") == 0
+    assert "cut short" not in capsys.readouterr().out
+    whole.write_bytes(short)
+    assert job(*run, "--output_dir=short") == 0
+    said = capsys.readouterr().out
+    assert ("cut short" in said) == (len(frames_of("short")) < len(frames_of("whole")))
+
+
+def frames_of(folder):
+    return sorted(Path(folder, "frames").iterdir())
