@@ -509,6 +509,8 @@ class Job:
         check_fields(self)
         if 0 < self.dpi < 1:
             raise UserError(f"--dpi must be at least 1, or 0 for what the photo says, not {self.dpi:g}")
+        if 0 < self.frame_rate < 0.001:
+            raise UserError(f"--frame_rate must be at least 0.001, or 0 for 24, not {self.frame_rate:g}")
         for field in dataclasses.fields(self):
             if field.name in ("weights", "weights_dir") and not getattr(self, field.name):
                 raise UserError(f"--{field.name} is empty: leave it out for {field.default!r}")

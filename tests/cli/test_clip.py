@@ -174,6 +174,7 @@ def test_several_styles_masks_and_colours(job, clip, tmp_path):
         ),
         (("--content=clip.mp4", "--frame_rate=24"), "--frame_rate is about --frames"),
         (("--content=clip.mp4", "--image_size=18"), "frames of 18×14 pixels are too small to follow"),
+        (("--content=none", "--frames", "--frame_rate=1e-7"), "--frame_rate must be at least 0.001"),
         (("--content=none", "--frames"), "there are no pictures in none"),
         (("--every=2",), "--every is about clips, and c.png is a picture"),
         (("--flow=.",), "--flow is about clips"),
