@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neural_style_tf.cli.painting import Run
+from neural_style_tf.config.fields import flat
+from neural_style_tf.config.schema import Config, Job, VideoConfig
 from neural_style_tf.errors import RunError, UserError, show
 from neural_style_tf.images import Picture, fit_size, resize
 from neural_style_tf.runs.manifest import ManifestWriter
@@ -24,6 +26,9 @@ from neural_style_tf.weights import Weights
 
 if TYPE_CHECKING:
     from neural_style_tf.transfer.loop import Tick
+
+CLIP_FILES = ("frame_rate", "flow", "pixel_format")
+"""Settings of `Job` that are about clips."""
 
 
 class ClipRun(Run):
@@ -69,9 +74,6 @@ class ClipRun(Run):
     def _frames(self, after: int = 0) -> Iterator[Any]:
         video = self._config.video
         return self._clip.frames(video.start_frame, video.end_frame, video.every, after=after)
-
-    def _check_clip_flags(self) -> None:
-        """See `painting.Run`; here they are right."""
 
     def _check_outputs(self) -> None:
         job = self._here
@@ -263,10 +265,20 @@ class FramesOnly(Listener):
         self._whole.on_tick(self._frame)
 
 
-def make_run(config: Any, job: Any, *rest: Any, **options: Any) -> Run:
+def make_run(config: Config, job: Job, *rest: Any, **options: Any) -> Run:
     """Return the run of a picture, or of a clip; arguments as of `painting.Run`."""
     supplies = options.get("supplies")
     files = supplies.files if supplies is not None else {}
-    clip = job.frames or is_clip(files.get(job.content, job.content))
-    kind = ClipRun if clip else Run
-    return kind(config, job, *rest, **options)
+    if job.frames or is_clip(files.get(job.content, job.content)):
+        return ClipRun(config, job, *rest, **options)
+    _refuse_clip_flags(config, job)
+    return Run(config, job, *rest, **options)
+
+
+def _refuse_clip_flags(config: Config, job: Job) -> None:
+    """Refuse, for a picture, what is about clips."""
+    given = flat(config.video) | {name: getattr(job, name) for name in CLIP_FILES}
+    default = flat(VideoConfig()) | {name: getattr(Job(), name) for name in CLIP_FILES}
+    for name, value in given.items():
+        if value != default[name]:
+            raise UserError(f"--{name} is about clips, and {show(job.content)} is a picture: leave it out")

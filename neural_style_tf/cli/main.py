@@ -8,7 +8,6 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from neural_style_tf.cli import flags
 from neural_style_tf.cli.clip import make_run
@@ -37,9 +36,6 @@ from neural_style_tf.utils.console import Console
 from neural_style_tf.utils.runtime import cores
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import load_weights
-
-if TYPE_CHECKING:
-    pass
 
 
 def run(argv: Sequence[str] | None = None) -> int:

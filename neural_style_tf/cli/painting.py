@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neural_style_tf.cli.signals import Interrupts
-from neural_style_tf.config.fields import flat
-from neural_style_tf.config.schema import Config, Job, VideoConfig, numbered
+from neural_style_tf.config.schema import Config, Job, numbered
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.images import Picture, fill_hidden, load_image
@@ -31,10 +30,7 @@ from neural_style_tf.runs.resume import (
     step_of,
     with_its_tile,
 )
-from neural_style_tf.sweeps.executors import (
-    Report,
-    Supplies,
-)
+from neural_style_tf.sweeps.executors import Report, Supplies
 from neural_style_tf.tiling.memory_model import LARGE_PICTURE, estimate_run
 from neural_style_tf.tiling.system_memory import check_start
 from neural_style_tf.transfer.initial import WORDS, init_sha256, initial_pixels
@@ -53,7 +49,6 @@ if TYPE_CHECKING:
     from neural_style_tf.transfer.session import Session
 
 SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2
-CLIP_FILES = ("frame_rate", "flow", "pixel_format")
 PROCESS_BYTES = 600 * 2**20
 """Of a process with TensorFlow imported and the weights read."""
 
@@ -226,7 +221,6 @@ class Run:
     def _check(self) -> None:
         """Find every mistake that can be found without TensorFlow."""
         job, config, files = self._here, self._config, self._supplies.files
-        self._check_clip_flags()
         if job.resume and job.overwrite:
             raise UserError("--resume goes on with a run and --overwrite replaces it: give one of them")
         content, *styles = self._painted()
@@ -253,17 +247,6 @@ class Run:
     def _content(self) -> Picture | None:
         """Return the content, if it is no picture file."""
         return None
-
-    def _check_clip_flags(self) -> None:
-        """Refuse what is about clips."""
-        given, default = (flat(one) for one in (self._config.video, VideoConfig()))
-        given |= {name: getattr(self._job, name) for name in CLIP_FILES}
-        default |= {name: getattr(Job(), name) for name in CLIP_FILES}
-        for name, value in given.items():
-            if value != default[name]:
-                raise UserError(
-                    f"--{name} is about clips, and {show(self._job.content)} is a picture: leave it out"
-                )
 
     def _check_outputs(self) -> None:
         """Find what could not be written, or would be lost."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import zipfile
 from fractions import Fraction
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from neural_style_tf.runs.callbacks import Saving, save_picture
+from neural_style_tf.runs.resume import metric_rows
 from neural_style_tf.transfer.records import Listener, StepRecord
 from neural_style_tf.utils.atomic import atomic_file
 from neural_style_tf.utils.console import Console, duration
@@ -32,12 +32,12 @@ def painted_frames(folder: Path) -> list[tuple[int, Path]]:
 
 def frame_times(folder: Path) -> dict[int, Fraction]:
     """Return number → when it is shown, in seconds, of each frame that the output folder's metrics know."""
-    found = {}
-    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            row = json.loads(line)
-            found[int(row["step"])] = Fraction(row["time"]).limit_denominator(10**6)
-    return found
+    times = {step: json.loads(line).get("time") for step, line in metric_rows(folder / "metrics.jsonl")}
+    return {
+        number: Fraction(time).limit_denominator(10**6)
+        for number, time in times.items()
+        if isinstance(time, int | float)
+    }
 
 
 class Frames(Listener):

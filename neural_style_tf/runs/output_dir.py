@@ -15,6 +15,9 @@ from neural_style_tf.utils.lock import Lock
 # `run.json` marks the folder as ours. It is removed last: a folder without it could not be reused.
 FILES = ("result.png", "result.mp4", "metrics.jsonl", "flags.txt", "run.json")
 FOLDERS = ("images", "frames", "checkpoints")
+PICTURES = ("images/step-*.png", "frames/frame-*.png")
+STATES = ("checkpoints/ckpt-*", "checkpoints/frame-*.npz")
+"""Of a single picture, and of a clip."""
 EVENTS = "events.out.tfevents.*.v2"
 LOCK = ".neural-style-tf.lock"
 
@@ -71,8 +74,7 @@ class OutputFolder:
 
     def clear(self) -> None:
         """Remove what an earlier run left, and nothing else."""
-        patterns = (EVENTS, "images/step-*.png", "checkpoints/ckpt-*")
-        patterns += ("frames/frame-*.png", "checkpoints/frame-*.npz")
+        patterns = (EVENTS, *PICTURES, *STATES)
         for path in [path for pattern in patterns for path in self.path.glob(pattern)]:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -86,14 +88,8 @@ class OutputFolder:
 
     def _sweep(self) -> None:
         """Remove what a run that was killed left of files it was writing."""
-        found = [path for name in (*FILES, EVENTS) for path in leftovers(self.path, name)]
-        for folder, name in (
-            ("images", "step-*.png"),
-            ("frames", "frame-*.png"),
-            ("checkpoints", "frame-*.npz"),
-        ):
-            found += leftovers(self.path / folder, name)
-        for path in found:
+        patterns = [self.path / name for name in (*FILES, EVENTS, *PICTURES, *STATES)]
+        for path in [path for pattern in patterns for path in leftovers(pattern.parent, pattern.name)]:
             with contextlib.suppress(OSError):
                 path.unlink()
 

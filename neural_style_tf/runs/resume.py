@@ -15,6 +15,7 @@ from neural_style_tf.utils.atomic import write_bytes
 MASKED_SINCE = 3
 """Version of the manifest since which what is transparent does not count."""
 CLIPS_ONLY = ("temporal_weight",)
+"""Settings that a single picture has no use for, and whose value is another in each preset."""
 HARMLESS = ("preset", "iterations", "log_every", "save_every", "save_minutes", "end_frame")
 """Settings that a continued run may change; a run that is finished is extended by --iterations."""
 
@@ -108,15 +109,16 @@ def with_its_tile(manifest: Manifest, config: Config) -> Config:
 
 def trim_metrics(path: Path, step: int) -> None:
     """Drop the lines of `metrics.jsonl` after a step, and one that was cut short."""
-    write_bytes(path, b"".join(line for at, line in _rows(path) if at <= step))
+    write_bytes(path, b"".join(line for at, line in metric_rows(path) if at <= step))
 
 
 def newest_metric(path: Path) -> int:
     """Return the last step in `metrics.jsonl`, or −1 if there is none."""
-    return max((step for step, _ in _rows(path)), default=-1)
+    return max((step for step, _ in metric_rows(path)), default=-1)
 
 
-def _rows(path: Path) -> list[tuple[int, bytes]]:
+def metric_rows(path: Path) -> list[tuple[int, bytes]]:
+    """Return step and line of each whole row of `metrics.jsonl`."""
     rows = []
     for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
         with contextlib.suppress(ValueError, KeyError, TypeError):

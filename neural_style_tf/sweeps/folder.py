@@ -16,7 +16,7 @@ from neural_style_tf import __version__
 from neural_style_tf.config.schema import Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.runs.manifest import Manifest
-from neural_style_tf.runs.output_dir import LOCK
+from neural_style_tf.runs.output_dir import LOCK, STATES
 from neural_style_tf.sweeps.space import FILES
 from neural_style_tf.utils.atomic import write_text
 from neural_style_tf.utils.lock import Lock
@@ -193,8 +193,7 @@ def continued(job: Job) -> Job:
     """Return a job that goes on with what is in its folder; what has no checkpoint begins anew."""
     folder = Path(job.output_dir)
     status = _status(folder)
-    saves = ("checkpoints/ckpt-*", "checkpoints/frame-*.npz")
-    saved = status == "finished" or any(path for saved in saves for path in folder.glob(saved))
+    saved = status == "finished" or any(path for pattern in STATES for path in folder.glob(pattern))
     if job.overwrite or status == "waiting":
         return job
     return job.replace(resume=saved, overwrite=not saved)

@@ -239,13 +239,13 @@ class _Sound:
             if part.pts is None:
                 continue
             at = part.pts * part.time_base - self._zero - self._begin
-            if at > time and at <= self._length:
+            if at < 0:
+                continue
+            if at >= self._length:
+                break
+            if at > time:
                 self._waiting = part
                 break
-            if not 0 <= at < self._length:
-                if at >= self._length:
-                    break
-                continue
             part.pts = round(at / part.time_base)
             if self._copied:
                 part.dts, part.stream = part.pts, self._stream
