@@ -6,29 +6,39 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from neural_style_tf.cli.painting import Run
 from neural_style_tf.config.fields import flat
-from neural_style_tf.config.schema import Config, Job, VideoConfig
+from neural_style_tf.config.schema import Config, Job, VideoConfig, numbered
 from neural_style_tf.errors import RunError, UserError, show
 from neural_style_tf.images import Picture, fit_size, resize
+from neural_style_tf.images.color_transfer import luma
+from neural_style_tf.images.files import expand_files
+from neural_style_tf.images.masks import mask_of
 from neural_style_tf.runs.manifest import ManifestWriter
 from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.runs.resume import newest_metric, trim_metrics
+from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.records import Listener, StepRecord
 from neural_style_tf.utils.console import duration
-from neural_style_tf.video.read import INSTALL, Clip, has_video_library, is_clip, open_clip
+from neural_style_tf.video.read import INSTALL, Clip, Frame, has_video_library, is_clip, open_clip
 from neural_style_tf.video.write import check_clip_output, write_clip
 from neural_style_tf.weights import Weights
 
 if TYPE_CHECKING:
     from neural_style_tf.transfer.loop import Tick
+    from neural_style_tf.video.flow import Flow
 
 CLIP_FILES = ("frame_rate", "flow", "pixel_format")
 """Settings of `Job` that are about clips."""
+ALMOST = 0.98
+"""Share of its frames that a file has at least: what it says of their number is not exact."""
 
 
 class ClipRun(Run):
@@ -36,11 +46,10 @@ class ClipRun(Run):
 
     def _content(self) -> Picture:
         """Return the first frame to paint, for what is checked of a photo."""
-        from neural_style_tf.video.flow import LEAST_SIDE, FlowFolder, dis_flow
+        from neural_style_tf.video.flow import LEAST_SIDE
 
         job, config = self._job, self._config
-        if not has_video_library():
-            raise UserError(f"{show(job.content)} is a clip, for which OpenCV and PyAV are needed: {INSTALL}")
+        needs_library(job)
         if self._worker.workers > 1:
             raise UserError(
                 "a clip is painted on one machine: give several of them --start_frame and --end_frame"
@@ -51,7 +60,8 @@ class ClipRun(Run):
         reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
         self._clip: Clip = open_clip(here, frames=job.frames, rate=job.frame_rate, **reading)
         self._machine.repeats = True
-        self._flow = FlowFolder(job.flow) if job.flow else dis_flow
+        self._moving: dict[str, Clip] = {}
+        self._flow = make_flow(job)
         try:
             first = next(self._frames(), None)
         except RunError as error:
@@ -71,16 +81,61 @@ class ClipRun(Run):
         pixels = resize(first.pixels, size)
         return Picture(pixels, None, self._clip.notes, self._clip.sha256, Path(job.content), None, None)
 
-    def _frames(self, after: int = 0) -> Iterator[Any]:
+    def _frames(self, after: int = 0, clip: Clip | None = None) -> Iterator[Frame]:
         video = self._config.video
-        return self._clip.frames(video.start_frame, video.end_frame, video.every, after=after)
+        clip = clip or self._clip
+        return clip.frames(video.start_frame, video.end_frame, video.every, after=after)
+
+    def _read_mask(self, role: str, path: str, **reading: Any) -> tuple[np.ndarray, Picture]:
+        """Read a mask, or that of the first frame if it moves."""
+        as_frames = expand_files(path) != [path]
+        if role.startswith("style") or not (as_frames or is_clip(path)):
+            return super()._read_mask(role, path, **reading)
+        try:
+            clip = self._moving[role] = open_clip(path, frames=as_frames, **reading)
+            first = next(self._frames(clip=clip), None)
+        except (UserError, RunError) as error:
+            raise UserError(f"--{role}: {str(error).removeprefix('--content: ')}") from None
+        last = self._last_frame()
+        if first is None or clip.count < ALMOST * last:
+            raise UserError(
+                f"--{role}: {show(path)} has {clip.count} frames, and {last} are painted: each needs its mask"
+            )
+        values = mask_of(luma(first.pixels))
+        return values, Picture(first.pixels[:0, :0], None, clip.notes, clip.sha256, Path(path), None, None)
+
+    def _check(self) -> None:
+        self._masks = dataclasses.replace(self._masks, moving=bool(self._moving))
+        self._given_masks = self._masks
+        super()._check()
+
+    def _masks_of_frames(self, after: int) -> Callable[[int], Masks]:
+        """Return number of a frame → its masks; to be asked in order."""
+        frames = {role: self._frames(after, clip) for role, clip in self._moving.items()}
+
+        def mask(role: str, number: int) -> np.ndarray:
+            for frame in frames[role]:
+                if frame.number == number:
+                    return mask_of(luma(frame.pixels))
+            raise RunError(f"{show(self._job.pictures[role])} has no frame {number}, as --{role} must")
+
+        def masks(number: int) -> Masks:
+            given = self._given_masks
+            content = [
+                mask(role, number) if role in frames else still
+                for role, still in zip(
+                    numbered("content_mask", len(given.content)), given.content, strict=True
+                )
+            ]
+            weight = "content_weight_mask"
+            weights = mask(weight, number) if weight in frames else given.content_weight
+            return dataclasses.replace(given, content=tuple(content), content_weight=weights)
+
+        return masks
 
     def _check_outputs(self) -> None:
         job = self._here
-        if job.output:
-            check_clip_output(job.output)
-            if Path(job.output).exists() and not (job.overwrite or job.resume):
-                raise UserError(f"--output: {show(job.output)} exists; give another name, or --overwrite")
+        check_output(job)
         for output in filter(None, (job.output, os.path.join(job.output_dir, "result.mp4"))):  # noqa: PTH118
             for file in job.pictures.values():
                 if Path(output).exists() and Path(file).exists() and Path(output).samefile(file):
@@ -111,9 +166,11 @@ class ClipRun(Run):
 
     def _check_resumed(self, weights: Weights) -> None:
         super()._check_resumed(weights)
-        before, now = self._earlier.config.get("iterations"), self._config.iterations
-        if before != now:
-            raise UserError(f"--resume: --iterations was {before}, now {now}: frames would be painted unlike")
+        # With several passes what comes at the end counts for what is before it.
+        for name in ("iterations", "end_frame") if self._config.video.passes > 1 else ("iterations",):
+            before, now = self._earlier.config.get(name), flat(self._config)[name]
+            if before != now:
+                raise UserError(f"--resume: --{name} was {before}, now {now}: frames would be painted unlike")
         flows = [
             str(Path(flow).absolute()) if flow else ""
             for flow in (self._earlier.job.get("flow"), self._job.flow)
@@ -124,17 +181,23 @@ class ClipRun(Run):
     def _clear_the_way(self, folder: OutputFolder, checkpoint: str | None) -> None:
         from neural_style_tf.runs.clip_files import remove_after
 
-        if checkpoint is None:
+        if self._earlier is None:
             folder.clear()
             return
-        number = self._known[-1].number
+        # What earlier passes made of later frames is kept.
+        number = self._known[-1].number if self._known else 0
         trim_metrics(folder.path / "metrics.jsonl", number)
         remove_after(folder.path, number)
 
     def _records(
-        self, folder: OutputFolder | None, checkpoint: str | None, tick: Tick
+        self,
+        folder: OutputFolder | None,
+        checkpoint: str | None,
+        tick: Tick,
+        begin: Callable[[], None],
     ) -> Iterator[StepRecord]:
         """Paint the frames; yield one record for each, then write the clip."""
+        from neural_style_tf.runs.clip_files import PassFiles
         from neural_style_tf.video.paint import paint_clip
 
         _, *styles = self._painted()
@@ -150,21 +213,23 @@ class ClipRun(Run):
             styles,
             self._config,
             flow=self._flow,
-            masks=self._masks,
+            masks=self._masks_of_frames(after),
             initial=self._initial,
             before=self._known,
+            passes=PassFiles(folder.path, begin, self._console.say),
             tick=tick,
         )
         said: set[str] = set()
         one = None
         try:
             for one in painted:
-                facts = {"iterations": one.steps, "reliable": round(one.reliable, 4)}
+                number = one.memory.number
+                facts = {"iterations": one.record.step, "reliable": round(one.reliable, 4)}
                 yield dataclasses.replace(
                     one.record,
-                    step=one.frame.number,
-                    planned=max(last, one.frame.number),
-                    best_step=one.frame.number,
+                    step=number,
+                    planned=max(last, number),
+                    best_step=number,
                     seconds=seconds + time.monotonic() - begun,
                     seconds_left=None,
                     last=False,
@@ -172,7 +237,7 @@ class ClipRun(Run):
                     logged=True,
                     due=True,
                     notes=tuple(note for note in one.record.notes if note not in said),
-                    facts=facts | {"time": round(float(one.frame.time), 6)},
+                    facts=facts | {"time": round(float(one.time), 6)},
                     state=one.memory,
                 )
                 said.update(one.record.notes)
@@ -183,9 +248,9 @@ class ClipRun(Run):
             raise
         if one is not None or self._known:
             self._write(folder)
-        last = one.frame.number if one is not None else after
+        last = one.memory.number if one is not None else after
         whole = not video.end_frame and not self._interrupts.received
-        if whole and last + video.every <= 0.98 * self._clip.count:
+        if whole and last + video.every <= ALMOST * self._clip.count:
             self._console.say(
                 f"the clip ends at frame {last} of about {self._clip.count}: is its file cut short?"
             )
@@ -198,26 +263,8 @@ class ClipRun(Run):
 
     def _write(self, folder: OutputFolder) -> None:
         """Write the clip of what is painted."""
-        from neural_style_tf.runs.clip_files import frame_times, painted_frames
-
-        painted = painted_frames(folder.path)
-        if not painted:
-            return
-        clip, video = self._clip, self._config.video
-        times = frame_times(folder.path)
-        shown = [times.get(number, (number - 1) / clip.rate) for number, _ in painted]
-        for path in (folder.path / "result.mp4", *([Path(self._here.output)] if self._here.output else [])):
-            notes = write_clip(
-                path,
-                [file for _, file in painted],
-                [at - shown[0] for at in shown],
-                last=video.every / clip.rate,
-                pixel_format=self._job.pixel_format,
-                sound=clip.path if clip.has_audio else None,
-                begin=shown[0],
-            )
-            for note in notes:
-                self._console.say(note)
+        job = self._job.replace(output=self._here.output)
+        write_result(folder.path, [folder.path], self._clip, self._config, job, self._console.say)
 
     def _listeners(self, folder: OutputFolder, report: ManifestWriter, after: int) -> list[Listener]:
         from neural_style_tf.runs.callbacks import Metrics, Saving
@@ -243,6 +290,74 @@ class ClipRun(Run):
             return
         took = f" after {duration(record.seconds)}" if record is not None else ": nothing was left to paint"
         self._console.say(f"{status}{took}: {folder.path / 'result.mp4'}")
+
+
+def write_result(
+    folder: Path,
+    painted_in: Sequence[Path],
+    clip: Clip,
+    config: Config,
+    job: Job,
+    say: Callable[[str], None],
+) -> None:
+    """Write `result.mp4`, and `--output`, of the frames that are painted.
+
+    Args:
+        folder: For `result.mp4`.
+        painted_in: Output folders of the runs that painted them, in the order of the clip.
+        clip: Where they are from.
+        config: `video.every`.
+        job: `output` and `pixel_format`.
+        say: Gets a line for what the user should see.
+
+    Raises:
+        RunError: The encoder fails.
+        OSError: A file cannot be written.
+    """
+    from neural_style_tf.runs.clip_files import frame_times, painted_frames
+
+    files: list[Path] = []
+    shown: list[Fraction] = []
+    for one in painted_in:
+        times = frame_times(one)
+        for number, file in painted_frames(one):
+            files.append(file)
+            shown.append(times.get(number, (number - 1) / clip.rate))
+    if not files:
+        return
+    for path in (folder / "result.mp4", *([Path(job.output)] if job.output else [])):
+        notes = write_clip(
+            path,
+            files,
+            [at - shown[0] for at in shown],
+            last=config.video.every / clip.rate,
+            pixel_format=job.pixel_format,
+            sound=clip.path if clip.has_audio else None,
+            begin=shown[0],
+        )
+        for note in notes:
+            say(note)
+
+
+def needs_library(job: Job) -> None:
+    """Refuse a clip where the extra `video` is not installed."""
+    if not has_video_library():
+        raise UserError(f"{show(job.content)} is a clip, for which OpenCV and PyAV are needed: {INSTALL}")
+
+
+def make_flow(job: Job) -> Flow:
+    """Return what gives the flow between two frames: `--flow`, or OpenCV."""
+    from neural_style_tf.video.flow import FlowFolder, dis_flow
+
+    return FlowFolder(job.flow) if job.flow else dis_flow
+
+
+def check_output(job: Job) -> None:
+    """Refuse an `--output` that is no clip, or is there and not to be replaced."""
+    if job.output:
+        check_clip_output(job.output)
+        if Path(job.output).exists() and not (job.overwrite or job.resume):
+            raise UserError(f"--output: {show(job.output)} exists; give another name, or --overwrite")
 
 
 class FramesOnly(Listener):

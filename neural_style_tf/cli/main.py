@@ -13,6 +13,7 @@ from neural_style_tf.cli import flags
 from neural_style_tf.cli.clip import make_run
 from neural_style_tf.cli.error_messages import line_of
 from neural_style_tf.cli.painting import FAILURE, SUCCESS, USAGE_ERROR, Machine
+from neural_style_tf.cli.scenes import SCENES, Scenes, shares_scenes
 from neural_style_tf.cli.signals import Interrupts
 from neural_style_tf.config.schema import Job, SweepConfig
 from neural_style_tf.distributed.cluster_config import find_worker
@@ -57,7 +58,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     try:
         with interrupts.collected():
             line = flags.read(argv)
-            if line.is_sweep:
+            if line.is_sweep or shares_scenes(line):
                 return _sweep(line, console, interrupts)
             line.check_single()
             config, job = line.settings()
@@ -83,8 +84,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 def _sweep(line: flags.CommandLine, console: Console, interrupts: Interrupts) -> int:
     """Run a command line that asks for several runs; return the exit code."""
-    axes, asked = line.axes(), line.sweep
-    job = line.files()
+    asked, job = line.sweep, line.files()
     console.quiet = job.quiet
     if job.resume:
         raise UserError("--resume: a sweep goes on by itself when its command is given again: leave it out")
@@ -93,15 +93,21 @@ def _sweep(line: flags.CommandLine, console: Console, interrupts: Interrupts) ->
     shard = find_shard(asked.shard, os.environ)
     machine = Machine(several=True)
     executor = _executor(asked, job, machine, console, interrupts)
+    scenes = None if line.is_sweep else Scenes(*line.settings(), console)
+    axes = scenes.axes if scenes else line.axes()
     swept = {axis.name for axis in axes}
     named = job.replace(**{role: "" for role in ("content", "style") if role in swept})
-    default = Path("output") / "-".join(filter(None, [named.title, "sweep"]))
+    default = Path("output") / "-".join(filter(None, [named.title, "scenes" if scenes else "sweep"]))
+    root = Path(job.output_dir or default)
+    zipped = [name.strip() for name in asked.sweep_zip.split(",") if name.strip()]
+    if scenes:
+        scenes.check(root)
     sweep = Sweep(
         axes,
-        [name.strip() for name in asked.sweep_zip.split(",") if name.strip()],
-        root=Path(job.output_dir or default),
+        SCENES if scenes else zipped,
+        root=root,
         base=line.base(swept),
-        settings=line.settings,
+        settings=scenes.settings(line) if scenes else line.settings,
         make_run=lambda config, job: make_run(config, job, machine, console, interrupts),
         console=console,
     )
@@ -113,6 +119,8 @@ def _sweep(line: flags.CommandLine, console: Console, interrupts: Interrupts) ->
     code = sweep.execute(executor, shard=shard, retry_failed=asked.retry_failed)
     if interrupts.received:
         console.say("interrupted: the same command goes on with the sweep")
+    elif scenes:
+        scenes.join(root, [run.folder for run in sweep.runs])
     return interrupts.exit_code if interrupts.received else code
 
 
@@ -125,7 +133,7 @@ def _executor(
         raise UserError("--jobs and --ray both share out the runs: give one of them")
     if asked.shared_output and not asked.ray:
         raise UserError("--shared_output says what the machines of a cluster see: it needs --ray")
-    if asked.ray and (job.frames or job.flow):
+    if asked.ray and (job.frames or job.flow or any(map(os.path.isdir, job.pictures.values()))):
         raise UserError("--ray sends files, and --frames and --flow name folders: make a video of the frames")
     if asked.ray:
         from neural_style_tf.sweeps.ray_cluster import Cluster, on_ray

@@ -167,7 +167,9 @@ class Run:
         console.quiet = console.quiet or self._worker.rank > 0
         self._initial: np.ndarray | None = None
         self._config, self._job = config, job
-        self._pictures, self._masks = _load_pictures(config, job, machine, self._supplies, self._content())
+        self._pictures, self._masks = _load_pictures(
+            config, job, machine, self._supplies, self._content(), self._read_mask
+        )
         default = Path("output") / job.title
         # What is recorded, and where things are here.
         self._job = job.replace(output_dir=job.output_dir or str(default))
@@ -248,6 +250,10 @@ class Run:
         """Return the content, if it is no picture file."""
         return None
 
+    def _read_mask(self, role: str, path: str, **reading: Any) -> tuple[np.ndarray, Picture]:
+        """Read the mask of a role; see `images.masks.load_mask`."""
+        return load_mask(path, **reading)
+
     def _check_outputs(self) -> None:
         """Find what could not be written, or would be lost."""
         check_outputs(self._here, self._config, self._pictures["content"], say=self._console.say)
@@ -282,16 +288,18 @@ class Run:
             received.extend(next(filter(None, self._cluster.all_gather(received)), [])[len(received) :])
             return bool(received)
 
-        steps = self._records(folder, checkpoint, tick)
+        def begin() -> None:
+            # Not before a first step exists: until then an earlier run is left alone.
+            nonlocal report
+            self._interrupts.graceful = True
+            if folder is not None and report is None:
+                report = self._report(folder, weights, device, checkpoint)
+                listeners.extend(self._listeners(folder, report, step_of(checkpoint)))
+
+        steps = self._records(folder, checkpoint, tick, begin)
         try:
             for record in steps:
-                if folder is None:
-                    self._interrupts.graceful = True
-                elif report is None:
-                    # Not before a first step exists: until then an earlier run is left alone.
-                    report = self._report(folder, weights, device, checkpoint)
-                    listeners += self._listeners(folder, report, step_of(checkpoint))
-                    self._interrupts.graceful = True
+                begin()
                 for listener in listeners:
                     listener.on_step(record)
             if report is None and checkpoint is not None and not received:
@@ -315,7 +323,11 @@ class Run:
         return self._interrupts.exit_code if received else SUCCESS
 
     def _records(
-        self, folder: OutputFolder | None, checkpoint: str | None, tick: Tick
+        self,
+        folder: OutputFolder | None,
+        checkpoint: str | None,
+        tick: Tick,
+        begin: Callable[[], None],
     ) -> Iterator[StepRecord]:
         """Return the steps of the run.
 
@@ -323,6 +335,7 @@ class Run:
             folder: Where it writes; None for a worker that does not.
             checkpoint: From `_checkpoint`.
             tick: See `transfer.loop.Tick`.
+            begin: To be called before anything is written in the folder, if that is before the first record.
         """
         from neural_style_tf.transfer.inputs import Inputs
 
@@ -451,7 +464,12 @@ class Run:
 
 
 def _load_pictures(
-    config: Config, job: Job, machine: Machine, supplies: Supplies, content: Picture | None
+    config: Config,
+    job: Job,
+    machine: Machine,
+    supplies: Supplies,
+    content: Picture | None,
+    read_mask: Callable[..., tuple[np.ndarray, Picture]],
 ) -> tuple[dict[str, Picture], Masks]:
     """Read all pictures, but the content if it is given, no larger than they are of use.
 
@@ -476,7 +494,7 @@ def _load_pictures(
         path = job.pictures.get(role)
         if path is None:
             return None
-        values, picture = load_mask(supplies.files.get(path, path), **reading)
+        values, picture = read_mask(role, supplies.files.get(path, path), **reading)
         note = stretched(values.shape, like.pixels.shape[:2])
         notes = (*picture.notes, *([f"{show(path)} {note}"] if note else []))
         found[role] = dataclasses.replace(picture, notes=notes, path=Path(path), alpha=None)

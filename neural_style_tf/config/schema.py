@@ -285,6 +285,13 @@ class VideoConfig:
         "frame in which it was visible counts",
         value="N,N,…",
     )
+    passes: int = setting(
+        1,
+        "of a clip: how often each scene is painted, there and back in time by turns, so that what comes "
+        "into view later counts for what is before it, too; for strong movement of the camera",
+        low=1,
+        high=100,
+    )
     first_iterations: int = setting(
         0, "of a clip: iterations of the first frame of each scene; 0: as --iterations", low=0
     )
@@ -418,7 +425,7 @@ class Job:
     content_mask: tuple[str, ...] = setting(
         (),
         "picture that is white where in the photo the style goes; given again for each style, in their "
-        "order; what none covers is left as it is",
+        "order; what none covers is left as it is. Of a clip it may be a clip, too, or a folder of frames",
         value="FILE",
     )
     style_mask: tuple[str, ...] = setting(
@@ -430,7 +437,7 @@ class Job:
     content_weight_mask: str = setting(
         "",
         "picture that multiplies the content loss, place by place: white leaves it, black takes it away, so "
-        "that all else is painted more freely than what is white, such as a face",
+        "that all else is painted more freely than what is white, such as a face; of a clip a clip, too",
         value="FILE",
     )
     output_dir: str = setting(

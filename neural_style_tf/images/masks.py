@@ -33,7 +33,12 @@ def load_mask(path: str | os.PathLike[str], **reading: Any) -> tuple[np.ndarray,
     """
     picture = load_image(path, **reading)
     levels = luma(picture.pixels) if picture.alpha is None else picture.alpha.astype(np.float32)
-    return np.clip((levels - BLACK) / (WHITE - BLACK), 0.0, 1.0), picture.without_pixels()
+    return mask_of(levels), picture.without_pixels()
+
+
+def mask_of(levels: np.ndarray) -> np.ndarray:
+    """Return the mask `[H, W]`, 0–1, of grey levels, 0–255, likewise."""
+    return np.clip((levels - BLACK) / (WHITE - BLACK), 0.0, 1.0)
 
 
 def fit_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

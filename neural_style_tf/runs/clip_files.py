@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,13 +12,11 @@ import numpy as np
 
 from neural_style_tf.runs.callbacks import Saving, save_picture
 from neural_style_tf.runs.resume import metric_rows
+from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.records import Listener, StepRecord
 from neural_style_tf.utils.atomic import atomic_file
 from neural_style_tf.utils.console import Console, duration
-from neural_style_tf.video.paint import Memory
-
-SPARE = 2
-"""States that are kept beside those that the next frame needs, should the newest be damaged."""
+from neural_style_tf.video.paint import SPARE, Memory
 
 
 def frame_path(folder: Path, number: int) -> Path:
@@ -72,9 +71,7 @@ class States(Listener):
     def on_step(self, record: StepRecord) -> None:
         """Write the state, then remove the oldest."""
         memory: Memory = record.state
-        self._folder.mkdir(exist_ok=True)
-        with atomic_file(self._folder / f"frame-{memory.number:06d}.npz") as file:
-            np.savez(file, scene=memory.scene, source=memory.source, painted=memory.painted)
+        _write_state(self._folder / f"frame-{memory.number:06d}.npz", memory)
         for _, path in _numbered(self._folder, ".npz")[: -self._kept]:
             path.unlink()
 
@@ -106,10 +103,70 @@ def read_states(folder: Path, needed: int) -> tuple[list[Memory], tuple[str, ...
     return [], tuple(notes)
 
 
+class PassFiles:
+    """`checkpoints/frame-000001.pass-1.npz` …: what each pass but the last made of a scene.
+
+    Args:
+        folder: The output folder.
+        begin: Called before anything is written.
+        say: Gets a line for each frame that is done.
+    """
+
+    def __init__(self, folder: Path, begin: Callable[[], None], say: Callable[[str], None]) -> None:
+        self._folder, self._begin, self._say = folder / "checkpoints", begin, say
+
+    def read(self, turn: int, number: int) -> Memory | None:
+        """Return what a pass made of a frame; None if it did not, or it is damaged."""
+        return _read_state(number, self._path(turn, number))
+
+    def write(self, turn: int, memory: Memory) -> None:
+        """Keep what a pass made of a frame."""
+        self._begin()
+        _write_state(self._path(turn, memory.number), memory)
+        self._say(f"pass {turn}: frame {memory.number}")
+
+    def forget(self, before: int) -> None:
+        """Remove what was made of the frames before one."""
+        for path in self._folder.glob("frame-*.pass-*.npz"):
+            number = path.name.removeprefix("frame-").partition(".")[0]
+            if number.isdecimal() and int(number) < before:
+                path.unlink()
+
+    def _path(self, turn: int, number: int) -> Path:
+        return self._folder / f"frame-{number:06d}.pass-{turn}.npz"
+
+
+def _write_state(path: Path, memory: Memory) -> None:
+    path.parent.mkdir(exist_ok=True)
+    arrays = {"scene": memory.scene, "source": memory.source, "painted": memory.painted}
+    with atomic_file(path) as file:
+        np.savez(file, **arrays, **({} if memory.masks is None else _as_arrays(memory.masks)))
+
+
+def _as_arrays(masks: Masks) -> dict[str, np.ndarray]:
+    """Return masks as arrays with names; those that are not there are left out."""
+    found = {f"content_mask_{number}": mask for number, mask in enumerate(masks.content)}
+    # As many as styles, of which some have none.
+    styles = [np.zeros((0, 0), np.float32) if mask is None else mask for mask in masks.style]
+    found |= {f"style_mask_{number}": mask for number, mask in enumerate(styles)}
+    return found if masks.content_weight is None else found | {"content_weight": masks.content_weight}
+
+
+def _as_masks(state: Mapping[str, np.ndarray]) -> Masks:
+    """Return the masks, of a clip's frame, of what `_as_arrays` made."""
+    content, style = (
+        [state[f"{kind}_mask_{number}"] for number in range(sum(f"{kind}_mask_" in name for name in state))]
+        for kind in ("content", "style")
+    )
+    given = tuple(mask if mask.size else None for mask in style)
+    return Masks(tuple(content), given, state.get("content_weight"), moving=True)
+
+
 def _read_state(number: int, path: Path) -> Memory | None:
     try:
         with np.load(path) as state:
-            return Memory(number, int(state["scene"]), state["source"], state["painted"])
+            masks = _as_masks(state) if any("mask" in name or "weight" in name for name in state) else None
+            return Memory(number, int(state["scene"]), state["source"], state["painted"], masks)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 

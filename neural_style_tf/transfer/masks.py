@@ -23,12 +23,14 @@ class Masks:
         style: Where in its picture each style is taken from, None for all of it; empty: all of all.
         content_weight: How much the photo matters at each place; None for 1 everywhere.
         alpha: Opacity of the photo; None where it is opaque. What cannot be seen is neither painted nor kept.
+        moving: Whether they are those of one frame of a clip: a region may be out of sight in it.
     """
 
     content: tuple[np.ndarray, ...] = ()
     style: tuple[np.ndarray | None, ...] = ()
     content_weight: np.ndarray | None = None
     alpha: np.ndarray | None = None
+    moving: bool = False
 
     def __post_init__(self) -> None:
         single = {"content_weight": self.content_weight, "alpha": self.alpha}
@@ -95,7 +97,7 @@ class Masks:
             ("content_weight_mask", weights),
         ):
             for number, mask in enumerate(given):
-                if mask is not None and not mask.max() > 0:
+                if mask is not None and not mask.max() > 0 and not self.moving:
                     which = f", the one of style {number + 1}," if len(given) > 1 else ""
                     raise UserError(f"--{flag}{which} is black everywhere: white says where")
         return Masks(
@@ -103,6 +105,7 @@ class Masks:
             tuple(None if is_everywhere(mask) else mask for mask in self.style) or (None,) * styles,
             None if is_everywhere(self.content_weight) else self.content_weight,
             None if is_everywhere(self.alpha) else self.alpha,
+            self.moving,
         )
 
     def at(self, size: tuple[int, int], style_sizes: Sequence[tuple[int, int]], config: Config) -> Guidance:
@@ -129,7 +132,7 @@ class Masks:
         else:
             regions = (Region(alpha, everyone),)
         for number, region in enumerate(regions):
-            if region.mask is not None and not region.mask.max() > 0:
+            if region.mask is not None and not region.mask.max() > 0 and not self.moving:
                 where = f"the region of style {number + 1}" if self.content else "the photo"
                 raise UserError(f"{where} is transparent everywhere: nothing to paint")
         sources = tuple(
@@ -212,6 +215,9 @@ def check_masks(masks: Masks, scales: Sequence[Scale], config: Config) -> tuple[
     for scale in scales:
         guidance = masks.at(scale.content, scale.styles, config)
         lines += missing_layers(masks, guidance, scale, config)
+    if masks.moving:
+        # What one frame is without, another may have.
+        return ()
     for number, region in enumerate(guidance.regions):
         found = {
             style for layer, _ in config.loss.style_layers for style in guidance.styles_of(number, layer)

@@ -157,6 +157,136 @@ def test_several_styles_masks_and_colours(job, clip, tmp_path):
     assert frames("half") == frames()
 
 
+def halves(count, black=()):
+    """Return masks, uint8 [H, W, 3], whose border moves, and their opposites; black in some frames."""
+    import numpy as np
+
+    left = [np.zeros((48, 64, 3), np.uint8) for _ in range(count)]
+    for number, mask in enumerate(left):
+        mask[:, : 16 + 8 * number] = 255
+    right = [255 - mask for mask in left]
+    for number in black:
+        left[number][:] = 0
+    return left, right
+
+
+def test_masks_may_move(job, clip, tmp_path):
+    """A region that is out of sight in some frames, the first among them, does not end the run."""
+    import numpy as np
+    from command_line import write_picture
+
+    write_picture(tmp_path / "t.png", (30, 44), seed=5)
+    left, right = halves(5, black=(0, 3))
+    write_video(tmp_path / "left.mp4", left, pixel_format="yuv444p")
+    write_folder(tmp_path / "right", right)
+    directed = ("--style=s.png", "--style=t.png", "--content_mask=left.mp4", "--content_mask=right")
+    run = ("--content=clip.mp4", *directed, "--content_weight_mask=left.mp4", *QUICK)
+    assert job(*run, "--output_dir=o") == 0
+    still = ("--style=s.png", "--style=t.png", "--content_mask=left.png", "--content_mask=right.png")
+    # Where no style goes the frame stays as it is.
+    found, source = read_video("o/result.mp4")[0], read_video("clip.mp4")[0]
+    assert np.abs(found[3][:, :36].astype(float) - source[3][:, :36]).mean() < 4
+    assert np.abs(found[3][:, 44:].astype(float) - source[3][:, 44:]).mean() > 7
+    assert job(*run, "--end_frame=3", "--output_dir=half") == 0
+    assert job(*run, "--resume", "--output_dir=half") == 0
+    assert frames("half") == frames()
+    assert job(*run, "--passes=2", "--output_dir=twice") == 0
+    assert frames("twice") != frames()
+    # The same as still masks, for a frame.
+    for name, mask in (("left", left), ("right", right)):
+        from PIL import Image
+
+        Image.fromarray(mask[1]).save(f"{name}.png")
+    one = ("--start_frame=2", "--end_frame=2")
+    assert (
+        job("--content=clip.mp4", *still, "--content_weight_mask=left.png", *QUICK, *one, "--output_dir=s")
+        == 0
+    )
+    assert job(*run, *one, "--output_dir=m") == 0
+    assert frames("m") == frames("s")
+
+
+def test_masks_that_end_too_early(job, clip, tmp_path, capsys):
+    write_folder(tmp_path / "masks", halves(3)[0])
+    run = ("--content=clip.mp4", "--content_mask=masks", *QUICK, "--output_dir=o")
+    assert job(*run) == 2
+    assert "--content_mask: masks has 3 frames, and 5 are painted" in capsys.readouterr().err
+    assert job(*run, "--end_frame=3") == 0
+    assert job("--content=clip.mp4", "--content_mask=none.mp4", *QUICK) == 2
+    assert "--content_mask: there is no file none.mp4" in capsys.readouterr().err
+
+
+@pytest.fixture
+def cut_clip(tmp_path):
+    """Write `clip.mp4`, of two scenes of three frames, with sound."""
+    shown = [*moving_frames(3, 48, 64, seed=1), *moving_frames(3, 48, 64, seed=9)]
+    return write_video(tmp_path / "clip.mp4", shown, sound="aac")
+
+
+def test_processes_share_the_scenes(job, cut_clip, capsys):
+    run = ("--content=clip.mp4", *QUICK[:-1])
+    assert job(*run, "--output_dir=o") == 0
+    shared = (*run, "--jobs=2", "--output_dir=shared", "--output=shared.mkv")
+    assert job(*shared, "--dry_run") == 0
+    assert "--start_frame=4 --end_frame=6" in capsys.readouterr().out and not Path("shared").exists()
+    assert job(*shared) == 0
+    assert "joined: shared" in capsys.readouterr().out
+    alone, together = read_video("o/result.mp4"), read_video("shared/result.mp4")
+    assert alone[1:] == together[1:] and len(together[0]) == 6
+    assert Path("shared.mkv").read_bytes() and len(read_metrics("shared")) == 6
+    before = Path("shared/result.mp4").read_bytes()
+    Path("shared.mkv").unlink()
+    assert job(*shared) == 0
+    assert "finished already: 2 of 2 runs" in capsys.readouterr().out
+    assert Path("shared/result.mp4").read_bytes() == before
+    assert job(*run, "--jobs=2", "--output_dir=o") == 2
+    assert "o holds run.json of something else" in capsys.readouterr().err
+
+
+def test_one_of_two_machines_joins(job, cut_clip, capsys):
+    run = ("--content=clip.mp4", *QUICK[:-1])
+    assert job(*run, "--output_dir=o") == 0
+    shared = (*run, "--output_dir=shared")
+    assert job(*shared, "--shard=2/2") == 0
+    assert "scenes painted: 1 of 2" in capsys.readouterr().out and not Path("shared/result.mp4").exists()
+    assert job(*shared, "--shard=1/2") == 0
+    scenes = {"start_frame=1,end_frame=3": (1, 2, 3), "start_frame=4,end_frame=6": (4, 5, 6)}
+    for folder, numbers in scenes.items():
+        for number in numbers:
+            name = f"frames/frame-{number:06d}.png"
+            assert Path("shared", folder, name).read_bytes() == Path("o", name).read_bytes()
+    alone, together = read_video("o/result.mp4"), read_video("shared/result.mp4")
+    assert all((one == other).all() for one, other in zip(alone[0], together[0], strict=True))
+
+
+def test_a_picture_is_not_shared(job, capsys):
+    assert job("--jobs=2", *QUICK, "--output_dir=o") == 2
+    assert "--jobs is about the runs of a sweep" in capsys.readouterr().err
+
+
+def test_passes_are_interrupted_and_continued(job, clip, monkeypatch, capsys):
+    write = clip_files.PassFiles.write
+
+    def interrupting(self, turn, memory):
+        write(self, turn, memory)
+        if (turn, memory.number) == (2, 3):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    run = ("--content=clip.mp4", *QUICK[:-1], "--passes=3")
+    assert job(*run, "--output_dir=whole") == 0
+    assert "pass 2: frame 4" in capsys.readouterr().out
+    monkeypatch.setattr(clip_files.PassFiles, "write", interrupting)
+    assert job(*run, "--output_dir=o") == 130
+    assert json.loads(Path("o/run.json").read_text())["status"] == "interrupted"
+    monkeypatch.setattr(clip_files.PassFiles, "write", write)
+    assert job(*run, "--output_dir=o", "--end_frame=4", "--resume") == 2
+    assert "--end_frame was 0, now 4" in capsys.readouterr().err
+    assert job(*run, "--output_dir=o", "--resume") == 0
+    assert "pass 1" not in capsys.readouterr().out
+    assert frames() == frames("whole")
+    assert read_video("o/result.mp4")[1] == read_video("whole/result.mp4")[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

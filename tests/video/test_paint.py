@@ -14,7 +14,7 @@ from neural_style_tf.losses.temporal import Warped
 from neural_style_tf.transfer.records import StepRecord
 from neural_style_tf.transfer.session import Session
 from neural_style_tf.video.flow import dis_flow, reliability, warp
-from neural_style_tf.video.paint import Enough, Memory, beginning, follow, paint_clip
+from neural_style_tf.video.paint import Enough, Memory, beginning, find_scenes, follow, paint_clip
 from neural_style_tf.video.read import Frame
 
 CONFIG = Config(
@@ -136,6 +136,101 @@ def test_of_several_frames_back_the_nearest_that_knows_counts():
     np.testing.assert_array_equal(nearest.reliable[:, 0], [0] * 16 + [1] * 16)
     assert follow([], 4, source, (1, 2), flow) is None
     assert follow([Memory(3, 1, source[:16], source[:16])], 4, source, (1,), flow) is None
+
+
+def test_a_later_frame_is_looked_at_along_the_same_flow():
+    """What is the way there for one is the way back for the other."""
+    there, back = (np.full((32, 32, 2), value, np.float32) for value in (2, -2))
+    asked = []
+
+    def flow(earlier, now, before, frame):
+        asked.append((earlier, now))
+        return there, back
+
+    source = np.zeros((32, 32, 3), np.float32)
+    columns = np.broadcast_to(np.arange(32, dtype=np.float32)[:, None], (32, 32, 3))
+    found = follow([Memory(5, 1, source, columns)], 4, source, (1,), flow)
+    assert asked == [(4, 5)]
+    np.testing.assert_array_equal(found.picture[5:-5, 5:-5], columns[5:-5, 5:-5] - 2)
+
+
+def test_scenes_are_found_as_painting_finds_them():
+    clip = [*moving_frames(3, 48, 64, seed=1), *moving_frames(2, 48, 64, seed=9)]
+    assert find_scenes(frames_of(clip), CONFIG, dis_flow) == [(1, 3), (4, 5)]
+    assert find_scenes(frames_of(clip[1:], first=7), CONFIG, dis_flow) == [(7, 8), (9, 10)]
+    assert find_scenes([], CONFIG, dis_flow) == []
+
+
+class Kept:
+    """Passes in memory; counts what is written."""
+
+    def __init__(self):
+        self.found, self.written = {}, []
+
+    def read(self, turn, number):
+        return self.found.get((turn, number))
+
+    def write(self, turn, memory):
+        self.found[turn, memory.number] = memory
+        self.written.append((turn, memory.number))
+
+    def forget(self, before):
+        self.found = {key: memory for key, memory in self.found.items() if key[1] >= before}
+
+
+def paintings(painted):
+    return [one.memory.painted for one in painted]
+
+
+def test_passes_go_there_and_back(narrow_weights, pictures):
+    session, kept = warm_session(narrow_weights), Kept()
+    clip = [*moving_frames(4, 48, 64, seed=1), *moving_frames(2, 48, 64, seed=9)]
+    config = CONFIG.replace(passes=3, iterations=5)
+    painted = paint(clip, session, pictures[1], config, passes=kept)
+    first, second = [(1, number) for number in range(1, 6)], [(2, number) for number in (4, 3, 2, 1)]
+    # The first frame of the next scene shows that a scene is over.
+    assert kept.written == [*first, *second, (1, 6), (2, 6), (2, 5)]
+    assert [one.memory.number for one in painted] == [1, 2, 3, 4, 5, 6]
+    assert [one.memory.scene for one in painted] == [1, 1, 1, 1, 5, 5]
+    assert min(number for _, number in kept.found) > 3, "what is of no more use is forgotten"
+    # What comes later counts for what is before it.
+    other = [*clip[:3], 255 - clip[3], *clip[4:]]
+    once = CONFIG.replace(iterations=5)
+    for settings, alike in ((once, True), (config, False)):
+        results = [
+            paintings(paint(one, session, pictures[1], settings, flow=still, passes=Kept()))
+            for one in (clip, other)
+        ]
+        assert np.array_equal(results[0][0], results[1][0]) == alike
+
+
+def still(earlier, now, before, frame):
+    return np.zeros((*frame.shape[:2], 2), np.float32), np.zeros((*frame.shape[:2], 2), np.float32)
+
+
+@pytest.mark.parametrize("calls", [2, 5, 8, 11])
+def test_passes_go_on_with_the_same_bits(narrow_weights, pictures, calls):
+    session, clip = warm_session(narrow_weights), moving_frames(4, 48, 64)
+    config = CONFIG.replace(passes=3, iterations=4, long_term=(1, 2))
+    whole = paint(clip, session, pictures[1], config, passes=Kept())
+    kept, begun, ended = Kept(), [], []
+
+    def tick(step):
+        """End after so many frames, of all passes."""
+        ended.append(len(kept.written) + len(begun) >= calls)
+        return ended[-1]
+
+    options = {"flow": dis_flow, "passes": kept}
+    for one in paint_clip(session, frames_of(clip), [pictures[1]], config, tick=tick, **options):
+        begun.append(one)
+    assert any(ended) and len(begun) < 4
+    before = [one.memory for one in begun][-2:]
+    rest = frames_of(clip)[len(begun) :]
+    written = len(kept.written)
+    found = list(paint_clip(session, rest, [pictures[1]], config, before=before, **options))
+    assert len(kept.written) + len(begun) + len(found) == 12 and written == calls - len(begun)
+    for one, other in zip(paintings(whole), paintings([*begun, *found]), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_what_comes_into_view_begins_in_the_colours_of_the_painting():

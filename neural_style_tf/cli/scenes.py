@@ -1,0 +1,104 @@
+"""The scenes of a clip as runs of a sweep, so that processes and machines share them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from neural_style_tf.cli.clip import check_output, make_flow, needs_library, write_result
+from neural_style_tf.cli.flags import CommandLine
+from neural_style_tf.config.schema import Config, Job, SweepConfig
+from neural_style_tf.errors import UserError, show
+from neural_style_tf.sweeps.folder import is_finished
+from neural_style_tf.sweeps.space import Axis
+from neural_style_tf.utils.atomic import write_bytes
+from neural_style_tf.utils.console import Console
+from neural_style_tf.video.read import is_clip, open_clip
+
+SCENES = ("start_frame", "end_frame")
+"""What tells the run of a scene from those of others."""
+SHARING = ("jobs", "ray", "shard")
+"""Flags that share out runs."""
+
+
+def shares_scenes(line: CommandLine) -> bool:
+    """Return whether a command line asks for one clip, and to share it out."""
+    asked = line.sweep
+    shared = any(getattr(asked, name) != getattr(SweepConfig, name) for name in SHARING)
+    if line.is_sweep or not shared or len(line.contents) != 1:
+        return False
+    return bool(line.values["frames"].value) or is_clip(line.contents[0])
+
+
+class Scenes:
+    """The scenes of a clip.
+
+    Args:
+        config: The settings of the whole clip.
+        job: Its files.
+        console: For what it says.
+
+    Raises:
+        UserError: The clip, or what reads it, is not there.
+        RunError: A frame cannot be read.
+    """
+
+    def __init__(self, config: Config, job: Job, console: Console) -> None:
+        from neural_style_tf.video.paint import find_scenes
+
+        needs_library(job)
+        self._config, self._job, self._console = config, job, console
+        reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
+        self._clip = open_clip(job.content, frames=job.frames, rate=job.frame_rate, **reading)
+        video = config.video
+        console.say("looking for scenes")
+        frames = self._clip.frames(video.start_frame, video.end_frame, video.every)
+        found = find_scenes(frames, config, make_flow(job))
+        if not found:
+            raise UserError(f"--start_frame={video.start_frame}: {show(job.content)} is not that long")
+        console.say(f"scenes: {len(found)}")
+        firsts, lasts = (tuple(str(scene[end]) for scene in found) for end in (0, 1))
+        self.axes = [Axis("start_frame", firsts), Axis("end_frame", lasts)]
+
+    def check(self, root: Path) -> None:
+        """Refuse a folder with something else, and an `--output` that cannot be written.
+
+        Raises:
+            UserError: Saying which.
+        """
+        check_output(self._job)
+        taken = [name for name in ("run.json", "result.mp4") if (root / name).exists()]
+        if "run.json" in taken or (taken and not (root / "sweep.json").exists()):
+            raise UserError(
+                f"{show(root)} holds {taken[0]} of something else than the scenes of a clip: give another "
+                "--output_dir"
+            )
+
+    def settings(self, line: CommandLine) -> Callable[[Mapping[str, str]], tuple[Config, Job]]:
+        """Return what gives the settings and files of one scene: `--output` is of the whole."""
+
+        def of_scene(changes: Mapping[str, str]) -> tuple[Config, Job]:
+            config, job = line.settings(changes)
+            return config, job.replace(output="")
+
+        return of_scene
+
+    def join(self, root: Path, folders: Sequence[str]) -> None:
+        """Write the clip and its metrics once all scenes are painted.
+
+        Args:
+            root: The folder of the sweep.
+            folders: Names of those of its runs, in the order of the clip.
+
+        Raises:
+            RunError: The encoder fails.
+            OSError: A file cannot be written.
+        """
+        painted = [root / folder for folder in folders]
+        done = sum(is_finished(self._job.replace(output_dir=str(one), overwrite=False)) for one in painted)
+        if done < len(painted):
+            self._console.say(f"scenes painted: {done} of {len(painted)}; result.mp4 follows the last")
+            return
+        write_bytes(root / "metrics.jsonl", b"".join((one / "metrics.jsonl").read_bytes() for one in painted))
+        write_result(root, painted, self._clip, self._config, self._job, self._console.say)
+        self._console.say(f"joined: {root / 'result.mp4'}")
