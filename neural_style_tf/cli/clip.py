@@ -144,7 +144,7 @@ class ClipRun(Run):
     def _checkpoint(self, folder: OutputFolder | None, weights: Weights) -> str | None:
         """Read what is known of painted frames; return the newest, named as a checkpoint is."""
         from neural_style_tf.runs.clip_files import read_states
-        from neural_style_tf.video.paint import needed
+        from neural_style_tf.video.memory import needed
 
         self._known = []
         if self._earlier is None:
@@ -271,7 +271,7 @@ class ClipRun(Run):
         from neural_style_tf.runs.clip_files import FrameProgress, Frames, States
         from neural_style_tf.runs.manifest import settings_table
         from neural_style_tf.runs.tensorboard import Curves
-        from neural_style_tf.video.paint import needed
+        from neural_style_tf.video.memory import needed
 
         path, config = folder.path, self._config
         found = [

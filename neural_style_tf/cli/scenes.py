@@ -44,7 +44,7 @@ class Scenes:
     """
 
     def __init__(self, config: Config, job: Job, console: Console) -> None:
-        from neural_style_tf.video.paint import find_scenes
+        from neural_style_tf.video.scenes import find_scenes
 
         needs_library(job)
         self._config, self._job, self._console = config, job, console

@@ -16,7 +16,7 @@ from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.records import Listener, StepRecord
 from neural_style_tf.utils.atomic import atomic_file
 from neural_style_tf.utils.console import Console, duration
-from neural_style_tf.video.paint import SPARE, Memory
+from neural_style_tf.video.memory import SPARE, Memory
 
 
 def frame_path(folder: Path, number: int) -> Path:

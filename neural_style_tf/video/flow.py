@@ -19,6 +19,8 @@ from neural_style_tf.images.color_transfer import luma
 
 Flow = Callable[[int, int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """(number of the earlier frame, of this one, the two frames [H, W, 3]) → ŵ and w."""
+CUT = 0.5
+"""Share of reliable pixels below which a new scene begins."""
 LEAST_SIDE = 16
 """Pixels of a side in which movement can be found."""
 CONSISTENT_SHARE, CONSISTENT_PIXELS = 0.01, 0.5

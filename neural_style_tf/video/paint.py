@@ -25,44 +25,21 @@ from neural_style_tf.transfer.loop import STALLED, Tick
 from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.picture_sizes import fit_content
 from neural_style_tf.transfer.records import StepRecord
-from neural_style_tf.video.flow import Flow, reliability, warp
+from neural_style_tf.video.flow import CUT, Flow, reliability, warp
+from neural_style_tf.video.memory import SPARE, Memory, needed
 from neural_style_tf.video.read import Frame
 
 if TYPE_CHECKING:
     from neural_style_tf.transfer.session import Session
 
-CUT = 0.5
-"""Share of reliable pixels below which a new scene begins."""
 SOFT = 1.0
 """Pixels over which what is known and what is new are mixed, at the beginning of a frame."""
 STEPS_TO_GAIN, GAIN = {"lbfgs": 10, "adam": 50}, 0.01
 """A frame is done when so many steps lowered its loss by less than this share."""
 
 
-SPARE = 2
-"""Frames whose earlier passes and states are kept beside those that the next frame needs, should the newest
-state be damaged."""
 DELTA = 0.5
 """Share of what the neighbour says where it is reliable, when a frame is painted over (δ of Ruder et al.)."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Memory:
-    """What other frames, and later passes, need of one that is painted.
-
-    Attributes:
-        number: Of the frame.
-        scene: Number of the first frame of its scene.
-        source: The frame itself, float32 [H, W, 3], RGB 0–255, at the size of the painting.
-        painted: What it became, likewise, before `--colors`.
-        masks: Of the frame, if they move and there is a further pass.
-    """
-
-    number: int
-    scene: int
-    source: np.ndarray
-    painted: np.ndarray
-    masks: Masks | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -317,33 +294,6 @@ def _paint_over(
 def notes_of(records: Sequence[StepRecord]) -> list[str]:
     """Return what was said of a frame, but for where it ended, which is no news of a frame."""
     return [note for record in records for note in record.notes if STALLED not in note]
-
-
-def find_scenes(frames: Iterable[Frame], config: Config, flow: Flow) -> list[tuple[int, int]]:
-    """Return the numbers of the first and the last frame of each scene, as `paint_clip` tells them apart.
-
-    Args:
-        frames: Those that are to be painted.
-        config: `sizes`: at the size of the painting.
-        flow: Between two frames.
-
-    Raises:
-        RunError: A frame cannot be read.
-    """
-    scenes: list[tuple[int, int]] = []
-    before: list[Memory] = []
-    for frame in frames:
-        source = fit_content(frame.pixels, config)
-        same = follow(before, frame.number, source, (1,), flow) is not None
-        begin = scenes.pop()[0] if same else frame.number
-        scenes.append((begin, frame.number))
-        before = [Memory(frame.number, begin, source, source)]
-    return scenes
-
-
-def needed(lags: Sequence[int]) -> int:
-    """Return how many painted frames must be kept."""
-    return max(lags, default=1)
 
 
 def follow(

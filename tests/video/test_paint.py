@@ -14,8 +14,10 @@ from neural_style_tf.losses.temporal import Warped
 from neural_style_tf.transfer.records import StepRecord
 from neural_style_tf.transfer.session import Session
 from neural_style_tf.video.flow import dis_flow, reliability, warp
-from neural_style_tf.video.paint import Enough, Memory, beginning, find_scenes, follow, paint_clip
+from neural_style_tf.video.memory import Memory
+from neural_style_tf.video.paint import Enough, beginning, follow, paint_clip
 from neural_style_tf.video.read import Frame
+from neural_style_tf.video.scenes import find_scenes
 
 CONFIG = Config(
     **SHALLOW,
