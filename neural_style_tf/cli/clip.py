@@ -23,6 +23,7 @@ from neural_style_tf.images.files import expand_files
 from neural_style_tf.images.masks import mask_of
 from neural_style_tf.runs.manifest import ManifestWriter
 from neural_style_tf.runs.output_dir import OutputFolder
+from neural_style_tf.runs.outputs import check_not_read, check_not_there
 from neural_style_tf.runs.resume import newest_metric, trim_metrics
 from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.records import Listener, StepRecord
@@ -136,10 +137,7 @@ class ClipRun(Run):
     def _check_outputs(self) -> None:
         job = self._here
         check_output(job)
-        for output in filter(None, (job.output, os.path.join(job.output_dir, "result.mp4"))):  # noqa: PTH118
-            for file in job.pictures.values():
-                if Path(output).exists() and Path(file).exists() and Path(output).samefile(file):
-                    raise UserError(f"{show(output)} is read and would be overwritten: give another name")
+        check_not_read(job, "result.mp4")
 
     def _checkpoint(self, folder: OutputFolder | None, weights: Weights) -> str | None:
         """Read what is known of painted frames; return the newest, named as a checkpoint is."""
@@ -186,6 +184,8 @@ class ClipRun(Run):
             return
         # What earlier passes made of later frames is kept.
         number = self._known[-1].number if self._known else 0
+        if not number:
+            folder.clear_events()
         trim_metrics(folder.path / "metrics.jsonl", number)
         remove_after(folder.path, number)
 
@@ -356,8 +356,7 @@ def check_output(job: Job) -> None:
     """Refuse an `--output` that is no clip, or is there and not to be replaced."""
     if job.output:
         check_clip_output(job.output)
-        if Path(job.output).exists() and not (job.overwrite or job.resume):
-            raise UserError(f"--output: {show(job.output)} exists; give another name, or --overwrite")
+        check_not_there(job)
 
 
 class FramesOnly(Listener):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -113,11 +114,11 @@ def _converted(image: Any, profile: bytes | None) -> Any:
     else:
         import tempfile
 
-        # libvips takes a profile by its file.
-        with tempfile.NamedTemporaryFile(suffix=".icc") as file:
-            file.write(profile)
-            file.flush()
-            colors = colors.icc_transform(file.name, **options).copy_memory()
+        # libvips takes a profile by its file, which must be closed before on Windows.
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "profile.icc"
+            file.write_bytes(profile)
+            colors = colors.icc_transform(str(file), **options).copy_memory()
     return colors if alpha is None else colors.bandjoin(alpha).copy(interpretation=vips.Interpretation.RGB16)
 
 

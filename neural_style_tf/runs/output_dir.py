@@ -86,6 +86,11 @@ class OutputFolder:
         for name in FILES:
             (self.path / name).unlink(missing_ok=True)
 
+    def clear_events(self) -> None:
+        """Remove what is for TensorBoard: of a run that begins anew with what it has made on the way."""
+        for path in self.path.glob(EVENTS):
+            path.unlink()
+
     def _sweep(self) -> None:
         """Remove what a run that was killed left of files it was writing."""
         patterns = [self.path / name for name in (*FILES, EVENTS, *PICTURES, *STATES)]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from neural_style_tf.config.schema import Config, Job
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, show
 from neural_style_tf.images import Picture, check_output, deep
 from neural_style_tf.runs.manifest import ManifestWriter, settings_table
 from neural_style_tf.runs.output_dir import OutputFolder
@@ -32,10 +32,7 @@ def check_outputs(job: Job, config: Config, content: Picture, *, say: Say) -> No
     """
     if not job.output_dir.isprintable():
         raise UserError(f"--output_dir: {job.output_dir!r} is no name that every program can read")
-    for output in filter(None, (job.output, os.path.join(job.output_dir, "result.png"))):  # noqa: PTH118
-        for file in (*job.pictures.values(), config.init):
-            if Path(output).exists() and Path(file).exists() and Path(output).samefile(file):
-                raise UserError(f"{output!r} is read and would be overwritten: give another name")
+    check_not_read(job, "result.png", config.init)
     if job.bits == "16" and not deep.is_installed():
         raise UserError(
             '--bits=16 needs libvips: pip install "neural-style-tf[deep]", or leave it out for 8 bits'
@@ -43,14 +40,36 @@ def check_outputs(job: Job, config: Config, content: Picture, *, say: Say) -> No
     if not job.output:
         return
     check_output(job.output)
-    if Path(job.output).exists() and not (job.overwrite or job.resume):
-        raise UserError(f"--output: {job.output!r} exists; give another name, or --overwrite")
+    check_not_there(job)
     if job.bits == "16" and not job.output.lower().endswith((".png", ".tif", ".tiff")):
         say(f"{job.output}: this format holds 8 bits a channel; .png and .tiff hold 16")
     if job.dpi and job.output.lower().endswith(".webp"):
         say(f"{job.output}: WebP cannot hold --dpi")
     if content.alpha is not None and job.output.lower().endswith((".jpg", ".jpeg")):
         say(f"{job.output}: JPEG cannot hold the transparency of {job.content}")
+
+
+def check_not_read(job: Job, result: str, *more: str) -> None:
+    """Refuse a run that would write over a picture that it reads.
+
+    Args:
+        job: Names of what is read and written.
+        result: What it writes in its folder.
+        more: Names of other files that it reads.
+
+    Raises:
+        UserError: Naming the file.
+    """
+    for output in filter(None, (job.output, os.path.join(job.output_dir, result))):  # noqa: PTH118
+        for file in (*job.pictures.values(), *more):
+            if Path(output).exists() and Path(file).exists() and Path(output).samefile(file):
+                raise UserError(f"{show(output)} is read and would be overwritten: give another name")
+
+
+def check_not_there(job: Job) -> None:
+    """Refuse an `--output` that is there and may not be replaced."""
+    if Path(job.output).exists() and not (job.overwrite or job.resume):
+        raise UserError(f"--output: {show(job.output)} exists; give another name, or --overwrite")
 
 
 def find_checkpoint(folder: OutputFolder, *, say: Say) -> str | None:
