@@ -113,16 +113,17 @@ def paint_clip(
         for time, memory, painting in first:
             yield PaintedFrame(time, painting.record, painting.reliable, memory)
         return
-    done: list[int] = []
+    spare = SPARE * config.video.every
+    if before:
+        # A run may have been killed just before it did so.
+        passes.forget(before[-1].number - spare)
     for scene in _scenes(first):
         if painter.stopped:
             return
         known = before if before and before[-1].scene == scene[0].scene else ()
         for painted in _paint_over(painter, scene, masks, known, passes, turns):
             yield painted
-            done.append(painted.memory.number)
-            if len(done) > SPARE:
-                passes.forget(done[-1 - SPARE])
+            passes.forget(painted.memory.number - spare)
         if painter.stopped:
             return
 
