@@ -199,7 +199,7 @@ class Run:
     def memory(self) -> int:
         """Return the bytes that the run and its process take, estimated for float32."""
         tile = int(self._config.tile) if self._config.tile.isdigit() else None
-        return PROCESS_BYTES + estimate_run(self._config, self._size, tile)
+        return PROCESS_BYTES + estimate_run(self._config, self._size, tile, regions=self._masks.regions)
 
     def execute(self) -> int:
         """Run; return the exit code."""
@@ -447,10 +447,11 @@ class Run:
         from neural_style_tf.distributed.sharding import smallest_tile
         from neural_style_tf.tiling.planner import check_memory, plan_memory
 
-        room = plan_memory(self._config, self._size, share=self._machine.memory)
+        regions = self._masks.regions
+        room = plan_memory(self._config, self._size, regions=regions, share=self._machine.memory)
         room = room._replace(tile=smallest_tile(self._cluster, room.tile))
         self._console.say(str(room))
-        check_memory(self._config, self._size, room.tile)
+        check_memory(self._config, self._size, room.tile, regions=regions)
         self._config = self._config.replace(tile=str(room.tile or "none"))
 
     def _join(self) -> None:

@@ -102,10 +102,30 @@ def estimate_bytes(
 
 
 def estimate_run(
-    config: Config, size: tuple[int, int], tile: int | None, *, half: bool = False, winograd: bool = False
+    config: Config,
+    size: tuple[int, int],
+    tile: int | None,
+    *,
+    regions: int = 0,
+    half: bool = False,
+    winograd: bool = False,
 ) -> int:
-    """Return `estimate_bytes` of a run with these settings and a result of `size` (H, W)."""
-    return estimate_bytes(
+    """Return `estimate_bytes` of a run with these settings and a result of `size` (H, W).
+
+    Args:
+        config: The settings.
+        size: Of the result.
+        tile: The longest side of a tile's core, pixels; None for the objective in one piece.
+        regions: How many masks say where a style goes.
+        half: Whether the network computes in bfloat16.
+        winograd: Whether blocks 3 and 4 are computed by Winograd's method.
+    """
+    # Each region's mask; its guides at the layers, as made and as the step takes them; what all cover.
+    guides = sum(1 / stride(layer) ** 2 for layer, _ in config.loss.style_layers)
+    directing = regions * (1 + 2 * guides) + (regions > 0)
+    # The photo, from which the painting gets its colours, or what no region covers.
+    directing += COLORS * (regions > 0 or config.colors in ("content", "luminance"))
+    return round(FLOAT * size[0] * size[1] * directing) + estimate_bytes(
         *size,
         config.loss.layers,
         optimizer=config.optimization.optimizer,

@@ -42,24 +42,27 @@ class MemoryPlan(NamedTuple):
         return line
 
 
-def plan_memory(config: Config, size: tuple[int, int], *, share: int | None = None) -> MemoryPlan:
+def plan_memory(
+    config: Config, size: tuple[int, int], *, regions: int = 0, share: int | None = None
+) -> MemoryPlan:
     """Choose in which pieces a result of `size` (H, W) is visited, and estimate what that takes.
 
     Args:
         config: What is computed.
         size: Of the result.
+        regions: How many masks say where a style goes.
         share: Bytes that the run may take at most, because others run beside it.
     """
     available = min((one for one in (memory_at_hand(), share) if one is not None), default=None)
     if config.tile == "auto":
-        tile = tile_that_fits(lambda tile: _estimate(config, size, tile), available)
+        tile = tile_that_fits(lambda tile: _estimate(config, size, tile, regions), available)
     else:
         tile = None if config.tile == "none" else int(config.tile)
     tile = tile if tile is None or tile < max(size) else None
     pairs = (
         picture_bytes(*size) * 2 * config.optimization.history * (config.optimization.optimizer == "lbfgs")
     )
-    return MemoryPlan(_estimate(config, size, tile), available, tile, pairs)
+    return MemoryPlan(_estimate(config, size, tile, regions), available, tile, pairs)
 
 
 def memory_at_hand() -> int | None:
@@ -74,25 +77,26 @@ def memory_at_hand() -> int | None:
     )
 
 
-def _estimate(config: Config, size: tuple[int, int], tile: int | None) -> int:
+def _estimate(config: Config, size: tuple[int, int], tile: int | None, regions: int) -> int:
     convolution, precision = config.network.convolution, config.network.precision
     return estimate_run(
         config,
         size,
         tile,
+        regions=regions,
         half=compute_dtype(precision) == "bfloat16",
         winograd=winograd.select_convolution(convolution, precision, size[0] * size[1]) == "winograd",
     )
 
 
-def check_memory(config: Config, size: tuple[int, int], tile: int | None) -> None:
-    """Raise if a hard limit (cgroup, ulimit) would kill the run.
+def check_memory(config: Config, size: tuple[int, int], tile: int | None, *, regions: int = 0) -> None:
+    """Raise if a hard limit (cgroup, ulimit) would kill the run; arguments as of `plan_memory`.
 
     Raises:
         RunError: What is needed, what is available, and which flags help.
     """
     allowed = allowed_bytes()
-    needed = _estimate(config, size, tile)
+    needed = _estimate(config, size, tile, regions)
     if allowed is not None and needed > allowed and not tf.config.list_physical_devices("GPU"):
         raise RunError(
             f"{size[1]}×{size[0]} pixels need about {needed / 1e6:.0f} MB of memory, and a limit on this "

@@ -51,6 +51,11 @@ class Masks:
                 raise UserError(f"Masks: {name} must be numbers from 0 to 1, as floats")
 
     @property
+    def regions(self) -> int:
+        """How many masks of the picture there are."""
+        return len(self.content) or int(self.alpha is not None)
+
+    @property
     def is_guided(self) -> bool:
         """Whether a style goes to, or comes from, a part of a picture."""
         return bool(self.content) or self.alpha is not None or any(mask is not None for mask in self.style)

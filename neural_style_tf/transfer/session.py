@@ -238,7 +238,8 @@ class Session:
             config.network.convolution, config.network.precision, size[0] * size[1]
         )
         terms, given = make_terms(config.loss, guidance), term_weights(config.loss, guidance)
-        tile = smallest_tile(self._cluster, plan_memory(config, size).tile)
+        regions = sum(region.mask is not None for region in guidance.regions)
+        tile = smallest_tile(self._cluster, plan_memory(config, size, regions=regions).tile)
         sources = make_sources(
             terms,
             pictures[0][np.newaxis],

@@ -199,3 +199,15 @@ def test_sparing_memory_that_is_free_goes_back():
 def test_imports_no_tensorflow():
     script = "import sys, neural_style_tf.tiling.memory_model; sys.exit('tensorflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(), check=True)
+
+
+def test_masks_and_the_photos_colours_count():
+    config, size = Config(style_layers=(("relu1_1", 1.0), ("relu2_1", 1.0)), content_layers=()), (1000, 1000)
+    plain = memory_model.estimate_run(config, size, None)
+    # Of each region a mask, and guides twice; what all cover, and the photo.
+    per_pixel = [4 * (regions * (1 + 2 * 1.25) + 1 + 3) for regions in (1, 3)]
+    for regions, expected in zip((1, 3), per_pixel, strict=True):
+        more = memory_model.estimate_run(config, size, None, regions=regions) - plain
+        assert more == pytest.approx(expected * 10**6)
+    kept = memory_model.estimate_run(config.replace(colors="content"), size, None)
+    assert kept - plain == 4 * 3 * 10**6
