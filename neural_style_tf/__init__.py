@@ -21,10 +21,14 @@ _HOMES = {
     "UserError": "errors",
     "VGG19_LAYERS": "models.architecture",
     "Weights": "weights",
+    "extract_features": "losses.features",
+    "gram_matrix": "losses.features",
     "load_image": "images",
+    "load_mask": "images.masks",
     "load_weights": "weights.resolve",
     "save_image": "images",
     "stylize": "transfer.session",
+    "to_picture": "images",
     "vgg19": "models.vgg19",
 }
 

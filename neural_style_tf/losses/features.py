@@ -1,0 +1,75 @@
+"""What the losses see of a picture: its features and their Gram matrices, as arrays to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from neural_style_tf.config.schema import NetworkConfig
+from neural_style_tf.errors import UserError
+from neural_style_tf.losses.functional import gram_sum, normalize_gram
+from neural_style_tf.losses.objective import preprocess
+from neural_style_tf.models.vgg19 import vgg19
+from neural_style_tf.weights import Weights
+
+NORMALIZATIONS = ("positions", "elements")
+
+
+def extract_features(
+    pixels: np.ndarray, layers: Sequence[str], weights: Weights, network: NetworkConfig | None = None
+) -> dict[str, np.ndarray]:
+    """Return the features F_l of a picture, as the losses see them, in float32.
+
+    Args:
+        pixels: [H, W, 3], RGB 0–255.
+        layers: Such as `relu4_2`; see `VGG19_LAYERS`.
+        weights: Of the network, from `load_weights`.
+        network: Pooling and padding, such as `PRESETS["balanced"].network`; default: those of `Config`.
+            Its precision and its algorithm of convolution are for runs, and not used.
+
+    Returns:
+        Layer → float32 [H_l, W_l, N_l]; H_l and W_l are halved, rounded up, at each pooling.
+
+    Raises:
+        UserError: Pixels of another shape, no layer, or one that VGG-19 does not have.
+    """
+    pixels, settings = np.asarray(pixels), network or NetworkConfig()
+    if pixels.ndim != 3 or pixels.shape[-1] != 3 or not pixels.size:
+        raise UserError(f"pixels must be an array [H, W, 3], not {list(pixels.shape)}")
+    if isinstance(layers, str) or not layers:
+        raise UserError(f"layers must be a list of at least one layer, such as ['relu4_2'], not {layers!r}")
+    model = vgg19(
+        weights.kernels,
+        weights.biases,
+        outputs=tuple(layers),
+        pooling=settings.pooling,
+        padding=settings.padding,
+        transpose_kernels=settings.transpose_kernels,
+    )
+    # In a graph of its own: oneDNN may keep filters by kernel, and eager calls of equal shape share one.
+    found = tf.function(model, autograph=False)(preprocess(pixels))
+    return {layer: found[layer][0].numpy() for layer in layers}
+
+
+def gram_matrix(features: np.ndarray, normalization: str = "positions") -> np.ndarray:
+    """Return the Gram matrix G_l of features (Eq. 3), normalised.
+
+    Args:
+        features: F_l [H, W, N], from `extract_features`.
+        normalization: `positions` divides by M_l; `elements` by M_l N_l.
+
+    Returns:
+        float32 [N, N], symmetric.
+
+    Raises:
+        UserError: Features of another shape, or another normalisation.
+    """
+    features = np.asarray(features, np.float32)
+    if features.ndim != 3 or not features.size:
+        raise UserError(f"features must be an array [H, W, N], not {list(features.shape)}")
+    if normalization not in NORMALIZATIONS:
+        raise UserError(f"normalization must be {' or '.join(NORMALIZATIONS)}, not {normalization!r}")
+    height, width, _ = features.shape
+    return normalize_gram(gram_sum(features[np.newaxis]), height * width, normalization).numpy()
