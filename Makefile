@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Tests side by side, each with a TensorFlow of its own.
 SHARED := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
-.PHONY: demo test test-slow test-faults coverage lint docs bench bench-all compare clean
+.PHONY: demo test test-slow test-faults coverage lint docs notebook bench bench-all compare clean
 
 demo: .venv/demo
 	$(BIN)/python run.py --content=examples/chelsea.jpg --style=examples/mosaic.jpg \
@@ -29,6 +29,10 @@ lint: .venv/dev
 
 docs: .venv/docs
 	$(BIN)/python docs/build_api.py
+
+# examples/tutorial.ipynb from examples/tutorial.py; cells that did not change keep their identifiers.
+notebook: .venv/notebook
+	$(BIN)/jupytext --to ipynb --update examples/tutorial.py
 
 bench: .venv/test
 	$(BIN)/python benchmarks/step.py
