@@ -3,14 +3,16 @@
 import ast
 import re
 
-import jupytext
-import nbclient
-import nbformat
 import pytest
 from command_line import environment
 from paths import ROOT
 
 import neural_style_tf as nst
+
+MISSING = 'needs the extra notebook: pip install ".[notebook]"'
+jupytext, nbclient, nbformat, _ = (
+    pytest.importorskip(name, reason=MISSING) for name in ("jupytext", "nbclient", "nbformat", "ipykernel")
+)
 
 SOURCE = ROOT / "examples" / "tutorial.py"
 NOTEBOOK = ROOT / "examples" / "tutorial.ipynb"
