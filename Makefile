@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Tests side by side, each with a TensorFlow of its own.
 SHARED := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
-.PHONY: demo test test-slow test-faults coverage lint docs bench bench-all compare clean
+.PHONY: demo test test-slow test-faults test-matrix coverage lint docs bench bench-all compare clean
 
 demo: .venv/demo
 	$(BIN)/python run.py --content=examples/chelsea.jpg --style=examples/mosaic.jpg \
@@ -19,6 +19,10 @@ test-slow: .venv/test
 
 test-faults: .venv/test
 	$(BIN)/python -m pytest -m faults
+
+# Each supported Python and TensorFlow, in environments of their own: an hour. The same command again goes on.
+test-matrix: .venv/release
+	$(BIN)/python tests/matrix.py
 
 # Branches, of the fast tests; what subprocesses do is not counted.
 coverage: .venv/test
