@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Tests side by side, each with a TensorFlow of its own.
 SHARED := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
-.PHONY: demo test test-slow test-faults test-matrix coverage lint docs bench bench-all compare clean
+.PHONY: demo test test-slow test-faults test-matrix coverage dist lint docs bench bench-all compare clean
 
 demo: .venv/demo
 	$(BIN)/python run.py --content=examples/chelsea.jpg --style=examples/mosaic.jpg \
@@ -27,6 +27,13 @@ test-matrix: .venv/release
 # Branches, of the fast tests; what subprocesses do is not counted.
 coverage: .venv/test
 	$(BIN)/python -m pytest -m "not slow and not faults" $(SHARED) --cov=neural_style_tf --cov-branch --cov-report=term
+
+# Source distribution and wheel in dist/, looked into and tried in a clean environment.
+dist: .venv/release
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python tests/try_wheel.py dist
 
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -53,4 +60,4 @@ compare: .venv/demo
 	@touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv build dist
