@@ -34,13 +34,16 @@ TESTS = (
     # The losses and their gradients, against their twins; the network against Keras' own layers.
     *("tests/losses/test_functional.py", "tests/losses/test_moments.py", "tests/losses/test_wasserstein.py"),
     "tests/models/test_vgg19.py",
-    # Weight files: .mat, .h5, .npz, and the bundled network.
-    *("tests/weights/test_forms.py", "tests/weights/test_stand_in.py"),
+    # Weight files: .mat, .h5 of Keras 2 and 3, .npz, and the bundled network, converted anew.
+    "tests/weights/test_forms.py::test_matconvnet_in_process",
+    "tests/weights/test_forms.py::test_keras",
+    "tests/weights/test_forms.py::test_npz_keeps_the_originals_name_and_hash",
+    "tests/weights/test_stand_in.py::test_a_converted_form_that_is_not_todays_is_made_again[truncated]",
     # Runs of the command line: painted, killed, resumed to the same bits, logged; mistakes told early.
     "tests/cli/test_main.py::test_a_run_writes_what_the_readme_says",
     "tests/cli/test_main.py::test_help_and_mistakes_do_without_tensorflow",
     "tests/cli/test_directing.py::test_everything_at_once_is_recorded_repeated_and_resumed",
-    "tests/runs/test_resume.py::test_from_every_checkpoint_to_the_same_bits",
+    "tests/runs/test_resume.py::test_from_every_checkpoint_to_the_same_bits[adam]",
     "tests/runs/test_resume.py::test_a_killed_run_continues_as_if_nothing_happened",
     "tests/runs/test_tensorboard.py",
     # What else depends on the versions of libraries: pictures, 16 bits, clips.
@@ -125,7 +128,16 @@ def test(cell: Cell, folder: Path) -> Result:
     packages = json.loads(re.search(r"^\[.*\]$", listed, re.MULTILINE)[0])
     versions = {package["name"]: package["version"] for package in packages}
     left_out = (f"--deselect={test}" for test in LEFT_OUT)
-    tested = ("-n0", "-p", "no:cacheprovider", "-m", "not slow and not faults", *left_out, *TESTS)
+    tested = (
+        "-n0",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "not slow and not faults",
+        "--durations=10",
+        *left_out,
+        *TESTS,
+    )
     passed = call(log, python, "-m", "pytest", *tested) is not None
     summaries = re.findall(r"^=+ (.*) in [\d.]+s", log.read_text(encoding="utf-8"), re.MULTILINE)
     if passed:
