@@ -120,6 +120,9 @@ def test(cell: Cell, folder: Path) -> Result:
     options = [f"--resolution={RESOLUTIONS[cell.dependencies]}", "--only-binary=:all:"]
     options += [f"--no-binary={name}" for name in BUILT]
     packages = ["--editable", ".[test]", f"tensorflow=={exact}", *ADDED.get(cell.tensorflow, ())]
+    if not cell.is_prerelease:
+        # TensorFlow brings it: named here, so that the oldest is taken. A prerelease has its own.
+        packages.append("keras>=3")
     if call(log, *UV, "pip", "install", f"--python={python}", *options, *packages) is None:
         if NO_WHEEL.search(log.read_text(encoding="utf-8")):
             return Result(commit(), LACKING, "no wheel")
