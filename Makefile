@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Tests side by side, each with a TensorFlow of its own.
 SHARED := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
-.PHONY: demo test test-slow test-faults coverage lint docs notebook bench bench-all compare clean
+.PHONY: demo test test-slow test-faults test-matrix coverage dist lint docs notebook bench bench-all compare clean
 
 demo: .venv/demo
 	$(BIN)/python run.py --content=examples/chelsea.jpg --style=examples/mosaic.jpg \
@@ -20,9 +20,20 @@ test-slow: .venv/test
 test-faults: .venv/test
 	$(BIN)/python -m pytest -m faults
 
+# Each supported Python and TensorFlow, in environments of their own: an hour. The same command again goes on.
+test-matrix: .venv/release
+	$(BIN)/python tests/matrix.py
+
 # Branches, of the fast tests; what subprocesses do is not counted.
 coverage: .venv/test
 	$(BIN)/python -m pytest -m "not slow and not faults" $(SHARED) --cov=neural_style_tf --cov-branch --cov-report=term
+
+# Source distribution and wheel in dist/, looked into and tried in a clean environment.
+dist: .venv/release
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python tests/try_wheel.py dist
 
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -53,4 +64,4 @@ compare: .venv/demo
 	@touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv build dist

@@ -8,10 +8,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # tests would then reuse the filters of the first. `harness.py` runs with 1, as users do.
 os.environ["TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"] = "0"
 
-from neural_style_tf.utils.runtime import prefer_onednn
+from neural_style_tf.utils.runtime import prefer_onednn, use_tensorflow_backend
 
 # As the command line does, whose bits are compared with those of this process.
 prefer_onednn()
+use_tensorflow_backend()
 
 import numpy as np
 import pytest

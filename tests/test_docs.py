@@ -18,7 +18,7 @@ PAGES = [
 ]
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 # Flags of other programs, and of `python -m neural_style_tf.weights`.
-# Of absl, TensorBoard, Slurm and Ray.
+# Of absl, TensorBoard, Slurm, Ray, twine and Docker.
 OTHER_FLAGS = {
     "address",
     "array",
@@ -31,6 +31,11 @@ OTHER_FLAGS = {
     "help",
     "convert",
     "upgrade",
+    "strict",
+    "build",
+    "rm",
+    "network",
+    "gpus",
 }
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
+
+from neural_style_tf.utils.runtime import missing_package
 
 
 def start() -> int:
@@ -13,6 +16,13 @@ def start() -> int:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from neural_style_tf.cli.main import run
-
+    try:
+        from neural_style_tf.cli.main import run
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "neural_style_tf":
+            raise
+        # As a checkout is run by a Python that nothing was installed for.
+        sys.stderr.write(f"neural-style-tf: {missing_package(package)}\n")
+        return 2
     return run()

@@ -40,6 +40,7 @@ from neural_style_tf.transfer.records import Listener, StepRecord
 from neural_style_tf.transfer.scales import plan_scales
 from neural_style_tf.utils.atomic import write_text
 from neural_style_tf.utils.console import Console, duration
+from neural_style_tf.utils.runtime import check_installation
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import check_spec, load_weights
 
@@ -222,6 +223,7 @@ class Run:
 
     def _check(self) -> None:
         """Find every mistake that can be found without TensorFlow."""
+        check_installation()
         job, config, files = self._here, self._config, self._supplies.files
         if job.resume and job.overwrite:
             raise UserError("--resume goes on with a run and --overwrite replaces it: give one of them")

@@ -187,7 +187,7 @@ def join(distribute: str, worker: WorkerInfo, *, timeout: float, say: Callable[[
         UserError: `mirrored`, without two GPUs.
         RunError: Not everyone came.
     """
-    gpus = len(tf.config.list_physical_devices("GPU"))
+    gpus = len(tf.config.get_visible_devices("GPU"))
     if worker.workers == 1:
         if distribute == "mirrored" and gpus < 2:
             raise UserError(f"--distribute=mirrored needs two GPUs or more; TensorFlow sees {gpus}")

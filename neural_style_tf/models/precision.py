@@ -9,7 +9,7 @@ import tensorflow as tf
 
 def has_bfloat16() -> bool:
     """Return whether convolutions in bfloat16 run on the hardware rather than in emulation."""
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     if gpus:
         capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
         return capability >= (8, 0)

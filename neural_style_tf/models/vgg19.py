@@ -138,9 +138,9 @@ def vgg19(
         elif name.startswith("relu"):
             features = keras.layers.ReLU(dtype=compute, name=name)(features)
         else:
-            features = _pooling_layer(pooling)(2, strides=2, padding="same", dtype=compute, name=name)(
-                features
-            )
+            # The order of the dimensions is a setting of the user's keras.json.
+            order = {"data_format": "channels_last", "padding": "same"}
+            features = _pooling_layer(pooling)(2, strides=2, dtype=compute, name=name, **order)(features)
         found[name] = features
     model = keras.Model(image, {name: found[name] for name in outputs}, name="vgg19")
     model.trainable = False

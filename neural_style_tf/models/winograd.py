@@ -51,7 +51,7 @@ def select_convolution(convolution: str, precision: str, pixels: int) -> str:
         return convolution
     # cuDNN chooses by itself; and Intel's matrix units multiply faster than memory can follow.
     dtype = compute_dtype(precision)
-    if tf.config.list_physical_devices("GPU") or (dtype == "bfloat16" and has_amx()):
+    if tf.config.get_visible_devices("GPU") or (dtype == "bfloat16" and has_amx()):
         return "direct"
     return "winograd" if pixels >= WORTH_COMPILING[dtype] and _xla_compiles() else "direct"
 

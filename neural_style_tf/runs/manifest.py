@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import importlib.metadata
 import json
 import platform
@@ -271,7 +272,7 @@ def facts_in_common(config: Config, hashes: dict[str, str], weights: Weights) ->
     if "init" in hashes:
         facts["--init"] = hashes["init"]
     files = {f"the {role} picture": value for role, value in hashes.items() if role != "init"}
-    versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras")}
+    versions = {name: _version(name) for name in ("tensorflow", "keras")}
     return facts | files | {"the weights": weights.sha256, "neural-style-tf": __version__} | versions
 
 
@@ -282,8 +283,16 @@ def circumstances(device: str) -> dict[str, Any]:
         "device": device,
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "packages": {name: _version(name) for name in packages},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        # Installed under another name, as keras-nightly is with a prerelease of TensorFlow.
+        return importlib.import_module(package).__version__
 
 
 def flag_lines(config: Config, job: Job) -> str:

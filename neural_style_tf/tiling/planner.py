@@ -67,7 +67,7 @@ def plan_memory(
 
 def memory_at_hand() -> int | None:
     """Return the bytes that a run may take of the GPU, or of the host if there is none."""
-    if not tf.config.list_physical_devices("GPU"):
+    if not tf.config.get_visible_devices("GPU"):
         return available_bytes()
     from tensorflow.python.client import device_lib
 
@@ -97,7 +97,7 @@ def check_memory(config: Config, size: tuple[int, int], tile: int | None, *, reg
     """
     allowed = allowed_bytes()
     needed = _estimate(config, size, tile, regions)
-    if allowed is not None and needed > allowed and not tf.config.list_physical_devices("GPU"):
+    if allowed is not None and needed > allowed and not tf.config.get_visible_devices("GPU"):
         raise RunError(
             f"{size[1]}×{size[0]} pixels need about {needed / 1e6:.0f} MB of memory, and a limit on this "
             f"process leaves {allowed / 1e6:.0f} MB: raise it, or try {'' if tile else '--tile=512, '}"

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.util
 import os
 import platform
+import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neural_style_tf.errors import UserError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+PYTHONS = ((3, 11), (3, 13))
+"""The oldest and the newest Python that TensorFlow has releases for and this package is tested with."""
 
 # Of glibc's malloc.h.
 _M_MMAP_THRESHOLD = -3
 _DEVICES = Path("/dev")
+# Kernels that were built for an earlier architecture are compiled anew for a later one, and run. TensorFlow's
+# fail on this one (CUDA_ERROR_INVALID_PTX; tensorflow/tensorflow issues 89272, 99592) and those after it.
+_NEEDS_ITS_OWN_KERNELS = 12
 
 
 def cores() -> int:
@@ -23,6 +38,47 @@ def cores() -> int:
 def nvidia_devices() -> list[str]:
     """Return the numbers of the NVIDIA GPUs of this machine, whether or not TensorFlow can use them."""
     return sorted(path.name.removeprefix("nvidia") for path in _DEVICES.glob("nvidia[0-9]*"))
+
+
+def missing_package(name: str) -> str:
+    """Return a line for the user about a package that this program needs and this Python does not have."""
+    oldest, newest = (".".join(map(str, version)) for version in PYTHONS)
+    if sys.version_info[:2] > PYTHONS[1]:
+        return (
+            f"{name} is not installed, and this Python {platform.python_version()} may be too new for it: "
+            f"make an environment with Python {oldest} to {newest} and install neural-style-tf there"
+        )
+    return (
+        f"{name} is not installed for this Python, {sys.executable}: "
+        "pip install neural-style-tf, or activate the environment that has it"
+    )
+
+
+def check_installation() -> None:
+    """Find without importing it whether TensorFlow is installed.
+
+    Raises:
+        UserError: It is not.
+    """
+    if "tensorflow" not in sys.modules and importlib.util.find_spec("tensorflow") is None:
+        raise UserError(missing_package("TensorFlow"))
+
+
+def use_tensorflow_backend() -> None:
+    """Let Keras run on TensorFlow; call it before TensorFlow is imported, which imports Keras.
+
+    `KERAS_BACKEND` and `keras.json` name the backend of programs that run on several. This one does not.
+
+    Raises:
+        UserError: Keras was imported before, with another backend.
+    """
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    keras = sys.modules.get("keras")
+    if keras is not None and keras.backend.backend() != "tensorflow":
+        raise UserError(
+            f"Keras was imported with the backend {keras.backend.backend()}, expected tensorflow: set the "
+            "environment variable KERAS_BACKEND=tensorflow before it is imported"
+        )
 
 
 def prefer_onednn() -> None:
@@ -57,10 +113,16 @@ def start_tensorflow(
 
     Returns:
         Such as `CPU (2 cores)` or `GPU NVIDIA H200`.
+
+    Raises:
+        UserError: TensorFlow is installed, but cannot be imported.
     """
     if not verbose:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     prefer_onednn()
+    use_tensorflow_backend()
+    # With it TensorBoard's plug-in asks for Keras 2, a package that need not be there.
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)
     # oneDNN may keep its reordered copy of each filter. It caches per kernel of a graph; this package
     # runs every convolution inside a graph whose weights never change.
     os.environ.setdefault("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "1")
@@ -68,6 +130,7 @@ def start_tensorflow(
         os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
         _return_freed_memory()
     with contextlib.nullcontext() if verbose else _silent_stderr():
+        _import_tensorflow()
         import tensorflow as tf
 
         if not verbose:
@@ -75,7 +138,10 @@ def start_tensorflow(
         if threads:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(threads)
-        gpus = tf.config.list_physical_devices("GPU")
+        found = tf.config.list_physical_devices("GPU")
+        gpus = [gpu for gpu in found if not _lacks_kernels(gpu)]
+        if len(gpus) < len(found):
+            tf.config.set_visible_devices(gpus, "GPU")
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
     join()
@@ -96,13 +162,59 @@ def unused_gpu() -> str:
     """
     import tensorflow as tf
 
+    found = tf.config.list_physical_devices("GPU")
+    if lacking := [gpu for gpu in found if _lacks_kernels(gpu)]:
+        details = tf.config.experimental.get_device_details(lacking[0])
+        capability = ".".join(map(str, details["compute_capability"]))
+        others = "the other GPUs" if len(lacking) < len(found) else "the CPU"
+        return (
+            f"{details.get('device_name', 'a GPU')} is not used: TensorFlow {tf.__version__} has no kernels "
+            f"for its compute capability {capability}; going on with {others}"
+        )
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    if hidden or tf.config.list_physical_devices("GPU") or not nvidia_devices():
+    if hidden or found or not nvidia_devices():
         return ""
+    if importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.cudnn") is None:
+        return (
+            "there is an NVIDIA GPU that TensorFlow cannot use: its libraries come with "
+            'pip install "neural-style-tf[gpu]", and --verbose shows what is missing'
+        )
     return (
-        "there is an NVIDIA GPU that TensorFlow cannot use: its libraries come with "
-        'pip install "neural-style-tf[gpu]", and --verbose shows what is missing'
+        "there is an NVIDIA GPU that TensorFlow cannot use, although its libraries are installed: "
+        "is the driver too old for them? --verbose shows what is missing"
     )
+
+
+def _import_tensorflow() -> None:
+    """Import TensorFlow and Keras, or raise `UserError` with the first line of what is wrong."""
+    try:
+        import keras  # noqa: F401
+        import tensorflow  # noqa: F401
+    except MemoryError:
+        raise
+    except Exception as error:
+        place = "/".join(Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts[-3:])
+        reason = (str(error).strip().splitlines() or [f"{type(error).__name__} in {place}"])[0]
+        # Its library is loaded when TensorFlow is imported, and names functions that only one release has.
+        if "metal" in reason:
+            raise UserError(
+                "tensorflow-metal was made for another release of TensorFlow and breaks this one: "
+                f"pip uninstall tensorflow-metal, and it runs on the CPU ({reason})"
+            ) from error
+        raise UserError(
+            f"TensorFlow cannot be imported: {reason}; install it anew, best in a new environment"
+        ) from error
+
+
+def _lacks_kernels(gpu: tf.config.PhysicalDevice) -> bool:
+    """Return whether TensorFlow was built without kernels that run on a GPU."""
+    import tensorflow as tf
+
+    capability = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
+    # Such as sm_89 and compute_90; the last digit is the minor version.
+    built = tf.sysconfig.get_build_info().get("cuda_compute_capabilities", ())
+    majors = [int(match[1]) for name in built if (match := re.search(r"_(\d+)\d", name))]
+    return capability[0] >= _NEEDS_ITS_OWN_KERNELS and capability[0] > max(majors, default=0)
 
 
 def _return_freed_memory() -> None:

@@ -150,7 +150,8 @@ def halves(size=(40, 64)):
 
 @pytest.fixture(params=["AVIF", "HEIF"])
 def modern(request):
-    if request.param == "AVIF" and not features.check("avif"):
+    # Asked for what it does not know, an earlier Pillow warns.
+    if request.param == "AVIF" and not ("avif" in features.modules and features.check("avif")):
         pytest.skip("this Pillow has no AVIF")
     pytest.importorskip("pillow_heif").register_heif_opener()
     return request.param

@@ -204,7 +204,7 @@ CPU_FLAGS = {"": "avx2", "with bfloat16": "avx512_bf16", "with bfloat16 and AMX"
     ],
 )
 def test_chosen_where_it_is_faster(monkeypatch, convolution, precision, gpus, pixels, expected):
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: gpus)
     monkeypatch.setattr(precision_module, "_cpu_flags", lambda: CPU_FLAGS[precision.partition(" ")[2]])
     assert winograd.select_convolution(convolution, precision.partition(" ")[0], pixels) == expected
 
@@ -269,7 +269,7 @@ def test_not_chosen_where_xla_is_missing(monkeypatch, asked_anew):
     def no_compiler(*_, **__):
         raise tf.errors.UnimplementedError(None, None, "no XLA")
 
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [])
     assert winograd._xla_compiles()
     winograd._xla_compiles.cache_clear()
     monkeypatch.setattr(tf, "function", lambda *_, **__: no_compiler)

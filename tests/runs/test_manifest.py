@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
+from importlib.metadata import PackageNotFoundError
 
+import keras
 import pytest
 
 from neural_style_tf.config.fields import flat
 from neural_style_tf.config.schema import Config
+from neural_style_tf.runs import manifest
 from neural_style_tf.runs.manifest import MANIFEST, Manifest
 
 WHOLE = Manifest(
@@ -79,3 +82,15 @@ def test_other_files():
         "the init file is new",
         "the weights file is another one",
     ]
+
+
+def test_the_version_of_a_package_that_is_installed_under_another_name(monkeypatch):
+    known = manifest.importlib.metadata.version
+
+    def version(name):
+        if name == "keras":
+            raise PackageNotFoundError(name)
+        return known(name)
+
+    monkeypatch.setattr(manifest.importlib.metadata, "version", version)
+    assert manifest.circumstances("CPU")["packages"]["keras"] == keras.__version__

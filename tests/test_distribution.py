@@ -1,0 +1,99 @@
+"""What is published says what is true; `tests/try_wheel.py` looks into the files themselves (`make dist`)."""
+
+import configparser
+import importlib.util
+import re
+import subprocess
+import sys
+
+import pytest
+from paths import ROOT
+
+from neural_style_tf.utils import runtime
+
+SETUP = configparser.ConfigParser()
+SETUP.read(ROOT / "setup.cfg")
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+@pytest.fixture
+def matrix(monkeypatch):
+    """Return tests/matrix.py as a module."""
+    spec = importlib.util.spec_from_file_location("matrix", ROOT / "tests" / "matrix.py")
+    module = importlib.util.module_from_spec(spec)
+    # Data classes look their module up.
+    monkeypatch.setitem(sys.modules, "matrix", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_pythons_are_those_of_the_matrix(matrix):
+    classifiers = SETUP["metadata"]["classifiers"]
+    named = re.findall(r"Python :: (3\.\d+)$", classifiers, re.MULTILINE)
+    assert named == list(matrix.PYTHONS)
+    oldest, newest = (".".join(map(str, version)) for version in runtime.PYTHONS)
+    assert (named[0], named[-1]) == (oldest, newest)
+    assert SETUP["options"]["python_requires"] == f">={oldest}"
+    assert f"{runtime.PYTHONS[0]}" in (ROOT / "run.py").read_text()
+
+
+def test_the_oldest_tensorflow_is_that_of_the_matrix(matrix):
+    oldest = re.search(r"^tensorflow >= (\S+),", SETUP["options"]["install_requires"], re.MULTILINE)[1]
+    assert oldest == matrix.TENSORFLOWS[0]
+
+
+def test_every_file_of_the_package_is_installed():
+    listed = subprocess.run(["git", "ls-files", "neural_style_tf"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a checkout")
+    installed = re.split(r",\s*", SETUP["options.package_data"]["neural_style_tf"])
+    files = [name.partition("/")[2] for name in listed.stdout.splitlines()]
+    assert sorted(name for name in files if not name.endswith((".py", ".md"))) == sorted(installed)
+
+
+def test_the_text_of_the_index_needs_no_repository():
+    """It has neither pictures nor relative links, which lead nowhere there."""
+    text = (ROOT / SETUP["metadata"]["long_description"].removeprefix("file: ")).read_text()
+    assert not re.search(r"<img|\]\((?!https?:)", text)
+
+
+def test_the_image_is_built_of_what_is_sent_for_it(matrix):
+    [python] = set(re.findall(r"^FROM python:(\d+\.\d+)\.\d+-slim", DOCKERFILE, re.MULTILINE))
+    assert python in matrix.PYTHONS
+    sent = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    copied = [
+        line.split()[1:-1]
+        for line in DOCKERFILE.splitlines()
+        if line.startswith("COPY ") and "--" not in line
+    ]
+    assert sorted(name for names in copied for name in names) == sorted(sent)
+    assert all((ROOT / name).exists() for name in sent)
+    needed = [
+        SETUP["metadata"][name].removeprefix("file: ") for name in ("long_description", "license_files")
+    ]
+    assert set(needed) <= set(sent)
+
+
+@pytest.mark.parametrize("outputs", [["venv"], ["venv", "install", "list", "pytest"]])
+def test_a_cell_is_tested_once(matrix, outputs, tmp_path, monkeypatch, capsys):
+    """With uv and pytest replaced: a Python that is not there, and one with which all is well."""
+    steps = []
+
+    def call(log, *command):
+        steps.append(next(word for word in ("venv", "install", "list", "pytest") if word in command))
+        said = {"list": 'Using\n[{"name":"tensorflow","version":"2.20.0"}]', "pytest": "= 9 passed in 1.0s ="}
+        with log.open("a") as file:
+            file.write(said.get(steps[-1], "") + "\n")
+        if steps[-1] == "venv":
+            (tmp_path / log.stem).mkdir(exist_ok=True)
+        return said.get(steps[-1], "") if steps[-1] in outputs[1:] or len(outputs) > 1 else None
+
+    monkeypatch.setattr(matrix, "call", call)
+    arguments = ["matrix.py", f"--out={tmp_path}", "--only", "python3.12-tensorflow2.20-newest"]
+    monkeypatch.setattr(matrix.sys, "argv", arguments)
+    assert matrix.main() == 0 and matrix.main() == 0
+    # What could not be had is tried again, what has passed is not.
+    assert steps == (outputs if len(outputs) > 1 else ["venv", "venv"])
+    row = capsys.readouterr().out.splitlines()[-3]
+    assert row.startswith("| 3.12 | 2.20")
+    assert ("9 passed" if len(outputs) > 1 else "no Python 3.12") in row
