@@ -61,13 +61,23 @@ COLOR_CHOICES = [
 ]
 CSS = """
 .gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
+#title h1 { margin-bottom: 0; }
 .line { min-height: 1.6em; padding: .15em 0; }
 .line.mistake { border-left: 4px solid #d33; padding-left: .7em; font-weight: 600; }
-.line progress { width: 100%; height: .8em; accent-color: var(--color-accent); }
-.line:empty { display: none; }
-#title h1 { margin-bottom: 0; }
-footer { display: none !important; }
+.line progress { appearance: none; display: block; width: 100%; height: .6em; margin-top: .4em; border: 0; }
+.line progress, .line progress::-webkit-progress-bar {
+  background: var(--border-color-primary); border-radius: .3em;
+}
+.line progress::-webkit-progress-value { background: var(--color-accent); border-radius: .3em; }
+.line progress::-moz-progress-bar { background: var(--color-accent); border-radius: .3em; }
+.examples .caption-label { display: none; }
+.block:has(.prose:empty) { display: none; }
+#painting img { width: 100%; height: 420px; object-fit: contain; }
+@media (min-width: 900px) { #painting-column { position: sticky; top: 1em; align-self: flex-start; } }
+@media (max-width: 600px) { #painting img { height: 280px; } }
 """
+LABEL_COMMAND = "() => document.querySelector('#command textarea').setAttribute('aria-label', 'Command')"
+"""Gradio gives this label to the button that copies."""
 NO_RUN = "Nothing painted yet."
 
 
@@ -133,14 +143,18 @@ class Page:
                 elem_id="title",
             )
             with gr.Row():
-                with gr.Column(scale=5, min_width=320):
-                    inputs = self._build_inputs()
                 with gr.Column(scale=6, min_width=320):
+                    inputs = self._build_inputs()
+                with gr.Column(scale=6, min_width=320, elem_id="painting-column"):
+                    paint = gr.Button("Paint", variant="primary", size="lg", elem_id="paint")
+                    line = gr.HTML(elem_id="mistake", padding=False)
                     outputs = self._build_outputs()
+            inputs = dataclasses.replace(inputs, paint=paint, line=line)
             with gr.Accordion("Earlier paintings", open=True):
                 earlier = gr.Gallery(
                     label="Earlier paintings, the newest first",
                     columns=6,
+                    fit_columns=False,
                     height="auto",
                     object_fit="cover",
                     allow_preview=False,
@@ -155,34 +169,15 @@ class Page:
         return blocks
 
     def _build_inputs(self) -> _Inputs:
-        photo = self._build_picture("Photo", "Example photos", PHOTOS)
-        styles, weights = [], []
-        with gr.Tabs():
-            for number in range(1, MOST_STYLES + 1):
-                with gr.Tab(f"Style {number}" + (" (optional)" if number > 1 else "")):
-                    style = self._build_picture(f"Style {number}", f"Example styles ({number})", PAINTINGS)
-                    weights.append(
-                        gr.Slider(
-                            *(0, 1, 1),
-                            step=0.05,
-                            label=f"Weight of style {number}",
-                            info="among several styles",
-                        )
-                    )
-                    with gr.Accordion("Take only a part of this picture, by brush", open=False):
-                        label = f"What is taken of style {number}; nothing drawn: all of it"
-                        brush = _brush(label, COLORS[number - 1 : number])
-                    styles.append(dataclasses.replace(style, brush=brush))
-        with gr.Accordion("Masks: which style goes where, by brush", open=False):
-            legend = ", ".join(
-                f'<span style="color:{color}">■</span> style {number}'
-                for number, color in enumerate(COLORS, 1)
-            )
-            gr.Markdown(
-                f"Each colour is a style: {legend}. A style without a colour gets what is left; without any "
-                "colour, styles are blended everywhere. What belongs to no style stays as it is in the photo."
-            )
-            photo = dataclasses.replace(photo, brush=_brush("Where each style goes in the photo", COLORS))
+        with gr.Row():
+            with gr.Column(min_width=280):
+                photo = self._build_picture("Photo", "Example photos", PHOTOS)
+            with gr.Column(min_width=280), gr.Tabs():
+                styles = []
+                for number in range(1, MOST_STYLES + 1):
+                    with gr.Tab(f"Style {number}"):
+                        label = f"Style {number}" + (" (optional)" if number > 1 else "")
+                        styles.append(self._build_picture(label, f"Example styles ({number})", PAINTINGS))
         preset = gr.Radio(
             list(PRESETS)[::-1],
             value="balanced",
@@ -204,6 +199,7 @@ class Page:
             info="longest side in pixels; twice the size takes four times as long",
         )
         colors = gr.Radio(COLOR_CHOICES, value="style", label="Colours")
+        photo, styles, weights = self._build_directing(photo, styles)
         with gr.Accordion("Advanced", open=False):
             iterations = gr.Number(
                 0, label="Iterations", info="at the final size; 0: as the preset", precision=0, minimum=0
@@ -217,10 +213,38 @@ class Page:
                 info="" if deep.is_installed() else 'needs: pip install "neural-style-tf[deep]"',
                 interactive=deep.is_installed(),
             )
-        paint = gr.Button("Paint", variant="primary", size="lg", elem_id="paint")
-        line = gr.HTML(elem_id="mistake")
         controls = (preset, strength, stroke_size, image_size, colors, iterations, seed, bits)
-        return _Inputs(photo, tuple(styles), tuple(weights), controls, paint, line)
+        return _Inputs(photo, styles, weights, controls)
+
+    @staticmethod
+    def _build_directing(
+        photo: _PictureInput, styles: Sequence[_PictureInput]
+    ) -> tuple[_PictureInput, tuple[_PictureInput, ...], tuple[gr.Slider, ...]]:
+        """Return the pictures with their brushes, and the weights of the styles."""
+        numbers = range(1, MOST_STYLES + 1)
+        with gr.Accordion("Several styles and masks", open=False):
+            with gr.Row():
+                weights = tuple(
+                    gr.Slider(0, 1, 1, step=0.05, label=f"Weight of style {number}", min_width=150)
+                    for number in numbers
+                )
+            legend = ", ".join(
+                f'<span style="color:{color}">■</span> style {number}'
+                for number, color in zip(numbers, COLORS, strict=True)
+            )
+            gr.Markdown(
+                f"Draw on the photo where each style goes: {legend}. A style that is not drawn gets what is "
+                "left; if none is, styles are blended everywhere. What belongs to no style stays a photo."
+            )
+            photo = dataclasses.replace(photo, brush=_brush("Where each style goes in the photo", COLORS))
+            with gr.Tabs():
+                brushes = []
+                for number in numbers:
+                    with gr.Tab(f"Part of style {number}"):
+                        label = f"What is taken of style {number}; nothing drawn: all of it"
+                        brushes.append(_brush(label, COLORS[number - 1 : number]))
+        pairs = zip(styles, brushes, strict=True)
+        return photo, tuple(dataclasses.replace(one, brush=brush) for one, brush in pairs), weights
 
     def _build_picture(self, label: str, examples: str, names: Sequence[str]) -> _PictureInput:
         file = gr.State("")
@@ -229,21 +253,38 @@ class Page:
             type="filepath",
             image_mode=None,
             sources=["upload", "clipboard"],
-            height=260,
+            height=250,
             buttons=["fullscreen"],
         )
-        line = gr.HTML()
+        line = gr.HTML(padding=False)
         self._build_examples(examples, names, picture)
         return _PictureInput(file, picture, line)
 
-    @staticmethod
-    def _build_examples(label: str, names: Sequence[str], target: gr.Image) -> None:
-        found = [str(EXAMPLES / name) for name in names if (EXAMPLES / name).is_file()]
-        if found:
-            gr.Examples(found, target, label=label, examples_per_page=len(found), api_visibility="private")
+    def _build_examples(self, label: str, names: Sequence[str], target: gr.Image) -> None:
+        """Offer the example pictures of a checkout."""
+        found = [EXAMPLES / name for name in names if (EXAMPLES / name).is_file()]
+        if not found:
+            return
+        examples = gr.Gallery(
+            [(str(preview(path, self._previews, longest=192)), _title(path)) for path in found],
+            label=label,
+            columns=len(found),
+            fit_columns=False,
+            height="auto",
+            object_fit="cover",
+            allow_preview=False,
+            interactive=False,
+            buttons=[],
+            elem_classes="examples",
+        )
+
+        def choose(chosen: gr.SelectData) -> str:
+            return self._copy(found[chosen.index])
+
+        examples.select(choose, None, target, api_visibility="private", show_progress="hidden")
 
     def _build_outputs(self) -> _Outputs:
-        status = gr.HTML(_line(NO_RUN), elem_id="status")
+        status = gr.HTML(_line(NO_RUN), elem_id="status", padding=False)
         with gr.Tabs():
             with gr.Tab("Painting"):
                 picture = gr.Image(
@@ -265,12 +306,12 @@ class Page:
                     height=320,
                     buttons=[],
                 )
-        with gr.Row():
+        with gr.Row(equal_height=True):
             stop = gr.Button(
                 "Stop and keep", variant="stop", interactive=False, elem_id="stop", min_width=120
             )
-            more = gr.Number(50, label="Iterations to add", precision=0, minimum=0, min_width=120)
             further = gr.Button("Paint further", interactive=False, elem_id="further", min_width=120)
+            more = gr.Number(50, label="Iterations to add", precision=0, minimum=0, min_width=120)
         with gr.Row():
             files = tuple(
                 gr.DownloadButton(text, interactive=False, elem_id=f"download-{suffix}", min_width=90)
@@ -284,7 +325,7 @@ class Page:
             buttons=["copy"],
             elem_id="command",
         )
-        note = gr.HTML()
+        note = gr.HTML(padding=False)
         take_over = gr.Button(
             "Take over the settings of this painting", interactive=False, elem_id="take-over"
         )
@@ -311,6 +352,7 @@ class Page:
         looking = {**private, "queue": False}
         gr.Timer(SECONDS_BETWEEN_LOOKS).tick(self._look, [session], shown, **looking)
         blocks.load(self._arrive, [session], shown, **looking)
+        blocks.load(None, js=LABEL_COMMAND)
 
     def _take_picture(self, session: _Session, picture: dict[str, Any] | None) -> list[Any]:
         """Take an uploaded picture; return its file, a line about it, and what the brush draws on."""
@@ -485,8 +527,9 @@ class Page:
         return [png, jpeg, tiff]
 
     def _look_at_gallery(self, session: _Session) -> Any:
-        runs = gallery.find_runs(self._place.output_dir)
-        key = [(run.name, run.status) for run in runs]
+        found = gallery.find_runs(self._place.output_dir)
+        runs = [run for run in found if self._queue.progress(run.name) is None]
+        key = [(run.name, run.status, run.manifest.steps) for run in runs]
         if session.seen.get("gallery") == key:
             return gr.skip()
         pictures, names = [], []
@@ -564,8 +607,8 @@ class _Inputs:
     styles: tuple[_PictureInput, ...]
     weights: tuple[gr.Slider, ...]
     controls: tuple[gr.components.Component, ...]
-    paint: gr.Button
-    line: gr.HTML
+    paint: gr.Button | None = None
+    line: gr.HTML | None = None
 
     @property
     def values(self) -> list[gr.components.Component]:
@@ -661,6 +704,10 @@ def _request(values: Sequence[Any], base: Config | None) -> Request:
         bits="16" if deep_colors else "8",
         base=base,
     )
+
+
+def _title(path: Path) -> str:
+    return path.stem.replace("_", " ")
 
 
 def _layers(drawing: dict[str, Any] | None) -> list[np.ndarray]:

@@ -69,16 +69,17 @@ class TimeLeft:
     def __init__(self, scales: tuple[Scale, ...], clock: Callable[[], float] = time.monotonic) -> None:
         self._scales, self._clock = scales, clock
         self._scale: Scale | None = None
-        self._begun, self._work, self._pace = 0.0, 0, None
+        self._begun, self._work = 0.0, 0
+        self._pace: float | None = None
 
     def at(self, step: int) -> float | None:
         """Take a step; return the seconds that are left after it, None before there is a pace."""
-        scale = next((one for one in self._scales if step < one.end), self._scales[-1])
+        scale = next((one for one in self._scales if step <= one.end), self._scales[-1])
         left = work_left(self._scales, scale, min(step, scale.end))
-        if scale is not self._scale:
-            # The first steps at a size include what is compiled for it.
+        if step > scale.first_step and scale is not self._scale:
+            # The first step at a size waits for what is compiled for it.
             self._scale, self._begun, self._work = scale, self._clock(), left
-        elif left < self._work:
+        elif scale is self._scale and left < self._work:
             self._pace = (self._clock() - self._begun) / (self._work - left)
         return None if self._pace is None else self._pace * left
 
