@@ -42,9 +42,10 @@ class Guard:
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         origin = headers.get(b"origin")
-        if not self._is_known(f"//{headers.get(b'host', '')}") or not (
-            origin is None or self._is_known(origin)
-        ):
+        foreign = not self._is_known(f"//{headers.get(b'host', '')}")
+        foreign = foreign or (origin is not None and not self._is_known(origin))
+        # Gradio would fetch an address that is asked for as a file.
+        if foreign or ":/" in scope["path"]:
             await _refuse(scope, send)
             return
 

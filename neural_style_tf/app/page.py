@@ -70,7 +70,16 @@ CSS = """
 }
 .line progress::-webkit-progress-value { background: var(--color-accent); border-radius: .3em; }
 .line progress::-moz-progress-bar { background: var(--color-accent); border-radius: .3em; }
+.pictures .grid-wrap { height: auto !important; min-height: 0 !important; max-height: none !important; }
+.pictures .grid-container {
+  grid-template-columns: repeat(auto-fill, minmax(var(--smallest), 1fr)) !important;
+  grid-auto-rows: auto !important; padding-top: 28px !important;
+}
+.pictures .thumbnail-item { height: auto !important; aspect-ratio: 4 / 3; }
+.examples { --smallest: 68px; }
 .examples .caption-label { display: none; }
+.earlier { --smallest: 150px; }
+.earlier .grid-container { padding-top: 0 !important; }
 .block:has(.prose:empty) { display: none; }
 #painting img { width: 100%; height: 420px; object-fit: contain; }
 @media (min-width: 900px) { #painting-column { position: sticky; top: 1em; align-self: flex-start; } }
@@ -153,13 +162,13 @@ class Page:
             with gr.Accordion("Earlier paintings", open=True):
                 earlier = gr.Gallery(
                     label="Earlier paintings, the newest first",
-                    columns=6,
-                    fit_columns=False,
+                    show_label=False,
                     height="auto",
                     object_fit="cover",
                     allow_preview=False,
                     interactive=False,
                     buttons=[],
+                    elem_classes=["pictures", "earlier"],
                 )
             gr.Markdown(
                 f"Limits: pictures up to {LARGEST_UPLOAD.upper()}, {MOST_STYLES} styles, one painting at a "
@@ -177,7 +186,7 @@ class Page:
                 for number in range(1, MOST_STYLES + 1):
                     with gr.Tab(f"Style {number}"):
                         label = f"Style {number}" + (" (optional)" if number > 1 else "")
-                        styles.append(self._build_picture(label, f"Example styles ({number})", PAINTINGS))
+                        styles.append(self._build_picture(label, "Example styles", PAINTINGS))
         preset = gr.Radio(
             list(PRESETS)[::-1],
             value="balanced",
@@ -268,14 +277,12 @@ class Page:
         examples = gr.Gallery(
             [(str(preview(path, self._previews, longest=192)), _title(path)) for path in found],
             label=label,
-            columns=len(found),
-            fit_columns=False,
             height="auto",
             object_fit="cover",
             allow_preview=False,
             interactive=False,
             buttons=[],
-            elem_classes="examples",
+            elem_classes=["pictures", "examples"],
         )
 
         def choose(chosen: gr.SelectData) -> str:
