@@ -118,7 +118,7 @@ class RunQueue:
         Raises:
             UserError: Saying so.
         """
-        if len(self._waiting) >= self._most:
+        if len(self._waiting) + int(self._current is not None) > self._most:
             raise UserError(f"{self._most} paintings wait already: try again when one is done")
 
     def submit(self, run: PlannedRun) -> None:
