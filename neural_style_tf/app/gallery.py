@@ -104,15 +104,17 @@ def go_on(run: StoredRun, more: int) -> PlannedRun:
 
     Args:
         run: Finished, interrupted or killed.
-        more: Iterations to add; of a run that is not finished it may be 0.
+        more: Iterations to add to a finished one; one that is not finished gets its rest.
 
     Raises:
         UserError: It cannot be gone on with.
     """
     config, job = run.settings()
-    if run.status == "finished" and not more:
-        raise UserError("This painting is finished: say how many iterations to add.")
-    config = watched(config.replace(iterations=config.iterations + more))
+    if run.status == "finished":
+        if not more:
+            raise UserError("This painting is finished: say how many iterations to add.")
+        config = config.replace(iterations=config.iterations + more)
+    config = watched(config)
     return planned(config, job.replace(output_dir=str(run.path), resume=True))
 
 

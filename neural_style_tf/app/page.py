@@ -245,7 +245,9 @@ class Page:
                 f"Draw on the photo where each style goes: {legend}. A style that is not drawn gets what is "
                 "left; if none is, styles are blended everywhere. What belongs to no style stays a photo."
             )
-            photo = dataclasses.replace(photo, brush=_brush("Where each style goes in the photo", COLORS))
+            photo = dataclasses.replace(
+                photo, brush=_brush("Where each style goes in the photo", COLORS, "regions")
+            )
             with gr.Tabs():
                 brushes = []
                 for number in numbers:
@@ -264,6 +266,7 @@ class Page:
             sources=["upload", "clipboard"],
             height=250,
             buttons=["fullscreen"],
+            elem_classes="picture",
         )
         line = gr.HTML(padding=False)
         self._build_examples(examples, names, picture)
@@ -318,7 +321,9 @@ class Page:
                 "Stop and keep", variant="stop", interactive=False, elem_id="stop", min_width=120
             )
             further = gr.Button("Paint further", interactive=False, elem_id="further", min_width=120)
-            more = gr.Number(50, label="Iterations to add", precision=0, minimum=0, min_width=120)
+            more = gr.Number(
+                50, label="Iterations to add when finished", precision=0, minimum=0, min_width=120
+            )
         with gr.Row():
             files = tuple(
                 gr.DownloadButton(text, interactive=False, elem_id=f"download-{suffix}", min_width=90)
@@ -721,9 +726,10 @@ def _layers(drawing: dict[str, Any] | None) -> list[np.ndarray]:
     return [layer for layer in (drawing or {}).get("layers") or [] if layer is not None]
 
 
-def _brush(label: str, colors: Sequence[str]) -> gr.ImageEditor:
+def _brush(label: str, colors: Sequence[str], name: str | None = None) -> gr.ImageEditor:
     return gr.ImageEditor(
         label=label,
+        elem_id=name,
         type="numpy",
         format="png",
         sources=(),
