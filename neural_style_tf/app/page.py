@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import html
 import logging
 import math
@@ -231,31 +232,28 @@ class Page:
     ) -> tuple[_PictureInput, tuple[_PictureInput, ...], tuple[gr.Slider, ...]]:
         """Return the pictures with their brushes, and the weights of the styles."""
         numbers = range(1, MOST_STYLES + 1)
+        legend = ", ".join(
+            f'<span style="color:{color}">■</span> style {number}'
+            for number, color in zip(numbers, COLORS, strict=True)
+        )
         with gr.Accordion("Several styles and masks", open=False):
             with gr.Row():
                 weights = tuple(
-                    gr.Slider(0, 1, 1, step=0.05, label=f"Weight of style {number}", min_width=150)
+                    gr.Slider(0, 1, 1, step=0.05, label=f"Weight {number}", min_width=150)
                     for number in numbers
                 )
-            legend = ", ".join(
-                f'<span style="color:{color}">■</span> style {number}'
-                for number, color in zip(numbers, COLORS, strict=True)
-            )
             gr.Markdown(
                 f"Draw on the photo where each style goes: {legend}. A style that is not drawn gets what is "
                 "left; if none is, styles are blended everywhere. What belongs to no style stays a photo."
             )
-            photo = dataclasses.replace(
-                photo, brush=_brush("Where each style goes in the photo", COLORS, "regions")
-            )
-            with gr.Tabs():
-                brushes = []
-                for number in numbers:
-                    with gr.Tab(f"Part of style {number}"):
-                        label = f"What is taken of style {number}; nothing drawn: all of it"
-                        brushes.append(_brush(label, COLORS[number - 1 : number]))
-        pairs = zip(styles, brushes, strict=True)
-        return photo, tuple(dataclasses.replace(one, brush=brush) for one, brush in pairs), weights
+            brushes = [_brush("Where each style goes in the photo", COLORS)]
+            for number, color in zip(numbers, COLORS, strict=True):
+                brushes.append(_brush(f"What is taken of style {number}: nothing drawn, all of it", [color]))
+        photo, *styles = (
+            dataclasses.replace(one, brush=brush)
+            for one, brush in zip((photo, *styles), brushes, strict=True)
+        )
+        return photo, tuple(styles), weights
 
     def _build_picture(self, label: str, examples: str, names: Sequence[str]) -> _PictureInput:
         file = gr.State("")
@@ -347,11 +345,16 @@ class Page:
         session = gr.State(_Session())
         private = {"api_visibility": "private", "show_progress": "hidden"}
         shown = [*outputs.shown, earlier]
-        for one in (inputs.photo, *inputs.styles):
-            arrived = [one.file, one.line, one.brush]
+        for number, one in enumerate((inputs.photo, *inputs.styles)):
+            canvas, accordion = one.brush.canvas, one.brush.accordion
             one.picture.change(
-                self._take_picture, [session, one.picture], arrived, preprocess=False, **private
+                functools.partial(self._take_picture, number),
+                *([session, one.picture], [one.file, one.line, canvas]),
+                preprocess=False,
+                **private,
             )
+            accordion.expand(functools.partial(_open_canvas, number), session, canvas, **private)
+            accordion.collapse(functools.partial(_close_canvas, number), session, None, **private)
         inputs.paint.click(
             self._paint, [session, *inputs.values], [inputs.line, *shown], concurrency_limit=2, **private
         )
@@ -366,25 +369,25 @@ class Page:
         blocks.load(self._arrive, [session], shown, **looking)
         blocks.load(None, js=LABEL_COMMAND)
 
-    def _take_picture(self, session: _Session, picture: dict[str, Any] | None) -> list[Any]:
-        """Take an uploaded picture; return its file, a line about it, and what the brush draws on."""
+    def _take_picture(self, number: int, session: _Session, picture: dict[str, Any] | None) -> list[Any]:
+        """Take an uploaded picture, the photo (0) or a style: its file, a line, what is drawn on."""
         if not picture or not picture.get("path"):
-            return ["", "", None]
+            return ["", "", session.draw(number, None)]
         path = Path(picture["path"])
         try:
             check_picture(str(path))
             if path.name in session.with_masks:
                 session.with_masks.remove(path.name)
                 return [str(path), "", gr.skip()]
-            return [str(path), "", self._drawing(str(path), [], [])]
+            return [str(path), "", session.draw(number, self._drawing(str(path), [], []))]
         except (UserError, OSError) as error:
-            return ["", _mistake(error, path), None]
+            return ["", _mistake(error, path), session.draw(number, None)]
 
     def _paint(self, session: _Session, *values: Any) -> list[Any]:
         """Put what is asked for into the queue."""
         try:
             self._queue.check_room()
-            run = plan(_request(values, session.base), self._place)
+            run = plan(_request(values, session), self._place)
             self._submit(run, session)
         except (UserError, OSError) as error:
             return [_mistake(error), *self._look(session)]
@@ -572,11 +575,13 @@ class Page:
         session.with_masks = {Path(file).name for role, file in files.items() if "mask" not in role}
         blend = config.loss.style_blend or config.loss.mask_weight or (1.0,) * len(job.style)
         masks = [files.get(role) for role in numbered("content_mask", MOST_STYLES)]
-        filled: list[Any] = [files["content"], self._drawing(files["content"], masks, COLORS)]
+        drawing = self._drawing(files["content"], masks, COLORS)
+        filled: list[Any] = [files["content"], session.draw(0, drawing)]
         for number, role in enumerate(numbered("style", MOST_STYLES)):
             file, mask = files.get(role), files.get(role.replace("style", "style_mask"))
             weight = blend[number] / max(blend) if number < len(blend) else 1.0
-            filled += [file, weight, self._drawing(file, [mask], COLORS[number : number + 1])]
+            drawing = self._drawing(file, [mask], COLORS[number : number + 1])
+            filled += [file, weight, session.draw(number + 1, drawing)]
         return [
             *filled,
             *(config.preset, config.loss.strength, max(config.sizes.style_scale), config.sizes.image_size),
@@ -602,13 +607,21 @@ class Page:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Brush:
+    """What is drawn on, and what hides it: a canvas that is filled while it is hidden has no size."""
+
+    accordion: gr.Accordion
+    canvas: gr.ImageEditor
+
+
+@dataclasses.dataclass(frozen=True)
 class _PictureInput:
     """A picture on the page: its checked file, what shows it, a line about it, and its brush."""
 
     file: gr.State
     picture: gr.Image
     line: gr.HTML
-    brush: gr.ImageEditor | None = None
+    brush: _Brush | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -626,15 +639,15 @@ class _Inputs:
     def values(self) -> list[gr.components.Component]:
         """What `_request` takes."""
         pairs = zip(self.styles, self.weights, strict=True)
-        styles = [one for style, weight in pairs for one in (style.file, weight, style.brush)]
-        return [self.photo.file, self.photo.brush, *styles, *self.controls]
+        styles = [one for style, weight in pairs for one in (style.file, weight, style.brush.canvas)]
+        return [self.photo.file, self.photo.brush.canvas, *styles, *self.controls]
 
     @property
     def settings(self) -> list[gr.components.Component]:
         """What `Page._filled` gives."""
         pairs = zip(self.styles, self.weights, strict=True)
-        styles = [one for style, weight in pairs for one in (style.picture, weight, style.brush)]
-        return [self.photo.picture, self.photo.brush, *styles, *self.controls]
+        styles = [one for style, weight in pairs for one in (style.picture, weight, style.brush.canvas)]
+        return [self.photo.picture, self.photo.brush.canvas, *styles, *self.controls]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -670,6 +683,8 @@ class _Session:
         gallery: Names of the runs, in the order in which it was shown them.
         base: Settings that were taken over from a run.
         with_masks: Names of pictures that were taken over and are yet to arrive.
+        open_canvases: Numbers of the pictures whose canvas can be seen: 0 for the photo, then the styles.
+        drawings: Number → what a canvas shows when it is opened next.
     """
 
     name: str = ""
@@ -677,6 +692,15 @@ class _Session:
     gallery: list[str] = dataclasses.field(default_factory=list)
     base: Config | None = None
     with_masks: set[str] = dataclasses.field(default_factory=set)
+    open_canvases: set[int] = dataclasses.field(default_factory=set)
+    drawings: dict[int, Any] = dataclasses.field(default_factory=dict)
+
+    def draw(self, number: int, drawing: Any) -> Any:
+        """Return what a canvas is to show; if it is hidden, keep that until it is opened."""
+        if number in self.open_canvases:
+            return drawing
+        self.drawings[number] = drawing
+        return gr.skip()
 
     def view(self, name: str) -> None:
         """Look at another run; everything is shown anew."""
@@ -691,15 +715,26 @@ class _Session:
         return value
 
 
-def _request(values: Sequence[Any], base: Config | None) -> Request:
+def _open_canvas(number: int, session: _Session) -> Any:
+    session.open_canvases.add(number)
+    return session.drawings.pop(number, gr.skip())
+
+
+def _close_canvas(number: int, session: _Session) -> None:
+    session.open_canvases.discard(number)
+
+
+def _request(values: Sequence[Any], session: _Session) -> Request:
     """Return what the controls ask for, from their values in the order of `_Inputs.values`."""
     photo, regions, *rest = values
+    regions = session.drawings.get(0, regions)
     pictures, controls = rest[: 3 * MOST_STYLES], rest[3 * MOST_STYLES :]
     preset, strength, stroke_size, image_size, colors, iterations, seed, deep_colors = controls
     drawn = strokes(_layers(regions), COLORS)
     styles = []
     for number in range(MOST_STYLES):
         file, weight, origin = pictures[3 * number : 3 * number + 3]
+        origin = session.drawings.get(number + 1, origin)
         if file:
             [part] = strokes(_layers(origin), COLORS[number : number + 1])
             styles.append(Style(file, weight, drawn[number], part))
@@ -714,7 +749,7 @@ def _request(values: Sequence[Any], base: Config | None) -> Request:
         iterations=iterations,
         seed=seed,
         bits="16" if deep_colors else "8",
-        base=base,
+        base=session.base,
     )
 
 
@@ -726,20 +761,23 @@ def _layers(drawing: dict[str, Any] | None) -> list[np.ndarray]:
     return [layer for layer in (drawing or {}).get("layers") or [] if layer is not None]
 
 
-def _brush(label: str, colors: Sequence[str], name: str | None = None) -> gr.ImageEditor:
-    return gr.ImageEditor(
-        label=label,
-        elem_id=name,
-        type="numpy",
-        format="png",
-        sources=(),
-        transforms=(),
-        layers=False,
-        brush=gr.Brush(default_size=40, colors=list(colors), color_mode="fixed"),
-        eraser=gr.Eraser(default_size=40),
-        canvas_size=(LARGEST_CANVAS, LARGEST_CANVAS),
-        buttons=[],
-    )
+def _brush(label: str, colors: Sequence[str]) -> _Brush:
+    with gr.Accordion(label, open=False) as accordion:
+        canvas = gr.ImageEditor(
+            label=label,
+            show_label=False,
+            type="numpy",
+            format="png",
+            sources=(),
+            transforms=(),
+            layers=False,
+            brush=gr.Brush(default_size=40, colors=list(colors), color_mode="fixed"),
+            eraser=gr.Eraser(default_size=40),
+            canvas_size=(LARGEST_CANVAS, LARGEST_CANVAS),
+            buttons=[],
+            elem_classes="canvas",
+        )
+    return _Brush(accordion, canvas)
 
 
 def _line(text: str, *, mistake: bool = False) -> str:

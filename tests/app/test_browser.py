@@ -21,6 +21,8 @@ playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium, such as Debian's package chromium")
 
+# Without a GPU the canvas needs WebGL in software.
+ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 HELPER = ROOT / "tests" / "helpers" / "narrow_page.py"
 SECONDS = 120
 PATH = os.pathsep.join(str(path) for path in (ROOT, ROOT / "tests" / "helpers"))
@@ -59,7 +61,7 @@ def address(folder):
 @pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
         browser.close()
 
@@ -166,9 +168,10 @@ def test_masks_by_brush_and_settings_taken_over(open_page, folder):
     page.get_by_text("Advanced").click()
     set_number(page, "Iterations", 3)
     page.get_by_text("Several styles and masks").click()
-    canvas = page.locator("#regions canvas").first
-    canvas.scroll_into_view_if_needed()
+    page.get_by_text("Where each style goes in the photo").click()
+    canvas = page.locator(".canvas canvas").first
     canvas.wait_for()
+    canvas.scroll_into_view_if_needed()
     page.wait_for_timeout(1000)
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5)
