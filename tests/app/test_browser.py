@@ -35,7 +35,7 @@ def environment_of_a_user():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    write_picture(folder / "cat.png", (48, 64))
+    write_picture(folder / "cat.png", (360, 480))
     write_picture(folder / "sea.png", (50, 60), seed=1)
     return folder
 
@@ -100,16 +100,21 @@ def see(page, text):
 
 def drop(page, number, path):
     """Give a picture to the photo (0) or the first style (1), and wait until it is shown."""
-    page.locator("input[type=file]").first.wait_for(state="attached")
-    page.get_by_test_id("image").nth(number)
     page.locator(".picture").nth(number).locator("input[type=file]").set_input_files(path)
     page.locator(".picture").nth(number).locator("img").wait_for()
+
+
+def open_part(page, title):
+    """Open a part of the page, and wait until its controls are there to stay."""
+    page.get_by_text(title).click()
+    page.wait_for_timeout(1000)
 
 
 def set_number(page, label, value):
     field = page.get_by_label(label, exact=True)
     field.fill(str(value))
     field.press("Tab")
+    playwright.expect(field).to_have_value(str(value))
 
 
 def test_drop_paint_stop_go_on_download_and_repeat(open_page, folder):
@@ -118,7 +123,7 @@ def test_drop_paint_stop_go_on_download_and_repeat(open_page, folder):
     drop(page, 1, folder / "sea.png")
     page.get_by_label("gatys").check()
     set_number(page, "number input for Size", 64)
-    page.get_by_text("Advanced").click()
+    open_part(page, "Advanced")
     set_number(page, "Iterations", 4000)
     page.locator("#paint").click()
     see(page, re.compile(r"cat-sea: step [1-9]\d* of 4000"))
@@ -165,14 +170,14 @@ def test_masks_by_brush_and_settings_taken_over(open_page, folder):
     drop(page, 1, folder / "sea.png")
     page.get_by_label("gatys").check()
     set_number(page, "number input for Strength", 0.8)
-    page.get_by_text("Advanced").click()
+    set_number(page, "number input for Size", 64)
+    open_part(page, "Advanced")
     set_number(page, "Iterations", 3)
-    page.get_by_text("Several styles and masks").click()
-    page.get_by_text("Where each style goes in the photo").click()
+    open_part(page, "Several styles and masks")
+    open_part(page, "Where each style goes in the photo")
     canvas = page.locator(".canvas canvas").first
     canvas.wait_for()
     canvas.scroll_into_view_if_needed()
-    page.wait_for_timeout(1000)
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5)
     page.mouse.down()
@@ -185,7 +190,7 @@ def test_masks_by_brush_and_settings_taken_over(open_page, folder):
     job = json.loads(newest.read_text())["job"]
     [mask] = job["content_mask"]
     drawn = np.asarray(Image.open(mask)) > 0
-    assert 0 < drawn.mean() < 0.9
+    assert 0 < drawn.mean() < 0.5
 
     fresh = open_page()
     see(fresh, "finished")
