@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, or 2 for a mistake of the user.
     """
     console = Console()
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     try:
         _check_gradio()
         output_dir = _writable(Path(arguments.output_dir).absolute())
@@ -50,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return what reads the command's flags."""
     parser = argparse.ArgumentParser(
         prog="neural-style-tf-app", description="A page to paint on, in a browser on this machine."
     )

@@ -17,6 +17,8 @@ POLICY = (
 )
 """Nothing is loaded from elsewhere, whatever a library asks for."""
 
+REFUSAL = "this page answers only to http://127.0.0.1 and http://localhost"
+
 Message = MutableMapping[str, Any]
 Application = Callable[..., Awaitable[None]]
 
@@ -74,7 +76,7 @@ async def _refuse(scope: Message, send: Callable) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return
-    body = b"This page answers only to http://127.0.0.1 and http://localhost.\n"
+    body = b"%s\n" % REFUSAL.encode()
     headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 403, "headers": headers})
     await send({"type": "http.response.body", "body": body})

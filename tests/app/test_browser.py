@@ -1,19 +1,13 @@
 """The page in a real browser, on the narrow network: drop, paint, stop, go on, download, repeat."""
 
 import json
-import os
 import re
 import shlex
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import environment, write_picture
-from paths import ROOT
 from PIL import Image
 
 pytest.importorskip("gradio", reason='needs Gradio: pip install ".[app]"')
@@ -23,39 +17,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium, such as De
 
 # Without a GPU the canvas needs WebGL in software.
 ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-HELPER = ROOT / "tests" / "helpers" / "narrow_page.py"
 SECONDS = 120
-PATH = os.pathsep.join(str(path) for path in (ROOT, ROOT / "tests" / "helpers"))
-
-
-def environment_of_a_user():
-    return environment(PYTHONPATH=PATH)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("page")
-    write_picture(folder / "cat.png", (360, 480))
-    write_picture(folder / "sea.png", (50, 60), seed=1)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def address(folder):
-    """Serve the page; return its address."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, str(HELPER), "serve", str(folder / "out"), str(port)],
-        cwd=folder,
-        env=environment_of_a_user(),
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    yield process.stdout.readline().strip()
-    process.communicate(timeout=SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +79,7 @@ def set_number(page, label, value):
     playwright.expect(field).to_have_value(str(value))
 
 
-def test_drop_paint_stop_go_on_download_and_repeat(open_page, folder):
+def test_drop_paint_stop_go_on_download_and_repeat(open_page, folder, narrow_process):
     page = open_page()
     drop(page, 0, folder / "cat.png")
     drop(page, 1, folder / "sea.png")
@@ -148,13 +110,8 @@ def test_drop_paint_stop_go_on_download_and_repeat(open_page, folder):
             page.locator(f"#download-{name}").click()
         with Image.open(download.value.path()) as picture:
             assert picture.size == (64, 48)
-    subprocess.run(
-        [sys.executable, HELPER, "run", *shlex.split(command)[1:], "--output_dir=again", "--quiet"],
-        cwd=folder,
-        env=environment_of_a_user(),
-        check=True,
-        timeout=SECONDS,
-    )
+    again = narrow_process(folder, "run", *shlex.split(command)[1:], "--output_dir=again", "--quiet")
+    assert again.wait(SECONDS) == 0
     assert (folder / "again" / "result.png").read_bytes() == painted
 
     page.locator("#further").click()

@@ -1,5 +1,6 @@
 """Serve the page on the narrow network, or run one command line on it; a process of its own."""
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -28,8 +29,6 @@ def serve(output_dir, port):
     from neural_style_tf.app.requests import Place
 
     with tempfile.TemporaryDirectory() as temporary:
-        import os
-
         os.environ |= {"GRADIO_TEMP_DIR": temporary, "GRADIO_ANALYTICS_ENABLED": "False"}
         page = Page(
             Place(Path(output_dir), "bundled", str(WEIGHTS_DIR)), Path(temporary), RunQueue(narrow_painter)
