@@ -100,10 +100,12 @@ def test_many_browsers_at_once(address, folder):
     assert Client(address).get("/config").ok
 
 
+@pytest.mark.faults
 def test_a_server_that_is_killed_loses_nothing(serve, tmp_path, folder):
     (tmp_path / "cat.png").write_bytes((folder / "cat.png").read_bytes())
     process, address = serve(tmp_path)
-    assert paint_together(address, 1, folder / "cat.png", folder / "sea.png") == [""]
+    small = {"Preset": "original", "Size": 64, "Iterations": 100_000}
+    assert paint_together(address, 1, folder / "cat.png", folder / "sea.png", **small) == [""]
     run = tmp_path / "out" / "photo_0-sea" / "run.json"
     wait_for(lambda: run.exists() and (run.parent / "checkpoints").exists())
     os.kill(process.pid, signal.SIGKILL)

@@ -77,20 +77,22 @@ class Client:
         loads = [one for one in events if any(kind == "load" for _, kind in one["targets"]) and one["inputs"]]
         return self.send((loads[0]["id"], loads[0]["inputs"]), {})
 
-    def paint(self):
-        """Press Paint; return the line about a mistake, `""` if there is none."""
-        answer = self.send(self.event("click", target="paint"), {})
+    def paint(self, **settings):
+        """Press Paint with settings by label; return the line about a mistake, `""` if there is none."""
+        event = self.event("click", target="paint")
+        labels = [self.components[one]["props"].get("label") for one in event[1]]
+        answer = self.send(event, {labels.index(label): value for label, value in settings.items()})
         return answer["output"]["data"][0]
 
 
-def paint_together(address, count, photo, style):
+def paint_together(address, count, photo, style, **settings):
     """Let browsers drop two pictures and press Paint at once; return what each was told."""
 
     def one(number):
         client = Client(address)
         client.drop("Photo", photo, f"photo {number % 3}.png")
         client.drop("Style 1", style)
-        return client.paint()
+        return client.paint(**settings)
 
     with concurrent.futures.ThreadPoolExecutor(count) as pool:
         return list(pool.map(one, range(count)))
