@@ -121,9 +121,9 @@ def _serve(place: object, port: int, *, browser: bool, share: bool, console: Con
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
     ended = threading.Event()
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda *_: ended.set())
+    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    for number in signals:
+        signal.signal(number, lambda *_: ended.set())
     console.say("starting …")
     from neural_style_tf.app.page import Page
 
@@ -132,6 +132,9 @@ def _serve(place: object, port: int, *, browser: bool, share: bool, console: Con
         address = page.launch(HOST, port, browser=browser, share=share)
         console.say(f"the page is at {address} – end it with Ctrl-C; paintings go to {place.output_dir}")
         ended.wait()
+        for number in signals:
+            # A second one ends this process at once; the one that paints saves all the same.
+            signal.signal(number, signal.SIG_DFL)
         console.say("saving …")
     finally:
         page.close()

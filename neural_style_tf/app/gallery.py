@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from neural_style_tf.runs.resume import metric_rows
 from neural_style_tf.transfer.scales import Scale
 
 MOST_SHOWN = 60
+MOST_ROWS = 500
+"""Of a plot."""
 PROGRAM = ("neural-style-tf",)
 
 
@@ -67,36 +70,51 @@ class StoredRun:
         path = str(self.path / "run.json")
         return settings_of(read_run(path), path)
 
+    @property
+    def metrics(self) -> Path:
+        """The file of losses."""
+        return self.path / "metrics.jsonl"
+
     def losses(self) -> list[dict[str, float]]:
-        """Return the rows of `metrics.jsonl`: step, scale, total, content, style and so on."""
-        return [json.loads(line) for _, line in metric_rows(self.path / "metrics.jsonl")]
+        """Return about `MOST_ROWS` rows of `metrics` at most: step, scale, total, content and so on."""
+        rows = metric_rows(self.metrics)
+        return [json.loads(line) for _, line in rows[:: 1 + len(rows) // MOST_ROWS]]
 
 
 def read_stored(path: Path) -> StoredRun | None:
     """Return the run in a folder; None if there is none that can be read, or the folder is a link."""
+    file = path / "run.json"
     try:
-        if path.is_symlink() or (path / "run.json").is_symlink():
+        if path.is_symlink() or file.is_symlink():
             return None
-        return StoredRun(path, Manifest.from_json((path / "run.json").read_text(encoding="utf-8")))
+        manifest = _read_manifest(file, file.stat().st_mtime_ns)
     except (OSError, ValueError):
         return None
+    return StoredRun(path, manifest)
+
+
+@functools.lru_cache(maxsize=2 * MOST_SHOWN)
+def _read_manifest(file: Path, changed: int) -> Manifest:
+    """Read a file once until it changes: each browser asks every second."""
+    return Manifest.from_json(file.read_text(encoding="utf-8"))
 
 
 def find_runs(output_dir: Path) -> list[StoredRun]:
-    """Return the runs of pictures in a folder, the newest first."""
+    """Return the runs of pictures in a folder, the newest `MOST_SHOWN` of them, newest first."""
     try:
-        folders = [path for path in output_dir.iterdir() if path.is_dir() and path.name != FOLDER]
+        folders = [path for path in output_dir.iterdir() if path.name != FOLDER]
     except OSError:
         return []
-    found = [run for run in map(read_stored, folders) if run is not None and run.result is not None]
-    return sorted(found, key=_age, reverse=True)[:MOST_SHOWN]
+    newest = sorted(folders, key=_changed, reverse=True)
+    runs = (run for run in map(read_stored, newest) if run is not None and run.result is not None)
+    return list(itertools.islice(runs, MOST_SHOWN))
 
 
-def _age(run: StoredRun) -> float:
+def _changed(folder: Path) -> int:
     try:
-        return (run.path / "run.json").stat().st_mtime
+        return (folder / "run.json").stat().st_mtime_ns
     except OSError:
-        return 0.0
+        return 0
 
 
 def go_on(run: StoredRun, more: int) -> PlannedRun:

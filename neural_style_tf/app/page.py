@@ -479,11 +479,11 @@ class Page:
         return [session.changed("picture", str(picture)), session.changed("compare", pair)]
 
     def _look_at_losses(self, session: _Session, run: StoredRun | None) -> Any:
-        rows = run.losses() if run else []
-        key = (session.name, len(rows))
-        if session.seen.get("losses") == key:
+        size = run.metrics.stat().st_size if run and run.metrics.exists() else 0
+        if session.seen.get("losses") == size:
             return gr.skip()
-        session.seen["losses"] = key
+        session.seen["losses"] = size
+        rows = run.losses() if run else []
         points = [
             {"step": row["step"], "loss": math.log10(row[name]), "of": name}
             for row in rows
@@ -534,8 +534,7 @@ class Page:
         if not tiff.exists():
             shutil.copyfile(result, png)
             picture = load_image(png, keep_profile=True)
-            with Image.open(png) as opened:
-                bits = 16 if "16" in str(opened.tile) and deep.is_installed() else 8
+            bits = int(run.settings()[1].bits) if deep.is_installed() else 8
             kept = {"profile": picture.profile, "dpi": picture.dpi}
             save_image(jpeg, picture.pixels, **kept)
             save_image(tiff, picture.pixels, alpha=picture.alpha, bits=bits, **kept)
