@@ -84,7 +84,10 @@ CSS = """
 .block:has(.prose:empty) { display: none; }
 #painting img { width: 100%; height: 420px; object-fit: contain; }
 @media (min-width: 900px) { #painting-column { position: sticky; top: 1em; align-self: flex-start; } }
-@media (max-width: 600px) { #painting img { height: 280px; } }
+@media (max-width: 600px) {
+  #painting img { height: 280px; }
+  .gradio-container main { padding: 12px !important; }
+}
 """
 LABEL_COMMAND = "() => document.querySelector('#command textarea').setAttribute('aria-label', 'Command')"
 """Gradio gives this label to the button that copies."""
@@ -298,7 +301,7 @@ class Page:
                 picture = gr.Image(
                     label="Painting", interactive=False, buttons=["fullscreen"], elem_id="painting"
                 )
-            with gr.Tab("Compare with the photo"):
+            with gr.Tab("Compare"):
                 compare = gr.ImageSlider(
                     label="Photo and painting", interactive=False, buttons=["fullscreen"]
                 )
@@ -307,6 +310,9 @@ class Page:
                     x="step",
                     y="loss",
                     color="of",
+                    color_map=dict(zip(DRAWN, ("#7c3aed", "#0d9488", "#f97316"), strict=True)),
+                    color_title=" ",
+                    caption="violet: total; teal: content; orange: style",
                     title="Losses, as powers of ten",
                     x_title="step",
                     y_title="log₁₀ of the loss",
@@ -808,7 +814,9 @@ def _progress_line(shown: str, progress: Progress) -> str:
 
 def _theme() -> gr.themes.Base:
     """Return a theme whose fonts every system has."""
-    return gr.themes.Default(
+    theme = gr.themes.Default(
         font=("ui-sans-serif", "system-ui", "sans-serif"),
         font_mono=("ui-monospace", "Consolas", "monospace"),
     )
+    # The default's are too pale to be read.
+    return theme.set(block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")
