@@ -6,17 +6,20 @@ import argparse
 import contextlib
 import importlib.util
 import os
-import shutil
 import signal
 import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from neural_style_tf.errors import UserError
 from neural_style_tf.utils.console import Console
+
+if TYPE_CHECKING:
+    from neural_style_tf.app.requests import Place
 
 HOST = "127.0.0.1"
 FIRST_PORT, PORTS_TRIED = 7860, 20
@@ -37,16 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _check_gradio()
         output_dir = _writable(Path(arguments.output_dir).absolute())
+        # Not before `--help` is answered: they take NumPy.
         from neural_style_tf.app.requests import Place
         from neural_style_tf.weights.resolve import check_spec
 
         check_spec(arguments.weights, Path(arguments.weights_dir))
         port = _free_port(arguments.port)
+        place = Place(output_dir, arguments.weights, str(Path(arguments.weights_dir).absolute()))
+        _serve(place, port, browser=not arguments.no_browser, share=arguments.share, console=console)
     except UserError as error:
         console.error(str(error))
         return USAGE_ERROR
-    place = Place(output_dir, arguments.weights, str(Path(arguments.weights_dir).absolute()))
-    _serve(place, port, browser=not arguments.no_browser, share=arguments.share, console=console)
     return 0
 
 
@@ -111,34 +115,53 @@ def _free_port(asked: int | None) -> int:
     raise UserError(f"the ports {ports[0]} to {ports[-1]} are all in use: give one with --port")
 
 
-def _serve(place: object, port: int, *, browser: bool, share: bool, console: Console) -> None:
-    """Serve until a signal; a run that is being painted is saved then."""
-    temporary = Path(tempfile.mkdtemp(prefix="neural-style-tf-"))
-    # Read by Gradio when it is imported: where uploads go, and that nothing is reported to anyone.
-    os.environ |= {
-        "GRADIO_TEMP_DIR": str(temporary),
-        "GRADIO_ANALYTICS_ENABLED": "False",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
+def _serve(place: Place, port: int, *, browser: bool, share: bool, console: Console) -> None:
+    """Serve until a signal; a run that is being painted is saved then.
+
+    Raises:
+        UserError: The port was taken meanwhile.
+    """
     ended = threading.Event()
     signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     for number in signals:
         signal.signal(number, lambda *_: ended.set())
     console.say("starting …")
-    from neural_style_tf.app.page import Page
+    with tempfile.TemporaryDirectory(prefix="neural-style-tf-", ignore_cleanup_errors=True) as temporary:
+        prepare_environment(os.environ, temporary)
+        from neural_style_tf.app.page import Page
 
-    page = Page(place, temporary)
-    try:
-        address = page.launch(HOST, port, browser=browser, share=share)
-        console.say(f"the page is at {address} – end it with Ctrl-C; paintings go to {place.output_dir}")
-        ended.wait()
-        for number in signals:
-            # A second one ends this process at once; the one that paints saves all the same.
-            signal.signal(number, signal.SIG_DFL)
-        console.say("saving …")
-    finally:
-        page.close()
-        shutil.rmtree(temporary, ignore_errors=True)
+        page = Page(place, Path(temporary))
+        try:
+            address = page.launch(HOST, port, browser=browser, share=share)
+            console.say(f"the page is at {address} – end it with Ctrl-C; paintings go to {place.output_dir}")
+            ended.wait()
+            for number in signals:
+                # A second one ends this process at once; the one that paints saves all the same.
+                signal.signal(number, signal.SIG_DFL)
+            console.say("saving …")
+        except OSError:
+            raise UserError(
+                f"--port: {port} is in use, or not allowed: leave it out, or give another"
+            ) from None
+        finally:
+            page.close()
+
+
+def prepare_environment(environment: MutableMapping[str, str], temporary: str) -> None:
+    """Set the variables that Gradio reads when it is imported.
+
+    Args:
+        environment: Of this process.
+        temporary: Where uploads go.
+    """
+    environment |= {
+        "GRADIO_TEMP_DIR": temporary,
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    for name in ("no_proxy", "NO_PROXY"):
+        # Gradio asks its own server whether it is there, and a proxy would not know it.
+        environment[name] = ",".join(filter(None, (environment.get(name), HOST, "localhost")))
 
 
 if __name__ == "__main__":

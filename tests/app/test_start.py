@@ -73,6 +73,14 @@ def test_without_gradio(start, monkeypatch):
     assert start() == (2, 'neural-style-tf: the page needs Gradio: pip install "neural-style-tf[app]"\n')
 
 
+def test_a_proxy_is_not_asked_for_the_page():
+    environment = {"http_proxy": "http://proxy.example", "no_proxy": "intranet.example"}
+    app.prepare_environment(environment, "/temporary")
+    assert environment["no_proxy"] == "intranet.example,127.0.0.1,localhost"
+    assert environment["NO_PROXY"] == "127.0.0.1,localhost"
+    assert environment["GRADIO_ANALYTICS_ENABLED"] == "False"
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--port=x"], ["--nothing"]])
 def test_help_and_mistakes_do_not_wait_for_gradio(arguments):
     code = "import sys; from neural_style_tf.app.__main__ import main\n"

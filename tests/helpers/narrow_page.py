@@ -8,6 +8,7 @@ from pathlib import Path
 from command_line import WEIGHTS_DIR
 from narrow import make_narrow_weights
 
+from neural_style_tf.app.__main__ import prepare_environment
 from neural_style_tf.cli import main, painting
 
 
@@ -24,12 +25,12 @@ def use_narrow_weights():
 
 def serve(output_dir, port):
     """Serve until standard input ends."""
-    from neural_style_tf.app.page import Page
-    from neural_style_tf.app.queue import RunQueue
-    from neural_style_tf.app.requests import Place
-
     with tempfile.TemporaryDirectory() as temporary:
-        os.environ |= {"GRADIO_TEMP_DIR": temporary, "GRADIO_ANALYTICS_ENABLED": "False"}
+        prepare_environment(os.environ, temporary)
+        from neural_style_tf.app.page import Page
+        from neural_style_tf.app.queue import RunQueue
+        from neural_style_tf.app.requests import Place
+
         page = Page(
             Place(Path(output_dir), "bundled", str(WEIGHTS_DIR)), Path(temporary), RunQueue(narrow_painter)
         )
