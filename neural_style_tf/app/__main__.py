@@ -157,6 +157,7 @@ def prepare_environment(environment: MutableMapping[str, str], temporary: str) -
     environment |= {
         "GRADIO_TEMP_DIR": temporary,
         "GRADIO_ANALYTICS_ENABLED": "False",
+        "GRADIO_RUN_HISTORY": "False",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
     for name in ("no_proxy", "NO_PROXY"):

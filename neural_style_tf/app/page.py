@@ -125,7 +125,6 @@ class Page:
             show_error=False,
             max_file_size=LARGEST_UPLOAD,
             footer_links=[],
-            run_history=False,
             enable_monitoring=False,
             ssr_mode=False,
             pwa=False,
