@@ -6,6 +6,7 @@ import re
 import pytest
 from paths import ROOT
 
+from neural_style_tf.app.__main__ import make_parser
 from neural_style_tf.cli import flags
 from neural_style_tf.config import presets
 
@@ -89,9 +90,8 @@ def test_every_page_is_linked():
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_flags_in_the_text_exist(page):
-    known = flags.help_text() + "".join(
-        path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py")
-    )
+    known = flags.help_text() + make_parser().format_help()
+    known += "".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py"))
     named = re.findall(r"(?<![\w-])--([a-z_0-9]+)", page.read_text(encoding="utf-8"))
     for flag in sorted(set(named) - OTHER_FLAGS):
         assert re.search(rf"--{flag}\b", known), flag

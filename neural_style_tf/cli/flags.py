@@ -240,10 +240,10 @@ def _resolve(given: dict[str, Any]) -> tuple[Config, Job]:
     return config, job
 
 
-def command(config: Config, job: Job) -> str:
+def command(config: Config, job: Job, *, program: Sequence[str] = ("python", "run.py")) -> str:
     """Return the command line of a run, for a shell: its preset and what differs from it."""
     known = PRESETS.get(config.preset, PRESETS[Config.preset])
-    words = ["python", "run.py"]
+    words = [*program]
     for settings, defaults in ((job, Job()), (config, known)):
         before = flat(defaults)
         for name, value in flat(settings).items():

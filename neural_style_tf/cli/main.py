@@ -200,7 +200,8 @@ class Painter:
         try:
             with interrupts.collected():
                 here = job.replace(output_dir=supplies.output_dir or job.output_dir)
-                if is_finished(here):
+                # A finished run that is resumed has more iterations.
+                if is_finished(here) and not here.resume:
                     return Outcome("finished")
                 there = continued(here)
                 job = job.replace(resume=there.resume, overwrite=there.overwrite)

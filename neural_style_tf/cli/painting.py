@@ -149,6 +149,9 @@ class Run:
         interrupts: What ends it.
         report: Gets its progress.
         supplies: What it uses in place of its files, and where it writes.
+
+    Attributes:
+        scales: Of a picture, the sizes it goes through; of a clip, those of a frame.
     """
 
     def __init__(
@@ -231,7 +234,8 @@ class Run:
         self._size = content.shape[:2]
         self._masks = self._masks.check(len(styles), config)
         sizes = [style_size(style.shape[:2], self._size, config) for style in styles]
-        self._mask_notes = check_masks(self._masks, plan_scales(self._size, sizes, config), config)
+        self.scales = plan_scales(self._size, sizes, config)
+        self._mask_notes = check_masks(self._masks, self.scales, config)
         reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
         reading["profile"] = self._pictures["content"].profile
         local = config.replace(init=files.get(config.init, config.init))

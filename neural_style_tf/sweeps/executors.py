@@ -26,6 +26,8 @@ Item = TypeVar("Item")
 
 SECONDS_TO_LOOK_UP = 0.5
 """After which an executor that waits looks whether a signal has arrived."""
+_INTERRUPT = "interrupt"
+"""Message to a process: end the run, and wait for another."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +146,7 @@ def side_by_side(
     """
     count = min(len(environments), len(tasks))
     queues = [deque(split(tasks, index, count)) for index in range(count)]
-    workers = [_Worker(make_painter, environments[index]) for index in range(count)]
+    workers = [Worker(make_painter, environments[index]) for index in range(count)]
     signals_passed_on = 0
     try:
         for worker, own in zip(workers, queues, strict=True):
@@ -224,8 +226,17 @@ def find_shard(asked: str, environment: Mapping[str, str]) -> tuple[int, int]:
     return int(index), int(count)
 
 
-class _Worker:
-    """The parent's side of a process that paints."""
+class Worker:
+    """The parent's side of a process that paints one run after another.
+
+    Args:
+        make_painter: Called in the process; must be picklable.
+        environment: Variables that the process adds to its own.
+
+    Attributes:
+        task: What it paints, if anything.
+        connection: Ready to be read when `receive` would not wait.
+    """
 
     def __init__(self, make_painter: Callable[[], Painter], environment: Mapping[str, str]) -> None:
         self._make_painter, self._environment = make_painter, environment
@@ -244,8 +255,9 @@ class _Worker:
     def begin(self, task: Task) -> Event:
         """Hand over a run; return its first event."""
         if not self._process.is_alive():
+            self.connection.close()
             self._start()
-        self.task = task
+        self._stopping, self.task = False, task
         self._send(task)
         return Event(task.name)
 
@@ -264,6 +276,10 @@ class _Worker:
             return Event(name, outcome=said)
         return Event(name, *said)
 
+    def interrupt(self) -> None:
+        """Let the process save its run and wait for the next; a second time, end the run at once."""
+        self._send(_INTERRUPT)
+
     def stop(self) -> None:
         """Let the process save and end; a second time, end at once."""
         self._stopping = True
@@ -274,7 +290,7 @@ class _Worker:
         self.connection.close()
         self._process.join()
 
-    def _send(self, message: Task | None) -> None:
+    def _send(self, message: Task | str | None) -> None:
         # It may have died, which `receive` will find.
         with contextlib.suppress(OSError):
             self.connection.send(message)
@@ -317,15 +333,16 @@ def _serve(connection: Connection, make_painter: Callable[[], Painter], environm
 
 
 def _listen(connection: Connection, tasks: queue.SimpleQueue[Task | None], painting: threading.Event) -> None:
-    """Pass on what the parent sends; None or its end is a signal to a run that is being painted."""
+    """Pass on what the parent sends; all but a task is a signal to a run that is being painted."""
     ended = False
     while not ended:
         try:
-            message: Task | None = connection.recv()
+            message: Task | str | None = connection.recv()
         except (EOFError, OSError):
             message, ended = None, True
-        tasks.put(message)
-        if message is None and painting.is_set():
+        if message != _INTERRUPT:
+            tasks.put(message)
+        if not isinstance(message, Task) and painting.is_set():
             # To the process, not to this thread: it is the main thread that may have to wake up.
             if os.name == "posix":
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,1 @@
+"""The page: paint in a browser, on this machine only."""

@@ -1,0 +1,169 @@
+"""Start the page: `python -m neural_style_tf.app`, or `neural-style-tf-app`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import MutableMapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neural_style_tf.errors import UserError
+from neural_style_tf.utils.console import Console
+
+if TYPE_CHECKING:
+    from neural_style_tf.app.requests import Place
+
+HOST = "127.0.0.1"
+FIRST_PORT, PORTS_TRIED = 7860, 20
+USAGE_ERROR = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve the page until Ctrl-C.
+
+    Args:
+        argv: Arguments without the program's name; default: those of the process.
+
+    Returns:
+        The exit code: 0, or 2 for a mistake of the user.
+    """
+    console = Console()
+    arguments = make_parser().parse_args(argv)
+    try:
+        _check_gradio()
+        output_dir = _writable(Path(arguments.output_dir).absolute())
+        # Not before `--help` is answered: they take NumPy.
+        from neural_style_tf.app.requests import Place
+        from neural_style_tf.weights.resolve import check_spec
+
+        check_spec(arguments.weights, Path(arguments.weights_dir))
+        port = _free_port(arguments.port)
+        place = Place(output_dir, arguments.weights, str(Path(arguments.weights_dir).absolute()))
+        _serve(place, port, browser=not arguments.no_browser, share=arguments.share, console=console)
+    except UserError as error:
+        console.error(str(error))
+        return USAGE_ERROR
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return what reads the command's flags."""
+    parser = argparse.ArgumentParser(
+        prog="neural-style-tf-app", description="A page to paint on, in a browser on this machine."
+    )
+    parser.add_argument("--output_dir", default="output", metavar="FOLDER", help="of the paintings (output)")
+    parser.add_argument(
+        "--port", type=int, metavar="N", help=f"of the page; default: the first free one from {FIRST_PORT}"
+    )
+    parser.add_argument("--weights", default="auto", help="the network, as of the command line (auto)")
+    parser.add_argument(
+        "--weights_dir", default="weights", metavar="FOLDER", help="where weight files are (weights)"
+    )
+    parser.add_argument("--no_browser", action="store_true", help="open no browser")
+    parser.add_argument(
+        "--share", action="store_true", help="make a public link, through a server of Gradio's makers"
+    )
+    return parser
+
+
+def _check_gradio() -> None:
+    if importlib.util.find_spec("gradio") is None:
+        raise UserError('the page needs Gradio: pip install "neural-style-tf[app]"')
+
+
+def _writable(folder: Path) -> Path:
+    """Return the output folder, made if it was not there.
+
+    Raises:
+        UserError: It cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise UserError(
+            f"--output_dir: cannot write in {str(folder)!r}: {error.strerror}; give another folder"
+        ) from None
+
+
+def _free_port(asked: int | None) -> int:
+    """Return a port that can be listened on.
+
+    Raises:
+        UserError: The one that is asked for cannot be, or none of the usual ones.
+    """
+    if asked is not None and not 0 < asked < 65536:
+        raise UserError(f"--port must be from 1 to 65535, not {asked}")
+    ports = range(FIRST_PORT, FIRST_PORT + PORTS_TRIED) if asked is None else [asked]
+    for port in ports:
+        with socket.socket() as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                one.bind((HOST, port))
+                return port
+    if asked is not None:
+        raise UserError(f"--port: {asked} is in use, or not allowed: leave it out, or give another")
+    raise UserError(f"the ports {ports[0]} to {ports[-1]} are all in use: give one with --port")
+
+
+def _serve(place: Place, port: int, *, browser: bool, share: bool, console: Console) -> None:
+    """Serve until a signal; a run that is being painted is saved then.
+
+    Raises:
+        UserError: The port was taken meanwhile.
+    """
+    ended = threading.Event()
+    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    for number in signals:
+        signal.signal(number, lambda *_: ended.set())
+    console.say("starting …")
+    with tempfile.TemporaryDirectory(prefix="neural-style-tf-", ignore_cleanup_errors=True) as temporary:
+        prepare_environment(os.environ, temporary)
+        from neural_style_tf.app.page import Page
+
+        page = Page(place, Path(temporary))
+        try:
+            address = page.launch(HOST, port, browser=browser, share=share)
+            console.say(f"the page is at {address} – end it with Ctrl-C; paintings go to {place.output_dir}")
+            ended.wait()
+            for number in signals:
+                # A second one ends this process at once; the one that paints saves all the same.
+                signal.signal(number, signal.SIG_DFL)
+            console.say("saving …")
+        except OSError:
+            raise UserError(
+                f"--port: {port} is in use, or not allowed: leave it out, or give another"
+            ) from None
+        finally:
+            page.close()
+
+
+def prepare_environment(environment: MutableMapping[str, str], temporary: str) -> None:
+    """Set the variables that Gradio reads when it is imported.
+
+    Args:
+        environment: Of this process.
+        temporary: Where uploads go.
+    """
+    environment |= {
+        "GRADIO_TEMP_DIR": temporary,
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "GRADIO_RUN_HISTORY": "False",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    for name in ("no_proxy", "NO_PROXY"):
+        # Gradio asks its own server whether it is there, and a proxy would not know it.
+        environment[name] = ",".join(filter(None, (environment.get(name), HOST, "localhost")))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""The page in a real browser, on the narrow network: drop, paint, stop, go on, download, repeat."""
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("gradio", reason='needs Gradio: pip install ".[app]"')
+playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium, such as Debian's package chromium")
+
+# Without a GPU the canvas needs WebGL in software.
+ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """Return a function that opens the page at a width; at the end, nothing may have been asked of others."""
+    contexts, asked, errors = [], [], []
+
+    def visit(width=1280, scheme="light"):
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, accept_downloads=True
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(SECONDS * 1000)
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
+        page.goto(address)
+        page.locator("#paint").wait_for()
+        playwright.expect(page.locator("#status")).to_contain_text(re.compile("."))
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert asked and [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+    assert errors == []
+
+
+def see(page, text):
+    """Wait until the status says something."""
+    playwright.expect(page.locator("#status")).to_contain_text(text, timeout=SECONDS * 1000)
+
+
+def drop(page, number, path):
+    """Give a picture to the photo (0) or the first style (1), and wait until it is shown."""
+    page.locator(".picture").nth(number).locator("input[type=file]").set_input_files(path)
+    page.locator(".picture").nth(number).locator("img").wait_for()
+
+
+def open_part(page, title):
+    """Open a part of the page, and wait until its controls are there to stay."""
+    page.get_by_text(title).click()
+    page.wait_for_timeout(1000)
+
+
+def set_number(page, label, value):
+    field = page.get_by_label(label, exact=True)
+    field.fill(str(value))
+    field.press("Tab")
+    playwright.expect(field).to_have_value(str(value))
+
+
+def test_drop_paint_stop_go_on_download_and_repeat(open_page, folder, narrow_process):
+    page = open_page()
+    drop(page, 0, folder / "cat.png")
+    drop(page, 1, folder / "sea.png")
+    page.get_by_label("gatys").check()
+    set_number(page, "number input for Size", 64)
+    open_part(page, "Advanced")
+    set_number(page, "Iterations", 4000)
+    page.locator("#paint").click()
+    see(page, re.compile(r"cat-sea: step [1-9]\d* of 4000"))
+    page.locator("#painting img").wait_for()
+    # Another browser that arrives sees it, too.
+    see(open_page(390, "dark"), re.compile("cat-sea: step"))
+    page.locator("#stop").click()
+    see(page, "stopped, and saved")
+    run = folder / "out" / "cat-sea"
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["status"] == "interrupted" and 0 < facts["steps"] < 4000
+
+    command = page.locator("#command textarea").input_value()
+    assert f"--iterations={facts['steps']}" in command
+    with page.expect_download() as download:
+        page.locator("#download-png").click()
+    assert download.value.suggested_filename == "cat-sea.png"
+    painted = Path(download.value.path()).read_bytes()
+    assert painted == (run / "result.png").read_bytes()
+    for name in ("jpg", "tiff"):
+        with page.expect_download() as download:
+            page.locator(f"#download-{name}").click()
+        with Image.open(download.value.path()) as picture:
+            assert picture.size == (64, 48)
+    again = narrow_process(folder, "run", *shlex.split(command)[1:], "--output_dir=again", "--quiet")
+    assert again.wait(SECONDS) == 0
+    assert (folder / "again" / "result.png").read_bytes() == painted
+
+    page.locator("#further").click()
+    see(page, re.compile(r"step [1-9]\d* of 4000"))
+    page.locator("#stop").click()
+    see(page, "stopped, and saved")
+    assert json.loads((run / "run.json").read_text())["steps"] > facts["steps"]
+
+
+def test_masks_by_brush_and_settings_taken_over(open_page, folder):
+    page = open_page()
+    drop(page, 0, folder / "cat.png")
+    drop(page, 1, folder / "sea.png")
+    page.get_by_label("gatys").check()
+    set_number(page, "number input for Strength", 0.8)
+    set_number(page, "number input for Size", 64)
+    open_part(page, "Advanced")
+    set_number(page, "Iterations", 3)
+    open_part(page, "Several styles and masks")
+    open_part(page, "Where each style goes in the photo")
+    canvas = page.locator(".canvas canvas").first
+    canvas.wait_for()
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.52, box["y"] + box["height"] * 0.55, steps=5)
+    page.mouse.up()
+    page.wait_for_timeout(500)
+    page.locator("#paint").click()
+    see(page, "finished")
+    newest = max((folder / "out").glob("*/run.json"), key=lambda path: path.stat().st_mtime)
+    job = json.loads(newest.read_text())["job"]
+    [mask] = job["content_mask"]
+    drawn = np.asarray(Image.open(mask)) > 0
+    assert 0 < drawn.mean() < 0.5
+
+    fresh = open_page()
+    see(fresh, "finished")
+    fresh.locator("#take-over").click()
+    playwright.expect(fresh.locator("#mistake")).to_contain_text("Settings taken over")
+    playwright.expect(fresh.get_by_label("number input for Strength")).to_have_value("0.8")
+    fresh.locator(".picture").first.locator("img").wait_for()
+    fresh.wait_for_timeout(1500)
+    fresh.locator("#paint").click()
+    see(fresh, re.compile(r"cat-sea-\d: finished"))
+    again = max((folder / "out").glob("*/run.json"), key=lambda path: path.stat().st_mtime)
+    assert again != newest
+    assert (again.parent / "result.png").read_bytes() == newest.with_name("result.png").read_bytes()
+
+
+def test_mistakes_are_said_in_place(open_page, folder):
+    page = open_page(390)
+    page.locator("#paint").click()
+    playwright.expect(page.locator("#mistake")).to_contain_text("There is no photo yet")
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 100)
+    page.locator(".picture").first.locator("input[type=file]").set_input_files(folder / "broken.png")
+    playwright.expect(page.get_by_role("alert").first).to_contain_text("broken.png")
+    assert str(folder) not in page.content()

@@ -1,0 +1,131 @@
+"""The server of the page against strange and hostile requests, on the narrow network."""
+
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from page_clients import Client, paint_together
+
+from neural_style_tf.app.queue import MOST_WAITING
+
+pytest.importorskip("gradio", reason='needs Gradio: pip install ".[app]"')
+
+
+@pytest.fixture
+def client(address):
+    return Client(address)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd",
+        "../../../../../../etc/passwd",
+        "..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "%2fetc%2fpasswd",
+        "file:///etc/passwd",
+        "/proc/self/environ",
+        "http://127.0.0.1:1/x.png",
+        "{folder}/cat.png",
+        "{folder}/out/secret",
+        "{folder}/out/../cat.png",
+    ],
+)
+def test_nothing_of_the_disk_is_served(client, folder, path):
+    (folder / "out").mkdir(exist_ok=True)
+    (folder / "out" / "secret").write_text("kept to itself")
+    for route in ("file=", "file/", "proxy=", "stream/", "static/", "assets/", "component_server/"):
+        answer = client.get(f"/gradio_api/{route}{path.format(folder=folder)}", allow_redirects=False)
+        assert 400 <= answer.status_code < 500, route
+        assert b"root:" not in answer.content and b"kept to itself" not in answer.content
+
+
+def test_a_picture_of_the_server_cannot_be_named(client, folder):
+    """A browser names a file that it did not send."""
+    for path in (str(folder / "cat.png"), "/etc/passwd", "../cat.png"):
+        picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        answer = client.send(client.event("change", label="Photo"), {1: picture})
+        assert not answer["success"]
+    assert "no photo yet" in client.paint()
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x.png", "/etc/x.png", "-rf.png", "a" * 1000 + ".png", "猫\n.png", "a;b.html"]
+)
+def test_names_of_uploads_lead_nowhere(client, folder, name):
+    before = {path for path in folder.rglob("*") if "pictures" not in path.parts and "out" not in path.parts}
+    there = client.upload(folder / "cat.png", name)
+    if isinstance(there, str):
+        assert ".." not in Path(there).parts and "page" not in Path(there).parent.name
+    after = {path for path in folder.rglob("*") if "pictures" not in path.parts and "out" not in path.parts}
+    assert before == after
+
+
+def test_what_is_no_picture_is_said(client, folder):
+    for name, content in (("broken.png", b"\x89PNG\r\n\x1a\nx"), ("page.svg", b"<svg/>"), ("empty.png", b"")):
+        (folder / name).write_bytes(content)
+        answer = client.drop("Photo", folder / name)
+        file, line, _ = answer["output"]["data"]
+        assert not file and name in line and 'role="alert"' in line and str(folder) not in line
+
+
+def test_an_upload_that_is_too_large_is_refused(client, folder):
+    large = folder / "large.png"
+    with large.open("wb") as file:
+        file.truncate(101 * 2**20)
+    assert client.upload(large).status_code == 413
+    large.unlink()
+
+
+def test_other_names_of_this_machine_are_refused(client):
+    for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
+        assert client.get("/", headers=headers).status_code == 403
+        assert client.get("/config", headers=headers).status_code == 403
+    answer = client.get("/")
+    assert answer.ok and "default-src 'self'" in answer.headers["Content-Security-Policy"]
+
+
+def test_many_browsers_at_once(address, folder):
+    """One paints, some wait, the others are told so; none is left without an answer."""
+    told = paint_together(address, 24, folder / "cat.png", folder / "sea.png")
+    refused = [line for line in told if line]
+    assert all(f"{MOST_WAITING} paintings wait already" in line for line in refused), refused
+    assert len(told) - len(refused) >= MOST_WAITING
+    # The same pictures are kept once.
+    assert len(list((folder / "out" / "pictures").iterdir())) == 2
+    assert Client(address).get("/config").ok
+
+
+@pytest.mark.faults
+def test_a_server_that_is_killed_loses_nothing(serve, tmp_path, folder):
+    (tmp_path / "cat.png").write_bytes((folder / "cat.png").read_bytes())
+    process, address = serve(tmp_path)
+    small = {"Preset": "original", "Size": 64, "Iterations": 100_000}
+    assert paint_together(address, 1, folder / "cat.png", folder / "sea.png", **small) == [""]
+    run = tmp_path / "out" / "photo_0-sea" / "run.json"
+    wait_for(lambda: run.exists() and (run.parent / "checkpoints").exists())
+    os.kill(process.pid, signal.SIGKILL)
+    wait_for(lambda: json.loads(run.read_text())["status"] == "interrupted")
+    _, address = serve(tmp_path)
+    client = Client(address)
+    # Whoever arrives sees it, and can go on.
+    status = client.arrive()["output"]["data"][0]
+    assert re.search("photo_0-sea.*stopped, and saved", str(status))
+    before = json.loads(run.read_text())["steps"]
+    client.send(client.event("click", target="further"), {})
+    wait_for(lambda: json.loads(run.read_text())["status"] == "running")
+    client.send(client.event("click", target="stop"), {})
+    wait_for(lambda: json.loads(run.read_text())["status"] == "interrupted")
+    assert json.loads(run.read_text())["steps"] >= before
+
+
+def wait_for(condition, seconds=120):
+    for _ in range(seconds * 10):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise TimeoutError

@@ -1,0 +1,121 @@
+"""Pictures from a browser, whatever they are called."""
+
+import numpy as np
+import pytest
+from command_line import write_picture
+from PIL import Image
+
+from neural_style_tf.app.pictures import (
+    LONGEST_NAME,
+    check_picture,
+    layer_of,
+    preview,
+    safe_name,
+    store_mask,
+    store_picture,
+    strokes,
+    title_of,
+)
+from neural_style_tf.errors import UserError
+from neural_style_tf.images.masks import load_mask
+
+COLORS = ("#e4572e", "#2e86ab", "#7cb518")
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("cat.jpg", "cat"),
+        ("../../etc/passwd", "passwd"),
+        ("..\\..\\boot.ini", "boot"),
+        ("--output_dir=x.png", "output_dir_x"),
+        (".hidden.png", "hidden"),
+        ("a\0b.png", "a_b"),
+        ("a\nb\x1b[31m.png", "a_b_31m"),
+        ("Zwölf Kühe 猫.jpg", "Zwölf_Kühe_猫"),
+        ("<img src=x onerror=alert(1)>.png", "img_src_x_onerror_alert_1"),
+        ("", "picture"),
+        ("..", "picture"),
+        ("/", "picture"),
+        ("💥.png", "picture"),
+    ],
+)
+def test_names_are_harmless(name, safe):
+    assert safe_name(name) == safe
+
+
+@pytest.mark.parametrize("letter", ["x", "ö", "猫"])
+def test_long_names_are_cut_between_letters(letter):
+    name = safe_name(letter * 1000 + ".png")
+    assert 0 < len(name.encode()) <= LONGEST_NAME and set(name) == {letter}
+
+
+def test_the_same_picture_is_kept_once(tmp_path):
+    first, second = write_picture(tmp_path / "a.png"), tmp_path / "-b.txt"
+    second.write_bytes(first.read_bytes())
+    other = write_picture(tmp_path / "c.png", seed=1)
+    stored = store_picture(str(first), tmp_path / "out")
+    assert stored.parent == tmp_path / "out" / "pictures" and stored.read_bytes() == first.read_bytes()
+    assert store_picture(str(second), tmp_path / "out") == stored
+    assert store_picture(str(other), tmp_path / "out") != stored
+    assert title_of(stored) == "a" and stored.name.endswith("-a.png")
+
+
+def test_an_unknown_ending_is_not_kept(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_bytes(write_picture(tmp_path / "a.png").read_bytes())
+    assert store_picture(str(page), tmp_path / "out").suffix == ".png"
+
+
+def test_what_cannot_be_painted_from_is_refused(tmp_path):
+    broken, clip = tmp_path / "broken.png", tmp_path / "clip.gif"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 100)
+    frames = [Image.new("RGB", (40, 40), color) for color in ("red", "blue")]
+    frames[0].save(clip, save_all=True, append_images=frames[1:])
+    with pytest.raises(UserError):
+        check_picture(str(broken))
+    with pytest.raises(UserError, match="moves"):
+        check_picture(str(clip))
+    check_picture(str(write_picture(tmp_path / "fine.png")))
+
+
+def test_strokes_are_read_and_drawn_again():
+    masks = [np.zeros((20, 30), bool) for _ in COLORS]
+    masks[0][:5], masks[2][10:, 7:] = True, True
+    layer = layer_of([masks[0], None, masks[2]], COLORS)
+    found = strokes([layer], COLORS)
+    assert found[1] is None
+    assert (found[0] == masks[0]).all() and (found[2] == masks[2]).all()
+    assert layer_of([None, None, None], COLORS) is None
+
+
+def test_soft_edges_and_later_layers():
+    below, above = np.zeros((2, 4, 4, 4), np.uint8)
+    below[..., :] = (228, 87, 46, 255)
+    above[:2] = (46, 134, 171, 200)
+    above[2] = (46, 134, 171, 90)
+    first, second = strokes([below, above], COLORS[:2])
+    assert second[:2].all() and not second[2:].any() and (first == ~second).all()
+    assert strokes([], COLORS) == [None] * 3
+
+
+def test_a_mask_is_kept_as_it_is(tmp_path):
+    mask = np.random.default_rng(0).uniform(size=(20, 30)) > 0.5
+    path = store_mask(mask, "../cat-region", tmp_path)
+    assert path.parent == tmp_path / "pictures" and path == store_mask(mask, "other", tmp_path).with_name(
+        path.name
+    )
+    assert (load_mask(path)[0] == mask).all()
+
+
+def test_a_preview_follows_its_picture(tmp_path):
+    path = write_picture(tmp_path / "a.png", (200, 300))
+    first = preview(path, tmp_path, longest=100)
+    with Image.open(first) as small:
+        assert small.size == (100, 67)
+    assert preview(path, tmp_path, longest=100) == first
+    write_picture(path, (100, 300), seed=1)
+    second = preview(path, tmp_path, longest=100)
+    assert second != first
+    with Image.open(second) as small:
+        assert small.size == (100, 33)

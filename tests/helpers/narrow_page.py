@@ -1,0 +1,48 @@
+"""Serve the page on the narrow network, or run one command line on it; a process of its own."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from command_line import WEIGHTS_DIR
+from narrow import make_narrow_weights
+
+from neural_style_tf.app.__main__ import prepare_environment
+from neural_style_tf.cli import main, painting
+
+
+def narrow_painter():
+    """Return a painter for the worker process of the page."""
+    use_narrow_weights()
+    return main.Painter()
+
+
+def use_narrow_weights():
+    weights = make_narrow_weights()
+    painting.load_weights = lambda *given, **named: weights
+
+
+def serve(output_dir, port):
+    """Serve until standard input ends."""
+    with tempfile.TemporaryDirectory() as temporary:
+        prepare_environment(os.environ, temporary)
+        from neural_style_tf.app.page import Page
+        from neural_style_tf.app.queue import RunQueue
+        from neural_style_tf.app.requests import Place
+
+        page = Page(
+            Place(Path(output_dir), "bundled", str(WEIGHTS_DIR)), Path(temporary), RunQueue(narrow_painter)
+        )
+        sys.stdout.write(page.launch("127.0.0.1", int(port), browser=False, share=False) + "\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+        page.close()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        serve(*sys.argv[2:])
+    else:
+        use_narrow_weights()
+        sys.exit(main.run(["run.py", *sys.argv[2:]]))
