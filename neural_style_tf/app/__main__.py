@@ -39,13 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     try:
         _check_gradio()
+        port = _free_port(arguments.port)
         output_dir = _writable(Path(arguments.output_dir).absolute())
-        # Not before `--help` is answered: they take NumPy.
-        from neural_style_tf.app.requests import Place
+        # Not before `--help` and the mistakes above are answered: it takes a moment.
         from neural_style_tf.weights.resolve import check_spec
 
         check_spec(arguments.weights, Path(arguments.weights_dir))
-        port = _free_port(arguments.port)
+        from neural_style_tf.app.requests import Place
+
         place = Place(output_dir, arguments.weights, str(Path(arguments.weights_dir).absolute()))
         _serve(place, port, browser=not arguments.no_browser, share=arguments.share, console=console)
     except UserError as error:

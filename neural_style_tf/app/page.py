@@ -37,7 +37,7 @@ from neural_style_tf.cli.error_messages import line_of
 from neural_style_tf.cli.main import Painter
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config, Job, numbered
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import deep, load_image, save_image
 from neural_style_tf.images.masks import fit_mask, load_mask
 from neural_style_tf.utils.console import duration
@@ -91,6 +91,8 @@ CSS = """
 """
 LABEL_COMMAND = "() => document.querySelector('#command textarea').setAttribute('aria-label', 'Command')"
 """Gradio gives this label to the button that copies."""
+TROUBLE = (UserError, RunError, OSError, MemoryError)
+"""What is said on the page: mistakes, files that are gone, a full disk, too little memory."""
 NO_RUN = "Nothing painted yet."
 
 
@@ -385,7 +387,7 @@ class Page:
                 session.with_masks.remove(path.name)
                 return [str(path), "", gr.skip()]
             return [str(path), "", session.draw(number, self._drawing(str(path), [], []))]
-        except (UserError, OSError) as error:
+        except TROUBLE as error:
             return ["", _mistake(error, path), session.draw(number, None)]
 
     def _paint(self, session: _Session, *values: Any) -> list[Any]:
@@ -394,7 +396,7 @@ class Page:
             self._queue.check_room()
             run = plan(_request(values, session), self._place)
             self._submit(run, session)
-        except (UserError, OSError) as error:
+        except TROUBLE as error:
             return [_mistake(error), *self._look(session)]
         return ["", *self._look(session)]
 
@@ -409,7 +411,7 @@ class Page:
             if run is None:
                 raise UserError("There is no painting to go on with.")
             self._submit(gallery.go_on(run, whole("Iterations to add", more)), session)
-        except (UserError, OSError) as error:
+        except TROUBLE as error:
             return [_mistake(error), *self._look(session)]
         return ["", *self._look(session)]
 
@@ -478,7 +480,7 @@ class Page:
                 with Image.open(picture) as opened:
                     longest = max(opened.size)
                 pair = str(preview(run.photo, self._previews, longest=longest)), str(picture)
-        except (UserError, OSError):
+        except TROUBLE:
             # It is replaced, or was removed, at this moment.
             return [gr.skip(), gr.skip()]
         return [session.changed("picture", str(picture)), session.changed("compare", pair)]
@@ -516,11 +518,11 @@ class Page:
         stop = "Stop at once" if progress and progress.stopping else "Stop and keep"
         files, command, note = [gr.update(value=None, interactive=False)] * 3, "", ""
         if idle and result is not None:
-            with contextlib.suppress(UserError, OSError):
+            with contextlib.suppress(*TROUBLE):
                 files = [gr.update(value=str(path), interactive=True) for path in self._files(run, result)]
             try:
                 command, note = gallery.command_of(run)
-            except (UserError, OSError) as error:
+            except TROUBLE as error:
                 note = line_of(error) or ""
         return [
             gr.update(interactive=not idle, value=stop),
@@ -553,7 +555,7 @@ class Page:
             return gr.skip()
         pictures, names = [], []
         for run in runs:
-            with contextlib.suppress(UserError, OSError):
+            with contextlib.suppress(*TROUBLE):
                 pictures.append((str(preview(run.result, self._previews, longest=256)), run.name))
                 names.append(run.name)
         session.seen["gallery"], session.gallery = key, names
@@ -567,7 +569,7 @@ class Page:
                 raise UserError("There is no painting to take settings from.")
             config, job = run.settings()
             filled = self._filled(session, config, job)
-        except (UserError, OSError) as error:
+        except TROUBLE as error:
             return [_mistake(error), *[gr.skip()] * (2 + 3 * MOST_STYLES + 8)]
         session.base = config
         return [_line("Settings taken over; also those that the page has no control for."), *filled]
