@@ -46,6 +46,12 @@ def serve(narrow_process):
 
     yield start
     for process in processes:
+        end(process)
+
+
+def end(process):
+    """Let a server save what it paints, and end."""
+    if process.poll() is None:
         process.communicate(timeout=SECONDS_TO_END)
 
 
@@ -60,5 +66,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(serve, folder):
-    """Serve the page into `folder`; return its address."""
-    return serve(folder)[1]
+    """Serve the page into `folder` for the tests of a module; return its address."""
+    process, address = serve(folder)
+    yield address
+    end(process)
