@@ -14,8 +14,9 @@ demo: .venv/demo
 test: .venv/test
 	$(BIN)/python -m pytest -m "not slow and not faults" $(SHARED)
 
+TESTS ?= tests
 test-slow: .venv/test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(TESTS)
 
 test-faults: .venv/test
 	$(BIN)/python -m pytest -m faults

@@ -52,6 +52,7 @@ def test_its_links_lead_to_files(source):
         assert (SOURCE.parent / link).is_file(), link
 
 
+@pytest.mark.slow
 def test_it_runs_through(source, tmp_path):
     """On the bundled network, in a kernel of its own; what it writes stays in `tmp_path`."""
     for folder in ("examples", "weights"):
