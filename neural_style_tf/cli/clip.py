@@ -159,6 +159,8 @@ class ClipRun(Run):
                 "begins it anew, or give another --output_dir"
             )
         where = f"after frame {self._known[-1].number}" if self._known else "from the beginning"
+        if self._made_in_passes(folder):
+            where += ", with what earlier passes made"
         self._console.say(f"going on with {folder.path}{os.sep} {where}")
         return f"frame-{self._known[-1].number}" if self._known else None
 
@@ -205,7 +207,7 @@ class ClipRun(Run):
         last, begun = self._last_frame(), time.monotonic()
         after = self._known[-1].number if self._known else 0
         seconds = self._earlier.seconds or 0.0 if self._earlier else 0.0
-        if not self._known:
+        if not self._known and not self._made_in_passes(folder):
             self._console.say("the first frame of a scene takes as long as a picture")
         painted = paint_clip(
             self._machine.session(),
@@ -241,7 +243,7 @@ class ClipRun(Run):
                     state=one.memory,
                 )
                 said.update(one.record.notes)
-        except RunError:
+        except (RunError, UserError):
             if one is not None or self._known:
                 with contextlib.suppress(RunError, OSError):
                     self._write(folder)
@@ -254,6 +256,11 @@ class ClipRun(Run):
             self._console.say(
                 f"the clip ends at frame {last} of about {self._clip.count}: is its file cut short?"
             )
+
+    @staticmethod
+    def _made_in_passes(folder: OutputFolder) -> bool:
+        """Return whether earlier passes of an unfinished scene are there."""
+        return any(folder.path.glob("checkpoints/frame-*.pass-*.npz"))
 
     def _last_frame(self) -> int:
         """Return the number of the last frame to paint, about; 0 if that is not known."""
@@ -286,7 +293,8 @@ class ClipRun(Run):
 
     def _say_end(self, folder: OutputFolder, status: str, record: StepRecord | None) -> None:
         if record is None and status == "interrupted":
-            self._console.say("interrupted before a frame was done")
+            kept = ": what its passes made is kept" if self._made_in_passes(folder) else ""
+            self._console.say(f"interrupted before a frame was done{kept}")
             return
         took = f" after {duration(record.seconds)}" if record is not None else ": nothing was left to paint"
         self._console.say(f"{status}{took}: {folder.path / 'result.mp4'}")

@@ -18,6 +18,7 @@ from neural_style_tf.cli.signals import Interrupts
 from neural_style_tf.config.schema import Job, SweepConfig
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import UserError
+from neural_style_tf.images.files import expand_files
 from neural_style_tf.runs.output_dir import FolderInUse
 from neural_style_tf.sweeps.executors import (
     Event,
@@ -101,12 +102,13 @@ def _sweep(line: flags.CommandLine, console: Console, interrupts: Interrupts) ->
     root = Path(job.output_dir or default)
     zipped = [name.strip() for name in asked.sweep_zip.split(",") if name.strip()]
     if scenes:
-        scenes.check(root)
+        scenes.check(root, asked, shard)
     sweep = Sweep(
         axes,
         SCENES if scenes else zipped,
         root=root,
-        base=line.base(swept),
+        # Of shared scenes it belongs to what joins them.
+        base=line.base(swept | ({"output"} if scenes else set())),
         settings=scenes.settings(line) if scenes else line.settings,
         make_run=lambda config, job: make_run(config, job, machine, console, interrupts),
         console=console,
@@ -133,8 +135,11 @@ def _executor(
         raise UserError("--jobs and --ray both share out the runs: give one of them")
     if asked.shared_output and not asked.ray:
         raise UserError("--shared_output says what the machines of a cluster see: it needs --ray")
-    if asked.ray and (job.frames or job.flow or any(map(os.path.isdir, job.pictures.values()))):
-        raise UserError("--ray sends files, and --frames and --flow name folders: make a video of the frames")
+    masks = [mask for mask in (*job.content_mask, job.content_weight_mask) if mask]
+    if asked.ray and (job.frames or job.flow or any(expand_files(mask) != [mask] for mask in masks)):
+        raise UserError(
+            "--ray sends files, and --frames, --flow or a mask names a folder: make a video of its frames"
+        )
     if asked.ray:
         from neural_style_tf.sweeps.ray_cluster import Cluster, on_ray
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from neural_style_tf.cli.clip import check_output, make_flow, needs_library, write_result
+from neural_style_tf.cli.clip import ClipRun, check_output, make_flow, write_result
 from neural_style_tf.cli.flags import CommandLine
+from neural_style_tf.cli.painting import Machine
+from neural_style_tf.cli.signals import Interrupts
 from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.sweeps.folder import is_finished
@@ -25,9 +27,10 @@ def shares_scenes(line: CommandLine) -> bool:
     """Return whether a command line asks for one clip, and to share it out."""
     asked = line.sweep
     shared = any(getattr(asked, name) != getattr(SweepConfig, name) for name in SHARING)
-    if line.is_sweep or not shared or len(line.contents) != 1:
+    if line.is_sweep or not shared:
         return False
-    return bool(line.values["frames"].value) or is_clip(line.contents[0])
+    job = line.files()
+    return job.frames or is_clip(job.content)
 
 
 class Scenes:
@@ -39,14 +42,15 @@ class Scenes:
         console: For what it says.
 
     Raises:
-        UserError: The clip, or what reads it, is not there.
+        UserError: A mistake that the run of the whole clip would find, too.
         RunError: A frame cannot be read.
     """
 
     def __init__(self, config: Config, job: Job, console: Console) -> None:
         from neural_style_tf.video.scenes import find_scenes
 
-        needs_library(job)
+        # Finds every mistake that the runs would find, before minutes go by.
+        ClipRun(config, job.replace(output=""), Machine(), Console(quiet=True), Interrupts())
         self._config, self._job, self._console = config, job, console
         reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
         self._clip = open_clip(job.content, frames=job.frames, rate=job.frame_rate, **reading)
@@ -60,13 +64,26 @@ class Scenes:
         firsts, lasts = (tuple(str(scene[end]) for scene in found) for end in (0, 1))
         self.axes = [Axis("start_frame", firsts), Axis("end_frame", lasts)]
 
-    def check(self, root: Path) -> None:
-        """Refuse a folder with something else, and an `--output` that cannot be written.
+    def check(self, root: Path, asked: SweepConfig, shard: tuple[int, int]) -> None:
+        """Refuse a folder with something else, an `--output` that cannot be written, flags without a use.
+
+        Args:
+            root: The folder of the sweep.
+            asked: What was asked for beside the scenes.
+            shard: Which part of them is painted.
 
         Raises:
             UserError: Saying which.
         """
-        check_output(self._job)
+        for name in ("sweep_zip", "sweep_samples"):
+            if getattr(asked, name):
+                raise UserError(f"--{name} is about --sweep, and there is none: leave it out")
+        if self._job.overwrite and shard[1] > 1:
+            raise UserError(
+                "--overwrite: a --shard would join new scenes with old ones: give another --output_dir"
+            )
+        # What an earlier join has written is written again.
+        check_output(self._job.replace(resume=(root / "result.mp4").exists() and not self._job.overwrite))
         taken = [name for name in ("run.json", "result.mp4") if (root / name).exists()]
         if "run.json" in taken or (taken and not (root / "sweep.json").exists()):
             raise UserError(

@@ -287,8 +287,8 @@ class VideoConfig:
     )
     passes: int = setting(
         1,
-        "of a clip: how often each scene is painted, there and back in time by turns, so that what comes "
-        "into view later counts for what is before it, too; for strong movement of the camera",
+        "of a clip: how often each scene is painted, from 3 on there and back in time by turns, so that what "
+        "comes into view later counts for what is before it, too; for strong movement of the camera",
         low=1,
         high=100,
     )

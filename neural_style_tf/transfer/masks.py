@@ -84,7 +84,7 @@ class Masks:
                 "give one for all, or one for each"
             )
         # Styles that are all everywhere are a blend, unless they have weights as regions.
-        alike = all(map(is_everywhere, self.content)) and not config.loss.mask_weight
+        alike = all(map(is_everywhere, self.content)) and not config.loss.mask_weight and not self.moving
         content = () if alike else self.content
         if config.loss.style_blend and content and styles > 1:
             raise UserError(

@@ -9,6 +9,7 @@ Ruder, Dosovitskiy and Brox, "Artistic style transfer for videos" (arXiv 1604.08
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -126,6 +127,8 @@ def paint_clip(
             passes.forget(painted.memory.number - spare)
         if painter.stopped:
             return
+    if not painter.stopped:
+        passes.forget(sys.maxsize)
 
 
 class _Painting(NamedTuple):
@@ -212,12 +215,19 @@ def _first_pass(
             if painter.stopped:
                 return
             scene = known[-1].scene if painting.reliable else frame.number
+            if passes and before and scene == before[-1].scene:
+                # Its first pass was whole before the last one began.
+                raise RunError(_lost(1, frame.number))
             kept = guides if passes and guides.moving else None
             memory = Memory(frame.number, scene, source, painting.painted, kept)
             if passes:
                 passes.write(1, memory)
         yield frame.time, memory, painting
         known = [*(known if memory.scene < memory.number else []), memory][-painter.kept :]
+
+
+def _lost(turn: int, number: int) -> str:
+    return f"what pass {turn} made of frame {number} cannot be read: --overwrite begins the clip anew"
 
 
 class _Place(NamedTuple):
@@ -275,10 +285,7 @@ def _paint_over(
             if memory is None:
                 under = passes.read(turn - 1, place.number)
                 if under is None:
-                    raise RunError(
-                        f"what pass {turn - 1} made of frame {place.number} cannot be read: --overwrite "
-                        "begins the clip anew"
-                    )
+                    raise RunError(_lost(turn - 1, place.number))
                 guides = under.masks or masks(place.number)
                 painting = painter.paint(place.number, under.source, guides, known, under.painted)
                 if painter.stopped:

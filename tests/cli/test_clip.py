@@ -206,6 +206,18 @@ def test_masks_may_move(job, clip, tmp_path):
     assert frames("m") == frames("s")
 
 
+def test_masks_that_cannot_be_are_refused_by_the_first_frame(job, clip, tmp_path, capsys):
+    """Even if it is white everywhere there, which of a picture is the same as no mask."""
+    left, right = halves(5)
+    left[0][:], right[0][:] = 255, 255
+    for name, masks in (("left", left), ("right", right)):
+        write_folder(tmp_path / name, masks)
+    run = ("--content=clip.mp4", "--style=s.png", "--style=c.png", "--style_blend=1,2", *QUICK)
+    assert job(*run, "--content_mask=left", "--content_mask=right", "--output_dir=o") == 2
+    assert "--style_blend mixes styles in one place" in capsys.readouterr().err
+    assert not Path("o").exists()
+
+
 def test_masks_that_end_too_early(job, clip, tmp_path, capsys):
     write_folder(tmp_path / "masks", halves(3)[0])
     run = ("--content=clip.mp4", "--content_mask=masks", *QUICK, "--output_dir=o")
@@ -235,7 +247,6 @@ def test_processes_share_the_scenes(job, cut_clip, capsys):
     assert alone[1:] == together[1:] and len(together[0]) == 6
     assert Path("shared.mkv").read_bytes() and len(read_metrics("shared")) == 6
     before = Path("shared/result.mp4").read_bytes()
-    Path("shared.mkv").unlink()
     assert job(*shared) == 0
     assert "finished already: 2 of 2 runs" in capsys.readouterr().out
     assert Path("shared/result.mp4").read_bytes() == before
@@ -257,6 +268,27 @@ def test_one_of_two_machines_joins(job, cut_clip, capsys):
             assert Path("shared", folder, name).read_bytes() == Path("o", name).read_bytes()
     alone, together = read_video("o/result.mp4"), read_video("shared/result.mp4")
     assert all((one == other).all() for one, other in zip(alone[0], together[0], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--image_size=18",), "frames of 18×14 pixels are too small to follow"),
+        (("--start_frame=9",), "--start_frame=9: clip.mp4 is not that long"),
+        (("--content=none.mp4",), "there is no file none.mp4"),
+        (("--content_mask=none.png",), "none.png"),
+        (("--resume",), "--resume: a sweep goes on by itself"),
+        (("--sweep_zip=seed",), "--sweep_zip is about --sweep, and there is none"),
+        (("--shard=1/2", "--overwrite"), "--overwrite: a --shard would join new scenes with old ones"),
+        (("--bits=16",), "neural-style-tf: --bits=16 is about pictures"),
+    ],
+)
+def test_mistakes_of_shared_clips_are_told_in_one_line(job, cut_clip, capsys, arguments, message):
+    content = () if "--content" in arguments[0].split("=") else ("--content=clip.mp4",)
+    assert job(*content, *arguments, *QUICK, "--jobs=2", "--output_dir=o") == 2
+    found = capsys.readouterr().err
+    assert message in found and len(found.splitlines()) == 1
+    assert not Path("o").exists()
 
 
 def test_a_picture_is_not_shared(job, capsys):
