@@ -43,14 +43,20 @@ ALMOST = 0.98
 
 
 class ClipRun(Run):
-    """One run that paints a clip; see `painting.Run`."""
+    """One run that paints a clip; see `painting.Run`.
+
+    Attributes:
+        clip: The clip.
+        flow: Between two of its frames: `--flow`, or OpenCV.
+    """
 
     def _content(self) -> Picture:
         """Return the first frame to paint, for what is checked of a photo."""
-        from neural_style_tf.video.flow import LEAST_SIDE
+        from neural_style_tf.video.flow import LEAST_SIDE, FlowFolder, dis_flow
 
         job, config = self._job, self._config
-        needs_library(job)
+        if not has_video_library():
+            raise UserError(f"{show(job.content)} is a clip, for which OpenCV and PyAV are needed: {INSTALL}")
         if self._worker.workers > 1:
             raise UserError(
                 "a clip is painted on one machine: give several of them --start_frame and --end_frame"
@@ -58,21 +64,20 @@ class ClipRun(Run):
         if job.bits == "16":
             raise UserError("--bits=16 is about pictures, and the frames of a clip have 8: leave it out")
         here = self._supplies.files.get(job.content, job.content)
-        reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
-        self._clip: Clip = open_clip(here, frames=job.frames, rate=job.frame_rate, **reading)
+        self.clip: Clip = open_clip(here, frames=job.frames, rate=job.frame_rate, **job.reading)
         self._machine.repeats = True
         self._moving: dict[str, Clip] = {}
-        self._flow = make_flow(job)
+        self.flow: Flow = FlowFolder(job.flow) if job.flow else dis_flow
         try:
-            first = next(self._frames(), None)
+            first = next(self.frames(), None)
         except RunError as error:
             raise UserError(f"--content: {error}") from None
         if first is None:
             raise UserError(f"--start_frame={config.video.start_frame}: {show(job.content)} is not that long")
         if job.flow:
             lags, every, start = config.video.long_term, config.video.every, first.number
-            count = self._clip.planned(start, config.video.end_frame, every)
-            self._flow.check([(start, start + lag * every) for lag in sorted({1, *lags}) if lag < count])
+            count = self.clip.planned(start, config.video.end_frame, every)
+            self.flow.check([(start, start + lag * every) for lag in sorted({1, *lags}) if lag < count])
         size = fit_size(first.pixels.shape[:2], config.sizes.image_size, enlarge=config.sizes.enlarge)
         if not job.flow and min(size) < LEAST_SIDE:
             raise UserError(
@@ -80,11 +85,17 @@ class ClipRun(Run):
                 f"{LEAST_SIDE} are needed"
             )
         pixels = resize(first.pixels, size)
-        return Picture(pixels, None, self._clip.notes, self._clip.sha256, Path(job.content), None, None)
+        return Picture(pixels, None, self.clip.notes, self.clip.sha256, Path(job.content), None, None)
 
-    def _frames(self, after: int = 0, clip: Clip | None = None) -> Iterator[Frame]:
+    def frames(self, after: int = 0, clip: Clip | None = None) -> Iterator[Frame]:
+        """Return the frames that are painted.
+
+        Args:
+            after: None up to this number.
+            clip: Those of another clip, such as a mask that moves.
+        """
         video = self._config.video
-        clip = clip or self._clip
+        clip = clip or self.clip
         return clip.frames(video.start_frame, video.end_frame, video.every, after=after)
 
     def _read_mask(self, role: str, path: str, **reading: Any) -> tuple[np.ndarray, Picture]:
@@ -94,7 +105,7 @@ class ClipRun(Run):
             return super()._read_mask(role, path, **reading)
         try:
             clip = self._moving[role] = open_clip(path, frames=as_frames, **reading)
-            first = next(self._frames(clip=clip), None)
+            first = next(self.frames(clip=clip), None)
         except (UserError, RunError) as error:
             raise UserError(f"--{role}: {str(error).removeprefix('--content: ')}") from None
         last = self._last_frame()
@@ -112,7 +123,7 @@ class ClipRun(Run):
 
     def _masks_of_frames(self, after: int) -> Callable[[int], Masks]:
         """Return number of a frame → its masks; to be asked in order."""
-        frames = {role: self._frames(after, clip) for role, clip in self._moving.items()}
+        frames = {role: self.frames(after, clip) for role, clip in self._moving.items()}
 
         def mask(role: str, number: int) -> np.ndarray:
             for frame in frames[role]:
@@ -141,7 +152,7 @@ class ClipRun(Run):
 
     def _checkpoint(self, folder: OutputFolder | None, weights: Weights) -> str | None:
         """Read what is known of painted frames; return the newest, named as a checkpoint is."""
-        from neural_style_tf.runs.clip_files import read_states
+        from neural_style_tf.runs.clip_files import holds_passes, read_states
         from neural_style_tf.video.memory import needed
 
         self._known = []
@@ -159,7 +170,7 @@ class ClipRun(Run):
                 "begins it anew, or give another --output_dir"
             )
         where = f"after frame {self._known[-1].number}" if self._known else "from the beginning"
-        if self._made_in_passes(folder):
+        if holds_passes(folder.path):
             where += ", with what earlier passes made"
         self._console.say(f"going on with {folder.path}{os.sep} {where}")
         return f"frame-{self._known[-1].number}" if self._known else None
@@ -199,7 +210,7 @@ class ClipRun(Run):
         begin: Callable[[], None],
     ) -> Iterator[StepRecord]:
         """Paint the frames; yield one record for each, then write the clip."""
-        from neural_style_tf.runs.clip_files import PassFiles
+        from neural_style_tf.runs.clip_files import PassFiles, holds_passes
         from neural_style_tf.video.paint import paint_clip
 
         _, *styles = self._painted()
@@ -207,14 +218,14 @@ class ClipRun(Run):
         last, begun = self._last_frame(), time.monotonic()
         after = self._known[-1].number if self._known else 0
         seconds = self._earlier.seconds or 0.0 if self._earlier else 0.0
-        if not self._known and not self._made_in_passes(folder):
+        if not self._known and not holds_passes(folder.path):
             self._console.say("the first frame of a scene takes as long as a picture")
         painted = paint_clip(
             self._machine.session(),
-            self._frames(after),
+            self.frames(after),
             styles,
             self._config,
-            flow=self._flow,
+            flow=self.flow,
             masks=self._masks_of_frames(after),
             initial=self._initial,
             before=self._known,
@@ -252,26 +263,21 @@ class ClipRun(Run):
             self._write(folder)
         last = one.memory.number if one is not None else after
         whole = not video.end_frame and not self._interrupts.received
-        if whole and last + video.every <= ALMOST * self._clip.count:
+        if whole and last + video.every <= ALMOST * self.clip.count:
             self._console.say(
-                f"the clip ends at frame {last} of about {self._clip.count}: is its file cut short?"
+                f"the clip ends at frame {last} of about {self.clip.count}: is its file cut short?"
             )
-
-    @staticmethod
-    def _made_in_passes(folder: OutputFolder) -> bool:
-        """Return whether earlier passes of an unfinished scene are there."""
-        return any(folder.path.glob("checkpoints/frame-*.pass-*.npz"))
 
     def _last_frame(self) -> int:
         """Return the number of the last frame to paint, about; 0 if that is not known."""
         video = self._config.video
-        count = self._clip.planned(video.start_frame, video.end_frame, video.every)
+        count = self.clip.planned(video.start_frame, video.end_frame, video.every)
         return video.start_frame + (count - 1) * video.every if count else video.end_frame
 
     def _write(self, folder: OutputFolder) -> None:
         """Write the clip of what is painted."""
         job = self._job.replace(output=self._here.output)
-        write_result(folder.path, [folder.path], self._clip, self._config, job, self._console.say)
+        write_result(folder.path, [folder.path], self.clip, self._config, job, self._console.say)
 
     def _listeners(self, folder: OutputFolder, report: ManifestWriter, after: int) -> list[Listener]:
         from neural_style_tf.runs.callbacks import Metrics, Saving
@@ -292,8 +298,10 @@ class ClipRun(Run):
         return [*found, *(FramesOnly(one) for one in self._reporting())]
 
     def _say_end(self, folder: OutputFolder, status: str, record: StepRecord | None) -> None:
+        from neural_style_tf.runs.clip_files import holds_passes
+
         if record is None and status == "interrupted":
-            kept = ": what its passes made is kept" if self._made_in_passes(folder) else ""
+            kept = ": what its passes made is kept" if holds_passes(folder.path) else ""
             self._console.say(f"interrupted before a frame was done{kept}")
             return
         took = f" after {duration(record.seconds)}" if record is not None else ": nothing was left to paint"
@@ -345,19 +353,6 @@ def write_result(
         )
         for note in notes:
             say(note)
-
-
-def needs_library(job: Job) -> None:
-    """Refuse a clip where the extra `video` is not installed."""
-    if not has_video_library():
-        raise UserError(f"{show(job.content)} is a clip, for which OpenCV and PyAV are needed: {INSTALL}")
-
-
-def make_flow(job: Job) -> Flow:
-    """Return what gives the flow between two frames: `--flow`, or OpenCV."""
-    from neural_style_tf.video.flow import FlowFolder, dis_flow
-
-    return FlowFolder(job.flow) if job.flow else dis_flow
 
 
 def check_output(job: Job) -> None:

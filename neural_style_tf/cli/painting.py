@@ -236,8 +236,7 @@ class Run:
         sizes = [style_size(style.shape[:2], self._size, config) for style in styles]
         self.scales = plan_scales(self._size, sizes, config)
         self._mask_notes = check_masks(self._masks, self.scales, config)
-        reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
-        reading["profile"] = self._pictures["content"].profile
+        reading = job.reading | {"profile": self._pictures["content"].profile}
         local = config.replace(init=files.get(config.init, config.init))
         if config.init not in WORDS:
             self._initial = initial_pixels(local, content, styles[0], **reading)
@@ -485,7 +484,7 @@ def _load_pictures(
     """
     for flag in ("content_mask", "style_mask"):
         check_count(flag, getattr(job, flag), len(job.style))
-    reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
+    reading = job.reading
     found: dict[str, Picture] = {}
 
     def load(role: str, **sizes: Any) -> Picture:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from neural_style_tf.cli.clip import ClipRun, check_output, make_flow, write_result
+from neural_style_tf.cli.clip import ClipRun, check_output, write_result
 from neural_style_tf.cli.flags import CommandLine
 from neural_style_tf.cli.painting import Machine
 from neural_style_tf.cli.signals import Interrupts
@@ -15,7 +15,7 @@ from neural_style_tf.sweeps.folder import is_finished
 from neural_style_tf.sweeps.space import Axis
 from neural_style_tf.utils.atomic import write_bytes
 from neural_style_tf.utils.console import Console
-from neural_style_tf.video.read import is_clip, open_clip
+from neural_style_tf.video.read import is_clip
 
 SCENES = ("start_frame", "end_frame")
 """What tells the run of a scene from those of others."""
@@ -50,16 +50,10 @@ class Scenes:
         from neural_style_tf.video.scenes import find_scenes
 
         # Finds every mistake that the runs would find, before minutes go by.
-        ClipRun(config, job.replace(output=""), Machine(), Console(quiet=True), Interrupts())
-        self._config, self._job, self._console = config, job, console
-        reading = {"max_pixels": job.max_pixels, "allow_truncated": job.allow_truncated}
-        self._clip = open_clip(job.content, frames=job.frames, rate=job.frame_rate, **reading)
-        video = config.video
+        whole = ClipRun(config, job.replace(output=""), Machine(), Console(quiet=True), Interrupts())
+        self._config, self._job, self._clip, self._console = config, job, whole.clip, console
         console.say("looking for scenes")
-        frames = self._clip.frames(video.start_frame, video.end_frame, video.every)
-        found = find_scenes(frames, config, make_flow(job))
-        if not found:
-            raise UserError(f"--start_frame={video.start_frame}: {show(job.content)} is not that long")
+        found = find_scenes(whole.frames(), config, whole.flow)
         console.say(f"scenes: {len(found)}")
         firsts, lasts = (tuple(str(scene[end]) for scene in found) for end in (0, 1))
         self.axes = [Axis("start_frame", firsts), Axis("end_frame", lasts)]

@@ -536,6 +536,11 @@ class Job:
         return {role: path for role, path in found.items() if path or "mask" not in role}
 
     @property
+    def reading(self) -> dict[str, Any]:
+        """What `images.load_image` and `video.open_clip` are to accept."""
+        return {"max_pixels": self.max_pixels, "allow_truncated": self.allow_truncated}
+
+    @property
     def title(self) -> str:
         """What the run is called by its pictures: `photo-painting`, or `photo-painting+other`."""
         names = [Path(path).stem for path in self.style]

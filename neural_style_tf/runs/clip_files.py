@@ -103,6 +103,14 @@ def read_states(folder: Path, needed: int) -> tuple[list[Memory], tuple[str, ...
     return [], tuple(notes)
 
 
+PASSES = "frame-*.pass-*.npz"
+
+
+def holds_passes(folder: Path) -> bool:
+    """Return whether what earlier passes made of an unfinished scene is in the output folder."""
+    return any((folder / "checkpoints").glob(PASSES))
+
+
 class PassFiles:
     """`checkpoints/frame-000001.pass-1.npz` …: what each pass but the last made of a scene.
 
@@ -127,7 +135,7 @@ class PassFiles:
 
     def forget(self, before: int) -> None:
         """Remove what was made of the frames before one."""
-        for path in self._folder.glob("frame-*.pass-*.npz"):
+        for path in self._folder.glob(PASSES):
             number = path.name.removeprefix("frame-").partition(".")[0]
             if number.isdecimal() and int(number) < before:
                 path.unlink()
