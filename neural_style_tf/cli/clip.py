@@ -107,7 +107,9 @@ class ClipRun(Run):
             clip = self._moving[role] = open_clip(path, frames=as_frames, **reading)
             first = next(self.frames(clip=clip), None)
         except (UserError, RunError) as error:
-            raise UserError(f"--{role}: {str(error).removeprefix('--content: ')}") from None
+            # The flag that names this file, and not the one that names the clip.
+            reason = str(error).removeprefix("--content: ").removeprefix("--frames: ")
+            raise UserError(f"--{role}: {reason}") from None
         last = self._last_frame()
         if first is None or clip.count < ALMOST * last:
             raise UserError(

@@ -226,6 +226,9 @@ def test_masks_that_end_too_early(job, clip, tmp_path, capsys):
     assert job(*run, "--end_frame=3") == 0
     assert job("--content=clip.mp4", "--content_mask=none.mp4", *QUICK) == 2
     assert "--content_mask: there is no file none.mp4" in capsys.readouterr().err
+    Path("empty").mkdir()
+    assert job("--content=clip.mp4", "--content_mask=empty", *QUICK) == 2
+    assert "--content_mask: there are no pictures in empty" in capsys.readouterr().err
 
 
 @pytest.fixture
