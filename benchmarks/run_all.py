@@ -30,7 +30,10 @@ COMMANDS = {
     "loss_over_time": ("loss_over_time.py",),
     "peers": ("peers.py",),
     "video": ("video.py",),
-    "tradeoff": ("tradeoff.py", "--plot", "{folder}/tradeoff.png"),
+    "tradeoff": (
+        *("tradeoff.py", "--plot", "{folder}/tradeoff.png", "--size", "256", "--strengths", "0", "0.5", "1"),
+        *("--once", "original", "neural-style 0.5.7"),
+    ),
     "contact_sheet": ("contact_sheet.py", "{folder}/contact_sheet.jpg"),
     "sizes": ("sizes.py", "{folder}/sizes.jpg"),
     "strengths": (

@@ -1,13 +1,15 @@
 """Style against content: how much of the photo each system gives up for how much of the style.
 
     python benchmarks/tradeoff.py [--pairs PHOTO:STYLE …] [--strengths 0 0.25 …] [--systems WORD …]
-                                  [--size N] [--work FOLDER] [--plot FILE.png] [--quick]
+                                  [--once WORD …] [--size N] [--work FOLDER] [--plot FILE.png] [--quick]
 
 Each system paints each pair at each strength. Results are judged by distances that none of them minimises:
 style by Gaussians of layers no preset uses, by patches and by colours; content by SSIM of the luma and by
 relu3_1. Each distance is divided by that of the photo itself (style) or of the style picture itself, cut to
 the photo's shape (content): so 1 is "nothing done" and "nothing left", and distances can be averaged. A
 system's figure is the mean height of its curve over the range of content that all cover: less is better.
+Systems named by --once are painted at their published weight only. They are points, told beside the curve
+of `balanced` at the same distance from the photo, and at the same distance from the style.
 
 What is painted under --work already is not painted again. neural-style is installed on first use.
 """
@@ -37,16 +39,18 @@ from peer_systems import NEURAL_STYLE, System, export_weights, run_system
 from neural_style_tf.utils.runtime import start_tensorflow
 
 OURS = {
-    "original": {"preset": "original"},
-    "gatys": {"preset": "gatys"},
+    "original": {"preset": "original", "convolution": "auto"},
+    "gatys": {"preset": "gatys", "convolution": "auto"},
     "balanced": {"preset": "balanced"},
     "balanced, relative": {"preset": "balanced", "style_loss": "relative"},
     "balanced, moments": {"preset": "balanced", "style_loss": "moments"},
 }
-"""System → its preset and what is changed of it."""
+"""System → its preset and what is changed of it. The convolution changes the time, and the sixth digit."""
 PEER = "neural-style 0.5.7"
 RANGE = 30.0
 """Factor by which the strengths 0 and 1 turn the style weight of every system, down and up."""
+PUBLISHED = 0.5
+"""The strength that leaves a system as it is published."""
 
 
 def paint_ours(
@@ -148,8 +152,17 @@ def area(curves: dict[str, Sequence[tuple[float, float]]]) -> dict[str, float]:
     return heights if high > low else dict.fromkeys(curves, float("nan"))
 
 
+def beside(point: tuple[float, float], curve: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the y of a curve at a point's x, and its x at the point's y; NaN where it does not reach."""
+    across, up = np.array(sorted(curve)), np.array(sorted(curve, key=lambda place: place[1]))
+    missing = {"left": np.nan, "right": np.nan}
+    return float(np.interp(point[0], *across.T, **missing)), float(
+        np.interp(point[1], *up.T[::-1], **missing)
+    )
+
+
 def plot(curves: dict[str, list[tuple[float, float]]], path: Path) -> None:
-    """Draw the curves."""
+    """Draw the curves; a system with one point is a cross."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -157,11 +170,29 @@ def plot(curves: dict[str, list[tuple[float, float]]], path: Path) -> None:
 
     figure, axis = pyplot.subplots(figsize=(7, 5))
     for name, points in curves.items():
-        axis.plot(*np.array(points).T, "o-", label=name)
+        axis.plot(*np.array(points).T, "o-" if len(points) > 1 else "X", markersize=8, label=name)
     axis.set(xlabel="distance from the photo", ylabel="distance from the style")
     axis.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=120)
+
+
+def report(curves: dict[str, list[tuple[float, float]]]) -> None:
+    """Print how high the curves are, and the points beside that of `balanced`."""
+    lines = {name: points for name, points in curves.items() if len(points) > 1}
+    if lines:
+        print("\n| system | mean distance from the style, at equal distance from the photo |\n|---|---|")
+        for system, height in sorted(area(lines).items(), key=lambda item: item[1]):
+            print(f"| {system} | {height:.3f} |")
+    points = {name: found[0] for name, found in curves.items() if len(found) == 1}
+    if points and "balanced" in lines:
+        columns = ("system", "from the photo", "from the style")
+        columns += ("`balanced`, from the style, as far from the photo",)
+        columns += ("`balanced`, from the photo, as far from the style",)
+        print("\n| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
+        for name, point in points.items():
+            figures = [*point, *beside(point, lines["balanced"])]
+            print(f"| {name} | " + " | ".join("–" if one != one else f"{one:.3f}" for one in figures) + " |")
 
 
 def main() -> None:
@@ -171,6 +202,7 @@ def main() -> None:
     parser.add_argument("--pairs", nargs="+", default=PAIRS[:4], metavar="PHOTO:STYLE")
     parser.add_argument("--strengths", type=float, nargs="+", default=[0, 0.25, 0.5, 0.75, 1])
     parser.add_argument("--systems", nargs="+", default=[*OURS, PEER], choices=[*OURS, PEER])
+    parser.add_argument("--once", nargs="+", default=[], choices=[*OURS, PEER])
     parser.add_argument("--size", type=int, default=384)
     parser.add_argument("--work", type=Path, default=cache, help="folder for results and environments")
     parser.add_argument("--plot", type=Path)
@@ -178,7 +210,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.pairs, options.strengths, options.size = PAIRS[:1], [0.25, 0.75], 64
-        options.systems = ["balanced", "balanced, relative"]
+        options.systems, options.once = ["balanced", "balanced, relative", "gatys"], ["gatys"]
         options.work = ROOT / "build" / "tradeoff-quick"
     options.work.mkdir(parents=True, exist_ok=True)
     start_tensorflow()
@@ -200,7 +232,7 @@ def main() -> None:
             settings = system
             if system in OURS:
                 settings = json.dumps([dataclasses.asdict(preset(OURS[system]["preset"])), OURS[system]])
-            for strength in options.strengths:
+            for strength in [PUBLISHED] if system in options.once else options.strengths:
                 kind = f"{pair} {settings} {RANGE} {strength} {options.size} {options.quick}"
                 key = hashlib.sha256(kind.encode())
                 path = options.work / f"{key.hexdigest()[:16]}.png"
@@ -219,9 +251,7 @@ def main() -> None:
         means = [float(np.mean([one[name] for one in found])) for name in names]
         print(f"| {system} | {strength:g} | " + " | ".join(f"{value:.3f}" for value in means) + " |")
         curves[system].append((float(np.mean(means[3:])), float(np.mean(means[:3]))))
-    print("\n| system | mean distance from the style, at equal distance from the photo |\n|---|---|")
-    for system, height in sorted(area(curves).items(), key=lambda item: item[1]):
-        print(f"| {system} | {height:.3f} |")
+    report(curves)
     if options.plot:
         plot(curves, options.plot)
 

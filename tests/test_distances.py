@@ -1,9 +1,10 @@
-"""The distances by which benchmarks judge pictures."""
+"""The distances by which benchmarks judge pictures, and the curves they make of them."""
 
 import distances
 import numpy as np
 import pytest
 import scipy.linalg
+import tradeoff
 
 
 @pytest.fixture
@@ -39,3 +40,19 @@ def test_gaussians_are_compared_as_by_scipys_matrix_root():
     expected = shift @ shift + np.trace(sigma) + np.trace(target) - 2 * common
     expected /= np.trace(target) + other.mean(0) @ other.mean(0)
     assert distances.gaussian_w2(one, other) == pytest.approx(expected, rel=1e-9)
+
+
+def test_curves_are_compared_where_all_of_them_are():
+    low, high = [(0.2, 0.8), (0.4, 0.6), (0.8, 0.2)], [(0.9, 0.3), (0.4, 0.8)]
+    found = tradeoff.area({"low": low, "high": high})
+    assert found == pytest.approx({"low": 0.4, "high": 0.6})
+    assert all(
+        np.isnan(one) for one in tradeoff.area({"low": low[:2], "high": [(0.5, 1), (0.6, 1)]}).values()
+    )
+
+
+def test_a_point_is_compared_across_and_up():
+    curve = [(0.8, 0.2), (0.2, 0.8)]
+    assert tradeoff.beside((0.5, 0.7), curve) == pytest.approx((0.5, 0.3))
+    across, up = tradeoff.beside((0.9, 0.4), curve)
+    assert np.isnan(across) and up == pytest.approx(0.6)
