@@ -20,7 +20,7 @@ from neural_style_tf.config.presets import preset
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
 from neural_style_tf.sweeps.executors import Task
-from neural_style_tf.tiling.memory_model import estimate_run, tile_that_fits
+from neural_style_tf.tiling.memory_model import choose_tile, estimate_run
 from neural_style_tf.tiling.system_memory import available_bytes
 from neural_style_tf.utils.console import Console
 from neural_style_tf.utils.runtime import nvidia_devices
@@ -257,9 +257,7 @@ def check_memory(run: PlannedRun) -> None:
         # Of a GPU, TensorFlow knows; the run asks it.
         return
     regions = len(run.task.job.content_mask)
-    tile = int(config.tile) if config.tile.isdigit() else None
-    if config.tile == "auto":
-        tile = tile_that_fits(lambda one: estimate_run(config, size, one, regions=regions), available)
+    tile = choose_tile(config.tile, lambda one: estimate_run(config, size, one, regions=regions), available)
     needed = PROCESS_BYTES + estimate_run(config, size, tile, regions=regions)
     if needed > available:
         raise UserError(

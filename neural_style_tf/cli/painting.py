@@ -31,7 +31,7 @@ from neural_style_tf.runs.resume import (
     with_its_tile,
 )
 from neural_style_tf.sweeps.executors import Report, Supplies
-from neural_style_tf.tiling.memory_model import LARGE_PICTURE, estimate_run
+from neural_style_tf.tiling.memory_model import LARGE_PICTURE, choose_tile, estimate_run
 from neural_style_tf.tiling.system_memory import check_start
 from neural_style_tf.transfer.initial import WORDS, init_sha256, initial_pixels
 from neural_style_tf.transfer.masks import Masks, check_count, check_masks
@@ -202,8 +202,11 @@ class Run:
 
     def memory(self) -> int:
         """Return the bytes that the run and its process take, estimated for float32."""
-        tile = int(self._config.tile) if self._config.tile.isdigit() else None
-        return PROCESS_BYTES + estimate_run(self._config, self._size, tile, regions=self._masks.regions)
+
+        def estimate(tile: int | None) -> int:
+            return PROCESS_BYTES + estimate_run(self._config, self._size, tile, regions=self._masks.regions)
+
+        return estimate(choose_tile(self._config.tile, estimate, available=None))
 
     def execute(self) -> int:
         """Run; return the exit code."""

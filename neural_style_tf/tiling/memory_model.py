@@ -198,17 +198,20 @@ SAFE_SHARE = 0.8
 """Share of the available memory that a run may be expected to take."""
 
 
-def tile_that_fits(estimate: Callable[[int | None], int], available: int | None) -> int | None:
-    """Return the longest side of tiles with which a run fits the available memory.
+def choose_tile(asked: str, estimate: Callable[[int | None], int], available: int | None) -> int | None:
+    """Return the longest side of a run's tiles, pixels.
 
     Args:
+        asked: `Config.tile`: `none`, `auto` for tiles with which the run fits, or their longest side.
         estimate: Tile (None: in one piece) → bytes, `estimate_bytes` of the run.
         available: From `available_bytes`.
 
     Returns:
-        None if it fits in one piece, or nothing is known; else the largest of `TILES` that fits, or the
-        smallest if none does.
+        None for one piece. For `auto` that is where it fits so, or nothing is known; else the largest of
+        `TILES` that fits, or the smallest if none does.
     """
+    if asked != "auto":
+        return None if asked == "none" else int(asked)
     if available is None:
         return None
     fitting = (tile for tile in (None, *TILES) if estimate(tile) <= SAFE_SHARE * available)

@@ -10,7 +10,7 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import RunError
 from neural_style_tf.models import winograd
 from neural_style_tf.models.precision import compute_dtype
-from neural_style_tf.tiling.memory_model import estimate_run, picture_bytes, tile_that_fits
+from neural_style_tf.tiling.memory_model import choose_tile, estimate_run, picture_bytes
 from neural_style_tf.tiling.system_memory import allowed_bytes, available_bytes
 
 
@@ -54,10 +54,7 @@ def plan_memory(
         share: Bytes that the run may take at most, because others run beside it.
     """
     available = min((one for one in (memory_at_hand(), share) if one is not None), default=None)
-    if config.tile == "auto":
-        tile = tile_that_fits(lambda tile: _estimate(config, size, tile, regions), available)
-    else:
-        tile = None if config.tile == "none" else int(config.tile)
+    tile = choose_tile(config.tile, lambda tile: _estimate(config, size, tile, regions), available)
     tile = tile if tile is None or tile < max(size) else None
     pairs = (
         picture_bytes(*size) * 2 * config.optimization.history * (config.optimization.optimizer == "lbfgs")

@@ -23,5 +23,5 @@ if __name__ == "__main__":
     if tile := take("tile_for_memory"):
         from neural_style_tf.tiling import planner
 
-        planner.tile_that_fits = lambda *given: tile
+        planner.choose_tile = lambda *given: tile
     sys.exit(main.run(sys.argv))
