@@ -26,8 +26,8 @@ TENSORFLOWS = ("2.19", "2.20", "2.21")
 RESOLUTIONS = {"oldest": "lowest-direct", "newest": "highest"}
 PRERELEASES = (("3.14", "2.22.0rc0"),)
 """Tried as well, with the newest dependencies."""
-# TensorBoard's page needs pkg_resources until 2.20, which setuptools had until 81.
-ADDED = {"2.19": ("setuptools<82",), "2.20": ("setuptools<82",)}
+PKG_RESOURCES = "setuptools>=70,<82"
+"""What TensorBoard's page needs until 2.20; setuptools had it until 81."""
 BUILT = ("neural-style-tf", "pyvips")
 """Published without wheels. All others are taken as wheels: an older one that needs a compiler is none."""
 TESTS = (
@@ -119,7 +119,9 @@ def test(cell: Cell, folder: Path) -> Result:
     exact = cell.tensorflow if cell.is_prerelease else f"{cell.tensorflow}.*"
     options = [f"--resolution={RESOLUTIONS[cell.dependencies]}", "--only-binary=:all:"]
     options += [f"--no-binary={name}" for name in BUILT]
-    packages = ["--editable", ".[test]", f"tensorflow=={exact}", *ADDED.get(cell.tensorflow, ())]
+    packages = ["--editable", ".[test]", f"tensorflow=={exact}"]
+    if cell.dependencies == "oldest" or cell.tensorflow in ("2.19", "2.20"):
+        packages.append(PKG_RESOURCES)
     if not cell.is_prerelease:
         # TensorFlow brings it: named here, so that the oldest is taken. A prerelease has its own.
         packages.append("keras>=3")
