@@ -8,7 +8,7 @@ import numpy as np
 import objectives as by_hand
 import pytest
 import tensorflow as tf
-from narrow import make_narrow_weights
+from narrow import SHALLOW, make_narrow_weights
 from paths import ROOT
 
 from neural_style_tf.config.presets import PRESETS
@@ -38,11 +38,11 @@ CONFIGS = {
     "average, edge": Config(pooling="average", padding="edge"),
     "shallow": Config(content_layers=(("relu2_2", 1.0),), style_layers=(("relu3_1", 1.0),)),
     "pooled last": Config(content_layers=(("pool1", 1.0),), style_layers=(("pool2", 1.0),)),
-    "moments": Config(style_loss="moments", content_loss="relative"),
-    "wasserstein": Config(style_loss="wasserstein", content_loss="relative"),
+    "moments": Config(**SHALLOW, style_loss="moments", content_loss="relative"),
+    "wasserstein": Config(**SHALLOW, style_loss="wasserstein", content_loss="relative"),
     "no content": Config(content_layers=()),
     "no style, no tv": Config(style_layers=(), tv_weight=0.0),
-    "weights of 0": Config(content_weight=0.0, tv_weight=0.0),
+    "weights of 0": Config(**SHALLOW, content_weight=0.0, tv_weight=0.0),
 }
 QUICK = (
     "balanced",
