@@ -1,4 +1,4 @@
-"""The page itself: its controls, what they do, and what it shows of a run."""
+"""The page at work: what its controls do, and what it shows of a run."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ import pandas as pd
 from PIL import Image
 from starlette.middleware import Middleware
 
-from neural_style_tf.app import gallery
+from neural_style_tf.app import gallery, layout
 from neural_style_tf.app.gallery import StoredRun
 from neural_style_tf.app.guard import Guard
+from neural_style_tf.app.layout import COLORS, DRAWN, LARGEST_CANVAS, NO_RUN, status_line
 from neural_style_tf.app.pictures import check_picture, layer_of, preview, strokes
-from neural_style_tf.app.queue import MOST_WAITING, PlannedRun, Progress, RunQueue
+from neural_style_tf.app.queue import PlannedRun, Progress, RunQueue
 from neural_style_tf.app.requests import (
     MOST_STYLES,
     Place,
@@ -35,65 +36,17 @@ from neural_style_tf.app.requests import (
 )
 from neural_style_tf.cli.error_messages import line_of
 from neural_style_tf.cli.main import Painter
-from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config, Job, numbered
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import deep, load_image, save_image
 from neural_style_tf.images.masks import fit_mask, load_mask
 from neural_style_tf.utils.console import duration
 
-LARGEST_UPLOAD = "100mb"
-LARGEST_CANVAS = 800
-"""Longest side of what is drawn on with the brush, in pixels."""
-COLORS = ("#e4572e", "#2e86ab", "#7cb518")
-"""Of the brush: one for each style."""
 SECONDS_BETWEEN_LOOKS = 1.0
-EXAMPLES = Path(__file__).parents[2] / "examples"
-"""There in a checkout, not in an installed package."""
-PHOTOS = ("chelsea.jpg", "coffee.jpg", "astronaut.jpg", "rocket.jpg")
-PAINTINGS = ("starry_night.jpg", "mosaic.jpg", "watercolour.jpg", "ink.jpg", "strokes.jpg")
-DRAWN = ("total", "content", "style")
-"""Losses of the plot."""
-COLOR_CHOICES = [
-    ("the style's", "style"),
-    ("the photo's", "content"),
-    ("the style's, matched to the photo", "match"),
-    ("the photo's, only light and dark painted", "luminance"),
-]
-CSS = """
-.gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
-#title h1 { margin-bottom: 0; }
-.line { min-height: 1.6em; padding: .15em 0; }
-.line.mistake { border-left: 4px solid #d33; padding-left: .7em; font-weight: 600; }
-.line progress { appearance: none; display: block; width: 100%; height: .6em; margin-top: .4em; border: 0; }
-.line progress, .line progress::-webkit-progress-bar {
-  background: var(--border-color-primary); border-radius: .3em;
-}
-.line progress::-webkit-progress-value { background: var(--color-accent); border-radius: .3em; }
-.line progress::-moz-progress-bar { background: var(--color-accent); border-radius: .3em; }
-.pictures .grid-wrap { height: auto !important; min-height: 0 !important; max-height: none !important; }
-.pictures .grid-container {
-  grid-template-columns: repeat(auto-fill, minmax(var(--smallest), 1fr)) !important;
-  grid-auto-rows: auto !important; padding-top: 28px !important;
-}
-.pictures .thumbnail-item { height: auto !important; aspect-ratio: 4 / 3; }
-.examples { --smallest: 68px; }
-.examples .caption-label { display: none; }
-.earlier { --smallest: 150px; }
-.earlier .grid-container { padding-top: 0 !important; }
-.block:has(.prose:empty) { display: none; }
-#painting img { width: 100%; height: 420px; object-fit: contain; }
-@media (min-width: 900px) { #painting-column { position: sticky; top: 1em; align-self: flex-start; } }
-@media (max-width: 600px) {
-  #painting img { height: 280px; }
-  .gradio-container main { padding: 12px !important; }
-}
-"""
 LABEL_COMMAND = "() => document.querySelector('#command textarea').setAttribute('aria-label', 'Command')"
 """Gradio gives this label to the button that copies."""
 TROUBLE = (UserError, RunError, OSError, MemoryError)
 """What is said on the page: mistakes, files that are gone, a full disk, too little memory."""
-NO_RUN = "Nothing painted yet."
 
 
 class Page:
@@ -125,14 +78,14 @@ class Page:
             prevent_thread_lock=True,
             quiet=True,
             show_error=False,
-            max_file_size=LARGEST_UPLOAD,
+            max_file_size=layout.LARGEST_UPLOAD,
             footer_links=[],
             enable_monitoring=False,
             ssr_mode=False,
             pwa=False,
             mcp_server=False,
-            theme=_theme(),
-            css=CSS,
+            theme=layout.theme(),
+            css=layout.CSS,
             app_kwargs={
                 "docs_url": None,
                 "redoc_url": None,
@@ -152,206 +105,13 @@ class Page:
         with gr.Blocks(
             title="neural-style-tf", analytics_enabled=False, delete_cache=(3600, 24 * 3600)
         ) as blocks:
-            gr.Markdown(
-                "# neural-style-tf\nPaint a photo in the style of a picture. Nothing leaves this machine.",
-                elem_id="title",
-            )
-            with gr.Row():
-                with gr.Column(scale=6, min_width=320):
-                    inputs = self._build_inputs()
-                with gr.Column(scale=6, min_width=320, elem_id="painting-column"):
-                    paint = gr.Button("Paint", variant="primary", size="lg", elem_id="paint")
-                    line = gr.HTML(elem_id="mistake", padding=False)
-                    outputs = self._build_outputs()
-            inputs = dataclasses.replace(inputs, paint=paint, line=line)
-            with gr.Accordion("Earlier paintings", open=True):
-                earlier = gr.Gallery(
-                    label="Earlier paintings, the newest first",
-                    show_label=False,
-                    height="auto",
-                    object_fit="cover",
-                    allow_preview=False,
-                    interactive=False,
-                    buttons=[],
-                    elem_classes=["pictures", "earlier"],
-                )
-            gr.Markdown(
-                f"Limits: pictures up to {LARGEST_UPLOAD.upper()}, {MOST_STYLES} styles, one painting at a "
-                f"time, {MOST_WAITING} in line. Closing this page does not stop a painting."
-            )
-            self._connect(blocks, inputs, outputs, earlier)
+            self._connect(blocks, layout.build(self._previews, self._copy))
         return blocks
 
-    def _build_inputs(self) -> _Inputs:
-        with gr.Row():
-            with gr.Column(min_width=280):
-                photo = self._build_picture("Photo", "Example photos", PHOTOS)
-            with gr.Column(min_width=280), gr.Tabs():
-                styles = []
-                for number in range(1, MOST_STYLES + 1):
-                    with gr.Tab(f"Style {number}"):
-                        label = f"Style {number}" + (" (optional)" if number > 1 else "")
-                        styles.append(self._build_picture(label, "Example styles", PAINTINGS))
-        preset = gr.Radio(
-            list(PRESETS)[::-1],
-            value="balanced",
-            label="Preset",
-            info="balanced suits every pair of pictures; the others are as published",
-        )
-        strength = gr.Slider(
-            0, 1, 0.5, step=0.05, label="Strength", info="0: a hint; 1: all that leaves the subject"
-        )
-        stroke_size = gr.Slider(
-            0.25, 4, 1, step=0.25, label="Stroke size", info="how large the style picture is looked at"
-        )
-        image_size = gr.Slider(
-            64,
-            4096,
-            384,
-            step=32,
-            label="Size",
-            info="longest side in pixels; twice the size takes four times as long",
-        )
-        colors = gr.Radio(COLOR_CHOICES, value="style", label="Colours")
-        photo, styles, weights = self._build_directing(photo, styles)
-        with gr.Accordion("Advanced", open=False):
-            iterations = gr.Number(
-                0, label="Iterations", info="at the final size; 0: as the preset", precision=0, minimum=0
-            )
-            seed = gr.Number(
-                0, label="Seed", info="of the noise that some presets begin with", precision=0, minimum=0
-            )
-            bits = gr.Checkbox(
-                False,
-                label="16 bits a channel, for print",
-                info="" if deep.is_installed() else 'needs: pip install "neural-style-tf[deep]"',
-                interactive=deep.is_installed(),
-            )
-        controls = (preset, strength, stroke_size, image_size, colors, iterations, seed, bits)
-        return _Inputs(photo, styles, weights, controls)
-
-    @staticmethod
-    def _build_directing(
-        photo: _PictureInput, styles: Sequence[_PictureInput]
-    ) -> tuple[_PictureInput, tuple[_PictureInput, ...], tuple[gr.Slider, ...]]:
-        """Return the pictures with their brushes, and the weights of the styles."""
-        numbers = range(1, MOST_STYLES + 1)
-        legend = ", ".join(
-            f'<span style="color:{color}">■</span> style {number}'
-            for number, color in zip(numbers, COLORS, strict=True)
-        )
-        with gr.Accordion("Several styles and masks", open=False):
-            with gr.Row():
-                weights = tuple(
-                    gr.Slider(0, 1, 1, step=0.05, label=f"Weight {number}", min_width=150)
-                    for number in numbers
-                )
-            gr.Markdown(
-                f"Draw on the photo where each style goes: {legend}. A style that is not drawn gets what is "
-                "left; if none is, styles are blended everywhere. What belongs to no style stays a photo."
-            )
-            brushes = [_brush("Where each style goes in the photo", COLORS)]
-            for number, color in zip(numbers, COLORS, strict=True):
-                brushes.append(_brush(f"What is taken of style {number}: nothing drawn, all of it", [color]))
-        photo, *styles = (
-            dataclasses.replace(one, brush=brush)
-            for one, brush in zip((photo, *styles), brushes, strict=True)
-        )
-        return photo, tuple(styles), weights
-
-    def _build_picture(self, label: str, examples: str, names: Sequence[str]) -> _PictureInput:
-        file = gr.State("")
-        picture = gr.Image(
-            label=label,
-            type="filepath",
-            image_mode=None,
-            sources=["upload", "clipboard"],
-            height=250,
-            buttons=["fullscreen"],
-            elem_classes="picture",
-        )
-        line = gr.HTML(padding=False)
-        self._build_examples(examples, names, picture)
-        return _PictureInput(file, picture, line)
-
-    def _build_examples(self, label: str, names: Sequence[str], target: gr.Image) -> None:
-        """Offer the example pictures of a checkout."""
-        found = [EXAMPLES / name for name in names if (EXAMPLES / name).is_file()]
-        if not found:
-            return
-        examples = gr.Gallery(
-            [(str(preview(path, self._previews, longest=192)), _title(path)) for path in found],
-            label=label,
-            height="auto",
-            object_fit="cover",
-            allow_preview=False,
-            interactive=False,
-            buttons=[],
-            elem_classes=["pictures", "examples"],
-        )
-
-        def choose(chosen: gr.SelectData) -> str:
-            return self._copy(found[chosen.index])
-
-        examples.select(choose, None, target, api_visibility="private", show_progress="hidden")
-
-    def _build_outputs(self) -> _Outputs:
-        status = gr.HTML(_line(NO_RUN), elem_id="status", padding=False)
-        with gr.Tabs():
-            with gr.Tab("Painting"):
-                picture = gr.Image(
-                    label="Painting", interactive=False, buttons=["fullscreen"], elem_id="painting"
-                )
-            with gr.Tab("Compare"):
-                compare = gr.ImageSlider(
-                    label="Photo and painting", interactive=False, buttons=["fullscreen"]
-                )
-            with gr.Tab("Losses"):
-                plot = gr.LinePlot(
-                    x="step",
-                    y="loss",
-                    color="of",
-                    color_map=dict(zip(DRAWN, ("#7c3aed", "#0d9488", "#f97316"), strict=True)),
-                    color_title=" ",
-                    caption="violet: total; teal: content; orange: style",
-                    title="Losses, as powers of ten",
-                    x_title="step",
-                    y_title="log₁₀ of the loss",
-                    label="Losses",
-                    height=320,
-                    buttons=[],
-                )
-        with gr.Row(equal_height=True):
-            stop = gr.Button(
-                "Stop and keep", variant="stop", interactive=False, elem_id="stop", min_width=120
-            )
-            further = gr.Button("Paint further", interactive=False, elem_id="further", min_width=120)
-            more = gr.Number(
-                50, label="Iterations to add when finished", precision=0, minimum=0, min_width=120
-            )
-        with gr.Row():
-            files = tuple(
-                gr.DownloadButton(text, interactive=False, elem_id=f"download-{suffix}", min_width=90)
-                for text, suffix in (("PNG", "png"), ("JPEG", "jpg"), ("TIFF", "tiff"))
-            )
-        command = gr.Textbox(
-            label="The command for this painting, which gives the same bits",
-            lines=3,
-            max_lines=8,
-            interactive=False,
-            buttons=["copy"],
-            elem_id="command",
-        )
-        note = gr.HTML(padding=False)
-        take_over = gr.Button(
-            "Take over the settings of this painting", interactive=False, elem_id="take-over"
-        )
-        return _Outputs(status, picture, compare, plot, stop, further, more, files, command, note, take_over)
-
-    def _connect(self, blocks: gr.Blocks, inputs: _Inputs, outputs: _Outputs, earlier: gr.Gallery) -> None:
+    def _connect(self, blocks: gr.Blocks, built: layout.Layout) -> None:
+        inputs, outputs, shown = built.inputs, built.outputs, built.shown
         session = gr.State(_Session())
         private = {"api_visibility": "private", "show_progress": "hidden"}
-        shown = [*outputs.shown, earlier]
         for number, one in enumerate((inputs.photo, *inputs.styles)):
             canvas, accordion = one.brush.canvas, one.brush.accordion
             one.picture.change(
@@ -362,15 +122,15 @@ class Page:
             )
             accordion.expand(functools.partial(_open_canvas, number), session, canvas, **private)
             accordion.collapse(functools.partial(_close_canvas, number), session, None, **private)
-        inputs.paint.click(
-            self._paint, [session, *inputs.values], [inputs.line, *shown], concurrency_limit=2, **private
+        built.paint.click(
+            self._paint, [session, *inputs.values], [built.line, *shown], concurrency_limit=2, **private
         )
         outputs.stop.click(self._stop, [session], shown, **private)
         outputs.further.click(
-            self._go_on, [session, outputs.more], [inputs.line, *shown], concurrency_limit=2, **private
+            self._go_on, [session, outputs.more], [built.line, *shown], concurrency_limit=2, **private
         )
-        outputs.take_over.click(self._take_over, [session], [inputs.line, *inputs.settings], **private)
-        earlier.select(self._choose, [session], shown, **private)
+        outputs.take_over.click(self._take_over, [session], [built.line, *inputs.settings], **private)
+        built.earlier.select(self._choose, [session], shown, **private)
         looking = {**private, "queue": False}
         gr.Timer(SECONDS_BETWEEN_LOOKS).tick(self._look, [session], shown, **looking)
         blocks.load(self._arrive, [session], shown, **looking)
@@ -453,10 +213,10 @@ class Page:
         outcome = self._queue.outcome(name)
         if outcome is not None and outcome.status in ("failed", "in use"):
             line = outcome.line or "another process is painting it"
-            return _line(f"{shown}: {html.escape(line)}", mistake=True)
+            return status_line(f"{shown}: {html.escape(line)}", mistake=True)
         if run is None:
             stopped = outcome is not None
-            return _line(f"{shown}: stopped before its first step." if stopped else NO_RUN)
+            return status_line(f"{shown}: stopped before its first step." if stopped else NO_RUN)
         status = {
             "finished": "finished",
             "interrupted": "stopped, and saved: it can be painted further",
@@ -464,7 +224,7 @@ class Page:
         }.get(run.status, html.escape(run.manifest.status))
         steps = f", {run.manifest.steps} steps" if run.manifest.steps else ""
         took = f" in {duration(run.manifest.seconds)}" if run.manifest.seconds else ""
-        return _line(f"{shown}: {status}{steps}{took}.")
+        return status_line(f"{shown}: {status}{steps}{took}.")
 
     def _look_at_picture(self, session: _Session, run: StoredRun | None) -> list[Any]:
         """Return picture and comparison."""
@@ -529,7 +289,7 @@ class Page:
             gr.update(interactive=idle and run is not None),
             *files,
             command,
-            _line(html.escape(note)) if note else "",
+            status_line(html.escape(note)) if note else "",
             gr.update(interactive=run is not None),
         ]
 
@@ -572,7 +332,7 @@ class Page:
         except TROUBLE as error:
             return [_mistake(error), *[gr.skip()] * (2 + 3 * MOST_STYLES + 8)]
         session.base = config
-        return [_line("Settings taken over; also those that the page has no control for."), *filled]
+        return [status_line("Settings taken over; also those that the page has no control for."), *filled]
 
     def _filled(self, session: _Session, config: Config, job: Job) -> list[Any]:
         """Return the values of all controls for a run."""
@@ -610,73 +370,6 @@ class Page:
         folder = self._temporary / "taken" / f"{path.stat().st_mtime_ns}"
         folder.mkdir(parents=True, exist_ok=True)
         return str(shutil.copyfile(path, folder / path.name))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Brush:
-    """What is drawn on, and what hides it: a canvas that is filled while it is hidden has no size."""
-
-    accordion: gr.Accordion
-    canvas: gr.ImageEditor
-
-
-@dataclasses.dataclass(frozen=True)
-class _PictureInput:
-    """A picture on the page: its checked file, what shows it, a line about it, and its brush."""
-
-    file: gr.State
-    picture: gr.Image
-    line: gr.HTML
-    brush: _Brush | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Inputs:
-    """What can be chosen; `controls` are preset, strength and so on, in the order of `_request`."""
-
-    photo: _PictureInput
-    styles: tuple[_PictureInput, ...]
-    weights: tuple[gr.Slider, ...]
-    controls: tuple[gr.components.Component, ...]
-    paint: gr.Button | None = None
-    line: gr.HTML | None = None
-
-    @property
-    def values(self) -> list[gr.components.Component]:
-        """What `_request` takes."""
-        pairs = zip(self.styles, self.weights, strict=True)
-        styles = [one for style, weight in pairs for one in (style.file, weight, style.brush.canvas)]
-        return [self.photo.file, self.photo.brush.canvas, *styles, *self.controls]
-
-    @property
-    def settings(self) -> list[gr.components.Component]:
-        """What `Page._filled` gives."""
-        pairs = zip(self.styles, self.weights, strict=True)
-        styles = [one for style, weight in pairs for one in (style.picture, weight, style.brush.canvas)]
-        return [self.photo.picture, self.photo.brush.canvas, *styles, *self.controls]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Outputs:
-    """What shows a run."""
-
-    status: gr.HTML
-    picture: gr.Image
-    compare: gr.ImageSlider
-    plot: gr.LinePlot
-    stop: gr.Button
-    further: gr.Button
-    more: gr.Number
-    files: tuple[gr.DownloadButton, ...]
-    command: gr.Textbox
-    note: gr.HTML
-    take_over: gr.Button
-
-    @property
-    def shown(self) -> list[gr.components.Component]:
-        """What `Page._look` gives, but for the gallery."""
-        first = [self.status, self.picture, self.compare, self.plot, self.stop, self.further]
-        return [*first, *self.files, self.command, self.note, self.take_over]
 
 
 @dataclasses.dataclass
@@ -731,7 +424,7 @@ def _close_canvas(number: int, session: _Session) -> None:
 
 
 def _request(values: Sequence[Any], session: _Session) -> Request:
-    """Return what the controls ask for, from their values in the order of `_Inputs.values`."""
+    """Return what the controls ask for, from their values in the order of `Inputs.values`."""
     photo, regions, *rest = values
     regions = session.drawings.get(0, regions)
     pictures, controls = rest[: 3 * MOST_STYLES], rest[3 * MOST_STYLES :]
@@ -759,37 +452,8 @@ def _request(values: Sequence[Any], session: _Session) -> Request:
     )
 
 
-def _title(path: Path) -> str:
-    return path.stem.replace("_", " ")
-
-
 def _layers(drawing: dict[str, Any] | None) -> list[np.ndarray]:
     return [layer for layer in (drawing or {}).get("layers") or [] if layer is not None]
-
-
-def _brush(label: str, colors: Sequence[str]) -> _Brush:
-    with gr.Accordion(label, open=False) as accordion:
-        canvas = gr.ImageEditor(
-            label=label,
-            show_label=False,
-            type="numpy",
-            format="png",
-            sources=(),
-            transforms=(),
-            layers=False,
-            brush=gr.Brush(default_size=40, colors=list(colors), color_mode="fixed"),
-            eraser=gr.Eraser(default_size=40),
-            canvas_size=(LARGEST_CANVAS, LARGEST_CANVAS),
-            buttons=[],
-            elem_classes="canvas",
-        )
-    return _Brush(accordion, canvas)
-
-
-def _line(text: str, *, mistake: bool = False) -> str:
-    """Return a line of the page; a screen reader says it when it changes."""
-    role = 'role="alert"' if mistake else 'role="status"'
-    return f'<div class="line{" mistake" if mistake else ""}" {role}>{text}</div>'
 
 
 def _mistake(error: Exception, path: Path | None = None) -> str:
@@ -797,27 +461,17 @@ def _mistake(error: Exception, path: Path | None = None) -> str:
     text = line_of(error) or str(error)
     if path is not None:
         text = text.replace(str(path), path.name)
-    return _line(html.escape(text), mistake=True)
+    return status_line(html.escape(text), mistake=True)
 
 
 def _progress_line(shown: str, progress: Progress) -> str:
     if progress.place:
         before = "1 painting is" if progress.place == 1 else f"{progress.place} paintings are"
-        return _line(f"{shown}: waiting, {before} before it.")
+        return status_line(f"{shown}: waiting, {before} before it.")
     if progress.stopping:
-        return _line(f"{shown}: stopping after this step …")
+        return status_line(f"{shown}: stopping after this step …")
     if not progress.step:
-        return _line(f"{shown}: starting …")
+        return status_line(f"{shown}: starting …")
     left = "" if progress.seconds_left is None else f", {duration(progress.seconds_left)} left"
     bar = f'<progress aria-label="steps" max="{progress.planned}" value="{progress.step}"></progress>'
-    return _line(f"{shown}: step {progress.step} of {progress.planned}{left}{bar}")
-
-
-def _theme() -> gr.themes.Base:
-    """Return a theme whose fonts every system has."""
-    theme = gr.themes.Default(
-        font=("ui-sans-serif", "system-ui", "sans-serif"),
-        font_mono=("ui-monospace", "Consolas", "monospace"),
-    )
-    # The default's are too pale to be read.
-    return theme.set(block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")
+    return status_line(f"{shown}: step {progress.step} of {progress.planned}{left}{bar}")
