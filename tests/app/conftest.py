@@ -50,8 +50,8 @@ def serve(narrow_process):
 
 
 def end(process):
-    """Let a server save what it paints, and end."""
-    if process.poll() is None:
+    """Let a server save what it paints, and end; also of one that was killed, close the pipes."""
+    if not process.stdout.closed:
         process.communicate(timeout=SECONDS_TO_END)
 
 
