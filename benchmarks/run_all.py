@@ -23,6 +23,7 @@ COMMANDS = {
     "style_loss": ("style_loss.py",),
     "directing": ("directing.py",),
     "precision": ("precision.py",),
+    "start": ("start.py",),
     "session": ("session.py",),
     "sweeps": ("sweeps.py",),
     "scale": ("scale.py",),
