@@ -192,7 +192,9 @@ def report(curves: dict[str, list[tuple[float, float]]]) -> None:
         print("\n| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
         for name, point in points.items():
             figures = [*point, *beside(point, lines["balanced"])]
-            print(f"| {name} | " + " | ".join("–" if one != one else f"{one:.3f}" for one in figures) + " |")
+            print(
+                f"| {name} | " + " | ".join("–" if np.isnan(one) else f"{one:.3f}" for one in figures) + " |"
+            )
 
 
 def main() -> None:

@@ -95,16 +95,20 @@ class Inputs:
     @property
     def values(self) -> list[gr.components.Component]:
         """What a request is made of."""
-        pairs = zip(self.styles, self.weights, strict=True)
-        styles = [one for style, weight in pairs for one in (style.file, weight, style.brush.canvas)]
-        return [self.photo.file, self.photo.brush.canvas, *styles, *self.controls]
+        return self._all("file")
 
     @property
     def settings(self) -> list[gr.components.Component]:
         """What is filled in when the settings of a run are taken over."""
+        return self._all("picture")
+
+    def _all(self, part: str) -> list[gr.components.Component]:
+        """Return what there is to choose, of each picture its `file` or what shows it."""
         pairs = zip(self.styles, self.weights, strict=True)
-        styles = [one for style, weight in pairs for one in (style.picture, weight, style.brush.canvas)]
-        return [self.photo.picture, self.photo.brush.canvas, *styles, *self.controls]
+        styles = [
+            one for style, weight in pairs for one in (getattr(style, part), weight, style.brush.canvas)
+        ]
+        return [getattr(self.photo, part), self.photo.brush.canvas, *styles, *self.controls]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,16 +169,7 @@ def build(previews: Path, copy: Callable[[Path], str]) -> Layout:
             line = gr.HTML(elem_id="mistake", padding=False)
             outputs = _outputs()
     with gr.Accordion("Earlier paintings", open=True):
-        earlier = gr.Gallery(
-            label="Earlier paintings, the newest first",
-            show_label=False,
-            height="auto",
-            object_fit="cover",
-            allow_preview=False,
-            interactive=False,
-            buttons=[],
-            elem_classes=["pictures", "earlier"],
-        )
+        earlier = _gallery(None, "Earlier paintings, the newest first", "earlier", show_label=False)
     gr.Markdown(
         f"Limits: pictures up to {LARGEST_UPLOAD.upper()}, {MOST_STYLES} styles, one painting at a "
         f"time, {MOST_WAITING} in line. Closing this page does not stop a painting."
@@ -306,21 +301,30 @@ class _Examples:
         found = [EXAMPLES / name for name in names if (EXAMPLES / name).is_file()]
         if not found:
             return
-        examples = gr.Gallery(
-            [(str(preview(path, self._previews, longest=192)), _title(path)) for path in found],
-            label=label,
-            height="auto",
-            object_fit="cover",
-            allow_preview=False,
-            interactive=False,
-            buttons=[],
-            elem_classes=["pictures", "examples"],
-        )
+        pictures = [(str(preview(path, self._previews, longest=192)), _title(path)) for path in found]
+        examples = _gallery(pictures, label, "examples")
 
         def choose(chosen: gr.SelectData) -> str:
             return self._copy(found[chosen.index])
 
         examples.select(choose, None, target, api_visibility="private", show_progress="hidden")
+
+
+def _gallery(
+    pictures: Sequence[tuple[str, str]] | None, label: str, kind: str, *, show_label: bool | None = None
+) -> gr.Gallery:
+    """Return pictures to choose one from, each with its title; `kind` is their class in `CSS`."""
+    return gr.Gallery(
+        pictures,
+        label=label,
+        show_label=show_label,
+        height="auto",
+        object_fit="cover",
+        allow_preview=False,
+        interactive=False,
+        buttons=[],
+        elem_classes=["pictures", kind],
+    )
 
 
 def _brush(label: str, colors: Sequence[str]) -> Brush:

@@ -43,8 +43,6 @@ from neural_style_tf.images.masks import fit_mask, load_mask
 from neural_style_tf.utils.console import duration
 
 SECONDS_BETWEEN_LOOKS = 1.0
-LABEL_COMMAND = "() => document.querySelector('#command textarea').setAttribute('aria-label', 'Command')"
-"""Gradio gives this label to the button that copies."""
 TROUBLE = (UserError, RunError, OSError, MemoryError)
 """What is said on the page: mistakes, files that are gone, a full disk, too little memory."""
 
@@ -134,7 +132,7 @@ class Page:
         looking = {**private, "queue": False}
         gr.Timer(SECONDS_BETWEEN_LOOKS).tick(self._look, [session], shown, **looking)
         blocks.load(self._arrive, [session], shown, **looking)
-        blocks.load(None, js=LABEL_COMMAND)
+        blocks.load(None, js=layout.LABEL_COMMAND)
 
     def _take_picture(self, number: int, session: _Session, picture: dict[str, Any] | None) -> list[Any]:
         """Take an uploaded picture, the photo (0) or a style: its file, a line, what is drawn on."""

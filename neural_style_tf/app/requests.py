@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import threading
@@ -256,9 +257,8 @@ def check_memory(run: PlannedRun) -> None:
     if available is None or nvidia_devices():
         # Of a GPU, TensorFlow knows; the run asks it.
         return
-    regions = len(run.task.job.content_mask)
-    tile = choose_tile(config.tile, lambda one: estimate_run(config, size, one, regions=regions), available)
-    needed = PROCESS_BYTES + estimate_run(config, size, tile, regions=regions)
+    estimate = functools.partial(estimate_run, config, size, regions=len(run.task.job.content_mask))
+    needed = PROCESS_BYTES + estimate(choose_tile(config.tile, estimate, available))
     if needed > available:
         raise UserError(
             f"{size[1]}×{size[0]} pixels need about {needed / 1e9:.1f} GB of memory, and "

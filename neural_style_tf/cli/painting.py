@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -202,11 +203,8 @@ class Run:
 
     def memory(self) -> int:
         """Return the bytes that the run and its process take, estimated for float32."""
-
-        def estimate(tile: int | None) -> int:
-            return PROCESS_BYTES + estimate_run(self._config, self._size, tile, regions=self._masks.regions)
-
-        return estimate(choose_tile(self._config.tile, estimate, available=None))
+        estimate = functools.partial(estimate_run, self._config, self._size, regions=self._masks.regions)
+        return PROCESS_BYTES + estimate(choose_tile(self._config.tile, estimate, available=None))
 
     def execute(self) -> int:
         """Run; return the exit code."""

@@ -30,7 +30,7 @@ def shares_scenes(line: CommandLine) -> bool:
     if line.is_sweep or not shared:
         return False
     job = line.files()
-    return job.frames or is_clip(job.content)
+    return bool(job.frames) or is_clip(job.content)
 
 
 class Scenes:
