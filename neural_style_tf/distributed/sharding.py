@@ -200,7 +200,7 @@ class SharedObjective:
         values, gradient = self.cluster.run(on_replica, image, targets, weights)
         return dict(zip(names, tf.unstack(values), strict=True)), gradient
 
-    def smaller(self) -> SharedObjective | None:
+    def smaller(self, size: tuple[int, int]) -> SharedObjective | None:
         """Return the same function in smaller tiles, or None if there are none.
 
         Only where all replicas are in this process: when one of several workers runs out of memory, the
@@ -208,5 +208,5 @@ class SharedObjective:
         """
         if self.cluster.worker.workers > 1:
             return None
-        tile = smaller_tile(self.tile, self.size)
+        tile = smaller_tile(self.tile, size)
         return None if tile is None else dataclasses.replace(self, tile=tile)

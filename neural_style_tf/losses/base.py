@@ -20,6 +20,8 @@ Target = Mapping[str, tf.Tensor]
 """Leaf → tensor: what a term compares the image with."""
 Sums = Any
 """A tensor, or a nest of tensors, that adds over cores."""
+Shape = tuple[int | tf.Tensor, ...]
+"""Of an image, [1, H, W, 3]; H and W are tensors in a graph that serves all sizes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Term:
         """Return the sums of no core at all."""
         raise NotImplementedError
 
-    def loss(self, sums: Sums, target: Target, shape: tuple[int, ...]) -> tf.Tensor:
+    def loss(self, sums: Sums, target: Target, shape: Shape) -> tf.Tensor:
         """Return the loss, a scalar ≥ 0, from the sums over an image of `shape` [1, H, W, 3]."""
         raise NotImplementedError
 
@@ -116,6 +118,6 @@ class StyleTerm(Term):
         """See `Term.maps`."""
         return {"guide": self.layer} if self.region else {}
 
-    def count(self, target: Target, shape: tuple[int, ...]) -> int | tf.Tensor:
+    def count(self, target: Target, shape: Shape) -> int | tf.Tensor:
         """Return M_l, the positions of an image of `shape` [1, H, W, 3], or the sum of the guide."""
         return target["count"] if self.region else architecture.positions(self.layer, shape[1], shape[2])

@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from neural_style_tf.losses.base import StyleTerm, Sums, Target, Term, loss_parts
 from neural_style_tf.losses.tile import Tile
-from neural_style_tf.losses.view import Network, View, cut, put, zeros
+from neural_style_tf.losses.view import Network, View, cut, put, shape_of, zeros
 
 Losses = dict[str, tf.Tensor]
 """Every name of `terms.loss_names` → scalar."""
@@ -49,7 +49,7 @@ def evaluate(
     image: tf.Tensor,
     targets: Targets,
     weights: Mapping[str, float | tf.Tensor],
-    plan: Sequence[Tile],
+    plan: Sequence[Tile] | None,
     reduce: Reduce | None = None,
 ) -> tuple[Losses, tf.Tensor]:
     """Return all losses of an image and the gradient of their weighted sum; inside a `tf.function`.
@@ -57,18 +57,18 @@ def evaluate(
     Args:
         network: Has all layers of the terms.
         terms: What is minimised.
-        image: [1, H, W, 3], mean-subtracted RGB, of a static shape.
+        image: [1, H, W, 3], mean-subtracted RGB; of a static shape where there is a plan.
         targets: From `compute_targets`.
         weights: From `terms.term_weights`.
-        plan: The tiles to visit: all of the image's, or the share of one replica.
+        plan: The tiles to visit: all of the image's, or the share of one replica. None: all in one piece.
         reduce: Adds over the replicas, whose shares make up the image; default: there are no others.
 
     Returns:
         The losses, and the gradient [1, H, W, 3] of `total`.
     """
-    if len(plan) > 1:
+    if plan and len(plan) > 1:
         return _in_two_passes(network, terms, image, targets, weights, plan, reduce or (lambda nest: nest))
-    return _in_one_pass(network, terms, image, targets, weights, plan[0], reduce)
+    return _in_one_pass(network, terms, image, targets, weights, plan[0] if plan else None, reduce)
 
 
 def score(
@@ -76,7 +76,7 @@ def score(
     sums: Mapping[str, Sums],
     targets: Targets,
     weights: Mapping[str, Any],
-    shape: Sequence[int],
+    shape: Sequence[int | tf.Tensor],
 ) -> Losses:
     """Return all losses from the sums over an image of `shape` [1, H, W, 3]; see `terms.loss_names`."""
     losses = {term.name: term.loss(sums[term.name], targets[term.name], tuple(shape)) for term in terms}
@@ -97,21 +97,20 @@ def _in_one_pass(
     image: tf.Tensor,
     targets: Targets,
     weights: Mapping[str, Any],
-    tile: Tile,
+    tile: Tile | None,
     reduce: Reduce | None,
 ) -> tuple[Losses, tf.Tensor]:
-    top, bottom, left, right = tile.window
-    everything = tile.core == tile.window == (0, image.shape[1], 0, image.shape[2])
-    box = None if everything else tf.constant(tile, tf.int32)
-    seen = image if everything else cut(image, box[1])
+    box = None if tile is None else tf.constant(tile, tf.int32)
+    seen = image if box is None else cut(image, box[1])
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(seen)
         sums = _sums(network, terms, seen, box, targets)
     losses, derivatives = _score_and_differentiate(
-        terms, reduce(sums) if reduce else sums, targets, weights, image.shape
+        terms, reduce(sums) if reduce else sums, targets, weights, shape_of(image)
     )
     gradient = vjp_to_pixels(tape, sums, derivatives, seen)
-    if not everything:
+    if tile is not None:
+        top, bottom, left, right = tile.window
         outside = [[0, 0], [top, image.shape[1] - bottom], [left, image.shape[2] - right], [0, 0]]
         gradient = tf.pad(gradient, outside)
     return losses, reduce(gradient) if reduce else gradient

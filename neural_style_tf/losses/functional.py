@@ -269,7 +269,9 @@ def total_variation(image: tf.Tensor) -> tf.Tensor:
     return variation_mean(*neighbour_differences(image), image.shape)
 
 
-def variation_mean(down: tf.Tensor, right: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+def variation_mean(down: tf.Tensor, right: tf.Tensor, shape: Sequence[int | tf.Tensor]) -> tf.Tensor:
     """Return `total_variation` of an image of `shape` [1, H, W, 3] from its Σ dy² and Σ dx²."""
     _, height, width, depth = shape
-    return down / max((height - 1) * width * depth, 1) + right / max(height * (width - 1) * depth, 1)
+    height, width = (tf.cast(side, tf.int64) for side in (height, width))
+    counts = [tf.maximum(count * depth, 1) for count in ((height - 1) * width, height * (width - 1))]
+    return down / tf.cast(counts[0], down.dtype) + right / tf.cast(counts[1], right.dtype)

@@ -11,7 +11,7 @@ import dataclasses
 import tensorflow as tf
 
 from neural_style_tf.losses import functional
-from neural_style_tf.losses.base import StyleTerm, Sums, Target
+from neural_style_tf.losses.base import Shape, StyleTerm, Sums, Target
 from neural_style_tf.losses.view import View
 
 SMALLEST = 1e-6
@@ -62,7 +62,7 @@ class MomentsTerm(RawMomentsTerm):
         gram, mean, deviation = self._statistics(sums, count)
         return {"gram": gram, "mean": mean, "deviation": deviation}
 
-    def loss(self, sums: Sums, target: Target, shape: tuple[int, ...]) -> tf.Tensor:
+    def loss(self, sums: Sums, target: Target, shape: Shape) -> tf.Tensor:
         gram, mean, deviation = self._statistics(sums, self.count(target, shape))
         return (
             functional.style_distance(gram, target["gram"], "relative")

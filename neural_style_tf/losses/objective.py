@@ -31,8 +31,8 @@ class Objective(Protocol):
                 `evaluate.compute_targets`, and the weights, from `terms.term_weights`.
         """
 
-    def smaller(self) -> Objective | None:
-        """Return the same function in less memory, or None if there is no such."""
+    def smaller(self, size: tuple[int, int]) -> Objective | None:
+        """Return the same function of images of `size` (H, W) in less memory, or None if there is no such."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,9 +58,9 @@ class GrayObjective:
         """The longest side of a tile's core; None for one piece."""
         return self.whole.tile
 
-    def smaller(self) -> GrayObjective | None:
+    def smaller(self, size: tuple[int, int]) -> GrayObjective | None:
         """Return the same function in less memory, or None if there is no such."""
-        smaller = self.whole.smaller()
+        smaller = self.whole.smaller(size)
         return None if smaller is None else GrayObjective(smaller)
 
 

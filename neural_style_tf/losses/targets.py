@@ -162,9 +162,9 @@ def gather_targets(
         guides = [tf.constant(source.guides[layer]) for layer in guided]
         if plans is None:
             seen = prepare(source.picture)
-            results.append(looked_at(tuple(seen.shape), seen.dtype, guided)(seen, *guides))
+            results.append(looked_at(seen.dtype, guided, tiled=False)(seen, *guides))
         else:
-            compiled = functools.partial(looked_at, None, guided=guided)
+            compiled = functools.partial(looked_at, guided=guided, tiled=True)
             results.append(_look_in_tiles(compiled, source, guides, plans[index], prepare))
     return results
 
@@ -218,11 +218,12 @@ def _times(leaf: tf.Tensor, factor: float) -> tf.Tensor:
 def compile_look(
     network: Network,
     terms: tuple[Term, ...],
-    shape: tuple[int, ...] | None,
     dtype: tf.DType,
     guided: tuple[str, ...] = (),
+    *,
+    tiled: bool,
 ) -> Callable[..., Any]:
-    """Return the compiled function from a picture to what the targets are made of.
+    """Return the compiled function from a picture of any size to what the targets are made of.
 
     Always inside a graph: oneDNN's cache of reordered filters is per kernel, and eager calls of equal shape
     share one kernel.
@@ -230,20 +231,20 @@ def compile_look(
     Args:
         network: Has all layers of the terms.
         terms: All of one source.
-        shape: [1, H, W, 3], of a picture to be seen in one piece; None for windows of any shape.
         dtype: Of the picture.
         guided: Layers that have a guide.
+        tiled: Whether it is seen window by window.
 
     Returns:
         (picture, guides …), or (window, box of its tile, guides …) → maps, and sums.
     """
-    signature = [tf.TensorSpec(shape or [1, None, None, 3], dtype)]
-    if shape is None:
+    signature = [tf.TensorSpec([1, None, None, 3], dtype)]
+    if tiled:
         signature.append(tf.TensorSpec([2, 4], tf.int32))
     signature += [tf.TensorSpec([1, None, None, 1], tf.float32)] * len(guided)
 
     def look(seen: tf.Tensor, *rest: tf.Tensor) -> Found:
-        box, guides = (None, rest) if shape else (rest[0], rest[1:])
+        box, guides = (rest[0], rest[1:]) if tiled else (None, rest)
         of_layer = dict(zip(guided, guides, strict=True))
         regions = [(term.layer, term.region) for term in terms if isinstance(term, StyleTerm)]
         seen_by = {

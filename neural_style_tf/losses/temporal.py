@@ -16,7 +16,8 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
-from neural_style_tf.losses.base import Sums, Target, Term
+from neural_style_tf.losses.base import Shape, Sums, Target, Term
+from neural_style_tf.losses.functional import as_count
 from neural_style_tf.losses.view import View
 
 
@@ -54,6 +55,6 @@ class TemporalTerm(Term):
     def zeros(self, target: Target, dtype: tf.DType) -> Sums:
         return tf.zeros([], dtype)
 
-    def loss(self, sums: Sums, target: Target, shape: tuple[int, ...]) -> tf.Tensor:
+    def loss(self, sums: Sums, target: Target, shape: Shape) -> tf.Tensor:
         _, height, width, depth = shape
-        return sums / (height * width * depth)
+        return sums / as_count(height * width * depth, sums.dtype)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from neural_style_tf.config.schema import LossConfig
 from neural_style_tf.losses import functional
-from neural_style_tf.losses.base import StyleTerm, Sums, Target, Term, loss_parts
+from neural_style_tf.losses.base import Shape, StyleTerm, Sums, Target, Term, loss_parts
 from neural_style_tf.losses.guides import EVERYWHERE, Guidance
 from neural_style_tf.losses.moments import MomentsTerm
 from neural_style_tf.losses.temporal import TemporalTerm
@@ -59,7 +59,7 @@ class ContentTerm(Term):
     def zeros(self, target: Target, dtype: tf.DType) -> Sums:
         return tf.zeros([], dtype)
 
-    def loss(self, sums: Sums, target: Target, shape: tuple[int, ...]) -> tf.Tensor:
+    def loss(self, sums: Sums, target: Target, shape: Shape) -> tf.Tensor:
         return functional.content_distance(sums, target["features"], self.form, squares=target.get("energy"))
 
 
@@ -89,7 +89,7 @@ class GramTerm(StyleTerm):
     def zeros(self, target: Target, dtype: tf.DType) -> Sums:
         return tf.zeros_like(target["gram"])
 
-    def loss(self, sums: Sums, target: Target, shape: tuple[int, ...]) -> tf.Tensor:
+    def loss(self, sums: Sums, target: Target, shape: Shape) -> tf.Tensor:
         gram = functional.normalize_gram(sums, self.count(target, shape), self.normalization)
         return functional.style_distance(gram, target["gram"], self.form)
 
@@ -110,7 +110,7 @@ class VariationTerm(Term):
     def zeros(self, target: Target, dtype: tf.DType) -> Sums:
         return tf.zeros([], dtype), tf.zeros([], dtype)
 
-    def loss(self, sums: Sums, target: Target, shape: tuple[int, ...]) -> tf.Tensor:
+    def loss(self, sums: Sums, target: Target, shape: Shape) -> tf.Tensor:
         return functional.variation_mean(*sums, shape)
 
 

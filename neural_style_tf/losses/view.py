@@ -102,6 +102,12 @@ def put(tensor: tf.Tensor, part: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
     )
 
 
+def shape_of(tensor: tf.Tensor) -> tuple[int | tf.Tensor, ...]:
+    """Return the shape of a tensor: numbers where the graph knows them, else scalars."""
+    known, found = tensor.shape, tf.unstack(tf.shape(tensor))
+    return tuple(scalar if one is None else one for one, scalar in zip(known, found, strict=True))
+
+
 def zeros(shape: Sequence[int], dtype: tf.DType) -> tf.Tensor:
     """Return zeros to be written to in place: `tf.zeros` becomes a constant, which is copied first."""
     return tf.raw_ops.Empty(shape=shape, dtype=dtype, init=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from neural_style_tf.losses import functional
-from neural_style_tf.losses.base import Sums, Target
+from neural_style_tf.losses.base import Shape, Sums, Target
 from neural_style_tf.losses.moments import RawMomentsTerm
 
 RIDGE = 1e-4
@@ -52,7 +52,7 @@ class WassersteinTerm(RawMomentsTerm):
             "energy": functional.energy(mean) + tf.cast(tf.reduce_sum(variances), gram.dtype),
         }
 
-    def loss(self, sums: Sums, target: Target, shape: tuple[int, ...]) -> tf.Tensor:
+    def loss(self, sums: Sums, target: Target, shape: Shape) -> tf.Tensor:
         mean, gram = self.averages(sums, self.count(target, shape))
         distance = covariance_distance(gram - outer(mean), target["root"], target["ridge"])
         return (tf.reduce_sum(tf.square(mean - target["mean"])) + distance) / target["energy"]

@@ -114,6 +114,9 @@ def block(name: str) -> int:
 
 
 def positions(name: str, height: int, width: int) -> int:
-    """Return M_l, the number of positions of a layer on a picture, with ceil (SAME) pooling."""
+    """Return M_l, the number of positions of a layer on a picture, with ceil (SAME) pooling.
+
+    Height and width may be integer tensors, and so is M_l then.
+    """
     step = stride(name)
     return -(-height // step) * -(-width // step)

@@ -34,14 +34,28 @@ class Optimizer(Protocol):
     def stalled(self) -> tf.Tensor:
         """Return whether no further step can lower the loss, a scalar bool."""
 
-    def inherit(self, coarser: Optimizer) -> None:
-        """Take over what is of use from the optimiser of the next coarser scale."""
+    def learnt(self) -> tuple[tf.Tensor, ...]:
+        """Return what is of use at the next finer scale; it stays as it is when the optimiser goes on."""
+
+    def inherit(self, learnt: tuple[tf.Tensor, ...]) -> None:
+        """Take over what the optimiser of the next coarser scale has `learnt`."""
 
     def reset(self, rate_factor: tf.Tensor) -> None:
         """Forget all state and multiply the learning rate."""
 
     def restart(self, image: tf.Variable, config: OptimizerConfig) -> None:
-        """Return to the state of a new optimiser of `image`, whose `static_settings` are the same."""
+        """Return to the state of a new optimiser of `image`, whose `static_settings` are the same.
+
+        The image may be of another size if its variable is of any.
+        """
+
+
+def serves_all_sizes(config: OptimizerConfig) -> bool:
+    """Return whether one optimiser can move images of one size after those of another.
+
+    Keras builds its own for variables of one shape.
+    """
+    return config.optimizer == "lbfgs"
 
 
 def static_settings(config: OptimizerConfig, iterations: int) -> Hashable:

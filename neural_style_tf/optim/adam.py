@@ -91,7 +91,12 @@ class Adam(tf.Module):
         """All state, Keras' included."""
         kept = () if self.average is None else (self.average,)
         own = (self.rate, self.evaluations, self.averaged, *kept)
-        return (*own, *(variable.value for variable in self.keras.variables))
+        return (*own, *self._state)
+
+    @property
+    def _state(self) -> tuple[tf.Variable, ...]:
+        """Keras' own."""
+        return tuple(variable.value for variable in self.keras.variables)
 
     def _update_average(self, image: tf.Tensor) -> None:
         self.averaged.assign_add(1)
@@ -105,20 +110,22 @@ class Adam(tf.Module):
         """Return False: a constant rate may always rise before it falls; see `optim.Optimizer`."""
         return tf.constant(False)
 
-    def inherit(self, coarser: Adam) -> None:
-        """Take over the moments, resampled, the step count and the learning rate."""
-        for mine, theirs in zip(self.keras.variables, coarser.keras.variables, strict=True):
-            value = theirs.value
-            if value.shape.rank == 4:
-                value = tf.image.resize(value, mine.shape[1:3])
-            mine.assign(value)
-        self.rate.assign(coarser.rate)
+    def learnt(self) -> tuple[tf.Tensor, ...]:
+        """Return the learning rate, and Keras' state: the moments and the step count."""
+        return tuple(tf.identity(value) for value in (self.rate, *self._state))
+
+    def inherit(self, learnt: tuple[tf.Tensor, ...]) -> None:
+        """Take over what is `learnt`, the moments resampled."""
+        rate, *values = learnt
+        for mine, value in zip(self._state, values, strict=True):
+            mine.assign(tf.image.resize(value, mine.shape[1:3]) if value.shape.rank == 4 else value)
+        self.rate.assign(rate)
 
     def reset(self, rate_factor: tf.Tensor) -> None:
         """Forget the moments, the step count and the average, and multiply the learning rate."""
         self.rate.assign(self.rate * rate_factor)
-        for variable in self.keras.variables:
-            variable.assign(tf.zeros_like(variable.value))
+        for variable in self._state:
+            variable.assign(tf.zeros_like(variable))
         self.keras.learning_rate.assign(self.rate)
         self.averaged.assign(0)
 

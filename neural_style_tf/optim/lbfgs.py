@@ -115,15 +115,20 @@ class LBFGS(tf.Module):
         """Return whether searches along the steepest descent gained nothing; see `optim.Optimizer`."""
         return (self.count == 0) & (self.first_change < STALLED)
 
-    def inherit(self, coarser: LBFGS) -> None:
+    def learnt(self) -> tuple[tf.Tensor, ...]:
+        """Return what `inherit` takes; see `optim.Optimizer`."""
+        return (*map(tf.identity, (self.beginning, self.first_change)), *self.preconditioner.learnt())
+
+    def inherit(self, learnt: tuple[tf.Tensor, ...]) -> None:
         """Begin a new history: that of another size, resampled, would not fit the losses of this one.
 
         What H₀ learnt stays, and where line searches begin; and the first step is as long as the one that a
         fault may have shortened, but long enough to be tried.
         """
-        self.preconditioner.inherit(coarser.preconditioner)
-        self.beginning.assign(coarser.beginning)
-        self.first_change.assign(tf.maximum(coarser.first_change, SHORTENED * FIRST_CHANGE))
+        beginning, first_change, *of_preconditioner = learnt
+        self.preconditioner.inherit(tuple(of_preconditioner))
+        self.beginning.assign(beginning)
+        self.first_change.assign(tf.maximum(first_change, SHORTENED * FIRST_CHANGE))
 
     def reset(self, rate_factor: tf.Tensor) -> None:
         """Forget the history and multiply the length of the next first step."""
@@ -132,7 +137,7 @@ class LBFGS(tf.Module):
 
     def restart(self, image: tf.Variable, config: OptimizerConfig) -> None:
         """Return to the state of a new optimiser; see `optim.Optimizer`."""
-        self._forget()
+        self._forget(image)
         self.beginning.assign(1.0)
         self.first_change.assign(FIRST_CHANGE)
         self.evaluations.assign(0)
@@ -140,9 +145,9 @@ class LBFGS(tf.Module):
     def _dot(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         return self._agree(tf.reduce_sum(a * b))
 
-    def _forget(self) -> None:
-        self.s.clear()
-        self.y.clear()
+    def _forget(self, image: tf.Variable | None = None) -> None:
+        self.s.clear(image)
+        self.y.clear(image)
         self.products.assign(tf.zeros_like(self.products))
         self.count.assign(0)
         self.newest.assign(-1)
@@ -169,12 +174,12 @@ class LBFGS(tf.Module):
         alpha = _solve(r, used * tf.gather(tf.linalg.matvec(s, g), order))
         alpha_in_place = tf.scatter_nd(order[:, tf.newaxis], alpha, [self._size])
         q = g - tf.linalg.matvec(y, alpha_in_place, transpose_a=True)
-        p = tf.reshape(self.preconditioner.apply(tf.reshape(q, gradient.shape)), [-1])
+        p = tf.reshape(self.preconditioner.apply(tf.reshape(q, tf.shape(gradient))), [-1])
         p = tf.cond(self.count > 0, lambda: p, lambda: self._first(p))
         beta = used * tf.gather(tf.linalg.matvec(y, p), order)
         c = _solve(r, tf.linalg.diag_part(r) * alpha - beta, transposed=True)
         c_in_place = tf.scatter_nd(order[:, tf.newaxis], c, [self._size])
-        return -tf.reshape(p + tf.linalg.matvec(s, c_in_place, transpose_a=True), gradient.shape)
+        return -tf.reshape(p + tf.linalg.matvec(s, c_in_place, transpose_a=True), tf.shape(gradient))
 
     def _triangle(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return R, oldest pair first; where in the history each row is; and 1 for each in use, else 0.

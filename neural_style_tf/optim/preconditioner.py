@@ -30,7 +30,10 @@ class Preconditioner(Protocol):
     def apply(self, q: tf.Tensor) -> tf.Tensor:
         """Return H₀ q for q [1, H, W, 3]; before the first pair, up to a factor."""
 
-    def inherit(self, coarser: Preconditioner) -> None:
+    def learnt(self) -> tuple[tf.Tensor, ...]:
+        """Return what is of use at the next finer scale."""
+
+    def inherit(self, learnt: tuple[tf.Tensor, ...]) -> None:
         """Take over what the next coarser scale has learnt."""
 
     def forget(self) -> None:
@@ -56,8 +59,12 @@ class Scalar(tf.Module):
         """Return γ q."""
         return self.gamma * q
 
-    def inherit(self, coarser: Scalar) -> None:
-        """Take over nothing: γ depends on the number of pixels."""
+    def learnt(self) -> tuple[tf.Tensor, ...]:
+        """Return nothing: γ depends on the number of pixels."""
+        return ()
+
+    def inherit(self, learnt: tuple[tf.Tensor, ...]) -> None:
+        """Take over nothing."""
 
     def forget(self) -> None:
         """Begin with γ = 1."""
@@ -86,7 +93,7 @@ class Spectral(tf.Module):
 
     def __init__(self, image: tf.Variable) -> None:
         super().__init__(name="spectral")
-        _, self._height, self._width, self._depth = image.shape.as_list()
+        self._depth = image.shape[-1]
         self.energies = tf.Variable(tf.ones([2, self._depth, BANDS], image.dtype))
         self.pairs = tf.Variable(0)
 
@@ -103,14 +110,18 @@ class Spectral(tf.Module):
         logs = tf.math.log(self.energies + tiny)
         whole = tf.math.log(tf.reduce_sum(self.energies, [1, 2]) + tiny)
         logs, whole = (logs[0] - logs[1]) / 2, (whole[0] - whole[1]) / 2
-        gains = self._interpolate(tf.clip_by_value(logs, whole - math.log(RANGE), whole + math.log(RANGE)))
-        spectrum = self._transform(q)
+        near = tf.clip_by_value(logs, whole - math.log(RANGE), whole + math.log(RANGE))
+        gains, spectrum = self._interpolate(near, _places(q)), self._transform(q)
         scaled = tf.complex(gains * tf.math.real(spectrum), gains * tf.math.imag(spectrum))
-        return tf.transpose(tf.signal.irfft2d(scaled, [self._height, self._width]), [1, 2, 0])[tf.newaxis]
+        return tf.transpose(tf.signal.irfft2d(scaled, tf.shape(q)[1:3]), [1, 2, 0])[tf.newaxis]
 
-    def inherit(self, coarser: Spectral) -> None:
+    def learnt(self) -> tuple[tf.Tensor, ...]:
+        """Return the energies."""
+        return (tf.identity(self.energies),)
+
+    def inherit(self, learnt: tuple[tf.Tensor, ...]) -> None:
         """Take over the energies; the first pair replaces them."""
-        self.energies.assign(coarser.energies)
+        self.energies.assign(learnt[0])
 
     def forget(self) -> None:
         """Begin with all bands alike."""
@@ -124,27 +135,28 @@ class Spectral(tf.Module):
         """Return the energy of v in each colour and band, [C, BANDS]."""
         spectrum = self._transform(v)
         power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
-        nearest = tf.cast(tf.round(self._places(v.dtype)), tf.int32)
+        nearest = tf.cast(tf.round(_places(v)), tf.int32)
         labels = nearest + BANDS * tf.range(self._depth)[:, tf.newaxis, tf.newaxis]
         sums = tf.math.unsorted_segment_sum(power, labels, self._depth * BANDS)
         return tf.reshape(sums, [self._depth, BANDS])
 
-    def _interpolate(self, logs: tf.Tensor) -> tf.Tensor:
+    def _interpolate(self, logs: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
         """Return the exponential of what lies between the bands [C, BANDS], at every frequency."""
-        place = self._places(logs.dtype)
         below = tf.minimum(tf.cast(place, tf.int32), BANDS - 2)
         part = place - tf.cast(below, logs.dtype)
         slopes = logs[:, 1:] - logs[:, :-1]
         return tf.exp(tf.gather(logs, below, axis=1) + part * tf.gather(slopes, below, axis=1))
 
-    def _places(self, dtype: tf.DType) -> tf.Tensor:
-        """Return where each frequency lies among the bands, 0 … BANDS − 1, [H, W/2 + 1]."""
-        rows = tf.range(self._height)
-        down = tf.cast(tf.minimum(rows, self._height - rows), dtype) / self._height
-        right = tf.cast(tf.range(self._width // 2 + 1), dtype) / self._width
-        frequency = tf.sqrt(tf.square(down)[:, tf.newaxis] + tf.square(right))
-        octaves = tf.math.log(tf.maximum(frequency, LOWEST) / LOWEST)
-        return tf.minimum(octaves * ((BANDS - 1) / math.log(HIGHEST / LOWEST)), BANDS - 1)
+
+def _places(v: tf.Tensor) -> tf.Tensor:
+    """Return where each frequency of v [1, H, W, C] lies among the bands, 0 … BANDS − 1, [H, W/2 + 1]."""
+    height, width = tf.unstack(tf.shape(v)[1:3])
+    rows, columns = tf.range(height), tf.range(width // 2 + 1)
+    down = tf.cast(tf.minimum(rows, height - rows), v.dtype) / tf.cast(height, v.dtype)
+    right = tf.cast(columns, v.dtype) / tf.cast(width, v.dtype)
+    frequency = tf.sqrt(tf.square(down)[:, tf.newaxis] + tf.square(right))
+    octaves = tf.math.log(tf.maximum(frequency, LOWEST) / LOWEST)
+    return tf.minimum(octaves * ((BANDS - 1) / math.log(HIGHEST / LOWEST)), BANDS - 1)
 
 
 PRECONDITIONERS = {"spectral": Spectral, "scalar": Scalar}

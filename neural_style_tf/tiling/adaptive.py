@@ -14,7 +14,6 @@ from neural_style_tf.losses.base import Target, Term
 from neural_style_tf.losses.evaluate import Losses, Targets, evaluate, outlined_function
 from neural_style_tf.losses.objective import preprocess
 from neural_style_tf.losses.targets import Look, Source, compile_look, compute_targets
-from neural_style_tf.losses.tile import Tile, whole
 from neural_style_tf.losses.view import Network
 from neural_style_tf.tiling.grid import plan_for
 from neural_style_tf.tiling.memory_model import smaller_tile
@@ -29,42 +28,39 @@ class LocalObjective:
     Attributes:
         network: Has all layers of the terms.
         terms: What is minimised.
-        size: (H, W) of the image.
+        size: (H, W) of the image; None for all sizes, in one piece only.
         tile: The longest side of a tile's core; None for one piece.
     """
 
     network: Network
     terms: tuple[Term, ...]
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     tile: int | None
 
     def __call__(
         self, image: tf.Tensor, targets: Targets, weights: Mapping[str, Any]
     ) -> tuple[Losses, tf.Tensor]:
         """Return the losses and the gradient [1, H, W, 3] of an image [1, H, W, 3]."""
+        if self.size is not None:
+            image = tf.ensure_shape(image, [1, *self.size, 3])
         return self._function(image, targets, weights)
 
     @functools.cached_property
     def _function(self) -> Callable[..., tuple[Losses, tf.Tensor]]:
         """One for all callers, so that it is traced once."""
-        plan = plan_or_whole(self.terms, self.size, self.tile)
+        plan = None if self.tile is None else plan_for(self.terms, *self.size, self.tile)
 
         def function(
             image: tf.Tensor, targets: Targets, weights: Mapping[str, Any]
         ) -> tuple[Losses, tf.Tensor]:
             return evaluate(self.network, self.terms, image, targets, weights, plan)
 
-        return outlined_function(function) if len(plan) == 1 else function
+        return outlined_function(function) if plan is None or len(plan) == 1 else function
 
-    def smaller(self) -> LocalObjective | None:
+    def smaller(self, size: tuple[int, int]) -> LocalObjective | None:
         """Return the same function in smaller tiles, or None if there are none."""
-        tile = smaller_tile(self.tile, self.size)
-        return None if tile is None else dataclasses.replace(self, tile=tile)
-
-
-def plan_or_whole(terms: tuple[Term, ...], size: tuple[int, int], tile: int | None) -> tuple[Tile, ...]:
-    """Return the tiles of a picture of `size` (H, W) for these terms; a single one if `tile` is None."""
-    return (whole(*size),) if tile is None else plan_for(terms, *size, tile)
+        tile = smaller_tile(self.tile, size)
+        return None if tile is None else dataclasses.replace(self, size=size, tile=tile)
 
 
 def compute_local_targets(

@@ -31,6 +31,10 @@ class Cache:
         while self.size > self.limit:
             self._values.popitem(last=False)
 
+    def clear(self) -> None:
+        """Keep nothing of all this."""
+        self._values.clear()
+
     def get(self, key: Hashable, make: Callable[[], Any], size_of: Callable[[Any], int]) -> Any:
         """Return the value of a key, which stays; make it if there is none."""
         value = self.take(key)

@@ -85,7 +85,10 @@ class Loop:
             # Tensors share the memory of the variables until another run assigns to these.
             pictures = {"image": solver.image, "best_image": solver.best_image, "average": solver.average}
             self._solver = SimpleNamespace(
-                **{name: tf.convert_to_tensor(image) for name, image in pictures.items() if image is not None}
+                size=solver.size,
+                **{
+                    name: tf.convert_to_tensor(image) for name, image in pictures.items() if image is not None
+                },
             )
         # Deleted, since as None it would stay among the dependencies of a checkpoint.
         del self._state.solver
@@ -105,7 +108,7 @@ class Loop:
             try:
                 return bool(method(*arguments))
             except OUT_OF_MEMORY:
-                smaller = self._solver.objective.smaller()
+                smaller = self._solver.objective.smaller(self._solver.size)
                 if smaller is None:
                     raise
             self._solver.recover(smaller, moving=bool(arguments))
@@ -227,7 +230,7 @@ class Loop:
             rows = deprocess(getattr(self._solver, name)[:, top:bottom]).numpy()
             return rows if finish is None else finish(rows, top)
 
-        return Rows(tuple(self._solver.image.shape[1:]), read)
+        return Rows((*self._solver.size, 3), read)
 
 
 def explain_clipping(rows: Rows) -> list[str]:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import gc
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -28,7 +28,7 @@ from neural_style_tf.losses.terms import loss_names, make_terms, term_weights
 from neural_style_tf.models import winograd
 from neural_style_tf.models.precision import compute_dtype
 from neural_style_tf.models.vgg19 import vgg19
-from neural_style_tf.optim import Optimizer, make_optimizer, static_settings
+from neural_style_tf.optim import make_optimizer, serves_all_sizes, static_settings
 from neural_style_tf.optim.projections import make_bounds
 from neural_style_tf.tiling.adaptive import LocalObjective, compute_local_targets
 from neural_style_tf.tiling.planner import memory_at_hand, plan_memory
@@ -95,8 +95,9 @@ def stylize(
 class Session:
     """Runs one after another that share networks and compiled steps.
 
-    A run that differs from an earlier one only in weights of losses, learning rate or seed, or in pictures
-    of the same size, compiles nothing, and gives the same bits as alone. What is kept is what was used last.
+    A run that differs from an earlier one only in weights of losses, learning rate, seed or pictures compiles
+    nothing, and gives the same bits as alone; pictures must be of the same size with Adam, in tiles, and on
+    several replicas. What is kept is what was used last.
 
     Args:
         weights: The network of all runs; default: whatever `load_weights("auto")` finds.
@@ -182,8 +183,8 @@ class Session:
                 initial=initial,
                 networks=networks,
             )
-            if coarser is not None and coarser.lease is not None:
-                self._give_back(coarser.lease)
+            if scale is scales[-1]:
+                networks.looks.clear()
             coarser, solver = None, lease.solver
             loop.enter(solver, scale, (*notes, *lease.notes), finish)
             notes = ()
@@ -200,10 +201,12 @@ class Session:
             if last:
                 self._give_back(lease)
                 break
-            # What is kept for further runs stays as it is until the next scale has taken up its image.
-            kept = lease if self._cache.limit else None
-            coarser, initial = Coarser(solver.image, solver.optimizer, kept), None
-            del solver, lease, kept
+            coarser, initial = (
+                Coarser(deprocess(solver.image).numpy(), solver.optimizer.learnt(), lease),
+                None,
+            )
+            solver.arguments = Arguments()
+            del solver, lease
             # The compiled loop refers to its targets and gradient, and to itself.
             gc.collect()
 
@@ -224,12 +227,12 @@ class Session:
                 as soon as they are not needed, so that a large picture does not stay in memory.
             config: All settings, of one scale.
             guidance: The masks at this size; default: none.
-            coarser: Of the next coarser scale, whose image is taken up.
+            coarser: Of the next coarser scale, whose image is taken up, and whose solver, if it can.
             initial: The picture to begin with otherwise; default: what `config.init` names.
             networks: Those of the coarser scales; default: none yet.
 
         Returns:
-            The solver, from an earlier run of the same kind if there was one.
+            The solver, from the coarser scale or an earlier run if one of the same kind is there.
         """
         size, networks = pictures[0].shape[:2], networks or self._networks(config)
         sizes = [picture.shape[:2] for picture in pictures]
@@ -252,12 +255,15 @@ class Session:
         del sources
         in_gray = config.optimization.keep_gray or config.colors == "luminance"
         in_gray = in_gray and all(map(is_gray, pictures))
+        # In one piece a compiled step serves all sizes.
+        flexible = tile is None and self._cluster.replicas == 1 and serves_all_sizes(config.optimization)
+        fixed = None if flexible else size
         kind = (
-            (networks.kind, convolution, terms, frozenset(given), size, tile, in_gray, config.deterministic),
+            (networks.kind, convolution, terms, frozenset(given), fixed, tile, in_gray, config.deterministic),
             static_settings(config.optimization, config.iterations),
         )
         if coarser is not None:
-            initial = deprocess(coarser.image).numpy()
+            initial = coarser.pixels
         elif initial is None:
             initial = initial_pixels(config, *pictures[:2])
         initial = resize(initial, size)
@@ -270,12 +276,12 @@ class Session:
         del initial
         weights = {name: tf.constant(weight, tf.float32) for name, weight in given.items()}
         arguments = Arguments((targets, weights))
-        solver = self._cache.take(kind)
+        solver = self._taken_up(coarser, kind) or self._cache.take(kind)
         if solver is not None:
             solver.restart(image, arguments, config.optimization)
             self._cluster.broadcast_variables([solver.image])
         else:
-            variable = tf.Variable(image)
+            variable = tf.Variable(image, shape=[1, *(fixed or (None, None)), 3])
             del image
             self._cluster.broadcast_variables([variable])
             optimizer = make_optimizer(
@@ -284,15 +290,15 @@ class Session:
                 self._cluster.broadcast_from_chief,
                 iterations=config.iterations,
             )
-            objective = self._objective(networks(convolution), terms, size, tile)
+            objective = self._objective(networks(convolution), terms, fixed, tile)
             objective = GrayObjective(objective) if in_gray else objective
             solver = Solver(objective, optimizer, variable, loss_names(terms), arguments)
         if coarser is not None:
-            solver.optimizer.inherit(coarser.optimizer)
+            solver.optimizer.inherit(coarser.learnt)
         return Lease(solver, kind, solver.objective, networks.bytes_of(convolution), notes)
 
     def _objective(
-        self, network: keras.Model, terms: tuple[Term, ...], size: tuple[int, int], tile: int | None
+        self, network: keras.Model, terms: tuple[Term, ...], size: tuple[int, int] | None, tile: int | None
     ) -> LocalObjective | SharedObjective:
         if self._cluster.replicas > 1:
             return SharedObjective(self._cluster, network, terms, size, tile)
@@ -319,25 +325,37 @@ class Session:
         networks: Networks,
         network: keras.Model,
         terms: tuple[Term, ...],
-        shape: tuple[int, ...] | None,
         dtype: tf.DType,
         guided: tuple[str, ...],
+        *,
+        tiled: bool,
     ) -> Callable[..., Any]:
         """Return `targets.compile_look` of these, or what is kept of it."""
-        kind = (networks.kind, networks.convolution_of(network), terms, shape, dtype, guided)
-        make = functools.partial(compile_look, network, terms, shape, dtype, guided)
+        kind = (networks.kind, networks.convolution_of(network), terms, dtype, guided, tiled)
+        make = functools.partial(compile_look, network, terms, dtype, guided, tiled=tiled)
         size = GRAPH_BYTES + networks.bytes_of(networks.convolution_of(network))
-        return self._cache.get(kind, make, lambda _: size)
+        kept = self._cache if self._cache.limit else networks.looks
+        return kept.get(kind, make, lambda _: size)
 
     def _networks(self, config: Config) -> Networks:
         kind = (config.network, config.loss.layers)
         make = functools.partial(Networks, config, self._weights, self._cluster, kind)
         return self._cache.get(kind, make, lambda networks: 2 * networks.bytes_of("direct"))
 
+    def _taken_up(self, coarser: Coarser | None, kind: Hashable) -> Solver | None:
+        """Return the solver of the coarser scale if it can go on; else give it back."""
+        if coarser is None:
+            return None
+        lease, coarser.lease = coarser.lease, None
+        if lease.kind == kind and lease.intact:
+            return lease.solver
+        self._give_back(lease)
+        return None
+
     def _give_back(self, lease: Lease) -> None:
         """Keep a solver for further runs; not if it had to go on in smaller tiles."""
         solver = lease.solver
-        if solver.objective is not lease.objective:
+        if not lease.intact:
             return
         solver.arguments = Arguments()
         state = {variable.ref() for variable in (*solver.variables, *solver.optimizer.variables)}
@@ -375,13 +393,25 @@ class Lease:
     network_bytes: int
     notes: tuple[str, ...]
 
+    @property
+    def intact(self) -> bool:
+        """Whether it did not have to go on in smaller tiles."""
+        return self.solver.objective is self.objective
 
-class Coarser(NamedTuple):
-    """What one scale leaves to the next; `lease` if it is to be kept afterwards."""
 
-    image: tf.Variable
-    optimizer: Optimizer
-    lease: Lease | None = None
+@dataclasses.dataclass(eq=False)
+class Coarser:
+    """What one scale leaves to the next.
+
+    Attributes:
+        pixels: Of its image, RGB.
+        learnt: By its optimiser.
+        lease: Of its solver, until it is taken up or given back.
+    """
+
+    pixels: np.ndarray
+    learnt: tuple[tf.Tensor, ...]
+    lease: Lease | None
 
 
 class Networks:
@@ -392,12 +422,16 @@ class Networks:
         weights: Of VGG-19.
         cluster: The replicas that read them.
         kind: What they depend on, beside weights and cluster.
+
+    Attributes:
+        looks: Of a run in a session that keeps nothing: what `compile_look` made, up to its last scale.
     """
 
     def __init__(self, config: Config, weights: Weights, cluster: Cluster, kind: Hashable) -> None:
         self.kind = kind
         self._config, self._weights, self._cluster = config, weights, cluster
         self._made: dict[str, keras.Model] = {}
+        self.looks = Cache(KEPT_BYTES)
 
     def __call__(self, convolution: str) -> keras.Model:
         """Return the network with `direct` or `winograd` convolutions."""

@@ -28,8 +28,10 @@ class Arguments:
 class Solver(tf.Module):
     """The state of a run at one size, and the compiled loop that advances it.
 
-    The compiled loop depends on the objective and on the shape alone. Runs that share both can use one solver
-    after the other: `restart` gives it the next one's image and arguments, and nothing is compiled again.
+    The compiled loop depends on the objective and on the shape of the image's variable alone. Runs that share
+    both can use one solver after the other: `restart` gives it the next one's image and arguments, and
+    nothing is compiled again. A variable of shape [1, None, None, 3] takes images of all sizes, and so does
+    then the loop.
 
     The loop keeps the gradient at the current image: step k is the image after k updates, whose losses are
     reported without another evaluation. While the next gradient is computed, neither the previous one nor the
@@ -45,7 +47,7 @@ class Solver(tf.Module):
 
     Attributes:
         objective: May be replaced by another form of itself; then `start` again.
-        arguments: May be exchanged for others of the same shapes; then `start` again.
+        arguments: May be exchanged for others of the same kind; then `start` again.
         image: The current image; always one whose loss and gradient are finite.
         gradient: Of the total there; empty while it is not known.
         values: Its terms [T].
@@ -73,7 +75,7 @@ class Solver(tf.Module):
         self.values = tf.Variable(tf.zeros([len(names)], image.dtype))
         self.rejected = tf.Variable(tf.zeros([len(names)], image.dtype))
         self.step = tf.Variable(-1, dtype=tf.int64)
-        self.best_image = tf.Variable(tf.convert_to_tensor(image))
+        self.best_image = tf.Variable(tf.convert_to_tensor(image), shape=image.shape)
         self.best_total = tf.Variable(float("inf"), dtype=image.dtype)
         self.best_step = tf.Variable(-1, dtype=tf.int64)
 
@@ -103,6 +105,12 @@ class Solver(tf.Module):
         return self._call(self._score)
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the image."""
+        height, width = tf.raw_ops.VariableShape(input=self.image.handle).numpy()[1:3].tolist()
+        return height, width
+
+    @property
     def average(self) -> tf.Variable | None:
         """The optimiser's average of the images so far."""
         return self.optimizer.average
@@ -129,7 +137,7 @@ class Solver(tf.Module):
 
         Args:
             image: [1, H, W, 3], the initial image.
-            arguments: Of the same shapes as before.
+            arguments: Of the same shapes as before, but for the size of the image.
             config: May differ from that of the optimiser in what `optim.static_settings` leaves out.
         """
         self.arguments = arguments
@@ -147,9 +155,16 @@ class Solver(tf.Module):
         """Call a compiled function; free what TensorFlow's registry of gradients keeps of compiling it."""
         before = known()
         try:
-            return function(self.objective, self.arguments.values, *arguments)
+            given = (self.arguments.values, *arguments)
+            specs = tf.nest.map_structure(self._spec, given)
+            return function.get_concrete_function(self.objective, *specs)(self.objective, *given)
         finally:
             forget(known() - before)
+
+    def _spec(self, tensor: tf.Tensor) -> tf.TensorSpec:
+        """Return what the compiled loop takes an argument for: maps are of any size if the image is."""
+        maps = tensor.shape.rank == 4 and not self.image.shape.is_fully_defined()
+        return tf.TensorSpec([1, None, None, tensor.shape[-1]] if maps else tensor.shape, tensor.dtype)
 
     @tf.function(autograph=False)
     def _start(self, objective: Objective, given: tuple[Any, ...]) -> tf.Tensor:

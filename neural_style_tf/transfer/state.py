@@ -36,6 +36,10 @@ def restore(prefix: str, state: RunState) -> None:
     Raises:
         ValueError: It is of another picture or optimiser.
     """
+    saved = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+    height, width = state.solver.size
+    if saved.get("state/solver/image/.ATTRIBUTES/VARIABLE_VALUE") != [1, height, width, 3]:
+        raise ValueError(f"{prefix} does not fit this run: its image is not {width}×{height} pixels")
     try:
         tf.train.Checkpoint(state=state).read(prefix).assert_consumed()
     except AssertionError as error:

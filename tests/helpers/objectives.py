@@ -36,8 +36,8 @@ class Bound:
     def __call__(self, image):
         return self.objective(image, *self.arguments)
 
-    def smaller(self):
-        smaller = self.objective.smaller()
+    def smaller(self, size):
+        smaller = self.objective.smaller(size)
         return None if smaller is None else Bound(smaller, self.arguments)
 
 

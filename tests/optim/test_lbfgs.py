@@ -133,7 +133,7 @@ def test_the_next_scale_begins_anew_after_one_that_was_given_up():
     coarse = make(as_objective(kink), np.zeros(5), dtype=tf.float32)
     coarse.advance(tf.constant(20, tf.int64))
     fine = make(as_objective(rosenbrock), STARTS[rosenbrock], dtype=tf.float32)
-    fine.optimizer.inherit(coarse.optimizer)
+    fine.optimizer.inherit(coarse.optimizer.learnt())
     assert coarse.stalled and not fine.stalled
     before = float(fine.values[0])
     fine.advance(tf.constant(20, tf.int64))
@@ -226,7 +226,7 @@ def test_spectral_is_carried_to_the_next_scale():
     coarse, fine = (Spectral(tf.Variable(tf.zeros([1, side, side, 3], tf.float64))) for side in (16, 32))
     s = np.random.default_rng(4).standard_normal((1, 16, 16, 3))
     coarse.learn(tf.constant(s), tf.constant(smooth_curvature((16, 16), power=2)(s)))
-    fine.inherit(coarse)
+    fine.inherit(coarse.learnt())
     wave = np.cos(2 * np.pi * np.arange(32) / 4)
     fast = fine.apply(tf.constant(np.broadcast_to(wave[:, None, None], (1, 32, 32, 3)))).numpy()
     flat = fine.apply(tf.ones([1, 32, 32, 3], tf.float64)).numpy()

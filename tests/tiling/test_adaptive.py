@@ -114,10 +114,10 @@ def test_out_of_memory_goes_on_in_smaller_tiles(optimizer, at, pictures, narrow_
 
 
 def test_out_of_memory_in_the_smallest_tiles_is_the_end():
-    assert adaptive.LocalObjective(None, (), (2000, 3000), 256).smaller() is None
-    assert adaptive.LocalObjective(None, (), (2000, 3000), 512).smaller().tile == 256
+    assert adaptive.LocalObjective(None, (), (2000, 3000), 256).smaller((2000, 3000)) is None
+    assert adaptive.LocalObjective(None, (), (2000, 3000), 512).smaller((2000, 3000)).tile == 256
     # The command line decides once, and on record, what `auto` means; so none is not for ever.
-    assert adaptive.LocalObjective(None, (), (2000, 3000), None).smaller().tile == 2048
+    assert adaptive.LocalObjective(None, (), (2000, 3000), None).smaller((2000, 3000)).tile == 2048
 
 
 def test_out_of_memory_while_the_pictures_are_looked_at(pictures, narrow_weights, monkeypatch):

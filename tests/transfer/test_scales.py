@@ -123,7 +123,7 @@ def test_adam_carries_its_moments_up():
     before.step(bowl, coarse, {}, tf.ones_like(coarse))
     before.reset(tf.constant(0.5))
     before.step(bowl, coarse, {}, tf.ones_like(coarse))
-    after.inherit(before)
+    after.inherit(before.learnt())
     momentum = after.keras.variables[2].value.numpy()
     assert momentum.shape == (1, 16, 16, 3)
     np.testing.assert_allclose(momentum, 0.1, rtol=1e-5)

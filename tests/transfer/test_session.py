@@ -399,6 +399,42 @@ def test_a_run_like_an_earlier_one_compiles_nothing_and_has_the_bits_of_a_run_al
         np.testing.assert_array_equal(found[-1].best, alone[-1].best)
 
 
+@pytest.mark.parametrize("keep_bytes", [0, 2**30])
+def test_scales_in_one_piece_share_what_is_compiled(keep_bytes, pictures, narrow_weights, graphs):
+    config = Config(**SHALLOW, **SMALL, optimizer="lbfgs", scales=1)
+    counts = []
+    for settings in ({}, {"scales": 2, "scale_iterations": (3,)}):
+        graphs.clear()
+        session = Session(narrow_weights, keep_bytes=keep_bytes)
+        list(session.run(Inputs(*pictures), config.replace(**settings)))
+        counts.append(len(graphs))
+    assert counts[1] == counts[0] > 0
+
+
+def test_a_compiled_step_serves_pictures_of_another_size(pictures, narrow_weights, graphs):
+    config = Config(**SHALLOW, **SMALL, optimizer="lbfgs", init="content")
+    smaller = [picture[:-7, :-10].copy() for picture in pictures]
+    alone = list(Session(narrow_weights, keep_bytes=0).run(Inputs(*smaller), config))
+    session = Session(narrow_weights, keep_bytes=2**30)
+    list(session.run(Inputs(*pictures), config))
+    graphs.clear()
+    found = list(session.run(Inputs(*smaller), config))
+    assert not graphs
+    assert [record.terms for record in found] == [record.terms for record in alone]
+    assert found[-1].image.shape == smaller[0].shape
+    np.testing.assert_array_equal(found[-1].best, alone[-1].best)
+
+
+def test_a_checkpoint_of_another_size_is_refused(tmp_path, pictures, narrow_weights):
+    config = Config(**SHALLOW, **SMALL, optimizer="lbfgs")
+    for record in stylize(*pictures, config, weights=narrow_weights):
+        if record.step == 2:
+            prefix = tf.train.Checkpoint(state=record.state).write(str(tmp_path / "checkpoint"))
+    content, style = pictures
+    with pytest.raises(ValueError, match="its image is not 14×16 pixels"):
+        list(stylize(content[:16, :14].copy(), style, config, weights=narrow_weights, resume=prefix))
+
+
 def test_the_last_record_of_a_run_outlives_the_next(pictures, narrow_weights):
     session = Session(narrow_weights, keep_bytes=2**30)
     config = Config(**SMALL)
