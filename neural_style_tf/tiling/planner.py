@@ -75,14 +75,15 @@ def memory_at_hand() -> int | None:
 
 
 def _estimate(config: Config, size: tuple[int, int], tile: int | None, regions: int) -> int:
-    convolution, precision = config.network.convolution, config.network.precision
+    settings, pixels = config.network, size[0] * size[1]
+    chosen = winograd.select_convolution(settings.convolution, settings.precision, pixels, config.iterations)
     return estimate_run(
         config,
         size,
         tile,
         regions=regions,
-        half=compute_dtype(precision) == "bfloat16",
-        winograd=winograd.select_convolution(convolution, precision, size[0] * size[1]) == "winograd",
+        half=compute_dtype(settings.precision) == "bfloat16",
+        winograd=chosen == "winograd",
     )
 
 

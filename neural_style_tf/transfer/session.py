@@ -238,7 +238,7 @@ class Session:
         sizes = [picture.shape[:2] for picture in pictures]
         guidance = guidance or Masks().check(len(pictures) - 1, config).at(size, sizes[1:], config)
         convolution = winograd.select_convolution(
-            config.network.convolution, config.network.precision, size[0] * size[1]
+            config.network.convolution, config.network.precision, size[0] * size[1], config.iterations
         )
         terms, given = make_terms(config.loss, guidance), term_weights(config.loss, guidance)
         regions = sum(region.mask is not None for region in guidance.regions)

@@ -81,7 +81,7 @@ class Solver(tf.Module):
 
     def start(self) -> tf.Tensor:
         """Evaluate the image as it stands; return whether its terms and gradient are finite."""
-        return self._call(self._start)
+        return self._call(self._run, tf.constant(True), tf.constant(0, tf.int64))
 
     def advance(self, count: tf.Tensor) -> tf.Tensor:
         """Make up to `count` updates, fewer if none can lower the loss.
@@ -93,7 +93,7 @@ class Solver(tf.Module):
             False if an update led to terms or a gradient that are not finite. The image is then the best
             so far, the steps before have been made, and `retreat` must follow.
         """
-        return self._call(self._advance, count)
+        return self._call(self._run, tf.constant(False), count)
 
     def retreat(self) -> tf.Tensor:
         """Give the optimiser a fresh start at the best image and its step, at half its rate; as `start`."""
@@ -167,19 +167,22 @@ class Solver(tf.Module):
         return tf.TensorSpec([1, None, None, tensor.shape[-1]] if maps else tensor.shape, tensor.dtype)
 
     @tf.function(autograph=False)
-    def _start(self, objective: Objective, given: tuple[Any, ...]) -> tf.Tensor:
-        self.gradient.assign(self._nothing)
-        terms, gradient = objective(tf.convert_to_tensor(self.image), *given)
-        return self._accept_or_reject(terms, gradient, tf.maximum(self.step, 0))
-
-    @tf.function(autograph=False)
     def _score(self, objective: Objective, given: tuple[Any, ...]) -> tf.Tensor:
         return objective(tf.convert_to_tensor(self.average), *given)[0]["total"]
 
     @tf.function(autograph=False)
-    def _advance(self, objective: Objective, given: tuple[Any, ...], count: tf.Tensor) -> tf.Tensor:
+    def _run(
+        self, objective: Objective, given: tuple[Any, ...], fresh: tf.Tensor, count: tf.Tensor
+    ) -> tf.Tensor:
+        """Evaluate the image where it is `fresh`, and make `count` updates; in one graph, compiled once."""
+
         def evaluate(image: tf.Tensor) -> tuple[Losses, tf.Tensor]:
             return objective(image, *given)
+
+        def begin() -> tf.Tensor:
+            self.gradient.assign(self._nothing)
+            terms, gradient = evaluate(tf.convert_to_tensor(self.image))
+            return self._accept_or_reject(terms, gradient, tf.maximum(self.step, 0))
 
         def update(done: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             here = dict(zip(self.names, tf.unstack(self.values), strict=True))
@@ -191,7 +194,7 @@ class Solver(tf.Module):
         _, good = tf.while_loop(
             lambda done, good: (done < count) & good & ~self.optimizer.stalled(),
             update,
-            (tf.zeros([], tf.int64), tf.constant(True)),
+            (tf.zeros([], tf.int64), tf.cond(fresh, begin, lambda: tf.constant(True))),
         )
         return good
 

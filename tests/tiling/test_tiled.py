@@ -251,9 +251,9 @@ def test_the_gradient_of_pooling_is_never_in_the_graph_of_a_loop(tile, optimizer
     variable = tf.Variable(image)
     optimizer = make_optimizer(config.optimization, variable)
     solver = Solver(bound.objective, optimizer, variable, by_hand.names(config))
-    count = tf.TensorSpec([], tf.int64)
-    graph = solver._advance.get_concrete_function(
-        bound.objective, bound.arguments, count
+    fresh, count = tf.TensorSpec([], tf.bool), tf.TensorSpec([], tf.int64)
+    graph = solver._run.get_concrete_function(
+        bound.objective, bound.arguments, fresh, count
     ).graph.as_graph_def()
     has_it = [f for f in graph.library.function if any(node.op == "MaxPoolGrad" for node in f.node_def)]
     assert has_it and all(f.attr["_noinline"].b for f in has_it)
