@@ -205,10 +205,9 @@ class Session:
                 Coarser(deprocess(solver.image).numpy(), solver.optimizer.learnt(), lease),
                 None,
             )
+            # Targets are needed no longer, even if the compiled loop is.
             solver.arguments = Arguments()
             del solver, lease
-            # The compiled loop refers to its targets and gradient, and to itself.
-            gc.collect()
 
     def prepare(
         self,
@@ -250,18 +249,19 @@ class Session:
             guidance=guidance,
             blend=config.loss.style_blend,
         )
-        leaves = given_leaves(terms, guidance)
-        targets, tile, notes = self._targets(networks, convolution, terms, sources, leaves, tile)
-        del sources
         in_gray = config.optimization.keep_gray or config.colors == "luminance"
         in_gray = in_gray and all(map(is_gray, pictures))
-        # In one piece a compiled step serves all sizes.
-        flexible = tile is None and self._cluster.replicas == 1 and serves_all_sizes(config.optimization)
-        fixed = None if flexible else size
-        kind = (
-            (networks.kind, convolution, terms, frozenset(given), fixed, tile, in_gray, config.deterministic),
-            static_settings(config.optimization, config.iterations),
-        )
+        compiled = (networks.kind, convolution, terms, frozenset(given), in_gray, config.deterministic)
+        compiled = (*compiled, static_settings(config.optimization, config.iterations))
+        fixed = self._fixed_size(config, size, tile)
+        # Before the targets: one that cannot go on would take memory beside them.
+        solver = self._taken_up(coarser, (*compiled, fixed, tile))
+        leaves = given_leaves(terms, guidance)
+        targets, sufficed, notes = self._targets(networks, convolution, terms, sources, leaves, tile)
+        del sources
+        if sufficed != tile:
+            solver, tile, fixed = None, sufficed, size
+        kind = (*compiled, fixed, tile)
         if coarser is not None:
             initial = coarser.pixels
         elif initial is None:
@@ -276,7 +276,7 @@ class Session:
         del initial
         weights = {name: tf.constant(weight, tf.float32) for name, weight in given.items()}
         arguments = Arguments((targets, weights))
-        solver = self._taken_up(coarser, kind) or self._cache.take(kind)
+        solver = solver or self._cache.take(kind)
         if solver is not None:
             solver.restart(image, arguments, config.optimization)
             self._cluster.broadcast_variables([solver.image])
@@ -296,6 +296,11 @@ class Session:
         if coarser is not None:
             solver.optimizer.inherit(coarser.learnt)
         return Lease(solver, kind, solver.objective, networks.bytes_of(convolution), notes)
+
+    def _fixed_size(self, config: Config, size: tuple[int, int], tile: int | None) -> tuple[int, int] | None:
+        """Return the size that a compiled step is for; None if it serves all, as in one piece it can."""
+        flexible = tile is None and self._cluster.replicas == 1 and serves_all_sizes(config.optimization)
+        return None if flexible else size
 
     def _objective(
         self, network: keras.Model, terms: tuple[Term, ...], size: tuple[int, int] | None, tile: int | None
@@ -350,6 +355,9 @@ class Session:
         if lease.kind == kind and lease.intact:
             return lease.solver
         self._give_back(lease)
+        del lease
+        # The compiled loop refers to itself.
+        gc.collect()
         return None
 
     def _give_back(self, lease: Lease) -> None:
