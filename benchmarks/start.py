@@ -1,9 +1,10 @@
-"""How long each scale of a run takes to begin, with TensorFlow's optimiser of graphs and without.
+"""How long the scales of a run take to begin: with one compiled step for all, and with one for each.
 
     python benchmarks/start.py [--size 384] [--steps 8] [--rounds 2] [--quick]
 
-Each is a process of its own, in turn; `balanced`, a few steps at each scale. What a scale begins with is all
-but its steps: tracing, compiling, the targets. The last column is the time of one step at the last scale.
+And with one for all that TensorFlow's optimiser of graphs has not seen. Each is a process of its own, in
+turn; `balanced`, a few steps at each scale. What a scale begins with is all but its steps: tracing,
+compiling, the targets. The last column is the time of one step at the last scale.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from neural_style_tf.utils.runtime import start_tensorflow
 
-KINDS = {"on": "TensorFlow's optimiser", "off": "graphs as traced"}
+KINDS = {"one": "one", "each": "one for each scale", "traced": "one, as traced"}
 
 
 def child(kind: str, size: int, steps: int) -> None:
@@ -32,9 +33,12 @@ def child(kind: str, size: int, steps: int) -> None:
 
     from neural_style_tf import Inputs, Session, load_image
     from neural_style_tf.config.presets import preset
+    from neural_style_tf.transfer import session as runs
     from neural_style_tf.weights.resolve import load_weights
 
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": kind == "off"})
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": kind == "traced"})
+    if kind == "each":
+        runs.serves_all_sizes = lambda config: False
     paths = [ROOT / "examples" / f"{name}.jpg" for name in ("chelsea", "strokes")]
     pictures = [load_image(path, longest=size, enlarge=True).pixels for path in paths]
     settings = {"image_size": 0, "save_every": 0, "log_every": 1, "convolution": "direct"}
@@ -58,7 +62,7 @@ def measure(kind: str, size: int, steps: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure both, and print the table."""
+    """Measure all, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=384)
     parser.add_argument("--steps", type=int, default=8)
@@ -74,7 +78,7 @@ def main() -> None:
     for _ in range(rounds):
         for kind in KINDS:
             found[kind].append(measure(kind, size, steps))
-    print("| graphs | seconds that all scales take to begin | s/step at the last |\n|---|---|---|")
+    print("| compiled steps | seconds that all scales take to begin | s/step at the last |\n|---|---|---|")
     for kind, words in KINDS.items():
         begin, pace = (min(values) for values in zip(*found[kind], strict=True))
         print(f"| {words} | {begin:.1f} | {pace:.3f} |")

@@ -201,10 +201,8 @@ class Session:
             if last:
                 self._give_back(lease)
                 break
-            coarser, initial = (
-                Coarser(deprocess(solver.image).numpy(), solver.optimizer.learnt(), lease),
-                None,
-            )
+            coarser = Coarser(deprocess(solver.image).numpy(), solver.optimizer.learnt(), lease)
+            initial = None
             # Targets are needed no longer, even if the compiled loop is.
             solver.arguments = Arguments()
             del solver, lease
