@@ -476,6 +476,22 @@ def test_a_run_resumed_in_a_session_has_the_bits_of_one_run(tmp_path, pictures, 
     np.testing.assert_array_equal(resumed[-1].best, whole)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_run_resumed_at_its_second_scale_has_the_bits_of_one_run(
+    tmp_path, pictures, narrow_weights, precision
+):
+    """The one begins with what the first scale has compiled, the other compiles for the second."""
+    settings = {"style_loss": "wasserstein", "content_loss": "relative", "precision": precision}
+    config = Config(**SHALLOW, **SMALL, **settings, optimizer="lbfgs", scales=2, scale_iterations=(3,))
+    for record in stylize(*pictures, config, weights=narrow_weights):
+        if record.step == 5:
+            prefix = tf.train.Checkpoint(state=record.state).write(str(tmp_path / "checkpoint"))
+    resumed = list(stylize(*pictures, config, weights=narrow_weights, resume=prefix))
+    assert [found.step for found in resumed] == [6]
+    assert resumed[-1].terms == record.terms
+    np.testing.assert_array_equal(resumed[-1].best, record.best)
+
+
 def test_an_unknown_number_does_not_outlive_its_run(pictures, narrow_weights):
     """A run that fails leaves nothing that a later one of the same kind would see."""
     session = Session(narrow_weights, keep_bytes=2**30)
