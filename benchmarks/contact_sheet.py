@@ -31,6 +31,10 @@ SIZES = {
     "chelsea:watercolour": 256,
     "coffee:mosaic": 1024,
     "rocket:strokes": 512,
+    "astronaut:mosaic": 384,
+    "chelsea:starry_night": 512,
+    "coffee:ink": 384,
+    "rocket:watercolour": 768,
 }
 """Pair → longest side in pixels."""
 FIRST = next(iter(SIZES))

@@ -24,6 +24,7 @@ COMMANDS = {
     "directing": ("directing.py",),
     "precision": ("precision.py",),
     "start": ("start.py",),
+    "painting": ("painting.py",),
     "session": ("session.py",),
     "sweeps": ("sweeps.py",),
     "scale": ("scale.py",),
