@@ -260,18 +260,9 @@ class Session:
         if sufficed != tile:
             solver, tile, fixed = None, sufficed, size
         kind = (*compiled, fixed, tile)
-        if coarser is not None:
-            initial = coarser.pixels
-        elif initial is None:
-            initial = initial_pixels(config, *pictures[:2])
-        initial = resize(initial, size)
-        if (cover := guidance.cover) is not None:
-            # What a run begins with, or a coarser scale has made, where nothing is to be painted.
-            initial = covered(initial, pictures[0], cover)
+        initial = initial if coarser is None else coarser.pixels
+        image = first_image(pictures, config, guidance, initial, in_gray=in_gray)
         pictures.clear()
-        bounds = make_bounds(tf.float32, clamp=config.optimization.clamp)
-        image = bounds.project(preprocess(gray(initial) if in_gray else initial))
-        del initial
         weights = {name: tf.constant(weight, tf.float32) for name, weight in given.items()}
         arguments = Arguments((targets, weights))
         solver = solver or self._cache.take(kind)
@@ -466,6 +457,33 @@ class Networks:
             convolution=convolution,
             compute_dtype=compute_dtype(settings.precision),
         )
+
+
+def first_image(
+    pictures: Sequence[np.ndarray],
+    config: Config,
+    guidance: Guidance,
+    initial: np.ndarray | None,
+    *,
+    in_gray: bool,
+) -> tf.Tensor:
+    """Return what a scale begins with [1, H, W, 3], mean-subtracted.
+
+    Args:
+        pictures: Content and styles, each [H, W, 3], at this size.
+        config: Of the scale.
+        guidance: Where nothing is to be painted.
+        initial: A picture to begin with, of any size; default: what `config.init` names.
+        in_gray: Whether it has no colour.
+    """
+    if initial is None:
+        initial = initial_pixels(config, *pictures[:2])
+    initial = resize(initial, pictures[0].shape[:2])
+    if (cover := guidance.cover) is not None:
+        # What a run begins with, or a coarser scale has made, where nothing is to be painted.
+        initial = covered(initial, pictures[0], cover)
+    bounds = make_bounds(tf.float32, clamp=config.optimization.clamp)
+    return bounds.project(preprocess(gray(initial) if in_gray else initial))
 
 
 def resize_warped(warped: Warped, size: tuple[int, int]) -> Warped:
