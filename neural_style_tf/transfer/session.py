@@ -162,7 +162,9 @@ class Session:
         photo = painted.photo
         del painted
         loop = Loop(scales, config, tick or (lambda step: False), cluster, until or (lambda record: False))
-        first, going_on = cluster.all_gather([saved_scale(resume) if resume else 0, bool(resume)])[0]
+        first, going_on = cluster.all_gather(
+            [saved_scale(resume, len(scales)) if resume else 0, bool(resume)]
+        )[0]
         coarser, networks = None, self._networks(config)
         for scale in scales[first:]:
             pictures = [resize(content, scale.content), *map(resize, styles, scale.styles)]

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from neural_style_tf.errors import UserError, show
+
+_SCALE, _IMAGE = (f"state/{name}/.ATTRIBUTES/VARIABLE_VALUE" for name in ("scale", "solver/image"))
+"""Names in a checkpoint."""
+
 
 class RunState(tf.Module):
     """Everything a run must know to go on as if it had not been interrupted.
@@ -25,22 +30,37 @@ class RunState(tf.Module):
         self.seconds = tf.Variable(0.0, dtype=tf.float64)
 
 
-def saved_scale(prefix: str) -> int:
-    """Return the scale of a checkpoint."""
-    return int(tf.train.load_checkpoint(prefix).get_tensor("state/scale/.ATTRIBUTES/VARIABLE_VALUE"))
+def saved_scale(prefix: str, scales: int) -> int:
+    """Return the scale of a checkpoint of a run of so many `scales`.
+
+    Raises:
+        UserError: It is of another run.
+    """
+    reader = tf.train.load_checkpoint(prefix)
+    scale = int(reader.get_tensor(_SCALE)) if reader.has_tensor(_SCALE) else scales
+    if not 0 <= scale < scales:
+        raise _misfit(prefix, "it is of no size that this run has")
+    return scale
 
 
 def restore(prefix: str, state: RunState) -> None:
     """Read a checkpoint into a state built for its scale.
 
     Raises:
-        ValueError: It is of another picture or optimiser.
+        UserError: It is of another picture or optimiser.
     """
     saved = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
     height, width = state.solver.size
-    if saved.get("state/solver/image/.ATTRIBUTES/VARIABLE_VALUE") != [1, height, width, 3]:
-        raise ValueError(f"{prefix} does not fit this run: its image is not {width}×{height} pixels")
+    if saved.get(_IMAGE) != [1, height, width, 3]:
+        raise _misfit(prefix, f"its image is not {width}×{height} pixels")
     try:
         tf.train.Checkpoint(state=state).read(prefix).assert_consumed()
-    except AssertionError as error:
-        raise ValueError(f"{prefix} does not fit this run: {error}") from error
+    except (AssertionError, ValueError) as error:
+        raise _misfit(prefix, "it is of another optimiser") from error
+
+
+def _misfit(prefix: str, why: str) -> UserError:
+    return UserError(
+        f"--resume: {show(prefix)} does not fit this run: {why}; remove it to go on from the one before, or "
+        "give --overwrite to begin anew"
+    )

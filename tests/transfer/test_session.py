@@ -431,8 +431,20 @@ def test_a_checkpoint_of_another_size_is_refused(tmp_path, pictures, narrow_weig
         if record.step == 2:
             prefix = tf.train.Checkpoint(state=record.state).write(str(tmp_path / "checkpoint"))
     content, style = pictures
-    with pytest.raises(ValueError, match="its image is not 14×16 pixels"):
+    with pytest.raises(UserError, match="its image is not 14×16 pixels"):
         list(stylize(content[:16, :14].copy(), style, config, weights=narrow_weights, resume=prefix))
+
+
+def test_a_checkpoint_of_another_kind_of_run_is_refused(tmp_path, pictures, narrow_weights):
+    config = Config(**SHALLOW, **SMALL, optimizer="lbfgs")
+    scaled = config.replace(scales=2, scale_iterations=(3,))
+    for record in stylize(*pictures, scaled, weights=narrow_weights):
+        if record.step == 5:
+            prefix = tf.train.Checkpoint(state=record.state).write(str(tmp_path / "checkpoint"))
+    with pytest.raises(UserError, match="no size that this run has; remove it to go on from the one before"):
+        list(stylize(*pictures, config, weights=narrow_weights, resume=prefix))
+    with pytest.raises(UserError, match="of another optimiser"):
+        list(stylize(*pictures, scaled.replace(optimizer="adam"), weights=narrow_weights, resume=prefix))
 
 
 def test_the_last_record_of_a_run_outlives_the_next(pictures, narrow_weights):
