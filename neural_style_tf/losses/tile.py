@@ -15,8 +15,3 @@ class Tile(NamedTuple):
 
     core: tuple[int, int, int, int]
     window: tuple[int, int, int, int]
-
-
-def whole(height: int, width: int) -> Tile:
-    """Return the only tile of a picture that is evaluated in one piece."""
-    return Tile((0, height, 0, width), (0, height, 0, width))

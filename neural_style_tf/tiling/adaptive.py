@@ -48,14 +48,16 @@ class LocalObjective:
     @functools.cached_property
     def _function(self) -> Callable[..., tuple[Losses, tf.Tensor]]:
         """One for all callers, so that it is traced once."""
-        plan = None if self.tile is None else plan_for(self.terms, *self.size, self.tile)
+        plan = () if self.tile is None else plan_for(self.terms, *self.size, self.tile)
+        # A single tile is all of the image.
+        plan = plan if len(plan) > 1 else None
 
         def function(
             image: tf.Tensor, targets: Targets, weights: Mapping[str, Any]
         ) -> tuple[Losses, tf.Tensor]:
             return evaluate(self.network, self.terms, image, targets, weights, plan)
 
-        return outlined_function(function) if plan is None or len(plan) == 1 else function
+        return outlined_function(function) if plan is None else function
 
     def smaller(self, size: tuple[int, int]) -> LocalObjective | None:
         """Return the same function in smaller tiles, or None if there are none."""

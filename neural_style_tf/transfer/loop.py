@@ -85,7 +85,6 @@ class Loop:
             # Tensors share the memory of the variables until another run assigns to these.
             pictures = {"image": solver.image, "best_image": solver.best_image, "average": solver.average}
             self._solver = SimpleNamespace(
-                size=solver.size,
                 **{
                     name: tf.convert_to_tensor(image) for name, image in pictures.items() if image is not None
                 },

@@ -251,8 +251,16 @@ class Session:
         )
         in_gray = config.optimization.keep_gray or config.colors == "luminance"
         in_gray = in_gray and all(map(is_gray, pictures))
-        compiled = (networks.kind, convolution, terms, frozenset(given), in_gray, config.deterministic)
-        compiled = (*compiled, static_settings(config.optimization, config.iterations))
+        static = static_settings(config.optimization, config.iterations)
+        compiled = (
+            networks.kind,
+            convolution,
+            terms,
+            frozenset(given),
+            in_gray,
+            config.deterministic,
+            static,
+        )
         fixed = self._fixed_size(config, size, tile)
         # Before the targets: one that cannot go on would take memory beside them.
         solver = self._taken_up(coarser, (*compiled, fixed, tile))

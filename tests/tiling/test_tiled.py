@@ -274,6 +274,13 @@ def graph_of(tile):
     return tiled.get_concrete_function(image).graph.as_graph_def()
 
 
+def test_a_tile_as_large_as_the_picture_is_no_tile():
+    whole, one = (
+        [node.op for f in graph_of(t).library.function for node in f.node_def] for t in (None, 1000)
+    )
+    assert len(whole) == len(one) > 100
+
+
 def test_graph_holds_one_tile_at_a_time_and_does_not_grow():
     few, many = graph_of(64), graph_of(16)
     loops = [node for node in many.node if node.op in ("While", "StatelessWhile")]
