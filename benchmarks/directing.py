@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
-from in_turn import seconds_in_turn
+from in_turn import precisions, seconds_in_turn
 from peer_systems import peak_megabytes
 
 from neural_style_tf.utils.runtime import start_tensorflow
@@ -58,7 +58,7 @@ def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
-    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--precisions", nargs="+", help="default: what this machine computes in")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--memory", choices=CASES, help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="one tiny size, to see that this script works")
@@ -70,10 +70,10 @@ def main() -> None:
         print(peak_megabytes(os.getpid()))
         return
     sizes, rounds = ([64], 2) if options.quick else (options.sizes, options.rounds)
-    precisions = options.precisions[:1] if options.quick else options.precisions
+    wanted = ["float32"] if options.quick else options.precisions or precisions()
     print("| size | precision | case | s/iteration | ratio | peak MB |\n|---|---|---|---|---|---|")
     for size in sizes:
-        for precision in precisions:
+        for precision in wanted:
             found = seconds_in_turn([prepare(case, size, precision) for case in CASES], rounds)
             for case, seconds in zip(CASES, found, strict=True):
                 megabytes = "" if options.quick else f"{peak(case, size, precision):.0f}"

@@ -1,4 +1,7 @@
-"""Time solvers in one process, a step of each in turn, so that whatever slows the machine slows all."""
+"""Time solvers in one process, a step of each in turn, so that whatever slows the machine slows all.
+
+Also which precisions are worth timing on this machine.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,13 @@ import statistics
 import time
 from collections.abc import Sequence
 from typing import Any
+
+
+def precisions() -> list[str]:
+    """Return the precisions that this machine computes in: bfloat16 only where it is not emulated."""
+    from neural_style_tf.models.precision import has_bfloat16
+
+    return ["float32", "bfloat16"] if has_bfloat16() else ["float32"]
 
 
 def seconds_in_turn(solvers: Sequence[Any], rounds: int) -> list[float]:

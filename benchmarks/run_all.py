@@ -3,8 +3,8 @@
     python benchmarks/run_all.py [--only WORD …] [--out FOLDER] [--again] [--list] [--quick]
 
 Each one's output is kept in FOLDER/<commit>/<name>.md, with the command and the machine. The same command
-again goes on after the last that was finished; what failed is tried again. A working tree with changes is
-refused, since its figures would belong to no commit.
+again goes on after the last that was finished; what failed is tried again. What it says as it goes on is in
+<name>.log. A working tree with changes is refused, since its figures would belong to no commit.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ COMMANDS = {
     "sweeps": ("sweeps.py",),
     "scale": ("scale.py",),
     "scale_out": ("scale_out.py",),
-    "loss_over_time": ("loss_over_time.py",),
-    "peers": ("peers.py",),
+    "loss_over_time": ("loss_over_time.py", "--plot", "{folder}/loss_over_time.png"),
+    "peers": ("peers.py", "--size", "256", "--plot", "{folder}/peers.png"),
     "video": ("video.py",),
     "tradeoff": (
         *("tradeoff.py", "--plot", "{folder}/tradeoff.png", "--size", "256", "--strengths", "0", "0.5", "1"),
-        *("--once", "original", "neural-style 0.5.7"),
+        *("--once", "original", "neural-style 0.5.7", "--work", "{folder}/tradeoff"),
     ),
     "contact_sheet": ("contact_sheet.py", "{folder}/contact_sheet.jpg"),
     "sizes": ("sizes.py", "{folder}/sizes.jpg"),
@@ -68,14 +68,15 @@ def measure(name: str, folder: Path, commit: str, quick: bool) -> bool:
     arguments = ["--quick"] if quick else [part.format(folder=folder) for part in arguments]
     command = [sys.executable, f"benchmarks/{script}", *arguments]
     unfinished, start = folder / f"{name}.unfinished.md", time.monotonic()
-    with unfinished.open("w", encoding="utf-8") as file:
+    log = folder / f"{name}.log"
+    with unfinished.open("w", encoding="utf-8") as file, log.open("w", encoding="utf-8") as said:
         shown = " ".join(command[1:]).replace(f"{ROOT}{os.sep}", "")
         file.write(f"`python {shown}`, at {commit}, on {os.cpu_count()} cores of {processor()}\n\n")
         file.flush()
-        done = subprocess.run(command, cwd=ROOT, check=False, stdout=file, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(command, cwd=ROOT, check=False, stdout=file, stderr=said)
     print(f"| {name} | {time.monotonic() - start:.0f} | {done.returncode} |", flush=True)
     if done.returncode:
-        print(done.stderr[-2000:], file=sys.stderr)
+        print(log.read_text(encoding="utf-8", errors="replace")[-2000:], file=sys.stderr)
         return False
     unfinished.replace(folder / f"{name}.md")
     return True

@@ -22,12 +22,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+
+from in_turn import precisions
 
 from neural_style_tf.models import architecture
 from neural_style_tf.utils.runtime import start_tensorflow
-
-VARIANTS = ("float32", "float32,winograd", "bfloat16", "bfloat16,winograd")
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -138,7 +138,7 @@ def main() -> None:
     """Measure every size and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
-    parser.add_argument("--precisions", nargs="+", default=VARIANTS)
+    parser.add_argument("--precisions", nargs="+", help="default: what this machine computes in")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--quick", action="store_true", help="one tiny size, to see that this script works")
@@ -148,11 +148,12 @@ def main() -> None:
         print(json.dumps(measure(int(options.child[0]), options.child[1], options.rounds)))
         return
     sizes, rounds = ([64], 2) if options.quick else (options.sizes, options.rounds)
-    precisions = options.precisions[1:2] if options.quick else options.precisions
+    variants = ["float32,winograd"] if options.quick else options.precisions
+    variants = variants or [f"{one}{method}" for one in precisions() for method in ("", ",winograd")]
     rows = []
     print("| size | precision | s/iteration | TFLOP/s | share of the limit | peak MB |")
     print("|---|---|---|---|---|---|")
-    for size, precision in itertools.product(sizes, precisions):
+    for size, precision in itertools.product(sizes, variants):
         command = [sys.executable, __file__, "--child", str(size), precision, f"--rounds={rounds}"]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         row = json.loads(output.splitlines()[-1])

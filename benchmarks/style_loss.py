@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
-from in_turn import seconds_in_turn
+from in_turn import precisions, seconds_in_turn
 
 from neural_style_tf.utils.runtime import start_tensorflow
 
@@ -48,16 +48,16 @@ def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
-    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--precisions", nargs="+", help="default: what this machine computes in")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="one tiny size, to see that this script works")
     options = parser.parse_args()
     start_tensorflow()
     sizes, rounds = ([64], 2) if options.quick else (options.sizes, options.rounds)
-    precisions = options.precisions[:1] if options.quick else options.precisions
+    wanted = ["float32"] if options.quick else options.precisions or precisions()
     print("| size | precision | loss | s/iteration | ratio |\n|---|---|---|---|---|")
     for size in sizes:
-        for precision in precisions:
+        for precision in wanted:
             found = measure(size, precision, rounds)
             for loss, seconds in zip(LOSSES, found, strict=True):
                 print(
