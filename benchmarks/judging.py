@@ -16,19 +16,18 @@ def make_judge(content: object, style: object, config: object, weights: object) 
     from neural_style_tf.losses.objective import preprocess
     from neural_style_tf.losses.targets import compute_targets, make_sources
     from neural_style_tf.losses.terms import make_terms, term_weights
-    from neural_style_tf.losses.tile import whole
     from neural_style_tf.models.vgg19 import vgg19
 
     shape = {"pooling": config.network.pooling, "padding": config.network.padding}
     network = vgg19(weights.kernels, weights.biases, outputs=config.loss.layers, **shape)
     pictures = [preprocess(picture) for picture in (content, style)]
-    terms, plan = make_terms(config.loss), [whole(*content.shape[:2])]
+    terms = make_terms(config.loss)
     sources = make_sources(terms, pictures[0], pictures[1:], guidance=EVERYWHERE)
     targets = compute_targets(network, terms, sources)
 
     @tf.function(autograph=False)
     def total(image: tf.Tensor) -> tf.Tensor:
-        return evaluate(network, terms, image, targets, term_weights(config.loss), plan)[0]["total"]
+        return evaluate(network, terms, image, targets, term_weights(config.loss), None)[0]["total"]
 
     return lambda pixels: float(total(preprocess(pixels)))
 

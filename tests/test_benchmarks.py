@@ -1,5 +1,6 @@
 """Every benchmark has a quick form that runs through."""
 
+import ast
 import subprocess
 import sys
 
@@ -14,6 +15,16 @@ SCRIPTS = sorted(
     for path in (ROOT / "benchmarks").glob("*.py")
     if '"__main__"' in path.read_text(encoding="utf-8")
 )
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_all_that_a_script_takes_from_the_package_is_there(path):
+    """Also what is imported within a function, of scripts too slow to be run here."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("neural_style_tf"):
+            exec(compile(ast.Module([node], []), str(path), "exec"), {})
 
 
 @pytest.mark.parametrize(
