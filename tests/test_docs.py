@@ -9,6 +9,8 @@ from paths import ROOT
 from neural_style_tf.app.__main__ import make_parser
 from neural_style_tf.cli import flags
 from neural_style_tf.config import presets
+from neural_style_tf.config.fields import leaves
+from neural_style_tf.config.schema import Config, Job, SweepConfig
 
 PAGES = [
     ROOT / "README.md",
@@ -67,6 +69,15 @@ def test_presets_table_is_generated():
 
 def test_flags_table_is_generated():
     assert between("flags.md", "flags") == flags.table()
+
+
+def test_the_meaning_of_a_flag_names_its_choices():
+    fields = [field for kind in (Config, Job, SweepConfig) for field in leaves(kind)]
+    assert any(field.metadata["choices"] for field in fields)
+    for field in fields:
+        choices = presets.PRESETS if field.name == "preset" else field.metadata["choices"]
+        for choice in choices:
+            assert re.search(rf"\b{choice}\b", field.metadata["help"]), f"--{field.name}: {choice}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)

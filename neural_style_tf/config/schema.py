@@ -27,7 +27,7 @@ class NetworkConfig:
         UserError: A value out of range.
     """
 
-    pooling: str = setting("max", "pooling of the network", choices=("max", "average"))
+    pooling: str = setting("max", "pooling of the network: max or average", choices=("max", "average"))
     padding: str = setting(
         "zero",
         "padding of the convolutions: zero, as the network was trained, or edge, the picture's edge "
@@ -39,7 +39,7 @@ class NetworkConfig:
     )
     precision: str = setting(
         "float32",
-        "number format of the convolutions; auto: bfloat16 where the processor or GPU has it",
+        "number format of the convolutions: float32, bfloat16, or auto: bfloat16 where the hardware has it",
         choices=("auto", "float32", "bfloat16"),
     )
     convolution: str = setting(
@@ -169,7 +169,7 @@ class OptimizerConfig:
         UserError: A value out of range.
     """
 
-    optimizer: str = setting("adam", "optimiser of the pixels", choices=("adam", "lbfgs"))
+    optimizer: str = setting("adam", "optimiser of the pixels: adam or lbfgs", choices=("adam", "lbfgs"))
     clamp: bool = setting(
         False,
         "keep each pixel within 0–255 throughout, instead of clipping only what is saved",
@@ -186,7 +186,9 @@ class OptimizerConfig:
     )
     learning_rate: float = setting(10.0, "learning rate of Adam, in grey levels (of 255)", above=0)
     learning_rate_schedule: str = setting(
-        "constant", "learning rate of Adam over the iterations of a scale", choices=("constant", "cosine")
+        "constant",
+        "learning rate of Adam over the iterations of a scale: constant, or cosine, which falls to 0",
+        choices=("constant", "cosine"),
     )
     adam_beta1: float = setting(0.9, "Adam's decay of the mean gradient", low=0)
     adam_beta2: float = setting(0.999, "Adam's decay of the mean squared gradient", low=0)
@@ -349,7 +351,10 @@ class Config:
         TypeError: A name that is no setting.
     """
 
-    preset: str = setting("original", "named collection of settings that the other flags override")
+    preset: str = setting(
+        "original",
+        "named collection of settings, original, slides, gatys or balanced, which other flags override",
+    )
     iterations: int = setting(1000, "number of updates of the pixels, at the last of --scales", low=0)
     loss: LossConfig = group(LossConfig)
     network: NetworkConfig = group(NetworkConfig)
@@ -443,7 +448,11 @@ class Job:
     output_dir: str = setting(
         "", "folder for everything the run writes; default output/<content>-<style>", value="FOLDER"
     )
-    output: str = setting("", "also write the result here: .png, .jpg, .webp or .tiff", value="FILE")
+    output: str = setting(
+        "",
+        "also write the result here: .png, .jpg, .webp or .tiff; a clip: .mp4, .mov, .mkv, .webp or .gif",
+        value="FILE",
+    )
     from_run: str = setting(
         "", "repeat the run of this run.json; other flags change single settings", value="FILE"
     )
@@ -466,7 +475,7 @@ class Job:
     )
     bits: str = setting(
         "8",
-        "bits a channel of result.png, and of --output as .png or .tiff; 16 needs the extra deep",
+        "bits a channel of result.png, and of --output as .png or .tiff: 8, or 16 with the extra deep",
         choices=("8", "16"),
     )
     dpi: float = setting(
