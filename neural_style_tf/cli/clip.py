@@ -148,8 +148,9 @@ class ClipRun(Run):
         return masks
 
     def _check_outputs(self) -> None:
-        job = self._here
-        check_output(job)
+        job, video = self._here, self._config.video
+        count = self.clip.planned(video.start_frame, video.end_frame, video.every)
+        check_output(job, frames=count, size=self._size)
         check_not_read(job, "result.mp4")
 
     def _checkpoint(self, folder: OutputFolder | None, weights: Weights) -> str | None:
@@ -184,6 +185,10 @@ class ClipRun(Run):
             before, now = self._earlier.config.get(name), flat(self._config)[name]
             if before != now:
                 raise UserError(f"--resume: --{name} was {before}, now {now}: frames would be painted unlike")
+        for name in ("frame_rate", "stretch_contrast"):
+            before, now = self._earlier.job.get(name, getattr(Job(), name)), getattr(self._job, name)
+            if before != now:
+                raise UserError(f"--resume: --{name} was {before}, now {now}: it counts for the whole clip")
         flows = [
             str(Path(flow).absolute()) if flow else ""
             for flow in (self._earlier.job.get("flow"), self._job.flow)
@@ -259,10 +264,10 @@ class ClipRun(Run):
         except (RunError, UserError):
             if one is not None or self._known:
                 with contextlib.suppress(RunError, OSError):
-                    self._write(folder)
+                    self._write(folder, finished=False)
             raise
         if one is not None or self._known:
-            self._write(folder)
+            self._write(folder, finished=not self._interrupts.received)
         last = one.memory.number if one is not None else after
         whole = not video.end_frame and not self._interrupts.received
         if whole and last + video.every <= ALMOST * self.clip.count:
@@ -276,9 +281,9 @@ class ClipRun(Run):
         count = self.clip.planned(video.start_frame, video.end_frame, video.every)
         return video.start_frame + (count - 1) * video.every if count else video.end_frame
 
-    def _write(self, folder: OutputFolder) -> None:
-        """Write the clip of what is painted."""
-        job = self._job.replace(output=self._here.output)
+    def _write(self, folder: OutputFolder, *, finished: bool) -> None:
+        """Write the clip of what is painted; the user's own file only gets one that is finished."""
+        job = self._job.replace(output=self._here.output if finished else "")
         write_result(folder.path, [folder.path], self.clip, self._config, job, self._console.say)
 
     def _listeners(self, folder: OutputFolder, report: ManifestWriter, after: int) -> list[Listener]:
@@ -357,10 +362,16 @@ def write_result(
             say(note)
 
 
-def check_output(job: Job) -> None:
-    """Refuse an `--output` that is no clip, or is there and not to be replaced."""
+def check_output(job: Job, *, frames: int = 0, size: tuple[int, int] = (0, 0)) -> None:
+    """Refuse an `--output` that is no clip, is there and not to be replaced, or cannot hold it.
+
+    Args:
+        job: Names of what is read and written.
+        frames: That are painted, about; 0 if that is not known.
+        size: (H, W) of each.
+    """
     if job.output:
-        check_clip_output(job.output)
+        check_clip_output(job.output, frames=frames, size=size)
         check_not_there(job)
 
 

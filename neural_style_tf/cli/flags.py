@@ -108,7 +108,7 @@ class CommandLine:
             if len(set(found)) < len(found):
                 twice = next(path for path in found if found.count(path) > 1)
                 raise UserError(f"--content: {show(twice)} is named twice")
-            if len(found) > 1:
+            if len(found) > 1 or found != list(self.contents):
                 axes.insert(0, Axis("content", tuple(found)))
         return axes
 
@@ -243,6 +243,8 @@ def _resolve(given: dict[str, Any]) -> tuple[Config, Job]:
 def command(config: Config, job: Job, *, program: Sequence[str] = ("python", "run.py")) -> str:
     """Return the command line of a run, for a shell: its preset and what differs from it."""
     known = PRESETS.get(config.preset, PRESETS[Config.preset])
+    # Its settings are all here.
+    job = job.replace(from_run="")
     words = [*program]
     for settings, defaults in ((job, Job()), (config, known)):
         before = flat(defaults)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from neural_style_tf.cli import flags
 from neural_style_tf.cli.clip import make_run
-from neural_style_tf.cli.error_messages import line_of
+from neural_style_tf.cli.error_messages import GO_ON, RETRY, line_of
 from neural_style_tf.cli.painting import FAILURE, SUCCESS, USAGE_ERROR, Machine
 from neural_style_tf.cli.scenes import SCENES, Scenes, shares_scenes
 from neural_style_tf.cli.signals import Interrupts
@@ -66,6 +66,7 @@ def run(argv: Sequence[str] | None = None) -> int:
             console.quiet = job.quiet
             single = make_run(config, job, Machine(), console, interrupts)
             if line.sweep.dry_run:
+                single.check_folder()
                 console.say(flags.command(config, job))
                 return SUCCESS
             return single.execute()
@@ -224,4 +225,4 @@ class Painter:
             line = line_of(error)
             if line is None:
                 return Outcome("failed", f"{type(error).__name__}: {error}", traceback.format_exc())
-            return Outcome("failed", line)
+            return Outcome("failed", line.replace(GO_ON, RETRY))

@@ -20,13 +20,14 @@ from neural_style_tf.errors import UserError, show
 from neural_style_tf.images import Picture, fill_hidden, load_image
 from neural_style_tf.images.masks import load_mask, stretched, with_opacity
 from neural_style_tf.runs.manifest import Manifest, ManifestWriter, facts_in_common, flag_lines
-from neural_style_tf.runs.output_dir import OutputFolder
+from neural_style_tf.runs.output_dir import OutputFolder, check_folder, holds_run
 from neural_style_tf.runs.outputs import check_outputs, clear_the_way, find_checkpoint, make_listeners
 from neural_style_tf.runs.replay import changes_since, check_files, read_run
 from neural_style_tf.runs.resume import (
     MASKED_SINCE,
     check_same_run,
     check_transparency,
+    differences,
     read_manifest,
     step_of,
     with_its_tile,
@@ -197,9 +198,19 @@ class Run:
 
     def check_finished(self) -> None:
         """Refuse a finished run in the output folder that was made with other settings or files."""
-        earlier = read_manifest(Path(self._here.output_dir))
-        config = with_its_tile(earlier, self._config)
-        check_same_run(earlier, config, self._hashes, result=self._size)
+        folder = self._here.output_dir
+        earlier = read_manifest(Path(folder))
+        away = "move that folder away to paint it anew"
+        earlier.check_network(f"the run in {show(folder)}", f"so it cannot be repeated; {away}")
+        if found := differences(earlier, self._config, self._hashes, result=self._size):
+            raise UserError(f"the run in {show(folder)} is another one: {'; '.join(found)}; {away}")
+
+    def check_folder(self) -> None:
+        """Refuse what `execute` would refuse in the output folder; nothing is written."""
+        job, folder = self._here, Path(self._here.output_dir)
+        check_folder(folder, overwrite=job.overwrite, resume=job.resume)
+        if job.resume and holds_run(folder):
+            check_same_run(read_manifest(folder), self._config, self._hashes, result=self._size)
 
     def memory(self) -> int:
         """Return the bytes that the run and its process take, estimated for float32."""
@@ -213,11 +224,16 @@ class Run:
         job = self._here
         folder = OutputFolder(job.output_dir, overwrite=job.overwrite, resume=job.resume)
         try:
-            if job.resume and folder.holds_run():
+            if job.resume and holds_run(folder.path):
                 self._earlier = read_manifest(folder.path)
                 # Several workers must have the same tile, and each decides for itself.
                 if self._worker.workers == 1:
                     self._config = with_its_tile(self._earlier, self._config)
+                    if (before := self._earlier.config.get("tile", "auto")) != self._config.tile:
+                        self._console.say(
+                            f"--tile was {before}, now {self._config.tile}: the run goes on with the same "
+                            "gradient, which other tiles round differently"
+                        )
                 check_same_run(self._earlier, self._config, self._hashes, result=self._size)
                 if self._has_transparency:
                     check_transparency(self._earlier)
@@ -262,7 +278,8 @@ class Run:
 
     def _check_outputs(self) -> None:
         """Find what could not be written, or would be lost."""
-        check_outputs(self._here, self._config, self._pictures["content"], say=self._console.say)
+        photo = self._pictures["content"]
+        check_outputs(self._here, self._config, photo, size=self._size, say=self._console.say)
 
     def _painted(self) -> list[np.ndarray]:
         """Return the photo and the style pictures."""
@@ -311,7 +328,9 @@ class Run:
             if report is None and checkpoint is not None and not received:
                 # Of a clip, nothing was left to paint.
                 report = self._report(folder, weights, device, checkpoint)
-            status = "interrupted" if received else "finished"
+            # A signal while the last picture was written came too late.
+            finished = not received or (record is not None and record.finished)
+            status = "finished" if finished else "interrupted"
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else f"failed: {error}"
             raise
@@ -326,7 +345,7 @@ class Run:
         self._cluster.all_gather(status)
         if folder is not None:
             self._say_end(folder, status, record)
-        return self._interrupts.exit_code if received else SUCCESS
+        return SUCCESS if finished else self._interrupts.exit_code
 
     def _records(
         self,
@@ -436,9 +455,15 @@ class Run:
         return report
 
     def _listeners(self, folder: OutputFolder, report: ManifestWriter, after: int) -> list[Listener]:
-        photo = self._pictures["content"]
         found = make_listeners(
-            folder, report, self._config, self._job, self._console, photo=photo, after=after
+            folder,
+            report,
+            self._config,
+            self._job,
+            self._console,
+            photo=self._pictures["content"],
+            output=self._here.output,
+            after=after,
         )
         return [*found, *self._reporting()]
 

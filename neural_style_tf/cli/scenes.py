@@ -77,7 +77,8 @@ class Scenes:
                 "--overwrite: a --shard would join new scenes with old ones: give another --output_dir"
             )
         # What an earlier join has written is written again.
-        check_output(self._job.replace(resume=(root / "result.mp4").exists() and not self._job.overwrite))
+        joined = (root / "result.mp4").exists()
+        check_output(self._job.replace(overwrite=self._job.overwrite or joined))
         taken = [name for name in ("run.json", "result.mp4") if (root / name).exists()]
         if "run.json" in taken or (taken and not (root / "sweep.json").exists()):
             raise UserError(

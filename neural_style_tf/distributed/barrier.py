@@ -37,21 +37,38 @@ def wait_for_all(worker: WorkerInfo, timeout: float) -> None:
 def _receive(worker: WorkerInfo, deadline: float) -> list[int]:
     """Wait for everyone's call; return the ranks that are missing at the end."""
     missing, calls = set(range(1, worker.workers)), contextlib.ExitStack()
-    port = int(worker.addresses[0].rpartition(":")[2])
-    with calls, socket.create_server(("", port), backlog=worker.workers) as server:
+    host, _, port = worker.addresses[0].rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with calls, socket.create_server(("", int(port)), family=family, backlog=worker.workers) as server:
         server.settimeout(PAUSE)
-        waiting = []
+        # A worker that was started again calls again.
+        waiting: dict[int, socket.socket] = {}
         while missing and time.monotonic() < deadline:
-            with contextlib.suppress(OSError, ValueError):
-                call = calls.enter_context(server.accept()[0])
-                call.settimeout(PAUSE)
-                said = call.makefile().readline()
-                rank = next(rank for rank in missing if said == HELLO.format(rank, worker.workers))
+            with contextlib.suppress(OSError):
+                call, _ = server.accept()
+                rank = _caller(call, worker.workers)
+                if rank is None:
+                    # Something else, or a worker that is slow: it calls once more.
+                    call.close()
+                    continue
+                waiting[rank] = calls.enter_context(call)
                 missing.discard(rank)
-                waiting.append(call)
-        for call in waiting if not missing else ():
-            call.sendall(GO)
+        for call in waiting.values() if not missing else ():
+            # One that is lost by now is missed where its work is waited for.
+            with contextlib.suppress(OSError):
+                call.sendall(GO)
     return sorted(missing)
+
+
+def _caller(call: socket.socket, workers: int) -> int | None:
+    """Return the rank of the worker that calls, or None if none of this many does."""
+    ranks = {HELLO.format(rank, workers).encode(): rank for rank in range(1, workers)}
+    call.settimeout(PAUSE)
+    try:
+        with call.makefile("rb") as heard:
+            return ranks.get(heard.readline(max(map(len, ranks)) + 1))
+    except OSError:
+        return None
 
 
 def _call(worker: WorkerInfo, deadline: float) -> list[int]:

@@ -54,7 +54,9 @@ def share_out(plan: Sequence[Tile], replicas: int) -> tuple[tuple[Tile, ...], ..
         load, number = loads[0]
         shares[number].append(tile)
         heapq.heapreplace(loads, (load + window_area(tile), number))
-    idle = Tile((0, 0, 0, 0), min(plan, key=window_area).window)
+    top, bottom, left, right = min(plan, key=window_area).window
+    # Where a core of nothing lies within its window.
+    idle = Tile((0, 0, 0, 0), (0, bottom - top, 0, right - left))
     return tuple(tuple(sorted(share)) or (idle,) for share in shares)
 
 
@@ -126,6 +128,7 @@ def compute_shared_targets(
     terms: tuple[Term, ...],
     sources: Sequence[Source],
     *,
+    size: tuple[int, int],
     tile: int | None,
     given: Mapping[str, Target] | None = None,
     look: Look = compile_look,
@@ -137,6 +140,7 @@ def compute_shared_targets(
         network: A model from `models.vgg19`, made in the cluster's scope.
         terms: Whose targets.
         sources: The pictures, content first, each [1, H, W, 3], RGB 0–255.
+        size: (H, W) of the image.
         tile: The longest side of a core, the same on all workers; None where the picture fits in one piece.
         given: See `losses.targets.given_leaves`.
         look: See `losses.targets.gather_targets`.
@@ -147,7 +151,7 @@ def compute_shared_targets(
     workers, rank = cluster.worker.workers, cluster.worker.rank
     stride, _ = alignment_of(terms)
     # Without tiles each worker looks at about its share.
-    longest = max(side for source in sources for side in source.size)
+    longest = max((side for source in sources for side in source.size), default=0)
     of_targets = tile or max(stride, -(-longest // workers))
 
     def gathered(tile: int) -> Any:
@@ -156,7 +160,7 @@ def compute_shared_targets(
 
     # Of several workers the others would wait in vain; see `SharedObjective.smaller`.
     if workers == 1:
-        found, used, notes = with_less_memory(gathered, of_targets, sources[0].size)
+        found, used, notes = with_less_memory(gathered, of_targets, size)
         tile = used if notes else tile
     else:
         found, notes = gathered(of_targets), ()

@@ -179,7 +179,11 @@ def _score_and_differentiate(
 def vjp_to_pixels(tape: tf.GradientTape, sums: Any, derivatives: Any, seen: tf.Tensor) -> tf.Tensor:
     """Return the gradient of the total at the window `seen`, whose core has these sums."""
     pairs = zip(tf.nest.flatten(sums), tf.nest.flatten(derivatives), strict=True)
-    ends, at_ends = zip(*(pair for pair in pairs if pair[1] is not None), strict=True)
+    pairs = [pair for pair in pairs if pair[1] is not None]
+    if not pairs:
+        # As of a frame in which no style has a place, and content no weight.
+        return tf.zeros_like(seen)
+    ends, at_ends = zip(*pairs, strict=True)
     return tape.gradient(ends, seen, output_gradients=at_ends)
 
 

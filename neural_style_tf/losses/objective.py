@@ -28,7 +28,7 @@ class Objective(Protocol):
         Args:
             image: Mean-subtracted RGB.
             *arguments: Those of `tiling.adaptive` and `distributed.sharding` take the targets, from
-                `evaluate.compute_targets`, and the weights, from `terms.term_weights`.
+                `targets.compute_targets`, and the weights, from `terms.term_weights`.
         """
 
     def smaller(self, size: tuple[int, int]) -> Objective | None:

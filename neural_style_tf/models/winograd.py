@@ -34,19 +34,19 @@ POINTS = (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)
 Matrix = tuple[tuple[float, ...], ...]
 Pieces = list[tf.Tensor]
 
-WORTH_COMPILING = {"float32": 7e6, "bfloat16": 2e7}
-"""Pixels times iterations from which on these save more than XLA takes to compile, once for each size and
-each shape of tile, and than another graph takes to trace: some ten seconds together."""
+WORTH_COMPILING = {"float32": 140_000, "bfloat16": 400_000}
+"""Pixels from which on the 50 iterations that `balanced` ends with save more than XLA takes to compile, once
+for each size and each shape of tile, and than another graph takes to trace: some ten seconds together. The
+number of iterations does not count: a run that is extended or stopped has the bits of one that is not."""
 
 
-def select_convolution(convolution: str, precision: str, pixels: int, iterations: int) -> str:
+def select_convolution(convolution: str, precision: str, pixels: int) -> str:
     """Return `direct` or `winograd` for a `--convolution`.
 
     Args:
         convolution: The setting.
         precision: The `--precision` of the run.
         pixels: Of the picture.
-        iterations: Planned at this size.
     """
     if convolution != "auto":
         return convolution
@@ -54,7 +54,7 @@ def select_convolution(convolution: str, precision: str, pixels: int, iterations
     dtype = compute_dtype(precision)
     if tf.config.get_visible_devices("GPU") or (dtype == "bfloat16" and has_amx()):
         return "direct"
-    return "winograd" if pixels * iterations >= WORTH_COMPILING[dtype] and _xla_compiles() else "direct"
+    return "winograd" if pixels >= WORTH_COMPILING[dtype] and _xla_compiles() else "direct"
 
 
 @functools.cache

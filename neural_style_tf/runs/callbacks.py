@@ -138,7 +138,7 @@ class Result(Listener):
         """Write the best image if it is due; the user's own file only gets what is finished."""
         if record.last or record.due or self._config.saves(record.step):
             best = record.best_rows
-            for path in self._paths if record.last else self._paths[:1]:
+            for path in self._paths if record.finished else self._paths[:1]:
                 save_picture(path, best, self._saving)
 
 

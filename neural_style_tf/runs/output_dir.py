@@ -22,6 +22,58 @@ EVENTS = "events.out.tfevents.*.v2"
 LOCK = ".neural-style-tf.lock"
 
 
+def files_of_a_run(folder: Path) -> list[Path]:
+    """Return what an earlier run left in a folder, and what replacing it removes; folders left out."""
+    patterns = (EVENTS, *PICTURES, *STATES, *FILES)
+    return [path for pattern in patterns for path in folder.glob(pattern)]
+
+
+def holds_run(folder: Path) -> bool:
+    """Return whether anything that a run writes is in a folder."""
+    return bool(_names(folder))
+
+
+def check_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
+    """Refuse a folder that holds something a run may not be written over; nothing is changed.
+
+    Args:
+        folder: Where a run would write; it need not be there.
+        overwrite: Whether an earlier run there may be replaced.
+        resume: Whether it may be continued.
+
+    Raises:
+        UserError: It holds a run, or what no run of this program has written.
+    """
+    if not holds_run(folder):
+        return
+    if not _is_ours(folder):
+        found = _names(folder)[0]
+        what = "a run.json that" if found == "run.json" else f"{found} but no run.json that"
+        raise UserError(
+            f"{str(folder)!r} holds {what} this program can read: move that away, or give another "
+            "--output_dir"
+        )
+    if not (overwrite or resume):
+        raise UserError(
+            f"{str(folder)!r} already holds a run: --resume continues it, --overwrite replaces it, "
+            "or give another --output_dir"
+        )
+
+
+def _names(folder: Path) -> list[str]:
+    present = [name for name in (*FILES, *FOLDERS) if (folder / name).exists()]
+    return present + sorted(path.name for path in folder.glob(EVENTS))
+
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether `run.json`, which a run writes before all else, is there and ours."""
+    try:
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        return isinstance(facts, dict) and "config" in facts
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
 class FolderInUse(UserError):
     """Another process writes to the folder."""
 
@@ -48,43 +100,24 @@ class OutputFolder:
             raise UserError(f"--output_dir: {str(self.path)!r} is not a folder") from None
         except OSError as error:
             raise UserError(f"--output_dir: cannot write in {str(self.path)!r}: {error.strerror}") from None
-        if self.holds_run():
-            self._check_run(overwrite=overwrite, resume=resume)
+        try:
+            check_folder(self.path, overwrite=overwrite, resume=resume)
+        except UserError:
+            self.release()
+            raise
         self._sweep()
-
-    def _check_run(self, *, overwrite: bool, resume: bool) -> None:
-        if not self._is_ours():
-            self.release()
-            found = self._names()[0]
-            what = "a run.json that" if found == "run.json" else f"{found} but no run.json that"
-            raise UserError(
-                f"{str(self.path)!r} holds {what} this program can read: move that away, or give another "
-                "--output_dir"
-            )
-        if not (overwrite or resume):
-            self.release()
-            raise UserError(
-                f"{str(self.path)!r} already holds a run: --resume continues it, --overwrite replaces it, "
-                "or give another --output_dir"
-            )
-
-    def holds_run(self) -> bool:
-        """Return whether anything that a run writes is here."""
-        return bool(self._names())
 
     def clear(self) -> None:
         """Remove what an earlier run left, and nothing else."""
-        patterns = (EVENTS, *PICTURES, *STATES)
-        for path in [path for pattern in patterns for path in self.path.glob(pattern)]:
+        # `run.json` comes last.
+        for path in files_of_a_run(self.path):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
-                path.unlink()
+                path.unlink(missing_ok=True)
         for name in FOLDERS:
             with contextlib.suppress(OSError):
                 (self.path / name).rmdir()
-        for name in FILES:
-            (self.path / name).unlink(missing_ok=True)
 
     def clear_events(self) -> None:
         """Remove what is for TensorBoard: of a run that begins anew with what it has made on the way."""
@@ -97,18 +130,6 @@ class OutputFolder:
         for path in [path for pattern in patterns for path in leftovers(pattern.parent, pattern.name)]:
             with contextlib.suppress(OSError):
                 path.unlink()
-
-    def _names(self) -> list[str]:
-        present = [name for name in (*FILES, *FOLDERS) if (self.path / name).exists()]
-        return present + sorted(path.name for path in self.path.glob(EVENTS))
-
-    def _is_ours(self) -> bool:
-        """Return whether `run.json`, which a run writes before all else, is there and ours."""
-        try:
-            facts = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-            return isinstance(facts, dict) and "config" in facts
-        except (OSError, ValueError, RecursionError):
-            return False
 
     def release(self) -> None:
         """Let other runs use the folder, and remove it if nothing was written."""

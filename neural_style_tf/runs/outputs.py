@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,22 +10,24 @@ from pathlib import Path
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.images import Picture, check_output, deep
+from neural_style_tf.images.files import expand_files
 from neural_style_tf.runs.manifest import ManifestWriter, settings_table
-from neural_style_tf.runs.output_dir import OutputFolder
-from neural_style_tf.runs.resume import newest_metric, step_of, trim_metrics
+from neural_style_tf.runs.output_dir import OutputFolder, files_of_a_run
+from neural_style_tf.runs.resume import newest_metric, read_manifest, step_of, trim_metrics
 from neural_style_tf.transfer.records import Listener
 from neural_style_tf.utils.console import Console
 
 Say = Callable[[str], None]
 
 
-def check_outputs(job: Job, config: Config, content: Picture, *, say: Say) -> None:
+def check_outputs(job: Job, config: Config, content: Picture, *, size: tuple[int, int], say: Say) -> None:
     """Find what could not be written, or would be lost, before anything is.
 
     Args:
         job: Names of what is read and written.
         config: `init` may name a file, too.
         content: The content picture.
+        size: (H, W) of the result.
         say: Gets a line on what the result cannot hold.
 
     Raises:
@@ -39,7 +42,7 @@ def check_outputs(job: Job, config: Config, content: Picture, *, say: Say) -> No
         )
     if not job.output:
         return
-    check_output(job.output)
+    check_output(job.output, size=size)
     check_not_there(job)
     if job.bits == "16" and not job.output.lower().endswith((".png", ".tif", ".tiff")):
         say(f"{job.output}: this format holds 8 bits a channel; .png and .tiff hold 16")
@@ -60,16 +63,35 @@ def check_not_read(job: Job, result: str, *more: str) -> None:
     Raises:
         UserError: Naming the file.
     """
+    read = [Path(file) for name in (*job.pictures.values(), *more) for file in (name, *expand_files(name))]
+    read = [file for file in read if file.exists()]
     for output in filter(None, (job.output, os.path.join(job.output_dir, result))):  # noqa: PTH118
-        for file in (*job.pictures.values(), *more):
-            if Path(output).exists() and Path(file).exists() and Path(output).samefile(file):
-                raise UserError(f"{show(output)} is read and would be overwritten: give another name")
+        if Path(output).exists() and any(Path(output).samefile(file) for file in read):
+            raise UserError(f"{show(output)} is read and would be overwritten: give another name")
+    if not job.overwrite:
+        return
+    doomed = {path.resolve() for path in files_of_a_run(Path(job.output_dir))}
+    for file in read:
+        if file.resolve() in doomed:
+            raise UserError(
+                f"{show(file)} is read, and --overwrite would remove it with the run in "
+                f"{show(job.output_dir)}: give another --output_dir"
+            )
 
 
 def check_not_there(job: Job) -> None:
-    """Refuse an `--output` that is there and may not be replaced."""
-    if Path(job.output).exists() and not (job.overwrite or job.resume):
+    """Refuse an `--output` that is there, if it is not to be replaced, and not of the run to go on with."""
+    if not Path(job.output).exists() or job.overwrite:
+        return
+    if not job.resume:
         raise UserError(f"--output: {show(job.output)} exists; give another name, or --overwrite")
+    with contextlib.suppress(UserError):
+        written = str(read_manifest(Path(job.output_dir)).job.get("output", ""))
+        if Path(written).absolute() == Path(job.output).absolute():
+            return
+    raise UserError(
+        f"--output: {show(job.output)} exists, and is not of the run to go on with: give another name"
+    )
 
 
 def find_checkpoint(folder: OutputFolder, *, say: Say) -> str | None:
@@ -113,6 +135,7 @@ def make_listeners(
     console: Console,
     *,
     photo: Picture,
+    output: str,
     after: int,
 ) -> list[Listener]:
     """Return the callbacks of a run, in the order in which they are called.
@@ -121,9 +144,10 @@ def make_listeners(
         folder: Where they write.
         report: Of the run, the first of them.
         config: Which steps are saved.
-        job: The user's own file, and how pictures are saved.
+        job: How pictures are saved.
         console: For the progress.
         photo: The content picture, whose transparency, colour profile and resolution the result keeps.
+        output: The user's own file, where it is written here; or "".
         after: The last step that an earlier part of the run has written.
     """
     from neural_style_tf.runs.callbacks import Metrics, Pictures, Progress, Result, Saving
@@ -138,7 +162,7 @@ def make_listeners(
         photo.profile,
         (job.dpi, job.dpi) if job.dpi else photo.dpi,
     )
-    results = [path / "result.png"] + ([Path(job.output)] if job.output else [])
+    results = [path / "result.png"] + ([Path(output)] if output else [])
     # What a checkpoint vouches for is written before it.
     return [
         report,

@@ -16,7 +16,7 @@ MASKED_SINCE = 3
 """Version of the manifest since which what is transparent does not count."""
 CLIPS_ONLY = ("temporal_weight",)
 """Settings that a single picture has no use for, and whose value is another in each preset."""
-HARMLESS = ("preset", "iterations", "log_every", "save_every", "save_minutes", "end_frame")
+HARMLESS = ("preset", "iterations", "tile", "log_every", "save_every", "save_minutes", "end_frame")
 """Settings that a continued run may change; a run that is finished is extended by --iterations."""
 
 
@@ -39,13 +39,7 @@ def read_manifest(folder: Path) -> Manifest:
 def check_same_run(
     manifest: Manifest, config: Config, hashes: dict[str, str], *, result: tuple[int, int]
 ) -> None:
-    """Refuse to continue a run with other settings, pictures or weights.
-
-    Args:
-        manifest: Of the run.
-        config: The settings asked for now.
-        hashes: Role of each picture, `init` or `weights` → SHA-256 of what is given now.
-        result: (H, W) of the result.
+    """Refuse to continue a run with other settings, pictures or weights; arguments as of `differences`.
 
     Raises:
         UserError: Naming each difference.
@@ -54,6 +48,26 @@ def check_same_run(
         "--resume: the run in --output_dir",
         "so it cannot be continued. Give another --output_dir, or --overwrite to begin anew",
     )
+    if found := differences(manifest, config, hashes, result=result):
+        raise UserError(
+            f"--resume: this is not the run in --output_dir: {'; '.join(found)}. Give another --output_dir, "
+            "or --overwrite to begin anew"
+        )
+
+
+def differences(
+    manifest: Manifest, config: Config, hashes: dict[str, str], *, result: tuple[int, int]
+) -> list[str]:
+    """Return a phrase for each thing that makes a run another one.
+
+    The tile does not: with other tiles the same gradient is computed, and only rounding differs.
+
+    Args:
+        manifest: Of the run.
+        config: The settings asked for now.
+        hashes: Role of each picture, `init` or `weights` → SHA-256 of what is given now.
+        result: (H, W) of the result.
+    """
     now, default = (json.loads(json.dumps(flat(one))) for one in (config, Config()))
     # A setting that the run's version did not have yet did then what its default does now.
     then = default | json.loads(json.dumps(dict(manifest.config)))
@@ -63,30 +77,20 @@ def check_same_run(
     for name in CLIPS_ONLY:
         # A run from before there were clips is of a picture, which has no use for it.
         then[name] = manifest.config.get(name, now[name])
-    differences = [
+    found = [
         f"--{name} was {then[name]!r}, now {value!r}"
         for name, value in now.items()
         if name not in HARMLESS
         and then[name] != value
-        # Left to several workers; a single one has taken up the tile of the run already.
-        and (name, value) != ("tile", "auto")
         # A file of any name, as long as it is the same.
         and not (name == "init" and hashes.get("init") and manifest.inputs.get("init"))
     ]
-    if (
-        config.sizes.scales != 1
-        and manifest.config.get("iterations") != config.iterations
-        and not config.sizes.scale_iterations
-    ):
-        differences.append("--iterations also counts for the coarser scales, which are done")
-    differences += manifest.other_files(hashes)
-    differences += manifest.missing_files(hashes)
-    if differences:
-        raise UserError(
-            "--resume: this is not the run in --output_dir: "
-            + "; ".join(differences)
-            + ". Give another --output_dir, or --overwrite to begin anew"
-        )
+    if then["iterations"] != now["iterations"]:
+        if config.sizes.scales != 1 and not config.sizes.scale_iterations:
+            found.append("--iterations also counts for the coarser scales, which are done")
+        if config.optimization.learning_rate_schedule != "constant":
+            found.append("--iterations also counts for the learning rate, which falls to their end")
+    return [*found, *manifest.other_files(hashes), *manifest.missing_files(hashes)]
 
 
 def check_transparency(manifest: Manifest) -> None:

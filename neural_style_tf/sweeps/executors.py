@@ -315,7 +315,6 @@ def _serve(connection: Connection, make_painter: Callable[[], Painter], environm
     tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
     painting = threading.Event()
     threading.Thread(target=_listen, args=(connection, tasks, painting), daemon=True).start()
-    painter = make_painter()
 
     def report(step: int, planned: int, saved: bool) -> bool:
         # A parent that is gone does not keep the run from being saved.
@@ -325,8 +324,8 @@ def _serve(connection: Connection, make_painter: Callable[[], Painter], environm
 
     # The parent may be gone; what it asked for is saved then.
     with contextlib.suppress(OSError, KeyboardInterrupt):
+        painter = make_painter()
         for task in iter(tasks.get, None):
-            painting.set()
             outcome = painter(task, report)
             painting.clear()
             connection.send(outcome)
@@ -340,6 +339,9 @@ def _listen(connection: Connection, tasks: queue.SimpleQueue[Task | None], paint
             message: Task | str | None = connection.recv()
         except (EOFError, OSError):
             message, ended = None, True
+        if isinstance(message, Task):
+            # Here, and not where it is taken up: what ends it may arrive before that.
+            painting.set()
         if message != _INTERRUPT:
             tasks.put(message)
         if not isinstance(message, Task) and painting.is_set():

@@ -58,15 +58,19 @@ def write_experiment(root: Path, axes: Sequence[Axis], tasks: Sequence[Task]) ->
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     tables = [settings_table(task.config, task.job) for task in tasks]
-    settings = [
-        hparams.HParam(axis.name, hparams.Discrete(sorted({table[axis.name] for table in tables})))
-        for axis in axes
-    ]
+    settings = [hparams.HParam(axis.name, _domain({table[axis.name] for table in tables})) for axis in axes]
     metrics = [hparams.Metric(tag, display_name=tag.removeprefix("loss/")) for tag in METRICS]
     summary = hparams.hparams_config_pb(hparams=settings, metrics=metrics)
     # TensorBoard's own writer of event files would import TensorFlow.
     with atomic_file(root / EXPERIMENT) as file:
         RecordWriter(file).write(Event(wall_time=time.time(), summary=summary).SerializeToString())
+
+
+def _domain(values: set[bool | int | float | str]) -> Any:
+    """Return the values of a setting as HParams knows them; None if they are numbers and lists of numbers."""
+    from tensorboard.plugins.hparams import summary_v2 as hparams
+
+    return hparams.Discrete(sorted(values)) if len({type(value) for value in values}) == 1 else None
 
 
 def make_sheet(runs: Sequence[SweptRun], pictures: dict[str, Path]) -> Image.Image:

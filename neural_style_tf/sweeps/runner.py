@@ -25,7 +25,7 @@ WIDEST = 100
 """The line of progress, in characters, without the time that is left."""
 ARGUMENTS = (
     *("content_weight", "style_weight", "tv_weight", "strength", "strength_range"),
-    *("learning_rate", "adam_beta1", "adam_beta2", "adam_epsilon", "seed", "iterations"),
+    *("learning_rate", "seed", "iterations"),
 )
 """Settings that compiled steps take as arguments: runs that differ in them share all else."""
 
@@ -88,9 +88,10 @@ class Sweep:
                 mistakes.setdefault(str(error), run.folder)
         outputs = [task.job.output for task in self._tasks.values() if task.job.output]
         if len(set(outputs)) < len(outputs):
+            twice = next(output for output in outputs if outputs.count(output) > 1)
             raise UserError(
-                f"--output: several runs would write {show(outputs[0])}: put the names of swept settings in "
-                "braces, as in --output='out/{content}.jpg'"
+                f"--output: several runs would write {show(twice)}: put the names of all swept settings in "
+                "braces, as in --output='out/{content}.jpg'; pictures of the same name need other names"
             )
         if not any(task.job.overwrite for task in self._tasks.values()):
             self._folder.check(self._base)

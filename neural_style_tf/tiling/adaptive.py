@@ -70,6 +70,7 @@ def compute_local_targets(
     terms: tuple[Term, ...],
     sources: Sequence[Source],
     *,
+    size: tuple[int, int],
     tile: int | None,
     given: Mapping[str, Target] | None = None,
     style_network: Network | None = None,
@@ -81,6 +82,7 @@ def compute_local_targets(
         network: A model from `models.vgg19` with all layers of the terms.
         terms: Whose targets.
         sources: The pictures, content first, each [1, H, W, 3], RGB 0–255.
+        size: (H, W) of the image.
         tile: The longest side of a tile's core; None for one piece.
         given: See `losses.targets.given_leaves`.
         style_network: Sees the style pictures instead of `network`.
@@ -103,7 +105,7 @@ def compute_local_targets(
             look=look,
         )
 
-    return with_less_memory(targets_in, tile, sources[0].size)
+    return with_less_memory(targets_in, tile, size)
 
 
 def with_less_memory(

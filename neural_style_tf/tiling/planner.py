@@ -76,7 +76,7 @@ def memory_at_hand() -> int | None:
 
 def _estimate(config: Config, size: tuple[int, int], tile: int | None, regions: int) -> int:
     settings, pixels = config.network, size[0] * size[1]
-    chosen = winograd.select_convolution(settings.convolution, settings.precision, pixels, config.iterations)
+    chosen = winograd.select_convolution(settings.convolution, settings.precision, pixels)
     return estimate_run(
         config,
         size,

@@ -23,13 +23,15 @@ class Cache:
         value, _ = self._values.pop(key, (None, 0))
         return value
 
-    def give(self, key: Hashable, value: Any, size: int) -> None:
-        """Keep a value that takes `size` bytes, instead of one of the same key."""
-        self._values.pop(key, None)
+    def give(self, key: Hashable, value: Any, size: int) -> bool:
+        """Keep a value that takes `size` bytes; return whether nothing had to go for it, nor itself."""
+        kept = self._values.pop(key, None) is None and size <= self.limit
         if size <= self.limit:
             self._values[key] = value, size
         while self.size > self.limit:
             self._values.popitem(last=False)
+            kept = False
+        return kept
 
     def clear(self) -> None:
         """Keep nothing of all this."""

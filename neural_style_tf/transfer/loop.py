@@ -16,7 +16,7 @@ from neural_style_tf.errors import RunError
 from neural_style_tf.images.color_transfer import clipped_share
 from neural_style_tf.losses.objective import deprocess
 from neural_style_tf.tiling.adaptive import OUT_OF_MEMORY, tile_note
-from neural_style_tf.transfer.colors import MUCH
+from neural_style_tf.transfer.colors import MUCH, Finish
 from neural_style_tf.transfer.records import Rows, StepRecord
 from neural_style_tf.transfer.scales import Scale, work_left
 from neural_style_tf.transfer.solver import Solver
@@ -32,8 +32,6 @@ Tick = Callable[[int], bool]
 """Called after each compiled call with the step reached; returning True ends the run early."""
 Until = Callable[[StepRecord], bool]
 """Called after each record; returning True ends the scale there, as if its iterations were done."""
-Finish = Callable[[np.ndarray, int], np.ndarray]
-"""(rows [h, W, 3] of an image, RGB, the first row's number) → what is shown of them."""
 
 
 class Loop:
@@ -139,10 +137,11 @@ class Loop:
             )
             if logged or due:
                 finished = last and not (failed or self.stopped)
-                if last and self._finish is not None:
+                if last and self._finish is not None and self._finish.recolor:
                     self._notes += explain_clipping(self._rows("best_image"))
                 record = self._record(scale, last=last, finished=finished, logged=logged, due=due)
                 yield record
+                recorded = recorded or logged
                 enough = not over and self._until(record)
             if over:
                 break
@@ -196,9 +195,13 @@ class Loop:
         self._state.faults.assign(self._faults)
         notes, self._notes = tuple(self._notes), []
         best = "best_image", scale.first_step + int(solver.best_step), float(solver.best_total)
-        if step == self.scales[-1].end and solver.average is not None:
-            total = float(solver.score_average())
-            best = ("average", step, total) if total < best[2] else best
+        if marks["finished"] and solver.average is not None:
+            try:
+                total = float(solver.score_average())
+            except OUT_OF_MEMORY:
+                notes += ("out of memory: the average of the images is left out",)
+            else:
+                best = ("average", step, total) if total < best[2] else best
         return StepRecord(
             step=step,
             terms=dict(zip(solver.names, values, strict=True)),

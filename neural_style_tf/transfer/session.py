@@ -17,13 +17,11 @@ from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.distributed.sharding import SharedObjective, compute_shared_targets, smallest_tile
 from neural_style_tf.errors import RunError
 from neural_style_tf.images import is_gray, resize
-from neural_style_tf.images.masks import fit_mask
 from neural_style_tf.losses.base import Target, Term
 from neural_style_tf.losses.evaluate import Targets
 from neural_style_tf.losses.guides import Guidance
 from neural_style_tf.losses.objective import GrayObjective, Objective, deprocess, gray, preprocess
 from neural_style_tf.losses.targets import Source, compile_look, given_leaves, make_sources
-from neural_style_tf.losses.temporal import Warped
 from neural_style_tf.losses.terms import loss_names, make_terms, term_weights
 from neural_style_tf.models import winograd
 from neural_style_tf.models.precision import compute_dtype
@@ -33,16 +31,16 @@ from neural_style_tf.optim.projections import make_bounds
 from neural_style_tf.tiling.adaptive import LocalObjective, compute_local_targets
 from neural_style_tf.tiling.planner import memory_at_hand, plan_memory
 from neural_style_tf.transfer.cache import Cache
-from neural_style_tf.transfer.colors import Finish, covered, prepare
+from neural_style_tf.transfer.colors import covered
 from neural_style_tf.transfer.initial import initial_pixels
 from neural_style_tf.transfer.inputs import Inputs
 from neural_style_tf.transfer.loop import Loop, Tick, Until, explain_culprits
-from neural_style_tf.transfer.masks import Masks, check_masks, without_unused
-from neural_style_tf.transfer.picture_sizes import fit_content, style_size
+from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.records import StepRecord
-from neural_style_tf.transfer.scales import Scale, plan_scales
+from neural_style_tf.transfer.scales import Scale
 from neural_style_tf.transfer.solver import Arguments, Solver
 from neural_style_tf.transfer.state import saved_scale
+from neural_style_tf.transfer.subject import plan_run
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import load_weights
 
@@ -97,7 +95,8 @@ class Session:
 
     A run that differs from an earlier one only in weights of losses, learning rate, seed or pictures compiles
     nothing, and gives the same bits as alone; pictures must be of the same size with Adam, in tiles, and on
-    several replicas. What is kept is what was used last.
+    several replicas. What is kept is what was used last. `deterministic` holds, as TensorFlow has it, for the
+    rest of the process.
 
     Args:
         weights: The network of all runs; default: whatever `load_weights("auto")` finds.
@@ -143,71 +142,57 @@ class Session:
         self._weights = self._weights or load_weights("auto")
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
-        content = fit_content(inputs.content, config)
-        styles = [np.asarray(style, np.float32) for style in inputs.styles]
-        initial, masks = inputs.initial, inputs.masks.check(len(styles), config)
-        warped = inputs.warped
+        subject, scales, config = plan_run(inputs, config)
         del inputs
-        styles, masks, config = without_unused(styles, masks, config)
-        result = content.shape[:2]
-        scales = plan_scales(
-            result, [style_size(style.shape[:2], result, config) for style in styles], config
-        )
-        check_masks(masks, scales, config)
-        for number, size in enumerate(scales[-1].styles):
-            if max(size) < max(styles[number].shape[:2]):
-                styles[number] = resize(styles[number], size)
-        painted = prepare(config.colors, content, styles, masks)
-        content, styles, notes, recolor = painted.content, painted.styles, painted.notes, painted.recolor
-        photo = painted.photo
-        del painted
         loop = Loop(scales, config, tick or (lambda step: False), cluster, until or (lambda record: False))
         first, going_on = cluster.all_gather(
             [saved_scale(resume, len(scales)) if resume else 0, bool(resume)]
         )[0]
-        coarser, networks = None, self._networks(config)
-        for scale in scales[first:]:
-            pictures = [resize(content, scale.content), *map(resize, styles, scale.styles)]
-            guidance = masks.at(scale.content, scale.styles, config)
-            if warped is not None:
-                guidance = dataclasses.replace(guidance, warped=resize_warped(warped, scale.content))
-            finish = None
-            if recolor or guidance.cover is not None:
-                finish = Finish(resize(photo, scale.content), recolor, guidance.cover)
-            if scale is scales[-1]:
-                # Each would take memory for as long as the run lasts.
-                del content, styles, photo
-            lease = self.prepare(
-                pictures,
-                at_scale(scale, config),
-                guidance=guidance,
-                coarser=coarser,
-                initial=initial,
-                networks=networks,
-            )
-            if scale is scales[-1]:
-                networks.looks.clear()
-            coarser, solver = None, lease.solver
-            loop.enter(solver, scale, (*notes, *lease.notes), finish)
-            notes = ()
-            if going_on and scale.index == first:
-                loop.restore(resume)
-            elif not loop.call(solver.start):
-                raise RunError(
-                    f"the loss of the initial image is not finite ({explain_culprits(solver)}); "
-                    "nothing to save"
+        coarser, networks, kept = None, self._networks(config), False
+        try:
+            for scale in scales[first:]:
+                pictures, guidance, finish = subject.at(scale, config)
+                notes, initial = subject.notes, subject.initial
+                subject.notes, subject.initial = (), None
+                last = scale is scales[-1]
+                if last:
+                    # Each of its pictures would take memory for as long as the run lasts.
+                    del subject
+                lease = self.prepare(
+                    pictures,
+                    at_scale(scale, config),
+                    guidance=guidance,
+                    coarser=coarser,
+                    initial=initial,
+                    networks=networks,
                 )
-            yield from loop.steps(scale, recorded=going_on or scale.index > 0)
-            last = loop.stopped or scale is scales[-1]
-            loop.leave(last=last)
-            if last:
-                self._give_back(lease)
-                break
-            coarser = Coarser(deprocess(solver.image).numpy(), solver.optimizer.learnt(), lease)
-            initial = None
-            # Targets are needed no longer, even if the compiled loop is.
-            solver.arguments = Arguments()
-            del solver, lease
+                del guidance, initial
+                if last:
+                    networks.looks.clear()
+                coarser, solver = None, lease.solver
+                loop.enter(solver, scale, (*notes, *lease.notes), finish)
+                if going_on and scale.index == first:
+                    loop.restore(resume)
+                elif not loop.call(solver.start):
+                    raise RunError(
+                        f"the loss of the initial image is not finite ({explain_culprits(solver)}); "
+                        "nothing to save"
+                    )
+                yield from loop.steps(scale, recorded=going_on or scale.index > 0)
+                last = loop.stopped or last
+                loop.leave(last=last)
+                if last:
+                    kept = self._give_back(lease)
+                    break
+                coarser = Coarser(deprocess(solver.image).numpy(), solver.optimizer.learnt(), lease)
+                # Targets are needed no longer, even if the compiled loop is.
+                solver.arguments = Arguments()
+                del solver, lease
+        finally:
+            if not kept:
+                # The compiled loop refers to itself.
+                loop = coarser = lease = solver = None  # noqa: F841
+                gc.collect()
 
     def prepare(
         self,
@@ -237,7 +222,7 @@ class Session:
         sizes = [picture.shape[:2] for picture in pictures]
         guidance = guidance or Masks().check(len(pictures) - 1, config).at(size, sizes[1:], config)
         convolution = winograd.select_convolution(
-            config.network.convolution, config.network.precision, size[0] * size[1], config.iterations
+            config.network.convolution, config.network.precision, size[0] * size[1]
         )
         terms, given = make_terms(config.loss, guidance), term_weights(config.loss, guidance)
         regions = sum(region.mask is not None for region in guidance.regions)
@@ -265,10 +250,11 @@ class Session:
         # Before the targets: one that cannot go on would take memory beside them.
         solver = self._taken_up(coarser, (*compiled, fixed, tile))
         leaves = given_leaves(terms, guidance)
-        targets, sufficed, notes = self._targets(networks, convolution, terms, sources, leaves, tile)
+        targets, sufficed, notes = self._targets(networks, convolution, terms, sources, leaves, size, tile)
         del sources
         if sufficed != tile:
             solver, tile, fixed = None, sufficed, size
+            gc.collect()
         kind = (*compiled, fixed, tile)
         initial = initial if coarser is None else coarser.pixels
         image = first_image(pictures, config, guidance, initial, in_gray=in_gray)
@@ -315,9 +301,15 @@ class Session:
         terms: tuple[Term, ...],
         sources: Sequence[Source],
         given: Mapping[str, Target],
+        size: tuple[int, int],
         tile: int | None,
     ) -> tuple[Targets, int | None, tuple[str, ...]]:
-        options = {"given": given, "tile": tile, "look": functools.partial(self._look, networks)}
+        options = {
+            "given": given,
+            "size": size,
+            "tile": tile,
+            "look": functools.partial(self._look, networks),
+        }
         if self._cluster.replicas > 1:
             return compute_shared_targets(self._cluster, networks(convolution), terms, sources, **options)
         # XLA would compile for the style picture's shape, too: longer than its one pass takes.
@@ -353,21 +345,27 @@ class Session:
         lease, coarser.lease = coarser.lease, None
         if lease.kind == kind and lease.intact:
             return lease.solver
-        self._give_back(lease)
+        kept = self._give_back(lease)
         del lease
-        # The compiled loop refers to itself.
-        gc.collect()
+        if not kept:
+            # The compiled loop refers to itself.
+            gc.collect()
         return None
 
-    def _give_back(self, lease: Lease) -> None:
-        """Keep a solver for further runs; not if it had to go on in smaller tiles."""
+    def _give_back(self, lease: Lease) -> bool:
+        """Keep a solver for further runs; not if it had to go on in smaller tiles.
+
+        Returns:
+            Whether nothing was let go, neither this solver nor others.
+        """
         solver = lease.solver
-        if not lease.intact:
-            return
         solver.arguments = Arguments()
+        if not lease.intact:
+            return False
         state = {variable.ref() for variable in (*solver.variables, *solver.optimizer.variables)}
         numbers = sum(int(tf.size(variable.deref())) for variable in state)
-        self._cache.give(lease.kind, solver, GRAPH_BYTES + 4 * numbers + KERNEL_COPIES * lease.network_bytes)
+        size = GRAPH_BYTES + 4 * numbers + KERNEL_COPIES * lease.network_bytes
+        return self._cache.give(lease.kind, solver, size)
 
 
 def make_solver(
@@ -494,11 +492,6 @@ def first_image(
         initial = covered(initial, pictures[0], cover)
     bounds = make_bounds(tf.float32, clamp=config.optimization.clamp)
     return bounds.project(preprocess(gray(initial) if in_gray else initial))
-
-
-def resize_warped(warped: Warped, size: tuple[int, int]) -> Warped:
-    """Return what was painted before of a frame, at another size (H, W)."""
-    return Warped(resize(warped.picture, size), fit_mask(warped.reliable, size))
 
 
 def at_scale(scale: Scale, config: Config) -> Config:

@@ -56,7 +56,7 @@ def restore(prefix: str, state: RunState) -> None:
     try:
         tf.train.Checkpoint(state=state).read(prefix).assert_consumed()
     except (AssertionError, ValueError) as error:
-        raise _misfit(prefix, "it is of another optimiser") from error
+        raise _misfit(prefix, "it is of another optimiser, or of other losses") from error
 
 
 def _misfit(prefix: str, why: str) -> UserError:

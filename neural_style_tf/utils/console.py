@@ -44,20 +44,25 @@ class Console:
         if self.live_line:
             self.say("")
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            sys.stderr.write(f"neural-style-tf: {printable(line)}\n")
+            sys.stderr.write(f"neural-style-tf: {printable(line, encoding_of(sys.stderr))}\n")
 
     def _write(self, text: str) -> None:
         try:
-            self.stream.write(printable(text))
+            self.stream.write(printable(text, encoding_of(self.stream)))
             self.stream.flush()
         except (OSError, ValueError, AttributeError):
             # The reader is gone (`| head`) or the stream is closed: the run goes on without it.
             self.quiet = True
 
 
-def printable(text: str) -> str:
-    """Return `text` with what a terminal cannot encode (names that are not UTF-8) escaped."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+def encoding_of(stream: TextIO) -> str:
+    """Return how a stream encodes what is written to it."""
+    return getattr(stream, "encoding", None) or "utf-8"
+
+
+def printable(text: str, encoding: str = "utf-8") -> str:
+    """Return `text` with what cannot be encoded escaped, such as names that are not UTF-8."""
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def duration(seconds: float) -> str:

@@ -35,11 +35,16 @@ COPIED = ("aac", "mp3", "ac3", "eac3", "alac")
 """Kinds of sound that MP4 takes as they are; others become AAC."""
 
 
-def check_clip_output(path: str) -> None:
+def check_clip_output(path: str, *, frames: int = 0, size: tuple[int, int] = (0, 0)) -> None:
     """Refuse a name that no clip can be written to.
 
+    Args:
+        path: The clip to be written.
+        frames: How many it will have, about; 0 if that is not known.
+        size: (H, W) of each.
+
     Raises:
-        UserError: An unknown suffix, or a folder that is not there.
+        UserError: An unknown suffix, a folder that is not there, or an animation of too many pixels.
     """
     file, suffixes = Path(path), (*CONTAINERS, *ANIMATIONS)
     if file.suffix.lower() not in suffixes:
@@ -51,6 +56,8 @@ def check_clip_output(path: str) -> None:
         raise UserError(f"--output: {show(path)} cannot be written: permission denied in its folder")
     if file.exists() and not file.is_file():
         raise UserError(f"--output: {show(path)} cannot be written: it is not a file")
+    if file.suffix.lower() in ANIMATIONS and _too_much(frames, size):
+        raise UserError(f"--output: {show(path)}: {_refusal(frames, size, file.suffix)}")
 
 
 def write_clip(
@@ -98,16 +105,23 @@ def write_clip(
     return ()
 
 
+def _too_much(frames: int, size: tuple[int, int]) -> bool:
+    return frames * size[0] * size[1] > MOST_ANIMATED or max(size) > LONGEST_ANIMATED
+
+
+def _refusal(frames: int, size: tuple[int, int], suffix: str) -> str:
+    return f"{frames} frames of {size[1]}×{size[0]} are too much for {suffix}: take .mp4"
+
+
 def _write_animation(
     file: Path, suffix: str, frames: Sequence[Path], times: list[Fraction], *, last: Fraction, **_: Any
 ) -> None:
     kind = ANIMATIONS[suffix]
     with Image.open(frames[0]) as opened:
         first = opened.convert("RGB")
-    if len(frames) * first.width * first.height > MOST_ANIMATED or max(first.size) > LONGEST_ANIMATED:
-        raise RunError(
-            f"{len(frames)} frames of {first.width}×{first.height} are too much for {suffix}: take .mp4"
-        )
+    size = first.height, first.width
+    if _too_much(len(frames), size):
+        raise RunError(_refusal(len(frames), size, suffix))
     # Rounded in sum, not each by itself; GIF counts hundredths.
     unit = 10 if kind == "GIF" else 1
     shown = [unit * round(1000 * time / unit) for time in (*times, times[-1] + last)]

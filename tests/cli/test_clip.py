@@ -6,12 +6,14 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 from clips import moving_frames, read_video, write_folder, write_video
 from command_line import read_metrics
 from narrow import SHALLOW
 
 from neural_style_tf.runs import clip_files
+from neural_style_tf.video import write
 
 LAYERS = [f"--{name}={','.join(layer for layer, _ in layers)}" for name, layers in SHALLOW.items()]
 QUICK = (*LAYERS, "--optimizer=lbfgs", "--init=content", "--iterations=3", "--quiet")
@@ -78,7 +80,7 @@ def test_without_a_readable_state_it_is_not_begun_anew_unasked(job, clip, capsys
     assert frames() == before
 
 
-def test_an_interrupted_clip_can_be_played_and_continued(job, clip, monkeypatch):
+def test_an_interrupted_clip_can_be_played_and_continued(job, clip, monkeypatch, capsys):
     on_step = clip_files.Frames.on_step
 
     def interrupting(self, record):
@@ -87,14 +89,51 @@ def test_an_interrupted_clip_can_be_played_and_continued(job, clip, monkeypatch)
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(clip_files.Frames, "on_step", interrupting)
-    run = ("--content=clip.mp4", *QUICK, "--output_dir=o")
+    run = ("--content=clip.mp4", *QUICK, "--output_dir=o", "--output=mine.mkv")
     assert job(*run) == 130
+    assert not Path("mine.mkv").exists()
     assert json.loads(Path("o/run.json").read_text())["status"] == "interrupted"
     assert len(read_video("o/result.mp4")[0]) == 2
     monkeypatch.setattr(clip_files.Frames, "on_step", on_step)
+    assert job(*run, "--resume", "--stretch_contrast") == 2
+    assert "--stretch_contrast was False, now True: it counts for the whole clip" in capsys.readouterr().err
     assert job(*run, "--resume") == 0
+    assert Path("mine.mkv").exists()
     assert job("--content=clip.mp4", *QUICK, "--output_dir=whole") == 0
     assert frames() == frames("whole")
+
+
+def test_frames_keep_their_rate(job, tmp_path, capsys):
+    write_folder(tmp_path / "shots", moving_frames(3, 48, 64))
+    run = ("--content=shots", "--frames", *QUICK, "--output_dir=o")
+    assert job(*run, "--end_frame=2") == 0
+    assert job(*run, "--resume", "--frame_rate=30") == 2
+    assert "--frame_rate was" in capsys.readouterr().err
+    assert job(*run, "--resume") == 0
+
+
+def test_a_painted_clip_is_not_removed_to_be_painted_again(job, clip, capsys):
+    assert job("--content=clip.mp4", *QUICK, "--end_frame=2", "--output_dir=o") == 0
+    before = frames()
+    assert job("--content=o/frames", "--frames", *QUICK, "--output_dir=o", "--overwrite") == 2
+    assert "is read, and --overwrite would remove it" in capsys.readouterr().err
+    assert frames() == before
+
+
+def test_an_animation_of_too_many_pixels_is_told_at_once(job, clip, monkeypatch, capsys):
+    monkeypatch.setattr(write, "MOST_ANIMATED", 5 * 48 * 64 - 1)
+    assert job("--content=clip.mp4", *QUICK, "--output=mine.gif") == 2
+    assert "5 frames of 64×48 are too much for .gif: take .mp4" in capsys.readouterr().err
+    assert not Path("output").exists()
+
+
+@pytest.mark.parametrize("content", [["--content_layers="], ["--content_weight=0", "--tv_weight=0"]])
+def test_a_mask_that_is_black_in_a_frame_leaves_the_photo(job, clip, tmp_path, content):
+    masks = [np.full((48, 64, 3), 255 * (number != 2), np.uint8) for number in range(1, 6)]
+    write_folder(tmp_path / "masks", masks)
+    styles = ("--content_mask=masks", "--end_frame=3")
+    assert job("--content=clip.mp4", *QUICK, *styles, *content, "--output_dir=o") == 0
+    assert [row["step"] for row in read_metrics("o")] == [1, 2, 3]
 
 
 def test_a_full_disk_leaves_what_is_painted(job, clip, monkeypatch, capsys):

@@ -14,8 +14,16 @@ from command_line import BUNDLED, environment, read_metrics, spawn, write_pictur
 from paths import ROOT
 from PIL import Image
 
-from neural_style_tf.cli import main, painting
+from neural_style_tf.cli import flags, main, painting
+from neural_style_tf.cli.signals import Interrupts
+from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.errors import UserError
+from neural_style_tf.images import load_image
+from neural_style_tf.runs import callbacks
 from neural_style_tf.runs.checkpoints import saved_steps
+from neural_style_tf.runs.outputs import check_outputs
+from neural_style_tf.sweeps.executors import Supplies
+from neural_style_tf.utils.console import Console
 
 
 def test_a_photo_smaller_than_asked_for_is_told_and_can_be_enlarged(job, capsys):
@@ -107,6 +115,67 @@ def test_output_is_not_overwritten_unasked(job, tmp_path, capsys):
     assert "exists" in capsys.readouterr().err
     assert (tmp_path / "mine.png").read_text() == "precious"
     assert not (tmp_path / "output").exists()
+
+
+def test_only_its_own_output_is_replaced_by_a_resumed_run(job, tmp_path, capsys):
+    (tmp_path / "holiday.png").write_text("precious")
+    run = ("--output_dir=o", "--output=holiday.png", "--quiet")
+    assert job("--iterations=1", *run, "--resume") == 2
+    assert "not of the run to go on with" in capsys.readouterr().err
+    assert job("--iterations=1", "--output_dir=o", "--output=mine.png", "--quiet") == 0
+    assert job("--iterations=2", *run, "--resume") == 2
+    assert (tmp_path / "holiday.png").read_text() == "precious"
+    first = (tmp_path / "mine.png").read_bytes()
+    assert job("--iterations=5", "--output_dir=o", "--output=mine.png", "--quiet", "--resume") == 0
+    assert (tmp_path / "mine.png").read_bytes() != first
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_signal_at_the_last_step(job, monkeypatch, tmp_path, finished):
+    """The user's own file only gets what is finished; what is finished is not interrupted any more."""
+    on_step = callbacks.Result.on_step
+
+    def interrupting(self, record):
+        on_step(self, record)
+        if record.finished == finished and record.step == (6 if finished else 0):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(callbacks.Result, "on_step", interrupting)
+    (tmp_path / "best.png").write_text("precious")
+    code = job("--iterations=6", "--log_every=3", "--output=best.png", "--overwrite", "--quiet")
+    facts = json.loads((tmp_path / "output" / "c-s" / "run.json").read_text())
+    assert (code, facts["status"]) == ((0, "finished") if finished else (130, "interrupted"))
+    assert ((tmp_path / "best.png").read_bytes() == b"precious") == (not finished)
+
+
+def test_on_another_machine_the_output_is_written_there(job, tmp_path):
+    """As on a node of a cluster: `supplies` says where."""
+    job("--iterations=1", "--quiet", "--output_dir=o")
+    line = ("--content=c.png", "--style=s.png", *BUNDLED, "--iterations=1", "--output=/nowhere/out.png")
+    config, files = flags.parse(["run.py", *line])
+    supplies = Supplies(output_dir=str(tmp_path / "run"), output=str(tmp_path / "there.png"))
+    rest = (main.Machine(), Console(quiet=True), Interrupts())
+    assert painting.Run(config, files, *rest, supplies=supplies).execute() == 0
+    assert (tmp_path / "there.png").read_bytes() == (tmp_path / "run" / "result.png").read_bytes()
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["job"]["output"] == "/nowhere/out.png"
+
+
+def test_a_poster_too_long_for_its_format_is_told_at_once(job, tmp_path):
+    picture = load_image("c.png")
+    with pytest.raises(UserError, match=r"20000 pixels is too long for this format .* use .png"):
+        check_outputs(
+            Job(output="poster.webp", output_dir="o"), Config(), picture, size=(100, 20_000), say=print
+        )
+
+
+def test_what_overwriting_removes_is_not_read(job, tmp_path, capsys):
+    run = ("--output_dir=o", "--iterations=1", "--save_every=1", "--quiet")
+    assert job(*run) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "o").rglob("*") if path.is_file()}
+    for read in ("--init=o/images/step-000001.png", "--style=o/images/step-000000.png"):
+        assert job(*run, "--overwrite", read) == 2
+        assert "is read, and --overwrite would remove it" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "o").rglob("*") if path.is_file()} == before
 
 
 def test_alpha_comes_back(job, tmp_path):

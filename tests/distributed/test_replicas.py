@@ -138,8 +138,10 @@ def test_shares_cover_the_picture_and_are_nearly_equal(size, tile, replicas):
             covered[top:bottom, left:right] += 1
             for axis in (0, 2):
                 first, last = one.window[axis : axis + 2]
-                assert first in (0, one.core[axis] - 80) or first < one.core[axis] - 80 or not any(one.core)
+                assert first == max(0, one.core[axis] - 80) or first < one.core[axis] - 80
+                # With nothing else to do, a replica has a core of nothing.
                 assert last >= min(size[axis // 2], one.core[axis + 1] + 80) or not any(one.core)
+                assert first <= one.core[axis] <= one.core[axis + 1] <= last <= size[axis // 2]
     assert (covered == 1).all()
     work = [sum(map(sharding.window_area, part)) for part in parts]
     if min(size) >= 2000 and tile != 256:
@@ -167,13 +169,16 @@ def test_parts_add_up(name, tile):
     network = vgg19(weights.kernels, weights.biases, outputs=config.loss.layers, dtype="float64")
     rng = np.random.default_rng(0)
     content, style, image = (
-        tf.constant(50 * rng.standard_normal((1, *shape, 3))) for shape in [(75, 91), (40, 50), (75, 91)]
+        # The style picture has two tiles, so that one of the three has nothing to do.
+        tf.constant(50 * rng.standard_normal((1, *shape, 3)))
+        for shape in [(75, 91), (40, 101), (75, 91)]
     )
     guidance, styles = EVERYWHERE, [style]
     if masks:
         ramp = np.tile(np.linspace(0, 1, 91, dtype=np.float32), (75, 1))
         regions = (Region(ramp, (0,)), Region(0.5 * (1 - ramp), (1,), 2.0))
-        guidance, styles = Guidance(regions, (None, ramp[:40, :50]), 1 - ramp), [style, style[:, ::-1]]
+        left = np.tile(np.linspace(0, 1, 101, dtype=np.float32), (40, 1))
+        guidance, styles = Guidance(regions, (None, left), 1 - ramp), [style, style[:, ::-1]]
     expected = by_hand.compute_targets(network, content, styles, config, guidance=guidance)
     terms, sources = make_terms(config.loss, guidance), by_hand.sources(content, styles, config, guidance)
     plans = [
@@ -359,8 +364,25 @@ def test_who_never_comes_is_named():
             wait_for_all(WorkerInfo(0, addresses, 3), 1.0)
         with pytest.raises(RunError, match="^worker 0 "):
             third.result()
+        strangers = pool.submit(call_first, int(addresses[0].rpartition(":")[2]))
         everyone = [pool.submit(wait_for_all, WorkerInfo(rank, addresses, 3), 5.0) for rank in (2, 0, 1)]
         assert [one.result() for one in everyone] == [None] * 3
+        assert strangers.result() == 3
+
+
+def call_first(port):
+    """Call a chief that has just begun to listen, as other programs do; return how many calls were taken."""
+    taken = 0
+    for said in (b"", b"GET / HTTP/1.0\r\n\r\n", b"\xff" * 10_000):
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", port), 1) as call:
+                    call.sendall(said)
+                taken += 1
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.01)
+    return taken
 
 
 @pytest.mark.slow

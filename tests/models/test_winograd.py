@@ -189,7 +189,7 @@ CPU_FLAGS = {"": "avx2", "with bfloat16": "avx512_bf16", "with bfloat16 and AMX"
 @pytest.mark.parametrize(
     ("convolution", "precision", "gpus", "pixels", "expected"),
     [
-        ("auto", "float32", [], 70_000, "winograd"),
+        ("auto", "float32", [], 140_000, "winograd"),
         ("auto", "auto", [], 10**6, "winograd"),
         ("auto", "auto with bfloat16", [], 10**6, "winograd"),
         ("auto", "auto with bfloat16 and AMX", [], 10**6, "direct"),
@@ -197,16 +197,16 @@ CPU_FLAGS = {"": "avx2", "with bfloat16": "avx512_bf16", "with bfloat16 and AMX"
         ("direct", "float32", [], 10**6, "direct"),
         ("winograd", "bfloat16", ["GPU"], 10, "winograd"),
         ("auto", "float32", [], 10**6, "winograd"),
-        ("auto", "float32", [], 69_999, "direct"),
+        ("auto", "float32", [], 139_999, "direct"),
         ("auto", "float32", ["GPU"], 10**6, "direct"),
-        ("auto", "bfloat16", [], 200_000, "winograd"),
-        ("auto", "bfloat16", [], 199_999, "direct"),
+        ("auto", "bfloat16", [], 400_000, "winograd"),
+        ("auto", "bfloat16", [], 399_999, "direct"),
     ],
 )
 def test_chosen_where_it_is_faster(monkeypatch, convolution, precision, gpus, pixels, expected):
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: gpus)
     monkeypatch.setattr(precision_module, "_cpu_flags", lambda: CPU_FLAGS[precision.partition(" ")[2]])
-    assert winograd.select_convolution(convolution, precision.partition(" ")[0], pixels, 100) == expected
+    assert winograd.select_convolution(convolution, precision.partition(" ")[0], pixels) == expected
 
 
 def test_the_choice_is_of_this_picture_and_counts(monkeypatch, pictures, narrow_weights):
@@ -220,7 +220,7 @@ def test_the_choice_is_of_this_picture_and_counts(monkeypatch, pictures, narrow_
 
     monkeypatch.setattr(winograd, "select_convolution", choose)
     solver = make_solver(list(pictures), config, narrow_weights)
-    assert set(asked) == {("auto", "bfloat16", 40 * 48, 1)}
+    assert set(asked) == {("auto", "bfloat16", 40 * 48)}
     assert isinstance(solver.objective.network.get_layer("conv3_1"), vgg19.WinogradConvolution)
     assert plan_memory(config, (40, 48)).needed > plain
 
@@ -273,7 +273,7 @@ def test_not_chosen_where_xla_is_missing(monkeypatch, asked_anew):
     assert winograd._xla_compiles()
     winograd._xla_compiles.cache_clear()
     monkeypatch.setattr(tf, "function", lambda *_, **__: no_compiler)
-    assert winograd.select_convolution("auto", "float32", 10**6, 100) == "direct"
+    assert winograd.select_convolution("auto", "float32", 10**6) == "direct"
 
 
 def test_published_presets_keep_to_the_definition():

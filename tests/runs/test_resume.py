@@ -13,6 +13,7 @@ import tensorflow as tf
 from command_line import environment, read_metrics, spawn
 from narrow import SHALLOW, warm_stylize
 
+from neural_style_tf.config.fields import flat
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.runs import checkpoints
@@ -159,11 +160,18 @@ def test_the_style_size_of_versions_before_enlarge_is_kept(given, longest, same)
     assert Manifest.from_json(json.dumps(facts | {"manifest": 2})).config["style_size"] == -1
 
 
-def test_several_workers_may_leave_the_tile_to_themselves():
+@pytest.mark.parametrize("tile", ["auto", "64"])
+def test_other_tiles_are_the_same_run(tile):
     manifest = Manifest(config={"tile": "none"}, inputs={}, weights={})
-    check_same_run(manifest, Config(), {}, result=(40, 48))
-    with pytest.raises(UserError, match="--tile was 'none', now '64'"):
-        check_same_run(manifest, Config(tile="64"), {}, result=(40, 48))
+    check_same_run(manifest, Config(tile=tile), {}, result=(40, 48))
+
+
+def test_a_schedule_ends_with_the_iterations_it_was_begun_with():
+    begun = Config(learning_rate_schedule="cosine", iterations=100)
+    manifest = Manifest(config=flat(begun), inputs={}, weights={})
+    check_same_run(manifest, begun, {}, result=(40, 48))
+    with pytest.raises(UserError, match="--iterations also counts for the learning rate"):
+        check_same_run(manifest, begun.replace(iterations=200), {}, result=(40, 48))
 
 
 def damage(path):

@@ -2,8 +2,10 @@
 
 import json
 import os
+import queue
 import signal
 import threading
+import types
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,21 @@ def status(folder):
 
 def processes(name):
     return {row["pid"] for row in read_metrics(f"o/{name}")}
+
+
+def test_who_asks_for_the_end_before_a_run_has_begun_is_heard(tasks, monkeypatch):
+    """Its task lies in the queue, while the process still imports."""
+    sent, killed = iter([*tasks("a"), None]), []
+
+    def receive():
+        for message in sent:
+            return message
+        raise EOFError
+
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(number))
+    waiting = queue.SimpleQueue()
+    executors._listen(types.SimpleNamespace(recv=receive), waiting, threading.Event())
+    assert killed[0] == signal.SIGTERM and isinstance(waiting.get(), Task)
 
 
 def test_neighbours_share_a_process_and_each_has_its_environment(tasks):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import signal
 from pathlib import Path
 
@@ -138,6 +139,22 @@ def test_a_folder_or_a_glob_is_a_batch(job, contents, tmp_path):
     assert Path("9-painted.jpg").exists() and Path("10-painted.jpg").exists()
 
 
+@pytest.mark.parametrize("content", ["--content=photos", "--content=photos/*.png"])
+def test_a_batch_of_one(job, content, tmp_path):
+    (tmp_path / "photos").mkdir()
+    write_picture(tmp_path / "photos" / "a.png")
+    assert job(*FAST, content) == 0
+    assert list(table()) == ["content=a"]
+
+
+def test_numbers_and_lists_of_numbers_are_swept_together(job):
+    write_picture("t.png", seed=3)
+    styles = ("--style=s.png", "--style=t.png")
+    assert job(*FAST, *styles, "--sweep=style_scale=1,1;2") == 0
+    assert [row["status"] for row in table().values()] == ["finished", "finished"]
+    assert len(list(Path("o").glob("events.*"))) == 1
+
+
 def test_dry_run_prints_command_lines_that_do_the_same(job, capsys):
     assert job(*FAST, *GRID, "--dry_run") == 0
     lines = capsys.readouterr().out.splitlines()
@@ -145,6 +162,22 @@ def test_dry_run_prints_command_lines_that_do_the_same(job, capsys):
     assert "--output_dir=o/style_weight=1,tv_weight=5 " in lines[1] and "--tv_weight=5.0" in lines[1]
     assert job(*FAST, "--dry_run") == 0
     assert capsys.readouterr().out.startswith("python run.py --content=c.png --style=s.png --output_dir=o")
+
+
+def test_dry_run_of_a_repeated_run_and_of_a_folder_that_is_taken(job, capsys):
+    assert job(*FAST, "--quiet") == 0
+    assert job.bare("--from_run=o/run.json", "--output_dir=again", "--dry_run") == 0
+    line = capsys.readouterr().out
+    assert "--from_run" not in line
+    assert job.bare(*shlex.split(line)[2:], "--quiet") == 0
+    assert bits("again") == bits("o")
+    before = sorted(path.name for path in Path().iterdir())
+    assert job(*FAST, "--dry_run") == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert job(*FAST, "--resume", "--tv_weight=7", "--dry_run") == 2
+    assert "--tv_weight was" in capsys.readouterr().err
+    assert job(*FAST, "--resume", "--dry_run") == 0
+    assert sorted(path.name for path in Path().iterdir()) == before
 
 
 @pytest.mark.parametrize(
@@ -170,6 +203,7 @@ def test_dry_run_prints_command_lines_that_do_the_same(job, capsys):
         (["--sweep=seed=linspace(1,1000000,1000000)"], "how many, 1 to 10,000"),
         (["--sweep=seed=linspace(1,10000,10000)", "--sweep=tv_weight=1,2"], "20,000 runs are more"),
         (["--sweep=tv_weight=1,2", "--output=same.png"], "several runs would write same.png"),
+        (["--content=c.png", "--content=d.png", "--content=d.jpg", "--output={content}.tif"], "write d.tif"),
         (["--sweep=tv_weight=1,2", "--output={pooling}.png"], "{pooling} is not swept"),
         (["--sweep=tv_weight=1,2", "--resume"], "goes on by itself"),
         (["--sweep=tv_weight=1,2", "--sweep=pooling=max", "--sweep_zip=tv_weight,pooling"], "as many values"),
@@ -190,6 +224,8 @@ def test_dry_run_prints_command_lines_that_do_the_same(job, capsys):
 def test_bad_sweeps_are_told_before_anything_is_written(job, arguments, said, tmp_path, capsys):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("no picture")
+    for name in ("d.png", "d.jpg"):
+        write_picture(tmp_path / name)
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     swept = [one.removeprefix("--sweep=").partition("=")[0] for one in arguments]
     assert job(*(one for one in FAST if one[2:].partition("=")[0] not in swept), *arguments) == 2
@@ -205,7 +241,7 @@ def test_what_shares_out_runs_is_refused_for_one(job, flag, capsys):
     assert not Path("o").exists()
 
 
-def test_a_full_disk_is_said_as_for_a_single_run(job, monkeypatch, capsys):
+def test_a_full_disk_is_said_with_what_goes_on(job, monkeypatch, capsys):
     def full(self, folder):
         raise RunError("cannot write") from OSError(28, "No space left on device", "x/result.png")
 
@@ -214,7 +250,8 @@ def test_a_full_disk_is_said_as_for_a_single_run(job, monkeypatch, capsys):
     alone = capsys.readouterr().err.removeprefix("neural-style-tf: ")
     assert "make room, then go on with --resume" in alone
     assert job(*FAST, "--sweep=tv_weight=0,5") == 1
-    assert f"tv_weight=5: {alone}" in capsys.readouterr().err
+    retried = alone.replace("go on with --resume", "give the same command with --retry_failed")
+    assert f"tv_weight=5: {retried}" in capsys.readouterr().err
 
 
 def test_processes_beside_each_other_paint_what_one_does(job, monkeypatch, capsys):

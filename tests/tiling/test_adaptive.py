@@ -20,6 +20,7 @@ from neural_style_tf.optim import adam
 from neural_style_tf.tiling import adaptive, memory_model
 from neural_style_tf.transfer import session
 from neural_style_tf.transfer.inputs import Inputs
+from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.records import Rows
 from neural_style_tf.transfer.session import stylize
 
@@ -198,23 +199,28 @@ def test_what_is_done_with_is_let_go(pictures, narrow_weights, monkeypatch):
 
     monkeypatch.setattr(session.Session, "prepare", remember)
     # Each in a list, to be handed over: nothing else may hold them.
-    given = [picture.copy() for picture in pictures]
+    given = [picture.copy() for picture in (*pictures, pictures[0], pictures[0][..., 0] / 256)]
     inputs = [weakref.ref(picture) for picture in given]
     config = Config(**SHALLOW, iterations=2, scales=2, scale_iterations=(2,), log_every=1, tile="16")
-    steps = stylize(given.pop(0), given.pop(0), config, weights=narrow_weights)
+    run = session.Session(narrow_weights, keep_bytes=0).run
+    mask = Masks(content_weight=given.pop())
+    steps = run(Inputs(given.pop(0), (given.pop(0),), given.pop(0), mask), config)
+    del mask
     records = []
     for record in steps:
         records.append(record)
         if record.scale == 1:
             gc.collect()
             assert [solver() is None for solver in solvers] == [True, False]
-            assert [picture() for picture in inputs] == [None, None]
-            assert [tensor() is None for tensor in tensors[0]] == [True, True, False]
+            assert [picture() for picture in inputs] == [None] * 4
+            assert [tensor() is None for tensor in tensors[0]] == [True, True, True, False]
     assert {record.scale for record in records} == {0, 1}
+    # At the end, and at once: no other run should find it beside its own.
+    assert [solver() for solver in solvers] == [None, None]
     assert records[-1].best.shape == pictures[0].shape
     del steps, record, records
     gc.collect()
-    assert [tensor() for tensor in tensors[0] + tensors[1]] == [None] * 6
+    assert [tensor() for tensor in tensors[0] + tensors[1]] == [None] * 8
 
 
 def peak_of(call):

@@ -9,7 +9,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
-from narrow import SHALLOW, warm_stylize
+from narrow import SHALLOW, warm_session, warm_stylize
 from tensorflow.python.framework import func_graph
 
 from neural_style_tf.config.schema import Config
@@ -22,6 +22,7 @@ from neural_style_tf.transfer import loop, session
 from neural_style_tf.transfer.cache import Cache
 from neural_style_tf.transfer.initial import initial_pixels
 from neural_style_tf.transfer.inputs import Inputs
+from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.session import Session, stylize
 from neural_style_tf.transfer.solver import Solver
 
@@ -45,6 +46,57 @@ def test_no_iterations_is_the_initial_image(pictures, narrow_weights):
     [(record, image, _)] = run(pictures, narrow_weights, iterations=0, init="content")
     assert record.step == 0 and record.last
     assert image == pytest.approx(pictures[0], abs=1e-4)
+
+
+def test_a_file_to_begin_with_is_of_the_full_size(pictures, narrow_weights, tmp_path):
+    """Coarse scales see it smaller, as they do where a picture is given."""
+    start = pictures[0][::-1]
+    np.save(tmp_path / "i.npy", start)
+    config = Config(**SHALLOW, iterations=1, scales=2, scale_iterations=(1,), init=str(tmp_path / "i.npy"))
+    by_name = list(warm_stylize(*pictures, config, weights=narrow_weights))[-1].best
+    given = list(warm_stylize(*pictures, config, weights=narrow_weights, initial=start))[-1].best
+    np.testing.assert_array_equal(by_name, given)
+
+
+def test_the_end_of_a_coarse_scale_is_recorded_once(pictures, narrow_weights):
+    config = Config(**SHALLOW, iterations=2, scales=2, scale_iterations=(6,), log_every=1)
+    enough = {"until": lambda record: record.scale == 0 and record.step == 3}
+    steps = [record.step for record in warm_stylize(*pictures, config, weights=narrow_weights, **enough)]
+    assert steps[:4] == [0, 1, 2, 3] and len(set(steps)) == len(steps)
+
+
+@pytest.mark.parametrize("scarce", [False, True])
+def test_the_average_counts_where_a_run_ends_early_and_memory_may_run_out(
+    pictures, narrow_weights, monkeypatch, scarce
+):
+    config = Config(**SHALLOW, iterations=60, averaging=0.9, log_every=1, learning_rate=30.0)
+    asked, score = [], Solver.score_average
+
+    def note(self):
+        asked.append(1)
+        if scarce:
+            raise tf.errors.ResourceExhaustedError(None, None, "injected")
+        return score(self)
+
+    monkeypatch.setattr(Solver, "score_average", note)
+    early = {"until": lambda record: record.step == 20}
+    last = list(warm_stylize(*pictures, config, weights=narrow_weights, **early))[-1]
+    assert asked == [1] and last.finished and last.step == 20
+    assert any("the average of the images is left out" in note for note in last.notes) == scarce
+
+
+def test_clipping_is_told_only_where_the_photo_s_colours_are_put_on(pictures, narrow_weights, monkeypatch):
+    """Not of a mask, whose uncovered part is the photo."""
+    half = np.tile(np.arange(48) < 30, (40, 1)).astype(np.float32)
+    monkeypatch.setattr(loop, "clipped_share", lambda rows: 1.0)
+    config = Config(**SHALLOW, iterations=1)
+    inputs = Inputs(pictures[0], (pictures[1],), None, Masks(content=(half,)))
+    session_ = warm_session(narrow_weights)
+    told = []
+    for colors in ("style", "content"):
+        *_, last = session_.run(inputs, config.replace(colors=colors))
+        told.append(any("photo's colours" in note for note in last.notes))
+    assert told == [False, True]
 
 
 def test_the_loss_falls_and_the_best_is_kept(pictures, narrow_weights):

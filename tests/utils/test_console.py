@@ -16,6 +16,14 @@ def test_a_reader_who_is_gone_is_written_to_once():
     assert console.quiet and not console.interactive
 
 
+def test_what_a_terminal_cannot_show_is_escaped():
+    written = io.BytesIO()
+    console = Console(stream=io.TextIOWrapper(written, encoding="latin-1"))
+    console.say("Σ of 3×4, ε")
+    console.say("and on")
+    assert written.getvalue().decode("latin-1") == "\\u03a3 of 3×4, \\u03b5\nand on\n"
+
+
 def test_a_live_line_is_ended_before_the_next_and_before_an_error(capsys):
     stream = io.StringIO()
     console = Console(stream=stream)
