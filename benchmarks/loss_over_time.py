@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--pairs", nargs="+", default=PAIRS)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--plot", type=Path)
-    parser.add_argument("--json", type=Path, help="written after each pair")
+    parser.add_argument("--json", type=Path, help="written after each pair; those in it are not run again")
     parser.add_argument("--quick", action="store_true", help="one small pair, a few iterations")
     options = parser.parse_args()
     device = start_tensorflow()
@@ -138,10 +138,15 @@ def main() -> None:
     weights = load_weights("bundled")
     pairs, size, iterations = (PAIRS[:1], 48, 5) if options.quick else (options.pairs, options.size, None)
     results = {}
+    if options.json and options.json.exists():
+        kept = json.loads(options.json.read_text())
+        results = kept["curves"] if kept["size"] == size else {}
     for pair in pairs:
+        if pair in results:
+            continue
         results[pair] = compare(pair, size, iterations, weights)
         if options.json:
-            options.json.write_text(json.dumps(results) + "\n")
+            options.json.write_text(json.dumps({"size": size, "curves": results}) + "\n")
     print_table(results)
     print(f"\nLongest side {size}, on {device}.")
     if options.plot:

@@ -29,7 +29,10 @@ COMMANDS = {
     "sweeps": ("sweeps.py",),
     "scale": ("scale.py",),
     "scale_out": ("scale_out.py",),
-    "loss_over_time": ("loss_over_time.py", "--plot", "{folder}/loss_over_time.png"),
+    "loss_over_time": (
+        *("loss_over_time.py", "--plot", "{folder}/loss_over_time.png"),
+        *("--json", "{folder}/loss_over_time.json"),
+    ),
     "peers": ("peers.py", "--size", "256", "--plot", "{folder}/peers.png"),
     "video": ("video.py",),
     "tradeoff": (

@@ -40,6 +40,7 @@ from neural_style_tf.config.schema import Config, Job, numbered
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import deep, load_image, save_image
 from neural_style_tf.images.masks import fit_mask, load_mask
+from neural_style_tf.utils.atomic import atomic_path
 from neural_style_tf.utils.console import duration
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -60,7 +61,7 @@ class Page:
         self._place, self._temporary = place, temporary
         self._previews = temporary / "previews"
         self._previews.mkdir(parents=True, exist_ok=True)
-        self._queue = queue or RunQueue(Painter, check_memory)
+        self._queue = queue or RunQueue(functools.partial(Painter, go_on="press Paint further"), check_memory)
         self.blocks = self._build()
 
     def launch(self, host: str, port: int, *, browser: bool, share: bool) -> str:
@@ -152,7 +153,11 @@ class Page:
         """Put what is asked for into the queue."""
         try:
             self._queue.check_room()
-            run = plan(_request(values, session), self._place)
+            request = _request(values, session)
+            for path in filter(None, (request.photo, *(style.path for style in request.styles))):
+                if not Path(path).exists():
+                    raise UserError("A picture was dropped here long ago, and is gone: drop it once more.")
+            run = plan(request, self._place)
             self._submit(run, session)
         except TROUBLE as error:
             return [_mistake(error), *self._look(session)]
@@ -269,19 +274,22 @@ class Page:
             run.manifest.steps if run else 0,
             stamp,
         )
-        if session.seen.get("end") == key:
+        # The server forgets files after a day.
+        if session.seen.get("end") == key and all(path.exists() for path in session.files):
             return [gr.skip()] * 8
-        session.seen["end"] = key
+        session.files, found = [], []
         idle = progress is None
         stop = "Stop at once" if progress and progress.stopping else "Stop and keep"
         files, command, note = [gr.update(value=None, interactive=False)] * 3, "", ""
         if idle and result is not None:
             with contextlib.suppress(*TROUBLE):
-                files = [gr.update(value=str(path), interactive=True) for path in self._files(run, result)]
+                found = self._files(run, result)
+                files = [gr.update(value=str(path), interactive=True) for path in found]
             try:
                 command, note = gallery.command_of(run)
             except TROUBLE as error:
                 note = line_of(error) or ""
+        session.seen["end"], session.files = key, found
         return [
             gr.update(interactive=not idle, value=stop),
             gr.update(interactive=idle and run is not None),
@@ -296,8 +304,9 @@ class Page:
         folder = self._temporary / "downloads" / f"{run.name}-{result.stat().st_mtime_ns}"
         folder.mkdir(parents=True, exist_ok=True)
         png, jpeg, tiff = (folder / f"{run.name}{suffix}" for suffix in (".png", ".jpg", ".tiff"))
-        if not tiff.exists():
-            shutil.copyfile(result, png)
+        if not all(path.exists() for path in (png, jpeg, tiff)):
+            with atomic_path(png) as copy:
+                shutil.copyfile(result, copy)
             picture = load_image(png, keep_profile=True)
             bits = int(run.settings()[1].bits) if deep.is_installed() else 8
             kept = {"profile": picture.profile, "dpi": picture.dpi}
@@ -330,7 +339,9 @@ class Page:
         except TROUBLE as error:
             return [_mistake(error), *[gr.skip()] * (2 + 3 * MOST_STYLES + 8)]
         session.base = config
-        return [status_line("Settings taken over; also those that the page has no control for."), *filled]
+        lost = _not_taken_over(config, job)
+        line = f"Settings taken over, but for {', '.join(lost)}." if lost else "Settings taken over."
+        return [status_line(html.escape(line), mistake=bool(lost)), *filled]
 
     def _filled(self, session: _Session, config: Config, job: Job) -> list[Any]:
         """Return the values of all controls for a run."""
@@ -378,6 +389,7 @@ class _Session:
         name: Of the run, or `""`.
         seen: What it was shown last, so that only changes are sent.
         gallery: Names of the runs, in the order in which it was shown them.
+        files: What it may download.
         base: Settings that were taken over from a run.
         with_masks: Names of pictures that were taken over and are yet to arrive.
         open_canvases: Numbers of the pictures whose canvas can be seen: 0 for the photo, then the styles.
@@ -387,6 +399,7 @@ class _Session:
     name: str = ""
     seen: dict[str, Any] = dataclasses.field(default_factory=dict)
     gallery: list[str] = dataclasses.field(default_factory=list)
+    files: list[Path] = dataclasses.field(default_factory=list)
     base: Config | None = None
     with_masks: set[str] = dataclasses.field(default_factory=set)
     open_canvases: set[int] = dataclasses.field(default_factory=set)
@@ -452,6 +465,20 @@ def _request(values: Sequence[Any], session: _Session) -> Request:
 
 def _layers(drawing: dict[str, Any] | None) -> list[np.ndarray]:
     return [layer for layer in (drawing or {}).get("layers") or [] if layer is not None]
+
+
+def _not_taken_over(config: Config, job: Job) -> list[str]:
+    """Return what of a run the page cannot paint with, in words."""
+    default = Job()
+    names = ("content_weight_mask", "stretch_contrast", "dpi", "allow_truncated", "max_pixels")
+    lost = [f"--{name}" for name in names if getattr(job, name) != getattr(default, name)]
+    if len(job.style) > MOST_STYLES:
+        lost.append(f"the styles after the first {MOST_STYLES}")
+    if len(set(config.sizes.style_scale)) > 1:
+        lost.append("a --style_scale for each style")
+    if config.loss.mask_weight and max(config.loss.mask_weight) != 1:
+        lost.append("the size of --mask_weight, of which only the ratios are kept")
+    return lost
 
 
 def _mistake(error: Exception, path: Path | None = None) -> str:

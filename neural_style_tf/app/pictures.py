@@ -36,8 +36,13 @@ def safe_name(name: str) -> str:
     Returns:
         At most `LONGEST_NAME` bytes, without an ending; `picture` if nothing is left.
     """
-    last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
-    stem = re.sub(r"[^\w.+\-]+", "_", Path(last.replace("\0", "_")).stem if last else "")
+    last = re.split(r"[/\\]", name)[-1]
+    return clean_name(Path(last.replace("\0", "_")).stem if last else "")
+
+
+def clean_name(name: str) -> str:
+    """Return what `safe_name` does, of a name without folders and ending."""
+    stem = re.sub(r"[^\w.+\-]+", "_", unicodedata.normalize("NFC", name))
     stem = stem.strip("._-+").encode("utf-8", "ignore")[:LONGEST_NAME].decode("utf-8", "ignore")
     return stem.strip("._-+") or "picture"
 
@@ -92,7 +97,7 @@ def store_mask(mask: np.ndarray, name: str, output_dir: Path) -> Path:
     """
     levels = np.where(mask, np.uint8(255), np.uint8(0))
     prefix = hashlib.sha256(repr(levels.shape).encode() + levels.tobytes()).hexdigest()[:HASH_DIGITS]
-    target = output_dir / FOLDER / f"{prefix}-{safe_name(name)}.png"
+    target = output_dir / FOLDER / f"{prefix}-{clean_name(name)}.png"
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
         with atomic_path(target) as temporary:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_style_tf.app.pictures import check_picture, safe_name, store_mask, store_picture, title_of
+from neural_style_tf.app.pictures import check_picture, clean_name, store_mask, store_picture, title_of
 from neural_style_tf.app.queue import PlannedRun
 from neural_style_tf.cli.clip import make_run
 from neural_style_tf.cli.painting import PROCESS_BYTES, Machine
@@ -178,7 +178,7 @@ def plan(request: Request, place: Place) -> PlannedRun:
             "" if style.origin is None else str(store_mask(style.origin, f"{name}-part", place.output_dir))
             for style, name in zip(request.styles, names[1:], strict=True)
         ]
-        title = safe_name(f"{names[0]}-{'+'.join(names[1:])}")
+        title = clean_name(f"{names[0]}-{'+'.join(names[1:])}")
         job = Job(
             content=str(photo),
             style=tuple(map(str, styles)),

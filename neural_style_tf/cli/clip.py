@@ -23,7 +23,7 @@ from neural_style_tf.images.files import expand_files
 from neural_style_tf.images.masks import mask_of
 from neural_style_tf.runs.manifest import ManifestWriter
 from neural_style_tf.runs.output_dir import OutputFolder
-from neural_style_tf.runs.outputs import check_not_read, check_not_there
+from neural_style_tf.runs.outputs import check_not_read, check_not_there, output_of
 from neural_style_tf.runs.resume import newest_metric, trim_metrics
 from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.records import Listener, StepRecord
@@ -85,7 +85,8 @@ class ClipRun(Run):
                 f"{LEAST_SIDE} are needed"
             )
         pixels = resize(first.pixels, size)
-        return Picture(pixels, None, self.clip.notes, self.clip.sha256, Path(job.content), None, None)
+        notes = (*self.clip.notes, *(["transparency is left out of a clip"] if self.clip.has_alpha else []))
+        return Picture(pixels, None, notes, self.clip.sha256, Path(job.content), None, None)
 
     def frames(self, after: int = 0, clip: Clip | None = None) -> Iterator[Frame]:
         """Return the frames that are painted.
@@ -111,11 +112,11 @@ class ClipRun(Run):
             reason = str(error).removeprefix("--content: ").removeprefix("--frames: ")
             raise UserError(f"--{role}: {reason}") from None
         last = self._last_frame()
-        if first is None or clip.count < ALMOST * last:
+        if first is None or (clip.count and clip.count < ALMOST * last):
             raise UserError(
                 f"--{role}: {show(path)} has {clip.count} frames, and {last} are painted: each needs its mask"
             )
-        values = mask_of(luma(first.pixels))
+        values = moving_mask(clip, first)
         return values, Picture(first.pixels[:0, :0], None, clip.notes, clip.sha256, Path(path), None, None)
 
     def _check(self) -> None:
@@ -130,7 +131,7 @@ class ClipRun(Run):
         def mask(role: str, number: int) -> np.ndarray:
             for frame in frames[role]:
                 if frame.number == number:
-                    return mask_of(luma(frame.pixels))
+                    return moving_mask(self._moving[role], frame)
             raise RunError(f"{show(self._job.pictures[role])} has no frame {number}, as --{role} must")
 
         def masks(number: int) -> Masks:
@@ -148,10 +149,25 @@ class ClipRun(Run):
         return masks
 
     def _check_outputs(self) -> None:
-        job, video = self._here, self._config.video
-        count = self.clip.planned(video.start_frame, video.end_frame, video.every)
-        check_output(job, frames=count, size=self._size)
-        check_not_read(job, "result.mp4")
+        job = self._here
+        self.check_output(job, written=output_of(Path(job.output_dir)) if job.resume else "")
+
+    def check_output(self, job: Job, *, written: str) -> None:
+        """Refuse an `--output` that cannot hold the clip, is read, or is there and not to be replaced.
+
+        Args:
+            job: Names of what is read and written.
+            written: See `outputs.check_not_there`.
+
+        Raises:
+            UserError: Naming the file.
+        """
+        video = self._config.video
+        if job.output:
+            frames = self.clip.planned(video.start_frame, video.end_frame, video.every)
+            check_clip_output(job.output, frames=frames, size=self._size)
+            check_not_there(job, written=written)
+        check_not_read(job, "result.mp4", self._config.init)
 
     def _checkpoint(self, folder: OutputFolder | None, weights: Weights) -> str | None:
         """Read what is known of painted frames; return the newest, named as a checkpoint is."""
@@ -267,9 +283,9 @@ class ClipRun(Run):
                     self._write(folder, finished=False)
             raise
         if one is not None or self._known:
-            self._write(folder, finished=not self._interrupts.received)
+            self._write(folder, finished=not self._stopped)
         last = one.memory.number if one is not None else after
-        whole = not video.end_frame and not self._interrupts.received
+        whole = not video.end_frame and not self._stopped
         if whole and last + video.every <= ALMOST * self.clip.count:
             self._console.say(
                 f"the clip ends at frame {last} of about {self.clip.count}: is its file cut short?"
@@ -313,6 +329,14 @@ class ClipRun(Run):
             return
         took = f" after {duration(record.seconds)}" if record is not None else ": nothing was left to paint"
         self._console.say(f"{status}{took}: {folder.path / 'result.mp4'}")
+
+
+def moving_mask(clip: Clip, frame: Frame) -> np.ndarray:
+    """Return the mask [H, W], 0–1, of a frame: its opacity if it has any, as of a picture."""
+    if frame.alpha is not None:
+        return mask_of(frame.alpha.astype(np.float32))
+    # Of a clip that begins with opacity, one that is opaque everywhere.
+    return np.ones(frame.pixels.shape[:2], np.float32) if clip.has_alpha else mask_of(luma(frame.pixels))
 
 
 def write_result(
@@ -360,19 +384,6 @@ def write_result(
         )
         for note in notes:
             say(note)
-
-
-def check_output(job: Job, *, frames: int = 0, size: tuple[int, int] = (0, 0)) -> None:
-    """Refuse an `--output` that is no clip, is there and not to be replaced, or cannot hold it.
-
-    Args:
-        job: Names of what is read and written.
-        frames: That are painted, about; 0 if that is not known.
-        size: (H, W) of each.
-    """
-    if job.output:
-        check_clip_output(job.output, frames=frames, size=size)
-        check_not_there(job)
 
 
 class FramesOnly(Listener):

@@ -11,11 +11,11 @@ from neural_style_tf.utils.atomic import PARTIAL
 
 KEPT = "what was saved before is kept"
 OUT_OF_MEMORY = (
-    "out of memory; try --tile=512, also with --resume; or anew a smaller --image_size or --style_size, or "
-    f"with L-BFGS a shorter --history; {KEPT}"
+    "out of memory; try --tile=512, a smaller --image_size or --style_size, or with L-BFGS a shorter "
+    f"--history; {KEPT}"
 )
 GO_ON, RETRY = "go on with --resume", "give the same command with --retry_failed"
-"""What to do once the cause is gone: of a single run, and of one of a sweep."""
+"""What to do once the cause is gone: with a single run, and with one of a sweep."""
 FULL = f"make room, then go on with --resume; {KEPT}"
 """After what a full disk, a quota or a limit on the size of files has stopped."""
 DISK_ERRORS = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)}

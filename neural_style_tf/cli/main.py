@@ -120,11 +120,12 @@ def _sweep(line: flags.CommandLine, console: Console, interrupts: Interrupts) ->
             console.say(flags.command(task.config, continued(task.job)))
         return SUCCESS
     code = sweep.execute(executor, shard=shard, retry_failed=asked.retry_failed)
-    if interrupts.received:
+    interrupted = interrupts.received and sweep.was_cut_short
+    if interrupted:
         console.say("interrupted: the same command goes on with the sweep")
     elif scenes:
         scenes.join(root, [run.folder for run in sweep.runs])
-    return interrupts.exit_code if interrupts.received else code
+    return interrupts.exit_code if interrupted else code
 
 
 def _executor(
@@ -183,6 +184,7 @@ class Painter:
         interrupts: What ends a run; default: those that arrive while it is painted.
         memory: Bytes that a run may take, because others run beside it.
         threads: That a run computes with, unless it says how many; 0: all.
+        go_on: What to do with a run that failed, once the cause is gone.
     """
 
     def __init__(
@@ -193,7 +195,9 @@ class Painter:
         *,
         memory: int | None = None,
         threads: int = 0,
+        go_on: str = RETRY,
     ) -> None:
+        self._go_on = go_on
         self._machine = machine or Machine(several=True, memory=memory)
         self._console = console or Console(quiet=True)
         self._interrupts, self._threads = interrupts, threads
@@ -225,4 +229,4 @@ class Painter:
             line = line_of(error)
             if line is None:
                 return Outcome("failed", f"{type(error).__name__}: {error}", traceback.format_exc())
-            return Outcome("failed", line.replace(GO_ON, RETRY))
+            return Outcome("failed", line.replace(GO_ON, self._go_on))

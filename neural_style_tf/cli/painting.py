@@ -184,6 +184,7 @@ class Run:
             output=self._supplies.output or job.output,
             from_run=self._supplies.files.get(job.from_run, job.from_run),
         )
+        self._stopped = False
         self._earlier: Manifest | None = None
         self._repeated: Manifest | None = None
         self._check()
@@ -309,7 +310,8 @@ class Run:
             for listener in listeners:
                 listener.on_tick(step)
             received.extend(next(filter(None, self._cluster.all_gather(received)), [])[len(received) :])
-            return bool(received)
+            self._stopped = bool(received)
+            return self._stopped
 
         def begin() -> None:
             # Not before a first step exists: until then an earlier run is left alone.
@@ -325,11 +327,11 @@ class Run:
                 begin()
                 for listener in listeners:
                     listener.on_step(record)
-            if report is None and checkpoint is not None and not received:
+            if report is None and checkpoint is not None and not self._stopped:
                 # Of a clip, nothing was left to paint.
                 report = self._report(folder, weights, device, checkpoint)
-            # A signal while the last picture was written came too late.
-            finished = not received or (record is not None and record.finished)
+            # A signal that came while the last picture was painted or written has ended nothing.
+            finished = not self._stopped or (record is not None and record.finished)
             status = "finished" if finished else "interrupted"
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else f"failed: {error}"
@@ -367,9 +369,13 @@ class Run:
         content, *styles = self._painted()
         inputs = Inputs(content, tuple(styles), self._initial, self._masks)
         # The run forgets the pictures when they are of no more use, and so must we.
-        self._pictures = {role: picture.without_pixels() for role, picture in self._pictures.items()}
+        self.forget_pictures()
         self._initial = None
         return self._machine.session().run(inputs, self._config, tick=tick, resume=checkpoint)
+
+    def forget_pictures(self) -> None:
+        """Keep only what is known of them."""
+        self._pictures = {role: picture.without_pixels() for role, picture in self._pictures.items()}
 
     def _say_end(self, folder: OutputFolder, status: str, record: StepRecord) -> None:
         """Say how the run ended."""

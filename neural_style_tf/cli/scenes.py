@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from neural_style_tf.cli.clip import ClipRun, check_output, write_result
+from neural_style_tf.cli.clip import ClipRun, write_result
 from neural_style_tf.cli.flags import CommandLine
 from neural_style_tf.cli.painting import Machine
 from neural_style_tf.cli.signals import Interrupts
 from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.sweeps.folder import is_finished
+from neural_style_tf.runs.manifest import from_the_root
+from neural_style_tf.sweeps.folder import SweepFolder, is_finished
 from neural_style_tf.sweeps.space import Axis
 from neural_style_tf.utils.atomic import write_bytes
 from neural_style_tf.utils.console import Console
@@ -51,9 +52,10 @@ class Scenes:
 
         # Finds every mistake that the runs would find, before minutes go by.
         whole = ClipRun(config, job.replace(output=""), Machine(), Console(quiet=True), Interrupts())
-        self._config, self._job, self._clip, self._console = config, job, whole.clip, console
+        self._config, self._job, self._whole, self._console = config, job, whole, console
         console.say("looking for scenes")
         found = find_scenes(whole.frames(), config, whole.flow)
+        whole.forget_pictures()
         console.say(f"scenes: {len(found)}")
         firsts, lasts = (tuple(str(scene[end]) for scene in found) for end in (0, 1))
         self.axes = [Axis("start_frame", firsts), Axis("end_frame", lasts)]
@@ -77,8 +79,7 @@ class Scenes:
                 "--overwrite: a --shard would join new scenes with old ones: give another --output_dir"
             )
         # What an earlier join has written is written again.
-        joined = (root / "result.mp4").exists()
-        check_output(self._job.replace(overwrite=self._job.overwrite or joined))
+        self._whole.check_output(self._job.replace(output_dir=str(root)), written=SweepFolder(root).joined)
         taken = [name for name in ("run.json", "result.mp4") if (root / name).exists()]
         if "run.json" in taken or (taken and not (root / "sweep.json").exists()):
             raise UserError(
@@ -112,5 +113,8 @@ class Scenes:
             self._console.say(f"scenes painted: {done} of {len(painted)}; result.mp4 follows the last")
             return
         write_bytes(root / "metrics.jsonl", b"".join((one / "metrics.jsonl").read_bytes() for one in painted))
-        write_result(root, painted, self._clip, self._config, self._job, self._console.say)
+        if self._job.output:
+            # First: it may be half of the work.
+            SweepFolder(root).note_joined(from_the_root(self._job.output))
+        write_result(root, painted, self._whole.clip, self._config, self._job, self._console.say)
         self._console.say(f"joined: {root / 'result.mp4'}")

@@ -262,6 +262,13 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Im
     if end < rows and not ImageFile.LOAD_TRUNCATED_IMAGES:
         # Pillow silently leaves rows black that are in no strip.
         raise EOFError("rows are missing")
+    if (
+        image.format == "TIFF"
+        and image.tag_v2.get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
+        and "dpi" in image.info
+    ):
+        # Pillow turns the pixels as it loads them, and leaves this.
+        image.info["dpi"] = image.info["dpi"][::-1]
     image.load()
     # Looking for a second frame moves a reader's place in the file, so another reader looks; its failure
     # harms nothing. A phone's JPEG that carries a preview or a depth map (MPO) counts as one picture.
@@ -270,7 +277,13 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Im
             album = image.format in ("TIFF", "HEIF")
             what, first = ("holds several pictures", "picture") if album else ("is animated", "frame")
             notes.append(f"{name} {what}; the first {first} is used")
-    return image, rawmode if isinstance(rawmode, str) else ""
+    rawmode = rawmode if isinstance(rawmode, str) else ""
+    if rawmode.startswith("LA;16"):
+        # Grey with opacity, which Pillow makes colours of.
+        notes.append(f"{name} has 16 bits of grey, of which 8 are read")
+        image, form = image.convert("LA"), image.format
+        image.format = form
+    return image, rawmode
 
 
 def _formats(data: bytes, name: str) -> tuple[str, ...]:

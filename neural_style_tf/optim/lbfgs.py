@@ -202,8 +202,7 @@ class LBFGS(tf.Module):
         def add() -> None:
             i = tf.math.floormod(self.newest + 1, self._size)
             # First, since it takes memory: while a pair is put into the history it must not run out.
-            self.preconditioner.learn(s, y)
-            with tf.control_dependencies(self.preconditioner.learnt()):
+            with tf.control_dependencies([self.preconditioner.learn(s, y)]):
                 all_s, all_y = self.s.put(i, s), self.y.put(i, y)
             self.products[i].assign(tf.linalg.matvec(all_y, tf.reshape(s, [-1])))
             self.products[:, i].assign(tf.linalg.matvec(all_s, tf.reshape(y, [-1])))

@@ -24,8 +24,8 @@ RANGE = 30.0
 class Preconditioner(Protocol):
     """H₀, symmetric and positive definite, learnt from pairs of positive curvature."""
 
-    def learn(self, s: tf.Tensor, y: tf.Tensor) -> None:
-        """Take in a pair [1, H, W, 3]."""
+    def learn(self, s: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """Take in a pair [1, H, W, 3]; return what is known when all that takes memory is done."""
 
     def apply(self, q: tf.Tensor) -> tf.Tensor:
         """Return H₀ q for q [1, H, W, 3]; before the first pair, up to a factor."""
@@ -51,9 +51,11 @@ class Scalar(tf.Module):
         super().__init__(name="scalar")
         self.gamma = tf.Variable(1.0, dtype=image.dtype)
 
-    def learn(self, s: tf.Tensor, y: tf.Tensor) -> None:
+    def learn(self, s: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """Take in a pair; see `Preconditioner`."""
-        self.gamma.assign(tf.reduce_sum(s * y) / tf.reduce_sum(y * y))
+        gamma = tf.reduce_sum(s * y) / tf.reduce_sum(y * y)
+        self.gamma.assign(gamma)
+        return gamma
 
     def apply(self, q: tf.Tensor) -> tf.Tensor:
         """Return γ q."""
@@ -97,11 +99,12 @@ class Spectral(tf.Module):
         self.energies = tf.Variable(tf.ones([2, self._depth, BANDS], image.dtype))
         self.pairs = tf.Variable(0)
 
-    def learn(self, s: tf.Tensor, y: tf.Tensor) -> None:
+    def learn(self, s: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """Take in a pair; see `Preconditioner`."""
         found = tf.stack([self._energies(s), self._energies(y)])
         self.energies.assign(tf.where(self.pairs > 0, MEMORY * self.energies + found, found))
         self.pairs.assign_add(1)
+        return found
 
     def apply(self, q: tf.Tensor) -> tf.Tensor:
         """Return H₀ q."""

@@ -216,7 +216,7 @@ class ManifestWriter(Listener):
             files["init"] = {"path": config.init, "sha256": init}
         self._manifest = Manifest(
             config=from_anywhere(flat(config)),
-            job=from_anywhere(flat(job)),
+            job=from_anywhere(flat(job)) | {"output": _recorded_output(job, earlier)},
             inputs=files,
             weights={
                 "origin": weights.origin,
@@ -257,6 +257,18 @@ class ManifestWriter(Listener):
 
     def _write(self) -> None:
         write_text(self._path, self._manifest.to_json())
+
+
+def from_the_root(path: str) -> str:
+    """Return a path of a file that means the same in every folder; a link itself, not what it leads to."""
+    return str(Path(path).parent.resolve() / Path(path).name)
+
+
+def _recorded_output(job: Job, earlier: Manifest | None) -> str:
+    """Return the path of `--output` from the root, or that of an earlier part of the run."""
+    if job.output:
+        return from_the_root(job.output)
+    return str(earlier.job.get("output", "")) if earlier else ""
 
 
 def facts_in_common(config: Config, hashes: dict[str, str], weights: Weights) -> dict[str, Any]:

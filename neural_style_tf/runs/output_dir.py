@@ -24,8 +24,11 @@ LOCK = ".neural-style-tf.lock"
 
 def files_of_a_run(folder: Path) -> list[Path]:
     """Return what an earlier run left in a folder, and what replacing it removes; folders left out."""
-    patterns = (EVENTS, *PICTURES, *STATES, *FILES)
-    return [path for pattern in patterns for path in folder.glob(pattern)]
+    return [*_made_on_the_way(folder), *(folder / name for name in FILES if (folder / name).exists())]
+
+
+def _made_on_the_way(folder: Path) -> list[Path]:
+    return [path for pattern in (EVENTS, *PICTURES, *STATES) for path in folder.glob(pattern)]
 
 
 def holds_run(folder: Path) -> bool:
@@ -109,8 +112,7 @@ class OutputFolder:
 
     def clear(self) -> None:
         """Remove what an earlier run left, and nothing else."""
-        # `run.json` comes last.
-        for path in files_of_a_run(self.path):
+        for path in _made_on_the_way(self.path):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -118,6 +120,8 @@ class OutputFolder:
         for name in FOLDERS:
             with contextlib.suppress(OSError):
                 (self.path / name).rmdir()
+        for name in FILES:
+            (self.path / name).unlink(missing_ok=True)
 
     def clear_events(self) -> None:
         """Remove what is for TensorBoard: of a run that begins anew with what it has made on the way."""

@@ -14,6 +14,7 @@ from neural_style_tf.images.files import expand_files
 from neural_style_tf.runs.manifest import ManifestWriter, settings_table
 from neural_style_tf.runs.output_dir import OutputFolder, files_of_a_run
 from neural_style_tf.runs.resume import newest_metric, read_manifest, step_of, trim_metrics
+from neural_style_tf.transfer.initial import WORDS
 from neural_style_tf.transfer.records import Listener
 from neural_style_tf.utils.console import Console
 
@@ -43,7 +44,7 @@ def check_outputs(job: Job, config: Config, content: Picture, *, size: tuple[int
     if not job.output:
         return
     check_output(job.output, size=size)
-    check_not_there(job)
+    check_not_there(job, written=output_of(Path(job.output_dir)) if job.resume else "")
     if job.bits == "16" and not job.output.lower().endswith((".png", ".tif", ".tiff")):
         say(f"{job.output}: this format holds 8 bits a channel; .png and .tiff hold 16")
     if job.dpi and job.output.lower().endswith(".webp"):
@@ -52,19 +53,19 @@ def check_outputs(job: Job, config: Config, content: Picture, *, size: tuple[int
         say(f"{job.output}: JPEG cannot hold the transparency of {job.content}")
 
 
-def check_not_read(job: Job, result: str, *more: str) -> None:
+def check_not_read(job: Job, result: str, init: str) -> None:
     """Refuse a run that would write over a picture that it reads.
 
     Args:
         job: Names of what is read and written.
         result: What it writes in its folder.
-        more: Names of other files that it reads.
+        init: `--init`: a word, or a file.
 
     Raises:
         UserError: Naming the file.
     """
-    read = [Path(file) for name in (*job.pictures.values(), *more) for file in (name, *expand_files(name))]
-    read = [file for file in read if file.exists()]
+    names = [file for name in job.pictures.values() for file in (name, *expand_files(name))]
+    read = [Path(file) for file in (*names, *((init,) if init not in WORDS else ())) if Path(file).exists()]
     for output in filter(None, (job.output, os.path.join(job.output_dir, result))):  # noqa: PTH118
         if Path(output).exists() and any(Path(output).samefile(file) for file in read):
             raise UserError(f"{show(output)} is read and would be overwritten: give another name")
@@ -79,19 +80,32 @@ def check_not_read(job: Job, result: str, *more: str) -> None:
             )
 
 
-def check_not_there(job: Job) -> None:
-    """Refuse an `--output` that is there, if it is not to be replaced, and not of the run to go on with."""
-    if not Path(job.output).exists() or job.overwrite:
+def check_not_there(job: Job, *, written: str) -> None:
+    """Refuse an `--output` that is there, if it is not to be replaced.
+
+    Args:
+        job: Names of what is read and written.
+        written: What an earlier part of the run has written as its own; or "".
+
+    Raises:
+        UserError: Naming the file.
+    """
+    output = Path(job.output)
+    if not output.exists() or job.overwrite:
         return
-    if not job.resume:
+    if not job.resume and not written:
         raise UserError(f"--output: {show(job.output)} exists; give another name, or --overwrite")
+    if not (written and Path(written).exists() and output.samefile(written)):
+        raise UserError(
+            f"--output: {show(job.output)} exists, and is not of the run to go on with: give another name"
+        )
+
+
+def output_of(folder: Path) -> str:
+    """Return the `--output` of the run in a folder, as a path from the root; "" if there is none."""
     with contextlib.suppress(UserError):
-        written = str(read_manifest(Path(job.output_dir)).job.get("output", ""))
-        if Path(written).absolute() == Path(job.output).absolute():
-            return
-    raise UserError(
-        f"--output: {show(job.output)} exists, and is not of the run to go on with: give another name"
-    )
+        return str(read_manifest(folder).job.get("output", ""))
+    return ""
 
 
 def find_checkpoint(folder: OutputFolder, *, say: Say) -> str | None:

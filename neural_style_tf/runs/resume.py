@@ -88,7 +88,8 @@ def differences(
     if then["iterations"] != now["iterations"]:
         if config.sizes.scales != 1 and not config.sizes.scale_iterations:
             found.append("--iterations also counts for the coarser scales, which are done")
-        if config.optimization.learning_rate_schedule != "constant":
+        adam = config.optimization.optimizer == "adam"
+        if adam and config.optimization.learning_rate_schedule != "constant":
             found.append("--iterations also counts for the learning rate, which falls to their end")
     return [*found, *manifest.other_files(hashes), *manifest.missing_files(hashes)]
 

@@ -296,6 +296,10 @@ class Worker:
             self.connection.send(message)
 
 
+RELAYED = getattr(signal, "SIGUSR2", signal.SIGTERM)
+"""By which a process is told what its parent wants: one that does not come from elsewhere, too."""
+
+
 def _death(code: int | None) -> str:
     again = "the same command goes on with the run"
     if code is not None and code < 0:
@@ -307,10 +311,13 @@ def _death(code: int | None) -> str:
 
 def _serve(connection: Connection, make_painter: Callable[[], Painter], environment: dict[str, str]) -> None:
     """Paint what arrives, until the parent says stop or is gone."""
-    # Ctrl-C reaches all processes of a terminal; the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # These may reach all processes of a terminal, a service or a job; the parent decides what they mean.
+    for name in ("SIGINT", "SIGHUP", "SIGTERM", "SIGUSR1"):
+        number = getattr(signal, name, RELAYED)
+        if number != RELAYED:
+            signal.signal(number, signal.SIG_IGN)
     # While a run is painted it is the run that decides about this one.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(RELAYED, signal.default_int_handler)
     os.environ.update(environment)
     tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
     painting = threading.Event()
@@ -347,6 +354,6 @@ def _listen(connection: Connection, tasks: queue.SimpleQueue[Task | None], paint
         if not isinstance(message, Task) and painting.is_set():
             # To the process, not to this thread: it is the main thread that may have to wake up.
             if os.name == "posix":
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), RELAYED)
             else:
-                signal.raise_signal(signal.SIGTERM)
+                signal.raise_signal(RELAYED)

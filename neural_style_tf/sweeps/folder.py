@@ -95,6 +95,10 @@ class SweepFolder:
     Args:
         path: The folder; made when the first run is written.
 
+    Attributes:
+        known: What tells a run from others → its folder.
+        joined: The user's own file that its runs were joined in, from the root; or "".
+
     Raises:
         UserError: There is a `sweep.json` that this program did not write.
     """
@@ -106,11 +110,13 @@ class SweepFolder:
     def _read(self) -> None:
         self._earlier: dict[str, Any] = {}
         self.known: dict[str, str] = {}
+        self.joined = ""
         if self._file.exists():
             try:
                 facts = json.loads(self._file.read_text(encoding="utf-8"))
                 later = facts["sweep"] > FORMAT
                 self._earlier = {"base": dict(facts["base"]), "runs": list(facts["runs"])}
+                self.joined = str(facts.get("joined", ""))
                 self.known = {key(run["settings"]): str(run["folder"]) for run in self._earlier["runs"]}
             except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 raise UserError(
@@ -134,7 +140,8 @@ class SweepFolder:
         differences = [
             f"--{name} was {_shown(then, name)}, now {_shown(now, name)}"
             for name in sorted(then.keys() | now.keys())
-            if then.get(name) != now.get(name)
+            # With other tiles the same is computed; see `runs.resume`.
+            if name != "tile" and then.get(name) != now.get(name)
         ]
         if differences:
             raise UserError(
@@ -164,8 +171,15 @@ class SweepFolder:
                 "space": {name: list(values) for name, values in axes.items()},
                 "base": dict(base),
                 "runs": list(together.values()),
+                "joined": self.joined,
             }
             write_text(self._file, json.dumps(facts, indent=2) + "\n")
+
+    def note_joined(self, output: str) -> None:
+        """Remember the user's own file that the runs were joined in."""
+        with self._locked():
+            facts = json.loads(self._file.read_text(encoding="utf-8"))
+            write_text(self._file, json.dumps(facts | {"joined": output}, indent=2) + "\n")
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

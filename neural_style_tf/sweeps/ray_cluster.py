@@ -16,8 +16,10 @@ import hashlib
 import importlib.util
 import logging
 import os
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +32,7 @@ from neural_style_tf.runs.outputs import clear_the_way
 from neural_style_tf.sweeps.executors import Event, Outcome, Painter, Supplies, Task
 from neural_style_tf.sweeps.folder import continued, is_finished
 from neural_style_tf.transfer.initial import WORDS
-from neural_style_tf.utils.atomic import PARTIAL, write_bytes
+from neural_style_tf.utils.atomic import PARTIAL, write_piece
 from neural_style_tf.weights import Weights
 
 if TYPE_CHECKING:
@@ -44,8 +46,8 @@ AHEAD = 2
 MEMORY_SHARE = 0.9
 """Of a machine's memory, the most that a run asks for; a larger one is painted in tiles."""
 
-Files = dict[str, bytes]
-"""Name in a folder, with `/` → content."""
+PIECE = 64 * 2**20
+"""Bytes that are sent at once: all that is held of a file, however large a checkpoint is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +123,7 @@ def _join(address: str) -> Any:
         # Ray itself would try for minutes.
         _check_address(where)
     package = str(Path(neural_style_tf.__file__).parent)
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=address,
@@ -133,6 +136,10 @@ def _join(address: str) -> Any:
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise _no_cluster(address, (str(error).splitlines() or [""])[0]) from None
+    finally:
+        # Ray's own would end this process at once, and no run would be saved.
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
     return ray
 
 
@@ -182,8 +189,13 @@ class _Driver:
         while waiting or running:
             while waiting and not stopping and len(running) < AHEAD * self._slots():
                 task = waiting.pop()
-                running[self._submit(task)] = task
-            done, _ = ray.wait(list(running), timeout=SECONDS_TO_LOOK_UP)
+                try:
+                    running[self._submit(task)] = task
+                except (OSError, UserError) as error:
+                    # A file of this run that is gone by now; the others go on.
+                    yield Event(task.name)
+                    yield Event(task.name, outcome=Outcome("failed", _line(error)))
+            done, _ = ray.wait(list(running), timeout=SECONDS_TO_LOOK_UP) if running else ([], [])
             for name, steps in ray.get(self._keeper.progress.remote()).items():
                 if name not in seen:
                     yield Event(name)
@@ -279,6 +291,12 @@ class _Driver:
             return Outcome("failed", f"{type(error).__name__}: {line}; the same command goes on with the run")
 
 
+def _line(error: OSError | UserError) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{show(str(error.filename))} cannot be read: {error.strerror}"
+    return str(error)
+
+
 def files_of(config: Config, job: Job) -> list[str]:
     """Return the names of the files that a run reads, but for its weights."""
     init = [] if config.init in WORDS else [config.init]
@@ -339,14 +357,19 @@ def paint_on_node(
 
             return painter(task, report, supplies)
         folder = here / "run"
-        unpack(folder, found)
+        for file, (size, _) in found.items():
+            for start in range(0, max(1, size), PIECE):
+                data = ray.get(keeper.read.remote(task.name, file, start))
+                _write(folder, file, data, first=start == 0, last=start + PIECE >= size)
         mirror = _Mirror(ray, keeper, task, attempt, folder)
         output = str(here / f"output{Path(task.job.output).suffix}") if task.job.output else ""
         supplies = dataclasses.replace(supplies, output_dir=str(folder), output=output)
         outcome = painter(task, mirror.report, supplies)
         mirror.send()
         if output and Path(output).exists():
-            ray.get(keeper.write.remote(task.job.output, Path(output).read_bytes()))
+            whose = task.name, attempt, task.job.output
+            for data, first, last in pieces(Path(output)):
+                ray.get(keeper.write.remote(*whose, data, first=first, last=last))
         return outcome
 
 
@@ -367,8 +390,12 @@ class _Mirror:
         now = stamps(self._folder)
         changed = [name for name, stamp in now.items() if self._sent.get(name) != stamp]
         removed = [name for name in self._sent if name not in now]
-        files = {name: (self._folder / name).read_bytes() for name in changed}
-        self._ray.get(self._keeper.store.remote(self._task.name, self._attempt, files, removed))
+        whose = self._task.name, self._attempt
+        # What a checkpoint vouches for is written before it.
+        for name in sorted(changed, key=lambda name: name.startswith("checkpoints/")):
+            for data, first, last in pieces(self._folder / name):
+                self._ray.get(self._keeper.store.remote(*whose, name, data, first=first, last=last))
+        self._ray.get(self._keeper.remove.remote(*whose, removed))
         self._sent = now
 
 
@@ -386,8 +413,8 @@ class Keeper:
         self._progress: dict[str, tuple[int, int]] = {}
         self._stopping = False
 
-    def begin(self, task: Task) -> tuple[int, Files]:
-        """Begin an attempt of a run; return its number, from 1, and what the run has so far.
+    def begin(self, task: Task) -> tuple[int, dict[str, tuple[int, int]]]:
+        """Begin an attempt of a run; return its number, from 1, and the `stamps` of what it has so far.
 
         Raises:
             UserError: The folder is in use, or not ours.
@@ -403,7 +430,13 @@ class Keeper:
             self._folders[name] = folder
             if job.overwrite and not is_finished(task.job):
                 clear_the_way(folder, None)
-        return attempt, pack(self._folders[name].path)
+        return attempt, stamps(self._folders[name].path)
+
+    def read(self, name: str, file: str, start: int) -> bytes:
+        """Return a piece of a file of a run."""
+        with _inside(self._folders[name].path, file).open("rb") as opened:
+            opened.seek(start)
+            return opened.read(PIECE)
 
     def tick(self, name: str, attempt: int, step: int, planned: int) -> bool:
         """Take the progress of a run; return whether it shall stop."""
@@ -411,22 +444,26 @@ class Keeper:
             self._progress[name] = (step, planned)
         return self._stopping or attempt != self._attempts.get(name)
 
-    def store(self, name: str, attempt: int, files: Files, removed: Sequence[str]) -> None:
-        """Write what a run has written; one that was given up, and is not dead, is not heard.
+    def store(self, name: str, attempt: int, file: str, data: bytes, *, first: bool, last: bool) -> None:
+        """Write a piece of what a run has written; one that was given up, and is not dead, is not heard."""
+        if self._heard(name, attempt):
+            _write(self._folders[name].path, file, data, first=first, last=last)
 
-        What a checkpoint vouches for is written before it.
-        """
-        if attempt != self._attempts.get(name) or name not in self._folders:
+    def remove(self, name: str, attempt: int, files: Sequence[str]) -> None:
+        """Remove what a run has removed."""
+        if self._heard(name, attempt):
+            for file in files:
+                _inside(self._folders[name].path, file).unlink(missing_ok=True)
+
+    def _heard(self, name: str, attempt: int) -> bool:
+        return attempt == self._attempts.get(name) and name in self._folders
+
+    def write(self, name: str, attempt: int, path: str, data: bytes, *, first: bool, last: bool) -> None:
+        """Write a piece of the user's own copy of a result; see `store`."""
+        if not self._heard(name, attempt):
             return
-        folder = self._folders[name].path
-        unpack(folder, dict(sorted(files.items(), key=lambda item: item[0].startswith("checkpoints/"))))
-        for gone in removed:
-            _inside(folder, gone).unlink(missing_ok=True)
-
-    def write(self, path: str, data: bytes) -> None:
-        """Write the user's own copy of a result."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, data)
+        write_piece(path, data, first=first, last=last)
 
     def end(self, name: str) -> None:
         """Give up the folder of a run."""
@@ -451,18 +488,22 @@ def _inside(folder: Path, name: str) -> Path:
     return path
 
 
-def pack(folder: Path) -> Files:
-    """Return the files of a run's folder."""
-    return {name: (folder / name).read_bytes() for name in stamps(folder)}
+def pieces(path: Path) -> Iterator[tuple[bytes, bool, bool]]:
+    """Yield a file in pieces, with whether each is the first, and the last."""
+    with path.open("rb") as file:
+        data, first = file.read(PIECE), True
+        while True:
+            following = file.read(PIECE) if len(data) == PIECE else b""
+            yield data, first, not following
+            if not following:
+                return
+            data, first = following, False
 
 
-def unpack(folder: Path, files: Files) -> None:
-    """Write files to a run's folder, each atomically."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        path = _inside(folder, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, data)
+def _write(folder: Path, name: str, data: bytes, *, first: bool, last: bool) -> None:
+    path = _inside(folder, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_piece(path, data, first=first, last=last)
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:

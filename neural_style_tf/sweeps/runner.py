@@ -73,6 +73,7 @@ class Sweep:
         self._folder = SweepFolder(root)
         self.runs = name_runs(combine(axes, zipped), self._folder.known)
         self._tasks: dict[str, Task] = {}
+        self._left: set[str] = set()
 
     def check(self) -> list[Task]:
         """Check all runs; return them, in order.
@@ -114,6 +115,11 @@ class Sweep:
             raise UserError("\n".join(lines))
         return [self._tasks[run.folder] for run in self.runs]
 
+    @property
+    def was_cut_short(self) -> bool:
+        """Whether `execute` left runs that it was to paint, or some were interrupted."""
+        return bool(self._left)
+
     def execute(
         self, executor: Executor, *, shard: tuple[int, int] = (1, 1), retry_failed: bool = False
     ) -> int:
@@ -140,6 +146,7 @@ class Sweep:
                 failed[run.folder] = f"{line}; --retry_failed tries it again"
         if len(tasks) + len(failed) < len(mine):
             say(f"finished already: {len(mine) - len(tasks) - len(failed)} of {len(mine)} runs")
+        self._left = {task.name for task in tasks}
         # What there is to find out about a cluster is found out before anything is written.
         events = executor(tasks)
         self._folder.write({axis.name: axis.values for axis in self._axes}, self._base, self.runs)
@@ -150,6 +157,8 @@ class Sweep:
             progress.show(event)
             if event.outcome is None:
                 continue
+            if event.outcome.status != "interrupted":
+                self._left.discard(event.name)
             if event.outcome.status == "failed":
                 failed[event.name] = event.outcome.line
             # Of many runs a report takes long: no more than a tenth of the time is for them.

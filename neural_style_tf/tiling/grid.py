@@ -63,4 +63,5 @@ def plan_for(terms: Sequence[Term], height: int, width: int, tile: int) -> tuple
 
 def alignment_of(terms: Sequence[Term]) -> tuple[int, int]:
     """Return the stride and the halo of the deepest layer of some terms; see `architecture.alignment`."""
-    return architecture.alignment(tuple(term.layer for term in terms if term.layer))
+    # Without any layer, as where no style has a place and content no weight, pixels see their neighbours.
+    return architecture.alignment(tuple(term.layer for term in terms if term.layer) or ("conv1_1",))

@@ -136,7 +136,8 @@ class Loop:
                 self._due(step),
             )
             if logged or due:
-                finished = last and not (failed or self.stopped)
+                # A tick may say so at the very end.
+                finished = last_scale and not failed and (stalled or enough or step >= scale.end)
                 if last and self._finish is not None and self._finish.recolor:
                     self._notes += explain_clipping(self._rows("best_image"))
                 record = self._record(scale, last=last, finished=finished, logged=logged, due=due)
@@ -199,6 +200,9 @@ class Loop:
             try:
                 total = float(solver.score_average())
             except OUT_OF_MEMORY:
+                if self._cluster.worker.workers > 1:
+                    # The others wait for this one's part.
+                    raise
                 notes += ("out of memory: the average of the images is left out",)
             else:
                 best = ("average", step, total) if total < best[2] else best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -52,6 +53,38 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         yield file
+
+
+def write_piece(path: str | os.PathLike[str], data: bytes, *, first: bool, last: bool) -> None:
+    """Add a piece to a file that arrives in several; with its last one it is moved into place.
+
+    One writer at a time: with its first piece a file that was given up begins anew.
+
+    Args:
+        path: The file; its folder must exist.
+        data: The piece.
+        first: Whether it is the first.
+        last: Whether it is the last.
+
+    Raises:
+        OSError: The folder is missing, read-only or full.
+    """
+    path = Path(path)
+    # Of files with a long beginning in common each has its own.
+    whose = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    partial = path.with_name(f"{PARTIAL}{path.name[:NAME_KEPT]}-{whose}")
+    try:
+        with partial.open("wb" if first else "ab") as file:
+            file.write(data)
+            if last:
+                file.flush()
+                os.fsync(file)
+        if last:
+            os.replace(partial, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def leftovers(folder: Path, pattern: str) -> list[Path]:

@@ -46,11 +46,13 @@ class Frame:
         number: From 1, of all frames of the clip.
         time: Seconds from the first frame of the clip.
         pixels: float32 [H, W, 3], RGB 0–255.
+        alpha: Opacity, uint8 [H, W]; None where it is opaque everywhere.
     """
 
     number: int
     time: Fraction
     pixels: np.ndarray
+    alpha: np.ndarray | None = None
 
 
 Wanted = Callable[[int], bool]
@@ -68,7 +70,8 @@ class Clip:
         count: Frames, about; 0 where the file does not say.
         has_audio: Whether there is sound.
         notes: Lines that the user should see.
-        read: Gives the frames whose numbers are wanted, in order; each call anew.
+        read: Gives the frames whose numbers are wanted, in order, up to a last one (0: all); each call anew.
+        has_alpha: Whether its first frame has transparency.
     """
 
     path: Path
@@ -77,7 +80,8 @@ class Clip:
     count: int
     has_audio: bool
     notes: tuple[str, ...]
-    read: Callable[[Wanted], Iterator[Frame]]
+    read: Callable[[Wanted, int], Iterator[Frame]]
+    has_alpha: bool = False
 
     def frames(self, start: int, end: int, every: int, *, after: int = 0) -> Iterator[Frame]:
         """Return some of the frames.
@@ -92,8 +96,8 @@ class Clip:
         def wanted(number: int) -> bool:
             return number > after and number >= start and (number - start) % every == 0
 
-        frames = self.read(wanted)
-        return itertools.takewhile(lambda frame: not end or frame.number <= end, frames)
+        # What lies beyond the end is not looked at: it may be damaged.
+        return self.read(wanted, end)
 
     def planned(self, start: int, end: int, every: int) -> int:
         """Return how many frames `frames` will give, about; 0 if that is not known."""
@@ -166,8 +170,8 @@ def _open_frames(path: str, rate: float, reading: dict[str, Any]) -> Clip:
     frames_a_second = Fraction(rate).limit_denominator(10**6) if rate else FOLDER_RATE
     first = load_image(files[0], **reading)
 
-    def read(wanted: Wanted) -> Iterator[Frame]:
-        for number, file in enumerate(files, 1):
+    def read(wanted: Wanted, end: int) -> Iterator[Frame]:
+        for number, file in enumerate(files[: end or None], 1):
             if not wanted(number):
                 continue
             try:
@@ -175,12 +179,11 @@ def _open_frames(path: str, rate: float, reading: dict[str, Any]) -> Clip:
             except UserError as error:
                 raise RunError(f"frame {number}: {error}") from None
             _check_same_size(picture.pixels, first.pixels, f"frame {number}, {show(file)},")
-            yield Frame(number, (number - 1) / frames_a_second, picture.pixels)
+            yield Frame(number, (number - 1) / frames_a_second, picture.pixels, picture.alpha)
 
-    notes = [f"{len(files)} frames at {float(frames_a_second):g} a second", *first.notes]
-    if first.alpha is not None:
-        notes.append("transparency is left out of a clip")
-    return Clip(Path(path), tuple(files), frames_a_second, len(files), False, tuple(notes), read)
+    notes = (f"{len(files)} frames at {float(frames_a_second):g} a second", *first.notes)
+    has_alpha = first.alpha is not None
+    return Clip(Path(path), tuple(files), frames_a_second, len(files), False, notes, read, has_alpha)
 
 
 def _check_same_size(pixels: np.ndarray, first: np.ndarray, what: str) -> None:
@@ -205,25 +208,30 @@ def _open_animation(file: Path, *, max_pixels: int, allow_truncated: bool) -> Cl
             times.append(time)
             time += USUAL if duration <= SHORTEST / 2 else duration
 
-    def read(wanted: Wanted) -> Iterator[Frame]:
+    has_alpha = first.alpha is not None
+
+    def alpha_of(picture: Image.Image) -> np.ndarray | None:
+        found = np.asarray(picture.convert("RGBA"))[..., 3] if picture.has_transparency_data else None
+        return None if found is None or found.min() == 255 else found
+
+    def read(wanted: Wanted, end: int) -> Iterator[Frame]:
         with Image.open(file, formats=ANIMATED) as picture:
-            for index in range(count):
+            for index in range(min(count, end or count)):
                 if not wanted(index + 1):
                     continue
                 try:
                     with quiet_pillow(show(file), [], max_pixels=max_pixels):
                         picture.seek(index)
                         pixels = np.asarray(picture.convert("RGB"), np.float32)
+                        alpha = alpha_of(picture)
                 except UserError as error:
                     raise RunError(f"frame {index + 1}: {error}") from None
-                yield Frame(index + 1, times[index], pixels)
+                yield Frame(index + 1, times[index], pixels, alpha)
 
     rate = count / time
     notes = [note for note in first.notes if "animated" not in note]
     note = f"{count} frames, {float(time):.3g} seconds"
-    if first.alpha is not None:
-        notes.append("transparency is left out of a clip")
-    return Clip(file, (file,), rate, count, False, (note, *notes), read)
+    return Clip(file, (file,), rate, count, False, (note, *notes), read, has_alpha)
 
 
 def has_video_library() -> bool:
@@ -250,6 +258,7 @@ def _open_video(file: Path, *, max_pixels: int, allow_truncated: bool) -> Clip:
                 # That of what is longest, which sound might be.
                 count = round(container.duration * rate / av.time_base)
             transfer = stream.codec_context.color_trc
+            interlaced = width * height <= max_pixels and _begins_interlaced(container, stream)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
@@ -260,13 +269,18 @@ def _open_video(file: Path, *, max_pixels: int, allow_truncated: bool) -> Clip:
             "--max_pixels"
         )
 
-    def read(wanted: Wanted) -> Iterator[Frame]:
-        return _decode(file, wanted, allow_truncated=allow_truncated)
+    def read(wanted: Wanted, end: int) -> Iterator[Frame]:
+        return _decode(file, wanted, end, allow_truncated=allow_truncated)
 
     sound = ", with sound" if has_audio else ""
     notes = [f"{width}×{height}, about {count or '?'} frames, {float(rate):.4g} a second{sound}"]
     if transfer in HDR:
         notes.append("it is in high dynamic range, and is read as if it were not: its colours will be pale")
+    if interlaced:
+        notes.append(
+            "it is interlaced: each frame holds two moments, and what moves is painted with stripes; "
+            "deinterlace it first, as by ffmpeg -i CLIP -vf bwdif=mode=send_frame OUT.mp4"
+        )
     return Clip(file, (file,), Fraction(rate), count, has_audio, tuple(notes), read)
 
 
@@ -279,8 +293,8 @@ def url(file: Path) -> str:
     return f"file:{file}"
 
 
-def _decode(file: Path, wanted: Wanted, *, allow_truncated: bool) -> Iterator[Frame]:
-    """Yield the frames of a video file whose numbers are wanted."""
+def _decode(file: Path, wanted: Wanted, end: int, *, allow_truncated: bool) -> Iterator[Frame]:
+    """Yield the frames of a video file whose numbers are wanted, up to `end`, or all."""
     import av
 
     number, time, beginning = 0, Fraction(0), None
@@ -291,7 +305,7 @@ def _decode(file: Path, wanted: Wanted, *, allow_truncated: bool) -> Iterator[Fr
         # AVI stamps frames in the order in which they are stored.
         has_stamps = container.format.name != "avi"
         decoded = container.decode(stream)
-        while True:
+        while not end or number < end:
             try:
                 frame = next(decoded, None)
                 if frame is None:
@@ -316,6 +330,15 @@ def _decode(file: Path, wanted: Wanted, *, allow_truncated: bool) -> Iterator[Fr
                 yield Frame(number, time, pixels)
     if not number:
         raise RunError(f"no frame of {show(file)} can be read")
+
+
+def _begins_interlaced(container: Any, stream: Any) -> bool:
+    """Return whether the first frame holds two moments; what else is wrong with it is said in its turn."""
+    import av
+
+    with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
+        return any(frame.interlaced_frame for frame in itertools.islice(container.decode(stream), 1))
+    return False
 
 
 def stamp_of(frame: Any) -> Fraction | None:

@@ -48,6 +48,13 @@ _ENVIRONMENT = {
 _FORMS = {"mat": ("matconvnet", "MATLAB"), "hdf5": ("keras", "HDF5")}
 
 
+ONCE = "once; the next run starts from its converted form"
+EACH_TIME = (
+    "in a folder that is read-only, as each run will have to: python -m neural_style_tf.weights FILE "
+    "--convert OUT.npz makes a form that is read at once"
+)
+
+
 def read_mat(
     path: Path, *, widths: Sequence[int] = WIDTHS, keep: bool = True, log: Callable[[str], None] | None = None
 ) -> Read:
@@ -72,8 +79,9 @@ def read_mat(
             read = read_converted(out, widths=widths)
             if read[2].describes(path.stat()):
                 return read
+    keep = keep and os.access(out.parent, os.W_OK)
     if log:
-        log(f"Reading {show(path)} once; the next run starts from its converted form")
+        log(f"Reading {show(path)} {ONCE if keep else EACH_TIME}")
     if keep:
         # OSError: the folder is read-only or full. Refusals are no OSError and pass through.
         with contextlib.suppress(OSError):

@@ -8,6 +8,7 @@ from PIL import Image
 from neural_style_tf.app.pictures import (
     LONGEST_NAME,
     check_picture,
+    clean_name,
     layer_of,
     preview,
     safe_name,
@@ -42,6 +43,11 @@ COLORS = ("#e4572e", "#2e86ab", "#7cb518")
 )
 def test_names_are_harmless(name, safe):
     assert safe_name(name) == safe
+
+
+def test_a_title_keeps_what_comes_after_a_dot():
+    assert clean_name("IMG_2024.06.01-starry_night") == "IMG_2024.06.01-starry_night"
+    assert safe_name("IMG_2024.06.01.jpg") == "IMG_2024.06.01"
 
 
 @pytest.mark.parametrize("letter", ["x", "ö", "猫"])

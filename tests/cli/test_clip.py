@@ -1,5 +1,6 @@
 """Clips on the command line: files, resume, repeats, interruptions, mistakes."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -11,7 +12,9 @@ import pytest
 from clips import moving_frames, read_video, write_folder, write_video
 from command_line import read_metrics
 from narrow import SHALLOW
+from PIL import Image
 
+from neural_style_tf.cli import clip as clip_module
 from neural_style_tf.runs import clip_files
 from neural_style_tf.video import write
 
@@ -120,6 +123,29 @@ def test_a_painted_clip_is_not_removed_to_be_painted_again(job, clip, capsys):
     assert frames() == before
 
 
+def test_a_clip_whose_last_picture_is_written_is_finished(job, clip, monkeypatch):
+    on_step = clip_files.Frames.on_step
+
+    def interrupting(self, record):
+        on_step(self, record)
+        if record.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(clip_files.Frames, "on_step", interrupting)
+    run = ("--content=clip.mp4", *QUICK, "--end_frame=2", "--output_dir=o", "--output=mine.mp4")
+    assert job(*run) == 0
+    assert json.loads(Path("o/run.json").read_text())["status"] == "finished"
+    assert len(read_video("mine.mp4")[0]) == 2
+
+
+def test_the_frame_a_clip_begins_with_is_not_removed(job, clip, capsys):
+    run = ("--content=clip.mp4", *(one for one in QUICK if "init" not in one), "--end_frame=1")
+    assert job(*run, "--output_dir=o") == 0
+    again = ("--init=o/frames/frame-000001.png", "--output_dir=o", "--overwrite")
+    assert job(*run, *again) == 2
+    assert "is read, and --overwrite would remove it" in capsys.readouterr().err
+
+
 def test_an_animation_of_too_many_pixels_is_told_at_once(job, clip, monkeypatch, capsys):
     monkeypatch.setattr(write, "MOST_ANIMATED", 5 * 48 * 64 - 1)
     assert job("--content=clip.mp4", *QUICK, "--output=mine.gif") == 2
@@ -127,7 +153,10 @@ def test_an_animation_of_too_many_pixels_is_told_at_once(job, clip, monkeypatch,
     assert not Path("output").exists()
 
 
-@pytest.mark.parametrize("content", [["--content_layers="], ["--content_weight=0", "--tv_weight=0"]])
+@pytest.mark.parametrize(
+    "content",
+    [["--content_layers="], ["--content_layers=", "--tile=16"], ["--content_weight=0", "--tv_weight=0"]],
+)
 def test_a_mask_that_is_black_in_a_frame_leaves_the_photo(job, clip, tmp_path, content):
     masks = [np.full((48, 64, 3), 255 * (number != 2), np.uint8) for number in range(1, 6)]
     write_folder(tmp_path / "masks", masks)
@@ -245,6 +274,34 @@ def test_masks_may_move(job, clip, tmp_path):
     assert frames("m") == frames("s")
 
 
+def test_frames_of_a_mask_with_transparency_are_their_opacity(job, clip, tmp_path):
+    """As of a picture: what lies below it is often white everywhere."""
+    left, _ = halves(5)
+    write_folder(tmp_path / "levels", left)
+    (tmp_path / "mattes").mkdir()
+    for number, mask in enumerate(left, 1):
+        white = np.full_like(mask, 255)
+        Image.fromarray(np.dstack([white, mask[..., 0]])).save(tmp_path / "mattes" / f"f{number}.png")
+    for name in ("levels", "mattes"):
+        run = ("--content=clip.mp4", f"--content_mask={name}", "--end_frame=3", *QUICK)
+        assert job(*run, f"--output_dir={name}-out") == 0
+    assert frames("mattes-out") == frames("levels-out")
+
+
+def test_a_mask_that_does_not_say_its_length(job, clip, tmp_path, monkeypatch):
+    left, _ = halves(5)
+    write_video(tmp_path / "left.mp4", left, pixel_format="yuv444p")
+    opened = clip_module.open_clip
+
+    def silent(path, **options):
+        found = opened(path, **options)
+        return dataclasses.replace(found, count=0) if "left" in path else found
+
+    monkeypatch.setattr(clip_module, "open_clip", silent)
+    run = ("--content=clip.mp4", "--content_mask=left.mp4", "--end_frame=2", *QUICK)
+    assert job(*run, "--output_dir=o") == 0
+
+
 def test_masks_that_cannot_be_are_refused_by_the_first_frame(job, clip, tmp_path, capsys):
     """Even if it is white everywhere there, which of a picture is the same as no mask."""
     left, right = halves(5)
@@ -277,7 +334,7 @@ def cut_clip(tmp_path):
     return write_video(tmp_path / "clip.mp4", shown, sound="aac")
 
 
-def test_processes_share_the_scenes(job, cut_clip, capsys):
+def test_processes_share_the_scenes(job, cut_clip, monkeypatch, capsys):
     run = ("--content=clip.mp4", *QUICK[:-1])
     assert job(*run, "--output_dir=o") == 0
     shared = (*run, "--jobs=2", "--output_dir=shared", "--output=shared.mkv")
@@ -292,6 +349,15 @@ def test_processes_share_the_scenes(job, cut_clip, capsys):
     assert job(*shared) == 0
     assert "finished already: 2 of 2 runs" in capsys.readouterr().out
     assert Path("shared/result.mp4").read_bytes() == before
+    Path("holiday.mp4").write_bytes(b"precious")
+    for theirs, why in (("clip.mp4", "exists, and is not of the run"), ("holiday.mp4", "exists, and is not")):
+        assert job(*run, "--jobs=2", "--output_dir=shared", f"--output={theirs}") == 2
+        assert why in capsys.readouterr().err
+    assert job(*run, "--jobs=2", "--output_dir=new", "--output=clip.mp4", "--overwrite") == 2
+    assert "is read and would be overwritten" in capsys.readouterr().err
+    monkeypatch.setattr(write, "MOST_ANIMATED", 6 * 48 * 64 - 1)
+    assert job(*run, "--jobs=2", "--output_dir=new", "--output=long.gif") == 2
+    assert "are too much for .gif" in capsys.readouterr().err and not Path("new").exists()
     assert job(*run, "--jobs=2", "--output_dir=o") == 2
     assert "o holds run.json of something else" in capsys.readouterr().err
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from PIL import Image
 from neural_style_tf.cli import flags, main, painting
 from neural_style_tf.cli.signals import Interrupts
 from neural_style_tf.config.schema import Config, Job
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import load_image
 from neural_style_tf.runs import callbacks
 from neural_style_tf.runs.checkpoints import saved_steps
@@ -119,6 +120,7 @@ def test_output_is_not_overwritten_unasked(job, tmp_path, capsys):
 
 def test_only_its_own_output_is_replaced_by_a_resumed_run(job, tmp_path, capsys):
     (tmp_path / "holiday.png").write_text("precious")
+    there = f"--output_dir={tmp_path / 'o'}"
     run = ("--output_dir=o", "--output=holiday.png", "--quiet")
     assert job("--iterations=1", *run, "--resume") == 2
     assert "not of the run to go on with" in capsys.readouterr().err
@@ -128,19 +130,56 @@ def test_only_its_own_output_is_replaced_by_a_resumed_run(job, tmp_path, capsys)
     first = (tmp_path / "mine.png").read_bytes()
     assert job("--iterations=5", "--output_dir=o", "--output=mine.png", "--quiet", "--resume") == 0
     assert (tmp_path / "mine.png").read_bytes() != first
+    # What is meant is the file, whatever it is called, and wherever one is.
+    assert job("--iterations=6", there, "--output=./o/../mine.png", "--quiet", "--resume") == 0
+    assert job("--iterations=7", there, "--quiet", "--resume") == 0
+    for name in ("elsewhere", "c.png", "s.png"):
+        os.link(name, f"elsewhere/{name}") if "." in name else Path(name).mkdir()
+    os.chdir("elsewhere")
+    Path("mine.png").write_text("precious")
+    assert job("--iterations=8", there, "--output=mine.png", "--quiet", "--resume") == 2
+    assert job("--iterations=8", there, "--output=../mine.png", "--quiet", "--resume") == 0
 
 
-@pytest.mark.parametrize("finished", [True, False])
-def test_a_signal_at_the_last_step(job, monkeypatch, tmp_path, finished):
+def test_a_folder_called_like_an_initial_image_is_no_input(job, tmp_path):
+    (tmp_path / "content").mkdir()
+    write_picture(tmp_path / "content" / "cat.png")
+    run = ("--init=content", "--iterations=1", "--quiet", "--output=content/painted.png", "--overwrite")
+    assert [job("--content=content/cat.png", *run) for _ in range(2)] == [0, 0]
+
+
+def test_a_folder_is_cleared_from_the_end(job, monkeypatch, tmp_path):
+    """Without `run.json` it would belong to nobody; so that goes last, even if all is over in between."""
+    run = ("--output_dir=o", "--iterations=1", "--quiet")
+    assert job(*run) == 0
+
+    def lost(self):
+        raise RunError("no power")
+
+    with monkeypatch.context() as context:
+        context.setattr(Path, "rmdir", lost)
+        assert job(*run, "--overwrite") == 1
+    assert job(*run, "--overwrite") == 0
+
+
+@pytest.mark.parametrize("when", ["at first", "while it is painted last", "while it is written last"])
+def test_a_signal_at_the_last_step(job, monkeypatch, tmp_path, when):
     """The user's own file only gets what is finished; what is finished is not interrupted any more."""
-    on_step = callbacks.Result.on_step
+    on_step, finished = callbacks.Result.on_step, when != "at first"
+
+    def interrupt(at):
+        if at == when:
+            os.kill(os.getpid(), signal.SIGINT)
 
     def interrupting(self, record):
         on_step(self, record)
-        if record.finished == finished and record.step == (6 if finished else 0):
-            os.kill(os.getpid(), signal.SIGINT)
+        interrupt({0: "at first", 6: "while it is written last"}.get(record.step))
+
+    def ticked(self, step):
+        interrupt("while it is painted last" if step == 6 else "")
 
     monkeypatch.setattr(callbacks.Result, "on_step", interrupting)
+    monkeypatch.setattr(callbacks.Result, "on_tick", ticked)
     (tmp_path / "best.png").write_text("precious")
     code = job("--iterations=6", "--log_every=3", "--output=best.png", "--overwrite", "--quiet")
     facts = json.loads((tmp_path / "output" / "c-s" / "run.json").read_text())

@@ -24,7 +24,9 @@ def write_folder(folder, frames):
     return folder
 
 
-def write_video(path, frames, *, rate=10, codec="libx264", pixel_format="yuv420p", times=None, sound=""):
+def write_video(
+    path, frames, *, rate=10, codec="libx264", pixel_format="yuv420p", times=None, sound="", options=None
+):
     """Write a video.
 
     Args:
@@ -35,10 +37,11 @@ def write_video(path, frames, *, rate=10, codec="libx264", pixel_format="yuv420p
         pixel_format: Of the pictures.
         times: Of each frame, in frames; default: one after the other.
         sound: Codec of a tone of 440 Hz as long as the clip; `""` for none.
+        options: Of the codec.
     """
     height, width = frames[0].shape[:2]
     with av.open(str(path), "w") as output:
-        stream = output.add_stream(codec, rate=rate, options={"crf": "5"})
+        stream = output.add_stream(codec, rate=rate, options={"crf": "5"} | (options or {}))
         stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
         if sound:
             heard = output.add_stream(sound, rate=48_000)

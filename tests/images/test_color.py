@@ -152,6 +152,16 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path):
         assert len(np.unique(picture.pixels)) == 240
 
 
+def test_sixteen_bit_grey_with_opacity(tmp_path):
+    """Grey, and not colours, for which a profile of grey would be none."""
+    values = np.linspace(0, 65535, 480).round().astype(np.uint16).reshape(12, 20, 2)
+    picture = load_image(write_png(tmp_path / "a.png", values, 16, 4))
+    np.testing.assert_allclose(picture.pixels, grey(values[..., 0] / 257.0), atol=1)
+    np.testing.assert_allclose(picture.alpha, values[..., 1] / 257.0, atol=1)
+    [note] = picture.notes
+    assert "16 bits of grey, of which 8 are read" in note
+
+
 def test_white_is_zero(tmp_path):
     for bits, kind in ((8, np.uint8), (16, "<u2")):
         values = (RAMP * (257.0 if bits == 16 else 1.0)).astype(kind)

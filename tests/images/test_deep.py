@@ -137,6 +137,9 @@ def test_the_resolution_of_the_photo(tmp_path):
     picture.save(tmp_path / "b.jpg", dpi=(72, 144), exif=exif)
     turned = load_image(tmp_path / "b.jpg")
     assert turned.pixels.shape == (30, 20, 3) and turned.dpi == pytest.approx((144, 72), rel=1e-3)
+    picture.save(tmp_path / "b.tiff", dpi=(72, 144), exif=exif)
+    turned = load_image(tmp_path / "b.tiff")
+    assert turned.pixels.shape == (30, 20, 3) and turned.dpi == pytest.approx((144, 72), rel=1e-3)
 
 
 def test_a_run_in_16_bits_keeps_profile_and_resolution(job, tmp_path, capsys):

@@ -4,13 +4,16 @@ import json
 import os
 import queue
 import signal
+import subprocess
+import sys
 import threading
 import types
 from pathlib import Path
 
 import pytest
-from command_line import read_metrics
+from command_line import environment, read_metrics
 from painters import STEPS, fake_painter
+from paths import ROOT
 
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
@@ -63,7 +66,50 @@ def test_who_asks_for_the_end_before_a_run_has_begun_is_heard(tasks, monkeypatch
     monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(number))
     waiting = queue.SimpleQueue()
     executors._listen(types.SimpleNamespace(recv=receive), waiting, threading.Event())
-    assert killed[0] == signal.SIGTERM and isinstance(waiting.get(), Task)
+    assert killed[0] == executors.RELAYED and isinstance(waiting.get(), Task)
+
+
+GROUP = """
+import signal
+from painters import fake_painter
+from neural_style_tf.cli.signals import Interrupts
+from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.sweeps.executors import Task, side_by_side
+
+if __name__ == "__main__":
+    tasks = [Task(name, Config(), Job(content="c", style="s", output_dir=f"o/{name}")) for name in "ab"]
+    # Under `nohup` it would be ignored.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    interrupts = Interrupts()
+    interrupts.graceful = True
+    with interrupts.collected():
+        for event in side_by_side(tasks, fake_painter(0.5), [{}, {}], interrupts.received):
+            print(event.name, event.step, event.outcome, flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_all_processes_counts_once(tasks, tmp_path, number):
+    """As when a terminal is closed, or a job's time is over: a second one would end the runs at once."""
+    (tmp_path / "group.py").write_text(GROUP)
+    variables = environment(PYTHONPATH=f"{ROOT}:{ROOT / 'tests/helpers'}")
+    process = subprocess.Popen(
+        [sys.executable, "group.py"],
+        env=variables,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    begun = set()
+    for line in process.stdout:
+        name, step, _ = line.split(maxsplit=2)
+        begun |= {name} if int(step) else set()
+        if begun == {"a", "b"}:
+            break
+    os.killpg(process.pid, number)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert [status("o/a"), status("o/b")] == ["interrupted"] * 2
 
 
 def test_neighbours_share_a_process_and_each_has_its_environment(tasks):

@@ -1,5 +1,6 @@
 """A Ray cluster: what keeps the folders, and, with Ray installed, real clusters on loopback."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -18,7 +19,21 @@ from neural_style_tf.errors import UserError
 from neural_style_tf.runs.output_dir import FolderInUse, OutputFolder
 from neural_style_tf.sweeps import ray_cluster
 from neural_style_tf.sweeps.executors import Outcome, Supplies, Task
-from neural_style_tf.sweeps.ray_cluster import Cluster, Keeper, files_of, on_ray, pack, stamps, unpack
+from neural_style_tf.sweeps.ray_cluster import Cluster, Keeper, files_of, on_ray, pieces, stamps
+
+
+def pack(folder):
+    return {name: (folder / name).read_bytes() for name in stamps(folder)}
+
+
+def send(keeper, name, attempt, files, removed=()):
+    for file, data in files.items():
+        keeper.store(name, attempt, file, data, first=True, last=True)
+    keeper.remove(name, attempt, removed)
+
+
+def received(keeper, name, found):
+    return {file: keeper.read(name, file, 0) for file in found}
 
 
 @pytest.fixture
@@ -45,19 +60,19 @@ def test_a_keeper_gives_the_next_attempt_what_was_saved(tasks, tmp_path):
     painted = tmp_path / "elsewhere"
     painter, stop = FakePainter(), lambda step, planned, saved: step == 3
     assert painter(task, stop, Supplies(output_dir=str(painted))) == Outcome("interrupted")
-    keeper.store("a", 1, pack(painted), [])
+    send(keeper, "a", 1, pack(painted))
     assert pack(Path("o/a")) == pack(painted) and "checkpoints/ckpt-3.3" in pack(painted)
     with pytest.raises(FolderInUse):
         OutputFolder("o/a", overwrite=False, resume=True)
     # The machine is lost, and another one goes on.
     attempt, found = keeper.begin(task)
-    assert attempt == 2 and found == pack(painted)
+    assert attempt == 2 and received(keeper, "a", found) == pack(painted)
     # The first one is not dead after all: it is not heard, and told to stop.
-    keeper.store("a", 1, {"result.png": b"late"}, ["run.json"])
+    send(keeper, "a", 1, {"result.png": b"late"}, ["run.json"])
     assert not Path("o/a/result.png").exists() and Path("o/a/run.json").exists()
     assert keeper.tick("a", 1, 5, 8) and not keeper.tick("a", 2, 4, 8)
     assert keeper.progress() == {"a": (4, 8)}
-    keeper.store("a", 2, {"checkpoints/ckpt-4.4": b"new"}, ["checkpoints/ckpt-3.3"])
+    send(keeper, "a", 2, {"checkpoints/ckpt-4.4": b"new"}, ["checkpoints/ckpt-3.3"])
     assert [path.name for path in Path("o/a/checkpoints").iterdir()] == ["ckpt-4.4"]
     keeper.stop()
     assert keeper.tick("a", 2, 5, 8)
@@ -71,9 +86,11 @@ def test_a_keeper_writes_only_where_the_run_is(tasks):
     keeper.begin(*tasks("a"))
     for name in ("../other", "/tmp/other", "x/../../other"):
         with pytest.raises(ValueError, match="not in the folder"):
-            keeper.store("a", 1, {name: b""}, [])
+            keeper.store("a", 1, name, b"", first=True, last=True)
         with pytest.raises(ValueError, match="not in the folder"):
-            keeper.store("a", 1, {}, [name])
+            keeper.remove("a", 1, [name])
+        with pytest.raises(ValueError, match="not in the folder"):
+            keeper.read("a", name, 0)
 
 
 def test_a_keeper_lets_an_earlier_run_be_replaced_once(tasks):
@@ -82,20 +99,42 @@ def test_a_keeper_lets_an_earlier_run_be_replaced_once(tasks):
     assert Path("o/a/result.png").exists()
     keeper = Keeper()
     assert keeper.begin(task) == (1, {})
-    keeper.store("a", 1, {"checkpoints/ckpt-1.1": b""}, [])
-    assert keeper.begin(task) == (2, {"checkpoints/ckpt-1.1": b""})
+    send(keeper, "a", 1, {"checkpoints/ckpt-1.1": b""})
+    attempt, found = keeper.begin(task)
+    assert attempt == 2 and list(found) == ["checkpoints/ckpt-1.1"]
 
 
 def test_a_keeper_of_a_shared_folder_only_counts(tasks):
     keeper = Keeper(shared=True)
     assert keeper.begin(*tasks("a")) == (1, {})
     assert keeper.begin(*tasks("a")) == (2, {})
-    keeper.store("a", 2, {"result.png": b""}, [])
+    send(keeper, "a", 2, {"result.png": b""})
     assert not Path("o").exists()
 
 
+@pytest.mark.parametrize("size", [0, 3, 4, 5, 8, 9])
+def test_a_large_file_is_sent_in_pieces_and_appears_whole(tasks, tmp_path, monkeypatch, size):
+    monkeypatch.setattr(ray_cluster, "PIECE", 4)
+    (tmp_path / "large").write_bytes(bytes(range(size)))
+    keeper = Keeper()
+    keeper.begin(*tasks("a"))
+    sent = list(pieces(tmp_path / "large"))
+    assert all(len(data) <= 4 for data, _, _ in sent)
+    for data, first, last in [sent[0], *sent]:
+        # The first piece comes twice: a machine is lost, and another one begins anew.
+        assert not Path("o/a/x").exists()
+        keeper.store("a", 1, "x", data, first=first, last=last and len(sent) > 1)
+    if len(sent) == 1:
+        keeper.store("a", 1, "x", sent[0][0], first=True, last=True)
+    assert Path("o/a/x").read_bytes() == bytes(range(size))
+    assert b"".join(keeper.read("a", "x", start) for start in range(0, size, 4)) == bytes(range(size))
+    assert list(stamps(Path("o/a"))) == ["x"]
+
+
 def test_half_written_files_and_locks_are_not_sent(tmp_path):
-    unpack(tmp_path, {"images/step-1.png": b"1", "run.json": b"2"})
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "step-1.png").write_bytes(b"1")
+    (tmp_path / "run.json").write_bytes(b"2")
     for name in (".neural-style-tf.lock", ".partial-run.json-x", "images/.partial-step-2.png-x"):
         (tmp_path / name).write_bytes(b"")
     assert pack(tmp_path) == {"images/step-1.png": b"1", "run.json": b"2"}
@@ -134,8 +173,8 @@ class _Local:
 
             class Method:
                 @staticmethod
-                def remote(*given):
-                    return method(*given)
+                def remote(*given, **named):
+                    return method(*given, **named)
 
             return Method
 
@@ -163,11 +202,14 @@ def test_a_cluster_of_this_machine(tasks):
     pytest.importorskip("ray")
     cluster = Cluster("local", 1, shared=False)
     todo = [*tasks("a", "dies", "bad"), *tasks("copied", output="out/copy.png")]
+    # A file that is no longer there ends its run, and no other.
+    todo.insert(1, dataclasses.replace(todo[0], name="lost", job=todo[0].job.replace(content="gone.png")))
     found = {
         e.name: e.outcome for e in on_ray(todo, fake_painter(), cluster, lambda job: None, []) if e.outcome
     }
     assert found == dict.fromkeys(("a", "dies", "copied"), Outcome("finished")) | {
-        "bad": Outcome("failed", "no more paint")
+        "bad": Outcome("failed", "no more paint"),
+        "lost": Outcome("failed", "gone.png cannot be read: No such file or directory"),
     }
     assert Path("o/a/result.png").read_bytes() == b"content+style"
     assert Path("out/copy.png").read_bytes() == b"a copy"

@@ -116,6 +116,19 @@ def test_one_failing_run_does_not_stop_the_others(job, monkeypatch, capsys):
     assert job(*FAST, "--sweep=tv_weight=0,5,9") == 0
 
 
+def test_a_sweep_goes_on_in_other_tiles(job, monkeypatch):
+    """As it is told to where memory has run out."""
+
+    def scarce(self, folder):
+        raise MemoryError
+
+    with monkeypatch.context() as context:
+        context.setattr(painting.Run, "_transfer", scarce)
+        assert job(*FAST, "--sweep=tv_weight=0,5") == 1
+    assert job(*FAST, "--sweep=tv_weight=0,5", "--tile=32", "--retry_failed") == 0
+    assert job(*FAST, "--sweep=tv_weight=0,5", "--tile=48") == 0
+
+
 def test_a_run_that_failed_is_tried_again_when_asked(job, capsys):
     sweep = (*FAST, "--sweep=tv_weight=0,5")
     assert job(*sweep) == 0

@@ -177,6 +177,34 @@ def test_only_what_is_wanted_is_read(tmp_path):
     assert [frame.number for frame in opened(folder, frames=True).frames(1, 0, 1, after=2)] == [3, 4]
 
 
+@pytest.mark.parametrize("kind", ["folder", "video"])
+def test_what_lies_beyond_the_end_is_not_looked_at(tmp_path, kind):
+    frames = moving_frames(30, 48, 64)
+    if kind == "folder":
+        path = write_folder(tmp_path / "f", frames)
+        (path / "f11.png").write_bytes(b"no picture")
+    else:
+        path = write_video(tmp_path / "v.mp4", frames)
+        data = bytearray(path.read_bytes())
+        quarter = len(data) // 4
+        # Within the frames; their index comes last.
+        data[2 * quarter : 3 * quarter] = b"\xff" * quarter
+        path.write_bytes(data)
+    clip = opened(path, frames=kind == "folder")
+    assert [frame.number for frame in clip.frames(1, 3, 1)] == [1, 2, 3]
+    assert [frame.number for frame in clip.frames(1, 3, 2)] == [1, 3]
+    with pytest.raises(RunError):
+        list(clip.frames(1, 0, 1))
+
+
+def test_an_interlaced_video_is_told(tmp_path):
+    frames = moving_frames(3, 48, 64)
+    plain = write_video(tmp_path / "plain.mp4", frames)
+    woven = write_video(tmp_path / "woven.mp4", frames, options={"x264-params": "interlaced=1:tff=1"})
+    told = [any("interlaced" in note for note in opened(path).notes) for path in (plain, woven)]
+    assert told == [False, True]
+
+
 def test_a_name_with_a_colon(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_video(tmp_path / "clip.mp4", moving_frames(2)).rename("a:1.mp4")

@@ -93,6 +93,18 @@ def test_folder_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_that_is_read_only_is_told(tmp_path, monkeypatch):
+    kernels, biases = network()
+    path = write_mat(tmp_path / "a.mat", kernels, biases)
+    said, tried = [], []
+    monkeypatch.setattr(sandbox.os, "access", lambda folder, mode: False)
+    monkeypatch.setattr(sandbox, "read_once", lambda *given, **named: tried.append(given))
+    monkeypatch.setattr(sandbox, "convert", lambda *given, **named: tried.append("in vain"))
+    sandbox.read_mat(path, log=said.append)
+    assert len(tried) == 1 and tried[0] != "in vain"
+    assert "as each run will have to" in said[0] and "--convert" in said[0]
+
+
 def test_full_disk_falls_back_to_a_temporary_file(tmp_path, monkeypatch):
     kernels, biases = network()
     path = write_mat(tmp_path / "a.mat", kernels, biases)
