@@ -71,7 +71,7 @@ def main() -> None:
         return
     sizes, rounds = ([64], 2) if options.quick else (options.sizes, options.rounds)
     wanted = ["float32"] if options.quick else options.precisions or precisions()
-    print("| size | precision | case | s/iteration | ratio | peak MB |\n|---|---|---|---|---|---|")
+    print("| size | precision | case | s/iteration | ratio | peak MiB |\n|---|---|---|---|---|---|")
     for size in sizes:
         for precision in wanted:
             found = seconds_in_turn([prepare(case, size, precision) for case in CASES], rounds)

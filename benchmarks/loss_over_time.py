@@ -3,9 +3,11 @@
     python benchmarks/loss_over_time.py [--pairs coffee:starry_night …] [--size 512] [--plot FILE.png]
                                         [--json FILE] [--quick]
 
-One objective, the original's. Every image is judged as it would be saved, clipped to 0–255 and in 8 bits, by
-the same float32 objective at the same size. The time spent judging is not counted, the time spent tracing and
-starting is. A solver stops when it is clearly below the original. For an idle machine.
+One objective, the original's. Each solver runs in a process of its own, so that none finds compiled what
+another has compiled. Ours use Winograd's method where `--convolution=auto` does; the original never does.
+Every image is judged as it would be saved, clipped to 0–255 and in 8 bits, by the same float32 objective at
+the same size. The time spent judging is not counted, the time spent tracing and starting is. A solver stops
+when it is clearly below the original. For an idle machine.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
+from in_turn import precisions
 from judging import as_saved, make_judge, time_to
 
 from neural_style_tf.utils.runtime import start_tensorflow
@@ -58,23 +62,33 @@ def curve(
     return points
 
 
-def compare(pair: str, size: int, iterations: int | None, weights: object) -> dict[str, list]:
-    """Run every solver on one pair of example pictures."""
+def child(pair: str, name: str, size: int, iterations: int, goal: float) -> list:
+    """Run one solver in this process; `iterations` of 0 leaves them as they are."""
+    start_tensorflow()
     from neural_style_tf.config.schema import Config
     from neural_style_tf.images import load_image
+    from neural_style_tf.weights.resolve import load_weights
 
-    base = Config(image_size=size, log_every=5, save_every=0)
-    paths = [ROOT / "examples" / f"{name}.jpg" for name in pair.split(":")]
+    weights, base = load_weights("bundled"), Config(image_size=size, log_every=5, save_every=0)
+    paths = [ROOT / "examples" / f"{one}.jpg" for one in pair.split(":")]
     content, style = (load_image(path, longest=size).pixels for path in paths)
-    judge = make_judge(content, style, base, weights)
+    judge, config = make_judge(content, style, base, weights), base.replace(**SOLVERS[name])
+    config = config.replace(iterations=iterations) if iterations else config
+    return curve(content, style, config, weights, judge, goal)
+
+
+def compare(pair: str, size: int, iterations: int) -> dict[str, list]:
+    """Run every solver on one pair of example pictures."""
     curves, goal = {}, 0.0
+    names = list(SOLVERS)
+    if len(precisions()) == 1:
+        # `auto` is float32 here.
+        names.remove("L-BFGS, spectral, float32")
     # In the quick form (`iterations`), one of each kind.
-    for name in list(SOLVERS)[:: 4 if iterations else 1]:
-        changes = SOLVERS[name]
-        config = base.replace(**changes)
-        if iterations:
-            config = config.replace(iterations=iterations)
-        curves[name] = curve(content, style, config, weights, judge, goal)
+    for name in names[:: 4 if iterations else 1]:
+        command = [sys.executable, __file__, "--child", pair, name, str(size), str(iterations), str(goal)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        curves[name] = json.loads(done.stdout.splitlines()[-1])
         goal = goal or CLEARLY_BELOW * curves[name][-1][1]
         print(f"{pair}, {name}: {curves[name][-1][1]:.4g} after {curves[name][-1][0]:.1f} s", file=sys.stderr)
     return curves
@@ -125,6 +139,10 @@ def plot(results: dict[str, dict[str, list]], path: Path) -> None:
 
 def main() -> None:
     """Compare on every pair."""
+    if sys.argv[1:2] == ["--child"]:
+        pair, name, size, iterations, goal = sys.argv[2:]
+        print(json.dumps(child(pair, name, int(size), int(iterations), float(goal))))
+        return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", nargs="+", default=PAIRS)
     parser.add_argument("--size", type=int, default=512)
@@ -132,11 +150,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="written after each pair; those in it are not run again")
     parser.add_argument("--quick", action="store_true", help="one small pair, a few iterations")
     options = parser.parse_args()
-    device = start_tensorflow()
-    from neural_style_tf.weights.resolve import load_weights
-
-    weights = load_weights("bundled")
-    pairs, size, iterations = (PAIRS[:1], 48, 5) if options.quick else (options.pairs, options.size, None)
+    pairs, size, iterations = (PAIRS[:1], 48, 5) if options.quick else (options.pairs, options.size, 0)
     results = {}
     if options.json and options.json.exists():
         kept = json.loads(options.json.read_text())
@@ -144,11 +158,11 @@ def main() -> None:
     for pair in pairs:
         if pair in results:
             continue
-        results[pair] = compare(pair, size, iterations, weights)
+        results[pair] = compare(pair, size, iterations)
         if options.json:
             options.json.write_text(json.dumps({"size": size, "curves": results}) + "\n")
     print_table(results)
-    print(f"\nLongest side {size}, on {device}.")
+    print(f"\nLongest side {size}; `auto` is {precisions()[-1]} here.")
     if options.plot:
         plot(results, options.plot)
 

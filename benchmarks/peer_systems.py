@@ -169,8 +169,9 @@ def run_system(system: System, content: Path, style: Path, work: Path, **options
         system: Which.
         content: The content picture, at the size of the result.
         style: The style picture.
-        work: Has the exported weights; environments and what is written go here.
-        **options: `iterations`, `save_every` and `python`, the interpreter that makes environments.
+        work: Has the exported weights; what is written goes here, and environments if nothing is said.
+        **options: `iterations`, `save_every` and `python`, the interpreter that makes environments, in
+            `environments`.
 
     Returns:
         The run, unjudged, or with its `problem`.
@@ -181,7 +182,9 @@ def run_system(system: System, content: Path, style: Path, work: Path, **options
     for old in folder.glob("out*"):
         old.unlink()
     try:
-        python = environment(system.package, work, str(options["python"]))
+        environments = Path(str(options.get("environments", work)))
+        environments.mkdir(parents=True, exist_ok=True)
+        python = environment(system.package, environments, str(options["python"]))
         if system.package is NEURAL_STYLE:
             subprocess.run(
                 [python, FILES / "npz_to_pth.py", work / "vgg19.npz", work / PTH],

@@ -33,6 +33,7 @@ from PIL import Image, ImageOps
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
+from in_turn import precisions
 from judging import make_judge, time_to
 from peer_systems import SYSTEMS, Package, Run, System, export_weights, peak_megabytes, run_system
 from sheets import read, sheet
@@ -57,7 +58,7 @@ COLUMNS = (
     "from",
     "evaluations",
     "s each",
-    "peak MB",
+    "peak MiB",
     "last loss",
     "after",
     "ours there",
@@ -194,6 +195,8 @@ def cells(label: str, start: str, run: Run, ours: dict[str, Run]) -> list[str]:
         return row + ["—"] * 3
     for precision in ("auto", "float32"):
         setting = OURS_FROM.get((start, precision)) or OURS_FROM["content", precision]
+        # Where `auto` is float32, both are one run.
+        setting = setting if setting in ours else setting.replace("auto", "float32")
         points = ours[setting].points if setting in ours else []
         there = time_to(points, loss)
         missed = f"not reached, {min(value for _, value in points):.4g}" if points else "—"
@@ -261,8 +264,10 @@ def parse() -> argparse.Namespace:
         one for one in SYSTEMS if any(word in f"{one.label} from {one.start}" for word in words)
     ]
     options.settings = [setting for setting in OURS if any(word in setting for word in ours)]
+    if len(precisions()) == 1:
+        options.settings = [one for one in options.settings if OURS[one].get("precision") != "auto"]
     if options.quick:
-        options.size, options.ours_iterations, options.settings = 48, 5, [AUTO]
+        options.size, options.ours_iterations, options.settings = 48, 5, [FLOAT32]
     return options
 
 

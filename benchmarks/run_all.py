@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -28,13 +29,14 @@ COMMANDS = {
     "session": ("session.py",),
     "sweeps": ("sweeps.py",),
     "scale": ("scale.py",),
-    "scale_out": ("scale_out.py",),
+    "scale_out": ("scale_out.py", "--alone"),
     "loss_over_time": (
         *("loss_over_time.py", "--plot", "{folder}/loss_over_time.png"),
         *("--json", "{folder}/loss_over_time.json"),
     ),
     "peers": ("peers.py", "--size", "256", "--plot", "{folder}/peers.png"),
     "video": ("video.py",),
+    "video_real": ("video.py", "--clip", "real", "--ways", "each alone", "long-term", "three passes"),
     "tradeoff": (
         *("tradeoff.py", "--plot", "{folder}/tradeoff.png", "--size", "256", "--strengths", "0", "0.5", "1"),
         *("--once", "original", "neural-style 0.5.7", "--work", "{folder}/tradeoff"),
@@ -42,7 +44,7 @@ COMMANDS = {
     "contact_sheet": ("contact_sheet.py", "{folder}/contact_sheet.jpg"),
     "sizes": ("sizes.py", "{folder}/sizes.jpg"),
     "strengths": (
-        *("contact_sheet.py", "{folder}/strengths.jpg"),
+        *("contact_sheet.py", "{folder}/strengths.jpg", "--size", "256"),
         *("--strengths", "0", "0.25", "0.5", "0.75", "1"),
     ),
 }
@@ -54,6 +56,11 @@ def git(*arguments: str) -> str:
     return subprocess.run(
         ["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.strip()
+
+
+def is_changed() -> bool:
+    """Return whether files differ from those of the commit."""
+    return bool(git("status", "--porcelain", "--untracked-files=no"))
 
 
 def processor() -> str:
@@ -73,7 +80,7 @@ def measure(name: str, folder: Path, commit: str, quick: bool) -> bool:
     unfinished, start = folder / f"{name}.unfinished.md", time.monotonic()
     log = folder / f"{name}.log"
     with unfinished.open("w", encoding="utf-8") as file, log.open("w", encoding="utf-8") as said:
-        shown = " ".join(command[1:]).replace(f"{ROOT}{os.sep}", "")
+        shown = shlex.join(command[1:]).replace(f"{ROOT}{os.sep}", "")
         file.write(f"`python {shown}`, at {commit}, on {os.cpu_count()} cores of {processor()}\n\n")
         file.flush()
         done = subprocess.run(command, cwd=ROOT, check=False, stdout=file, stderr=said)
@@ -96,11 +103,11 @@ def main() -> int:
     options = parser.parse_args()
     if options.list:
         for name in options.only:
-            print(f"{name}: python benchmarks/{' '.join(COMMANDS[name])}")
+            print(f"{name}: python benchmarks/{shlex.join(COMMANDS[name])}")
         return 0
     if options.quick:
         options.only, options.again, options.out = ["style_loss", "precision"], True, options.out / "quick"
-    elif git("status", "--porcelain", "--untracked-files=no"):
+    elif is_changed():
         print("the working tree has changes: commit them, so that the figures belong to a commit")
         return 2
     commit = git("rev-parse", "--short", "HEAD")
@@ -108,7 +115,15 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     print("| benchmark | seconds | exit code |\n|---|---|---|", flush=True)
     wanted = [name for name in options.only if options.again or not (folder / f"{name}.md").exists()]
-    good = [measure(name, folder, commit, options.quick) for name in wanted]
+    if options.again:
+        for kept in (*folder.glob("loss_over_time.json"), *folder.glob("tradeoff/*.png")):
+            kept.unlink()
+    good = []
+    for name in wanted:
+        if not options.quick and (git("rev-parse", "--short", "HEAD") != commit or is_changed()):
+            print(f"the working tree is no longer that of {commit}: measure in a clone that nobody works in")
+            return 2
+        good.append(measure(name, folder, commit, options.quick))
     print(f"\noutputs are in {folder}")
     return 0 if all(good) else 1
 

@@ -58,6 +58,7 @@ def measure(side: int, tile: str, options: argparse.Namespace) -> dict[str, obje
     import tensorflow as tf
 
     from neural_style_tf.config.schema import Config
+    from neural_style_tf.tiling.memory_model import SAFE_SHARE
     from neural_style_tf.tiling.planner import plan_memory
     from neural_style_tf.transfer.session import make_solver
     from neural_style_tf.weights.resolve import load_weights
@@ -66,11 +67,15 @@ def measure(side: int, tile: str, options: argparse.Namespace) -> dict[str, obje
     config = Config(image_size=0, init="content", tile=tile, **given)
     imports, room = peak_megabytes(), plan_memory(config, (side, side))
     row = {"device": device, "side": side, "tile": tile, "estimated_mb": room.needed / 1e6}
-    if room.available is not None and room.needed > room.available:
+    # As runs have it, which would take tiles instead.
+    if room.available is not None and room.needed > SAFE_SHARE * room.available:
         return row | {"available_mb": room.available / 1e6}
     solver = make_solver(make_pictures(side), config, load_weights("bundled"))
     solver.start()
     one, seconds = tf.constant(1, tf.int64), []
+    if side**2 < LARGE_PICTURE:
+        # A first step that prepares what is compiled; of a large picture it is nothing beside the step.
+        solver.advance(one)
     for _ in range(options.rounds):
         began = time.perf_counter()
         if not solver.advance(one):
@@ -86,14 +91,18 @@ def row_in_its_own_process(side: int, tile: str, options: argparse.Namespace) ->
     """Run `measure` in a new process."""
     command = [sys.executable, __file__, f"--child={side}", f"--tiles={tile}", f"--rounds={options.rounds}"]
     command += [f"--{name}={getattr(options, name)}" for name in PASSED_ON]
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return json.loads(output.splitlines()[-1])
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        return {"side": side, "tile": tile, "problem": f"ended with {done.returncode}"}
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def cells(row: dict[str, object], untiled: float | None) -> list[str]:
     """Return a row of the table."""
     megapixels = row["side"] ** 2 / 1e6
     pieces = "one" if row["tile"] == "none" else row["tile"]
+    if "problem" in row:
+        return [f"{megapixels:.3g}", pieces, row["problem"], *[""] * 5]
     if "seconds" not in row:
         return [f"{megapixels:.3g}", pieces, "does not fit", *[""] * 4, f"{row['estimated_mb']:.0f}"]
     ratio = f"{row['seconds'] / untiled:.2f}" if untiled else ""

@@ -151,7 +151,7 @@ def main() -> None:
     variants = ["float32,winograd"] if options.quick else options.precisions
     variants = variants or [f"{one}{method}" for one in precisions() for method in ("", ",winograd")]
     rows = []
-    print("| size | precision | s/iteration | TFLOP/s | share of the limit | peak MB |")
+    print("| size | precision | s/iteration | TFLOP/s | share of the limit | peak MiB |")
     print("|---|---|---|---|---|---|")
     for size, precision in itertools.product(sizes, variants):
         command = [sys.executable, __file__, "--child", str(size), precision, f"--rounds={rounds}"]

@@ -21,6 +21,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -36,6 +37,7 @@ import distances
 from compare import PAIRS, locate
 from peer_systems import NEURAL_STYLE, System, export_weights, run_system
 
+from neural_style_tf.utils.atomic import atomic_path
 from neural_style_tf.utils.runtime import start_tensorflow
 
 OURS = {
@@ -49,6 +51,7 @@ OURS = {
 PEER = "neural-style 0.5.7"
 RANGE = 30.0
 """Factor by which the strengths 0 and 1 turn the style weight of every system, down and up."""
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 PUBLISHED = 0.5
 """The strength that leaves a system as it is published."""
 
@@ -80,14 +83,16 @@ def paint_ours(
 
 def paint_peer(strength: float, content: Image.Image, style: Image.Image, work: Path) -> Image.Image:
     """Paint with neural-style, at its own size and iterations, its style weight turned by the strength."""
-    if not (work / "vgg19.npz").exists():
-        export_weights(work)
+    export_weights(work)
     paths = work / "content.png", work / "style.png"
     for picture, path in zip((content, style), paths, strict=True):
         picture.save(path)
     weight = 100 * RANGE ** (2 * strength - 1)
-    system = System(PEER, NEURAL_STYLE, "noise", ("-optimizer", "lbfgs", "-style_weight", f"{weight:g}"))
+    # With its own total variation, which `run_system` takes away.
+    flags = ("-optimizer", "lbfgs", "-tv_weight", "0.001", "-style_weight", f"{weight:g}")
+    system = System(PEER, NEURAL_STYLE, "noise", flags)
     options = {"iterations": NEURAL_STYLE.iterations, "save_every": 0, "size": max(content.size)}
+    options["environments"] = CACHE / "neural-style-tf-peers"
     run = run_system(system, *paths, work, python=sys.executable, **options)
     if run.problem:
         raise RuntimeError(run.problem)
@@ -199,7 +204,7 @@ def report(curves: dict[str, list[tuple[float, float]]]) -> None:
 
 def main() -> None:
     """Paint, judge, and print the tables."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "neural-style-tf" / "tradeoff"
+    cache = CACHE / "neural-style-tf" / "tradeoff"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", nargs="+", default=PAIRS[:4], metavar="PHOTO:STYLE")
     parser.add_argument("--strengths", type=float, nargs="+", default=[0, 0.25, 0.5, 0.75, 1])
@@ -221,6 +226,11 @@ def main() -> None:
     from neural_style_tf.weights.resolve import load_weights
 
     weights = load_weights("bundled")
+    # What was painted by other code, or on another network, is painted anew.
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, check=False, capture_output=True, text=True
+    ).stdout.strip()
+    version = f"{commit} {weights.sha256}"
     features, session = distances.make_features(weights), Session(weights)
     rows: dict[tuple[str, float], list[dict[str, float]]] = defaultdict(list)
     for pair in options.pairs:
@@ -235,15 +245,22 @@ def main() -> None:
             if system in OURS:
                 settings = json.dumps([dataclasses.asdict(preset(OURS[system]["preset"])), OURS[system]])
             for strength in [PUBLISHED] if system in options.once else options.strengths:
-                kind = f"{pair} {settings} {RANGE} {strength} {options.size} {options.quick}"
+                kind = f"{pair} {settings} {RANGE} {strength} {options.size} {options.quick} {version}"
                 key = hashlib.sha256(kind.encode())
                 path = options.work / f"{key.hexdigest()[:16]}.png"
                 if not path.exists():
-                    if system == PEER:
-                        painted = paint_peer(strength, *pictures, options.work)
-                    else:
-                        painted = paint_ours(session, OURS[system], strength, *pictures, quick=options.quick)
-                    painted.save(path)
+                    try:
+                        if system == PEER:
+                            painted = paint_peer(strength, *pictures, options.work)
+                        else:
+                            painted = paint_ours(
+                                session, OURS[system], strength, *pictures, quick=options.quick
+                            )
+                    except RuntimeError as error:
+                        print(f"{pair}, {system}, {strength}: {error}", file=sys.stderr, flush=True)
+                        continue
+                    with atomic_path(path) as file:
+                        painted.save(file)
                 rows[system, strength].append(judge(Image.open(path)))
                 print(f"{pair}, {system}, {strength}", file=sys.stderr, flush=True)
     names = ("gaussians", "patches", "colours", "ssim", "relu3_1")
