@@ -277,8 +277,7 @@ class Page:
         # The server forgets files after a day.
         if session.seen.get("end") == key and all(path.exists() for path in session.files):
             return [gr.skip()] * 8
-        session.files, found = [], []
-        idle = progress is None
+        idle, found = progress is None, []
         stop = "Stop at once" if progress and progress.stopping else "Stop and keep"
         files, command, note = [gr.update(value=None, interactive=False)] * 3, "", ""
         if idle and result is not None:

@@ -149,8 +149,7 @@ class ClipRun(Run):
         return masks
 
     def _check_outputs(self) -> None:
-        job = self._here
-        self.check_output(job, written=output_of(Path(job.output_dir)) if job.resume else "")
+        self.check_output(self._here, written=output_of(self._here))
 
     def check_output(self, job: Job, *, written: str) -> None:
         """Refuse an `--output` that cannot hold the clip, is read, or is there and not to be replaced.

@@ -44,7 +44,7 @@ def check_outputs(job: Job, config: Config, content: Picture, *, size: tuple[int
     if not job.output:
         return
     check_output(job.output, size=size)
-    check_not_there(job, written=output_of(Path(job.output_dir)) if job.resume else "")
+    check_not_there(job, written=output_of(job))
     if job.bits == "16" and not job.output.lower().endswith((".png", ".tif", ".tiff")):
         say(f"{job.output}: this format holds 8 bits a channel; .png and .tiff hold 16")
     if job.dpi and job.output.lower().endswith(".webp"):
@@ -101,10 +101,11 @@ def check_not_there(job: Job, *, written: str) -> None:
         )
 
 
-def output_of(folder: Path) -> str:
-    """Return the `--output` of the run in a folder, as a path from the root; "" if there is none."""
-    with contextlib.suppress(UserError):
-        return str(read_manifest(folder).job.get("output", ""))
+def output_of(job: Job) -> str:
+    """Return the `--output` of the run that a job goes on with, as a path from the root; "" if none."""
+    if job.resume:
+        with contextlib.suppress(UserError):
+            return str(read_manifest(Path(job.output_dir)).job.get("output", ""))
     return ""
 
 

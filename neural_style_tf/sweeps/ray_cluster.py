@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import neural_style_tf
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError, show
+from neural_style_tf.runs.manifest import from_the_root
 from neural_style_tf.runs.output_dir import LOCK, FolderInUse, OutputFolder
 from neural_style_tf.runs.outputs import clear_the_way
 from neural_style_tf.sweeps.executors import Event, Outcome, Painter, Supplies, Task
@@ -250,7 +251,8 @@ class _Driver:
         job = task.job.replace(
             threads=task.job.threads or cpus,
             output_dir=os.path.abspath(task.job.output_dir),  # noqa: PTH100
-            output=task.job.output and os.path.abspath(task.job.output),  # noqa: PTH100
+            # As it is recorded.
+            output=task.job.output and from_the_root(task.job.output),
         )
         remote = ray.remote(**options)(paint_on_node)
         return remote.remote(

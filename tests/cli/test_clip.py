@@ -1,5 +1,6 @@
 """Clips on the command line: files, resume, repeats, interruptions, mistakes."""
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -83,21 +84,33 @@ def test_without_a_readable_state_it_is_not_begun_anew_unasked(job, clip, capsys
     assert frames() == before
 
 
-def test_an_interrupted_clip_can_be_played_and_continued(job, clip, monkeypatch, capsys):
-    on_step = clip_files.Frames.on_step
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Return a context in which Ctrl-C comes as soon as the second frame is written."""
 
-    def interrupting(self, record):
-        on_step(self, record)
-        if record.step == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+    @contextlib.contextmanager
+    def context():
+        on_step = clip_files.Frames.on_step
 
-    monkeypatch.setattr(clip_files.Frames, "on_step", interrupting)
+        def interrupting(self, record):
+            on_step(self, record)
+            if record.step == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        with monkeypatch.context() as changed:
+            changed.setattr(clip_files.Frames, "on_step", interrupting)
+            yield
+
+    return context
+
+
+def test_an_interrupted_clip_can_be_played_and_continued(job, clip, interrupted, capsys):
     run = ("--content=clip.mp4", *QUICK, "--output_dir=o", "--output=mine.mkv")
-    assert job(*run) == 130
+    with interrupted():
+        assert job(*run) == 130
     assert not Path("mine.mkv").exists()
     assert json.loads(Path("o/run.json").read_text())["status"] == "interrupted"
     assert len(read_video("o/result.mp4")[0]) == 2
-    monkeypatch.setattr(clip_files.Frames, "on_step", on_step)
     assert job(*run, "--resume", "--stretch_contrast") == 2
     assert "--stretch_contrast was False, now True: it counts for the whole clip" in capsys.readouterr().err
     assert job(*run, "--resume") == 0
@@ -123,17 +136,10 @@ def test_a_painted_clip_is_not_removed_to_be_painted_again(job, clip, capsys):
     assert frames() == before
 
 
-def test_a_clip_whose_last_picture_is_written_is_finished(job, clip, monkeypatch):
-    on_step = clip_files.Frames.on_step
-
-    def interrupting(self, record):
-        on_step(self, record)
-        if record.step == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(clip_files.Frames, "on_step", interrupting)
+def test_a_clip_whose_last_picture_is_written_is_finished(job, clip, interrupted):
     run = ("--content=clip.mp4", *QUICK, "--end_frame=2", "--output_dir=o", "--output=mine.mp4")
-    assert job(*run) == 0
+    with interrupted():
+        assert job(*run) == 0
     assert json.loads(Path("o/run.json").read_text())["status"] == "finished"
     assert len(read_video("mine.mp4")[0]) == 2
 
@@ -467,20 +473,12 @@ def test_without_the_libraries_it_is_said(job, clip, monkeypatch, capsys):
     assert 'needed: pip install "neural-style-tf[video]"' in capsys.readouterr().err
 
 
-def test_an_interrupted_sweep_of_clips_goes_on(job, clip, monkeypatch):
-    on_step = clip_files.Frames.on_step
-
-    def interrupting(self, record):
-        on_step(self, record)
-        if record.step == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-
+def test_an_interrupted_sweep_of_clips_goes_on(job, clip, interrupted):
     run = ("--content=clip.mp4", "--sweep=seed=0,1", *QUICK, "--end_frame=3", "--output_dir=o")
-    monkeypatch.setattr(clip_files.Frames, "on_step", interrupting)
-    assert job(*run) == 130
+    with interrupted():
+        assert job(*run) == 130
     painted = Path("o/seed=0/frames/frame-000001.png")
     before = painted.stat().st_mtime_ns
-    monkeypatch.setattr(clip_files.Frames, "on_step", on_step)
     assert job(*run) == 0
     assert painted.stat().st_mtime_ns == before
     assert len(frames("o/seed=0")) == len(frames("o/seed=1")) == 3
