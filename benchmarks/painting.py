@@ -47,11 +47,9 @@ def split(seconds: float, records: Sequence[Mapping]) -> tuple[float, float, lis
     for before, scale in zip([[], *scales], scales, strict=False):
         inside = scale[-1]["seconds"] - scale[0]["seconds"]
         if before:
-            # Its first steps came with its beginning: they are taken for as long as its others.
-            paces = [
-                (b["seconds"] - a["seconds"]) / (b["step"] - a["step"]) for a, b in itertools.pairwise(scale)
-            ]
-            first = statistics.median(paces) * (scale[0]["step"] - before[-1]["step"]) if paces else 0.0
+            # The steps to its first record came with its beginning: they are taken for as long as later ones.
+            later = [b["seconds"] - a["seconds"] for a, b in itertools.pairwise(scale)]
+            first = statistics.median(later) if later else 0.0
             beginnings += scale[0]["seconds"] - before[-1]["seconds"] - first
             inside += first
         steps.append(inside)

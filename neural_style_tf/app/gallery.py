@@ -17,6 +17,7 @@ from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config, Job, SaveConfig
 from neural_style_tf.errors import UserError
 from neural_style_tf.runs.manifest import Manifest
+from neural_style_tf.runs.output_dir import is_in_use
 from neural_style_tf.runs.replay import read_run, settings_of
 from neural_style_tf.runs.resume import metric_rows
 from neural_style_tf.transfer.scales import Scale
@@ -46,8 +47,9 @@ class StoredRun:
 
     @property
     def status(self) -> str:
-        """`running` (which may have been killed since), `finished`, `interrupted` or `failed`."""
-        return self.manifest.status.partition(":")[0]
+        """`running`, `ended` (without warning), `finished`, `interrupted` or `failed`."""
+        recorded = self.manifest.status.partition(":")[0]
+        return "ended" if recorded == "running" and not is_in_use(self.path) else recorded
 
     @property
     def result(self) -> Path | None:

@@ -223,7 +223,8 @@ class Page:
         status = {
             "finished": "finished",
             "interrupted": "stopped, and saved: it can be painted further",
-            "running": "was ended without warning: it can be painted further",
+            "running": "another process is painting it",
+            "ended": "was ended without warning: it can be painted further",
         }.get(run.status, html.escape(run.manifest.status))
         steps = f", {run.manifest.steps} steps" if run.manifest.steps else ""
         took = f" in {duration(run.manifest.seconds)}" if run.manifest.seconds else ""

@@ -77,6 +77,18 @@ def _is_ours(folder: Path) -> bool:
         return False
 
 
+def is_in_use(folder: Path) -> bool:
+    """Return whether a process is painting a run in a folder."""
+    lock = Lock(folder / LOCK)
+    # To look is to take it for a moment; one that was killed leaves the file.
+    try:
+        free = not (folder / LOCK).exists() or lock.acquire()
+    except OSError:
+        return False
+    lock.release()
+    return not free
+
+
 class FolderInUse(UserError):
     """Another process writes to the folder."""
 

@@ -14,6 +14,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Literal, Protocol, TypeVar
 
@@ -249,7 +250,8 @@ class Worker:
         self.connection, theirs = context.Pipe()
         arguments = theirs, self._make_painter, dict(self._environment)
         self._process = context.Process(target=_serve, args=arguments, daemon=False)
-        self._process.start()
+        with _shared_signals_held_back():
+            self._process.start()
         theirs.close()
 
     def begin(self, task: Task) -> Event:
@@ -299,6 +301,25 @@ class Worker:
 RELAYED = getattr(signal, "SIGUSR2", signal.SIGTERM)
 """By which a process is told what its parent wants: one that does not come from elsewhere, too."""
 
+_named = (getattr(signal, name, RELAYED) for name in ("SIGINT", "SIGHUP", "SIGTERM", "SIGUSR1"))
+_SHARED = [number for number in _named if number != RELAYED]
+"""What may reach all processes of a terminal, a service or a job; the parent decides what they mean."""
+
+
+@contextlib.contextmanager
+def _shared_signals_held_back() -> Iterator[None]:
+    """Hold back `_SHARED` in this thread; a process that it starts inherits that, until it is prepared."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # Where this is not running yet, its start would let signals through again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SHARED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
 
 def _death(code: int | None) -> str:
     again = "the same command goes on with the run"
@@ -311,11 +332,10 @@ def _death(code: int | None) -> str:
 
 def _serve(connection: Connection, make_painter: Callable[[], Painter], environment: dict[str, str]) -> None:
     """Paint what arrives, until the parent says stop or is gone."""
-    # These may reach all processes of a terminal, a service or a job; the parent decides what they mean.
-    for name in ("SIGINT", "SIGHUP", "SIGTERM", "SIGUSR1"):
-        number = getattr(signal, name, RELAYED)
-        if number != RELAYED:
-            signal.signal(number, signal.SIG_IGN)
+    for number in _SHARED:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SHARED)
     # While a run is painted it is the run that decides about this one.
     signal.signal(RELAYED, signal.default_int_handler)
     os.environ.update(environment)

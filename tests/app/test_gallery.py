@@ -13,6 +13,8 @@ from neural_style_tf.app.requests import Place, Request, Style, plan
 from neural_style_tf.cli import flags
 from neural_style_tf.cli.main import Painter
 from neural_style_tf.errors import UserError
+from neural_style_tf.runs.output_dir import LOCK
+from neural_style_tf.utils.lock import Lock
 
 SHALLOW = ("--content_layers=relu2_1", "--style_layers=relu1_1,relu2_1")
 
@@ -39,6 +41,18 @@ def test_runs_are_found_the_newest_first(paint, tmp_path):
     (tmp_path / "o" / "link").symlink_to(tmp_path / "o" / "a")
     assert [run.name for run in find_runs(tmp_path / "o")] == ["a", "b"]
     assert find_runs(tmp_path / "nowhere") == []
+
+
+def test_a_run_that_another_process_paints_is_not_taken_for_a_dead_one(tmp_path):
+    facts = {"config": {}, "inputs": {}, "weights": {}, "manifest": 3, "status": "running"}
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    lock = Lock(tmp_path / LOCK)
+    assert lock.acquire() and read_stored(tmp_path).status == "running"
+    lock.release()
+    assert read_stored(tmp_path).status == "ended"
+    # As of a process that was killed.
+    (tmp_path / LOCK).touch()
+    assert read_stored(tmp_path).status == "ended"
 
 
 def test_what_is_linked_from_elsewhere_is_not_shown(paint, tmp_path):

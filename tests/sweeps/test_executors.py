@@ -69,6 +69,22 @@ def test_who_asks_for_the_end_before_a_run_has_begun_is_heard(tasks, monkeypatch
     assert killed[0] == executors.RELAYED and isinstance(waiting.get(), Task)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_all_processes_does_not_end_one_that_still_imports(tasks, number):
+    """It is for the parent to say what it means."""
+    worker = executors.Worker(fake_painter(), {})
+    os.kill(worker._process.pid, number)
+    [task] = tasks("a")
+    worker.begin(task)
+    events = []
+    while worker.task:
+        events.append(worker.receive())
+    worker.close()
+    assert outcomes(events) == {"a": Outcome("finished")}
+    # And this one hears signals as before.
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & {number}
+
+
 GROUP = """
 import signal
 from painters import fake_painter
