@@ -21,7 +21,7 @@ from neural_style_tf.images import Picture, fit_size, resize
 from neural_style_tf.images.color_transfer import luma
 from neural_style_tf.images.files import expand_files
 from neural_style_tf.images.masks import mask_of
-from neural_style_tf.runs.manifest import ManifestWriter
+from neural_style_tf.runs.manifest import Manifest, ManifestWriter
 from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.runs.outputs import check_not_read, check_not_there, output_of
 from neural_style_tf.runs.resume import newest_metric, trim_metrics
@@ -177,7 +177,7 @@ class ClipRun(Run):
         if self._earlier is None:
             self._console.say(f"writing to {folder.path}{os.sep}")
             return None
-        self._check_resumed(weights)
+        self._check_resumed(self._earlier, self._hashes | {"weights": weights.sha256})
         self._known, notes = read_states(folder.path, needed(self._config.video.long_term))
         for note in notes:
             self._console.say(note)
@@ -193,20 +193,19 @@ class ClipRun(Run):
         self._console.say(f"going on with {folder.path}{os.sep} {where}")
         return f"frame-{self._known[-1].number}" if self._known else None
 
-    def _check_resumed(self, weights: Weights) -> None:
-        super()._check_resumed(weights)
+    def _check_resumed(self, earlier: Manifest, hashes: dict[str, str]) -> None:
+        super()._check_resumed(earlier, hashes)
         # With several passes what comes at the end counts for what is before it.
         for name in ("iterations", "end_frame") if self._config.video.passes > 1 else ("iterations",):
-            before, now = self._earlier.config.get(name), flat(self._config)[name]
+            before, now = earlier.config.get(name), flat(self._config)[name]
             if before != now:
                 raise UserError(f"--resume: --{name} was {before}, now {now}: frames would be painted unlike")
         for name in ("frame_rate", "stretch_contrast"):
-            before, now = self._earlier.job.get(name, getattr(Job(), name)), getattr(self._job, name)
+            before, now = earlier.job.get(name, getattr(Job(), name)), getattr(self._job, name)
             if before != now:
                 raise UserError(f"--resume: --{name} was {before}, now {now}: it counts for the whole clip")
         flows = [
-            str(Path(flow).absolute()) if flow else ""
-            for flow in (self._earlier.job.get("flow"), self._job.flow)
+            str(Path(flow).absolute()) if flow else "" for flow in (earlier.job.get("flow"), self._job.flow)
         ]
         if flows[0] != flows[1]:
             raise UserError("--resume: --flow is another than the run began with: frames would move unlike")

@@ -188,7 +188,8 @@ def read(argv: Sequence[str]) -> CommandLine:
     values = _define()
     _refuse_twice(argv[1:], "")
     try:
-        rest = values(_flag_files_first(argv))[1:]
+        arguments, named = _flag_files_first(argv)
+        rest = values(arguments)[1:]
     except absl_flags.UnrecognizedFlagError as error:
         name = printable(error.flagname, _LONGEST)
         raise UserError(
@@ -199,10 +200,9 @@ def read(argv: Sequence[str]) -> CommandLine:
     if rest:
         raise UserError(f"unexpected argument {rest[0]!r}: every setting is a flag, such as --content=FILE")
     given = {name: values[name].value for name in values if values[name].present}
-    here = [argument.lstrip("-").partition("=")[0] for argument in argv[1:] if argument.startswith("-")]
-    # A flag file comes first, and what stands on the command line wins over it.
+    here = frozenset(_names(argv[1:]))
     files = {
-        name: tuple(given[name][-here.count(name) :] if name in here else given[name])
+        name: _of_the_last_place(given[name], [place for place, one in named if one == name])
         for name in ("content", *REPEATED_FILES)
         if given.get(name)
     }
@@ -211,7 +211,7 @@ def read(argv: Sequence[str]) -> CommandLine:
     chosen = {name: given[name] for name in names if given.get(name) is not None}
     if "sweep" in chosen:
         chosen["sweep"] = tuple(chosen["sweep"])
-    return CommandLine(SweepConfig(**chosen), contents, files, frozenset(here), values)
+    return CommandLine(SweepConfig(**chosen), contents, files, here, values)
 
 
 def _resolve(given: dict[str, Any]) -> tuple[Config, Job]:
@@ -296,14 +296,29 @@ def _define() -> absl_flags.FlagValues:
 
 def _refuse_twice(arguments: Sequence[str], where: str) -> None:
     """Refuse a file named twice in one place: the first would silently not be used."""
-    names = [argument.lstrip("-").partition("=")[0] for argument in arguments if argument.startswith("-")]
+    names = _names(arguments)
     for name in ("init", "weights", "output", "output_dir", "from_run", "content_weight_mask"):
         if names.count(name) > 1:
             raise UserError(f"{where}--{name} is given {names.count(name)} times: give one")
 
 
-def _flag_files_first(argv: Sequence[str]) -> list[str]:
-    """Move flag files to the front, so that flags win over them wherever they stand."""
+def _names(arguments: Sequence[str]) -> list[str]:
+    """Return the names of the flags among arguments."""
+    return [argument.lstrip("-").partition("=")[0] for argument in arguments if argument.startswith("-")]
+
+
+def _of_the_last_place(values: Sequence[str], places: Sequence[object]) -> tuple[str, ...]:
+    """Return those of a repeated flag's values that stand where its last one does, which win over others."""
+    return tuple(values[-sum(place is places[-1] for place in places) :])
+
+
+def _flag_files_first(argv: Sequence[str]) -> tuple[list[str], list[tuple[object, str]]]:
+    """Move flag files to the front, so that flags win over them wherever they stand.
+
+    Returns:
+        The arguments; and for each flag, in their order, the place where it stands (a file, the command line)
+        and its name.
+    """
     program, *rest = argv
     files, others = [], []
     arguments = iter(rest)
@@ -317,13 +332,16 @@ def _flag_files_first(argv: Sequence[str]) -> list[str]:
             files.append(argument)
         else:
             others.append(argument)
-    for file in files:
-        _check_flag_file(file.partition("=")[2], ())
-    return [program, *files, *others]
+    named = [one for file in files for one in _check_flag_file(file.partition("=")[2], ())]
+    return [program, *files, *others], [*named, *((argv, name) for name in _names(others))]
 
 
-def _check_flag_file(name: str, around: tuple[Path, ...]) -> None:
-    """Refuse what absl would read for ever, or could not name: a device, a picture, a file inside itself."""
+def _check_flag_file(name: str, around: tuple[Path, ...]) -> list[tuple[object, str]]:
+    """Refuse what absl would read for ever, or could not name: a device, a picture, a file inside itself.
+
+    Returns:
+        For each flag, also of files inside, the file's lines, which stand for the place, and its name.
+    """
     path = Path(name).expanduser()
     try:
         if path.exists() and not path.is_file():
@@ -332,7 +350,7 @@ def _check_flag_file(name: str, around: tuple[Path, ...]) -> None:
             raise UserError(f"--flagfile={show(name)}: too long for a file of flags")
         if path.resolve() in around:
             raise UserError(f"--flagfile={show(name)}: this file includes itself")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except OSError as error:
         raise UserError(f"--flagfile={show(name)}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
@@ -341,11 +359,17 @@ def _check_flag_file(name: str, around: tuple[Path, ...]) -> None:
         if isinstance(error, UserError):
             raise
         raise UserError(f"--flagfile={name!r}: not a file name") from None
-    _refuse_twice([line.strip() for line in lines], f"--flagfile={show(name)}: ")
+    _refuse_twice(lines, f"--flagfile={show(name)}: ")
+    named = []
     for line in lines:
-        flag, _, inner = line.strip().partition("=")
-        if flag.lstrip("-") == "flagfile" and flag.startswith("-"):
-            _check_flag_file(inner, (*around, path.resolve()))
+        for flag in _names([line]):
+            inside = flag == "flagfile"
+            named += (
+                _check_flag_file(line.partition("=")[2], (*around, path.resolve()))
+                if inside
+                else [(lines, flag)]
+            )
+    return named
 
 
 def _default_text(field: dataclasses.Field) -> str:

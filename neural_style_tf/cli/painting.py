@@ -211,7 +211,7 @@ class Run:
         job, folder = self._here, Path(self._here.output_dir)
         check_folder(folder, overwrite=job.overwrite, resume=job.resume)
         if job.resume and holds_run(folder):
-            check_same_run(read_manifest(folder), self._config, self._hashes, result=self._size)
+            self._check_resumed(read_manifest(folder), self._hashes)
 
     def memory(self) -> int:
         """Return the bytes that the run and its process take, estimated for float32."""
@@ -235,9 +235,7 @@ class Run:
                             f"--tile was {before}, now {self._config.tile}: the run goes on with the same "
                             "gradient, which other tiles round differently"
                         )
-                check_same_run(self._earlier, self._config, self._hashes, result=self._size)
-                if self._has_transparency:
-                    check_transparency(self._earlier)
+                self._check_resumed(self._earlier, self._hashes)
             return self._transfer(folder)
         finally:
             folder.release()
@@ -431,13 +429,14 @@ class Run:
         if self._earlier is None:
             self._console.say(f"writing to {folder.path}{os.sep}")
             return None
-        self._check_resumed(weights)
+        self._check_resumed(self._earlier, self._hashes | {"weights": weights.sha256})
         return find_checkpoint(folder, say=self._console.say)
 
-    def _check_resumed(self, weights: Weights) -> None:
-        """Refuse to go on with a run of other settings, files or weights."""
-        hashes = self._hashes | {"weights": weights.sha256}
-        check_same_run(self._earlier, self._config, hashes, result=self._size)
+    def _check_resumed(self, earlier: Manifest, hashes: dict[str, str]) -> None:
+        """Refuse to go on with a run of other settings or files; hashes as of `resume.differences`."""
+        check_same_run(earlier, self._config, hashes, result=self._size)
+        if self._has_transparency:
+            check_transparency(earlier)
 
     def _clear_the_way(self, folder: OutputFolder, checkpoint: str | None) -> None:
         """Remove an earlier run, or what a run that goes on had written after its checkpoint."""

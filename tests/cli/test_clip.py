@@ -123,7 +123,8 @@ def test_frames_keep_their_rate(job, tmp_path, capsys):
     write_folder(tmp_path / "shots", moving_frames(3, 48, 64))
     run = ("--content=shots", "--frames", *QUICK, "--output_dir=o")
     assert job(*run, "--end_frame=2") == 0
-    assert job(*run, "--resume", "--frame_rate=30") == 2
+    for more in ((), ("--dry_run",)):
+        assert job(*run, "--resume", "--frame_rate=30", *more) == 2
     assert "--frame_rate was" in capsys.readouterr().err
     assert job(*run, "--resume") == 0
 

@@ -127,6 +127,29 @@ def test_a_flag_over_the_same_flag_in_a_file_is_no_mistake(tmp_path):
     assert parse(f"--flagfile={tmp_path / 'f.txt'}")[1].style == ("s.jpg",)
 
 
+@pytest.mark.parametrize(
+    ("files", "styles"),
+    [
+        ("ab", ("b.jpg", "c.jpg")),
+        ("ba", ("a.jpg",)),
+        ("aba", ("a.jpg",)),
+        ("i", ("i.jpg",)),
+        ("ai", ("i.jpg",)),
+    ],
+)
+def test_of_several_flag_files_the_last_that_names_styles_wins(tmp_path, monkeypatch, files, styles):
+    monkeypatch.chdir(tmp_path)
+    texts = {
+        "a": "--style=a.jpg --tv_weight=1",
+        "b": "--style=b.jpg --style=c.jpg",
+        "i": "--flagfile=b --style=i.jpg",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text.replace(" ", "\n"))
+    _, job = flags.parse(["run.py", "--content=c.jpg", *(f"--flagfile={name}" for name in files)])
+    assert job.style == styles
+
+
 def test_help_says_of_what_kind_a_value_is():
     lines = [line.strip() for line in flags.help_text().splitlines()]
     for line in ("--scale_iterations=N,N,…", "--output_dir=FOLDER", "--output=FILE", "--content=FILE"):
