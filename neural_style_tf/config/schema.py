@@ -244,6 +244,13 @@ class ScaleConfig:
         high=MOST_SCALES,
     )
     scale_ratio: float = setting(2.0, "factor between the sizes of two scales", above=1)
+    scale_detail: float = setting(
+        0.0,
+        "share, 0 to 1, of the photo's finer detail that is put back where a larger size begins with what a "
+        "smaller one has painted",
+        low=0,
+        high=1,
+    )
     scale_iterations: tuple[int, ...] = setting(
         (),
         "iterations at each coarser scale, coarsest first, comma-separated; default: --iterations. With "

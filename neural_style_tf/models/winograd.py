@@ -34,8 +34,8 @@ POINTS = (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)
 Matrix = tuple[tuple[float, ...], ...]
 Pieces = list[tf.Tensor]
 
-WORTH_COMPILING = {"float32": 140_000, "bfloat16": 400_000}
-"""Pixels from which on the 50 iterations that `balanced` ends with save more than XLA takes to compile, once
+WORTH_COMPILING = {"float32": 250_000, "bfloat16": 700_000}
+"""Pixels from which on the 25 iterations that `balanced` ends with save more than XLA takes to compile, once
 for each size and each shape of tile, and than another graph takes to trace: some ten seconds together. The
 number of iterations does not count: a run that is extended or stopped has the bits of one that is not."""
 

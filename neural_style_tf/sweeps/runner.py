@@ -24,10 +24,10 @@ SHARE = 0.1
 WIDEST = 100
 """The line of progress, in characters, without the time that is left."""
 ARGUMENTS = (
-    *("content_weight", "style_weight", "tv_weight", "strength", "strength_range"),
+    *("content_weight", "style_weight", "tv_weight", "strength", "strength_range", "scale_detail"),
     *("learning_rate", "seed", "iterations"),
 )
-"""Settings that compiled steps take as arguments: runs that differ in them share all else."""
+"""Settings that compiled steps take as arguments or do not know: runs that differ in them share all else."""
 
 
 class Run(Protocol):

@@ -52,6 +52,30 @@ def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **rea
     return resize(load_image(config.init, **reading).pixels, (height, width))
 
 
+def enlarged(painted: np.ndarray, photo: np.ndarray, detail: float) -> np.ndarray:
+    """Return what a coarser scale has painted, at the size of the next.
+
+    What the coarser size could not hold of the photo is put back. So what is small, such as the eyes of a
+    face, need not be found again by the content loss, which looks from deep in the network, after the style
+    losses have filled its place.
+
+    Args:
+        painted: [h, w, 3], RGB 0–255.
+        photo: At the next size, [H, W, 3], RGB 0–255.
+        detail: The share of it that is put back; see `config.sizes.scale_detail`.
+
+    Returns:
+        float32 [H, W, 3], RGB, at edges beyond 0–255.
+    """
+    result = resize(painted, photo.shape[:2])
+    if detail:
+        lost = resize(resize(photo, painted.shape[:2]), photo.shape[:2])
+        np.subtract(photo, lost, out=lost)
+        lost *= detail
+        result = result + lost
+    return result
+
+
 def _is_array(path: str) -> bool:
     """Tell by its content whether a file is a .npy array; by its name, if it cannot be read."""
     try:

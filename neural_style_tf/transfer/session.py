@@ -32,7 +32,7 @@ from neural_style_tf.tiling.adaptive import LocalObjective, compute_local_target
 from neural_style_tf.tiling.planner import memory_at_hand, plan_memory
 from neural_style_tf.transfer.cache import Cache
 from neural_style_tf.transfer.colors import covered
-from neural_style_tf.transfer.initial import initial_pixels
+from neural_style_tf.transfer.initial import enlarged, initial_pixels
 from neural_style_tf.transfer.inputs import Inputs
 from neural_style_tf.transfer.loop import Loop, Tick, Until, explain_culprits
 from neural_style_tf.transfer.masks import Masks
@@ -256,7 +256,8 @@ class Session:
             solver, tile, fixed = None, sufficed, size
             gc.collect()
         kind = (*compiled, fixed, tile)
-        initial = initial if coarser is None else coarser.pixels
+        if coarser is not None:
+            initial = enlarged(coarser.pixels, pictures[0], config.sizes.scale_detail)
         image = first_image(pictures, config, guidance, initial, in_gray=in_gray)
         pictures.clear()
         weights = {name: tf.constant(weight, tf.float32) for name, weight in given.items()}

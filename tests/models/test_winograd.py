@@ -189,7 +189,7 @@ CPU_FLAGS = {"": "avx2", "with bfloat16": "avx512_bf16", "with bfloat16 and AMX"
 @pytest.mark.parametrize(
     ("convolution", "precision", "gpus", "pixels", "expected"),
     [
-        ("auto", "float32", [], 140_000, "winograd"),
+        ("auto", "float32", [], 250_000, "winograd"),
         ("auto", "auto", [], 10**6, "winograd"),
         ("auto", "auto with bfloat16", [], 10**6, "winograd"),
         ("auto", "auto with bfloat16 and AMX", [], 10**6, "direct"),
@@ -197,10 +197,10 @@ CPU_FLAGS = {"": "avx2", "with bfloat16": "avx512_bf16", "with bfloat16 and AMX"
         ("direct", "float32", [], 10**6, "direct"),
         ("winograd", "bfloat16", ["GPU"], 10, "winograd"),
         ("auto", "float32", [], 10**6, "winograd"),
-        ("auto", "float32", [], 139_999, "direct"),
+        ("auto", "float32", [], 249_999, "direct"),
         ("auto", "float32", ["GPU"], 10**6, "direct"),
-        ("auto", "bfloat16", [], 400_000, "winograd"),
-        ("auto", "bfloat16", [], 399_999, "direct"),
+        ("auto", "bfloat16", [], 700_000, "winograd"),
+        ("auto", "bfloat16", [], 699_999, "direct"),
     ],
 )
 def test_chosen_where_it_is_faster(monkeypatch, convolution, precision, gpus, pixels, expected):

@@ -9,8 +9,10 @@ from narrow import SHALLOW
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
+from neural_style_tf.images import resize
 from neural_style_tf.optim import make_optimizer
 from neural_style_tf.transfer import session
+from neural_style_tf.transfer.initial import enlarged
 from neural_style_tf.transfer.scales import plan_scales, work_left
 from neural_style_tf.transfer.session import stylize
 
@@ -106,6 +108,29 @@ def test_a_run_grows_and_its_steps_go_on(pictures, narrow_weights, optimizer):
     assert [s[:2] for s in seen] == [(0, 0), (2, 0), (4, 0), (6, 0), (8, 1), (10, 1)]
     assert seen[3][2] == (20, 24) and seen[4][2] == (40, 48)
     assert seen[3][3] < 0.8 * seen[0][3]
+
+
+def test_what_a_coarse_scale_cannot_hold_is_put_back():
+    photo = np.random.default_rng(0).uniform(0, 255, (40, 48, 3)).astype(np.float32)
+    small = resize(photo, (20, 24))
+    np.testing.assert_allclose(enlarged(small, photo, 1.0), photo, atol=1e-3)
+    np.testing.assert_array_equal(enlarged(small, photo, 0.0), resize(small, (40, 48)))
+    # What was painted stays; of the photo, only what is finer.
+    np.testing.assert_allclose(enlarged(small + 9, photo, 1.0), photo + 9, atol=1e-3)
+    flat = np.full_like(photo, 100)
+    np.testing.assert_allclose(enlarged(small, flat, 1.0), resize(small, (40, 48)), atol=1e-3)
+
+
+def test_a_larger_size_begins_with_the_photo_s_detail(pictures, narrow_weights):
+    config = Config(**SHALLOW, iterations=3, init="content", optimizer="lbfgs", log_every=1, save_every=0)
+    coarse_to_fine = config.replace(scales=2, scale_iterations=(0,))
+    at_once, with_detail, without = (
+        [record.total for record in stylize(*pictures, one, weights=narrow_weights)]
+        for one in (config, coarse_to_fine.replace(scale_detail=1.0), coarse_to_fine)
+    )
+    # Where the coarse scale has painted nothing it is the photo itself.
+    assert with_detail[-1] == pytest.approx(at_once[-1], rel=1e-3)
+    assert without[-1] != pytest.approx(at_once[-1], rel=1e-2)
 
 
 def test_all_scales_share_one_network(pictures, narrow_weights, monkeypatch):
