@@ -44,6 +44,7 @@ OURS = {
     "original": {"preset": "original", "convolution": "auto"},
     "gatys": {"preset": "gatys", "convolution": "auto"},
     "balanced": {"preset": "balanced"},
+    "balanced, no detail": {"preset": "balanced", "scale_detail": 0.0},
     "balanced, relative": {"preset": "balanced", "style_loss": "relative"},
     "balanced, moments": {"preset": "balanced", "style_loss": "moments"},
 }
