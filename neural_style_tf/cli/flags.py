@@ -363,12 +363,10 @@ def _check_flag_file(name: str, around: tuple[Path, ...]) -> list[tuple[object, 
     named = []
     for line in lines:
         for flag in _names([line]):
-            inside = flag == "flagfile"
-            named += (
-                _check_flag_file(line.partition("=")[2], (*around, path.resolve()))
-                if inside
-                else [(lines, flag)]
-            )
+            if flag == "flagfile":
+                named += _check_flag_file(line.partition("=")[2], (*around, path.resolve()))
+            else:
+                named.append((lines, flag))
     return named
 
 

@@ -67,12 +67,11 @@ def enlarged(painted: np.ndarray, photo: np.ndarray, detail: float) -> np.ndarra
     Returns:
         float32 [H, W, 3], RGB, at edges beyond 0–255.
     """
-    result = resize(painted, photo.shape[:2])
+    size = photo.shape[:2]
+    result = resize(painted, size)
     if detail:
-        lost = resize(resize(photo, painted.shape[:2]), photo.shape[:2])
-        np.subtract(photo, lost, out=lost)
-        lost *= detail
-        result = result + lost
+        # Not in place: a picture that has its size already is returned as it is.
+        result = result + detail * (photo - resize(resize(photo, painted.shape[:2]), size))
     return result
 
 

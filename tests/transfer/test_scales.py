@@ -117,6 +117,10 @@ def test_what_a_coarse_scale_cannot_hold_is_put_back():
     np.testing.assert_array_equal(enlarged(small, photo, 0.0), resize(small, (40, 48)))
     # What was painted stays; of the photo, only what is finer.
     np.testing.assert_allclose(enlarged(small + 9, photo, 1.0), photo + 9, atol=1e-3)
+    # Two scales may have one size; the photo is the caller's.
+    before = photo.copy()
+    np.testing.assert_array_equal(enlarged(photo, photo, 1.0), before)
+    np.testing.assert_array_equal(photo, before)
     flat = np.full_like(photo, 100)
     np.testing.assert_allclose(enlarged(small, flat, 1.0), resize(small, (40, 48)), atol=1e-3)
 
