@@ -8,16 +8,23 @@ import numpy as np
 
 
 def make_judge(content: object, style: object, config: object, weights: object) -> Callable:
-    """Return pixels [H, W, 3] → total loss of the float32 objective."""
+    """Return pixels [H, W, 3] → total loss of the float32 objective, of a run with these pictures.
+
+    The pictures are taken at the sizes at which such a run sees them.
+    """
     import tensorflow as tf
 
+    from neural_style_tf.images import resize
     from neural_style_tf.losses.evaluate import evaluate
     from neural_style_tf.losses.guides import EVERYWHERE
     from neural_style_tf.losses.objective import preprocess
     from neural_style_tf.losses.targets import compute_targets, make_sources
     from neural_style_tf.losses.terms import make_terms, term_weights
     from neural_style_tf.models.vgg19 import vgg19
+    from neural_style_tf.transfer.picture_sizes import fit_content, style_size
 
+    content = fit_content(content, config)
+    style = resize(style, style_size(style.shape[:2], content.shape[:2], config))
     shape = {"pooling": config.network.pooling, "padding": config.network.padding}
     network = vgg19(weights.kernels, weights.biases, outputs=config.loss.layers, **shape)
     pictures = [preprocess(picture) for picture in (content, style)]
