@@ -64,8 +64,8 @@ photo = nst.load_image(EXAMPLES / "chelsea.jpg").pixels
 painting = nst.load_image(EXAMPLES / "starry_night.jpg").pixels
 
 # %% [markdown]
-# **Choose a preset.** `balanced` works for most pairs of pictures. `replace` changes single settings. Fewer
-# iterations than the preset has are enough here.
+# **Choose a preset.** `balanced` works for most pairs of pictures. `replace` changes single settings: here
+# the size, and as many iterations at one scale as at the next.
 
 # %%
 STEPS = max(3, SIZE // 6)

@@ -207,7 +207,10 @@ class Run:
             raise UserError(f"the run in {show(folder)} is another one: {'; '.join(found)}; {away}")
 
     def check_folder(self) -> None:
-        """Refuse what `execute` would refuse in the output folder; nothing is written."""
+        """Refuse a run, settings and pictures in the output folder that `execute` would; writes nothing.
+
+        The network, the checkpoints and the folder's lock are looked at by `execute` alone.
+        """
         job, folder = self._here, Path(self._here.output_dir)
         check_folder(folder, overwrite=job.overwrite, resume=job.resume)
         if job.resume and holds_run(folder):

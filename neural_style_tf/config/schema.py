@@ -46,7 +46,7 @@ class NetworkConfig:
         "direct",
         "algorithm of the convolutions: direct, or Winograd's in blocks 3 and 4, with a quarter of the "
         "multiplications and more rounding (winograd); auto: winograd for large pictures, "
-        "unless there is a GPU or a processor with matrix units (AMX)",
+        "unless there is a GPU or, in bfloat16, a processor with matrix units (AMX)",
         choices=("auto", "direct", "winograd"),
     )
 

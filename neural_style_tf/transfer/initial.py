@@ -59,6 +59,8 @@ def enlarged(painted: np.ndarray, photo: np.ndarray, detail: float) -> np.ndarra
     face, need not be found again by the content loss, which looks from deep in the network, after the style
     losses have filled its place.
 
+    Differs from Gatys et al., who paint at one size.
+
     Args:
         painted: [h, w, 3], RGB 0–255.
         photo: At the next size, [H, W, 3], RGB 0–255.
