@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import html
 import logging
 import math
@@ -376,7 +377,8 @@ class Page:
 
     def _copy(self, path: Path) -> str:
         """Return a copy of a file that Gradio may serve."""
-        folder = self._temporary / "taken" / f"{path.stat().st_mtime_ns}"
+        key = hashlib.sha256(f"{path.absolute()}\0{path.stat().st_mtime_ns}".encode())
+        folder = self._temporary / "taken" / key.hexdigest()[:24]
         folder.mkdir(parents=True, exist_ok=True)
         return str(shutil.copyfile(path, folder / path.name))
 

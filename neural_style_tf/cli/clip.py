@@ -187,7 +187,13 @@ class ClipRun(Run):
                 f"--resume: the run in {show(folder.path)} left no state that can be read; --overwrite "
                 "begins it anew, or give another --output_dir"
             )
-        where = f"after frame {self._known[-1].number}" if self._known else "from the beginning"
+        end, painted = self._config.video.end_frame, self._known[-1].number if self._known else 0
+        if 0 < end < painted:
+            raise UserError(
+                f"--resume: the run in {show(folder.path)} has painted frame {painted} already: "
+                f"--end_frame={end} is before it"
+            )
+        where = f"after frame {painted}" if painted else "from the beginning"
         if holds_passes(folder.path):
             where += ", with what earlier passes made"
         self._console.say(f"going on with {folder.path}{os.sep} {where}")
@@ -239,7 +245,8 @@ class ClipRun(Run):
         last, begun = self._last_frame(), time.monotonic()
         after = self._known[-1].number if self._known else 0
         seconds = self._earlier.seconds or 0.0 if self._earlier else 0.0
-        if not self._known and not holds_passes(folder.path):
+        going_on = self._earlier is not None
+        if not self._known and not (going_on and holds_passes(folder.path)):
             self._console.say("the first frame of a scene takes as long as a picture")
         painted = paint_clip(
             self._machine.session(),
@@ -250,7 +257,7 @@ class ClipRun(Run):
             masks=self._masks_of_frames(after),
             initial=self._initial,
             before=self._known,
-            passes=PassFiles(folder.path, begin, self._console.say),
+            passes=PassFiles(folder.path, begin, self._console.say, going_on=going_on),
             tick=tick,
         )
         said: set[str] = set()

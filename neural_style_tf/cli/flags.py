@@ -309,7 +309,7 @@ def _names(arguments: Sequence[str]) -> list[str]:
 
 def _of_the_last_place(values: Sequence[str], places: Sequence[object]) -> tuple[str, ...]:
     """Return those of a repeated flag's values that stand where its last one does, which win over others."""
-    return tuple(values[-sum(place is places[-1] for place in places) :])
+    return tuple(value for value, place in zip(values, places, strict=True) if place is places[-1])
 
 
 def _flag_files_first(argv: Sequence[str]) -> tuple[list[str], list[tuple[object, str]]]:

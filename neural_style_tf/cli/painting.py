@@ -433,7 +433,7 @@ class Run:
             self._console.say(f"writing to {folder.path}{os.sep}")
             return None
         self._check_resumed(self._earlier, self._hashes | {"weights": weights.sha256})
-        return find_checkpoint(folder, say=self._console.say)
+        return find_checkpoint(folder, planned=self.scales[-1].end, say=self._console.say)
 
     def _check_resumed(self, earlier: Manifest, hashes: dict[str, str]) -> None:
         """Refuse to go on with a run of other settings or files; hashes as of `resume.differences`."""

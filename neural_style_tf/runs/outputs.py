@@ -17,6 +17,7 @@ from neural_style_tf.runs.resume import newest_metric, read_manifest, step_of, t
 from neural_style_tf.transfer.initial import WORDS
 from neural_style_tf.transfer.records import Listener
 from neural_style_tf.utils.console import Console
+from neural_style_tf.utils.paths import exists
 
 Say = Callable[[str], None]
 
@@ -65,9 +66,9 @@ def check_not_read(job: Job, result: str, init: str) -> None:
         UserError: Naming the file.
     """
     names = [file for name in job.pictures.values() for file in (name, *expand_files(name))]
-    read = [Path(file) for file in (*names, *((init,) if init not in WORDS else ())) if Path(file).exists()]
+    read = [Path(file) for file in (*names, *((init,) if init not in WORDS else ())) if exists(file)]
     for output in filter(None, (job.output, os.path.join(job.output_dir, result))):  # noqa: PTH118
-        if Path(output).exists() and any(Path(output).samefile(file) for file in read):
+        if exists(output) and any(Path(output).samefile(file) for file in read):
             raise UserError(f"{show(output)} is read and would be overwritten: give another name")
     if not job.overwrite:
         return
@@ -109,15 +110,16 @@ def output_of(job: Job) -> str:
     return ""
 
 
-def find_checkpoint(folder: OutputFolder, *, say: Say) -> str | None:
+def find_checkpoint(folder: OutputFolder, *, planned: int, say: Say) -> str | None:
     """Return the newest good checkpoint in a folder, or None for a run that has not got so far.
 
     Args:
         folder: Of a run to go on with.
+        planned: The step at which it is to end.
         say: Gets a line for each damaged checkpoint, and where the run goes on.
 
     Raises:
-        UserError: The run has written results, and no checkpoint can be read.
+        UserError: The run has written results, and no checkpoint can be read; or it is past its end.
     """
     from neural_style_tf.runs.checkpoints import newest_good
 
@@ -128,6 +130,11 @@ def find_checkpoint(folder: OutputFolder, *, say: Say) -> str | None:
         raise UserError(
             f"--resume: the run in {str(folder.path)!r} left no checkpoint that can be read; "
             "--overwrite begins it anew, or give another --output_dir"
+        )
+    if step_of(prefix) > planned:
+        raise UserError(
+            f"--resume: the run in {str(folder.path)!r} is at step {step_of(prefix)} already, beyond the "
+            f"{planned} that are asked for: give as many --iterations as it began with, or more"
         )
     where = f"step {step_of(prefix)}" if prefix else "the beginning: it has no checkpoint yet"
     say(f"going on with {folder.path}{os.sep} from {where}")

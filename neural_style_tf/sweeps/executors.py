@@ -256,7 +256,8 @@ class Worker:
 
     def begin(self, task: Task) -> Event:
         """Hand over a run; return its first event."""
-        if not self._process.is_alive():
+        if self._stopping or not self._process.is_alive():
+            # One that was told to stop has left its pipe, even if it takes a while to end.
             self.connection.close()
             self._start()
         self._stopping, self.task = False, task

@@ -20,6 +20,7 @@ from neural_style_tf.runs.output_dir import LOCK, STATES
 from neural_style_tf.sweeps.space import FILES
 from neural_style_tf.utils.atomic import write_text
 from neural_style_tf.utils.lock import Lock
+from neural_style_tf.utils.paths import exists
 
 FORMAT = 1
 SECONDS_TO_WAIT = 10.0
@@ -111,7 +112,7 @@ class SweepFolder:
         self._earlier: dict[str, Any] = {}
         self.known: dict[str, str] = {}
         self.joined = ""
-        if self._file.exists():
+        if exists(self._file):
             try:
                 facts = json.loads(self._file.read_text(encoding="utf-8"))
                 later = facts["sweep"] > FORMAT

@@ -21,7 +21,10 @@ from neural_style_tf.sweeps.space import Axis
 from neural_style_tf.utils.atomic import atomic_file, write_text
 
 THUMBNAIL, GAP, LINE, LARGEST = 256, 8, 20, 16_000
-"""Sizes of the sheet, in pixels; of the last, no side of it is larger."""
+"""Sizes of the sheet, in pixels; of the last, no side of it is larger, labels aside."""
+SMALLEST = 16
+MOST_SHOWN = LARGEST // (SMALLEST + GAP + LINE)
+"""Of a thumbnail, its side; the columns and the rows of a sheet, at most: the page has all runs."""
 EXPERIMENT = "events.out.tfevents.0.sweep"
 """TensorBoard's file of the sweep itself."""
 METRICS = ("loss/total", "loss/content", "loss/style", "loss/tv", "seconds")
@@ -77,16 +80,16 @@ def make_sheet(runs: Sequence[SweptRun], pictures: dict[str, Path]) -> Image.Ima
     """Return the results in a grid: the second setting across, all others down.
 
     Args:
-        runs: All of them.
+        runs: All of them; of more than `MOST_SHOWN` columns or rows the first are shown.
         pictures: Folder of a run → its result, which may not be there yet.
     """
     names = list(runs[0].settings)
     across = names[1] if len(names) > 1 else names[0] if names else ""
     down = [name for name in names if name != across]
-    columns = list(dict.fromkeys(run.settings.get(across, "") for run in runs))
-    rows = list(dict.fromkeys(tuple(run.settings[name] for name in down) for run in runs))
+    columns = list(dict.fromkeys(run.settings.get(across, "") for run in runs))[:MOST_SHOWN]
+    rows = list(dict.fromkeys(tuple(run.settings[name] for name in down) for run in runs))[:MOST_SHOWN]
     cells = {(tuple(run.settings[n] for n in down), run.settings.get(across, "")): run for run in runs}
-    side = max(16, min(THUMBNAIL, LARGEST // len(columns) - GAP, LARGEST // len(rows) - GAP - LINE))
+    side = max(SMALLEST, min(THUMBNAIL, LARGEST // len(columns) - GAP, LARGEST // len(rows) - GAP - LINE))
     font = ImageFont.load_default(13)
     left = 0
     labels = [
@@ -128,7 +131,7 @@ def _thumbnail(path: Path, side: int) -> Image.Image | None:
             small = picture.convert("RGB")
             small.thumbnail((side, side))
             return small
-    except OSError:
+    except (OSError, Image.DecompressionBombError):
         return None
 
 

@@ -18,11 +18,15 @@ from pathlib import Path
 from neural_style_tf.config.schema import REPEATED_FILES
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.images.files import expand_files
+from neural_style_tf.transfer import initial
 from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.weights import resolve
 
 MOST_RUNS = 10_000
 FILES = ("content", *REPEATED_FILES, "content_weight_mask", "init", "weights")
 """Flags whose values are files: globs and folders are expanded."""
+WORDS = {"init": initial.WORDS, "weights": resolve.SPECS}
+"""Of those, the ones that take words as well, and these."""
 _RANGES = {"linspace": 3, "logspace": 3, "uniform": 2, "loguniform": 2}
 _CALL = re.compile(r"([a-z]+)\((.*)\)")
 
@@ -115,7 +119,10 @@ def combine(axes: Sequence[Axis], zipped: Sequence[str] = ()) -> list[dict[str, 
             counts = ", ".join(f"{axis.name} has {len(axis.values)}" for axis in group)
             raise UserError(f"--sweep_zip: as many values are needed of each, but {counts}")
         rows = list(zip(*(axis.values for axis in group), strict=True))
-        if not group[0].drawn and len(set(rows)) < len(rows):
+        if group[0].drawn:
+            # Whole numbers and few digits come twice by chance.
+            rows = list(dict.fromkeys(rows))
+        if len(set(rows)) < len(rows):
             [(twice, _)] = Counter(rows).most_common(1)
             given = " ".join(f"--sweep={axis.name}=…" for axis in group)
             raise UserError(f"{given}: {', '.join(map(show, twice))} occurs twice")
@@ -135,6 +142,9 @@ def combine(axes: Sequence[Axis], zipped: Sequence[str] = ()) -> list[dict[str, 
 
 
 def _files(name: str, pattern: str) -> list[str]:
+    if pattern in WORDS.get(name, ()):
+        # Also where a folder is called so.
+        return [pattern]
     found = expand_files(pattern)
     if not found:
         what = "no picture in that folder" if Path(pattern).is_dir() else "no file has such a name"
@@ -157,6 +167,8 @@ def _numbers(text: str, kind: str, arguments: str, *, samples: int, seed: str) -
     if kind in ("uniform", "loguniform"):
         if samples < 1:
             raise UserError(f"--sweep={text}: say how many draws with --sweep_samples=N")
+        if samples > MOST_RUNS:
+            raise UserError(f"--sweep_samples: {samples:,} draws are more than {MOST_RUNS:,}")
         source = random.Random(seed)
         shares = [source.random() for _ in range(samples)]
     else:

@@ -11,6 +11,7 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.images import load_image, resize
 from neural_style_tf.models import architecture
+from neural_style_tf.utils.paths import exists
 from neural_style_tf.utils.text import did_you_mean
 
 WORDS = ("noise", "content", "style")
@@ -44,7 +45,7 @@ def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **rea
         return resize(style, (height, width))
     if _is_array(config.init):
         return load_array(config.init, content.shape)
-    if not Path(config.init).exists() and not Path(config.init).suffix:
+    if not exists(config.init) and not Path(config.init).suffix:
         raise UserError(
             f"--init must be {', '.join(WORDS)}, a picture or a .npy file, "
             f"not {config.init!r}{did_you_mean(config.init, WORDS)}"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from neural_style_tf.errors import UserError, show
+from neural_style_tf.utils.paths import exists, is_file
 from neural_style_tf.utils.text import did_you_mean
 from neural_style_tf.weights import Weights, detect_format
 from neural_style_tf.weights.cache_format import SUFFIX, converted_path
@@ -105,7 +106,7 @@ def check_spec(spec: str | os.PathLike[str], folder: Path = Path("weights")) -> 
     """
     folder = Path(folder)
     if spec in ("auto", "mat", "keras"):
-        if folder.exists() and not folder.is_dir():
+        if exists(folder) and not folder.is_dir():
             raise UserError(f"{show(folder)}: the folder for weights is a file")
         if spec != "auto" and (path := _present(folder, MATCONVNET if spec == "mat" else KERAS)):
             detect_format.sniff(path)
@@ -113,11 +114,11 @@ def check_spec(spec: str | os.PathLike[str], folder: Path = Path("weights")) -> 
         check_bundled(folder)
     else:
         text = os.fspath(spec)
-        if _is_word(text) and not _path(text).exists():
+        if _is_word(text) and not exists(_path(text)):
             words = [*SPECS, *(path.name for path in detect_format.weight_files(folder))]
             guess = did_you_mean(text, words)
             raise UserError(f"--weights={show(text)}: neither a file nor one of {', '.join(SPECS)}{guess}")
-        if not _path(text).exists() and (folder / text).is_file():
+        if not exists(_path(text)) and is_file(folder / text):
             raise UserError(f"{show(text)}: there is no such file; did you mean {show(folder / text)}?")
         detect_format.sniff(_path(text))
 
@@ -159,7 +160,7 @@ def _candidates(folder: Path, sources: Sources) -> Iterator[Path]:
 
 def _present(folder: Path, file: PublishedFile) -> Path | None:
     path = folder / file.name
-    return next((one for one in (path, converted_path(path)) if one.is_file()), None)
+    return next((one for one in (path, converted_path(path)) if is_file(one)), None)
 
 
 def _path(spec: str | os.PathLike[str]) -> Path:

@@ -434,6 +434,24 @@ def test_passes_are_interrupted_and_continued(job, clip, monkeypatch, capsys):
     assert read_video("o/result.mp4")[1] == read_video("whole/result.mp4")[1]
 
 
+def test_passes_of_an_earlier_run_are_not_read_when_it_is_painted_over(job, clip, monkeypatch):
+    write = clip_files.PassFiles.write
+
+    def interrupting(self, turn, memory):
+        write(self, turn, memory)
+        if memory.number == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    run = ("--content=clip.mp4", *QUICK[:-1], "--passes=2", "--end_frame=3")
+    assert job(*run, "--output_dir=whole") == 0
+    monkeypatch.setattr(clip_files.PassFiles, "write", interrupting)
+    assert job(*run, "--style_weight=1", "--output_dir=o") == 130
+    assert clip_files.holds_passes(Path("o"))
+    monkeypatch.setattr(clip_files.PassFiles, "write", write)
+    assert job(*run, "--output_dir=o", "--overwrite") == 0
+    assert frames() == frames("whole")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

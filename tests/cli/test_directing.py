@@ -86,6 +86,9 @@ def test_the_command_line_wins_over_a_file_of_flags(files, monkeypatch):
     assert parse(["run.py", "--flagfile=f.txt"])[1].style == ("s.png", "t.png")
     job = parse(["run.py", "--flagfile=f.txt", "--style=a,b.png"])[1]
     assert job.style == ("a,b.png",) and job.content_mask == ("left.png",)
+    # What stands on both sides of a file within it is of one place.
+    Path("g.txt").write_text("--style=a.png\n--flagfile=f.txt\n--style=b.png\n")
+    assert parse(["run.py", "--flagfile=g.txt"])[1].style == ("a.png", "b.png")
 
 
 def test_a_manifest_of_one_style_is_read(job, files):

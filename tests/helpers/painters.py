@@ -1,5 +1,6 @@
 """A painter without TensorFlow: it counts steps, saves each, and goes on; for processes and machines."""
 
+import atexit
 import functools
 import json
 import os
@@ -71,3 +72,9 @@ class FakePainter:
         write_bytes(folder / "checkpoints" / f"ckpt-{step}.{step}", b"state")
         facts = {"manifest": 2, "config": {}, "inputs": {}, "weights": {}, "status": status, "steps": step}
         write_bytes(folder / "run.json", json.dumps(facts).encode())
+
+
+def slow_to_end():
+    """Return a painter whose process takes a while to end, as TensorFlow's does."""
+    atexit.register(time.sleep, 2)
+    return FakePainter(0.01)

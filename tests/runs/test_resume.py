@@ -111,6 +111,16 @@ def test_a_finished_run_without_checkpoints_is_not_begun_anew(job, capsys):
     assert Path("o/result.png").read_bytes() == before
 
 
+def test_a_run_is_not_resumed_to_an_end_before_where_it_is(job, capsys):
+    flags = ["--log_every=2", "--save_every=2", "--output_dir=o"]
+    assert job("--iterations=4", *flags, "--quiet") == 0
+    before = Path("o/run.json").read_bytes()
+    assert job("--iterations=3", *flags, "--resume") == 2
+    assert "is at step 4 already, beyond the 3 that are asked for" in capsys.readouterr().err
+    assert Path("o/run.json").read_bytes() == before
+    assert job("--iterations=4", *flags, "--resume", "--quiet") == 0
+
+
 def test_resume_without_a_run_begins_one(job, tmp_path):
     assert job("--iterations=1", "--resume", "--quiet") == 0
     assert (tmp_path / "output" / "c-s" / "result.png").exists()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from command_line import environment, read_metrics
-from painters import STEPS, fake_painter
+from painters import STEPS, fake_painter, slow_to_end
 from paths import ROOT
 
 from neural_style_tf.config.schema import Config, Job
@@ -21,6 +21,7 @@ from neural_style_tf.sweeps import executors
 from neural_style_tf.sweeps.executors import (
     Outcome,
     Task,
+    Worker,
     find_shard,
     one_after_another,
     share_out,
@@ -163,6 +164,21 @@ def test_a_process_that_dies_fails_its_run_and_no_other(tasks):
     # The same again goes on with it.
     assert outcomes(side_by_side(tasks("dies"), fake_painter(), [{}], [])) == {"dies": Outcome("finished")}
     assert [row["step"] for row in read_metrics("o/dies")] == list(range(1, STEPS + 1))
+
+
+def test_a_process_that_was_stopped_gets_no_other_run(tasks):
+    """It may still be there, but reads no more."""
+    worker = Worker(slow_to_end, {})
+    found = []
+    for task in tasks("a", "b"):
+        worker.begin(task)
+        if task.name == "a":
+            worker.stop()
+        while (event := worker.receive()).outcome is None:
+            pass
+        found.append(event.outcome)
+    worker.close()
+    assert found == [Outcome("interrupted"), Outcome("finished")]
 
 
 def test_a_signal_lets_all_save_and_begins_no_other(tasks):

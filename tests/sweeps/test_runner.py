@@ -18,7 +18,7 @@ from neural_style_tf.cli import main, painting
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.runs.output_dir import OutputFolder
-from neural_style_tf.sweeps import runner
+from neural_style_tf.sweeps import report, runner
 from neural_style_tf.sweeps.executors import Event, Outcome
 from neural_style_tf.sweeps.folder import SweepFolder, name_runs
 from neural_style_tf.transfer.session import stylize
@@ -336,3 +336,10 @@ def test_the_session_of_a_sweep_is_one(real_job):
     content = load_image("c.png").pixels
     *_, record = stylize(content, content, config, weights=weights)
     assert float(table()["style_weight=10,style=c"]["total"]) == record.terms["total"]
+
+
+def test_a_sheet_of_very_many_runs_can_be_saved(tmp_path):
+    runs = name_runs([{"content": f"{number}.jpg"} for number in range(3000)])
+    sheet = report.make_sheet(runs, {run.folder: tmp_path / "none" for run in runs})
+    assert max(sheet.size) <= report.LARGEST
+    sheet.save(tmp_path / "sheet.jpg")

@@ -7,6 +7,7 @@ from neural_style_tf.images.files import expand_files
 from neural_style_tf.sweeps.space import Axis, combine, parse_axis
 
 KINDS = {"style_weight": float, "iterations": int, "style_layers": str, "content": str, "pooling": str}
+KINDS |= {"init": str, "weights": str}
 
 
 def values(text, **options):
@@ -35,6 +36,27 @@ def test_draws_are_those_of_their_seed_and_name():
     assert len(first) == 50 and all(1 <= float(value) <= 1000 for value in first)
     # Half of them below the geometric mean, about.
     assert 15 < sum(float(value) < 31.6 for value in first) < 35
+
+
+def test_equal_draws_are_one_run():
+    axis = parse_axis("iterations=uniform(1,3)", KINDS, samples=20)
+    assert len(axis.values) == 20
+    assert sorted(run["iterations"] for run in combine([axis])) == ["1", "2", "3"]
+
+
+def test_words_are_no_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("content", "style", "bundled"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jpg").touch()
+    assert values("init=noise,content,style") == ("noise", "content", "style")
+    assert values("weights=bundled,auto") == ("bundled", "auto")
+    assert values("content=style") == ("style/a.jpg",)
+
+
+def test_more_draws_than_runs_are_refused_at_once():
+    with pytest.raises(UserError, match="--sweep_samples: 1,000,000,000 draws are more than 10,000"):
+        values("style_weight=uniform(0,1)", samples=10**9)
 
 
 def test_files_are_expanded_in_natural_order(tmp_path, monkeypatch):

@@ -1,0 +1,43 @@
+"""What is asked of paths that may not be looked at."""
+
+import os
+
+import pytest
+
+from neural_style_tf.config.schema import Job
+from neural_style_tf.errors import UserError
+from neural_style_tf.runs.outputs import check_not_read
+from neural_style_tf.sweeps.folder import SweepFolder
+from neural_style_tf.utils import paths
+from neural_style_tf.weights.resolve import check_spec
+
+
+@pytest.fixture
+def hidden(tmp_path, monkeypatch):
+    """Return a folder that may not be searched, also by root."""
+    folder, stat = tmp_path / "hidden", os.stat
+
+    def refusing(path, *arguments, **options):
+        if str(path).startswith(f"{folder}{os.sep}"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *arguments, **options)
+
+    folder.mkdir()
+    monkeypatch.setattr(os, "stat", refusing)
+    return folder
+
+
+def test_what_is_hidden_is_not_there(hidden, tmp_path):
+    assert not paths.exists(hidden / "a.png") and not paths.is_file(hidden / "a.png")
+    assert paths.exists(tmp_path) and not paths.is_file(tmp_path)
+    (tmp_path / "a").touch()
+    assert paths.is_file(tmp_path / "a")
+
+
+def test_checks_before_a_run_leave_it_to_who_reads_or_writes(hidden):
+    job = Job(content=str(hidden / "c.png"), output=str(hidden / "o.png"), output_dir=str(hidden / "o"))
+    check_not_read(job, "result.png", "noise")
+    assert not SweepFolder(hidden / "o").known
+    check_spec("auto", hidden / "w")
+    with pytest.raises(UserError, match="vgg.mat"):
+        check_spec(str(hidden / "vgg.mat"))
