@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import html
 import logging
 import math
@@ -24,7 +23,7 @@ from neural_style_tf.app import gallery, layout
 from neural_style_tf.app.gallery import StoredRun
 from neural_style_tf.app.guard import Guard
 from neural_style_tf.app.layout import COLORS, DRAWN, LARGEST_CANVAS, NO_RUN, status_line
-from neural_style_tf.app.pictures import check_picture, layer_of, preview, strokes
+from neural_style_tf.app.pictures import check_picture, key_of, layer_of, preview, strokes
 from neural_style_tf.app.queue import PlannedRun, Progress, RunQueue
 from neural_style_tf.app.requests import (
     MOST_STYLES,
@@ -377,8 +376,7 @@ class Page:
 
     def _copy(self, path: Path) -> str:
         """Return a copy of a file that Gradio may serve."""
-        key = hashlib.sha256(f"{path.absolute()}\0{path.stat().st_mtime_ns}".encode())
-        folder = self._temporary / "taken" / key.hexdigest()[:24]
+        folder = self._temporary / "taken" / key_of(path)
         folder.mkdir(parents=True, exist_ok=True)
         return str(shutil.copyfile(path, folder / path.name))
 

@@ -140,6 +140,21 @@ def layer_of(masks: Sequence[np.ndarray | None], colors: Sequence[str]) -> np.nd
     return layer
 
 
+def key_of(path: Path, *more: object) -> str:
+    """Return a name for a copy of a file, another one when the file is replaced.
+
+    Args:
+        path: The file.
+        *more: What else makes the copy another one.
+
+    Raises:
+        OSError: It is not there.
+    """
+    stat = path.stat()
+    facts = (path.absolute(), stat.st_mtime_ns, stat.st_size, *more)
+    return hashlib.sha256("\0".join(map(str, facts)).encode()).hexdigest()[:24]
+
+
 def preview(path: Path, folder: Path, *, longest: int = PREVIEW) -> Path:
     """Return a small copy of a picture, upright, that every browser shows.
 
@@ -152,9 +167,7 @@ def preview(path: Path, folder: Path, *, longest: int = PREVIEW) -> Path:
         UserError: It cannot be read.
         OSError: It is not there, or there is no room.
     """
-    stat = path.stat()
-    key = hashlib.sha256(f"{path.absolute()}\0{stat.st_mtime_ns}\0{stat.st_size}\0{longest}".encode())
-    target = folder / f"{key.hexdigest()[:24]}.jpg"
+    target = folder / f"{key_of(path, longest)}.jpg"
     if not target.exists():
         save_image(target, load_image(path, longest=longest).pixels)
     return target

@@ -187,7 +187,7 @@ class ClipRun(Run):
                 f"--resume: the run in {show(folder.path)} left no state that can be read; --overwrite "
                 "begins it anew, or give another --output_dir"
             )
-        end, painted = self._config.video.end_frame, self._known[-1].number if self._known else 0
+        end, painted = self._config.video.end_frame, self._newest
         if 0 < end < painted:
             raise UserError(
                 f"--resume: the run in {show(folder.path)} has painted frame {painted} already: "
@@ -197,7 +197,12 @@ class ClipRun(Run):
         if holds_passes(folder.path):
             where += ", with what earlier passes made"
         self._console.say(f"going on with {folder.path}{os.sep} {where}")
-        return f"frame-{self._known[-1].number}" if self._known else None
+        return f"frame-{painted}" if painted else None
+
+    @property
+    def _newest(self) -> int:
+        """The number of the last frame that an interrupted run has painted, or 0."""
+        return self._known[-1].number if self._known else 0
 
     def _check_resumed(self, earlier: Manifest, hashes: dict[str, str]) -> None:
         super()._check_resumed(earlier, hashes)
@@ -223,7 +228,7 @@ class ClipRun(Run):
             folder.clear()
             return
         # What earlier passes made of later frames is kept.
-        number = self._known[-1].number if self._known else 0
+        number = self._newest
         if not number:
             folder.clear_events()
         trim_metrics(folder.path / "metrics.jsonl", number)
@@ -243,7 +248,7 @@ class ClipRun(Run):
         _, *styles = self._painted()
         video = self._config.video
         last, begun = self._last_frame(), time.monotonic()
-        after = self._known[-1].number if self._known else 0
+        after = self._newest
         seconds = self._earlier.seconds or 0.0 if self._earlier else 0.0
         going_on = self._earlier is not None
         if not self._known and not (going_on and holds_passes(folder.path)):

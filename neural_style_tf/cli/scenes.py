@@ -16,6 +16,7 @@ from neural_style_tf.sweeps.folder import SweepFolder, is_finished
 from neural_style_tf.sweeps.space import Axis
 from neural_style_tf.utils.atomic import write_bytes
 from neural_style_tf.utils.console import Console
+from neural_style_tf.utils.paths import exists
 from neural_style_tf.video.read import is_clip
 
 SCENES = ("start_frame", "end_frame")
@@ -80,8 +81,8 @@ class Scenes:
             )
         # What an earlier join has written is written again.
         self._whole.check_output(self._job.replace(output_dir=str(root)), written=SweepFolder(root).joined)
-        taken = [name for name in ("run.json", "result.mp4") if (root / name).exists()]
-        if "run.json" in taken or (taken and not (root / "sweep.json").exists()):
+        taken = [name for name in ("run.json", "result.mp4") if exists(root / name)]
+        if "run.json" in taken or (taken and not exists(root / "sweep.json")):
             raise UserError(
                 f"{show(root)} holds {taken[0]} of something else than the scenes of a clip: give another "
                 "--output_dir"

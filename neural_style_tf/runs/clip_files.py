@@ -118,26 +118,25 @@ class PassFiles:
         folder: The output folder.
         begin: Called before anything is written.
         say: Gets a line for each frame that is done.
-        going_on: Whether what lies in the folder is of this run; else it is not read.
+        going_on: Whether what lies in the folder is of this run; else it is not read before `begin`.
     """
 
     def __init__(
         self, folder: Path, begin: Callable[[], None], say: Callable[[str], None], *, going_on: bool
     ) -> None:
         self._folder, self._begin, self._say = folder / "checkpoints", begin, say
-        self._going_on, self._written = going_on, set[Path]()
+        self._ours = going_on
 
     def read(self, turn: int, number: int) -> Memory | None:
         """Return what a pass made of a frame; None if it did not, or it is damaged."""
-        path = self._path(turn, number)
-        return _read_state(number, path) if self._going_on or path in self._written else None
+        return _read_state(number, self._path(turn, number)) if self._ours else None
 
     def write(self, turn: int, memory: Memory) -> None:
         """Keep what a pass made of a frame."""
         self._begin()
-        path = self._path(turn, memory.number)
-        _write_state(path, memory)
-        self._written.add(path)
+        # What an earlier run left is gone now.
+        self._ours = True
+        _write_state(self._path(turn, memory.number), memory)
         self._say(f"pass {turn}: frame {memory.number}")
 
     def forget(self, before: int) -> None:

@@ -6,11 +6,13 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from neural_style_tf.errors import UserError
 from neural_style_tf.utils.atomic import leftovers
 from neural_style_tf.utils.lock import Lock
+from neural_style_tf.utils.paths import exists
 
 # `run.json` marks the folder as ours. It is removed last: a folder without it could not be reused.
 FILES = ("result.png", "result.mp4", "metrics.jsonl", "flags.txt", "run.json")
@@ -24,6 +26,8 @@ LOCK = ".neural-style-tf.lock"
 
 def files_of_a_run(folder: Path) -> list[Path]:
     """Return what an earlier run left in a folder, and what replacing it removes; folders left out."""
+    if not exists(folder):
+        return []
     return [*_made_on_the_way(folder), *(folder / name for name in FILES if (folder / name).exists())]
 
 
@@ -64,6 +68,8 @@ def check_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
 
 
 def _names(folder: Path) -> list[str]:
+    if not exists(folder):
+        return []
     present = [name for name in (*FILES, *FOLDERS) if (folder / name).exists()]
     return present + sorted(path.name for path in folder.glob(EVENTS))
 
@@ -89,6 +95,17 @@ def is_in_use(folder: Path) -> bool:
     return not free
 
 
+@contextlib.contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Make a mistake of the user's of what keeps a folder from being made or written to."""
+    try:
+        yield
+    except FileExistsError:
+        raise UserError(f"--output_dir: {str(folder)!r} is not a folder") from None
+    except OSError as error:
+        raise UserError(f"--output_dir: cannot write in {str(folder)!r}: {error.strerror}") from None
+
+
 class FolderInUse(UserError):
     """Another process writes to the folder."""
 
@@ -108,13 +125,9 @@ class OutputFolder:
     def __init__(self, path: str | os.PathLike[str], *, overwrite: bool, resume: bool = False) -> None:
         self.path = Path(path)
         self._lock, self._held = Lock(self.path / LOCK), False
-        try:
+        with writable(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             self._claim()
-        except FileExistsError:
-            raise UserError(f"--output_dir: {str(self.path)!r} is not a folder") from None
-        except OSError as error:
-            raise UserError(f"--output_dir: cannot write in {str(self.path)!r}: {error.strerror}") from None
         try:
             check_folder(self.path, overwrite=overwrite, resume=resume)
         except UserError:

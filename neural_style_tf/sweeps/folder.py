@@ -16,7 +16,7 @@ from neural_style_tf import __version__
 from neural_style_tf.config.schema import Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.runs.manifest import Manifest
-from neural_style_tf.runs.output_dir import LOCK, STATES
+from neural_style_tf.runs.output_dir import LOCK, STATES, writable
 from neural_style_tf.sweeps.space import FILES
 from neural_style_tf.utils.atomic import write_text
 from neural_style_tf.utils.lock import Lock
@@ -156,9 +156,11 @@ class SweepFolder:
         """Write what the sweep is; runs of an earlier, other space stay listed.
 
         Raises:
-            UserError: Another process added other runs meanwhile, under the same names.
+            UserError: The folder cannot be made, or another process added other runs meanwhile, under the
+                same names.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        with writable(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
         with self._locked():
             self._read()
             listed = {key(run.settings): dataclasses.asdict(run) for run in runs}
@@ -208,9 +210,9 @@ def continued(job: Job) -> Job:
     """Return a job that goes on with what is in its folder; what has no checkpoint begins anew."""
     folder = Path(job.output_dir)
     status = _status(folder)
-    saved = status == "finished" or any(path for pattern in STATES for path in folder.glob(pattern))
     if job.overwrite or status == "waiting":
         return job
+    saved = status == "finished" or any(path for pattern in STATES for path in folder.glob(pattern))
     return job.replace(resume=saved, overwrite=not saved)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 
 def exists(path: str | os.PathLike[str]) -> bool:
@@ -16,4 +15,4 @@ def exists(path: str | os.PathLike[str]) -> bool:
 
 def is_file(path: str | os.PathLike[str]) -> bool:
     """Return whether there is a file under a name; likewise."""
-    return exists(path) and Path(path).is_file()
+    return os.path.isfile(path)  # noqa: PTH113

@@ -155,7 +155,11 @@ def open_clip(path: str, *, frames: bool = False, rate: float = 0.0, **reading: 
         return _open_frames(path, rate, reading)
     if rate:
         raise UserError("--frame_rate is about --frames; a video and an animation have their own")
-    if not file.is_file():
+    try:
+        there = file.is_file()
+    except PermissionError:
+        raise UserError(f"{show(path)} cannot be read: permission denied; change its permissions") from None
+    if not there:
         raise UserError(f"--content: there is no file {show(path)}")
     if file.suffix.lower() in ANIMATED_SUFFIXES:
         return _open_animation(file, **reading)

@@ -10,6 +10,7 @@ import numpy as np
 
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.utils.atomic import atomic_file
+from neural_style_tf.utils.paths import is_file
 from neural_style_tf.weights.cache_format import SUFFIX, read_converted, write_converted
 from neural_style_tf.weights.provenance import Record, record_of
 from neural_style_tf.weights.registry import BUNDLED, KERAS, MATCONVNET, hash_file
@@ -72,7 +73,7 @@ def check_bundled(folder: Path) -> None:
     Raises:
         UserError: There is no converted form, and the packages that it is made from are not installed.
     """
-    if not (folder / CACHE).is_file():
+    if not is_file(folder / CACHE):
         bundled_path()
 
 

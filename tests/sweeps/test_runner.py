@@ -343,3 +343,12 @@ def test_a_sheet_of_very_many_runs_can_be_saved(tmp_path):
     sheet = report.make_sheet(runs, {run.folder: tmp_path / "none" for run in runs})
     assert max(sheet.size) <= report.LARGEST
     sheet.save(tmp_path / "sheet.jpg")
+
+
+def test_a_result_too_large_for_pillow_has_no_thumbnail(tmp_path, monkeypatch):
+    Image.new("RGB", (100, 100), "red").save(tmp_path / "a.png")
+    [run] = name_runs([{"content": "a.jpg"}])
+    shown = report.make_sheet([run], {run.folder: tmp_path / "a.png"})
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+    left_out = report.make_sheet([run], {run.folder: tmp_path / "a.png"})
+    assert shown.getcolors(10**6) != left_out.getcolors(10**6)

@@ -6,9 +6,11 @@ import pytest
 
 from neural_style_tf.config.schema import Job
 from neural_style_tf.errors import UserError
+from neural_style_tf.runs.output_dir import holds_run
 from neural_style_tf.runs.outputs import check_not_read
-from neural_style_tf.sweeps.folder import SweepFolder
+from neural_style_tf.sweeps.folder import SweepFolder, continued
 from neural_style_tf.utils import paths
+from neural_style_tf.video.read import open_clip
 from neural_style_tf.weights.resolve import check_spec
 
 
@@ -37,7 +39,12 @@ def test_what_is_hidden_is_not_there(hidden, tmp_path):
 def test_checks_before_a_run_leave_it_to_who_reads_or_writes(hidden):
     job = Job(content=str(hidden / "c.png"), output=str(hidden / "o.png"), output_dir=str(hidden / "o"))
     check_not_read(job, "result.png", "noise")
+    check_not_read(job.replace(overwrite=True), "result.png", "noise")
     assert not SweepFolder(hidden / "o").known
+    assert continued(job) == job and not holds_run(hidden / "o")
     check_spec("auto", hidden / "w")
+    check_spec("bundled", hidden / "w")
+    with pytest.raises(UserError, match="c.mp4 cannot be read: permission denied"):
+        open_clip(str(hidden / "c.mp4"))
     with pytest.raises(UserError, match="vgg.mat"):
         check_spec(str(hidden / "vgg.mat"))
