@@ -22,6 +22,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.received: list[int] = []
         self.graceful = False
+        self._at_once = False
 
     @property
     def exit_code(self) -> int:
@@ -31,11 +32,17 @@ class Interrupts:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received.append(number)
         if not self.graceful or len(self.received) > 1:
+            self._at_once = True
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
     def collected(self) -> Iterator[None]:
-        """Receive signals in the body; one that is ignored from outside, as by `nohup`, stays ignored."""
+        """Receive signals in the body; one that is ignored from outside, as by `nohup`, stays ignored.
+
+        Raises:
+            KeyboardInterrupt: A signal was to end the body at once, even if the body ended with another error:
+                an import that is broken off may say that its package is damaged.
+        """
         former = {}
         for name in NAMES:
             number = getattr(signal, name, None)
@@ -43,6 +50,10 @@ class Interrupts:
                 former[number] = signal.signal(number, self._receive)
         try:
             yield
+        except Exception:
+            if self._at_once:
+                raise KeyboardInterrupt from None
+            raise
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)

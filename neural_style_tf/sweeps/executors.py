@@ -342,7 +342,6 @@ def _serve(connection: Connection, make_painter: Callable[[], Painter], environm
     os.environ.update(environment)
     tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
     painting = threading.Event()
-    threading.Thread(target=_listen, args=(connection, tasks, painting), daemon=True).start()
 
     def report(step: int, planned: int, saved: bool) -> bool:
         # A parent that is gone does not keep the run from being saved.
@@ -352,6 +351,8 @@ def _serve(connection: Connection, make_painter: Callable[[], Painter], environm
 
     # The parent may be gone; what it asked for is saved then.
     with contextlib.suppress(OSError, KeyboardInterrupt):
+        # It may be told to end as soon as there is who listens.
+        threading.Thread(target=_listen, args=(connection, tasks, painting), daemon=True).start()
         painter = make_painter()
         for task in iter(tasks.get, None):
             outcome = painter(task, report)

@@ -181,6 +181,36 @@ def test_a_process_that_was_stopped_gets_no_other_run(tasks):
     assert found == [Outcome("interrupted"), Outcome("finished")]
 
 
+TOLD_AT_ONCE = """
+import threading, time, types
+from painters import fake_painter
+from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.sweeps import executors
+
+task = executors.Task("a", Config(), Job(content="c", style="s", output_dir="o"))
+sent, start = [task, None], threading.Thread.start
+
+def receive():
+    if not sent:
+        raise EOFError
+    return sent.pop(0)
+
+def start_slowly(thread):
+    start(thread)
+    time.sleep(20)
+
+threading.Thread.start = start_slowly
+executors._serve(types.SimpleNamespace(recv=receive), fake_painter, {})
+"""
+
+
+def test_a_process_that_is_told_to_end_while_it_begins_to_listen_ends_without_a_word(tmp_path):
+    variables = environment(PYTHONPATH=f"{ROOT}:{ROOT / 'tests/helpers'}")
+    command = [sys.executable, "-c", TOLD_AT_ONCE]
+    done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout == done.stderr == ""
+
+
 def test_a_signal_lets_all_save_and_begins_no_other(tasks):
     received = []
     found = {}
