@@ -40,8 +40,8 @@ class Interrupts:
         """Receive signals in the body; one that is ignored from outside, as by `nohup`, stays ignored.
 
         Raises:
-            KeyboardInterrupt: A signal was to end the body at once, even if the body ended with another error:
-                an import that is broken off may say that its package is damaged.
+            KeyboardInterrupt: A signal was to end the body at once, even if another error came of it: an
+                import that is broken off may say that its package is damaged.
         """
         former = {}
         for name in NAMES:
