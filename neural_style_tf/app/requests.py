@@ -257,7 +257,9 @@ def check_memory(run: PlannedRun) -> None:
     if available is None or nvidia_devices():
         # Of a GPU, TensorFlow knows; the run asks it.
         return
-    estimate = functools.partial(estimate_run, config, size, regions=len(run.task.job.content_mask))
+    estimate = functools.partial(
+        estimate_run, config, size, styles=run.scales[-1].styles, regions=len(run.task.job.content_mask)
+    )
     needed = PROCESS_BYTES + estimate(choose_tile(config.tile, estimate, available))
     if needed > available:
         raise UserError(

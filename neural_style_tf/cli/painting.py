@@ -218,8 +218,13 @@ class Run:
 
     def memory(self) -> int:
         """Return the bytes that the run and its process take, estimated for float32."""
-        estimate = functools.partial(estimate_run, self._config, self._size, regions=self._masks.regions)
+        estimate = functools.partial(estimate_run, self._config, self._size, **self._seen)
         return PROCESS_BYTES + estimate(choose_tile(self._config.tile, estimate, available=None))
+
+    @property
+    def _seen(self) -> dict[str, Any]:
+        """What counts beside the result in an estimate of memory; as `memory_model.estimate_run` takes it."""
+        return {"styles": self.scales[-1].styles, "regions": self._masks.regions}
 
     def execute(self) -> int:
         """Run; return the exit code."""
@@ -486,11 +491,10 @@ class Run:
         from neural_style_tf.distributed.sharding import smallest_tile
         from neural_style_tf.tiling.planner import check_memory, plan_memory
 
-        regions = self._masks.regions
-        room = plan_memory(self._config, self._size, regions=regions, share=self._machine.memory)
+        room = plan_memory(self._config, self._size, **self._seen, share=self._machine.memory)
         room = room._replace(tile=smallest_tile(self._cluster, room.tile))
         self._console.say(str(room))
-        check_memory(self._config, self._size, room.tile, regions=regions)
+        check_memory(self._config, self._size, room.tile, **self._seen)
         self._config = self._config.replace(tile=str(room.tile or "none"))
 
     def _join(self) -> None:

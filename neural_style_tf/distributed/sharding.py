@@ -26,7 +26,7 @@ from neural_style_tf.losses.tile import Tile
 from neural_style_tf.losses.view import Network
 from neural_style_tf.tiling.adaptive import prepare_window, with_less_memory
 from neural_style_tf.tiling.grid import alignment_of, plan_for, plan_tiles
-from neural_style_tf.tiling.memory_model import smaller_tile
+from neural_style_tf.tiling.memory_model import smaller_tile, tile_to_look
 
 MORE = 4
 """How many more rows and columns of tiles than necessary are tried to make the shares equal."""
@@ -149,13 +149,17 @@ def compute_shared_targets(
         The targets, the tile that sufficed, and a note if it is not `tile`.
     """
     workers, rank = cluster.worker.workers, cluster.worker.rank
-    stride, _ = alignment_of(terms)
+    stride, halo = alignment_of(terms)
     # Without tiles each worker looks at about its share.
     longest = max((side for source in sources for side in source.size), default=0)
     of_targets = tile or max(stride, -(-longest // workers))
 
     def gathered(tile: int) -> Any:
-        plans = [share_out(plan_for(terms, *source.size, tile), workers)[rank] for source in sources]
+        tiles = [min(tile, tile_to_look(source.size, size, None, halo=halo) or tile) for source in sources]
+        plans = [
+            share_out(plan_for(terms, *source.size, one), workers)[rank]
+            for source, one in zip(sources, tiles, strict=True)
+        ]
         return gather_targets(network, sources, plans=plans, prepare=prepare_window, look=look)
 
     # Of several workers the others would wait in vain; see `SharedObjective.smaller`.

@@ -118,7 +118,7 @@ def compute_targets(
     sources: Sequence[Source],
     *,
     given: Mapping[str, Target] | None = None,
-    plans: Sequence[Sequence[Tile]] | None = None,
+    plans: Sequence[Sequence[Tile] | None] | None = None,
     prepare: Callable[[Any], tf.Tensor] = tf.convert_to_tensor,
     style_network: Network | None = None,
     look: Look | None = None,
@@ -130,7 +130,8 @@ def compute_targets(
         terms: Whose targets.
         sources: From `make_sources`.
         given: From `given_leaves`.
-        plans: For each source the tiles to visit: all, or a share, at least one. Default: in one piece.
+        plans: For each source the tiles to visit: all, or a share, at least one; None, and the default: it is
+            seen in one piece.
         prepare: Makes what the network is shown, mean-subtracted RGB, from a window of a picture.
         style_network: Sees the style pictures instead of `network`.
         look: `compile_look`, or what keeps its results for further pictures.
@@ -148,24 +149,24 @@ def gather_targets(
     network: Network,
     sources: Sequence[Source],
     *,
-    plans: Sequence[Sequence[Tile]] | None = None,
+    plans: Sequence[Sequence[Tile] | None] | None = None,
     prepare: Callable[[Any], tf.Tensor] = tf.convert_to_tensor,
     style_network: Network | None = None,
     look: Look | None = None,
 ) -> list[Found]:
     """Return what each source gives, or a share of it, 0 elsewhere; see `compute_targets`."""
     results = []
-    for index, source in enumerate(sources):
+    for source, plan in zip(sources, plans or [None] * len(sources), strict=True):
         seen_by = network if source.terms[0].source == "content" else style_network or network
         guided = tuple(sorted(source.guides))
         looked_at = functools.partial(look or compile_look, seen_by, source.terms)
         guides = [tf.constant(source.guides[layer]) for layer in guided]
-        if plans is None:
+        if plan is None:
             seen = prepare(source.picture)
             results.append(looked_at(seen.dtype, guided, tiled=False)(seen, *guides))
         else:
             compiled = functools.partial(looked_at, guided=guided, tiled=True)
-            results.append(_look_in_tiles(compiled, source, guides, plans[index], prepare))
+            results.append(_look_in_tiles(compiled, source, guides, plan, prepare))
     return results
 
 

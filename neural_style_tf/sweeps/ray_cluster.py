@@ -335,13 +335,13 @@ def paint_on_node(
 
     painter = _painters.get("painter") or _painters.setdefault("painter", make_painter())
     try:
-        attempt, found = ray.get(keeper.begin.remote(task))
+        attempt, written, found = ray.get(keeper.begin.remote(task))
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, FolderInUse):
             return Outcome("in use")
         return Outcome("failed", str(error.cause))
-    if attempt > 1:
-        # What an attempt that was lost has written is not what --overwrite meant.
+    if written:
+        # This is not what --overwrite meant.
         task = dataclasses.replace(task, job=task.job.replace(overwrite=False))
     with tempfile.TemporaryDirectory(prefix="neural-style-tf-") as name:
         here = Path(name)
@@ -415,8 +415,12 @@ class Keeper:
         self._progress: dict[str, tuple[int, int]] = {}
         self._stopping = False
 
-    def begin(self, task: Task) -> tuple[int, dict[str, tuple[int, int]]]:
-        """Begin an attempt of a run; return its number, from 1, and the `stamps` of what it has so far.
+    def begin(self, task: Task) -> tuple[int, bool, dict[str, tuple[int, int]]]:
+        """Begin an attempt of a run.
+
+        Returns:
+            Its number, from 1; whether what lies in the folder may be of an attempt that was lost; and the
+            `stamps` of that, unless the folder is shared.
 
         Raises:
             UserError: The folder is in use, or not ours.
@@ -425,14 +429,15 @@ class Keeper:
         attempt = self._attempts[name] = self._attempts.get(name, 0) + 1
         self._progress.setdefault(name, (0, 0))
         if self._shared:
-            return attempt, {}
+            # An earlier result is there until the first step.
+            return attempt, self._progress[name] != (0, 0), {}
         if name not in self._folders:
             job = continued(task.job)
             folder = OutputFolder(job.output_dir, overwrite=job.overwrite, resume=job.resume)
             self._folders[name] = folder
             if job.overwrite and not is_finished(task.job):
                 clear_the_way(folder, None)
-        return attempt, stamps(self._folders[name].path)
+        return attempt, attempt > 1, stamps(self._folders[name].path)
 
     def read(self, name: str, file: str, start: int) -> bytes:
         """Return a piece of a file of a run."""

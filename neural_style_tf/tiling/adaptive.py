@@ -15,8 +15,8 @@ from neural_style_tf.losses.evaluate import Losses, Targets, evaluate, outlined_
 from neural_style_tf.losses.objective import preprocess
 from neural_style_tf.losses.targets import Look, Source, compile_look, compute_targets
 from neural_style_tf.losses.view import Network
-from neural_style_tf.tiling.grid import plan_for
-from neural_style_tf.tiling.memory_model import smaller_tile
+from neural_style_tf.tiling.grid import alignment_of, plan_for
+from neural_style_tf.tiling.memory_model import smaller_tile, tile_to_look
 
 OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, MemoryError)
 
@@ -78,6 +78,8 @@ def compute_local_targets(
 ) -> tuple[Targets, int | None, tuple[str, ...]]:
     """Compute the targets of a run in this process alone; in smaller tiles than `tile` if memory runs out.
 
+    A style picture much larger than the image is looked at in tiles in any case; see `tile_to_look`.
+
     Args:
         network: A model from `models.vgg19` with all layers of the terms.
         terms: Whose targets.
@@ -91,9 +93,13 @@ def compute_local_targets(
     Returns:
         The targets, the tile that sufficed, and a note if it is not `tile`.
     """
+    _, halo = alignment_of(terms)
 
     def targets_in(tile: int | None) -> Targets:
-        plans = None if tile is None else [plan_for(terms, *source.size, tile) for source in sources]
+        tiles = [tile_to_look(source.size, size, tile, halo=halo) for source in sources]
+        plans = [
+            one and plan_for(terms, *source.size, one) for source, one in zip(sources, tiles, strict=True)
+        ]
         return compute_targets(
             network,
             terms,

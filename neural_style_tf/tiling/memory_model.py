@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+import math
+from collections.abc import Callable, Container, Sequence
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.models.architecture import (
@@ -35,6 +36,9 @@ OPTIMIZER_PICTURES = {"adam": 2, "lbfgs": 8}
 LOST_PICTURES = 0.5
 # The picture of 8 bits that is written.
 BYTES_TO_SAVE = 4
+# A style picture of this many times the pixels of the result takes no more than a step does, since it is only
+# looked at; and one of so many pixels takes little beside the process.
+PIXELS_LOOKED_AT, LEAST_LOOKED_AT = 2, 512 * 512
 # Pixels from which on `utils.runtime.start_tensorflow` shall be sparing.
 LARGE_PICTURE = 25_000_000
 # Differences of neighbours in two directions, padded ones, and gradients.
@@ -55,11 +59,12 @@ def estimate_bytes(
     half: bool = False,
     averaging: bool = False,
     winograd: bool = False,
+    styles: int = 0,
 ) -> int:
     """Estimate what a run needs beyond the process with TensorFlow imported, in float32 on a CPU.
 
     Args:
-        height: Of the result, pixels. A style picture of up to twice as many pixels fits, too.
+        height: Of the result, pixels.
         width: Of the result.
         layers: All layers whose features the losses use.
         optimizer: `adam` or `lbfgs`.
@@ -69,6 +74,7 @@ def estimate_bytes(
         half: Whether the network computes in bfloat16.
         averaging: Whether Adam keeps an average of its images.
         winograd: Whether blocks 3 and 4 are computed by Winograd's method.
+        styles: Pixels of all style pictures together, each looked at as `tile_to_look` says.
 
     Returns:
         Bytes, the peak.
@@ -97,7 +103,9 @@ def estimate_bytes(
         weights += (1 + size * WINOGRAD_KERNELS - copies) * _weight_count(layers, WINOGRAD_BLOCKS)
         weights += STYLE_NETWORK * _weight_count(layers)
         overhead += COMPILED
-    floats = pixels * (COLORS * pictures + content) + passing + weights
+    # The pictures are gone when the solver comes.
+    held = max(pixels * pictures, pixels + styles)
+    floats = COLORS * held + pixels * content + passing + weights
     return round(FLOAT * floats) + overhead
 
 
@@ -106,6 +114,7 @@ def estimate_run(
     size: tuple[int, int],
     tile: int | None,
     *,
+    styles: Sequence[tuple[int, int]] = (),
     regions: int = 0,
     half: bool = False,
     winograd: bool = False,
@@ -116,6 +125,7 @@ def estimate_run(
         config: The settings.
         size: Of the result.
         tile: The longest side of a tile's core, pixels; None for the objective in one piece.
+        styles: (H, W) of each style picture as it is seen.
         regions: How many masks say where a style goes.
         half: Whether the network computes in bfloat16.
         winograd: Whether blocks 3 and 4 are computed by Winograd's method.
@@ -135,6 +145,7 @@ def estimate_run(
         half=half,
         averaging=config.optimization.averaging > 0,
         winograd=winograd,
+        styles=sum(map(math.prod, styles)),
     )
 
 
@@ -222,6 +233,27 @@ def smaller_tile(tile: int | None, size: tuple[int, int]) -> int | None:
     """Return the next smaller of `TILES` (of one piece: of the longest side); None if there is none."""
     longest = max(size) if tile is None else min(tile, max(size))
     return next((smaller for smaller in TILES if smaller < longest), None)
+
+
+def tile_to_look(
+    picture: tuple[int, int], size: tuple[int, int], tile: int | None, *, halo: int
+) -> int | None:
+    """Return the longest side of the tiles in which a picture is looked at for its targets.
+
+    Args:
+        picture: (H, W) of it.
+        size: (H, W) of the result.
+        tile: That of the steps.
+        halo: How far a tile's window reaches beyond its core.
+
+    Returns:
+        `tile`; but where that is None and the picture so large that it would take more memory than a step,
+        the largest of `TILES` that does not, or the smallest if all do.
+    """
+    most = max(PIXELS_LOOKED_AT * math.prod(size), LEAST_LOOKED_AT)
+    if tile is not None or math.prod(picture) <= most:
+        return tile
+    return next((one for one in TILES if (one + 2 * halo) ** 2 <= most), TILES[-1])
 
 
 def picture_bytes(height: int, width: int) -> int:

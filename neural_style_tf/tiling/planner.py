@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -43,23 +45,30 @@ class MemoryPlan(NamedTuple):
 
 
 def plan_memory(
-    config: Config, size: tuple[int, int], *, regions: int = 0, share: int | None = None
+    config: Config,
+    size: tuple[int, int],
+    *,
+    styles: Sequence[tuple[int, int]] = (),
+    regions: int = 0,
+    share: int | None = None,
 ) -> MemoryPlan:
     """Choose in which pieces a result of `size` (H, W) is visited, and estimate what that takes.
 
     Args:
         config: What is computed.
         size: Of the result.
+        styles: (H, W) of each style picture as it is seen.
         regions: How many masks say where a style goes.
         share: Bytes that the run may take at most, because others run beside it.
     """
     available = min((one for one in (memory_at_hand(), share) if one is not None), default=None)
-    tile = choose_tile(config.tile, lambda tile: _estimate(config, size, tile, regions), available)
+    estimate = functools.partial(_estimate, config, size, styles=styles, regions=regions)
+    tile = choose_tile(config.tile, estimate, available)
     tile = tile if tile is None or tile < max(size) else None
     pairs = (
         picture_bytes(*size) * 2 * config.optimization.history * (config.optimization.optimizer == "lbfgs")
     )
-    return MemoryPlan(_estimate(config, size, tile, regions), available, tile, pairs)
+    return MemoryPlan(estimate(tile), available, tile, pairs)
 
 
 def memory_at_hand() -> int | None:
@@ -74,27 +83,42 @@ def memory_at_hand() -> int | None:
     )
 
 
-def _estimate(config: Config, size: tuple[int, int], tile: int | None, regions: int) -> int:
+def _estimate(
+    config: Config,
+    size: tuple[int, int],
+    tile: int | None,
+    *,
+    styles: Sequence[tuple[int, int]],
+    regions: int,
+) -> int:
     settings, pixels = config.network, size[0] * size[1]
     chosen = winograd.select_convolution(settings.convolution, settings.precision, pixels)
     return estimate_run(
         config,
         size,
         tile,
+        styles=styles,
         regions=regions,
         half=compute_dtype(settings.precision) == "bfloat16",
         winograd=chosen == "winograd",
     )
 
 
-def check_memory(config: Config, size: tuple[int, int], tile: int | None, *, regions: int = 0) -> None:
+def check_memory(
+    config: Config,
+    size: tuple[int, int],
+    tile: int | None,
+    *,
+    styles: Sequence[tuple[int, int]] = (),
+    regions: int = 0,
+) -> None:
     """Raise if a hard limit (cgroup, ulimit) would kill the run; arguments as of `plan_memory`.
 
     Raises:
         RunError: What is needed, what is available, and which flags help.
     """
     allowed = allowed_bytes()
-    needed = _estimate(config, size, tile, regions)
+    needed = _estimate(config, size, tile, styles=styles, regions=regions)
     if allowed is not None and needed > allowed and not tf.config.get_visible_devices("GPU"):
         raise RunError(
             f"{size[1]}×{size[0]} pixels need about {needed / 1e6:.0f} MB of memory, and a limit on this "

@@ -226,7 +226,7 @@ class Session:
         )
         terms, given = make_terms(config.loss, guidance), term_weights(config.loss, guidance)
         regions = sum(region.mask is not None for region in guidance.regions)
-        tile = smallest_tile(self._cluster, plan_memory(config, size, regions=regions).tile)
+        tile = smallest_tile(self._cluster, plan_memory(config, size, styles=sizes[1:], regions=regions).tile)
         sources = make_sources(
             terms,
             pictures[0][np.newaxis],

@@ -56,7 +56,7 @@ def tasks(tmp_path, monkeypatch):
 def test_a_keeper_gives_the_next_attempt_what_was_saved(tasks, tmp_path):
     [task] = tasks("a")
     keeper = Keeper()
-    assert keeper.begin(task) == (1, {})
+    assert keeper.begin(task) == (1, False, {})
     painted = tmp_path / "elsewhere"
     painter, stop = FakePainter(), lambda step, planned, saved: step == 3
     assert painter(task, stop, Supplies(output_dir=str(painted))) == Outcome("interrupted")
@@ -65,8 +65,8 @@ def test_a_keeper_gives_the_next_attempt_what_was_saved(tasks, tmp_path):
     with pytest.raises(FolderInUse):
         OutputFolder("o/a", overwrite=False, resume=True)
     # The machine is lost, and another one goes on.
-    attempt, found = keeper.begin(task)
-    assert attempt == 2 and received(keeper, "a", found) == pack(painted)
+    attempt, written, found = keeper.begin(task)
+    assert attempt == 2 and written and received(keeper, "a", found) == pack(painted)
     # The first one is not dead after all: it is not heard, and told to stop.
     send(keeper, "a", 1, {"result.png": b"late"}, ["run.json"])
     assert not Path("o/a/result.png").exists() and Path("o/a/run.json").exists()
@@ -98,16 +98,16 @@ def test_a_keeper_lets_an_earlier_run_be_replaced_once(tasks):
     FakePainter()(task)
     assert Path("o/a/result.png").exists()
     keeper = Keeper()
-    assert keeper.begin(task) == (1, {})
+    assert keeper.begin(task) == (1, False, {})
     send(keeper, "a", 1, {"checkpoints/ckpt-1.1": b""})
-    attempt, found = keeper.begin(task)
-    assert attempt == 2 and list(found) == ["checkpoints/ckpt-1.1"]
+    attempt, written, found = keeper.begin(task)
+    assert attempt == 2 and written and list(found) == ["checkpoints/ckpt-1.1"]
 
 
 def test_a_keeper_of_a_shared_folder_only_counts(tasks):
     keeper = Keeper(shared=True)
-    assert keeper.begin(*tasks("a")) == (1, {})
-    assert keeper.begin(*tasks("a")) == (2, {})
+    assert keeper.begin(*tasks("a")) == (1, False, {})
+    assert keeper.begin(*tasks("a")) == (2, False, {})
     send(keeper, "a", 2, {"result.png": b""})
     assert not Path("o").exists()
 
@@ -195,6 +195,28 @@ def test_a_task_paints_from_copies_and_sends_what_it_wrote(tasks, monkeypatch):
     files = {"c": [b"c"], "s": [b"s"]}
     done = ray_cluster.paint_on_node(fake_painter(), _Local.Actor(keeper), task, files, [None], shared=True)
     assert done == Outcome("finished") and Path("o/b/result.png").read_bytes() == b"c+s"
+
+
+@pytest.mark.parametrize("reached", [0, 2])
+def test_an_earlier_result_in_a_shared_folder_is_replaced_after_a_machine_was_lost(
+    tasks, monkeypatch, reached
+):
+    """Whether it was lost before its first step or after: --overwrite is meant once, and not forgotten."""
+    monkeypatch.setitem(__import__("sys").modules, "ray", _Local)
+    monkeypatch.setattr(ray_cluster, "_painters", {})
+    [task] = tasks("a", overwrite=True)
+    FakePainter()(task)
+    before = [row["step"] for row in read_metrics("o/a")]
+    keeper = Keeper(shared=True)
+    keeper.begin(task)
+    if reached:
+        FakePainter()(
+            task, lambda step, planned, saved: keeper.tick("a", 1, step, planned) or step == reached
+        )
+    files = {"c": [b"new"], "s": [b"s"]}
+    done = ray_cluster.paint_on_node(fake_painter(), _Local.Actor(keeper), task, files, [None], shared=True)
+    assert done == Outcome("finished") and Path("o/a/result.png").read_bytes() == b"new+s"
+    assert [row["step"] for row in read_metrics("o/a")] == before * 2
 
 
 def test_a_cluster_of_this_machine(tasks):

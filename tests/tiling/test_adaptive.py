@@ -14,6 +14,8 @@ from narrow import SHALLOW
 from resident import number_from
 
 from neural_style_tf.config.schema import Config
+from neural_style_tf.distributed import sharding
+from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.images import load_image, save_image
 from neural_style_tf.models.vgg19 import vgg19
 from neural_style_tf.optim import adam
@@ -125,7 +127,7 @@ def test_out_of_memory_while_the_pictures_are_looked_at(pictures, narrow_weights
     monkeypatch.setattr(memory_model, "TILES", (32, 16))
 
     def fail(*given, plans, **named):
-        if plans is None:
+        if not any(plans):
             raise tf.errors.ResourceExhaustedError(None, None, "injected")
         return compute(*given, plans=plans, **named)
 
@@ -142,6 +144,39 @@ def test_out_of_memory_while_the_pictures_are_looked_at(pictures, narrow_weights
     monkeypatch.setattr(adaptive, "compute_targets", compute)
     later = [record.total for record in kept.run(Inputs(*pictures), config)]
     assert later == [record.total for record, _ in run(pictures, narrow_weights)]
+
+
+def shared_targets(network, terms, sources, *, style_network, **options):
+    return sharding.compute_shared_targets(Cluster(), network, terms, sources, **options)
+
+
+@pytest.mark.parametrize("targets", [adaptive.compute_local_targets, shared_targets])
+def test_a_style_picture_much_larger_than_the_result_is_looked_at_in_tiles(
+    pictures, narrow_weights, monkeypatch, targets
+):
+    """And gives what it gives in one piece."""
+    content, style = pictures[0], np.tile(pictures[1], (6, 4, 1))
+    config = Config(**SHALLOW, log_every=1, init="content", iterations=1)
+    monkeypatch.setattr(session, "compute_local_targets", targets)
+
+    def paint():
+        return [dict(record.terms) for record in stylize(content, style, config, weights=narrow_weights)]
+
+    whole, windows = paint(), []
+    prepare = adaptive.prepare_window
+
+    def remember(window):
+        windows.append(window.shape[1] * window.shape[2])
+        return prepare(window)
+
+    for module in (adaptive, sharding):
+        monkeypatch.setattr(module, "prepare_window", remember)
+    monkeypatch.setattr(memory_model, "LEAST_LOOKED_AT", 0)
+    monkeypatch.setattr(memory_model, "TILES", (64, 32, 16))
+    tiled = paint()
+    assert max(windows) <= memory_model.PIXELS_LOOKED_AT * content[..., 0].size < style[..., 0].size
+    for row, twin in zip(whole, tiled, strict=True):
+        assert twin == pytest.approx(row, rel=1e-5)
 
 
 def test_no_graph_per_tile(narrow_weights):

@@ -1,5 +1,6 @@
 """How much memory a run takes, from its formula, and how much there is, from faked control groups."""
 
+import functools
 import itertools
 import json
 import subprocess
@@ -86,6 +87,30 @@ def test_smaller_tiles():
     assert memory_model.smaller_tile(1000, (3000, 5000)) == 512
     assert memory_model.smaller_tile(256, (3000, 5000)) is None
     assert memory_model.smaller_tile(None, (40, 48)) is None
+
+
+def test_style_pictures_count_while_there_is_no_solver_yet():
+    """One style as large as the result takes no more than the solver does."""
+    assert estimate(styles=10**6) == estimate() == estimate(styles=4 * 10**6)
+    assert estimate(styles=20 * 10**6) - estimate() == (20 - 4) * 3 * 4 * 10**6
+
+
+def test_what_much_larger_pictures_are_looked_at_in():
+    look = functools.partial(memory_model.tile_to_look, size=(1000, 1000), halo=100)
+    assert look((1000, 1000), tile=None) is None and look((1000, 2000), tile=None) is None
+    assert look((9000, 9000), tile=512) == 512
+    # 1224² pixels are more than two million… of which 1024 + 2 × 100 is.
+    assert look((9000, 9000), tile=None) == 1024
+    assert memory_model.tile_to_look((300, 800), (40, 40), None, halo=100) is None
+    assert memory_model.tile_to_look((700, 800), (40, 40), None, halo=100) == 256
+
+
+def test_the_estimate_of_a_run_has_its_styles_as_they_are_seen():
+    config = Config()
+    few, many = (
+        memory_model.estimate_run(config, (100, 100), None, styles=[(100, 100)] * count) for count in (1, 9)
+    )
+    assert many - few == (9 - 4) * 3 * 4 * 10**4
 
 
 @pytest.mark.slow
