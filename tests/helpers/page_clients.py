@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import time
 import uuid
 
 import requests
@@ -58,8 +59,12 @@ class Client:
         body = {"data": data, "fn_index": number, "session_hash": self.session, "event_data": None}
         self.http.post(f"{self.address}/gradio_api/queue/join", json=body, timeout=SECONDS).raise_for_status()
         url = f"{self.address}/gradio_api/queue/data?session_hash={self.session}"
+        deadline = time.monotonic() + SECONDS
         with self.http.get(url, stream=True, timeout=SECONDS) as stream:
             for line in stream.iter_lines():
+                # The server says now and then that it lives, which would be for ever.
+                if time.monotonic() > deadline:
+                    raise TimeoutError
                 if line.startswith(b"data:"):
                     message = json.loads(line[5:])
                     if message["msg"] == "process_completed":
