@@ -62,7 +62,12 @@ class Page:
         self._previews = temporary / "previews"
         self._previews.mkdir(parents=True, exist_ok=True)
         self._queue = queue or RunQueue(functools.partial(Painter, go_on="press Paint further"), check_memory)
-        self.blocks = self._build()
+        try:
+            self.blocks = self._build()
+        except BaseException:
+            # Its process waits for this one, and at the end this one for it.
+            self._queue.close()
+            raise
 
     def launch(self, host: str, port: int, *, browser: bool, share: bool) -> str:
         """Serve the page in a thread; return its address."""

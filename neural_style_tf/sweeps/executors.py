@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from types import FrameType
 from typing import Literal, Protocol, TypeVar
 
 from neural_style_tf.config.schema import Config, Job
@@ -337,11 +338,16 @@ def _serve(connection: Connection, make_painter: Callable[[], Painter], environm
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SHARED)
-    # While a run is painted it is the run that decides about this one.
-    signal.signal(RELAYED, signal.default_int_handler)
+    painting = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # One that comes late is for a run that has ended; while one is painted, it decides itself.
+        if painting.is_set():
+            raise KeyboardInterrupt
+
+    signal.signal(RELAYED, end)
     os.environ.update(environment)
     tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
-    painting = threading.Event()
 
     def report(step: int, planned: int, saved: bool) -> bool:
         # A parent that is gone does not keep the run from being saved.
@@ -366,7 +372,8 @@ def _listen(connection: Connection, tasks: queue.SimpleQueue[Task | None], paint
     while not ended:
         try:
             message: Task | str | None = connection.recv()
-        except (EOFError, OSError):
+        except Exception:
+            # The parent is gone, or what it sent cannot be read.
             message, ended = None, True
         if isinstance(message, Task):
             # Here, and not where it is taken up: what ends it may arrive before that.

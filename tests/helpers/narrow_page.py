@@ -34,10 +34,13 @@ def serve(output_dir, port):
         page = Page(
             Place(Path(output_dir), "bundled", str(WEIGHTS_DIR)), Path(temporary), RunQueue(narrow_painter)
         )
-        sys.stdout.write(page.launch("127.0.0.1", int(port), browser=False, share=False) + "\n")
-        sys.stdout.flush()
-        sys.stdin.read()
-        page.close()
+        try:
+            sys.stdout.write(page.launch("127.0.0.1", int(port), browser=False, share=False) + "\n")
+            sys.stdout.flush()
+            sys.stdin.read()
+        finally:
+            # Or the process that paints would wait for this one, and this one for it.
+            page.close()
 
 
 if __name__ == "__main__":

@@ -200,15 +200,37 @@ def start_slowly(thread):
     time.sleep(20)
 
 threading.Thread.start = start_slowly
-executors._serve(types.SimpleNamespace(recv=receive), fake_painter, {})
+executors._serve(types.SimpleNamespace(recv=receive), fake_painter(), {})
 """
 
 
-def test_a_process_that_is_told_to_end_while_it_begins_to_listen_ends_without_a_word(tmp_path):
+TOLD_LATE = """
+import os, queue, types
+from painters import fake_painter
+from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.sweeps import executors
+
+tasks = [executors.Task(name, Config(), Job(content="c", style="s", output_dir=name)) for name in "ab"]
+sent = queue.SimpleQueue()
+sent.put(tasks.pop(0))
+
+def send(said):
+    if isinstance(said, executors.Outcome):
+        print(said.status, flush=True)
+        os.kill(os.getpid(), executors.RELAYED)
+        sent.put(tasks.pop(0) if tasks else None)
+
+executors._serve(types.SimpleNamespace(recv=sent.get, send=send), fake_painter(), {})
+"""
+
+
+@pytest.mark.parametrize(("script", "said"), [(TOLD_AT_ONCE, ""), (TOLD_LATE, "finished\n" * 2)])
+def test_a_process_is_told_to_end_at_its_beginning_or_late(tasks, tmp_path, script, said):
+    """While it begins to listen it ends without a word; when its run has just ended it takes the next."""
     variables = environment(PYTHONPATH=f"{ROOT}:{ROOT / 'tests/helpers'}")
-    command = [sys.executable, "-c", TOLD_AT_ONCE]
+    command = [sys.executable, "-c", script]
     done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and done.stdout == done.stderr == ""
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
 
 
 def test_a_signal_lets_all_save_and_begins_no_other(tasks):
