@@ -218,12 +218,12 @@ class Run:
 
     def memory(self) -> int:
         """Return the bytes that the run and its process take, estimated for float32."""
-        estimate = functools.partial(estimate_run, self._config, self._size, **self._seen)
+        estimate = functools.partial(estimate_run, self._config, self._size, **self._beside_result)
         return PROCESS_BYTES + estimate(choose_tile(self._config.tile, estimate, available=None))
 
     @property
-    def _seen(self) -> dict[str, Any]:
-        """What counts beside the result in an estimate of memory; as `memory_model.estimate_run` takes it."""
+    def _beside_result(self) -> dict[str, Any]:
+        """What an estimate of memory counts beside the result; for `memory_model.estimate_run`."""
         return {"styles": self.scales[-1].styles, "regions": self._masks.regions}
 
     def execute(self) -> int:
@@ -491,10 +491,10 @@ class Run:
         from neural_style_tf.distributed.sharding import smallest_tile
         from neural_style_tf.tiling.planner import check_memory, plan_memory
 
-        room = plan_memory(self._config, self._size, **self._seen, share=self._machine.memory)
+        room = plan_memory(self._config, self._size, **self._beside_result, share=self._machine.memory)
         room = room._replace(tile=smallest_tile(self._cluster, room.tile))
         self._console.say(str(room))
-        check_memory(self._config, self._size, room.tile, **self._seen)
+        check_memory(self._config, self._size, room.tile, **self._beside_result)
         self._config = self._config.replace(tile=str(room.tile or "none"))
 
     def _join(self) -> None:

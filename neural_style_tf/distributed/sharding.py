@@ -155,7 +155,7 @@ def compute_shared_targets(
     of_targets = tile or max(stride, -(-longest // workers))
 
     def gathered(tile: int) -> Any:
-        tiles = [min(tile, tile_to_look(source.size, size, None, halo=halo) or tile) for source in sources]
+        tiles = [tile_to_look(source.size, size, tile, halo=halo) for source in sources]
         plans = [
             share_out(plan_for(terms, *source.size, one), workers)[rank]
             for source, one in zip(sources, tiles, strict=True)

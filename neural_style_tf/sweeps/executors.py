@@ -12,6 +12,7 @@ import os
 import queue
 import signal
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import resource_tracker
@@ -338,11 +339,12 @@ def _serve(connection: Connection, make_painter: Callable[[], Painter], environm
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SHARED)
-    painting = threading.Event()
+    painting, telling = threading.Event(), threading.Lock()
+    outcome: Outcome | None = None
 
     def end(number: int, frame: FrameType | None) -> None:
         # One that comes late is for a run that has ended; while one is painted, it decides itself.
-        if painting.is_set():
+        if painting.is_set() and outcome is None:
             raise KeyboardInterrupt
 
     signal.signal(RELAYED, end)
@@ -356,33 +358,60 @@ def _serve(connection: Connection, make_painter: Callable[[], Painter], environm
         return False
 
     # The parent may be gone; what it asked for is saved then.
-    with contextlib.suppress(OSError, KeyboardInterrupt):
+    with contextlib.suppress(OSError, KeyboardInterrupt), _deaf_at_the_end():
         # It may be told to end as soon as there is who listens.
-        threading.Thread(target=_listen, args=(connection, tasks, painting), daemon=True).start()
+        threading.Thread(target=_listen, args=(connection, tasks, painting, telling), daemon=True).start()
         painter = make_painter()
         for task in iter(tasks.get, None):
             outcome = painter(task, report)
-            painting.clear()
-            connection.send(outcome)
+            # What is meant for this run is heard by now, or never: not by the next one.
+            with telling:
+                painting.clear()
+                said, outcome = outcome, None
+            connection.send(said)
 
 
-def _listen(connection: Connection, tasks: queue.SimpleQueue[Task | None], painting: threading.Event) -> None:
-    """Pass on what the parent sends; all but a task is a signal to a run that is being painted."""
+@contextlib.contextmanager
+def _deaf_at_the_end() -> Iterator[None]:
+    """Let nothing that the parent still says disturb how this process ends."""
+    try:
+        yield
+    finally:
+        signal.signal(RELAYED, signal.SIG_IGN)
+
+
+def _listen(
+    connection: Connection,
+    tasks: queue.SimpleQueue[Task | None],
+    painting: threading.Event,
+    telling: threading.Lock,
+) -> None:
+    """Pass on what the parent sends; all but a task is a signal to a run that is being painted.
+
+    Args:
+        connection: To the parent.
+        tasks: Gets the tasks, and None for the end.
+        painting: Set while there is a run for signals.
+        telling: Held while one is sent.
+    """
     ended = False
     while not ended:
         try:
             message: Task | str | None = connection.recv()
-        except Exception:
+        except Exception as error:
             # The parent is gone, or what it sent cannot be read.
+            if not isinstance(error, (EOFError, OSError)):
+                traceback.print_exc()
             message, ended = None, True
         if isinstance(message, Task):
             # Here, and not where it is taken up: what ends it may arrive before that.
             painting.set()
         if message != _INTERRUPT:
             tasks.put(message)
-        if not isinstance(message, Task) and painting.is_set():
-            # To the process, not to this thread: it is the main thread that may have to wake up.
-            if os.name == "posix":
-                os.kill(os.getpid(), RELAYED)
-            else:
-                signal.raise_signal(RELAYED)
+        with telling:
+            if not isinstance(message, Task) and painting.is_set():
+                # To the process, not to this thread: it is the main thread that may have to wake up.
+                if os.name == "posix":
+                    os.kill(os.getpid(), RELAYED)
+                else:
+                    signal.raise_signal(RELAYED)

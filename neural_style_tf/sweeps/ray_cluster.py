@@ -413,6 +413,7 @@ class Keeper:
         self._attempts: dict[str, int] = {}
         self._folders: dict[str, OutputFolder] = {}
         self._progress: dict[str, tuple[int, int]] = {}
+        self._written: set[str] = set()
         self._stopping = False
 
     def begin(self, task: Task) -> tuple[int, bool, dict[str, tuple[int, int]]]:
@@ -429,8 +430,7 @@ class Keeper:
         attempt = self._attempts[name] = self._attempts.get(name, 0) + 1
         self._progress.setdefault(name, (0, 0))
         if self._shared:
-            # An earlier result is there until the first step.
-            return attempt, self._progress[name] != (0, 0), {}
+            return attempt, name in self._written, {}
         if name not in self._folders:
             job = continued(task.job)
             folder = OutputFolder(job.output_dir, overwrite=job.overwrite, resume=job.resume)
@@ -449,6 +449,8 @@ class Keeper:
         """Take the progress of a run; return whether it shall stop."""
         if attempt == self._attempts.get(name):
             self._progress[name] = (step, planned)
+            # Who tells of a step has replaced what was there.
+            self._written.add(name)
         return self._stopping or attempt != self._attempts.get(name)
 
     def store(self, name: str, attempt: int, file: str, data: bytes, *, first: bool, last: bool) -> None:

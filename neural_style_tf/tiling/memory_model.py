@@ -103,7 +103,7 @@ def estimate_bytes(
         weights += (1 + size * WINOGRAD_KERNELS - copies) * _weight_count(layers, WINOGRAD_BLOCKS)
         weights += STYLE_NETWORK * _weight_count(layers)
         overhead += COMPILED
-    # The pictures are gone when the solver comes.
+    # The pictures are gone when the solver comes; of a clip, whose frames are small, the styles stay.
     held = max(pixels * pictures, pixels + styles)
     floats = COLORS * held + pixels * content + passing + weights
     return round(FLOAT * floats) + overhead
@@ -219,14 +219,15 @@ def choose_tile(asked: str, estimate: Callable[[int | None], int], available: in
 
     Returns:
         None for one piece. For `auto` that is where it fits so, or nothing is known; else the largest of
-        `TILES` that fits, or the smallest if none does.
+        `TILES` that fits, or if none does what takes the least.
     """
     if asked != "auto":
         return None if asked == "none" else int(asked)
     if available is None:
         return None
-    fitting = (tile for tile in (None, *TILES) if estimate(tile) <= SAFE_SHARE * available)
-    return next(fitting, TILES[-1])
+    needed = {tile: estimate(tile) for tile in (None, *TILES)}
+    fitting = (tile for tile, memory in needed.items() if memory <= SAFE_SHARE * available)
+    return next(fitting, min(needed, key=needed.get))
 
 
 def smaller_tile(tile: int | None, size: tuple[int, int]) -> int | None:
@@ -247,13 +248,14 @@ def tile_to_look(
         halo: How far a tile's window reaches beyond its core.
 
     Returns:
-        `tile`; but where that is None and the picture so large that it would take more memory than a step,
-        the largest of `TILES` that does not, or the smallest if all do.
+        `tile`; but where the picture is so large that it would take more memory than a step, at most the
+        largest of `TILES` that does not, or the smallest if all do.
     """
     most = max(PIXELS_LOOKED_AT * math.prod(size), LEAST_LOOKED_AT)
-    if tile is not None or math.prod(picture) <= most:
+    if math.prod(picture) <= most:
         return tile
-    return next((one for one in TILES if (one + 2 * halo) ** 2 <= most), TILES[-1])
+    fitting = next((one for one in TILES if (one + 2 * halo) ** 2 <= most), TILES[-1])
+    return fitting if tile is None else min(tile, fitting)
 
 
 def picture_bytes(height: int, width: int) -> int:

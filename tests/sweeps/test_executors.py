@@ -66,7 +66,7 @@ def test_who_asks_for_the_end_before_a_run_has_begun_is_heard(tasks, monkeypatch
 
     monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(number))
     waiting = queue.SimpleQueue()
-    executors._listen(types.SimpleNamespace(recv=receive), waiting, threading.Event())
+    executors._listen(types.SimpleNamespace(recv=receive), waiting, threading.Event(), threading.Lock())
     assert killed[0] == executors.RELAYED and isinstance(waiting.get(), Task)
 
 
@@ -192,7 +192,7 @@ sent, start = [task, None], threading.Thread.start
 
 def receive():
     if not sent:
-        raise EOFError
+        time.sleep(60)
     return sent.pop(0)
 
 def start_slowly(thread):

@@ -99,8 +99,8 @@ def test_what_much_larger_pictures_are_looked_at_in():
     look = functools.partial(memory_model.tile_to_look, size=(1000, 1000), halo=100)
     assert look((1000, 1000), tile=None) is None and look((1000, 2000), tile=None) is None
     assert look((9000, 9000), tile=512) == 512
-    # 1224² pixels are more than two million… of which 1024 + 2 × 100 is.
-    assert look((9000, 9000), tile=None) == 1024
+    # (1024 + 2 × 100)² is within two million pixels, (2048 + 2 × 100)² is not.
+    assert look((9000, 9000), tile=None) == look((9000, 9000), tile=2048) == 1024
     assert memory_model.tile_to_look((300, 800), (40, 40), None, halo=100) is None
     assert memory_model.tile_to_look((700, 800), (40, 40), None, halo=100) == 256
 
