@@ -24,9 +24,9 @@ from neural_style_tf.losses.targets import Look, Source, compile_look, finish_ta
 from neural_style_tf.losses.terms import loss_names
 from neural_style_tf.losses.tile import Tile
 from neural_style_tf.losses.view import Network
-from neural_style_tf.tiling.adaptive import prepare_window, with_less_memory
-from neural_style_tf.tiling.grid import alignment_of, plan_for, plan_tiles
-from neural_style_tf.tiling.memory_model import smaller_tile, tile_to_look
+from neural_style_tf.tiling.adaptive import plan_looks, prepare_window, with_less_memory
+from neural_style_tf.tiling.grid import alignment_of, plan_tiles
+from neural_style_tf.tiling.memory_model import smaller_tile
 
 MORE = 4
 """How many more rows and columns of tiles than necessary are tried to make the shares equal."""
@@ -149,17 +149,13 @@ def compute_shared_targets(
         The targets, the tile that sufficed, and a note if it is not `tile`.
     """
     workers, rank = cluster.worker.workers, cluster.worker.rank
-    stride, halo = alignment_of(terms)
+    stride, _ = alignment_of(terms)
     # Without tiles each worker looks at about its share.
     longest = max((side for source in sources for side in source.size), default=0)
     of_targets = tile or max(stride, -(-longest // workers))
 
     def gathered(tile: int) -> Any:
-        tiles = [tile_to_look(source.size, size, tile, halo=halo) for source in sources]
-        plans = [
-            share_out(plan_for(terms, *source.size, one), workers)[rank]
-            for source, one in zip(sources, tiles, strict=True)
-        ]
+        plans = [share_out(plan, workers)[rank] for plan in plan_looks(terms, sources, size, tile)]
         return gather_targets(network, sources, plans=plans, prepare=prepare_window, look=look)
 
     # Of several workers the others would wait in vain; see `SharedObjective.smaller`.

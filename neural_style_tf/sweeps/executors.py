@@ -358,7 +358,9 @@ def _serve(connection: Connection, make_painter: Callable[[], Painter], environm
         return False
 
     # The parent may be gone; what it asked for is saved then.
-    with contextlib.suppress(OSError, KeyboardInterrupt), _deaf_at_the_end():
+    with contextlib.suppress(OSError, KeyboardInterrupt), contextlib.ExitStack() as at_the_end:
+        # Nothing that the parent still says disturbs how this process ends.
+        at_the_end.callback(signal.signal, RELAYED, signal.SIG_IGN)
         # It may be told to end as soon as there is who listens.
         threading.Thread(target=_listen, args=(connection, tasks, painting, telling), daemon=True).start()
         painter = make_painter()
@@ -369,15 +371,6 @@ def _serve(connection: Connection, make_painter: Callable[[], Painter], environm
                 painting.clear()
                 said, outcome = outcome, None
             connection.send(said)
-
-
-@contextlib.contextmanager
-def _deaf_at_the_end() -> Iterator[None]:
-    """Let nothing that the parent still says disturb how this process ends."""
-    try:
-        yield
-    finally:
-        signal.signal(RELAYED, signal.SIG_IGN)
 
 
 def _listen(

@@ -14,6 +14,7 @@ from neural_style_tf.losses.base import Target, Term
 from neural_style_tf.losses.evaluate import Losses, Targets, evaluate, outlined_function
 from neural_style_tf.losses.objective import preprocess
 from neural_style_tf.losses.targets import Look, Source, compile_look, compute_targets
+from neural_style_tf.losses.tile import Tile
 from neural_style_tf.losses.view import Network
 from neural_style_tf.tiling.grid import alignment_of, plan_for
 from neural_style_tf.tiling.memory_model import smaller_tile, tile_to_look
@@ -93,25 +94,29 @@ def compute_local_targets(
     Returns:
         The targets, the tile that sufficed, and a note if it is not `tile`.
     """
-    _, halo = alignment_of(terms)
 
     def targets_in(tile: int | None) -> Targets:
-        tiles = [tile_to_look(source.size, size, tile, halo=halo) for source in sources]
-        plans = [
-            one and plan_for(terms, *source.size, one) for source, one in zip(sources, tiles, strict=True)
-        ]
         return compute_targets(
             network,
             terms,
             sources,
             given=given,
-            plans=plans,
+            plans=plan_looks(terms, sources, size, tile),
             prepare=prepare_window,
             style_network=style_network,
             look=look,
         )
 
     return with_less_memory(targets_in, tile, size)
+
+
+def plan_looks(
+    terms: Sequence[Term], sources: Sequence[Source], size: tuple[int, int], tile: int | None
+) -> list[tuple[Tile, ...] | None]:
+    """Return the tiles in which each source is looked at; None for one piece; see `tile_to_look`."""
+    _, halo = alignment_of(terms)
+    tiles = [tile_to_look(source.size, size, tile, halo=halo) for source in sources]
+    return [one and plan_for(terms, *source.size, one) for source, one in zip(sources, tiles, strict=True)]
 
 
 def with_less_memory(

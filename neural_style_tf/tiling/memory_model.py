@@ -225,9 +225,10 @@ def choose_tile(asked: str, estimate: Callable[[int | None], int], available: in
         return None if asked == "none" else int(asked)
     if available is None:
         return None
-    needed = {tile: estimate(tile) for tile in (None, *TILES)}
-    fitting = (tile for tile, memory in needed.items() if memory <= SAFE_SHARE * available)
-    return next(fitting, min(needed, key=needed.get))
+    for tile in (None, *TILES):
+        if estimate(tile) <= SAFE_SHARE * available:
+            return tile
+    return min((None, *TILES), key=estimate)
 
 
 def smaller_tile(tile: int | None, size: tuple[int, int]) -> int | None:

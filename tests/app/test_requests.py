@@ -154,8 +154,8 @@ def test_a_folder_is_claimed_once(tmp_path):
 
 
 def test_memory_is_checked_before_the_start(monkeypatch):
-    def run(size, **settings):
-        scale = Scale(0, (size, size), ((size, size),), 1, 0)
+    def run(size, style=0, **settings):
+        scale = Scale(0, (size, size), ((style or size,) * 2,), 1, 0)
         return PlannedRun(Task("a", Config(**settings), Job()), (scale,))
 
     monkeypatch.setattr(requests, "nvidia_devices", list)
@@ -165,5 +165,7 @@ def test_memory_is_checked_before_the_start(monkeypatch):
     check_memory(run(2048))
     with pytest.raises(UserError, match=r"2048×2048 pixels need about [\d.]+ GB .* 4.0 GB are free"):
         check_memory(run(2048, tile="none"))
+    with pytest.raises(UserError, match=r"512×512 pixels need about [\d.]+ GB .* 4.0 GB are free"):
+        check_memory(run(512, style=20_000))
     monkeypatch.setattr(requests, "nvidia_devices", lambda: ["0"])
     check_memory(run(2048, tile="none"))

@@ -105,6 +105,14 @@ def test_what_much_larger_pictures_are_looked_at_in():
     assert memory_model.tile_to_look((700, 800), (40, 40), None, halo=100) == 256
 
 
+def test_where_nothing_fits_what_takes_the_least_is_chosen():
+    """One piece, where it is the style pictures that are too large."""
+    needed = dict.fromkeys((None, *memory_model.TILES), 100)
+    assert memory_model.choose_tile("auto", needed.get, 10) is None
+    assert memory_model.choose_tile("auto", (needed | {512: 90}).get, 10) == 512
+    assert memory_model.choose_tile("auto", (needed | {512: 8, 256: 7}).get, 10) == 512
+
+
 def test_the_estimate_of_a_run_has_its_styles_as_they_are_seen():
     config = Config()
     few, many = (

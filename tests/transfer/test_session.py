@@ -380,6 +380,28 @@ def test_auto_tiles_only_where_memory_is_short(monkeypatch):
         Config(tile="-5")
 
 
+def test_style_pictures_count_as_they_are_seen(job, monkeypatch):
+    """For the line that a run begins with, for the limit that it is held to, and at each of its sizes."""
+    seen = []
+
+    def spy(module, name):
+        asked = getattr(module, name)
+
+        def note(*given, styles, **named):
+            seen.append((name, styles[0]))
+            return asked(*given, styles=styles, **named)
+
+        monkeypatch.setattr(module, name, note)
+
+    spy(planner, "plan_memory")
+    spy(planner, "check_memory")
+    spy(session, "plan_memory")
+    assert job("--style_scale=2", "--scales=2", "--scale_iterations=1", "--iterations=1", "--quiet") == 0
+    names, sizes = zip(*seen, strict=True)
+    assert names == ("plan_memory", "check_memory", "plan_memory", "plan_memory")
+    assert sizes[0] == sizes[1] == sizes[3] and sizes[2] == tuple(side / 2 for side in sizes[3])
+
+
 def test_a_limit_on_memory_that_will_not_do_is_told_at_once(monkeypatch):
     monkeypatch.setattr(planner, "allowed_bytes", lambda: 10**9)
     planner.check_memory(Config(), (256, 256), None)
