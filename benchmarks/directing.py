@@ -21,7 +21,9 @@ from peer_systems import peak_megabytes
 
 from neural_style_tf.utils.runtime import start_tensorflow
 
-CASES = ("one style", "2 styles", "4 styles", "2 regions", "content weights")
+CASES = ("one style", "2 styles", "4 styles", "2 regions", "2 regions, soft all over", "content weights")
+BORDER = 1 / 32
+"""Width of the soft border between two regions, as a share of the picture's side: as of a brush."""
 
 
 def prepare(case: str, size: int, precision: str) -> object:
@@ -34,11 +36,14 @@ def prepare(case: str, size: int, precision: str) -> object:
     from neural_style_tf.weights.resolve import load_weights
 
     rng = np.random.default_rng(0)
-    styles = {"2 styles": 2, "4 styles": 4, "2 regions": 2}.get(case, 1)
+    styles = {"2 styles": 2, "4 styles": 4}.get(case, 2 if "regions" in case else 1)
     pictures = [rng.uniform(0, 255, (size, size, 3)).astype(np.float32) for _ in range(1 + styles)]
     ramp = np.tile(np.linspace(0, 1, size, dtype=np.float32), (size, 1))
+    # A disc of half the picture; or one style passes into the other from side to side.
+    disc = np.clip((0.4 - np.hypot(ramp - 0.5, ramp.T - 0.5)) / BORDER + 0.5, 0, 1)
+    mask = ramp if "soft" in case else disc
     masks = Masks(
-        content=(ramp, 1 - ramp) if case == "2 regions" else (),
+        content=(mask, 1 - mask) if "regions" in case else (),
         content_weight=ramp if case == "content weights" else None,
     )
     changes = {"optimizer": "adam", "precision": precision, "scales": 1, "scale_iterations": ()}

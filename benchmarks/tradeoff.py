@@ -220,6 +220,8 @@ def main() -> None:
         options.pairs, options.strengths, options.size = PAIRS[:1], [0.25, 0.75], 64
         options.systems, options.once = ["balanced", "balanced, relative", "gatys"], ["gatys"]
         options.work = ROOT / "build" / "tradeoff-quick"
+    # neural-style runs in a folder of its own.
+    options.work = options.work.resolve()
     options.work.mkdir(parents=True, exist_ok=True)
     start_tensorflow()
     from neural_style_tf import Session

@@ -80,7 +80,8 @@ def moment_sums(
 def guided_moment_sums(features: tf.Tensor, guides: Sequence[tf.Tensor]) -> list[tuple[tf.Tensor, tf.Tensor]]:
     """Return Σ_k m_k F_ik and Σ_k m_k F_ik F_jk, raw moments weighted by a guide m, for each of several m.
 
-    Of all guides together, since guide by guide most of the time goes into reading and adding maps.
+    Positions that one guide counts in full, and no other counts, are summed as `moment_sums` sums a picture:
+    hard masks cost little more than none. At soft borders each position counts for several guides.
 
     Args:
         features: [1, H, W, N]; bfloat16 is summed in float32.
@@ -99,29 +100,69 @@ def _guided_moments(
 ) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, None]]]:
     """Return `guided_moment_sums` [R, N] and [R, N, N] for guides [1, H, W, R].
 
-    With A = [m¹ F, m² F, …] the second moments are one product Fᵀ A. The gradient, summed over the guides, is
-    A D + m d: d are the derivatives by the first moments, D those by the second, and their transposes.
+    The gradient has a row for each position, the sum over the guides of m (d + D f): d is the derivative by
+    the first moments, D that by the second, and its transpose.
     """
     channels, count = features.shape[-1], guides.shape[-1]
+    flat, columns = tf.reshape(features, [-1, channels]), tf.reshape(guides, [-1, count])
+    *alone, shared, nowhere = places = _places_by_guide(columns)
+    all_shared = tf.size(shared) == tf.shape(columns)[0]
 
-    def weighted(rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(rows[:, tf.newaxis] * columns[:, :, tf.newaxis], [-1, count * channels])
+    def rows() -> tuple[list[tf.Tensor], tf.Tensor]:
+        soft = tf.cond(all_shared, lambda: flat, lambda: tf.gather(flat, shared))
+        return [tf.gather(flat, place) for place in alone], soft
 
-    flat = tf.reshape(features, [-1, channels])
-    exact = at_least_float32(flat)
-    columns = tf.cast(tf.reshape(guides, [-1, count]), exact.dtype)
-    products = tf.reshape(tf.matmul(weighted(exact, columns), exact, transpose_a=True), [count, channels, -1])
+    def weighted(soft: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
+        # [m¹ f, m² f, …], so that the products with all guides are one.
+        return tf.reshape(soft[:, tf.newaxis] * factors[:, :, tf.newaxis], [-1, count * channels])
+
+    of_one, soft = rows()
+    soft = at_least_float32(soft)
+    factors = tf.cast(tf.gather(columns, shared), soft.dtype)
+    firsts = tf.matmul(factors, soft, transpose_a=True)
+    seconds = tf.reshape(tf.matmul(weighted(soft, factors), soft, transpose_a=True), [count, channels, -1])
+    sums = [moment_sums(part) for part in of_one]
+    firsts += tf.stack([first for first, _ in sums])
+    seconds += tf.stack([second for _, second in sums])
 
     def gradient(of_firsts: tf.Tensor, of_seconds: tf.Tensor) -> tuple[tf.Tensor, None]:
         both = tf.cast(of_seconds + tf.transpose(of_seconds, [0, 2, 1]), flat.dtype)
-        near = tf.cast(columns, flat.dtype)
+        first = tf.cast(of_firsts, flat.dtype)
+        # Taken anew, since until here they would need the memory of a second map.
+        with tf.control_dependencies([both]):
+            of_one, soft = rows()
+        near = tf.cast(factors, flat.dtype)
         # The reshape: see `moment_sums`.
-        change = tf.reshape(
-            tf.matmul(weighted(flat, near), tf.reshape(both, [-1, channels])), tf.shape(features)
+        changes = [
+            tf.reshape(tf.matmul(part, both[number]), tf.shape(part)) + first[number]
+            for number, part in enumerate(of_one)
+        ]
+        changes.append(
+            tf.matmul(weighted(soft, near), tf.reshape(both, [-1, channels])) + tf.matmul(near, first)
         )
-        return change + tf.reshape(tf.matmul(near, tf.cast(of_firsts, flat.dtype)), tf.shape(features)), None
+        of_soft = changes[-1]
+        changes.append(tf.zeros([tf.size(nowhere), channels], flat.dtype))
+        change = tf.cond(all_shared, lambda: of_soft, lambda: tf.dynamic_stitch(places, changes))
+        return tf.reshape(change, tf.shape(features)), None
 
-    return (tf.matmul(columns, exact, transpose_a=True), products), gradient
+    return (firsts, seconds), gradient
+
+
+def _places_by_guide(columns: tf.Tensor) -> list[tf.Tensor]:
+    """Return the numbers of the positions of guides [M, R], sorted into R + 2 lists.
+
+    The first R are those that one guide alone counts, and in full; then come those that several count, or one
+    in part; then those that none counts. Where most are of the second kind all are taken for such, since
+    sorting the features takes longer than it saves.
+    """
+    count = columns.shape[-1]
+    many = tf.math.count_nonzero(columns, 1, dtype=tf.int32)
+    full = tf.cast(tf.argmax(columns, 1), tf.int32)
+    kind = tf.where((many == 1) & (tf.reduce_max(columns, 1) == 1), full, count)
+    kind = tf.where(many == 0, count + 1, kind)
+    soft = tf.math.count_nonzero(kind == count, dtype=tf.int32)
+    kind = tf.where(2 * soft > tf.size(kind), count, kind)
+    return tf.dynamic_partition(tf.range(tf.shape(columns)[0]), kind, count + 2)
 
 
 @tf.custom_gradient

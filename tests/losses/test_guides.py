@@ -70,8 +70,29 @@ def test_overlapping_masks_share_the_place_and_uncovered_places_stay_free():
     np.testing.assert_allclose(second, [[0, 0.5, 0, 0.25]])
 
 
-def test_guided_moments_and_their_gradient():
-    features, guides = RNG.normal(0, 1, (1, 5, 7, 4)), RNG.uniform(0, 1, (3, 1, 5, 7, 1))
+def guides_of(kind, height=5, width=7):
+    """Return three guides [H, W, 1]."""
+    numbers = RNG.integers(0, 3, (height, width))
+    hard = np.stack([numbers == number for number in range(3)]).astype(np.float64)
+    found = {
+        "soft": RNG.uniform(0.1, 0.9, hard.shape),
+        "hard": hard,
+        "borders": np.where(np.arange(width) < 3, RNG.uniform(0, 1, hard.shape), hard),
+        "overlapping": np.maximum(hard, np.roll(hard, 1, 0)),
+        "in part": 0.5 * hard,
+        "uncovered": hard * (np.arange(width) < 4),
+        "nowhere": 0 * hard,
+        "one everywhere": np.stack([hard[0] ** 0, 0 * hard[0], 0 * hard[0]]),
+    }[kind]
+    return found[..., np.newaxis]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["soft", "hard", "borders", "overlapping", "in part", "uncovered", "nowhere", "one everywhere"],
+)
+def test_guided_moments_and_their_gradient(kind):
+    features, guides = RNG.normal(0, 1, (1, 5, 7, 4)), guides_of(kind)[:, np.newaxis]
     flat, columns = features.reshape(-1, 4), guides.reshape(3, -1, 1)
     down = [(RNG.normal(0, 1, 4), RNG.normal(0, 1, (4, 4))) for _ in guides]
     variable = tf.constant(features)
@@ -84,8 +105,8 @@ def test_guided_moments_and_their_gradient():
         )
     expected = np.zeros_like(flat)
     for (first, second), column, (of_first, of_second) in zip(found, columns, down, strict=True):
-        np.testing.assert_allclose(first, (column * flat).sum(0))
-        np.testing.assert_allclose(second, flat.T @ (column * flat))
+        np.testing.assert_allclose(first, (column * flat).sum(0), atol=1e-12)
+        np.testing.assert_allclose(second, flat.T @ (column * flat), atol=1e-12)
         expected += column * (of_first + flat @ (of_second + of_second.T))
     np.testing.assert_allclose(tape.gradient(value, variable).numpy().reshape(-1, 4), expected)
 
