@@ -69,12 +69,21 @@ def moment_sums(
 
     def gradient(of_first: tf.Tensor, of_second: tf.Tensor) -> tf.Tensor:
         both = tf.cast(of_second + tf.transpose(of_second), flat.dtype)
-        # The reshape keeps TensorFlow from fusing product and addition into a layer, whose "filter", `both`,
-        # oneDNN would keep from one step to the next (see `utils.runtime`).
-        change = tf.reshape(tf.matmul(flat, both), tf.shape(features))
-        return change + tf.cast(of_first, flat.dtype)
+        return tf.reshape(_product_plus(flat, both, tf.cast(of_first, flat.dtype)), tf.shape(features))
 
     return (tf.matmul(ones, exact)[0], tf.matmul(exact, exact, transpose_a=True)), gradient
+
+
+def _product_plus(rows: tf.Tensor, matrix: tf.Tensor, more: tf.Tensor) -> tf.Tensor:
+    """Return R A + b [M, N] for R [M, K], A [K, N], and b [M, N] or [N].
+
+    The shapes between keep TensorFlow from fusing product and addition into a layer, whose "filter", A,
+    oneDNN would keep from one step to the next (see `utils.runtime`).
+    """
+    shape = [1, -1, 1, matrix.shape[-1]]
+    return tf.reshape(
+        tf.reshape(tf.matmul(rows, matrix), shape) + tf.reshape(more, shape), [-1, matrix.shape[-1]]
+    )
 
 
 def guided_moment_sums(features: tf.Tensor, guides: Sequence[tf.Tensor]) -> list[tuple[tf.Tensor, tf.Tensor]]:
@@ -132,16 +141,11 @@ def _guided_moments(
         with tf.control_dependencies([both]):
             of_one, soft = rows()
         near = tf.cast(factors, flat.dtype)
-        # The reshape: see `moment_sums`.
-        changes = [
-            tf.reshape(tf.matmul(part, both[number]), tf.shape(part)) + first[number]
-            for number, part in enumerate(of_one)
-        ]
-        changes.append(
-            tf.matmul(weighted(soft, near), tf.reshape(both, [-1, channels])) + tf.matmul(near, first)
+        changes = [_product_plus(part, both[number], first[number]) for number, part in enumerate(of_one)]
+        of_soft = _product_plus(
+            weighted(soft, near), tf.reshape(both, [-1, channels]), tf.matmul(near, first)
         )
-        of_soft = changes[-1]
-        changes.append(tf.zeros([tf.size(nowhere), channels], flat.dtype))
+        changes += [of_soft, tf.zeros([tf.size(nowhere), channels], flat.dtype)]
         change = tf.cond(all_shared, lambda: of_soft, lambda: tf.dynamic_stitch(places, changes))
         return tf.reshape(change, tf.shape(features)), None
 

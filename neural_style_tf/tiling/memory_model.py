@@ -60,6 +60,7 @@ def estimate_bytes(
     averaging: bool = False,
     winograd: bool = False,
     styles: int = 0,
+    guided: float = 0.0,
 ) -> int:
     """Estimate what a run needs beyond the process with TensorFlow imported, in float32 on a CPU.
 
@@ -75,6 +76,7 @@ def estimate_bytes(
         averaging: Whether Adam keeps an average of its images.
         winograd: Whether blocks 3 and 4 are computed by Winograd's method.
         styles: Pixels of all style pictures together, each looked at as `tile_to_look` says.
+        guided: Numbers for each pixel that sums over regions take, in float32.
 
     Returns:
         Bytes, the peak.
@@ -91,9 +93,9 @@ def estimate_bytes(
         working += (WINOGRAD_PRODUCTS + WINOGRAD_SUMS / size) * _widest_winograd(layers)
     if tiled:
         content *= size
-        work = size * _tile_floats(height, width, tile, layers, working)
+        work = size * _tile_floats(height, width, tile, layers, working) + guided * min(tile**2, pixels)
     else:
-        work = pixels * (size * working + VARIATION_PICTURES * COLORS)
+        work = pixels * (size * working + VARIATION_PICTURES * COLORS + guided)
     # A picture is saved between two passes.
     passing = max(work, BYTES_TO_SAVE / FLOAT * pixels) + LOST_PICTURES * COLORS * pixels
     copies = WEIGHT_COPIES_TILED if tiled else WEIGHT_COPIES
@@ -146,6 +148,7 @@ def estimate_run(
         averaging=config.optimization.averaging > 0,
         winograd=winograd,
         styles=sum(map(math.prod, styles)),
+        guided=_guided_floats(tuple(name for name, _ in config.loss.style_layers), regions),
     )
 
 
@@ -169,6 +172,13 @@ def _working_floats(layers: tuple[str, ...]) -> float:
     # layers, those of the deeper ones are freed, but not all of that memory can be used again.
     widest = max(floats_per_pixel(name) for name in up_to(deepest(layers)))
     return kept_floats(layers) + _loss_floats(layers) + widest
+
+
+def _guided_floats(layers: tuple[str, ...], regions: int) -> float:
+    """Return the floats per pixel that moments of regions take at the widest of their layers."""
+    # With soft masks the features times each guide, and what is made of them; with hard ones the features,
+    # and their gradients, sorted by region, which is less.
+    return (1 + regions) * max(map(floats_per_pixel, layers), default=0) if regions else 0
 
 
 def _loss_floats(layers: tuple[str, ...]) -> float:

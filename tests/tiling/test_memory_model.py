@@ -237,10 +237,14 @@ def test_imports_no_tensorflow():
 def test_masks_and_the_photos_colours_count():
     config, size = Config(style_layers=(("relu1_1", 1.0), ("relu2_1", 1.0)), content_layers=()), (1000, 1000)
     plain = memory_model.estimate_run(config, size, None)
-    # Of each region a mask, and guides twice; what all cover, and the photo.
-    per_pixel = [4 * (regions * (1 + 2 * 1.25) + 1 + 3) for regions in (1, 3)]
+    # Of each region a mask, guides twice, and the widest layer's features times them; what all cover, and the
+    # photo; and the gradient of those features.
+    per_pixel = [4 * (regions * (1 + 2 * 1.25 + 64) + 1 + 3 + 64) for regions in (1, 3)]
     for regions, expected in zip((1, 3), per_pixel, strict=True):
         more = memory_model.estimate_run(config, size, None, regions=regions) - plain
         assert more == pytest.approx(expected * 10**6)
+    in_tiles = [memory_model.estimate_run(config, size, 256, regions=regions) for regions in (1, 3)]
+    # Masks for all of the picture, and features of one tile.
+    assert in_tiles[1] - in_tiles[0] == pytest.approx(4 * 2 * (3.5 * 10**6 + 64 * 256**2))
     kept = memory_model.estimate_run(config.replace(colors="content"), size, None)
     assert kept - plain == 4 * 3 * 10**6

@@ -12,11 +12,20 @@ SCRIPT = """
 import json, sys
 import numpy as np
 from narrow import SHALLOW, make_narrow_weights
-from neural_style_tf import stylize
+from neural_style_tf import Inputs, Session
 from neural_style_tf.config.schema import Config
-content, style = np.random.default_rng(0).uniform(0, 255, (2, 32, 48, 3)).astype(np.float32)
-weights = make_narrow_weights(divisor=2)
-for loss in sys.argv[1:]:
+from neural_style_tf.transfer.masks import Masks
+content, *styles = np.random.default_rng(0).uniform(0, 255, (3, 32, 48, 3)).astype(np.float32)
+ramp = np.tile(np.linspace(0, 1, 48, dtype=np.float32), (32, 1))
+# A hard border between the columns of deep layers; a soft one; and none.
+left = np.where(ramp < 0.5, np.float32(1), np.float32(0))
+masks = {"hard": left, "border": np.clip(4 * ramp - 1.5, 0, 1), "soft": ramp}
+session = Session(make_narrow_weights(divisor=2))
+for case in sys.argv[1:]:
+    loss, _, guided = case.partition(", ")
+    inputs = Inputs(content, styles[0])
+    if guided:
+        inputs = Inputs(content, tuple(styles), masks=Masks((masks[guided], 1 - masks[guided])))
     config = Config(
         **SHALLOW,
         style_loss=loss,
@@ -26,27 +35,27 @@ for loss in sys.argv[1:]:
         learning_rate=2.0,
         iterations=20,
     )
-    steps = stylize(content, style, config, weights=weights)
+    steps = session.run(inputs, config)
     print(json.dumps([record.terms["total"] for record in steps]))
 """
-LOSSES = ("mean", "moments", "wasserstein")
-"""Each kind of statistics once: `gatys` and `relative` multiply Gram matrices as `mean` does."""
+CASES = ("mean", "moments", "wasserstein", "moments, hard", "moments, border", "moments, soft")
+"""Each kind of statistics once: `gatys` and `relative` multiply Gram matrices as `mean` does. And regions."""
 
 
 @pytest.fixture(scope="module")
 def totals():
-    """Totals of a few steps with each loss, where filters are kept and where they are not."""
+    """Totals of a few steps of each case, where filters are kept and where they are not."""
     found = {}
     for kept in ("1", "0"):
         variables = environment(
             TF_ONEDNN_ASSUME_FROZEN_WEIGHTS=kept, PYTHONPATH=f"{ROOT}:{ROOT / 'tests/helpers'}"
         )
-        command = [sys.executable, "-c", SCRIPT, *LOSSES]
+        command = [sys.executable, "-c", SCRIPT, *CASES]
         done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
-        found[kept] = dict(zip(LOSSES, map(json.loads, done.stdout.splitlines()), strict=True))
+        found[kept] = dict(zip(CASES, map(json.loads, done.stdout.splitlines()), strict=True))
     return found
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_runs_are_the_same_where_filters_are_kept(totals, loss):
-    assert totals["1"][loss] == pytest.approx(totals["0"][loss], rel=1e-3)
+@pytest.mark.parametrize("case", CASES)
+def test_runs_are_the_same_where_filters_are_kept(totals, case):
+    assert totals["1"][case] == pytest.approx(totals["0"][case], rel=1e-3)
