@@ -40,7 +40,7 @@ class MemoryPlan(NamedTuple):
             line += f", {_gigabytes(self.available)} available"
         line += f"; in pieces of {self.tile} pixels" if self.tile else "; in one piece"
         if self.available is not None and self.needed > self.available:
-            line += ". That is too much: try a smaller --tile, --image_size or --history"
+            line += ". That is too much: try a smaller --tile, --image_size, --style_size or --history"
         return line
 
 

@@ -423,7 +423,7 @@ def test_the_room_is_told(monkeypatch):
     assert re.fullmatch(r"memory: about \S+ GB needed \(1\.0 GB of it for --history\); in one piece", line)
     monkeypatch.setattr(planner, "available_bytes", lambda: 10**9)
     line = str(planner.plan_memory(Config(), (8000, 8000)))
-    assert line.endswith("too much: try a smaller --tile, --image_size or --history")
+    assert line.endswith("too much: try a smaller --tile, --image_size, --style_size or --history")
 
 
 @pytest.fixture
