@@ -208,7 +208,7 @@ def main() -> None:
     cache = CACHE / "neural-style-tf" / "tradeoff"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", nargs="+", default=PAIRS[:4], metavar="PHOTO:STYLE")
-    parser.add_argument("--strengths", type=float, nargs="+", default=[0, 0.25, 0.5, 0.75, 1])
+    parser.add_argument("--strengths", type=float, nargs="+", default=[0.0, 0.25, 0.5, 0.75, 1.0])
     parser.add_argument("--systems", nargs="+", default=[*OURS, PEER], choices=[*OURS, PEER])
     parser.add_argument("--once", nargs="+", default=[], choices=[*OURS, PEER])
     parser.add_argument("--size", type=int, default=384)
