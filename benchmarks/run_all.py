@@ -28,8 +28,9 @@ COMMANDS = {
     "painting": ("painting.py",),
     "session": ("session.py",),
     "sweeps": ("sweeps.py",),
-    "scale": ("scale.py",),
-    "scale_out": ("scale_out.py", "--alone"),
+    "scale": ("scale.py", "--precision", "auto", "--sizes", "1", "4", "16"),
+    "scale_large": ("scale.py", "--precision", "auto", "--sizes", "64", "--tiles", "1024"),
+    "scale_out": ("scale_out.py", "--alone", "--precision", "auto"),
     "loss_over_time": (
         *("loss_over_time.py", "--plot", "{folder}/loss_over_time.png"),
         *("--json", "{folder}/loss_over_time.json"),
@@ -38,8 +39,8 @@ COMMANDS = {
     "video": ("video.py",),
     "video_real": ("video.py", "--clip", "real", "--ways", "each alone", "long-term", "three passes"),
     "tradeoff": (
-        *("tradeoff.py", "--plot", "{folder}/tradeoff.png", "--size", "256", "--strengths", "0", "0.5", "1"),
-        *("--once", "original", "neural-style 0.5.7", "--work", "{folder}/tradeoff"),
+        *("tradeoff.py", "--plot", "{folder}/tradeoff.png", "--size", "256"),
+        *("--once", "original", "gatys", "neural-style 0.5.7", "--work", "{folder}/tradeoff"),
     ),
     "contact_sheet": ("contact_sheet.py", "{folder}/contact_sheet.jpg"),
     "sizes": ("sizes.py", "{folder}/sizes.jpg"),
