@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ WASSERSTEIN = 5e-3
 fewer positions than channels, makes rounding of the moments up to 1/√ε = 100 times larger
 (`wasserstein.RIDGE`)."""
 STEPS = 10
+DIRECTED = "two regions of a frame"
+"""The case with two styles, masks, and what was painted before of a clip."""
 FORMATS = {
     "float32": {"precision": "float32", "tf32": False},
     "TF32": {"precision": "float32", "tf32": True},
@@ -172,20 +175,33 @@ def cases(precision: str) -> dict[str, Any]:
             found[f"style_loss={loss}"] = base.replace(style_loss=loss)
     # What of `balanced` a GPU computes in another way.
     found["padding=zero"] = base.replace(padding="zero")
+    found[DIRECTED] = base
     return found
 
 
 def pictures(size: list[int]) -> list[np.ndarray]:
-    """Return content, style, and an initial picture, of examples, [H, W, 3]."""
+    """Return content, two styles, and an initial picture, of examples, [H, W, 3]."""
     from gpu_checks.bench import ROOT
     from neural_style_tf.images import load_image, resize
 
-    content, style = (
+    content, *styles = (
         resize(load_image(str(ROOT / "examples" / f"{name}.jpg")).pixels, tuple(size))
-        for name in ("chelsea", "mosaic")
+        for name in ("chelsea", "mosaic", "strokes")
     )
     noise = np.random.default_rng(0).uniform(-20, 20, content.shape)
-    return [np.asarray(p, np.float32) for p in (content, style, np.clip(content + noise, 0, 255))]
+    return [np.asarray(p, np.float32) for p in (content, *styles, np.clip(content + noise, 0, 255))]
+
+
+def directions(size: list[int], frame: np.ndarray, config: Any) -> Any:
+    """Return guidance with two regions, whose border is soft, and half of the frame known from before."""
+    from neural_style_tf.losses.temporal import Warped
+    from neural_style_tf.transfer.masks import Masks
+
+    ramp = np.tile(np.linspace(0, 1, size[1], dtype=np.float32), (size[0], 1))
+    left = np.clip(4 * ramp - 1.5, 0, 1)
+    masks = Masks(content=(left, 1 - left)).check(2, config)
+    warped = Warped(np.roll(frame, 2, 1), (ramp > 0.5).astype(np.float32))
+    return dataclasses.replace(masks.at(tuple(size), [tuple(size)] * 2, config), warped=warped)
 
 
 def set_tf32(*, on: bool) -> None:
@@ -195,12 +211,16 @@ def set_tf32(*, on: bool) -> None:
     tf.config.experimental.enable_tensor_float_32_execution(on)
 
 
-def make(config: Any, weights: Any, size: list[int], **more: Any) -> Any:
+def make(config: Any, weights: Any, size: list[int], *, cluster: Any = None, directed: bool = False) -> Any:
     """Return a solver that has started."""
-    from neural_style_tf.transfer.session import make_solver
+    from neural_style_tf import Session
 
-    content, style, initial = pictures(size)
-    solver = make_solver([content, style], config, weights, initial=initial, **more)
+    content, style, second, initial = pictures(size)
+    given, more = [content, style], {}
+    if directed:
+        given, more = [*given, second], {"guidance": directions(size, content, config)}
+    session = Session(weights, cluster=cluster, keep_bytes=0)
+    solver = session.prepare(given, config, initial=initial, **more).solver
     if not bool(solver.start()):
         raise RuntimeError("the first losses are not finite")
     return solver
@@ -216,9 +236,9 @@ def evaluate_all(*, size: list[int], precision: str, tf32: bool, out: str, weigh
     set_tf32(on=tf32)
     loaded, found = load_weights(weights), {}
     for name, config in cases(precision).items():
-        if (tf32 or precision != "float32") and name not in ("original", "gatys", "balanced"):
+        if (tf32 or precision != "float32") and name not in ("original", "gatys", "balanced", DIRECTED):
             continue
-        solver = make(config, loaded, size)
+        solver = make(config, loaded, size, directed=name == DIRECTED)
         found[f"{name}/losses"] = solver.values.numpy()
         found[f"{name}/gradient"] = solver.gradient.numpy()
         if name in PRESETS:
