@@ -37,7 +37,10 @@ COMMANDS = {
     ),
     "peers": ("peers.py", "--size", "256", "--plot", "{folder}/peers.png"),
     "video": ("video.py",),
-    "video_real": ("video.py", "--clip", "real", "--ways", "each alone", "long-term", "three passes"),
+    "video_real": (
+        *("video.py", "--clip", "real", "--start", "85", "--size", "224", "--frames", "6", "--still", "0"),
+        *("--ways", "each alone", "long-term", "three passes"),
+    ),
     "tradeoff": (
         *("tradeoff.py", "--plot", "{folder}/tradeoff.png", "--size", "256"),
         *("--once", "original", "gatys", "neural-style 0.5.7", "--work", "{folder}/tradeoff"),
