@@ -30,9 +30,9 @@ def prepare(case: str, size: int, precision: str) -> object:
     """Return a solver of `balanced` with Adam, which takes one evaluation for a step, always."""
     import numpy as np
 
-    from neural_style_tf import Session
     from neural_style_tf.config.presets import preset
     from neural_style_tf.transfer.masks import Masks
+    from neural_style_tf.transfer.session import make_solver
     from neural_style_tf.weights.resolve import load_weights
 
     rng = np.random.default_rng(0)
@@ -49,8 +49,7 @@ def prepare(case: str, size: int, precision: str) -> object:
     changes = {"optimizer": "adam", "precision": precision, "scales": 1, "scale_iterations": ()}
     config = preset("balanced").replace(**changes, image_size=0)
     guidance = masks.check(styles, config).at((size, size), [(size, size)] * styles, config)
-    session = Session(load_weights("bundled"), keep_bytes=0)
-    return session.prepare(pictures, config, guidance=guidance).solver
+    return make_solver(pictures, config, load_weights("bundled"), guidance=guidance)
 
 
 def peak(case: str, size: int, precision: str) -> float:

@@ -213,14 +213,12 @@ def set_tf32(*, on: bool) -> None:
 
 def make(config: Any, weights: Any, size: list[int], *, cluster: Any = None, directed: bool = False) -> Any:
     """Return a solver that has started."""
-    from neural_style_tf import Session
+    from neural_style_tf.transfer.session import make_solver
 
-    content, style, second, initial = pictures(size)
-    given, more = [content, style], {}
-    if directed:
-        given, more = [*given, second], {"guidance": directions(size, content, config)}
-    session = Session(weights, cluster=cluster, keep_bytes=0)
-    solver = session.prepare(given, config, initial=initial, **more).solver
+    content, *styles, initial = pictures(size)
+    guidance = directions(size, content, config) if directed else None
+    given = [content, *styles[: 2 if directed else 1]]
+    solver = make_solver(given, config, weights, cluster=cluster, guidance=guidance, initial=initial)
     if not bool(solver.start()):
         raise RuntimeError("the first losses are not finite")
     return solver

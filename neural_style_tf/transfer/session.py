@@ -375,10 +375,12 @@ def make_solver(
     weights: Weights,
     *,
     cluster: Cluster | None = None,
+    guidance: Guidance | None = None,
     initial: np.ndarray | None = None,
 ) -> Solver:
     """Return a new solver, ready to `start`; see `Session.prepare`."""
-    return Session(weights, cluster=cluster, keep_bytes=0).prepare(pictures, config, initial=initial).solver
+    session = Session(weights, cluster=cluster, keep_bytes=0)
+    return session.prepare(pictures, config, guidance=guidance, initial=initial).solver
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
