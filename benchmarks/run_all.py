@@ -26,6 +26,7 @@ COMMANDS = {
     "precision": ("precision.py",),
     "start": ("start.py",),
     "painting": ("painting.py",),
+    "painting_float32": ("painting.py", "--precision", "float32"),
     "session": ("session.py",),
     "sweeps": ("sweeps.py",),
     "scale": ("scale.py", "--precision", "auto", "--sizes", "1", "4", "16"),
