@@ -137,9 +137,10 @@ def _check_archive(path: Path, head: bytes) -> None:
 def _is_protobuf(head: bytes, tag: bytes, *, name_at: int) -> bool:
     """Tell whether a protocol buffer begins as an ONNX or a Caffe model: `tag`, then a name."""
     # The name's length stands in one byte, after the byte that says that it is a text.
-    name = head[name_at + 1 : name_at + 1 + head[name_at]] if len(head) > name_at else b""
-    field = head[name_at - 1] in (0x0A, 0x12)
-    return head.startswith(tag) and field and len(name) > 1 and all(32 <= letter < 127 for letter in name)
+    if len(head) <= name_at or not head.startswith(tag) or head[name_at - 1] not in (0x0A, 0x12):
+        return False
+    name = head[name_at + 1 : name_at + 1 + head[name_at]]
+    return len(name) > 1 and all(32 <= letter < 127 for letter in name)
 
 
 def _check_mat_length(path: Path, file: BinaryIO, size: int, order: str) -> None:

@@ -165,6 +165,17 @@ def test_plainly_wrong_files_are_refused_without_a_library(tmp_path, monkeypatch
     refused(tmp_path / "pipe", "not an ordinary file")
 
 
+@pytest.mark.parametrize(
+    "start",
+    [b"MATLAB 5.0 MAT-file", b"\x89HDF\r\n\x1a\n", b"PK\3\4", b"\x08\x07\x12\x07pytorch", b"\x0a\x03VGG"],
+)
+def test_files_of_a_few_bytes_are_refused(tmp_path, start):
+    path = tmp_path / "weights.npz"
+    for length in range(1, len(start)):
+        path.write_bytes(start[:length])
+        refused(path)
+
+
 def pytorch():
     """The beginning of what torch.save writes: a zip archive, stored, whose first member is a pickle."""
     data = io.BytesIO()
