@@ -31,7 +31,7 @@ _HOMES = {
     "save_image": "images",
     "stylize": "transfer.session",
     "to_picture": "images",
-    "vgg19": "models.vgg19",
+    "build_network": "models.network",
 }
 
 __all__ = ["__version__", *_HOMES]

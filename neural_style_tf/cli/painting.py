@@ -488,11 +488,10 @@ class Run:
 
     def _choose_tile(self) -> None:
         """Choose the tile once, and record it: a resumed or repeated run has the same tiles."""
-        from neural_style_tf.distributed.sharding import smallest_tile
         from neural_style_tf.tiling.planner import check_memory, plan_memory
 
         room = plan_memory(self._config, self._size, **self._beside_result, share=self._machine.memory)
-        room = room._replace(tile=smallest_tile(self._cluster, room.tile))
+        room = room._replace(tile=self._cluster.least(room.tile))
         self._console.say(str(room))
         check_memory(self._config, self._size, room.tile, **self._beside_result)
         self._config = self._config.replace(tile=str(room.tile or "none"))

@@ -16,7 +16,7 @@ from typing import Any
 from neural_style_tf.config.fields import assign, check_fields, group, setting
 from neural_style_tf.config.parsing import LayerWeights
 from neural_style_tf.errors import UserError
-from neural_style_tf.models import architecture
+from neural_style_tf.models.architecture import VGG19
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +158,7 @@ class LossConfig:
     def layers(self) -> tuple[str, ...]:
         """The layers whose features the losses need, in network order."""
         wanted = {name for name, _ in self.content_layers + self.style_layers}
-        return tuple(name for name in architecture.VGG19_LAYERS if name in wanted)
+        return tuple(name for name in VGG19.layers if name in wanted)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -401,7 +401,7 @@ class Config:
         check_fields(self)
         if self.tile not in ("auto", "none") and not (self.tile.isascii() and self.tile.isdigit()):
             raise UserError(f"--tile must be auto, none or a number of pixels, not {self.tile!r}")
-        smallest = architecture.stride(architecture.deepest(self.loss.layers))
+        smallest = VGG19.stride(VGG19.deepest(self.loss.layers))
         if self.tile.isdigit() and int(self.tile) < smallest:
             raise UserError(f"--tile must be at least {smallest} with these layers, not {self.tile}")
 
@@ -659,7 +659,7 @@ def check_layer_weights(name: str, pairs: LayerWeights) -> None:
     """
     seen = set()
     for layer, weight in pairs:
-        architecture.check_layer(layer)
+        VGG19.check(layer)
         if layer in seen:
             raise UserError(f"--{name} names {layer} twice")
         if not math.isfinite(weight) or weight < 0:

@@ -61,6 +61,20 @@ class Cluster:
         """Whether this process is the one that writes and tells."""
         return self.worker.rank == 0
 
+    @property
+    def workers(self) -> int:
+        """How many processes there are."""
+        return self.worker.workers
+
+    @property
+    def rank(self) -> int:
+        """The number of this process; 0 is the chief."""
+        return self.worker.rank
+
+    def least(self, value: int | None) -> int | None:
+        """Return the least number that a worker has; None where none has one."""
+        return min((one for one in self.all_gather(value) if one), default=None)
+
     def scope(self) -> contextlib.AbstractContextManager:
         """Return the scope in which what every replica reads, the network, is made."""
         # Of a single replica each worker has its own copy: no need to send it.

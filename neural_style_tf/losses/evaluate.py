@@ -2,13 +2,14 @@
 
 Everything that the terms need of an image adds over positions, so one function serves all:
 
-    sums        of each tile, added over the tiles, and by `reduce` over replicas
-    loss        of each term from the sums of the whole image; automatic differentiation gives the derivative
-                of the total by each sum
-    gradient    the vector-Jacobian product of these derivatives through each tile's sums, down to the pixels
+    statistic   of each tile, added over the tiles, and by `reduce` over replicas
+    loss        of each term from the statistic of the whole image; automatic differentiation gives the
+                derivative of the total by the statistic
+    gradient    the vector-Jacobian product of these derivatives through each tile's statistic, down to the
+                pixels
 
 With one tile its features are kept from the first line for the third. With several, each tile is visited
-twice, and memory is bounded by the tile. Only the positions of a core count, in the sums as in the gradients
+twice, and memory is bounded by the tile. Only the positions of a core count, in the statistics as in the gradients
 at the features; the gradient of a core reaches into its halo, where those of several tiles add up. What the
 zero padding of a window spoils lies beyond what the features of its core see, except where the picture itself
 ends.
@@ -17,20 +18,32 @@ ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from neural_style_tf.losses.base import StyleTerm, Sums, Target, Term, loss_parts
-from neural_style_tf.losses.tile import Tile
-from neural_style_tf.losses.view import Network, View, cut, put, shape_of, zeros
+from neural_style_tf.losses.term import Term, Tree
+from neural_style_tf.losses.view import Guides, Network, View, cut, put, zeros
+from neural_style_tf.tiling.grid import Tile
 
 Losses = dict[str, tf.Tensor]
-"""Every name of `terms.loss_names` → scalar."""
-Targets = Mapping[str, Target]
-"""Name of a term → its target."""
+"""`total`, and the name of each term → scalar."""
 Reduce = Callable[[Any], Any]
-"""Nest of tensors → the same, summed over all replicas."""
+"""Tree → the same, summed over all replicas."""
+
+
+class Arguments(NamedTuple):
+    """What an objective depends on beside the image; runs that differ only in this share a compiled step.
+
+    Attributes:
+        targets: Name of a term → what it compares the image with.
+        weights: Name of a term → its factor in `total`, a scalar.
+        guides: The masks of the image.
+    """
+
+    targets: Mapping[str, Tree]
+    weights: Mapping[str, tf.Tensor]
+    guides: Guides
 
 
 def outlined_function(function: Callable) -> Callable:
@@ -47,19 +60,17 @@ def evaluate(
     network: Network,
     terms: Sequence[Term],
     image: tf.Tensor,
-    targets: Targets,
-    weights: Mapping[str, float | tf.Tensor],
+    arguments: Arguments,
     plan: Sequence[Tile] | None,
-    reduce: Reduce | None = None,
+    reduce: Reduce = lambda tree: tree,
 ) -> tuple[Losses, tf.Tensor]:
     """Return all losses of an image and the gradient of their weighted sum; inside a `tf.function`.
 
     Args:
         network: Has all layers of the terms.
-        terms: What is minimised.
+        terms: What is minimised. Their own weights do not count.
         image: [1, H, W, 3], mean-subtracted RGB; of a static shape where there is a plan.
-        targets: From `compute_targets`.
-        weights: From `terms.term_weights`.
+        arguments: Targets, weights and guides.
         plan: The tiles to visit: all of the image's, or the share of one replica. None: all in one piece.
         reduce: Adds over the replicas, whose shares make up the image; default: there are no others.
 
@@ -67,124 +78,113 @@ def evaluate(
         The losses, and the gradient [1, H, W, 3] of `total`.
     """
     if plan and len(plan) > 1:
-        return _in_two_passes(network, terms, image, targets, weights, plan, reduce or (lambda nest: nest))
-    return _in_one_pass(network, terms, image, targets, weights, plan[0] if plan else None, reduce)
+        return _in_two_passes(network, terms, image, arguments, plan, reduce)
+    return _in_one_pass(network, terms, image, arguments, plan[0] if plan else None, reduce)
 
 
-def score(
-    terms: Sequence[Term],
-    sums: Mapping[str, Sums],
-    targets: Targets,
-    weights: Mapping[str, Any],
-    shape: Sequence[int | tf.Tensor],
-) -> Losses:
-    """Return all losses from the sums over an image of `shape` [1, H, W, 3]; see `terms.loss_names`."""
-    losses = {term.name: term.loss(sums[term.name], targets[term.name], tuple(shape)) for term in terms}
-    zero = tf.zeros([], next(iter(losses.values())).dtype)
-    parts = dict.fromkeys(loss_parts(terms), zero)
-    for term in terms:
-        if term.name == term.part:
-            parts[term.part] = losses[term.name]
-        elif term.name in weights:
-            parts[term.part] += weights[term.name] * losses[term.name]
-    total = sum((weights[part] * loss for part, loss in parts.items() if part in weights), zero)
-    return {"total": total} | parts | losses
+def score(terms: Sequence[Term], statistics: Mapping[str, Tree], arguments: Arguments) -> Losses:
+    """Return all losses from the statistics of the whole image."""
+    losses = {term.name: term.loss(statistics[term.name], arguments.targets[term.name]) for term in terms}
+    total = sum(tf.cast(arguments.weights[name], loss.dtype) * loss for name, loss in losses.items())
+    return {"total": total if losses else tf.zeros([])} | losses
 
 
 def _in_one_pass(
     network: Network,
     terms: Sequence[Term],
     image: tf.Tensor,
-    targets: Targets,
-    weights: Mapping[str, Any],
+    arguments: Arguments,
     tile: Tile | None,
-    reduce: Reduce | None,
+    reduce: Reduce,
 ) -> tuple[Losses, tf.Tensor]:
     box = None if tile is None else tf.constant(tile, tf.int32)
     seen = image if box is None else cut(image, box[1])
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(seen)
-        sums = _sums(network, terms, seen, box, targets)
-    losses, derivatives = _score_and_differentiate(
-        terms, reduce(sums) if reduce else sums, targets, weights, shape_of(image)
-    )
-    gradient = vjp_to_pixels(tape, sums, derivatives, seen)
+        statistics = _compare(network, terms, seen, box, arguments)
+    losses, derivatives = _score_and_differentiate(terms, reduce(statistics), arguments)
+    gradient = vjp_to_pixels(tape, statistics, derivatives, seen)
     if tile is not None:
         top, bottom, left, right = tile.window
         outside = [[0, 0], [top, image.shape[1] - bottom], [left, image.shape[2] - right], [0, 0]]
         gradient = tf.pad(gradient, outside)
-    return losses, reduce(gradient) if reduce else gradient
+    return losses, reduce(gradient)
 
 
 def _in_two_passes(
     network: Network,
     terms: Sequence[Term],
     image: tf.Tensor,
-    targets: Targets,
-    weights: Mapping[str, Any],
+    arguments: Arguments,
     plan: Sequence[Tile],
     reduce: Reduce,
 ) -> tuple[Losses, tf.Tensor]:
-    def add_sums(box: tf.Tensor, sums: Mapping[str, Sums]) -> Mapping[str, Sums]:
-        return tf.nest.map_structure(tf.add, sums, _sums(network, terms, cut(image, box[1]), box, targets))
+    @outlined_function
+    def statistics_of_tile(seen: tf.Tensor, box: tf.Tensor, arguments: Arguments) -> dict[str, Tree]:
+        return _compare(network, terms, seen, box, arguments)
 
     @outlined_function
-    def gradient_of_tile(seen: tf.Tensor, box: tf.Tensor, derivatives: Any, targets: Targets) -> tf.Tensor:
+    def gradient_of_tile(
+        seen: tf.Tensor, box: tf.Tensor, derivatives: Any, arguments: Arguments
+    ) -> tf.Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(seen)
-            sums = _sums(network, terms, seen, box, targets)
-        return vjp_to_pixels(tape, sums, derivatives, seen)
+            statistics = _compare(network, terms, seen, box, arguments)
+        return vjp_to_pixels(tape, statistics, derivatives, seen)
+
+    def add_statistics(box: tf.Tensor, statistics: Tree) -> Tree:
+        found = statistics_of_tile(window(image, box), box, arguments)
+        return tf.nest.map_structure(tf.add, statistics, found)
 
     def add_gradient(box: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-        seen = cut(image, box[1])
-        found = gradient_of_tile(seen, box, derivatives, targets)
+        seen = window(image, box)
+        found = gradient_of_tile(seen, box, derivatives, arguments)
         # The shape check keeps this sum apart from those before it; see `functional.fan_out`.
         return put(gradient, cut(gradient, box[1]) + tf.ensure_shape(found, seen.shape), box[1])
 
-    nothing = {term.name: term.zeros(targets[term.name], image.dtype) for term in terms}
-    sums = reduce(_fold(add_sums, nothing, plan))
-    losses, derivatives = _score_and_differentiate(terms, sums, targets, weights, image.shape)
+    def window(image: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(cut(image, box[1]), [1, None, None, image.shape[-1]])
+
+    specs = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), arguments)
+    seen = tf.TensorSpec([1, None, None, image.shape[-1]], image.dtype)
+    shapes = statistics_of_tile.get_concrete_function(seen, tf.TensorSpec([2, 4], tf.int32), specs)
+    nothing = tf.nest.map_structure(lambda leaf: tf.zeros(leaf.shape, leaf.dtype), shapes.structured_outputs)
+    statistics = reduce(_fold(add_statistics, nothing, plan))
+    losses, derivatives = _score_and_differentiate(terms, statistics, arguments)
     # The derivatives are needed only after the features of a tile. Without this, the second pass would
     # begin, and take its memory, while the first is under way.
-    with tf.control_dependencies(tf.nest.flatten(sums)):
+    with tf.control_dependencies(tf.nest.flatten(statistics)):
         image = tf.identity(image)
     return losses, reduce(_fold(add_gradient, zeros(image.shape, image.dtype), plan))
 
 
-def _sums(
-    network: Network, terms: Sequence[Term], seen: tf.Tensor, box: tf.Tensor | None, targets: Targets
-) -> dict[str, Sums]:
-    guides: dict[str, dict[int, tf.Tensor]] = {}
-    for term in terms:
-        if isinstance(term, StyleTerm) and term.region:
-            guides.setdefault(term.layer, {})[term.region] = targets[term.name]["guide"]
-    view = View(network, seen, box, guides)
-    return {term.name: term.sums(view, targets[term.name]) for term in terms}
+def _compare(
+    network: Network, terms: Sequence[Term], seen: tf.Tensor, box: tf.Tensor | None, arguments: Arguments
+) -> dict[str, Tree]:
+    view = View(network, seen, box, arguments.guides)
+    return {term.name: term.compare(view, view.crop(arguments.targets[term.name])) for term in terms}
 
 
 def _score_and_differentiate(
-    terms: Sequence[Term],
-    sums: Mapping[str, Sums],
-    targets: Targets,
-    weights: Mapping[str, Any],
-    shape: Sequence[int],
+    terms: Sequence[Term], statistics: Mapping[str, Tree], arguments: Arguments
 ) -> tuple[Losses, Any]:
-    """Return the losses, and the derivative of `total` by each sum; None where it does not depend on it."""
+    """Return the losses, and the derivative of `total` by each leaf; None where it does not depend on it."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(sums)
-        losses = score(terms, sums, targets, weights, shape)
-    return losses, tape.gradient(losses["total"], sums)
+        tape.watch(statistics)
+        losses = score(terms, statistics, arguments)
+    return losses, tape.gradient(losses["total"], statistics)
 
 
-def vjp_to_pixels(tape: tf.GradientTape, sums: Any, derivatives: Any, seen: tf.Tensor) -> tf.Tensor:
-    """Return the gradient of the total at the window `seen`, whose core has these sums."""
-    pairs = zip(tf.nest.flatten(sums), tf.nest.flatten(derivatives), strict=True)
+def vjp_to_pixels(tape: tf.GradientTape, statistics: Any, derivatives: Any, seen: tf.Tensor) -> tf.Tensor:
+    """Return the gradient of the total at the window `seen`, whose core has these statistics."""
+    pairs = zip(tf.nest.flatten(statistics), tf.nest.flatten(derivatives), strict=True)
     pairs = [pair for pair in pairs if pair[1] is not None]
-    if not pairs:
-        # As of a frame in which no style has a place, and content no weight.
-        return tf.zeros_like(seen)
-    ends, at_ends = zip(*pairs, strict=True)
-    return tape.gradient(ends, seen, output_gradients=at_ends)
+    gradient = None
+    if pairs:
+        ends, at_ends = zip(*pairs, strict=True)
+        gradient = tape.gradient(ends, seen, output_gradients=at_ends)
+    # No term depends on the pixels (for example a frame without any region and `content_weight=0`).
+    return tf.zeros_like(seen) if gradient is None else gradient
 
 
 def _fold(visit: Callable[[tf.Tensor, Any], Any], state: Any, plan: Sequence[Tile]) -> Any:

@@ -10,8 +10,8 @@ import tensorflow as tf
 from neural_style_tf.config.schema import NetworkConfig
 from neural_style_tf.errors import UserError
 from neural_style_tf.losses.functional import gram_sum, normalize_gram
-from neural_style_tf.losses.objective import preprocess
-from neural_style_tf.models.vgg19 import vgg19
+from neural_style_tf.losses.pixels import preprocess
+from neural_style_tf.models.network import build_network
 from neural_style_tf.weights import Weights
 
 NORMALIZATIONS = ("positions", "elements")
@@ -40,7 +40,7 @@ def extract_features(
         raise UserError(f"pixels must be an array [H, W, 3], not {list(pixels.shape)}")
     if isinstance(layers, str) or not layers:
         raise UserError(f"layers must be a list of at least one layer, such as ['relu4_2'], not {layers!r}")
-    model = vgg19(
+    model = build_network(
         weights.kernels,
         weights.biases,
         outputs=tuple(layers),

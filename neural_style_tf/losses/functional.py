@@ -180,12 +180,7 @@ def fan_out(tensor: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tens
     return tf.identity(tensor), lambda upstream: tf.ensure_shape(upstream, tensor.shape)
 
 
-def as_count(positions: float | tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Return a number of positions as a scalar of a type; `tf.cast` would take Python's floats to float32."""
-    return tf.cast(positions, dtype) if tf.is_tensor(positions) else tf.constant(positions, dtype)
-
-
-def normalize_gram(gram: tf.Tensor, positions: float | tf.Tensor, normalization: str) -> tf.Tensor:
+def normalize_gram(gram: tf.Tensor, positions: tf.Tensor, normalization: str) -> tf.Tensor:
     """Divide a Gram sum by what makes pictures of different sizes comparable.
 
     Differs from Gatys et al.: G and A are each divided by their own M_l before they are compared, where
@@ -193,16 +188,13 @@ def normalize_gram(gram: tf.Tensor, positions: float | tf.Tensor, normalization:
 
     Args:
         gram: [N, N], from `gram_sum`.
-        positions: M_l.
+        positions: M_l, a scalar of the same type.
         normalization: `positions` divides by M_l; `elements` by M_l N_l (the original repository).
 
     Returns:
         [N, N].
     """
-    count = as_count(positions, gram.dtype)
-    if normalization == "elements":
-        count *= tf.cast(gram.shape[-1], gram.dtype)
-    return gram / count
+    return gram / (positions * gram.shape[-1] if normalization == "elements" else positions)
 
 
 def style_distance(gram: tf.Tensor, target: tf.Tensor, form: str) -> tf.Tensor:
@@ -239,23 +231,23 @@ def content_error(features: tf.Tensor, target: tf.Tensor, guide: tf.Tensor | Non
 
 
 def content_distance(
-    error: tf.Tensor, target: tf.Tensor, form: str, *, squares: tf.Tensor | None = None
+    error: tf.Tensor, count: tf.Tensor, form: str, *, squares: tf.Tensor | None = None
 ) -> tf.Tensor:
     """Return L_content of a layer from its squared error (Eq. 1).
 
     Args:
         error: Σ (F−P)².
-        target: P_l, of any shape.
+        count: M_l N_l, the number of features.
         form: `gatys` is ½ Σ (F−P)²; `mean` the mean of squares (the original repository); `relative` is
             Σ (F−P)² / Σ P².
-        squares: Σ P², if it is known.
+        squares: Σ P², for `relative`.
 
     Returns:
         A scalar ≥ 0.
     """
     if form == "relative":
-        return error / energy(target, squares)
-    return error / 2 if form == "gatys" else error / tf.cast(tf.size(target, tf.int64), error.dtype)
+        return error / at_least_tiny(squares, count)
+    return error / 2 if form == "gatys" else error / count
 
 
 def energy_sum(target: tf.Tensor) -> tf.Tensor:
@@ -263,16 +255,19 @@ def energy_sum(target: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.square(at_least_float32(target)))
 
 
-def energy(target: tf.Tensor, squares: tf.Tensor | None = None) -> tf.Tensor:
+def energy(target: tf.Tensor) -> tf.Tensor:
     """Return Σ target², what a relative loss is divided by, and never 0.
 
     Differs from Gatys et al.: a loss relative to its own target means the same for every layer, network,
     picture and size, so that one weight serves them all.
     """
-    total = energy_sum(target) if squares is None else squares
-    return tf.maximum(
-        total, tf.constant(1e-12, total.dtype) * tf.cast(tf.size(target, tf.int64), total.dtype)
-    )
+    total = energy_sum(target)
+    return at_least_tiny(total, tf.cast(tf.size(target, tf.int64), total.dtype))
+
+
+def at_least_tiny(squares: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Return a sum of `count` squares that something may be divided by."""
+    return tf.maximum(squares, tf.constant(1e-12, squares.dtype) * count)
 
 
 @tf.custom_gradient
@@ -298,25 +293,3 @@ def neighbour_differences(image: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor]
         return 2 * (of_down * vertical + of_right * horizontal)
 
     return (tf.reduce_sum(tf.square(down)), tf.reduce_sum(tf.square(right))), gradient
-
-
-def total_variation(image: tf.Tensor) -> tf.Tensor:
-    """Return mean(dy²) + mean(dx²), the denoising term that the slides propose.
-
-    Differs from Gatys et al., whose objective has no such term; the original repository adds it.
-
-    Args:
-        image: [1, H, W, 3], 0–255, mean-subtracted or not.
-
-    Returns:
-        A scalar ≥ 0.
-    """
-    return variation_mean(*neighbour_differences(image), image.shape)
-
-
-def variation_mean(down: tf.Tensor, right: tf.Tensor, shape: Sequence[int | tf.Tensor]) -> tf.Tensor:
-    """Return `total_variation` of an image of `shape` [1, H, W, 3] from its Σ dy² and Σ dx²."""
-    _, height, width, depth = shape
-    height, width = (tf.cast(side, tf.int64) for side in (height, width))
-    counts = [tf.maximum(count * depth, 1) for count in ((height - 1) * width, height * (width - 1))]
-    return down / tf.cast(counts[0], down.dtype) + right / tf.cast(counts[1], right.dtype)

@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neural_style_tf.models import architecture
+from neural_style_tf.models.architecture import VGG19, Architecture
 
 if TYPE_CHECKING:
-    from neural_style_tf.losses.temporal import Warped
+    from neural_style_tf.losses.term import Term
 
 GUIDE_STEPS = 256
 """Values of a guide between 0 and 1: those that bfloat16 can hold."""
+CONTENT = "content"
+"""Name of the guide by which the content loss is weighted."""
 LEAST = 1.0
 """Positions of a layer that a region must fill: the moments of fewer say nothing of a style."""
 
@@ -53,24 +55,45 @@ class Guidance:
         regions: What is painted where; together they need not cover the picture.
         sources: For each style its mask [h, w], 0–1, at the size of its picture; None for all of it.
         content: [H, W] ≥ 0, by which the content loss is weighted; None for 1 everywhere.
-        warped: What was painted before of the frame of a clip, at this size; None for a single picture.
         kind: `simple`: the mean of a mask over each position's cell; `inside`: its minimum over all that the
             position sees, so that no style is taken from, or asked of, features that cross a border.
+        architecture: Of the network whose layers are asked about.
     """
 
     regions: tuple[Region, ...] = (Region(None, (0,)),)
     sources: tuple[np.ndarray | None, ...] = (None,)
     content: np.ndarray | None = None
     kind: str = "simple"
-    warped: Warped | None = None
+    architecture: Architecture = VGG19
 
-    def region_guide(self, number: int, layer: str) -> np.ndarray | None:
+    @functools.cached_property
+    def named(self) -> dict[str, Region]:
+        """Name of a region, as terms have it → the region: `region1` …, and `""` for the whole picture."""
+        return {
+            "" if region.mask is None else f"region{number}": region
+            for number, region in enumerate(self.regions, 1)
+        }
+
+    def region_guide(self, name: str, layer: str) -> np.ndarray | None:
         """Return the guide [1, H_l, W_l, 1] of a region at a layer; None for the whole picture."""
-        return self._guide(self.regions[number].mask, layer, f"region {number}")
+        return self._guide(self.named[name].mask, layer, name)
 
     def style_guide(self, number: int, layer: str) -> np.ndarray | None:
         """Return the guide [1, h_l, w_l, 1] of a style's picture at a layer; None for all of it."""
         return self._guide(self.sources[number], layer, f"style {number}")
+
+    def guides(self, terms: Sequence[Term]) -> dict[str, dict[str, np.ndarray]]:
+        """Return the guides of the image that some terms need: layer → name of a region → guide."""
+        found: dict[str, dict[str, np.ndarray]] = {}
+        for term in terms:
+            name, guide = term.region, None
+            if term.source == "content":
+                name, guide = CONTENT, self.content_guide(term.layer)
+            elif term.region:
+                guide = self.region_guide(term.region, term.layer)
+            if guide is not None:
+                found.setdefault(term.layer, {})[name] = guide
+        return found
 
     @functools.cached_property
     def cover(self) -> np.ndarray | None:
@@ -80,30 +103,30 @@ class Guidance:
 
     def content_guide(self, layer: str) -> np.ndarray | None:
         """Return the weights [1, H_l, W_l, 1] of the content loss at a layer; None for 1 everywhere."""
-        return None if self.content is None else at_layer(self.content, layer)
+        return None if self.content is None else at_layer(self.content, layer, architecture=self.architecture)
 
-    def styles_of(self, number: int, layer: str) -> tuple[int, ...]:
+    def styles_of(self, name: str, layer: str) -> tuple[int, ...]:
         """Return the styles of a region that can be told at a layer; none where the region itself cannot."""
-        guide = self.region_guide(number, layer)
+        guide = self.region_guide(name, layer)
         if guide is not None and guide.sum() < LEAST:
             return ()
-        guides = {style: self.style_guide(style, layer) for style in self.regions[number].styles}
+        guides = {style: self.style_guide(style, layer) for style in self.named[name].styles}
         return tuple(style for style, one in guides.items() if one is None or one.sum() >= LEAST)
 
-    def share(self, number: int, layer: str) -> float:
+    def share(self, name: str, layer: str) -> float:
         """Return the weight of a region at a layer: λ_r times the share of the positions that it covers.
 
         So a stroke in a small region costs what it costs in a large one, and two halves with one style weigh
         as much as the whole.
         """
-        guide, weight = self.region_guide(number, layer), self.regions[number].weight
+        guide, weight = self.region_guide(name, layer), self.named[name].weight
         return weight if guide is None else weight * float(guide.mean(dtype=np.float64))
 
     def _guide(self, mask: np.ndarray | None, layer: str, key: str) -> np.ndarray | None:
         if mask is None:
             return None
         if (key, layer) not in self._made:
-            self._made[key, layer] = at_layer(mask, layer, self.kind)
+            self._made[key, layer] = at_layer(mask, layer, self.kind, architecture=self.architecture)
         return self._made[key, layer]
 
     @functools.cached_property
@@ -115,7 +138,9 @@ EVERYWHERE = Guidance()
 """One style in all of the picture."""
 
 
-def at_layer(mask: np.ndarray, layer: str, kind: str = "simple") -> np.ndarray:
+def at_layer(
+    mask: np.ndarray, layer: str, kind: str = "simple", *, architecture: Architecture = VGG19
+) -> np.ndarray:
     """Return a mask [H, W] at the positions of a layer, float32 [1, H_l, W_l, 1]; see `Guidance`."""
     step = architecture.stride(layer)
     starts = [np.arange(0, side, step) for side in mask.shape]

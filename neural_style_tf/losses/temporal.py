@@ -10,14 +10,13 @@ Notation, after Ruder, Dosovitskiy and Brox, "Artistic style transfer for videos
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
-from neural_style_tf.losses.base import Shape, Sums, Target, Term
-from neural_style_tf.losses.functional import as_count
+from neural_style_tf.losses.pixels import preprocess
+from neural_style_tf.losses.term import Map, Term
 from neural_style_tf.losses.view import View
 
 
@@ -35,7 +34,7 @@ class Warped:
 
 
 @dataclasses.dataclass(frozen=True)
-class TemporalTerm(Term):
+class Temporal(Term):
     """L_temporal = 1/D Σ c (x − ω)² (Ruder et al., Eq. 7), in squared grey levels.
 
     Their long-term loss (Eq. 9) sums this over several earlier frames, each weighted by 1 where no nearer one
@@ -43,18 +42,20 @@ class TemporalTerm(Term):
     """
 
     part: ClassVar[str] = "temporal"
+    source: ClassVar[str] = ""
 
-    @property
-    def maps(self) -> Mapping[str, str]:
-        return {"warped": "", "reliable": ""}
+    @staticmethod
+    def target_of(warped: Warped) -> dict[str, Map]:
+        """Return the target that holds a frame to what was painted before."""
+        reliable = warped.reliable[np.newaxis, ..., np.newaxis]
+        return {
+            "warped": Map(preprocess(warped.picture)),
+            "reliable": Map(tf.constant(reliable, tf.float32)),
+        }
 
-    def sums(self, view: View, target: Target) -> Sums:
-        warped, reliable = (view.crop(target[leaf], "") for leaf in ("warped", "reliable"))
-        return tf.reduce_sum(reliable * tf.square(view.pixels() - warped))
+    def compare(self, view: View, target: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        error = target["reliable"] * tf.square(view.pixels() - target["warped"])
+        return {"error": tf.reduce_sum(error), "values": tf.cast(tf.size(error, tf.int64), error.dtype)}
 
-    def zeros(self, target: Target, dtype: tf.DType) -> Sums:
-        return tf.zeros([], dtype)
-
-    def loss(self, sums: Sums, target: Target, shape: Shape) -> tf.Tensor:
-        _, height, width, depth = shape
-        return sums / as_count(height * width * depth, sums.dtype)
+    def loss(self, statistic: dict[str, tf.Tensor], target: dict[str, Map]) -> tf.Tensor:
+        return statistic["error"] / statistic["values"]

@@ -1,16 +1,32 @@
-"""What a loss term sees of an image: features and pixels of all of it, or of one tile."""
+"""What a loss term sees of a picture: features, moments and pixels of all of it, or of one tile."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import tensorflow as tf
 
 from neural_style_tf.losses.functional import fan_out, gram_sum, guided_moment_sums, moment_sums
-from neural_style_tf.models import architecture
+from neural_style_tf.losses.guides import CONTENT
+from neural_style_tf.losses.term import Map, Moments, Tree, map_leaves
+from neural_style_tf.models.architecture import Architecture
 
-Network = Callable[[tf.Tensor], dict[str, tf.Tensor]]
-"""image [1, H, W, 3], mean-subtracted RGB → {layer: features [1, H_l, W_l, N_l]}, as `models.vgg19`."""
+Guides = Mapping[str, Mapping[str, tf.Tensor]]
+"""Layer → name of a region → how much each position of the whole picture counts there [1, H_l, W_l, 1]."""
+
+
+class Network(Protocol):
+    """image [1, H, W, 3], mean-subtracted RGB → {layer: features [1, H_l, W_l, N_l]}.
+
+    Attributes:
+        architecture: Its layers.
+    """
+
+    architecture: Architecture
+
+    def __call__(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the features of each layer."""
 
 
 class View:
@@ -22,25 +38,21 @@ class View:
         network: Gives the features.
         seen: The window [1, H, W, 3], mean-subtracted RGB.
         box: `Tile` as an int32 tensor [2, 4]; None where `seen` is the whole picture.
-        guides: Layer → number of a region → how much each position of the whole picture counts there
-            [1, H_l, W_l, 1]; what is missing counts everywhere alike.
+        guides: Of the whole picture; a region that is missing at a layer counts everywhere alike.
     """
 
     def __init__(
-        self,
-        network: Network,
-        seen: tf.Tensor,
-        box: tf.Tensor | None = None,
-        guides: Mapping[str, Mapping[int, tf.Tensor]] | None = None,
+        self, network: Network, seen: tf.Tensor, box: tf.Tensor | None = None, guides: Guides | None = None
     ) -> None:
-        self._seen, self._box, self._guides = seen, box, guides or {}
+        self._architecture = network.architecture
+        self._box, self._guides = box, guides or {}
         self._inside = None if box is None else box[0] - tf.gather(box[1], [0, 0, 2, 2])
         self._features = {
-            layer: fan_out(found) if box is None else cut(found, self._inside, layer)
+            layer: fan_out(found) if box is None else self._cut(found, self._inside, layer)
             for layer, found in network(seen).items()
         }
         self._pixels = fan_out(seen)
-        self._guided: dict[str, dict[int, tuple[tf.Tensor, tf.Tensor]]] = {}
+        self._guided: dict[str, dict[str, Moments]] = {}
 
     def features(self, layer: str) -> tf.Tensor:
         """Return the features [1, H_l, W_l, N_l] of the core."""
@@ -52,37 +64,56 @@ class View:
             return self._pixels
         return cut(self._pixels, self._inside + tf.constant([0, below, 0, right]))
 
-    def moment_sums(self, layer: str, region: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the raw moments Σ m f [N_l] and Σ m f fᵀ [N_l, N_l] of the core; see `functional`.
+    def guide(self, region: str, layer: str) -> tf.Tensor | None:
+        """Return how much each position of the core counts in a region [1, H_l, W_l, 1]; None for alike."""
+        guide = self._guides.get(layer, {}).get(region)
+        return None if guide is None else self.crop(Map(guide, layer))
+
+    def moments(self, layer: str, region: str = "", *, first: bool = True) -> Moments:
+        """Return the raw moments of the core's features in a region.
 
         Args:
-            layer: Whose features f.
-            region: Number of the region whose guide is m; without a guide m is 1.
+            layer: Whose features.
+            region: Name of the region; without a guide of that name all positions count alike.
+            first: Whether the first moments are needed, too.
         """
-        guides = self._guides.get(layer, {})
-        if region not in guides:
-            return moment_sums(self._features[layer])
-        if layer not in self._guided:
-            # Those of all regions at once, which is much faster; see there.
-            cropped = [self.crop(guide, layer) for guide in guides.values()]
-            sums = guided_moment_sums(self._features[layer], cropped)
-            self._guided[layer] = dict(zip(guides, sums, strict=True))
-        return self._guided[layer][region]
-
-    def gram_sum(self, layer: str, region: int = 0) -> tf.Tensor:
-        """Return the second of `moment_sums` alone."""
+        features = self._features[layer]
         if region in self._guides.get(layer, {}):
-            return self.moment_sums(layer, region)[1]
-        return gram_sum(self._features[layer])
+            if layer not in self._guided:
+                self._guided[layer] = self._moments_of_regions(layer)
+            return self._guided[layer][region]
+        if first:
+            of_first, second = moment_sums(features)
+        else:
+            second = gram_sum(features)
+            of_first = tf.zeros([0], second.dtype)
+        positions = tf.reduce_prod(tf.shape(features, tf.int64)[1:3])
+        return Moments(tf.cast(positions, second.dtype), of_first, second)
 
-    def crop(self, whole_map: tf.Tensor, layer: str) -> tf.Tensor:
-        """Return the core's part of a map of the whole picture at the positions of a layer."""
-        return whole_map if self._box is None else cut(whole_map, self._box[0], layer)
+    def crop(self, tree: Tree) -> Tree:
+        """Return a tree with each `Map` replaced by the tensor of the core's positions."""
+        return map_leaves(
+            lambda layer, leaf: (
+                leaf if layer is None or self._box is None else self._cut(leaf, self._box[0], layer)
+            ),
+            tree,
+        )
+
+    def _moments_of_regions(self, layer: str) -> dict[str, Moments]:
+        """Return the moments of all regions at a layer; at once, which is much faster."""
+        guides = {region: self.guide(region, layer) for region in self._guides[layer] if region != CONTENT}
+        sums = guided_moment_sums(self._features[layer], list(guides.values()))
+        return {
+            region: Moments(tf.cast(tf.reduce_sum(guide), second.dtype), first, second)
+            for (region, guide), (first, second) in zip(guides.items(), sums, strict=True)
+        }
+
+    def _cut(self, tensor: tf.Tensor, box: tf.Tensor, layer: str) -> tf.Tensor:
+        return cut(tensor, box, self._architecture.stride(layer))
 
 
-def cut(tensor: tf.Tensor, box: tf.Tensor, layer: str = "") -> tf.Tensor:
-    """Return the rows and columns of an image, or of a layer's features, that a box in pixels covers."""
-    step = architecture.stride(layer) if layer else 1
+def cut(tensor: tf.Tensor, box: tf.Tensor, step: int = 1) -> tf.Tensor:
+    """Return the rows and columns of a map that a box in pixels covers, `step` pixels to a position."""
     top, left = box[0] // step, box[2] // step
     bottom = tf.minimum(-(-box[1] // step), tf.shape(tensor)[1])
     right = tf.minimum(-(-box[3] // step), tf.shape(tensor)[2])
@@ -100,12 +131,6 @@ def put(tensor: tf.Tensor, part: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
         strides=[1, 1, 1, 1],
         value=part,
     )
-
-
-def shape_of(tensor: tf.Tensor) -> tuple[int | tf.Tensor, ...]:
-    """Return the shape of a tensor: numbers where the graph knows them, else scalars."""
-    known, found = tensor.shape, tf.unstack(tf.shape(tensor))
-    return tuple(scalar if one is None else one for one, scalar in zip(known, found, strict=True))
 
 
 def zeros(shape: Sequence[int], dtype: tf.DType) -> tf.Tensor:

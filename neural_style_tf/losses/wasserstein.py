@@ -12,8 +12,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from neural_style_tf.losses import functional
-from neural_style_tf.losses.base import Shape, Sums, Target
-from neural_style_tf.losses.moments import RawMomentsTerm
+from neural_style_tf.losses.term import Moments, Term
+from neural_style_tf.losses.view import View
 
 RIDGE = 1e-4
 """ε, added to both covariances, as a share of the mean variance of a channel: where a layer has fewer
@@ -24,20 +24,20 @@ third power of their number."""
 
 
 @dataclasses.dataclass(frozen=True)
-class WassersteinTerm(RawMomentsTerm):
+class Wasserstein(Term):
     """W₂² between the Gaussians of a layer's features in image and style picture, of the style's energy.
 
     W₂² = ‖μ−μ'‖² + tr Σ + tr T − 2 tr (T^½ Σ T^½)^½, divided by tr T + ‖μ'‖². Differs from Gatys et al., who
     compare Gram matrices entry by entry. Source of the loss: V. Marron, style_transfer (2018); of W₂ between
     Gaussians: Dowson and Landau (1982).
-
-    Args:
-        layer: Whose features are looked at.
     """
 
-    def fit(self, sums: tuple[tf.Tensor, tf.Tensor], count: float) -> Target:
-        mean, gram = self.averages(sums, count)
-        covariance = tf.cast(gram, tf.float64) - outer(tf.cast(mean, tf.float64))
+    def look(self, view: View) -> Moments:
+        return view.moments(self.layer, self.region)
+
+    def target(self, statistic: Moments) -> dict[str, tf.Tensor]:
+        mean, dtype = statistic.mean, statistic.second.dtype
+        covariance = Moments(*(tf.cast(leaf, tf.float64) for leaf in statistic)).covariance
         trace = tf.maximum(tf.linalg.trace(covariance), 0)
         # Beside rounding; a constant picture has no variance at all.
         ridge = RIDGE * trace / covariance.shape[0] + 1e-12
@@ -47,20 +47,14 @@ class WassersteinTerm(RawMomentsTerm):
         root = tf.reverse(directions * tf.sqrt(variances), [1])
         return {
             "mean": mean,
-            "root": tf.cast(root, gram.dtype),
-            "ridge": tf.cast(ridge, gram.dtype),
-            "energy": functional.energy(mean) + tf.cast(tf.reduce_sum(variances), gram.dtype),
+            "root": tf.cast(root, dtype),
+            "ridge": tf.cast(ridge, dtype),
+            "energy": functional.energy(mean) + tf.cast(tf.reduce_sum(variances), dtype),
         }
 
-    def loss(self, sums: Sums, target: Target, shape: Shape) -> tf.Tensor:
-        mean, gram = self.averages(sums, self.count(target, shape))
-        distance = covariance_distance(gram - outer(mean), target["root"], target["ridge"])
-        return (tf.reduce_sum(tf.square(mean - target["mean"])) + distance) / target["energy"]
-
-
-def outer(vector: tf.Tensor) -> tf.Tensor:
-    """Return v vᵀ [N, N] of a vector [N]."""
-    return vector[:, tf.newaxis] * vector[tf.newaxis, :]
+    def loss(self, statistic: Moments, target: dict[str, tf.Tensor]) -> tf.Tensor:
+        distance = covariance_distance(statistic.covariance, target["root"], target["ridge"])
+        return (tf.reduce_sum(tf.square(statistic.mean - target["mean"])) + distance) / target["energy"]
 
 
 @tf.custom_gradient

@@ -1,122 +1,152 @@
-"""The architecture of VGG-19: layers, strides and receptive fields; without TensorFlow.
+"""Architectures as values: layers, channels, strides and receptive fields; without TensorFlow.
 
-Source: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition"
-(arXiv 1409.1556), configuration E, without its fully connected part.
+Source of `VGG16` and `VGG19`: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+Recognition" (arXiv 1409.1556), configurations D and E, without their fully connected part.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 from neural_style_tf.errors import UserError
 from neural_style_tf.utils.text import did_you_mean
 
-VGG19_LAYERS = (
-    "conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1",
-    "conv2_1", "relu2_1", "conv2_2", "relu2_2", "pool2",
-    "conv3_1", "relu3_1", "conv3_2", "relu3_2", "conv3_3", "relu3_3", "conv3_4", "relu3_4", "pool3",
-    "conv4_1", "relu4_1", "conv4_2", "relu4_2", "conv4_3", "relu4_3", "conv4_4", "relu4_4", "pool4",
-    "conv5_1", "relu5_1", "conv5_2", "relu5_2", "conv5_3", "relu5_3", "conv5_4", "relu5_4",
-)  # fmt: skip
-
-CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}
-"""N_l of the convolutions of each block."""
-
-WINOGRAD_BLOCKS = (3, 4)
-"""Where Winograd's method pays. With fewer channels its sums take most of what its products save; block 5
-is a fortieth of the multiplications, and takes as long to compile."""
-
 MEAN_RGB = (123.68, 116.779, 103.939)
-"""What the network expects to be subtracted from RGB values in 0–255 (the mean of its training pictures)."""
-
+"""What VGG's networks expect to be subtracted from RGB values in 0–255: the mean of their training pictures."""
 
 _KERAS_NAME = re.compile(r"block(\d)_(?:conv(\d)|(pool))", re.ASCII)
 _TORCHVISION_NAME = re.compile(r"(?:features[._])?(\d{1,9})", re.ASCII)
 
 
-def check_layer(name: str) -> str:
-    """Return `name` if it is a layer of VGG-19.
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """A plain stack of 3×3 convolutions, ReLUs and 2×2 poolings.
 
-    Raises:
-        UserError: It is not; the message names the nearest one.
+    Static and hashable: a network carries one as its attribute `architecture`, and losses ask it about layers.
+
+    Attributes:
+        name: For messages.
+        layers: Names in order. `conv…` keeps the size, `relu…` follows a convolution, `pool…` halves both
+            sides, rounded up.
+        channels: (name of a convolution, N_l) for each convolution.
+        mean: What is subtracted from RGB 0–255 before the first layer.
+        winograd: Convolutions for which Winograd's method pays.
     """
-    if name not in VGG19_LAYERS:
-        raise UserError(
-            f"no layer {name!r} in VGG-19{_meant(name)}; "
-            "layers are conv1_1 … conv5_4, relu1_1 … relu5_4 and pool1 … pool4"
-        )
-    return name
+
+    name: str
+    layers: tuple[str, ...]
+    channels: tuple[tuple[str, int], ...]
+    mean: tuple[float, float, float] = MEAN_RGB
+    winograd: frozenset[str] = frozenset()
+
+    def check(self, layer: str) -> str:
+        """Return `layer` if it is one of this network.
+
+        Raises:
+            UserError: It is not; the message names the nearest one.
+        """
+        if layer not in self.layers:
+            raise UserError(f"no layer {layer!r} in {self.name}{self._meant(layer)}; {self._summary()}")
+        return layer
+
+    def resolve(self, layer: str) -> str:
+        """Return the layer of this network that stands for a layer of VGG-19.
+
+        A block with fewer convolutions ends with its last ReLU: conv4_4 and relu4_4 of VGG-19 are relu4_3 of
+        VGG-16, as if VGG-16 went on with identities.
+
+        Raises:
+            UserError: There is none.
+        """
+        if layer in self.layers or layer not in VGG19.layers or layer.startswith("pool"):
+            return self.check(layer)
+        last = [name for name in self.layers if name.startswith(f"relu{layer[4]}_")]
+        return last[-1] if last else self.check(layer)
+
+    def up_to(self, deepest: str) -> tuple[str, ...]:
+        """Return the layers from the image up to and including `deepest`, in order."""
+        return self.layers[: self.layers.index(self.check(deepest)) + 1]
+
+    def deepest(self, names: tuple[str, ...]) -> str:
+        """Return whichever of `names` comes last in the network."""
+        return max(names, key=lambda name: self.layers.index(self.check(name)))
+
+    def stride(self, layer: str) -> int:
+        """Return how many pixels lie between neighbouring positions of a layer; 1 for `""`, the pixels."""
+        return 2 ** sum(name.startswith("pool") for name in self.up_to(layer)) if layer else 1
+
+    def halo(self, layer: str) -> int:
+        """Return how many pixels beyond its own stride cell a position of a layer sees, on one side.
+
+        A 3×3 convolution at stride s adds s pixels on each side. A 2×2 pooling only widens the cell.
+        """
+        reach, step = 0, 1
+        for name in self.up_to(layer):
+            if name.startswith("conv"):
+                reach += step
+            elif name.startswith("pool"):
+                step *= 2
+        return reach
+
+    def alignment(self, names: tuple[str, ...]) -> tuple[int, int]:
+        """Return the stride and the halo of the deepest of `names`, the halo rounded up to the stride.
+
+        Pooling cells of all layers begin at multiples of that stride: for VGG-19's relu5_1, which sees 70
+        pixels, 16 and 80. Without any name, the pixels see their neighbours.
+        """
+        deepest = self.deepest(names) if names else self.layers[0]
+        step = self.stride(deepest)
+        return step, -(-self.halo(deepest) // step) * step
+
+    def depth(self, layer: str) -> int:
+        """Return N_l, the number of feature maps of a layer."""
+        of_convolutions = dict(self.channels)
+        return of_convolutions[[name for name in self.up_to(layer) if name in of_convolutions][-1]]
+
+    def positions(self, layer: str, height: int, width: int) -> int:
+        """Return M_l, the number of positions of a layer on a picture."""
+        step = self.stride(layer)
+        return -(-height // step) * -(-width // step)
+
+    def _summary(self) -> str:
+        names = [[name for name in self.layers if name.startswith(kind)] for kind in ("conv", "relu", "pool")]
+        return "layers are " + ", ".join(f"{kind[0]} … {kind[-1]}" for kind in names if kind)
+
+    def _meant(self, name: str) -> str:
+        """Return which layer another library's name or number for one may mean."""
+        if keras := _KERAS_NAME.fullmatch(name.lower()):
+            layer = f"pool{keras[1]}" if keras[3] else f"relu{keras[1]}_{keras[2]}"
+            if layer in self.layers:
+                why = "" if keras[3] else "; its output is after the ReLU"
+                return f" (did you mean {layer!r}, which Keras calls {name!r}{why}?)"
+            return f" (Keras' networks have it; this one ends at {self.layers[-1]})" if layer == "pool5" else ""
+        if torchvision := _TORCHVISION_NAME.fullmatch(name.lower()):
+            # The same layers in the same order, and one pool more at the end.
+            number = int(torchvision[1])
+            if number < len(self.layers):
+                return f" (did you mean {self.layers[number]!r}, number {number} of torchvision's features?)"
+            return " (layers have names here, not torchvision's numbers)"
+        return did_you_mean(name, self.layers)
 
 
-def _meant(name: str) -> str:
-    """Return which layer another library's name or number for one may mean."""
-    if keras := _KERAS_NAME.fullmatch(name.lower()):
-        layer = f"pool{keras[1]}" if keras[3] else f"relu{keras[1]}_{keras[2]}"
-        if layer in VGG19_LAYERS:
-            why = "" if keras[3] else "; its output is after the ReLU"
-            return f" (did you mean {layer!r}, which Keras calls {name!r}{why}?)"
-        return " (Keras' networks have it; this one ends at relu5_4)" if layer == "pool5" else ""
-    if torchvision := _TORCHVISION_NAME.fullmatch(name.lower()):
-        # The same layers in the same order, and one pool more at the end.
-        number = int(torchvision[1])
-        if number < len(VGG19_LAYERS):
-            return f" (did you mean {VGG19_LAYERS[number]!r}, number {number} of torchvision's features?)"
-        return " (layers have names here, not torchvision's numbers)"
-    return did_you_mean(name, VGG19_LAYERS)
+def _vgg(name: str, convolutions: tuple[int, ...]) -> Architecture:
+    """Return a VGG network with so many convolutions in each of its five blocks."""
+    layers: list[str] = []
+    channels: list[tuple[str, int]] = []
+    for block, (count, depth) in enumerate(zip(convolutions, (64, 128, 256, 512, 512), strict=True), 1):
+        layers += [f"pool{block - 1}"] if block > 1 else []
+        for number in range(1, count + 1):
+            layers += [f"conv{block}_{number}", f"relu{block}_{number}"]
+            channels.append((f"conv{block}_{number}", depth))
+    # With fewer channels than in blocks 3 and 4 the sums of Winograd's method take most of what its products
+    # save. Block 5 is a fortieth of the multiplications, and takes as long to compile.
+    winograd = frozenset(layer for layer, _ in channels if layer[4] in "34")
+    return Architecture(name, tuple(layers), tuple(channels), winograd=winograd)
 
 
-def up_to(deepest: str) -> tuple[str, ...]:
-    """Return the layers from the image up to and including `deepest`, in order."""
-    return VGG19_LAYERS[: VGG19_LAYERS.index(check_layer(deepest)) + 1]
-
-
-def deepest(names: tuple[str, ...]) -> str:
-    """Return whichever of `names` comes last in the network."""
-    return max(names, key=lambda name: VGG19_LAYERS.index(check_layer(name)))
-
-
-def stride(name: str) -> int:
-    """Return how many image pixels lie between neighbouring positions of a layer."""
-    return 2 ** sum(layer.startswith("pool") for layer in up_to(name))
-
-
-def halo(name: str) -> int:
-    """Return how many pixels beyond its own stride cell a position of a layer sees, on one side.
-
-    A 3×3 convolution at stride s adds s pixels on each side; a 2×2 pooling only widens the cell.
-    """
-    reach, step = 0, 1
-    for layer in up_to(name):
-        if layer.startswith("conv"):
-            reach += step
-        elif layer.startswith("pool"):
-            step *= 2
-    return reach
-
-
-def alignment(names: tuple[str, ...]) -> tuple[int, int]:
-    """Return the stride and the halo of the deepest of `names`, the halo rounded up to the stride.
-
-    Pooling cells of all layers begin at multiples of that stride: 16, and 80, for relu5_1, which sees 70.
-    """
-    step = stride(deepest(names))
-    return step, -(-halo(deepest(names)) // step) * step
-
-
-def channels(name: str) -> int:
-    """Return N_l, the number of feature maps of a layer."""
-    return CHANNELS[block(name)]
-
-
-def block(name: str) -> int:
-    """Return the block of a layer, 1 to 5: 4 for relu4_2 and pool4."""
-    return int(check_layer(name).partition("_")[0][-1])
-
-
-def positions(name: str, height: int, width: int) -> int:
-    """Return M_l, the number of positions of a layer on a picture, with ceil (SAME) pooling.
-
-    Height and width may be integer tensors, and so is M_l then.
-    """
-    step = stride(name)
-    return -(-height // step) * -(-width // step)
+VGG16 = _vgg("VGG-16", (2, 2, 3, 3, 3))
+VGG19 = _vgg("VGG-19", (2, 2, 4, 4, 4))
+ARCHITECTURES = {"vgg16": VGG16, "vgg19": VGG19}
+"""`--network` → architecture."""
+VGG19_LAYERS = VGG19.layers

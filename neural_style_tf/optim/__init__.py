@@ -1,94 +1,49 @@
-"""Optimisers of an image, behind one small protocol."""
+"""Optimisers of an image, as pairs of `init` and `update` over a state that is passed in."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Hashable
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import tensorflow as tf
 
-from neural_style_tf.config.schema import OptimizerConfig
-from neural_style_tf.losses.evaluate import Losses
-
+Losses = dict[str, tf.Tensor]
+"""Name → scalar; `total` is minimised."""
 Evaluate = Callable[[tf.Tensor], tuple[Losses, tf.Tensor]]
 """Image [1, H, W, 3] → (losses, gradient of `total`)."""
+State = dict[str, Any]
+"""Name → `tf.Variable`, or a further state: all that an optimiser remembers."""
 
 
 class Optimizer(Protocol):
-    """What moves the image; its state is in `tf.Variable`s, so that it can be saved and reset.
+    """What moves the image: static and hashable. All that changes is in its state.
 
-    Attributes:
-        moves_first: Whether `step` moves the image before it evaluates it, and not after.
-        average: An average of the images so far, [1, H, W, 3]; None if it keeps none.
+    So one compiled step serves every run whose optimiser has the same `static` settings.
     """
 
-    moves_first: bool
-    average: tf.Variable | None
+    @property
+    def static(self) -> Optimizer:
+        """The same optimiser without the settings that are only in its state, such as the learning rate."""
 
-    def step(
-        self, objective: Evaluate, image: tf.Variable, terms: Losses, gradient: tf.Tensor
+    def init(self, image: tf.Variable) -> State:
+        """Return the state with which an image [1, H, W, 3] begins."""
+
+    def update(
+        self, evaluate: Evaluate, state: State, image: tf.Variable, losses: Losses, gradient: tf.Tensor
     ) -> tuple[Losses, tf.Tensor]:
-        """Move `image` once, given its terms and gradient; return those at the new image."""
+        """Move `image` once, given its losses and gradient; return those at the new image.
 
-    def stalled(self) -> tf.Tensor:
-        """Return whether no further step can lower the loss, a scalar bool."""
-
-    def learnt(self) -> tuple[tf.Tensor, ...]:
-        """Return what is of use at the next finer scale; it stays as it is when the optimiser goes on."""
-
-    def inherit(self, learnt: tuple[tf.Tensor, ...]) -> None:
-        """Take over what the optimiser of the next coarser scale has `learnt`."""
-
-    def reset(self, rate_factor: tf.Tensor) -> None:
-        """Forget all state and multiply the learning rate."""
-
-    def restart(self, image: tf.Variable, config: OptimizerConfig) -> None:
-        """Return to the state of a new optimiser of `image`, whose `static_settings` are the same.
-
-        The image may be of another size if its variable is of any.
+        `state["steps"]` is raised by 1 together with the image.
         """
 
+    def stalled(self, state: State) -> tf.Tensor:
+        """Return whether no further update can lower the loss, a scalar bool."""
 
-def serves_all_sizes(config: OptimizerConfig) -> bool:
-    """Return whether one optimiser can move images of one size after those of another.
+    def average(self, state: State) -> tf.Variable | None:
+        """Return an average of the images so far [1, H, W, 3]; None if it keeps none."""
 
-    Keras builds its own for variables of one shape.
-    """
-    return config.optimizer == "lbfgs"
+    def inherit(self, state: State, coarser: State) -> None:
+        """Take over what is of use of the state at the next coarser scale."""
 
-
-def static_settings(config: OptimizerConfig, iterations: int) -> Hashable:
-    """Return what of an optimiser is compiled into a step; all else `restart` can change.
-
-    Args:
-        config: Of the optimiser.
-        iterations: Planned.
-    """
-    scheduled = config.learning_rate_schedule != "constant"
-    return dataclasses.replace(config, learning_rate=1.0), iterations if scheduled else 0
-
-
-def make_optimizer(
-    config: OptimizerConfig,
-    image: tf.Variable,
-    agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
-    *,
-    iterations: int = 1000,
-) -> Optimizer:
-    """Return the optimiser that `config` asks for, with its state built for `image`.
-
-    Args:
-        config: Which, and its settings.
-        image: The variable it will move.
-        agree: Tensor → that of the chief, where several workers must do alike.
-        iterations: Planned, for a learning rate that shrinks.
-    """
-    from neural_style_tf.optim.adam import Adam
-    from neural_style_tf.optim.lbfgs import LBFGS
-
-    return (
-        LBFGS(config, image, agree)
-        if config.optimizer == "lbfgs"
-        else Adam(config, image, iterations=iterations)
-    )
+    def reset(self, state: State, rate_factor: tf.Tensor) -> None:
+        """Forget what was learnt after a fault, and multiply the learning rate."""

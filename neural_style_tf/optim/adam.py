@@ -1,138 +1,130 @@
-"""Adam (Kingma and Ba, arXiv 1412.6980), Keras' own."""
+"""Adam (Kingma and Ba, arXiv 1412.6980).
+
+Notation of the paper's algorithm 1: m and v are the first and second moment estimates of the gradient, β₁ and
+β₂ their decay rates, α the learning rate, t the number of updates.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
-import keras
 import tensorflow as tf
 
-from neural_style_tf.config.schema import OptimizerConfig
-from neural_style_tf.losses.evaluate import Losses
-from neural_style_tf.optim import Evaluate
-from neural_style_tf.optim.projections import Box
+from neural_style_tf.optim import Evaluate, Losses, State
+from neural_style_tf.optim.projections import make_bounds
 
 
-class FusedAdam(keras.optimizers.Adam):
-    """Keras' Adam for one image, updated in place by the operation that the original repository used.
+@dataclasses.dataclass(frozen=True)
+class Adam:
+    """Algorithm 1, with its bias corrections in α and ε on √v, as in TensorFlow 1.
 
-    Keras' three assignments would each need temporary copies of the image. In float32 the operation rounds
-    1 − β to 6e-6 of itself where Keras does not.
+    Differs from Gatys et al., who use L-BFGS; Adam is the slides' and the original repository's.
+
+    Args:
+        learning_rate: α, in grey levels.
+        beta1: β₁.
+        beta2: β₂.
+        epsilon: ε.
+        clamp: Whether pixels are kept within 0–255.
+        averaging: Decay of an average of the images; 0 keeps none.
+        iterations: Over which the rate falls to 0 as a cosine does; 0 for a constant rate.
     """
 
-    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
-        """Make an update of algorithm 1 of the paper, with its bias corrections in α and ε on √v."""
-        [m], [v], dtype = self._momentums, self._velocities, variable.dtype
-        power = tf.cast(self.iterations + 1, dtype)
-        beta1, beta2 = (tf.constant(beta, dtype) for beta in (self.beta_1, self.beta_2))
+    learning_rate: float = 10.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    clamp: bool = False
+    averaging: float = 0.0
+    iterations: int = 0
+
+    @property
+    def static(self) -> Adam:
+        """The same with α = 1, which is in the state; see `optim.Optimizer`."""
+        return dataclasses.replace(self, learning_rate=1.0)
+
+    def init(self, image: tf.Variable) -> State:
+        """Return m = v = 0 and t = 0; see `optim.Optimizer`."""
+        nothing = tf.zeros_like(tf.convert_to_tensor(image))
+        state = {
+            "m": tf.Variable(nothing, shape=image.shape),
+            "v": tf.Variable(nothing, shape=image.shape),
+            "t": tf.Variable(0, dtype=tf.int64),
+            "rate": tf.Variable(self.learning_rate, dtype=image.dtype),
+            "steps": tf.Variable(0, dtype=tf.int64),
+            "evaluations": tf.Variable(0, dtype=tf.int64),
+        }
+        if self.averaging:
+            state["average"] = tf.Variable(tf.convert_to_tensor(image), shape=image.shape)
+            state["averaged"] = tf.Variable(0, dtype=tf.int64)
+        return state
+
+    def update(
+        self, evaluate: Evaluate, state: State, image: tf.Variable, losses: Losses, gradient: tf.Tensor
+    ) -> tuple[Losses, tf.Tensor]:
+        """Update the image with its gradient, and evaluate it there; see `optim.Optimizer`."""
+        dtype = image.dtype
+        t = tf.cast(state["t"].assign_add(1), dtype)
+        beta1, beta2 = tf.constant(self.beta1, dtype), tf.constant(self.beta2, dtype)
+        # In place: separate assignments would each need a temporary copy of the image.
         tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=m.value.handle,
-            v=v.value.handle,
-            beta1_power=tf.pow(beta1, power),
-            beta2_power=tf.pow(beta2, power),
-            lr=tf.cast(learning_rate, dtype),
+            var=image.handle,
+            m=state["m"].handle,
+            v=state["v"].handle,
+            beta1_power=tf.pow(beta1, t),
+            beta2_power=tf.pow(beta2, t),
+            lr=self._rate(state),
             beta1=beta1,
             beta2=beta2,
             epsilon=tf.constant(self.epsilon, dtype),
             grad=gradient,
         )
+        if self.clamp:
+            image.assign(make_bounds(dtype, clamp=True).project(tf.convert_to_tensor(image)))
+        state["steps"].assign_add(1)
+        state["evaluations"].assign_add(1)
+        if self.averaging:
+            self._update_average(state, tf.convert_to_tensor(image))
+        return evaluate(tf.convert_to_tensor(image))
 
+    def _rate(self, state: State) -> tf.Tensor:
+        rate = tf.convert_to_tensor(state["rate"])
+        if not self.iterations:
+            return rate
+        progress = tf.cast(state["evaluations"], rate.dtype) / self.iterations
+        return rate * (1 + tf.cos(math.pi * tf.minimum(progress, 1))) / 2
 
-class Adam(tf.Module):
-    """Keras' Adam on one image.
-
-    Differs from Gatys et al., who use L-BFGS; Adam is the slides' and the original repository's.
-
-    Args:
-        config: Learning rate, β, ε, averaging and `clamp`.
-        image: The variable it will move.
-    """
-
-    moves_first = True
-
-    def __init__(self, config: OptimizerConfig, image: tf.Variable, *, iterations: int) -> None:
-        super().__init__(name="adam")
-        self.keras = FusedAdam(
-            config.learning_rate,
-            beta_1=config.adam_beta1,
-            beta_2=config.adam_beta2,
-            epsilon=config.adam_epsilon,
-        )
-        # Built now: a checkpoint restored into an optimiser that is not built leaves its state out.
-        self.keras.build([image])
-        self._box = Box(image.dtype) if config.clamp else None
-        self.rate = tf.Variable(config.learning_rate, dtype=tf.float32)
-        self.evaluations = tf.Variable(0, dtype=tf.int64)
-        self._cosine = config.learning_rate_schedule == "cosine"
-        self._iterations = max(iterations, 1)
-        self._kept = config.averaging
-        self.average = tf.Variable(tf.convert_to_tensor(image)) if self._kept else None
-        self.averaged = tf.Variable(0, dtype=tf.int64)
-
-    def step(
-        self, objective: Evaluate, image: tf.Variable, terms: Losses, gradient: tf.Tensor
-    ) -> tuple[Losses, tf.Tensor]:
-        """Update the image with its gradient and evaluate it there; see `optim.Optimizer`."""
-        if self._cosine:
-            progress = tf.cast(self.evaluations, tf.float32) / self._iterations
-            factor = (1 + tf.cos(math.pi * tf.minimum(progress, 1))) / 2
-            self.keras.learning_rate.assign(self.rate * factor)
-        self.keras.apply_gradients([(gradient, image)])
-        if self._box:
-            image.assign(self._box.project(tf.convert_to_tensor(image)))
-        self.evaluations.assign_add(1)
-        if self.average is not None:
-            self._update_average(tf.convert_to_tensor(image))
-        return objective(tf.convert_to_tensor(image))
-
-    @property
-    def variables(self) -> tuple[tf.Variable, ...]:
-        """All state, Keras' included."""
-        kept = () if self.average is None else (self.average,)
-        own = (self.rate, self.evaluations, self.averaged, *kept)
-        return (*own, *self._state)
-
-    @property
-    def _state(self) -> tuple[tf.Variable, ...]:
-        """Keras' own."""
-        return tuple(variable.value for variable in self.keras.variables)
-
-    def _update_average(self, image: tf.Tensor) -> None:
-        self.averaged.assign_add(1)
+    def _update_average(self, state: State, image: tf.Tensor) -> None:
+        count = state["averaged"].assign_add(1)
         # A plain mean at first: a decaying one would keep much of the initial image.
-        weight = tf.maximum(1 - self._kept, 1 / tf.cast(self.averaged, tf.float32))
-        moved = self.average + tf.cast(weight, image.dtype) * (image - self.average)
+        weight = tf.maximum(1 - self.averaging, 1 / tf.cast(count, tf.float32))
+        average = tf.convert_to_tensor(state["average"])
+        moved = average + tf.cast(weight, image.dtype) * (image - average)
         # The first image replaces what was there before a fault.
-        self.average.assign(tf.where(self.averaged == 1, image, moved))
+        state["average"].assign(tf.where(count == 1, image, moved))
 
-    def stalled(self) -> tf.Tensor:
-        """Return False: a constant rate may always rise before it falls; see `optim.Optimizer`."""
+    def stalled(self, state: State) -> tf.Tensor:
+        """Return False: with a constant rate the loss may always rise before it falls."""
         return tf.constant(False)
 
-    def learnt(self) -> tuple[tf.Tensor, ...]:
-        """Return the learning rate, and Keras' state: the moments and the step count."""
-        return tuple(tf.identity(value) for value in (self.rate, *self._state))
+    def average(self, state: State) -> tf.Variable | None:
+        """Return the average; see `optim.Optimizer`."""
+        return state.get("average")
 
-    def inherit(self, learnt: tuple[tf.Tensor, ...]) -> None:
-        """Take over what is `learnt`, the moments resampled."""
-        rate, *values = learnt
-        for mine, value in zip(self._state, values, strict=True):
-            mine.assign(tf.image.resize(value, mine.shape[1:3]) if value.shape.rank == 4 else value)
-        self.rate.assign(rate)
+    def inherit(self, state: State, coarser: State) -> None:
+        """Take over the rate, t, and the moments, resampled; see `optim.Optimizer`."""
+        size = tf.shape(state["m"])[1:3]
+        for name in ("m", "v"):
+            state[name].assign(tf.image.resize(coarser[name], size))
+        for name in ("t", "rate"):
+            state[name].assign(coarser[name])
 
-    def reset(self, rate_factor: tf.Tensor) -> None:
-        """Forget the moments, the step count and the average, and multiply the learning rate."""
-        self.rate.assign(self.rate * rate_factor)
-        for variable in self._state:
-            variable.assign(tf.zeros_like(variable))
-        self.keras.learning_rate.assign(self.rate)
-        self.averaged.assign(0)
-
-    def restart(self, image: tf.Variable, config: OptimizerConfig) -> None:
-        """Return to the state of a new optimiser; see `optim.Optimizer`."""
-        self.rate.assign(config.learning_rate)
-        self.reset(tf.constant(1.0))
-        self.evaluations.assign(0)
-        if self.average is not None:
-            self.average.assign(image)
+    def reset(self, state: State, rate_factor: tf.Tensor) -> None:
+        """Forget the moments, t and the average, and multiply the rate; see `optim.Optimizer`."""
+        state["rate"].assign(state["rate"] * tf.cast(rate_factor, state["rate"].dtype))
+        for name in ("m", "v"):
+            state[name].assign(tf.zeros_like(state[name]))
+        state["t"].assign(0)
+        if self.averaging:
+            state["averaged"].assign(0)

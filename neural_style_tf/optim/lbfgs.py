@@ -15,17 +15,16 @@ that the bounds hold; see `projections`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from neural_style_tf.config.schema import OptimizerConfig
-from neural_style_tf.losses.evaluate import Losses
-from neural_style_tf.optim import Evaluate
-from neural_style_tf.optim.history import History
-from neural_style_tf.optim.preconditioner import PRECONDITIONERS
-from neural_style_tf.optim.projections import make_bounds
+from neural_style_tf.optim import Evaluate, Losses, State
+from neural_style_tf.optim.history import clear, make_history, put, read
+from neural_style_tf.optim.preconditioner import PRECONDITIONERS, Preconditioner
+from neural_style_tf.optim.projections import Unbounded, make_bounds
 
 ARMIJO, CURVATURE = 1e-4, 0.9
 EVALUATIONS_PER_STEP = 12
@@ -44,155 +43,154 @@ SHORTEST, MEMORY = 0.5, 0.8
 
 
 class _Trial(NamedTuple):
-    """A point of the line search that was accepted or may yet be: its t, terms, gradient and φ'."""
+    """A point of the line search: its t, losses, gradient and φ'."""
 
     t: tf.Tensor
-    terms: Losses
+    losses: Losses
     gradient: tf.Tensor
     slope: tf.Tensor
 
 
-class LBFGS(tf.Module):
+@dataclasses.dataclass(frozen=True)
+class LBFGS:
     """L-BFGS with a line search that ends at the best point it saw, never above the point it began from.
 
-    All state is in variables: the history (`s`, `y`, newest at `newest`, and `products`, every s_i·y_j),
-    its length, what H₀ has learnt, where a line search begins, and the number of evaluations made.
+    Its state: the history (`s`, `y`, newest at `newest`, and `products`, every s_i·y_j), its length `count`,
+    what H₀ has learnt, where a line search begins, and the number of evaluations made.
 
     The first t of a line search is learnt from earlier searches: where φ' would have been 0, at most 1. Units
     of the network switch along d, which curves φ more than the history shows, so that the usual 1 is too far.
 
     Args:
-        config: `history`, the number of pairs kept; `preconditioner`, the kind of H₀; `clamp`.
-        image: The variable it will move.
-        agree: Tensor → that by which all workers go; see `make_optimizer`. The directions and what decides.
+        history: The number of pairs kept.
+        preconditioner: The kind of H₀, `spectral` or `scalar`.
+        clamp: Whether pixels are kept within 0–255.
+        agree: Tensor → that of the chief, where several workers must take the same branches.
     """
 
-    moves_first, average = False, None
+    history: int = 20
+    preconditioner: str = "spectral"
+    clamp: bool = False
+    agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity
 
-    def __init__(
-        self,
-        config: OptimizerConfig,
-        image: tf.Variable,
-        agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
-    ) -> None:
-        super().__init__(name="lbfgs")
-        self._agree = agree
-        self._bounds = make_bounds(image.dtype, clamp=config.clamp)
-        dtype = image.dtype
-        self._size = config.history
-        self.s = History(config.history, image, name="s")
-        self.y = History(config.history, image, name="y")
-        self.products = tf.Variable(tf.zeros([config.history, config.history], dtype))
-        self.preconditioner = PRECONDITIONERS[config.preconditioner](image)
-        self.count = tf.Variable(0)
-        self.newest = tf.Variable(-1)
-        self.beginning = tf.Variable(1.0, dtype=dtype)
-        self.first_change = tf.Variable(FIRST_CHANGE, dtype=dtype)
-        self.evaluations = tf.Variable(0, dtype=tf.int64)
-        self._noise = NOISE[dtype.name]
+    @property
+    def static(self) -> LBFGS:
+        """This optimiser: all of its settings are compiled; see `optim.Optimizer`."""
+        return self
 
-    def step(
-        self, objective: Evaluate, image: tf.Variable, terms: Losses, gradient: tf.Tensor
+    @property
+    def _h0(self) -> Preconditioner:
+        return PRECONDITIONERS[self.preconditioner]
+
+    def init(self, image: tf.Variable) -> State:
+        """Return an empty history; see `optim.Optimizer`."""
+        return {
+            "s": make_history(self.history, image),
+            "y": make_history(self.history, image),
+            "products": tf.Variable(tf.zeros([self.history, self.history], image.dtype)),
+            "h0": self._h0.init(image),
+            "count": tf.Variable(0),
+            "newest": tf.Variable(-1),
+            "beginning": tf.Variable(1.0, dtype=image.dtype),
+            "first_change": tf.Variable(FIRST_CHANGE, dtype=image.dtype),
+            "steps": tf.Variable(0, dtype=tf.int64),
+            "evaluations": tf.Variable(0, dtype=tf.int64),
+        }
+
+    def update(
+        self, evaluate: Evaluate, state: State, image: tf.Variable, losses: Losses, gradient: tf.Tensor
     ) -> tuple[Losses, tf.Tensor]:
         """Move the image along a quasi-Newton direction; see `optim.Optimizer`."""
+        bounds = make_bounds(image.dtype, clamp=self.clamp)
         x, downhill = tf.identity(image), -gradient
-        free = self._bounds.free_part(gradient, x, downhill)
-        direction = self._direction(free)
-        direction = self._agree(self._bounds.free_part(direction, x, downhill, direction))
+        free = bounds.free_part(gradient, x, downhill)
+        direction = self._direction(state, image, free)
+        direction = self.agree(bounds.free_part(direction, x, downhill, direction))
         slope = self._dot(direction, free)
         # Rounding can spoil the history; the steepest descent cannot fail.
-        direction, slope = tf.cond(slope < 0, lambda: (direction, slope), lambda: self._steepest(free))
-        found = self._search(objective, x, direction, _Trial(tf.zeros([], x.dtype), terms, gradient, slope))
-        self._learn_beginning(found, slope)
+        direction, slope = tf.cond(slope < 0, lambda: (direction, slope), lambda: self._steepest(state, free))
+        start = _Trial(tf.zeros([], x.dtype), losses, gradient, slope)
+        found = self._search(evaluate, state, bounds, x, direction, start)
+        self._learn_beginning(state, found, slope)
         step = found.t * direction
-        image.assign(self._bounds.project(x + step))
-        s = self._bounds.projected_step(step, x + step)
-        lower = found.terms["total"] < terms["total"]
-        self._remember(s, self._bounds.moved_part(found.gradient - gradient, s), lower=lower)
-        return found.terms, found.gradient
+        image.assign(bounds.project(x + step))
+        state["steps"].assign_add(1)
+        s = bounds.projected_step(step, x + step)
+        lower = found.losses["total"] < losses["total"]
+        self._remember(state, s, bounds.moved_part(found.gradient - gradient, s), lower=lower)
+        return found.losses, found.gradient
 
-    def stalled(self) -> tf.Tensor:
+    def stalled(self, state: State) -> tf.Tensor:
         """Return whether searches along the steepest descent gained nothing; see `optim.Optimizer`."""
-        return (self.count == 0) & (self.first_change < STALLED)
+        return (state["count"] == 0) & (state["first_change"] < STALLED)
 
-    def learnt(self) -> tuple[tf.Tensor, ...]:
-        """Return what `inherit` takes; see `optim.Optimizer`."""
-        return (*map(tf.identity, (self.beginning, self.first_change)), *self.preconditioner.learnt())
+    def average(self, state: State) -> None:
+        """Return None: it keeps no average."""
 
-    def inherit(self, learnt: tuple[tf.Tensor, ...]) -> None:
-        """Begin a new history: that of another size, resampled, would not fit the losses of this one.
+    def inherit(self, state: State, coarser: State) -> None:
+        """Take over what H₀ learnt, and where line searches begin.
 
-        What H₀ learnt stays, and where line searches begin; and the first step is as long as the one that a
-        fault may have shortened, but long enough to be tried.
+        The history is new: that of another size, resampled, would not fit the losses of this one. The first
+        step is as long as the one that a fault may have shortened, but long enough to be tried.
         """
-        beginning, first_change, *of_preconditioner = learnt
-        self.preconditioner.inherit(tuple(of_preconditioner))
-        self.beginning.assign(beginning)
-        self.first_change.assign(tf.maximum(first_change, SHORTENED * FIRST_CHANGE))
+        self._h0.inherit(state["h0"], coarser["h0"])
+        state["beginning"].assign(coarser["beginning"])
+        state["first_change"].assign(tf.maximum(coarser["first_change"], SHORTENED * FIRST_CHANGE))
 
-    def reset(self, rate_factor: tf.Tensor) -> None:
-        """Forget the history and multiply the length of the next first step."""
-        self._forget()
-        self.first_change.assign(self.first_change * tf.cast(rate_factor, self.first_change.dtype))
-
-    def restart(self, image: tf.Variable, config: OptimizerConfig) -> None:
-        """Return to the state of a new optimiser; see `optim.Optimizer`."""
-        self._forget(image)
-        self.beginning.assign(1.0)
-        self.first_change.assign(FIRST_CHANGE)
-        self.evaluations.assign(0)
+    def reset(self, state: State, rate_factor: tf.Tensor) -> None:
+        """Forget the history and multiply the length of the next first step; see `optim.Optimizer`."""
+        self._forget(state)
+        shorter = state["first_change"] * tf.cast(rate_factor, state["first_change"].dtype)
+        state["first_change"].assign(shorter)
 
     def _dot(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-        return self._agree(tf.reduce_sum(a * b))
+        return self.agree(tf.reduce_sum(a * b))
 
-    def _forget(self, image: tf.Variable | None = None) -> None:
-        self.s.clear(image)
-        self.y.clear(image)
-        self.products.assign(tf.zeros_like(self.products))
-        self.count.assign(0)
-        self.newest.assign(-1)
-        self.preconditioner.forget()
+    def _forget(self, state: State) -> None:
+        clear(state["s"], self.history)
+        clear(state["y"], self.history)
+        state["products"].assign(tf.zeros_like(state["products"]))
+        state["count"].assign(0)
+        state["newest"].assign(-1)
+        self._h0.forget(state["h0"])
 
-    def _steepest(self, gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        self._forget()
-        direction = self._agree(-self._first(gradient))
+    def _steepest(self, state: State, gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        self._forget(state)
+        direction = self.agree(-_scaled_to(state["first_change"], gradient))
         return direction, self._dot(direction, gradient)
 
-    def _first(self, direction: tf.Tensor) -> tf.Tensor:
-        """Return a direction, scaled to the length of a first step."""
-        size = tf.sqrt(tf.reduce_mean(tf.square(direction)))
-        return direction * tf.math.divide_no_nan(self.first_change, size)
-
-    def _direction(self, gradient: tf.Tensor) -> tf.Tensor:
+    def _direction(self, state: State, image: tf.Variable, gradient: tf.Tensor) -> tf.Tensor:
         """Return −H g in the compact form of Byrd, Nocedal and Schnabel (1994, theorem 2.2).
 
         The two loops of Nocedal and Wright's algorithm 7.4 are two triangular systems with R, the part of
         (s_i·y_j) in which i is no newer than j; so the history is read four times in all, as a matrix.
         """
-        s, y, g = self.s.read(), self.y.read(), tf.reshape(gradient, [-1])
-        r, order, used = self._triangle()
+        s, y = (read(state[name], self.history, image) for name in ("s", "y"))
+        g = tf.reshape(gradient, [-1])
+        r, order, used = self._triangle(state)
         alpha = _solve(r, used * tf.gather(tf.linalg.matvec(s, g), order))
-        alpha_in_place = tf.scatter_nd(order[:, tf.newaxis], alpha, [self._size])
+        alpha_in_place = tf.scatter_nd(order[:, tf.newaxis], alpha, [self.history])
         q = g - tf.linalg.matvec(y, alpha_in_place, transpose_a=True)
-        p = tf.reshape(self.preconditioner.apply(tf.reshape(q, tf.shape(gradient))), [-1])
-        p = tf.cond(self.count > 0, lambda: p, lambda: self._first(p))
+        p = tf.reshape(self._h0.apply(state["h0"], tf.reshape(q, tf.shape(gradient))), [-1])
+        p = tf.cond(state["count"] > 0, lambda: p, lambda: _scaled_to(state["first_change"], p))
         beta = used * tf.gather(tf.linalg.matvec(y, p), order)
         c = _solve(r, tf.linalg.diag_part(r) * alpha - beta, transposed=True)
-        c_in_place = tf.scatter_nd(order[:, tf.newaxis], c, [self._size])
+        c_in_place = tf.scatter_nd(order[:, tf.newaxis], c, [self.history])
         return -tf.reshape(p + tf.linalg.matvec(s, c_in_place, transpose_a=True), tf.shape(gradient))
 
-    def _triangle(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _triangle(self, state: State) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return R, oldest pair first; where in the history each row is; and 1 for each in use, else 0.
 
         A row and column that are not in use are those of the identity.
         """
-        order = tf.math.floormod(self.newest + 1 + tf.range(self._size), self._size)
-        used = tf.cast(tf.range(self._size) >= self._size - self.count, self.products.dtype)
-        r = tf.gather(tf.gather(self.products, order), order, axis=1)
+        order = tf.math.floormod(state["newest"] + 1 + tf.range(self.history), self.history)
+        used = tf.range(self.history) >= self.history - state["count"]
+        used = tf.cast(used, state["products"].dtype)
+        r = tf.gather(tf.gather(state["products"], order), order, axis=1)
         r = tf.linalg.band_part(r * used * used[:, tf.newaxis], 0, -1)
         return r + tf.linalg.diag(1 - used), order, used
 
-    def _remember(self, s: tf.Tensor, y: tf.Tensor, *, lower: tf.Tensor) -> None:
+    def _remember(self, state: State, s: tf.Tensor, y: tf.Tensor, *, lower: tf.Tensor) -> None:
         """Add a pair if it has positive curvature; after a step that gained nothing, go a shorter way.
 
         A step within the loss's rounding gains nothing either, and yet may teach the curvature.
@@ -200,40 +198,49 @@ class LBFGS(tf.Module):
         curvature = self._dot(s, y)
 
         def add() -> None:
-            i = tf.math.floormod(self.newest + 1, self._size)
+            i = tf.math.floormod(state["newest"] + 1, self.history)
             # First, since it takes memory: while a pair is put into the history it must not run out.
-            with tf.control_dependencies([self.preconditioner.learn(s, y)]):
-                all_s, all_y = self.s.put(i, s), self.y.put(i, y)
-            self.products[i].assign(tf.linalg.matvec(all_y, tf.reshape(s, [-1])))
-            self.products[:, i].assign(tf.linalg.matvec(all_s, tf.reshape(y, [-1])))
-            self.newest.assign(i)
-            self.count.assign(tf.minimum(self.count + 1, self._size))
+            with tf.control_dependencies([self._h0.learn(state["h0"], s, y)]):
+                all_s, all_y = put(state["s"], i, s), put(state["y"], i, y)
+            state["products"][i].assign(tf.linalg.matvec(all_y, tf.reshape(s, [-1])))
+            state["products"][:, i].assign(tf.linalg.matvec(all_s, tf.reshape(y, [-1])))
+            state["newest"].assign(i)
+            state["count"].assign(tf.minimum(state["count"] + 1, self.history))
 
         worth = curvature > 1e-10 * tf.sqrt(self._dot(s, s) * self._dot(y, y))
         tf.cond(worth, add, lambda: None)
-        tf.cond(lower | worth, lambda: None, lambda: self.reset(tf.constant(SHORTENED)))
+        tf.cond(lower | worth, lambda: None, lambda: self.reset(state, tf.constant(SHORTENED)))
 
-    def _learn_beginning(self, found: _Trial, slope: tf.Tensor) -> None:
-        """Take in where φ', `slope` at 0, would be 0 if it went straight to the point found and on."""
+    def _learn_beginning(self, state: State, found: _Trial, slope: tf.Tensor) -> None:
+        """Update the initial step length: secant root of φ' through 0, where it is `slope`, and the found t."""
         level = tf.clip_by_value(found.t * slope / (slope - found.slope), SHORTEST, 1)
-        learnt = self.beginning**MEMORY * level ** (1 - MEMORY)
-        self.beginning.assign(tf.where((found.t > 0) & (found.slope > slope), learnt, self.beginning))
+        learnt = state["beginning"] ** MEMORY * level ** (1 - MEMORY)
+        better = (found.t > 0) & (found.slope > slope)
+        state["beginning"].assign(tf.where(better, learnt, state["beginning"]))
 
-    def _search(self, objective: Evaluate, x: tf.Tensor, d: tf.Tensor, start: _Trial) -> _Trial:
+    def _search(
+        self,
+        evaluate: Evaluate,
+        state: State,
+        bounds: Unbounded,
+        x: tf.Tensor,
+        d: tf.Tensor,
+        start: _Trial,
+    ) -> _Trial:
         """Find a t that meets the Wolfe conditions; else return the best point seen."""
-        f0, slope, infinity = start.terms["total"], start.slope, tf.constant(float("inf"), x.dtype)
-        ends = (start.t, f0, slope, infinity, infinity, start.t)
+        f0, slope, infinity = start.losses["total"], start.slope, tf.constant(float("inf"), x.dtype)
+        ends, noise = (start.t, f0, slope, infinity, infinity, start.t), NOISE[x.dtype.name]
 
         def try_one(tries: tf.Tensor, done: tf.Tensor, t: tf.Tensor, ends: tuple, best: _Trial) -> tuple:
             there = x + t * d
-            terms, gradient = objective(self._bounds.project(there))
-            f, df = terms["total"], self._dot(gradient, self._bounds.derivative(d, there))
+            losses, gradient = evaluate(bounds.project(there))
+            f, df = losses["total"], self._dot(gradient, bounds.derivative(d, there))
             usable = tf.math.is_finite(f) & tf.math.is_finite(df)
-            low_enough = usable & (f <= f0 + tf.maximum(ARMIJO * t * slope, -self._noise * tf.abs(f0)))
+            low_enough = usable & (f <= f0 + tf.maximum(ARMIJO * t * slope, -noise * tf.abs(f0)))
             flat_enough = df >= CURVATURE * slope
-            better = low_enough & ((f <= best.terms["total"]) | (best.t == 0))
+            better = low_enough & ((f <= best.losses["total"]) | (best.t == 0))
             best = tf.nest.map_structure(
-                lambda new, old: tf.where(better, new, old), _Trial(t, terms, gradient, df), best
+                lambda new, old: tf.where(better, new, old), _Trial(t, losses, gradient, df), best
             )
             ends = _narrow(ends, t, f, df, low_enough=low_enough)
             return tries + 1, low_enough & flat_enough, _next_length(ends), ends, best
@@ -241,10 +248,15 @@ class LBFGS(tf.Module):
         tries, _, _, _, best = tf.while_loop(
             lambda tries, done, *_: ~done & (tries < EVALUATIONS_PER_STEP),
             try_one,
-            (tf.constant(0), tf.constant(False), self.beginning.read_value(), ends, start),
+            (tf.constant(0), tf.constant(False), state["beginning"].read_value(), ends, start),
         )
-        self.evaluations.assign_add(tf.cast(tries, tf.int64))
+        state["evaluations"].assign_add(tf.cast(tries, tf.int64))
         return best
+
+
+def _scaled_to(size: tf.Tensor, direction: tf.Tensor) -> tf.Tensor:
+    """Return a direction whose root mean square is `size`."""
+    return direction * tf.math.divide_no_nan(size, tf.sqrt(tf.reduce_mean(tf.square(direction))))
 
 
 def _solve(r: tf.Tensor, right: tf.Tensor, *, transposed: bool = False) -> tf.Tensor:

@@ -12,6 +12,8 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
+from neural_style_tf.optim import State
+
 BANDS = 12
 # Cycles per pixel between the middles of the first and the last band; √½ is a chequerboard.
 LOWEST, HIGHEST = 0.01, math.sqrt(0.5)
@@ -22,58 +24,50 @@ RANGE = 30.0
 
 
 class Preconditioner(Protocol):
-    """H₀, symmetric and positive definite, learnt from pairs of positive curvature."""
+    """H₀, symmetric and positive definite, learnt from pairs of positive curvature; static."""
 
-    def learn(self, s: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    def init(self, image: tf.Variable) -> State:
+        """Return the state before any pair."""
+
+    def learn(self, state: State, s: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """Take in a pair [1, H, W, 3]; return what is known when all that takes memory is done."""
 
-    def apply(self, q: tf.Tensor) -> tf.Tensor:
+    def apply(self, state: State, q: tf.Tensor) -> tf.Tensor:
         """Return H₀ q for q [1, H, W, 3]; before the first pair, up to a factor."""
 
-    def learnt(self) -> tuple[tf.Tensor, ...]:
-        """Return what is of use at the next finer scale."""
+    def inherit(self, state: State, coarser: State) -> None:
+        """Take over what was learnt at the next coarser scale."""
 
-    def inherit(self, learnt: tuple[tf.Tensor, ...]) -> None:
-        """Take over what the next coarser scale has learnt."""
-
-    def forget(self) -> None:
+    def forget(self, state: State) -> None:
         """Begin anew, whatever it has become."""
 
 
-class Scalar(tf.Module):
-    """H₀ = γ I with γ = s·y / y·y of the newest pair (Nocedal and Wright, eq. 7.20).
+class Scalar:
+    """H₀ = γ I with γ = s·y / y·y of the newest pair (Nocedal and Wright, eq. 7.20)."""
 
-    Args:
-        image: The variable that L-BFGS moves.
-    """
+    def init(self, image: tf.Variable) -> State:
+        """Return γ = 1."""
+        return {"gamma": tf.Variable(1.0, dtype=image.dtype)}
 
-    def __init__(self, image: tf.Variable) -> None:
-        super().__init__(name="scalar")
-        self.gamma = tf.Variable(1.0, dtype=image.dtype)
-
-    def learn(self, s: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    def learn(self, state: State, s: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """Take in a pair; see `Preconditioner`."""
         gamma = tf.reduce_sum(s * y) / tf.reduce_sum(y * y)
-        self.gamma.assign(gamma)
+        state["gamma"].assign(gamma)
         return gamma
 
-    def apply(self, q: tf.Tensor) -> tf.Tensor:
+    def apply(self, state: State, q: tf.Tensor) -> tf.Tensor:
         """Return γ q."""
-        return self.gamma * q
+        return state["gamma"] * q
 
-    def learnt(self) -> tuple[tf.Tensor, ...]:
-        """Return nothing: γ depends on the number of pixels."""
-        return ()
+    def inherit(self, state: State, coarser: State) -> None:
+        """Take over nothing: γ depends on the number of pixels."""
 
-    def inherit(self, learnt: tuple[tf.Tensor, ...]) -> None:
-        """Take over nothing."""
-
-    def forget(self) -> None:
+    def forget(self, state: State) -> None:
         """Begin with γ = 1."""
-        self.gamma.assign(1.0)
+        state["gamma"].assign(1.0)
 
 
-class Spectral(tf.Module):
+class Spectral:
     """H₀ = F⁻¹ D F: one γ for each band of spatial frequency and each colour.
 
     The losses curve much more along some of them than along others: total variation grows with the
@@ -85,63 +79,56 @@ class Spectral(tf.Module):
 
     Differs from Gatys et al., whose L-BFGS starts from `Scalar`; the minima are the same.
 
-    Args:
-        image: The variable that L-BFGS moves, [1, H, W, C].
-
-    Attributes:
-        energies: Σ|F s|² and Σ|F y|² of each colour and band, [2, C, BANDS]; earlier pairs count less.
-        pairs: How many pairs it has seen.
+    Its state: `energies`, Σ|F s|² and Σ|F y|² of each colour and band [2, C, BANDS], in which earlier pairs
+    count less; and `pairs`, how many it has seen.
     """
 
-    def __init__(self, image: tf.Variable) -> None:
-        super().__init__(name="spectral")
-        self._depth = image.shape[-1]
-        self.energies = tf.Variable(tf.ones([2, self._depth, BANDS], image.dtype))
-        self.pairs = tf.Variable(0)
+    def init(self, image: tf.Variable) -> State:
+        """Return a state in which all bands are alike."""
+        return {
+            "energies": tf.Variable(tf.ones([2, image.shape[-1], BANDS], image.dtype)),
+            "pairs": tf.Variable(0),
+        }
 
-    def learn(self, s: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    def learn(self, state: State, s: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """Take in a pair; see `Preconditioner`."""
         found = tf.stack([self._energies(s), self._energies(y)])
-        self.energies.assign(tf.where(self.pairs > 0, MEMORY * self.energies + found, found))
-        self.pairs.assign_add(1)
+        state["energies"].assign(tf.where(state["pairs"] > 0, MEMORY * state["energies"] + found, found))
+        state["pairs"].assign_add(1)
         return found
 
-    def apply(self, q: tf.Tensor) -> tf.Tensor:
+    def apply(self, state: State, q: tf.Tensor) -> tf.Tensor:
         """Return H₀ q."""
         # A band in which nothing moved has no energy, and no logarithm.
         tiny = np.finfo(q.dtype.as_numpy_dtype).tiny
-        logs = tf.math.log(self.energies + tiny)
-        whole = tf.math.log(tf.reduce_sum(self.energies, [1, 2]) + tiny)
+        logs = tf.math.log(state["energies"] + tiny)
+        whole = tf.math.log(tf.reduce_sum(state["energies"], [1, 2]) + tiny)
         logs, whole = (logs[0] - logs[1]) / 2, (whole[0] - whole[1]) / 2
         near = tf.clip_by_value(logs, whole - math.log(RANGE), whole + math.log(RANGE))
         gains, spectrum = self._interpolate(near, _places(q)), self._transform(q)
         scaled = tf.complex(gains * tf.math.real(spectrum), gains * tf.math.imag(spectrum))
         return tf.transpose(tf.signal.irfft2d(scaled, tf.shape(q)[1:3]), [1, 2, 0])[tf.newaxis]
 
-    def learnt(self) -> tuple[tf.Tensor, ...]:
-        """Return the energies."""
-        return (tf.identity(self.energies),)
-
-    def inherit(self, learnt: tuple[tf.Tensor, ...]) -> None:
+    def inherit(self, state: State, coarser: State) -> None:
         """Take over the energies; the first pair replaces them."""
-        self.energies.assign(learnt[0])
+        state["energies"].assign(coarser["energies"])
 
-    def forget(self) -> None:
+    def forget(self, state: State) -> None:
         """Begin with all bands alike."""
-        self.energies.assign(tf.ones_like(self.energies))
-        self.pairs.assign(0)
+        state["energies"].assign(tf.ones_like(state["energies"]))
+        state["pairs"].assign(0)
 
     def _transform(self, v: tf.Tensor) -> tf.Tensor:
         return tf.signal.rfft2d(tf.transpose(v[0], [2, 0, 1]))
 
     def _energies(self, v: tf.Tensor) -> tf.Tensor:
         """Return the energy of v in each colour and band, [C, BANDS]."""
-        spectrum = self._transform(v)
+        spectrum, depth = self._transform(v), v.shape[-1]
         power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
         nearest = tf.cast(tf.round(_places(v)), tf.int32)
-        labels = nearest + BANDS * tf.range(self._depth)[:, tf.newaxis, tf.newaxis]
-        sums = tf.math.unsorted_segment_sum(power, labels, self._depth * BANDS)
-        return tf.reshape(sums, [self._depth, BANDS])
+        labels = nearest + BANDS * tf.range(depth)[:, tf.newaxis, tf.newaxis]
+        sums = tf.math.unsorted_segment_sum(power, labels, depth * BANDS)
+        return tf.reshape(sums, [depth, BANDS])
 
     def _interpolate(self, logs: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
         """Return the exponential of what lies between the bands [C, BANDS], at every frequency."""
@@ -162,4 +149,4 @@ def _places(v: tf.Tensor) -> tf.Tensor:
     return tf.minimum(octaves * ((BANDS - 1) / math.log(HIGHEST / LOWEST)), BANDS - 1)
 
 
-PRECONDITIONERS = {"spectral": Spectral, "scalar": Scalar}
+PRECONDITIONERS = {"spectral": Spectral(), "scalar": Scalar()}

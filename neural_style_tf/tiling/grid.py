@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from neural_style_tf.errors import UserError
-from neural_style_tf.losses.tile import Tile
-from neural_style_tf.models import architecture
 
-if TYPE_CHECKING:
-    from neural_style_tf.losses.base import Term
+
+class Tile(NamedTuple):
+    """A tile of a picture: its core, and the window around it that the network is shown.
+
+    Each is (top, bottom, left, right) in pixels, bottom and right not included. The cores of all tiles are a
+    partition of the picture. A window is its core and the halo that the network must see to know the features
+    of the core.
+    """
+
+    core: tuple[int, int, int, int]
+    window: tuple[int, int, int, int]
 
 
 def plan_tiles(height: int, width: int, tile: int, *, stride: int, halo: int) -> tuple[Tile, ...]:
@@ -53,15 +59,3 @@ def _plan_axis(length: int, tile: int, stride: int, halo: int) -> list[tuple[int
         (start, stop, last_start if a > 0 and b == length else a, first_stop if a == 0 and b < length else b)
         for start, stop, (a, b) in zip(starts, [*starts[1:], length], windows, strict=True)
     ]
-
-
-def plan_for(terms: Sequence[Term], height: int, width: int, tile: int) -> tuple[Tile, ...]:
-    """Return `plan_tiles` for the layers that these terms look at; raises as it does."""
-    stride, halo = alignment_of(terms)
-    return plan_tiles(height, width, tile, stride=stride, halo=halo)
-
-
-def alignment_of(terms: Sequence[Term]) -> tuple[int, int]:
-    """Return the stride and the halo of the deepest layer of some terms; see `architecture.alignment`."""
-    # Without any layer, as where no style has a place and content no weight, pixels see their neighbours.
-    return architecture.alignment(tuple(term.layer for term in terms if term.layer) or ("conv1_1",))

@@ -6,15 +6,7 @@ import math
 from collections.abc import Callable, Container, Sequence
 
 from neural_style_tf.config.schema import Config
-from neural_style_tf.models.architecture import (
-    WINOGRAD_BLOCKS,
-    alignment,
-    block,
-    channels,
-    deepest,
-    stride,
-    up_to,
-)
+from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.tiling.grid import plan_tiles
 
 FLOAT = 4
@@ -102,7 +94,7 @@ def estimate_bytes(
     weights, overhead = copies * _weight_count(layers), OVERHEAD
     if winograd:
         # Beside those that were read, and in place of all other copies.
-        weights += (1 + size * WINOGRAD_KERNELS - copies) * _weight_count(layers, WINOGRAD_BLOCKS)
+        weights += (1 + size * WINOGRAD_KERNELS - copies) * _weight_count(layers, VGG19.winograd)
         weights += STYLE_NETWORK * _weight_count(layers)
         overhead += COMPILED
     # The pictures are gone when the solver comes; of a clip, whose frames are small, the styles stay.
@@ -133,7 +125,7 @@ def estimate_run(
         winograd: Whether blocks 3 and 4 are computed by Winograd's method.
     """
     # Each region's mask; its guides at the layers, as made and as the step takes them; what all cover.
-    guides = sum(1 / stride(layer) ** 2 for layer, _ in config.loss.style_layers)
+    guides = sum(1 / VGG19.stride(layer) ** 2 for layer, _ in config.loss.style_layers)
     directing = regions * (1 + 2 * guides) + (regions > 0)
     # The photo, from which the painting gets its colours, or what no region covers.
     directing += COLORS * (regions > 0 or config.colors in ("content", "luminance"))
@@ -154,7 +146,7 @@ def estimate_run(
 
 def floats_per_pixel(name: str) -> float:
     """Return N_l M_l per pixel of the picture: 64 for relu1_1, 8 for relu4_2."""
-    return channels(name) / stride(name) ** 2
+    return VGG19.depth(name) / VGG19.stride(name) ** 2
 
 
 def kept_floats(layers: tuple[str, ...]) -> float:
@@ -162,7 +154,7 @@ def kept_floats(layers: tuple[str, ...]) -> float:
 
     A convolution's own output is gone when its ReLU is done, unless the losses use it.
     """
-    names = up_to(deepest(layers))
+    names = VGG19.up_to(VGG19.deepest(layers))
     return sum(floats_per_pixel(name) for name in names if not name.startswith("conv") or name in layers)
 
 
@@ -170,7 +162,7 @@ def _working_floats(layers: tuple[str, ...]) -> float:
     """Return the floats per pixel at the peak, the beginning of the backward pass."""
     # The gradients at all `layers` exist before the backward pass needs them. When it reaches the widest
     # layers, those of the deeper ones are freed, but not all of that memory can be used again.
-    widest = max(floats_per_pixel(name) for name in up_to(deepest(layers)))
+    widest = max(floats_per_pixel(name) for name in VGG19.up_to(VGG19.deepest(layers)))
     return kept_floats(layers) + _loss_floats(layers) + widest
 
 
@@ -187,13 +179,13 @@ def _loss_floats(layers: tuple[str, ...]) -> float:
 
 def _widest_winograd(layers: tuple[str, ...]) -> float:
     """Return the floats per pixel of the widest layer that Winograd's method computes."""
-    names = [name for name in up_to(deepest(layers)) if block(name) in WINOGRAD_BLOCKS]
+    names = [name for name in VGG19.up_to(VGG19.deepest(layers)) if name in VGG19.winograd]
     return max(map(floats_per_pixel, names), default=0)
 
 
 def _tile_floats(height: int, width: int, tile: int, layers: tuple[str, ...], working: float) -> float:
     """Return the floats of the largest tile at its peak."""
-    step, margin = alignment(layers)
+    step, margin = VGG19.alignment(layers)
     plan = plan_tiles(height, width, tile, stride=step, halo=margin)
     # The features of the core, and the gradients at them, are cut out of those of the window.
     return max(_area(place.window) * working + 2 * _area(place.core) * _loss_floats(layers) for place in plan)
@@ -204,13 +196,13 @@ def _area(box: tuple[int, int, int, int]) -> int:
     return (bottom - top) * (right - left)
 
 
-def _weight_count(layers: tuple[str, ...], blocks: Container[int] = range(1, 6)) -> int:
-    """Return how many numbers the weights of some blocks are."""
+def _weight_count(layers: tuple[str, ...], counted: Container[str] = VGG19.layers) -> int:
+    """Return how many numbers the weights of some convolutions are."""
     total, depth = 0, COLORS
-    for name in up_to(deepest(layers)):
+    for name in VGG19.up_to(VGG19.deepest(layers)):
         if name.startswith("conv"):
-            total += (9 * depth + 1) * channels(name) * (block(name) in blocks)
-            depth = channels(name)
+            total += (9 * depth + 1) * VGG19.depth(name) * (name in counted)
+            depth = VGG19.depth(name)
     return total
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.images import load_image, resize
-from neural_style_tf.models import architecture
+from neural_style_tf.models.architecture import MEAN_RGB
 from neural_style_tf.utils.paths import exists
 from neural_style_tf.utils.text import did_you_mean
 
@@ -38,7 +38,7 @@ def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **rea
     height, width, _ = content.shape
     if config.init == "noise":
         noise = np.random.default_rng(config.seed).standard_normal(content.shape, dtype=np.float32)
-        return noise + np.asarray(architecture.MEAN_RGB, np.float32)
+        return noise + np.asarray(MEAN_RGB, np.float32)
     if config.init == "content":
         return content.astype(np.float32)
     if config.init == "style":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,10 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.errors import RunError
 from neural_style_tf.images.color_transfer import clipped_share
-from neural_style_tf.losses.objective import deprocess
-from neural_style_tf.tiling.adaptive import OUT_OF_MEMORY, tile_note
+from neural_style_tf.losses.catalogue import part_factors, with_parts
+from neural_style_tf.losses.objective import OUT_OF_MEMORY, tile_note
+from neural_style_tf.losses.pixels import deprocess
+from neural_style_tf.losses.term import Term
 from neural_style_tf.transfer.colors import MUCH, Finish
 from neural_style_tf.transfer.records import Rows, StepRecord
 from neural_style_tf.transfer.scales import Scale, work_left
@@ -57,36 +58,41 @@ class Loop:
         self._config, self._tick = config, tick
         self._started = self._saved = time.monotonic()
         self._begun, self._work = self._started, 0
-        self._solver: Solver | SimpleNamespace | None = None
+        self._solver: Solver | None = None
+        self._pictures: dict[str, tf.Variable | None] = {}
         self._state: RunState | None = None
         self._faults, self._notes = 0, []
         self._finish: Finish | None = None
 
     def enter(
-        self, solver: Solver, scale: Scale, notes: tuple[str, ...], finish: Finish | None = None
+        self,
+        solver: Solver,
+        scale: Scale,
+        terms: tuple[Term, ...],
+        notes: tuple[str, ...],
+        finish: Finish | None = None,
     ) -> None:
         """Begin a scale.
 
         Args:
             solver: Ready to start.
             scale: The scale.
+            terms: Those of its objective, with their weights.
             notes: Shown with its first record.
             finish: What is done to its images when they are read; default: nothing.
         """
-        self._solver, self._state, self._finish = solver, RunState(solver, scale.index), finish
+        self._solver, self._state, self._finish = solver, RunState(solver.state, scale.index), finish
+        self._terms = terms
+        best = solver.state["best_image"]
+        self._pictures = {"image": solver.image, "best_image": best, "average": solver.average}
+        self._shape = (*solver.size, 3)
         self._notes += notes
 
     def leave(self, *, last: bool) -> None:
         """Forget a scale, also for those who still hold a record of it; of the last one keep the pictures."""
-        solver, self._solver = self._solver, None
-        if last:
-            # Tensors share the memory of the variables until another run assigns to these.
-            pictures = {"image": solver.image, "best_image": solver.best_image, "average": solver.average}
-            self._solver = SimpleNamespace(
-                **{
-                    name: tf.convert_to_tensor(image) for name, image in pictures.items() if image is not None
-                },
-            )
+        self._solver = None
+        if not last:
+            self._pictures = {}
         # Deleted, since as None it would stay among the dependencies of a checkpoint.
         del self._state.solver
 
@@ -94,22 +100,21 @@ class Loop:
         """Go on from a checkpoint, the chief's."""
         if self._cluster.is_chief:
             restore(prefix, self._state)
-        variables = (*self._state.variables, *self._state.solver.optimizer.variables)
-        self._cluster.broadcast_variables({variable.ref(): variable for variable in variables}.values())
+        run = {name: getattr(self._state, name) for name in ("scale", "faults", "seconds")}
+        self._cluster.broadcast_variables(tf.nest.flatten((run, self._solver.state)))
         self._faults = int(self._state.faults)
         self._started = time.monotonic() - float(self._state.seconds)
 
-    def call(self, method: Callable[..., tf.Tensor], *arguments: tf.Tensor) -> bool:
+    def call(self, method: Callable[..., bool], *arguments: int) -> bool:
         """Call `start` or `advance` of the solver; when memory runs out, go on in smaller pieces."""
         while True:
             try:
-                return bool(method(*arguments))
+                return method(*arguments)
             except OUT_OF_MEMORY:
-                smaller = self._solver.objective.smaller(self._solver.size)
-                if smaller is None:
+                tile = self._solver.go_smaller()
+                if tile is None:
                     raise
-            self._solver.recover(smaller, moving=bool(arguments))
-            self._notes.append(tile_note(smaller.tile))
+            self._notes.append(tile_note(tile))
             method, arguments = self._solver.start, ()
 
     def steps(self, scale: Scale, *, recorded: bool) -> Iterator[StepRecord]:
@@ -120,7 +125,7 @@ class Loop:
             recorded: Whether the image of the solver was in a record before.
         """
         solver, last_scale = self._solver, scale is self.scales[-1]
-        step, pace = scale.first_step + int(solver.step), SECONDS_PER_CALL
+        step, pace = scale.first_step + solver.steps, SECONDS_PER_CALL
         self._begun, self._work = time.monotonic(), work_left(self.scales, scale, step)
         enough = False
         while True:
@@ -153,28 +158,28 @@ class Loop:
             count = min(_steps_to_record(step, scale.end, self._config), at_once)
             count = self._cluster.all_gather(count)[0]
             called = time.monotonic()
-            good = self.call(solver.advance, tf.constant(count, tf.int64))
+            good = self.call(solver.advance, count)
             pace = (time.monotonic() - called) / count
             recorded = False
             if not good:
                 self._fault(scale)
-            step = scale.first_step + int(solver.step)
+            step = scale.first_step + solver.steps
             self.stopped = any(self._cluster.all_gather(self._tick(step)))
         if self._faults > FAULTS_ALLOWED:
-            best = scale.first_step + int(solver.best_step)
+            best = scale.first_step + int(solver.state["best_step"])
             raise RunError(
                 f"the loss was not finite {self._faults} times ({explain_culprits(solver)}, after step "
                 f"{step}); the best image, of step {best}, is kept; try a smaller --learning_rate"
             )
 
     def _fault(self, scale: Scale) -> None:
-        solver, failed = self._solver, scale.first_step + int(self._solver.step) + 1
+        solver, failed = self._solver, scale.first_step + self._solver.steps + 1
         self._faults += 1
         culprits = explain_culprits(solver)
         # The run cannot continue without a gradient there.
         while self._faults <= FAULTS_ALLOWED and not self.call(solver.retreat):
             self._faults += 1
-        step = scale.first_step + int(solver.step)
+        step = scale.first_step + solver.steps
         then = "halving the learning rate" if self._faults <= FAULTS_ALLOWED else "giving up"
         self._notes.append(
             f"step {failed} is not finite ({culprits}); back to the best image, of step {step}, {then}"
@@ -189,16 +194,16 @@ class Loop:
         return due
 
     def _record(self, scale: Scale, **marks: Any) -> StepRecord:
-        solver, step = self._solver, scale.first_step + int(self._solver.step)
-        values = [float(value) for value in solver.values.numpy()]
+        solver, step = self._solver, scale.first_step + self._solver.steps
         seconds = time.monotonic() - self._started
         self._state.seconds.assign(seconds)
         self._state.faults.assign(self._faults)
         notes, self._notes = tuple(self._notes), []
-        best = "best_image", scale.first_step + int(solver.best_step), float(solver.best_total)
+        of_best = scale.first_step + int(solver.state["best_step"])
+        best = "best_image", of_best, float(solver.state["best_total"])
         if marks["finished"] and solver.average is not None:
             try:
-                total = float(solver.score_average())
+                total = solver.score_average()
             except OUT_OF_MEMORY:
                 if self._cluster.worker.workers > 1:
                     # The others wait for this one's part.
@@ -208,7 +213,7 @@ class Loop:
                 best = ("average", step, total) if total < best[2] else best
         return StepRecord(
             step=step,
-            terms=dict(zip(solver.names, values, strict=True)),
+            terms=with_parts(solver.losses, self._terms, part_factors(self._config.loss)),
             scale=scale.index,
             planned=self.scales[-1].end,
             seconds=seconds,
@@ -233,10 +238,10 @@ class Loop:
 
         # Through the run, so that a record that is kept does not keep the solver.
         def read(top: int, bottom: int) -> np.ndarray:
-            rows = deprocess(getattr(self._solver, name)[:, top:bottom]).numpy()
+            rows = deprocess(self._pictures[name][:, top:bottom]).numpy()
             return rows if finish is None else finish(rows, top)
 
-        return Rows((*self._solver.size, 3), read)
+        return Rows(self._shape, read)
 
 
 def explain_clipping(rows: Rows) -> list[str]:
@@ -257,7 +262,7 @@ def _steps_to_record(step: int, end: int, config: Config) -> int:
 
 def explain_culprits(solver: Solver) -> str:
     """Return which losses of the image that was refused last are not finite, for an error message."""
-    rejected = solver.rejected.numpy()
-    names = [name for name, value in zip(solver.names, rejected, strict=True) if not np.isfinite(value)]
+    rejected = zip(solver.step.evaluation.names, solver.state["rejected"].numpy(), strict=True)
+    names = [name for name, value in rejected if not np.isfinite(value)]
     layers = [name for name in names if "/" in name]
     return ", ".join(layers or [name for name in names if name != "total"] or names or ["gradient"])

@@ -195,12 +195,10 @@ def missing_layers(masks: Masks, guidance: Guidance, scale: Scale, config: Confi
     """Return a line for each region, or style, that layers of one scale cannot tell."""
     height, width = scale.content
     lines = []
-    for number, region in enumerate(guidance.regions):
+    for name, region in guidance.named.items():
         for style in region.styles:
             layers = [
-                layer
-                for layer, _ in config.loss.style_layers
-                if style not in guidance.styles_of(number, layer)
+                layer for layer, _ in config.loss.style_layers if style not in guidance.styles_of(name, layer)
             ]
             if layers:
                 lines.append(
@@ -223,10 +221,8 @@ def check_masks(masks: Masks, scales: Sequence[Scale], config: Config) -> tuple[
     if masks.moving:
         # What one frame is without, another may have.
         return ()
-    for number, region in enumerate(guidance.regions):
-        found = {
-            style for layer, _ in config.loss.style_layers for style in guidance.styles_of(number, layer)
-        }
+    for name, region in guidance.named.items():
+        found = {style for layer, _ in config.loss.style_layers for style in guidance.styles_of(name, layer)}
         for style in sorted(set(region.styles) - found) if config.loss.style_layers else ():
             raise UserError(
                 f"{_subject(masks, style)} is too small for every layer of --style_layers at this size: "

@@ -9,7 +9,7 @@ import numpy as np
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.images import fit_size, resize
-from neural_style_tf.models.architecture import deepest, stride
+from neural_style_tf.models.architecture import VGG19
 
 
 def content_size(size: tuple[int, int], config: Config) -> tuple[int, int]:
@@ -70,9 +70,9 @@ def fit_content(content: np.ndarray, config: Config) -> np.ndarray:
 
 def _check_size(size: tuple[int, int], config: Config, role: str) -> None:
     height, width = size
-    layer = deepest(config.loss.layers)
+    layer = VGG19.deepest(config.loss.layers)
     flag = "style_size" if role == "style" and config.sizes.style_size > 0 else "image_size"
-    needed = stride(layer)
+    needed = VGG19.stride(layer)
     if min(size) < needed:
         raise UserError(
             f"the {role} picture would be {width}×{height} pixels; {layer} needs sides of "

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from neural_style_tf.config.schema import MOST_SCALES, Config
 from neural_style_tf.errors import UserError
-from neural_style_tf.models.architecture import deepest, stride
+from neural_style_tf.models.architecture import VGG19
 
 COARSEST = 64
 """Longest side at the coarsest scale where `scales` is 0, in pixels: the nearest that the ratio allows."""
@@ -58,7 +58,7 @@ def plan_scales(
     Raises:
         UserError: More than `MOST_SCALES`, or `style_scale` makes a style picture too small for the network.
     """
-    needed = stride(deepest(config.loss.layers))
+    needed = VGG19.stride(VGG19.deepest(config.loss.layers))
     factors = config.sizes.style_scale
     factors = factors * len(styles) if len(factors) == 1 else factors
     counts = _iterations(content, config)
@@ -72,7 +72,7 @@ def plan_scales(
             if last and min(height, width) < needed:
                 raise UserError(
                     f"--style_scale={one:g} makes the style picture {width}×{height} pixels; "
-                    f"{deepest(config.loss.layers)} needs sides of at least {needed}: use a "
+                    f"{VGG19.deepest(config.loss.layers)} needs sides of at least {needed}: use a "
                     "larger --style_scale, or a larger style picture"
                 )
         if last or min(*size, *(side for style in seen for side in style)) >= needed:

@@ -5,32 +5,35 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
+import cachetools
 import keras
 import numpy as np
 import tensorflow as tf
 
-from neural_style_tf.config.schema import Config
+from neural_style_tf.config.schema import Config, OptimizerConfig
 from neural_style_tf.distributed.replicas import Cluster
-from neural_style_tf.distributed.sharding import SharedObjective, compute_shared_targets, smallest_tile
 from neural_style_tf.errors import RunError
 from neural_style_tf.images import is_gray, resize
-from neural_style_tf.losses.base import Target, Term
-from neural_style_tf.losses.evaluate import Targets
+from neural_style_tf.losses.catalogue import make_terms
+from neural_style_tf.losses.evaluate import Arguments
 from neural_style_tf.losses.guides import Guidance
-from neural_style_tf.losses.objective import GrayObjective, Objective, deprocess, gray, preprocess
-from neural_style_tf.losses.targets import Source, compile_look, given_leaves, make_sources
-from neural_style_tf.losses.terms import loss_names, make_terms, term_weights
+from neural_style_tf.losses.objective import Evaluation, Objective
+from neural_style_tf.losses.pixels import deprocess, gray, preprocess
+from neural_style_tf.losses.targets import compile_look
+from neural_style_tf.losses.temporal import Temporal, Warped
+from neural_style_tf.losses.term import Term
 from neural_style_tf.models import winograd
+from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
+from neural_style_tf.models.network import build_network
 from neural_style_tf.models.precision import compute_dtype
-from neural_style_tf.models.vgg19 import vgg19
-from neural_style_tf.optim import make_optimizer, serves_all_sizes, static_settings
+from neural_style_tf.optim import Optimizer, State
+from neural_style_tf.optim.adam import Adam
+from neural_style_tf.optim.lbfgs import LBFGS
 from neural_style_tf.optim.projections import make_bounds
-from neural_style_tf.tiling.adaptive import LocalObjective, compute_local_targets
 from neural_style_tf.tiling.planner import memory_at_hand, plan_memory
-from neural_style_tf.transfer.cache import Cache
 from neural_style_tf.transfer.colors import covered
 from neural_style_tf.transfer.initial import enlarged, initial_pixels
 from neural_style_tf.transfer.inputs import Inputs
@@ -38,7 +41,7 @@ from neural_style_tf.transfer.loop import Loop, Tick, Until, explain_culprits
 from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.records import StepRecord
 from neural_style_tf.transfer.scales import Scale
-from neural_style_tf.transfer.solver import Arguments, Solver
+from neural_style_tf.transfer.solver import CompiledStep, Solver
 from neural_style_tf.transfer.state import saved_scale
 from neural_style_tf.transfer.subject import plan_run
 from neural_style_tf.weights import Weights
@@ -94,9 +97,9 @@ class Session:
     """Runs one after another that share networks and compiled steps.
 
     A run that differs from an earlier one only in weights of losses, learning rate, seed or pictures compiles
-    nothing, and gives the same bits as alone; pictures must be of the same size with Adam, in tiles, and on
-    several replicas. What is kept is what was used last. `deterministic` holds, as TensorFlow has it, for the
-    rest of the process.
+    nothing, and gives the same bits as alone. In tiles and on several replicas pictures must be of the same
+    size. What is kept is what was used last. `deterministic` holds, as TensorFlow has it, for the rest of the
+    process.
 
     Args:
         weights: The network of all runs; default: whatever `load_weights("auto")` finds.
@@ -116,7 +119,7 @@ class Session:
         if keep_bytes is None:
             available = memory_at_hand()
             keep_bytes = KEPT_BYTES if available is None else min(KEPT_BYTES, int(KEPT_SHARE * available))
-        self._cache = Cache(keep_bytes)
+        self._kept = cachetools.LRUCache(max(keep_bytes, 1), getsizeof=lambda kept: kept.size)
 
     def run(
         self,
@@ -148,29 +151,30 @@ class Session:
         first, going_on = cluster.all_gather(
             [saved_scale(resume, len(scales)) if resume else 0, bool(resume)]
         )[0]
-        coarser, networks, kept = None, self._networks(config), False
+        coarser, networks = None, self._networks(config)
         try:
             for scale in scales[first:]:
-                pictures, guidance, finish = subject.at(scale, config)
+                pictures, guidance, warped, finish = subject.at(scale, config)
                 notes, initial = subject.notes, subject.initial
                 subject.notes, subject.initial = (), None
                 last = scale is scales[-1]
                 if last:
                     # Each of its pictures would take memory for as long as the run lasts.
                     del subject
-                lease = self.prepare(
+                prepared = self.prepare(
                     pictures,
                     at_scale(scale, config),
                     guidance=guidance,
+                    warped=warped,
                     coarser=coarser,
                     initial=initial,
                     networks=networks,
                 )
-                del guidance, initial
+                del guidance, warped, initial
                 if last:
                     networks.looks.clear()
-                coarser, solver = None, lease.solver
-                loop.enter(solver, scale, (*notes, *lease.notes), finish)
+                coarser, solver = None, prepared.solver
+                loop.enter(solver, scale, prepared.terms, (*notes, *prepared.notes), finish)
                 if going_on and scale.index == first:
                     loop.restore(resume)
                 elif not loop.call(solver.start):
@@ -182,16 +186,14 @@ class Session:
                 last = loop.stopped or last
                 loop.leave(last=last)
                 if last:
-                    kept = self._give_back(lease)
                     break
-                coarser = Coarser(deprocess(solver.image).numpy(), solver.optimizer.learnt(), lease)
-                # Targets are needed no longer, even if the compiled loop is.
-                solver.arguments = Arguments()
-                del solver, lease
+                state = solver.state["optimizer"]
+                coarser = Coarser(deprocess(solver.image).numpy(), state, solver.step)
+                del prepared, solver, state
         finally:
-            if not kept:
-                # The compiled loop refers to itself.
-                loop = coarser = lease = solver = None  # noqa: F841
+            loop = coarser = prepared = solver = networks = None
+            if not self._kept:
+                # A compiled step refers to itself.
                 gc.collect()
 
     def prepare(
@@ -200,10 +202,11 @@ class Session:
         config: Config,
         *,
         guidance: Guidance | None = None,
+        warped: Warped | None = None,
         coarser: Coarser | None = None,
         initial: np.ndarray | None = None,
         networks: Networks | None = None,
-    ) -> Lease:
+    ) -> Prepared:
         """Compute the targets and the initial image, and return a solver that is ready to `start`.
 
         Args:
@@ -211,111 +214,70 @@ class Session:
                 as soon as they are not needed, so that a large picture does not stay in memory.
             config: All settings, of one scale.
             guidance: The masks at this size; default: none.
-            coarser: Of the next coarser scale, whose image is taken up, and whose solver, if it can.
+            warped: What was painted before of a frame of a clip, at this size.
+            coarser: Of the next coarser scale, whose image is taken up.
             initial: The picture to begin with otherwise; default: what `config.init` names.
             networks: Those of the coarser scales; default: none yet.
-
-        Returns:
-            The solver, from the coarser scale or an earlier run if one of the same kind is there.
         """
         size, networks = pictures[0].shape[:2], networks or self._networks(config)
         sizes = [picture.shape[:2] for picture in pictures]
         guidance = guidance or Masks().check(len(pictures) - 1, config).at(size, sizes[1:], config)
+        guidance = dataclasses.replace(guidance, architecture=networks.architecture)
         convolution = winograd.select_convolution(
             config.network.convolution, config.network.precision, size[0] * size[1]
         )
-        terms, given = make_terms(config.loss, guidance), term_weights(config.loss, guidance)
+        network = networks(convolution)
+        terms = make_terms(config.loss, guidance, temporal=warped is not None)
         regions = sum(region.mask is not None for region in guidance.regions)
-        tile = smallest_tile(self._cluster, plan_memory(config, size, styles=sizes[1:], regions=regions).tile)
-        sources = make_sources(
-            terms,
-            pictures[0][np.newaxis],
-            [style[np.newaxis] for style in pictures[1:]],
-            guidance=guidance,
-            blend=config.loss.style_blend,
-        )
+        tile = plan_memory(config, size, styles=sizes[1:], regions=regions).tile
         in_gray = config.optimization.keep_gray or config.colors == "luminance"
         in_gray = in_gray and all(map(is_gray, pictures))
-        static = static_settings(config.optimization, config.iterations)
-        compiled = (
-            networks.kind,
-            convolution,
+        shared = self._cluster.replicas > 1
+        objective = Objective(
+            network,
             terms,
-            frozenset(given),
-            in_gray,
-            config.deterministic,
-            static,
+            content=pictures[0],
+            styles=pictures[1:],
+            tile=self._cluster.least(tile),
+            guidance=guidance,
+            blend=config.loss.style_blend,
+            given={} if warped is None else {Temporal().name: Temporal.target_of(warped)},
+            project=gray if in_gray else None,
+            replicas=self._cluster if shared else None,
+            any_size=True,
+            # XLA would compile for the style picture's shape, too: longer than its one pass takes.
+            style_network=None if shared or convolution == "direct" else networks("direct"),
+            look=functools.partial(self._look, networks),
         )
-        fixed = self._fixed_size(config, size, tile)
-        # Before the targets: one that cannot go on would take memory beside them.
-        solver = self._taken_up(coarser, (*compiled, fixed, tile))
-        leaves = given_leaves(terms, guidance)
-        targets, sufficed, notes = self._targets(networks, convolution, terms, sources, leaves, size, tile)
-        del sources
-        if sufficed != tile:
-            solver, tile, fixed = None, sufficed, size
-            gc.collect()
-        kind = (*compiled, fixed, tile)
         if coarser is not None:
             initial = enlarged(coarser.pixels, pictures[0], config.sizes.scale_detail)
         image = first_image(pictures, config, guidance, initial, in_gray=in_gray)
         pictures.clear()
-        weights = {name: tf.constant(weight, tf.float32) for name, weight in given.items()}
-        arguments = Arguments((targets, weights))
-        solver = solver or self._cache.take(kind)
-        if solver is not None:
-            solver.restart(image, arguments, config.optimization)
-            self._cluster.broadcast_variables([solver.image])
-        else:
-            variable = tf.Variable(image, shape=[1, *(fixed or (None, None)), 3])
-            del image
-            self._cluster.broadcast_variables([variable])
-            optimizer = make_optimizer(
-                config.optimization,
-                variable,
-                self._cluster.broadcast_from_chief,
-                iterations=config.iterations,
-            )
-            objective = self._objective(networks(convolution), terms, fixed, tile)
-            objective = GrayObjective(objective) if in_gray else objective
-            solver = Solver(objective, optimizer, variable, loss_names(terms), arguments)
+        agree = self._cluster.broadcast_from_chief if self._cluster.worker.workers > 1 else tf.identity
+        optimizer = make_optimizer(config.optimization, config.iterations, agree)
+        step = self._step(objective.evaluation, optimizer.static, config, coarser, network)
+        solver = Solver(step, image, optimizer, objective.arguments)
+        self._cluster.broadcast_variables([solver.image])
         if coarser is not None:
-            solver.optimizer.inherit(coarser.learnt)
-        return Lease(solver, kind, solver.objective, networks.bytes_of(convolution), notes)
+            optimizer.inherit(solver.state["optimizer"], coarser.state)
+        return Prepared(solver, terms, objective.notes)
 
-    def _fixed_size(self, config: Config, size: tuple[int, int], tile: int | None) -> tuple[int, int] | None:
-        """Return the size that a compiled step is for; None if it serves all, as in one piece it can."""
-        flexible = tile is None and self._cluster.replicas == 1 and serves_all_sizes(config.optimization)
-        return None if flexible else size
-
-    def _objective(
-        self, network: keras.Model, terms: tuple[Term, ...], size: tuple[int, int] | None, tile: int | None
-    ) -> LocalObjective | SharedObjective:
-        if self._cluster.replicas > 1:
-            return SharedObjective(self._cluster, network, terms, size, tile)
-        return LocalObjective(network, terms, size, tile)
-
-    def _targets(
+    def _step(
         self,
-        networks: Networks,
-        convolution: str,
-        terms: tuple[Term, ...],
-        sources: Sequence[Source],
-        given: Mapping[str, Target],
-        size: tuple[int, int],
-        tile: int | None,
-    ) -> tuple[Targets, int | None, tuple[str, ...]]:
-        options = {
-            "given": given,
-            "size": size,
-            "tile": tile,
-            "look": functools.partial(self._look, networks),
-        }
-        if self._cluster.replicas > 1:
-            return compute_shared_targets(self._cluster, networks(convolution), terms, sources, **options)
-        # XLA would compile for the style picture's shape, too: longer than its one pass takes.
-        once = None if convolution == "direct" else networks("direct")
-        return compute_local_targets(networks(convolution), terms, sources, style_network=once, **options)
+        evaluation: Evaluation,
+        optimizer: Optimizer,
+        config: Config,
+        coarser: Coarser | None,
+        network: keras.Model,
+    ) -> CompiledStep:
+        """Return the compiled step of the coarser scale or of an earlier run, if it serves; else a new one."""
+        key = (evaluation, optimizer, config.deterministic)
+        if coarser is not None:
+            before = coarser.step
+            if (before.evaluation, before.optimizer) == key[:2]:
+                return before
+        make = functools.partial(CompiledStep, evaluation, optimizer)
+        return self._keep(key, make, GRAPH_BYTES + KERNEL_COPIES * bytes_of(network))
 
     def _look(
         self,
@@ -328,45 +290,28 @@ class Session:
         tiled: bool,
     ) -> Callable[..., Any]:
         """Return `targets.compile_look` of these, or what is kept of it."""
-        kind = (networks.kind, networks.convolution_of(network), terms, dtype, guided, tiled)
-        make = functools.partial(compile_look, network, terms, dtype, guided, tiled=tiled)
-        size = GRAPH_BYTES + networks.bytes_of(networks.convolution_of(network))
-        kept = self._cache if self._cache.limit else networks.looks
-        return kept.get(kind, make, lambda _: size)
+        static = tuple(dataclasses.replace(term, weight=1.0) for term in terms)
+        key = (network, static, dtype, guided, tiled)
+        if key in networks.looks:
+            return networks.looks[key]
+        make = functools.partial(compile_look, network, static, dtype, guided, tiled=tiled)
+        look = self._keep(key, make, GRAPH_BYTES + bytes_of(network))
+        networks.looks[key] = look
+        return look
 
     def _networks(self, config: Config) -> Networks:
-        kind = (config.network, config.loss.layers)
-        make = functools.partial(Networks, config, self._weights, self._cluster, kind)
-        return self._cache.get(kind, make, lambda networks: 2 * networks.bytes_of("direct"))
+        architecture = VGG16 if "conv3_4" not in self._weights.kernels else VGG19
+        make = functools.partial(Networks, config, self._weights, self._cluster, architecture)
+        return self._keep((config.network, config.loss.layers), make, 2 * self._weights.bytes)
 
-    def _taken_up(self, coarser: Coarser | None, kind: Hashable) -> Solver | None:
-        """Return the solver of the coarser scale if it can go on; else give it back."""
-        if coarser is None:
-            return None
-        lease, coarser.lease = coarser.lease, None
-        if lease.kind == kind and lease.intact:
-            return lease.solver
-        kept = self._give_back(lease)
-        del lease
-        if not kept:
-            # The compiled loop refers to itself.
-            gc.collect()
-        return None
-
-    def _give_back(self, lease: Lease) -> bool:
-        """Keep a solver for further runs; not if it had to go on in smaller tiles.
-
-        Returns:
-            Whether nothing was let go, neither this solver nor others.
-        """
-        solver = lease.solver
-        solver.arguments = Arguments()
-        if not lease.intact:
-            return False
-        state = {variable.ref() for variable in (*solver.variables, *solver.optimizer.variables)}
-        numbers = sum(int(tf.size(variable.deref())) for variable in state)
-        size = GRAPH_BYTES + 4 * numbers + KERNEL_COPIES * lease.network_bytes
-        return self._cache.give(lease.kind, solver, size)
+    def _keep(self, key: Hashable, make: Callable[[], Any], size: int) -> Any:
+        """Return what is kept for a key; if there is nothing, make it, and keep it if it fits."""
+        if key not in self._kept:
+            made = Kept(make(), size)
+            if size > self._kept.maxsize:
+                return made.value
+            self._kept[key] = made
+        return self._kept[key].value
 
 
 def make_solver(
@@ -383,43 +328,65 @@ def make_solver(
     return session.prepare(pictures, config, guidance=guidance, initial=initial).solver
 
 
+def make_optimizer(
+    config: OptimizerConfig, iterations: int, agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity
+) -> Optimizer:
+    """Return the optimiser that settings ask for.
+
+    Args:
+        config: Which, and its settings.
+        iterations: Planned, for a learning rate that shrinks.
+        agree: Tensor → that of the chief, where several workers must do alike.
+    """
+    if config.optimizer == "lbfgs":
+        return LBFGS(config.history, config.preconditioner, config.clamp, agree)
+    return Adam(
+        config.learning_rate,
+        config.adam_beta1,
+        config.adam_beta2,
+        config.adam_epsilon,
+        config.clamp,
+        config.averaging,
+        max(iterations, 1) if config.learning_rate_schedule == "cosine" else 0,
+    )
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class Lease:
-    """A solver that one run uses at a time.
+class Prepared:
+    """One scale, ready to start.
 
     Attributes:
-        solver: Ready to `start`.
-        kind: What it can be used again for.
-        objective: Its objective, if nothing goes wrong.
-        network_bytes: Of the kernels of its network.
+        solver: Of this run alone.
+        terms: Of its objective, with their weights.
         notes: Lines that the user should see.
     """
 
     solver: Solver
-    kind: Hashable
-    objective: Objective
-    network_bytes: int
+    terms: tuple[Term, ...]
     notes: tuple[str, ...]
 
-    @property
-    def intact(self) -> bool:
-        """Whether it did not have to go on in smaller tiles."""
-        return self.solver.objective is self.objective
 
-
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Coarser:
     """What one scale leaves to the next.
 
     Attributes:
         pixels: Of its image, RGB.
-        learnt: By its optimiser.
-        lease: Of its solver, until it is taken up or given back.
+        state: Of its optimiser.
+        step: Its compiled step.
     """
 
     pixels: np.ndarray
-    learnt: tuple[tf.Tensor, ...]
-    lease: Lease | None
+    state: State
+    step: CompiledStep
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kept:
+    """Something that a session keeps, and the bytes that it takes, about."""
+
+    value: Any
+    size: int
 
 
 class Networks:
@@ -427,19 +394,21 @@ class Networks:
 
     Args:
         config: `network`, and the layers of `loss`.
-        weights: Of VGG-19.
+        weights: Of the network.
         cluster: The replicas that read them.
-        kind: What they depend on, beside weights and cluster.
+        architecture: Of the network.
 
     Attributes:
-        looks: Of a run in a session that keeps nothing: what `compile_look` made, up to its last scale.
+        looks: What `compile_look` made for this run, up to its last scale.
     """
 
-    def __init__(self, config: Config, weights: Weights, cluster: Cluster, kind: Hashable) -> None:
-        self.kind = kind
+    def __init__(
+        self, config: Config, weights: Weights, cluster: Cluster, architecture: Architecture
+    ) -> None:
+        self.architecture = architecture
         self._config, self._weights, self._cluster = config, weights, cluster
         self._made: dict[str, keras.Model] = {}
-        self.looks = Cache(KEPT_BYTES)
+        self.looks: dict[Hashable, Callable[..., Any]] = {}
 
     def __call__(self, convolution: str) -> keras.Model:
         """Return the network with `direct` or `winograd` convolutions."""
@@ -448,26 +417,25 @@ class Networks:
                 self._made[convolution] = self._make(convolution)
         return self._made[convolution]
 
-    def convolution_of(self, network: keras.Model) -> str:
-        """Return which of them a network is."""
-        return next(name for name, made in self._made.items() if made is network)
-
-    def bytes_of(self, convolution: str) -> int:
-        """Return the size of its kernels."""
-        return 4 * self(convolution).count_params()
-
     def _make(self, convolution: str) -> keras.Model:
         settings = self._config.network
-        return vgg19(
+        layers = dict.fromkeys(map(self.architecture.resolve, self._config.loss.layers))
+        return build_network(
             self._weights.kernels,
             self._weights.biases,
-            outputs=self._config.loss.layers,
+            architecture=self.architecture,
+            outputs=tuple(layers),
             pooling=settings.pooling,
             padding=settings.padding,
             transpose_kernels=settings.transpose_kernels,
             convolution=convolution,
             compute_dtype=compute_dtype(settings.precision),
         )
+
+
+def bytes_of(network: keras.Model) -> int:
+    """Return the size of a network's kernels."""
+    return 4 * network.count_params()
 
 
 def first_image(

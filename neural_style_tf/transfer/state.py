@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from neural_style_tf.errors import UserError, show
+from neural_style_tf.optim import State
 
 _SCALE, _IMAGE = (f"state/{name}/.ATTRIBUTES/VARIABLE_VALUE" for name in ("scale", "solver/image"))
 """Names in a checkpoint."""
@@ -14,7 +15,7 @@ class RunState(tf.Module):
     """Everything a run must know to go on as if it had not been interrupted.
 
     Args:
-        solver: Image, best image, and the optimiser's state at one scale.
+        solver: The state of the solver at one scale.
         scale: The index of that scale.
 
     Attributes:
@@ -22,7 +23,7 @@ class RunState(tf.Module):
         seconds: Of computing, up to the newest record.
     """
 
-    def __init__(self, solver: tf.Module, scale: int) -> None:
+    def __init__(self, solver: State, scale: int) -> None:
         super().__init__(name="run")
         self.solver = solver
         self.scale = tf.Variable(scale, dtype=tf.int64)
@@ -50,7 +51,7 @@ def restore(prefix: str, state: RunState) -> None:
         UserError: It is of another picture or optimiser.
     """
     saved = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
-    height, width = state.solver.size
+    _, height, width, _ = tf.raw_ops.VariableShape(input=state.solver["image"].handle).numpy().tolist()
     if saved.get(_IMAGE) != [1, height, width, 3]:
         raise _misfit(prefix, f"its image is not {width}×{height} pixels")
     try:

@@ -43,15 +43,22 @@ class Subject:
     initial: np.ndarray | None
     notes: tuple[str, ...]
 
-    def at(self, scale: Scale, config: Config) -> tuple[list[np.ndarray], Guidance, Finish | None]:
-        """Return the pictures at a scale, content first, the masks, and what is done to its images."""
+    def at(
+        self, scale: Scale, config: Config
+    ) -> tuple[list[np.ndarray], Guidance, Warped | None, Finish | None]:
+        """Return what one scale paints.
+
+        Returns:
+            The pictures, content first; the masks; what was painted before of a frame; what is done to its
+            images when they are read.
+        """
         pictures = [resize(self.content, scale.content), *map(resize, self.styles, scale.styles)]
         guidance = self.masks.at(scale.content, scale.styles, config)
-        if self.warped is not None:
-            guidance = dataclasses.replace(guidance, warped=resize_warped(self.warped, scale.content))
-        if not self.recolor and guidance.cover is None:
-            return pictures, guidance, None
-        return pictures, guidance, Finish(resize(self.photo, scale.content), self.recolor, guidance.cover)
+        warped = None if self.warped is None else resize_warped(self.warped, scale.content)
+        finish = None
+        if self.recolor or guidance.cover is not None:
+            finish = Finish(resize(self.photo, scale.content), self.recolor, guidance.cover)
+        return pictures, guidance, warped, finish
 
 
 def plan_run(inputs: Inputs, config: Config) -> tuple[Subject, tuple[Scale, ...], Config]:

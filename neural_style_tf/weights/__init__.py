@@ -29,3 +29,8 @@ class Weights:
     source: str
     generation: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """The memory that they take."""
+        return sum(array.nbytes for array in (*self.kernels.values(), *self.biases.values()))

@@ -1,4 +1,4 @@
-"""Build VGG-19 as a frozen Keras functional model that returns any of its layers."""
+"""Build a network as a frozen Keras functional model that returns any of its layers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from neural_style_tf.models import architecture, winograd
-from neural_style_tf.models.architecture import VGG19_LAYERS as VGG19_LAYERS
+from neural_style_tf.models import winograd
+from neural_style_tf.models.architecture import VGG19, Architecture
 
 
 @tf.custom_gradient
@@ -89,11 +89,12 @@ class WinogradConvolution(FrozenConvolution):
         return (*shape[:-1], self.bias.shape[0])
 
 
-def vgg19(
+def build_network(
     kernels: Mapping[str, np.ndarray],
     biases: Mapping[str, np.ndarray],
     *,
     outputs: Sequence[str],
+    architecture: Architecture = VGG19,
     pooling: str = "max",
     padding: str = "zero",
     transpose_kernels: bool = False,
@@ -101,30 +102,31 @@ def vgg19(
     dtype: str = "float32",
     compute_dtype: str | None = None,
 ) -> keras.Model:
-    """Build VGG-19 up to the deepest of `outputs`.
+    """Build a network up to the deepest of `outputs`.
 
     Args:
-        kernels: `conv1_1` … → [3, 3, N_in, N_out], rows first; conv1_1 takes RGB. The widths may be
-            other than VGG-19's, so that tests can run a narrow network.
+        kernels: `conv1_1` … → [3, 3, N_in, N_out], rows first; conv1_1 takes RGB. The widths may be other
+            than the architecture's, so that tests can run a narrow network.
         biases: The same names → [N_out].
         outputs: Layer names: `conv*` before the ReLU, `relu*` after it, `pool*`.
+        architecture: Its layers.
         pooling: `max`, as the network was trained, or `average`, which Gatys et al. prefer (section 2).
         padding: What convolutions see beyond the picture: `zero`, as the network was trained, or `edge`, its
             outermost positions repeated, which leaves no frame around the result.
         transpose_kernels: Swap rows and columns of every kernel, as the original repository did.
-        convolution: `direct`, or `winograd` for those of `architecture.WINOGRAD_BLOCKS`, with a quarter
-            of the multiplications; it rounds several times as much.
+        convolution: `direct`, or `winograd` for those of `architecture.winograd`, with a quarter of the
+            multiplications; it rounds several times as much.
         dtype: Of the image.
         compute_dtype: What the layers compute in and the features are, `bfloat16` for half the time where
             the hardware has it; default: `dtype`.
 
     Returns:
         A model from a mean-subtracted RGB image [1, H, W, 3] to {layer: features [1, H_l, W_l, N_l]},
-        H_l and W_l rounded up at each pooling (SAME), as MatConvNet and the original repository do.
-        Nothing in it is trainable.
+        H_l and W_l rounded up at each pooling (SAME), as MatConvNet and the original repository do. Its
+        attribute `architecture` is the argument. Nothing in it is trainable.
 
     Raises:
-        UserError: A layer that VGG-19 does not have.
+        UserError: A layer that the network does not have.
     """
     image = keras.Input((None, None, 3), batch_size=1, dtype=dtype, name="image")
     compute = compute_dtype or dtype
@@ -132,7 +134,7 @@ def vgg19(
     for name in architecture.up_to(architecture.deepest(tuple(outputs))):
         if name.startswith("conv"):
             kernel = kernels[name].transpose(1, 0, 2, 3) if transpose_kernels else kernels[name]
-            fast = convolution == "winograd" and architecture.block(name) in architecture.WINOGRAD_BLOCKS
+            fast = convolution == "winograd" and name in architecture.winograd
             layer = WinogradConvolution if fast else FrozenConvolution
             features = layer(kernel, biases[name], padding=padding, dtype=compute, name=name)(features)
         elif name.startswith("relu"):
@@ -142,8 +144,9 @@ def vgg19(
             order = {"data_format": "channels_last", "padding": "same"}
             features = _pooling_layer(pooling)(2, strides=2, dtype=compute, name=name, **order)(features)
         found[name] = features
-    model = keras.Model(image, {name: found[name] for name in outputs}, name="vgg19")
+    model = keras.Model(image, {name: found[name] for name in outputs}, name="network")
     model.trainable = False
+    model.architecture = architecture
     return model
 
 

@@ -1,0 +1,26 @@
+"""The mean-subtracted form of an image, which the network sees, and back."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from neural_style_tf.models.architecture import MEAN_RGB
+
+
+def preprocess(pixels: tf.Tensor, dtype: str = "float32") -> tf.Tensor:
+    """Turn pixels [H, W, 3], RGB 0–255, into the network's image [1, H, W, 3] by subtracting its mean."""
+    return (tf.convert_to_tensor(pixels, dtype) - tf.constant(MEAN_RGB, dtype))[tf.newaxis]
+
+
+def deprocess(image: tf.Tensor) -> tf.Tensor:
+    """Turn an image [1, H, W, 3] back into pixels [H, W, 3], RGB, not clipped to 0–255."""
+    return image[0] + tf.constant(MEAN_RGB, image.dtype)
+
+
+def gray(values: tf.Tensor) -> tf.Tensor:
+    """Return the mean of the colours of [..., 3] in each of them.
+
+    Differs from Gatys et al., whose pixels are free: as the projection of a gradient it keeps a grey image
+    grey. What a network of colour pictures asks of a grey one has colour, which appears as noise.
+    """
+    return tf.broadcast_to(tf.reduce_mean(values, -1, keepdims=True), tf.shape(values))
