@@ -30,7 +30,7 @@ from neural_style_tf.losses import evaluate
 from neural_style_tf.losses.guides import EVERYWHERE, Guidance, Region
 from neural_style_tf.losses.targets import finish_targets, gather_targets, given_leaves
 from neural_style_tf.losses.terms import make_terms, term_weights
-from neural_style_tf.models.vgg19 import vgg19
+from neural_style_tf.models.network import build_network
 from neural_style_tf.tiling.grid import plan_for
 
 FLAGS = ["--iterations=6", "--log_every=3", "--save_every=3", "--init=content"]
@@ -166,7 +166,7 @@ def test_parts_add_up(name, tile):
     content_loss = "mean" if name == "plain" else "relative"
     config = Config(content_loss=content_loss, style_loss=style_loss, **layers)
     weights = make_narrow_weights(divisor=32, dtype="float64")
-    network = vgg19(weights.kernels, weights.biases, outputs=config.loss.layers, dtype="float64")
+    network = build_network(weights.kernels, weights.biases, outputs=config.loss.layers, dtype="float64")
     rng = np.random.default_rng(0)
     content, style, image = (
         # The style picture has two tiles, so that one of the three has nothing to do.

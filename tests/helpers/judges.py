@@ -5,15 +5,15 @@ import tensorflow as tf
 from scipy.optimize import fmin_l_bfgs_b
 
 from neural_style_tf.config.schema import Config
-from neural_style_tf.losses import objective as objectives
-from neural_style_tf.models.vgg19 import vgg19
+from neural_style_tf.losses import pixels
+from neural_style_tf.models.network import build_network
 
 
 def real_objective(pictures, weights):
-    """The original's objective on a pair of pictures, the content picture, and the names of the terms."""
+    """The original's objective on a pair of pictures, the content picture, and the names of its losses."""
     config = Config()
-    network = vgg19(weights.kernels, weights.biases, outputs=config.loss.layers, dtype="float64")
-    content, style = (objectives.preprocess(picture, "float64") for picture in pictures)
+    network = build_network(weights.kernels, weights.biases, outputs=config.loss.layers, dtype="float64")
+    content, style = (pixels.preprocess(picture, "float64") for picture in pictures)
     targets = by_hand.compute_targets(network, content, style, config)
     objective = by_hand.make_objective(network, targets, config, content.shape)
     return by_hand.compiled(objective), content.numpy(), by_hand.names(config)
@@ -35,6 +35,6 @@ def scipy_best(objective, start, evaluations, *, history, bounds=None):
 
 def advance_to(solver, evaluations):
     """The least total of a solver after at least some evaluations."""
-    while int(solver.optimizer.evaluations) < evaluations:
-        assert solver.advance(tf.constant(1, tf.int64))
-    return float(solver.best_total)
+    while int(solver.state["optimizer"]["evaluations"]) < evaluations:
+        assert solver.advance()
+    return float(solver.state["best_total"])

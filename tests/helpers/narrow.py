@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from neural_style_tf.models import architecture
+from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.transfer.inputs import Inputs
 from neural_style_tf.weights import Weights
 
@@ -19,9 +19,9 @@ def make_narrow_weights(seed=0, divisor=8, dtype="float32"):
     """Return a VGG-19 with the same names and 1/divisor of the width, whose activations stay O(10)."""
     rng = np.random.default_rng(seed)
     kernels, biases, depth = {}, {}, 3
-    for name in architecture.VGG19_LAYERS:
+    for name in VGG19.layers:
         if name.startswith("conv"):
-            width = architecture.channels(name) // divisor
+            width = VGG19.depth(name) // divisor
             scale = np.sqrt(2 / (9 * depth))
             kernels[name] = (rng.standard_normal((3, 3, depth, width)) * scale).astype(dtype)
             biases[name] = rng.standard_normal(width).astype(dtype)

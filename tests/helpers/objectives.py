@@ -1,50 +1,81 @@
-"""The objective and its targets by hand, without a run around them."""
+"""The objective and its targets by hand, and solvers of any function, without a run around them."""
 
 import dataclasses
 
 import tensorflow as tf
 
-from neural_style_tf.losses import targets
+from neural_style_tf.losses.catalogue import make_terms, part_factors, with_parts
+from neural_style_tf.losses.evaluate import Arguments
 from neural_style_tf.losses.guides import EVERYWHERE
-from neural_style_tf.losses.terms import loss_names, make_terms, term_weights
-from neural_style_tf.tiling.adaptive import LocalObjective
-from neural_style_tf.tiling.grid import plan_for
+from neural_style_tf.losses.objective import Evaluation, plan_for
+from neural_style_tf.losses.targets import gather_statistics, make_sources, make_targets
+from neural_style_tf.losses.temporal import Temporal
+from neural_style_tf.models.architecture import VGG19
+from neural_style_tf.transfer.session import make_optimizer
+from neural_style_tf.transfer.solver import CompiledStep, Solver
 
 
-def sources(content, style, config, guidance=EVERYWHERE):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Network:
+    """A function as a network with the layers of VGG-19."""
+
+    function: object
+    architecture = VGG19
+
+    def __call__(self, image):
+        return self.function(image)
+
+
+def terms_of(config, guidance=EVERYWHERE, warped=None):
+    return make_terms(config.loss, guidance, temporal=warped is not None)
+
+
+def sources(content, style, config, guidance=EVERYWHERE, warped=None):
     """Return the sources of the targets, of pictures [1, H, W, 3]; `style` may be a list."""
     styles = style if isinstance(style, list) else [style]
-    terms = make_terms(config.loss, guidance)
-    return targets.make_sources(terms, content, styles, guidance=guidance, blend=config.loss.style_blend)
+    terms = terms_of(config, guidance, warped)
+    return make_sources(terms, content, styles, guidance=guidance, blend=config.loss.style_blend)
 
 
-def compute_targets(network, content, style, config, *, tile=None, guidance=EVERYWHERE):
+def compute_targets(network, content, style, config, *, tile=None, guidance=EVERYWHERE, warped=None):
     """Return name of a term → its target, of pictures [1, H, W, 3], mean-subtracted."""
-    terms, found = make_terms(config.loss, guidance), sources(content, style, config, guidance)
-    plans = None if tile is None else [plan_for(terms, *source.size, tile) for source in found]
-    given = targets.given_leaves(terms, guidance)
-    return targets.compute_targets(network, terms, found, given=given, plans=plans)
+    terms, found = terms_of(config, guidance, warped), sources(content, style, config, guidance, warped)
+    plans = None if tile is None else [plan_for(network, terms, source.size, tile) for source in found]
+    statistics = gather_statistics(network, found, plans=plans, prepare=tf.convert_to_tensor)
+    given = {} if warped is None else {"temporal": Temporal.target_of(warped)}
+    return make_targets(terms, found, statistics, given, VGG19)
+
+
+def arguments_of(targets, terms, guidance=EVERYWHERE):
+    return Arguments(
+        targets,
+        {term.name: tf.constant(term.weight, tf.float64) for term in terms},
+        {
+            layer: {name: tf.constant(guide) for name, guide in guides.items()}
+            for layer, guides in guidance.guides(terms).items()
+        },
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bound:
-    """An objective with its arguments."""
+    """An evaluation with its arguments, whose losses have their parts."""
 
-    objective: LocalObjective
-    arguments: tuple
+    evaluation: Evaluation
+    arguments: Arguments
+    terms: tuple
+    factors: dict
 
     def __call__(self, image):
-        return self.objective(image, *self.arguments)
-
-    def smaller(self, size):
-        smaller = self.objective.smaller(size)
-        return None if smaller is None else Bound(smaller, self.arguments)
+        losses, gradient = self.evaluation(image, self.arguments)
+        return with_parts(losses, self.terms, self.factors), gradient
 
 
-def make_objective(network, targets, config, shape, *, tile=None, guidance=EVERYWHERE):
+def make_objective(network, targets, config, shape, *, tile=None, guidance=EVERYWHERE, warped=None):
     """Return image → (losses, gradient) for images of `shape` [1, H, W, 3]."""
-    objective = LocalObjective(network, make_terms(config.loss, guidance), tuple(shape[1:3]), tile)
-    return Bound(objective, (targets, term_weights(config.loss, guidance)))
+    terms = terms_of(config, guidance, warped)
+    evaluation = Evaluation(network, terms, tuple(shape[1:3]), tile)
+    return Bound(evaluation, arguments_of(targets, terms, guidance), terms, part_factors(config.loss))
 
 
 def compiled(objective):
@@ -53,5 +84,30 @@ def compiled(objective):
 
 
 def names(config):
-    """Return the names of its losses."""
-    return loss_names(make_terms(config.loss))
+    """Return the names of its losses in the log."""
+    terms = terms_of(config)
+    return tuple(with_parts(dict.fromkeys(("total", *(term.name for term in terms)), 0.0), terms, {}))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Function:
+    """A function image → (losses, gradient) as an evaluation."""
+
+    function: object
+    names: tuple = ("total",)
+    size = None
+
+    def __call__(self, image, arguments):
+        return self.function(image)
+
+
+def solver_of(function, image, config, names=("total",)):
+    """Return a solver that minimises a function of images of one shape, or a `Bound` objective."""
+    optimizer, image = make_optimizer(config.optimization, config.iterations), tf.convert_to_tensor(image)
+    if isinstance(function, Bound):
+        return Solver(
+            CompiledStep(function.evaluation, optimizer.static), image, optimizer, function.arguments
+        )
+    evaluation = Function(function, names)
+    object.__setattr__(evaluation, "size", tuple(image.shape[1:3]))
+    return Solver(CompiledStep(evaluation, optimizer.static), image, optimizer, ())

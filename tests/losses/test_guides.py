@@ -9,8 +9,8 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.losses import functional
 from neural_style_tf.losses.guides import Guidance, Region, at_layer, share_out
 from neural_style_tf.losses.targets import make_sources
-from neural_style_tf.losses.terms import make_terms, term_weights
-from neural_style_tf.models import architecture
+from neural_style_tf.losses.catalogue import make_terms
+from neural_style_tf.models.architecture import VGG19
 
 RNG = np.random.default_rng(3)
 FORMS = ("mean", "relative", "moments", "wasserstein")
@@ -21,6 +21,7 @@ def config_of(form, **changes):
     return Config(**style, content_weight=0.0, tv_weight=0.0, style_weight=1.0, **changes)
 
 
+@by_hand.Network
 def network(image):
     """Features that are pixels, and means of 2×2 of them: twins are plain to see."""
     return {
@@ -50,10 +51,10 @@ def halves(height, width):
 
 def test_a_mask_is_averaged_over_the_cells_of_a_layer_or_its_least_over_what_is_seen():
     mask = RNG.uniform(0, 1, (37, 50)).astype(np.float32)
-    step, reach = architecture.stride("relu3_1"), architecture.halo("relu3_1")
+    step, reach = VGG19.stride("relu3_1"), VGG19.halo("relu3_1")
     for kind in ("simple", "inside"):
         found = at_layer(mask, "relu3_1", kind)[0, ..., 0]
-        assert found.shape == (10, 13) and found.size == architecture.positions("relu3_1", 37, 50)
+        assert found.shape == (10, 13) and found.size == VGG19.positions("relu3_1", 37, 50)
         for row, column in ((0, 0), (4, 7), (9, 12)):
             margin = 0 if kind == "simple" else reach
             top, left = max(0, row * step - margin), max(0, column * step - margin)
@@ -206,7 +207,7 @@ def test_layers_that_cannot_tell_a_region_have_no_term_of_it():
     terms = make_terms(config.loss, blended)
     pictures = [picture(32, 32), picture(12, 12)]
     sources = make_sources(terms, picture(8, 8), pictures, guidance=blended)
-    assert [source.weights for source in sources[1:]] == [
+    assert [source.shares for source in sources] == [
         {"style/relu1_1": 0.5},
         {"style/relu1_1": 0.5, "style/relu2_1": 1.0},
     ]
@@ -215,7 +216,7 @@ def test_layers_that_cannot_tell_a_region_have_no_term_of_it():
 def test_weights_of_regions_are_their_share_of_the_place():
     left, right = halves(16, 16)
     guidance = Guidance((Region(left, (0,)), Region(right, (1,), 4.0)), (None, None))
-    weights = term_weights(config_of("relative").loss, guidance)
+    weights = {term.name: term.weight for term in make_terms(config_of("relative").loss, guidance)}
     assert weights["style/relu2_1/region1"] == pytest.approx(2 * 0.5)
     assert weights["style/relu2_1/region2"] == pytest.approx(2 * 0.5 * 4)
 

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from neural_style_tf.config.schema import Config
-from neural_style_tf.losses.base import Term
-from neural_style_tf.losses.moments import MomentsTerm
-from neural_style_tf.losses.terms import make_terms
+from neural_style_tf.losses.catalogue import make_terms
+from neural_style_tf.losses.gram import GramAndMoments
+from neural_style_tf.losses.term import Term
 
 CONFIG = Config(
     style_loss="moments",
@@ -20,6 +20,7 @@ CONFIG = Config(
 RNG = np.random.default_rng(0)
 
 
+@by_hand.Network
 def network(image):
     """Features that are the pixels themselves: what the twin computes is plain to see."""
     return {"relu1_1": image, "relu4_2": image[:, ::8, ::8]}
@@ -82,4 +83,4 @@ def test_terms_are_static_values():
     assert terms == make_terms(CONFIG.loss) and hash(terms) == hash(make_terms(CONFIG.loss))
     assert terms != make_terms(CONFIG.replace(style_loss="mean").loss)
     assert all(isinstance(term, Term) for term in terms)
-    assert MomentsTerm("relu1_1").name == "style/relu1_1"
+    assert GramAndMoments("relu1_1").name == "style/relu1_1"

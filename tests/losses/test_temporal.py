@@ -1,19 +1,16 @@
 """The temporal term against NumPy, finite differences, tiles, and the sum over several earlier frames."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
 from narrow import SHALLOW
-from objectives import compute_targets, make_objective
+from objectives import compute_targets, make_objective, names
 
 from neural_style_tf.config.schema import Config
-from neural_style_tf.losses.guides import EVERYWHERE
-from neural_style_tf.losses.objective import preprocess
+from neural_style_tf.losses.catalogue import make_terms
+from neural_style_tf.losses.pixels import preprocess
 from neural_style_tf.losses.temporal import Warped
-from neural_style_tf.losses.terms import loss_names, make_terms, term_weights
-from neural_style_tf.models.vgg19 import vgg19
+from neural_style_tf.models.network import build_network
 
 RNG = np.random.default_rng(7)
 CONFIG = Config(**SHALLOW, temporal_weight=3.0)
@@ -21,84 +18,74 @@ CONFIG = Config(**SHALLOW, temporal_weight=3.0)
 
 @pytest.fixture(scope="module")
 def network(narrow_weights):
-    return vgg19(narrow_weights.kernels, narrow_weights.biases, outputs=CONFIG.loss.layers)
+    return build_network(narrow_weights.kernels, narrow_weights.biases, outputs=CONFIG.loss.layers)
 
 
-def guided(height=24, width=36):
-    warped = Warped(
+def make_warped(height=24, width=36):
+    return Warped(
         RNG.uniform(0, 255, (height, width, 3)).astype(np.float32),
         (RNG.uniform(0, 1, (height, width)) > 0.4).astype(np.float32),
     )
-    return dataclasses.replace(EVERYWHERE, warped=warped)
 
 
-def evaluate(network, guidance, image, config=CONFIG, tile=None):
+def evaluate(network, warped, image, config=CONFIG, tile=None):
     content, style = (RNG.uniform(-100, 100, (1, 24, 36, 3)).astype(np.float32) for _ in range(2))
     content, style = tf.constant(0 * content + 20), tf.constant(0 * style - 20)
-    targets = compute_targets(network, content, style, config, guidance=guidance)
-    return make_objective(network, targets, config, image.shape, tile=tile, guidance=guidance)(image)
+    targets = compute_targets(network, content, style, config, warped=warped)
+    return make_objective(network, targets, config, image.shape, tile=tile, warped=warped)(image)
 
 
 def test_the_term_is_the_mean_square_where_it_is_reliable(network):
-    guidance, pixels = guided(), RNG.uniform(0, 255, (24, 36, 3)).astype(np.float32)
-    losses, _ = evaluate(network, guidance, preprocess(pixels))
+    warped, pixels = make_warped(), RNG.uniform(0, 255, (24, 36, 3)).astype(np.float32)
+    losses, _ = evaluate(network, warped, preprocess(pixels))
     expected = 0.0
     for row in range(24):
         for column in range(36):
             for channel in range(3):
-                apart = float(pixels[row, column, channel]) - guidance.warped.picture[row, column, channel]
-                expected += guidance.warped.reliable[row, column] * apart**2
+                apart = float(pixels[row, column, channel]) - warped.picture[row, column, channel]
+                expected += warped.reliable[row, column] * apart**2
     assert float(losses["temporal"]) == pytest.approx(expected / (24 * 36 * 3), rel=1e-5)
     parts = 5 * losses["content"] + 100 * losses["style"] + 100 * losses["tv"] + 3 * losses["temporal"]
     assert float(losses["total"]) == pytest.approx(float(parts), rel=1e-6)
 
 
 def test_its_gradient_is_that_of_the_total(network):
-    guidance, pixels = guided(), RNG.uniform(0, 255, (24, 36, 3)).astype(np.float32)
+    warped, pixels = make_warped(), RNG.uniform(0, 255, (24, 36, 3)).astype(np.float32)
     image = preprocess(pixels)
     without = CONFIG.replace(temporal_weight=0.0)
-    difference = evaluate(network, guidance, image)[1] - evaluate(network, guidance, image, without)[1]
-    apart = pixels - guidance.warped.picture
-    expected = 3 * 2 * guidance.warped.reliable[..., np.newaxis] * apart / (24 * 36 * 3)
+    difference = evaluate(network, warped, image)[1] - evaluate(network, warped, image, without)[1]
+    apart = pixels - warped.picture
+    expected = 3 * 2 * warped.reliable[..., np.newaxis] * apart / (24 * 36 * 3)
     np.testing.assert_allclose(difference[0], expected, atol=2e-5 * np.abs(expected).max() + 2e-4)
 
 
 def test_its_gradient_by_finite_differences(network):
     config = CONFIG.replace(content_weight=0.0, style_weight=0.0, tv_weight=1e-9)
-    guidance, image = guided(), preprocess(RNG.uniform(0, 255, (24, 36, 3)).astype(np.float32))
-    _, gradient = evaluate(network, guidance, image, config)
+    warped, image = make_warped(), preprocess(RNG.uniform(0, 255, (24, 36, 3)).astype(np.float32))
+    _, gradient = evaluate(network, warped, image, config)
     direction = tf.constant(RNG.normal(0, 1, image.shape), tf.float32)
     step = 0.5
-    ahead, behind = (evaluate(network, guidance, image + s * direction, config)[0] for s in (step, -step))
+    ahead, behind = (evaluate(network, warped, image + s * direction, config)[0] for s in (step, -step))
     slope = float(ahead["total"] - behind["total"]) / (2 * step)
     assert slope == pytest.approx(float(tf.reduce_sum(gradient * direction)), rel=1e-3)
 
 
 def test_in_tiles_it_is_the_same(network):
-    guidance, image = guided(), preprocess(RNG.uniform(0, 255, (24, 36, 3)).astype(np.float32))
-    whole, tiled = evaluate(network, guidance, image), evaluate(network, guidance, image, tile=8)
+    warped, image = make_warped(), preprocess(RNG.uniform(0, 255, (24, 36, 3)).astype(np.float32))
+    whole, tiled = evaluate(network, warped, image), evaluate(network, warped, image, tile=8)
     assert float(tiled[0]["temporal"]) == pytest.approx(float(whole[0]["temporal"]), rel=1e-6)
     np.testing.assert_allclose(tiled[1], whole[1], atol=1e-6 * np.abs(whole[1]).max())
 
 
 def test_a_picture_has_no_such_term():
-    assert "temporal" not in loss_names(make_terms(CONFIG.loss))
-    assert "temporal" not in term_weights(CONFIG.loss)
-    assert loss_names(make_terms(CONFIG.loss, guided()))[:5] == (
-        "total",
-        "content",
-        "style",
-        "tv",
-        "temporal",
-    )
+    assert "temporal" not in names(CONFIG)
+    assert [term.name for term in make_terms(CONFIG.loss, temporal=True)][:2] == ["tv", "temporal"]
 
 
 def test_a_weight_of_zero_takes_it_out_of_the_total(network):
-    guidance = guided()
-    guidance = dataclasses.replace(
-        guidance, warped=Warped(guidance.warped.picture * np.float32("nan"), guidance.warped.reliable)
-    )
+    warped = make_warped()
+    warped = Warped(warped.picture * np.float32("nan"), warped.reliable)
     losses, gradient = evaluate(
-        network, guidance, preprocess(np.zeros((24, 36, 3))), CONFIG.replace(temporal_weight=0.0)
+        network, warped, preprocess(np.zeros((24, 36, 3))), CONFIG.replace(temporal_weight=0.0)
     )
     assert np.isfinite(float(losses["total"])) and np.isfinite(gradient).all()

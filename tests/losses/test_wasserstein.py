@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.losses import wasserstein
-from neural_style_tf.losses.moments import MomentsTerm
-from neural_style_tf.losses.terms import make_terms
+from neural_style_tf.losses.catalogue import make_terms
+from neural_style_tf.losses.gram import GramAndMoments
 
 CONFIG = Config(
     style_loss="wasserstein",
@@ -20,6 +20,7 @@ CONFIG = Config(
 RNG = np.random.default_rng(0)
 
 
+@by_hand.Network
 def network(image):
     """Features that are the pixels themselves: what the twin computes is plain to see."""
     return {"relu1_1": image, "relu4_2": image[:, ::8, ::8]}
@@ -150,4 +151,4 @@ def test_constant_pictures_have_finite_losses_and_gradients(level):
 def test_terms_are_static_values():
     terms = make_terms(CONFIG.loss)
     assert terms == make_terms(CONFIG.loss) and hash(terms) == hash(make_terms(CONFIG.loss))
-    assert wasserstein.WassersteinTerm("relu1_1") != MomentsTerm("relu1_1")
+    assert wasserstein.Wasserstein("relu1_1") != GramAndMoments("relu1_1")

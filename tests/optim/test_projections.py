@@ -5,14 +5,13 @@ import pytest
 import tensorflow as tf
 from judges import advance_to, real_objective, scipy_best
 from narrow import SHALLOW, warm_stylize
+from objectives import solver_of
 from scipy.optimize import fmin_l_bfgs_b
 
 from neural_style_tf.config.schema import Config
-from neural_style_tf.losses import objective as objectives
+from neural_style_tf.losses import pixels as forms
 from neural_style_tf.models.architecture import MEAN_RGB
-from neural_style_tf.optim import make_optimizer
 from neural_style_tf.optim.projections import Box, Unbounded, make_bounds
-from neural_style_tf.transfer.solver import Solver
 
 HISTORY = 10
 LOW, HIGH = 0 - np.array(MEAN_RGB), 255 - np.array(MEAN_RGB)
@@ -20,8 +19,7 @@ LOW, HIGH = 0 - np.array(MEAN_RGB), 255 - np.array(MEAN_RGB)
 
 def make(objective, start, *, clamp=True, names=("total",), **settings):
     config = Config(**{"optimizer": "lbfgs", "history": HISTORY, "clamp": clamp} | settings)
-    image = tf.Variable(tf.constant(start))
-    solver = Solver(objective, make_optimizer(config.optimization, image), image, names)
+    solver = solver_of(objective, start, config, names)
     assert solver.start()
     return solver
 
@@ -53,8 +51,8 @@ def test_the_minimum_within_bounds_is_found(preconditioner):
 
     expected, least, _ = fmin_l_bfgs_b(function, start.ravel(), bounds=bounds, factr=0, pgtol=1e-9)
     solver = make(objective, start, preconditioner=preconditioner)
-    solver.advance(tf.constant(80, tf.int64))
-    assert float(solver.best_total) == pytest.approx(least, rel=1e-9)
+    solver.advance(80)
+    assert float(solver.state["best_total"]) == pytest.approx(least, rel=1e-9)
     np.testing.assert_allclose(solver.image.numpy().ravel(), expected, atol=1e-3)
     assert np.mean((expected.reshape(-1, 3) == LOW) | (expected.reshape(-1, 3) == HIGH)) > 0.3
 
@@ -75,13 +73,13 @@ def test_as_good_as_scipys_with_bounds_on_the_real_objective(pictures, narrow_we
 def test_it_never_leaves_the_range(settings):
     target = np.float32(np.random.default_rng(1).uniform(-400, 400, (1, 9, 8, 3)))
     solver = make(distance_to(target), np.zeros_like(target), **settings)
-    totals = [float(solver.values[0])]
+    totals = [float(solver.losses["total"])]
     for _ in range(40):
-        assert solver.advance(tf.constant(1, tf.int64))
-        pixels = objectives.deprocess(tf.convert_to_tensor(solver.image)).numpy()
+        assert solver.advance(1)
+        pixels = forms.deprocess(tf.convert_to_tensor(solver.image)).numpy()
         assert pixels.min() >= 0
         assert pixels.max() <= 255
-        totals.append(float(solver.values[0]))
+        totals.append(float(solver.losses["total"]))
     assert totals[-1] < 0.8 * totals[0]
     assert settings or np.all(np.diff(totals) <= 0), "L-BFGS never rises"
 
@@ -120,5 +118,5 @@ def test_what_is_not_a_number_is_not_hidden():
 def test_bounds_are_exactly_the_bytes():
     assert isinstance(make_bounds(tf.float32, clamp=False), Unbounded)
     ends = make_bounds(tf.float32, clamp=True).project(tf.constant([[[[-1e9] * 3, [1e9] * 3]]]))
-    expected = objectives.preprocess(np.float32([[[0, 0, 0], [255, 255, 255]]]))
+    expected = forms.preprocess(np.float32([[[0, 0, 0], [255, 255, 255]]]))
     np.testing.assert_array_equal(ends, expected)

@@ -17,7 +17,7 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed import sharding
 from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.images import load_image, save_image
-from neural_style_tf.models.vgg19 import vgg19
+from neural_style_tf.models.network import build_network
 from neural_style_tf.optim import adam
 from neural_style_tf.tiling import adaptive, memory_model
 from neural_style_tf.transfer import session
@@ -181,7 +181,7 @@ def test_a_style_picture_much_larger_than_the_result_is_looked_at_in_tiles(
 
 def test_no_graph_per_tile(narrow_weights):
     config, traces = Config(**SHALLOW), []
-    model = vgg19(narrow_weights.kernels, narrow_weights.biases, outputs=config.loss.layers)
+    model = build_network(narrow_weights.kernels, narrow_weights.biases, outputs=config.loss.layers)
 
     class Counted:
         get_layer = model.get_layer
@@ -202,7 +202,7 @@ def test_no_graph_per_tile(narrow_weights):
 
 def test_bfloat16_features_are_kept_in_half_the_bytes(narrow_weights):
     config = Config(**SHALLOW)
-    model = vgg19(
+    model = build_network(
         narrow_weights.kernels, narrow_weights.biases, outputs=config.loss.layers, compute_dtype="bfloat16"
     )
     picture = tf.random.stateless_normal([1, 48, 64, 3], (1, 2)) * 50

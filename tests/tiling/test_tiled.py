@@ -17,7 +17,7 @@ from neural_style_tf.errors import UserError
 from neural_style_tf.losses.evaluate import evaluate
 from neural_style_tf.losses.terms import make_terms, term_weights
 from neural_style_tf.models import architecture
-from neural_style_tf.models.vgg19 import vgg19
+from neural_style_tf.models.network import build_network
 from neural_style_tf.optim import make_optimizer
 from neural_style_tf.tiling import grid
 from neural_style_tf.transfer.solver import Solver
@@ -60,7 +60,7 @@ QUICK = (
 def scene(name, height, width, dtype="float64"):
     """Return a network, a content, a style and an image, and the plain objective's terms and gradient."""
     config = CONFIGS[name]
-    network = vgg19(
+    network = build_network(
         WEIGHTS.kernels,
         WEIGHTS.biases,
         outputs=config.loss.layers,
@@ -163,7 +163,7 @@ def test_halo_is_what_a_position_sees():
     """With kernels of ones and average pooling every pixel that can matter does."""
     ones = {name: np.full_like(kernel, 1e-2) for name, kernel in WEIGHTS.kernels.items()}
     zeros = {name: np.zeros_like(bias) for name, bias in WEIGHTS.biases.items()}
-    network = vgg19(ones, zeros, outputs=["relu5_1"], pooling="average", dtype="float64")
+    network = build_network(ones, zeros, outputs=["relu5_1"], pooling="average", dtype="float64")
     picture = tf.ones([1, 16, 16 * 12, 3], tf.float64)
     with tf.GradientTape() as tape:
         tape.watch(picture)
@@ -295,7 +295,7 @@ import numpy as np, tensorflow as tf
 from narrow import make_narrow_weights
 import objectives as by_hand
 from neural_style_tf.config.schema import Config
-from neural_style_tf.models.vgg19 import vgg19
+from neural_style_tf.models.network import build_network
 
 def status(key):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key)) / 1024
@@ -308,7 +308,7 @@ def prepare(size, tile):
 
 config = Config(content_layers=(), style_layers=tuple((f"relu{block}_1", 1.0) for block in (1, 2, 3)))
 weights = make_narrow_weights(divisor=2)
-network = vgg19(weights.kernels, weights.biases, outputs=config.loss.layers)
+network = build_network(weights.kernels, weights.biases, outputs=config.loss.layers)
 prepared = [prepare(*case) for case in ((48, 16), (192, 64), (400, 64), (400, None))]
 prepared[0][0](prepared[0][1])
 before = status("VmRSS")

@@ -8,7 +8,7 @@ from narrow import make_narrow_weights
 
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config
-from neural_style_tf.models.vgg19 import vgg19
+from neural_style_tf.models.network import build_network
 from neural_style_tf.transfer.session import stylize
 
 OVERLAP = Config(content_layers=(("relu2_1", 1.0), ("relu4_1", 1.0)))
@@ -22,7 +22,7 @@ def test_gradient_has_the_same_bits_every_time():
     """
     config = OVERLAP
     weights = make_narrow_weights(divisor=1)
-    network = vgg19(weights.kernels, weights.biases, outputs=config.loss.layers)
+    network = build_network(weights.kernels, weights.biases, outputs=config.loss.layers)
     rng = np.random.default_rng(0)
     content, style, image = (
         tf.constant(rng.uniform(-100, 100, (1, 384, 512, 3)).astype("float32")) for _ in range(3)
