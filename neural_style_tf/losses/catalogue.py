@@ -35,7 +35,9 @@ def make_terms(
     """
     factor = part_factors(config)
     resolved = [(guidance.architecture.resolve(layer), weight) for layer, weight in config.content_layers]
-    content = [Content(layer, factor["content"] * weight, form=config.content_loss) for layer, weight in resolved]
+    content = [
+        Content(layer, factor["content"] * weight, form=config.content_loss) for layer, weight in resolved
+    ]
     make = style_term(config)
     resolved = [(guidance.architecture.resolve(layer), weight) for layer, weight in config.style_layers]
     style = [

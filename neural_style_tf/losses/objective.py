@@ -253,7 +253,11 @@ def look_at(
 
 
 def plan_looks(
-    network: Network, terms: Sequence[Term], sources: Sequence[Source], size: tuple[int, int], tile: int | None
+    network: Network,
+    terms: Sequence[Term],
+    sources: Sequence[Source],
+    size: tuple[int, int],
+    tile: int | None,
 ) -> list[tuple[Tile, ...] | None]:
     """Return the tiles in which each source is looked at; None for one piece; see `tile_to_look`."""
     _, halo = alignment_of(network, terms)
@@ -263,9 +267,7 @@ def plan_looks(
     ]
 
 
-def plan_for(
-    network: Network, terms: Sequence[Term], size: tuple[int, int], tile: int
-) -> tuple[Tile, ...]:
+def plan_for(network: Network, terms: Sequence[Term], size: tuple[int, int], tile: int) -> tuple[Tile, ...]:
     """Return `plan_tiles` for the layers that these terms look at; raises as it does."""
     stride, halo = alignment_of(network, terms)
     return plan_tiles(*size, tile, stride=stride, halo=halo)

@@ -153,7 +153,9 @@ def make_targets(
             continue
         statistic = parts[0][1]
         if len(parts) > 1:
-            factors = [source.shares[term.name] / source.count(term.layer, architecture) for source, _ in parts]
+            factors = [
+                source.shares[term.name] / source.count(term.layer, architecture) for source, _ in parts
+            ]
             statistic = _weighted_sum([statistic for _, statistic in parts], factors)
         targets[term.name] = term.target(statistic)
     return targets

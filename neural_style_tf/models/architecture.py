@@ -120,7 +120,9 @@ class Architecture:
             if layer in self.layers:
                 why = "" if keras[3] else "; its output is after the ReLU"
                 return f" (did you mean {layer!r}, which Keras calls {name!r}{why}?)"
-            return f" (Keras' networks have it; this one ends at {self.layers[-1]})" if layer == "pool5" else ""
+            return (
+                f" (Keras' networks have it; this one ends at {self.layers[-1]})" if layer == "pool5" else ""
+            )
         if torchvision := _TORCHVISION_NAME.fullmatch(name.lower()):
             # The same layers in the same order, and one pool more at the end.
             number = int(torchvision[1])

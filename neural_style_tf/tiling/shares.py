@@ -57,6 +57,7 @@ def plan_shares(
     Returns:
         The tiles of each replica.
     """
+
     def spans(length: int, count: int) -> tuple[tuple[int, ...], ...]:
         longest = math.ceil(math.ceil(length / stride) / count) * stride
         column = plan_tiles(length, 1, longest, stride=stride, halo=halo)

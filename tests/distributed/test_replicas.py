@@ -20,7 +20,7 @@ from paths import ROOT
 
 from neural_style_tf.cli import main, painting
 from neural_style_tf.config.schema import Config
-from neural_style_tf.distributed import replicas, sharding
+from neural_style_tf.distributed import replicas
 from neural_style_tf.distributed.barrier import wait_for_all
 from neural_style_tf.distributed.cluster_config import WorkerInfo, find_worker
 from neural_style_tf.distributed.replicas import Cluster
@@ -28,10 +28,12 @@ from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import load_image
 from neural_style_tf.losses import evaluate
 from neural_style_tf.losses.guides import EVERYWHERE, Guidance, Region
-from neural_style_tf.losses.targets import finish_targets, gather_targets, given_leaves
-from neural_style_tf.losses.terms import make_terms, term_weights
+from neural_style_tf.losses.catalogue import make_terms
+from neural_style_tf.losses.objective import plan_for
+from neural_style_tf.losses.targets import gather_statistics, make_targets
+from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.models.network import build_network
-from neural_style_tf.tiling.grid import plan_for
+from neural_style_tf.tiling import shares
 
 FLAGS = ["--iterations=6", "--log_every=3", "--save_every=3", "--init=content"]
 
@@ -128,7 +130,7 @@ def test_slurm_addresses(monkeypatch):
 @pytest.mark.parametrize("size", [(2000, 2000), (400, 900), (33, 20), (4000, 160)])
 @pytest.mark.parametrize("replicas", [1, 2, 3, 8])
 def test_shares_cover_the_picture_and_are_nearly_equal(size, tile, replicas):
-    parts = sharding.plan_shares(make_terms(Config().loss), *size, tile=tile, replicas=replicas)
+    parts = shares.plan_shares(*size, tile=tile, replicas=replicas, stride=16, halo=80)
     assert len(parts) == replicas and all(parts)
     covered = np.zeros(size, int)
     for part in parts:
@@ -143,7 +145,7 @@ def test_shares_cover_the_picture_and_are_nearly_equal(size, tile, replicas):
                 assert last >= min(size[axis // 2], one.core[axis + 1] + 80) or not any(one.core)
                 assert first <= one.core[axis] <= one.core[axis + 1] <= last <= size[axis // 2]
     assert (covered == 1).all()
-    work = [sum(map(sharding.window_area, part)) for part in parts]
+    work = [sum(map(shares.window_area, part)) for part in parts]
     if min(size) >= 2000 and tile != 256:
         assert max(work) <= 1.05 * np.mean(work)
 
@@ -182,16 +184,18 @@ def test_parts_add_up(name, tile):
     expected = by_hand.compute_targets(network, content, styles, config, guidance=guidance)
     terms, sources = make_terms(config.loss, guidance), by_hand.sources(content, styles, config, guidance)
     plans = [
-        [sharding.share_out(plan_for(terms, *source.size, 64), 3)[rank] for source in sources]
+        [shares.share_out(plan_for(network, terms, source.size, 64), 3)[rank] for source in sources]
         for rank in range(3)
     ]
-    found = [gather_targets(network, sources, plans=plan) for plan in plans]
+    as_it_is = {"prepare": tf.convert_to_tensor}
+    found = [gather_statistics(network, sources, plans=plan, **as_it_is) for plan in plans]
     added = tf.nest.map_structure(lambda *one: sum(one), *found)
-    targets = finish_targets(terms, sources, added, given_leaves(terms, guidance))
+    targets = make_targets(terms, sources, added, {}, VGG19)
     for value, other in zip(tf.nest.flatten(expected), tf.nest.flatten(targets), strict=True):
         np.testing.assert_allclose(other, value, atol=1e-12 * np.abs(value).max())
-    parts = sharding.plan_shares(terms, 75, 91, tile=tile, replicas=3)
-    weights_of_terms = term_weights(config.loss, guidance)
+    stride, halo = VGG19.alignment(tuple(term.layer for term in terms if term.layer))
+    parts = shares.plan_shares(75, 91, tile=tile, replicas=3, stride=stride, halo=halo)
+    arguments = by_hand.arguments_of(expected, terms, guidance)
     # What each replica adds to a sum, in the order of the sums: the losses' first, then the gradient's.
     given = []
 
@@ -202,7 +206,7 @@ def test_parts_add_up(name, tile):
             given.append(nest)
             return next(asked, nest)
 
-        return evaluate.evaluate(network, terms, image, expected, weights_of_terms, plan, reduce)
+        return evaluate.evaluate(network, terms, image, arguments, plan, reduce)
 
     for plan in parts:
         share(plan, [])
@@ -445,18 +449,18 @@ for optimizer, tile in (("lbfgs", "none"), ("adam", "16")):
     np.testing.assert_allclose(ends[1].total, ends[0].total, rtol=1e-5)
     np.testing.assert_allclose(ends[1].best, ends[0].best, atol=0.1)
 
-from neural_style_tf.distributed import sharding
+from neural_style_tf.losses.objective import Evaluation
 from neural_style_tf.tiling import memory_model
 
 memory_model.TILES = (32, 16)
-evaluate = sharding.SharedObjective.__call__
+evaluate = Evaluation.__call__
 
-def scarce(self, image, *arguments):
-    if self.tile is None:
+def scarce(self, image, arguments):
+    if self.replicas is not None and self.tile is None:
         raise MemoryError("injected")
-    return evaluate(self, image, *arguments)
+    return evaluate(self, image, arguments)
 
-sharding.SharedObjective.__call__ = scarce
+Evaluation.__call__ = scarce
 config = Config(iterations=4, optimizer="lbfgs", tile="none")
 alone, shared = (
     list(stylize(*pictures, config, weights=make_narrow_weights(), cluster=one)) for one in (None, cluster)

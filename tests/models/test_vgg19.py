@@ -8,14 +8,14 @@ import tensorflow as tf
 from narrow import make_narrow_weights
 
 from neural_style_tf.errors import UserError
-from neural_style_tf.models import architecture
-from neural_style_tf.models.vgg19 import VGG19_LAYERS, repeat_edges, vgg19
+from neural_style_tf.models.architecture import VGG19, VGG19_LAYERS
+from neural_style_tf.models.network import build_network, repeat_edges
 
 WEIGHTS64 = make_narrow_weights(dtype="float64")
 
 
 def build(outputs, **options):
-    return vgg19(WEIGHTS64.kernels, WEIGHTS64.biases, outputs=outputs, dtype="float64", **options)
+    return build_network(WEIGHTS64.kernels, WEIGHTS64.biases, outputs=outputs, dtype="float64", **options)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_layer_tuple_is_the_slides():
 
 
 def test_parameter_count(full_weights):
-    model = vgg19(full_weights.kernels, full_weights.biases, outputs=["relu5_4"])
+    model = build_network(full_weights.kernels, full_weights.biases, outputs=["relu5_4"])
     assert model.count_params() == 20_024_384
     assert model.trainable_weights == []
 
@@ -75,19 +75,19 @@ def test_shapes_round_up_and_match_the_geometry():
     found = build(VGG19_LAYERS)(np.zeros((1, 37, 45, 3)))
     for name in VGG19_LAYERS:
         height, width = found[name].shape[1:3]
-        assert height * width == architecture.positions(name, 37, 45), name
-        assert found[name].shape[-1] == architecture.channels(name) // 8, name
+        assert height * width == VGG19.positions(name, 37, 45), name
+        assert found[name].shape[-1] == VGG19.depth(name) // 8, name
 
 
 @pytest.mark.parametrize("name", ["conv1_1", "relu2_2", "relu4_2", "pool4", "relu5_1"])
 def test_halo_is_the_receptive_field(name):
     """A pixel reaches exactly `halo` positions beyond its stride cell, measured by brute force."""
-    step, reach = architecture.stride(name), architecture.halo(name)
+    step, reach = VGG19.stride(name), VGG19.halo(name)
     size = (2 * reach // step + 6) * step
     image = tf.Variable(np.random.default_rng(0).uniform(-1, 1, (1, size, size, 3)))
     kernels = {key: np.abs(kernel) for key, kernel in WEIGHTS64.kernels.items()}
     biases = {key: np.abs(bias) for key, bias in WEIGHTS64.biases.items()}
-    model = vgg19(kernels, biases, outputs=[name], dtype="float64", pooling="average")
+    model = build_network(kernels, biases, outputs=[name], dtype="float64", pooling="average")
     cell = size // step // 2
     with tf.GradientTape() as tape:
         value = tf.reduce_sum(model(tf.convert_to_tensor(image))[name][:, cell, cell])
@@ -131,7 +131,7 @@ def test_parity_with_keras_applications(full_weights):
     names = [layer.name for layer in theirs.layers if "conv" in layer.name]
     theirs = keras.Model(theirs.input, [theirs.get_layer(name).output for name in names])
     ours = [f"relu{name[5]}_{name[-1]}" for name in names]
-    model = vgg19(full_weights.kernels, full_weights.biases, outputs=ours)
+    model = build_network(full_weights.kernels, full_weights.biases, outputs=ours)
     image = np.random.default_rng(0).uniform(-100, 100, (1, 64, 96, 3)).astype("float32")
     for name, expected in zip(ours, theirs(image), strict=True):
         found = model(image)[name].numpy()

@@ -1,5 +1,7 @@
 """Winograd's convolutions against the naive twin, the network made of them, and where they are chosen."""
 
+import dataclasses
+
 import numpy as np
 import objectives as by_hand
 import pytest
@@ -9,9 +11,12 @@ from narrow import make_narrow_weights
 
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config
-from neural_style_tf.models import architecture, vgg19, winograd
+from neural_style_tf.models import network as networks
+from neural_style_tf.models import winograd
+from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.models import precision as precision_module
 from neural_style_tf.tiling.planner import plan_memory
+from neural_style_tf.transfer import session
 from neural_style_tf.transfer.session import make_solver, stylize
 
 
@@ -98,10 +103,13 @@ def test_points_that_round_little(monkeypatch):
 SHALLOW = Config(content_layers=(("relu1_2", 1.0),), style_layers=(("relu1_1", 1.0), ("relu2_1", 1.0)))
 
 
+EVERYWHERE = dataclasses.replace(VGG19, winograd=frozenset(VGG19.layers))
+
+
 @pytest.fixture
 def everywhere(monkeypatch):
     """Have narrow networks, too, made of Winograd's convolutions."""
-    monkeypatch.setattr(architecture, "WINOGRAD_BLOCKS", range(1, 6))
+    monkeypatch.setattr(session, "VGG19", EVERYWHERE)
 
 
 # Nothing but a cut out of a tile above the last convolution.
@@ -123,12 +131,13 @@ def test_same_objective(everywhere, config, tile):
     image, content, style = (100 * random(1, 29, 39, 3, seed=seed) for seed in range(3))
     found = []
     for convolution in ("direct", "winograd"):
-        network = vgg19.vgg19(
+        network = networks.build_network(
             weights.kernels,
             weights.biases,
             outputs=config.loss.layers,
             padding=config.network.padding,
             convolution=convolution,
+            architecture=EVERYWHERE,
             dtype="float64",
         )
         targets = by_hand.compute_targets(network, content, style, config)
@@ -146,10 +155,11 @@ def test_features_of_bfloat16(everywhere, narrow_weights):
     """Kernels of bfloat16 as well; a few times as far from the exact ones as direct."""
     image, found = 100 * random(1, 24, 32, 3).astype("float32"), {}
     for convolution, compute in (("direct", None), ("direct", "bfloat16"), ("winograd", "bfloat16")):
-        model = vgg19.vgg19(
+        model = networks.build_network(
             narrow_weights.kernels,
             narrow_weights.biases,
             outputs=["relu1_2"],
+            architecture=EVERYWHERE,
             convolution=convolution,
             compute_dtype=compute,
         )
@@ -163,8 +173,10 @@ def test_features_of_bfloat16(everywhere, narrow_weights):
 
 def test_only_where_it_pays():
     weights = make_narrow_weights(divisor=1)
-    model = vgg19.vgg19(weights.kernels, weights.biases, outputs=["relu5_1"], convolution="winograd")
-    names = [layer.name for layer in model.layers if isinstance(layer, vgg19.WinogradConvolution)]
+    model = networks.build_network(
+        weights.kernels, weights.biases, outputs=["relu5_1"], convolution="winograd"
+    )
+    names = [layer.name for layer in model.layers if isinstance(layer, networks.WinogradConvolution)]
     assert names == [f"conv{block}_{index}" for block in (3, 4) for index in (1, 2, 3, 4)]
     assert model.output["relu5_1"].shape == (1, None, None, 512)
     assert model.trainable_weights == []
@@ -221,7 +233,7 @@ def test_the_choice_is_of_this_picture_and_counts(monkeypatch, pictures, narrow_
     monkeypatch.setattr(winograd, "select_convolution", choose)
     solver = make_solver(list(pictures), config, narrow_weights)
     assert set(asked) == {("auto", "bfloat16", 40 * 48)}
-    assert isinstance(solver.objective.network.get_layer("conv3_1"), vgg19.WinogradConvolution)
+    assert isinstance(solver.step.evaluation.network.get_layer("conv3_1"), networks.WinogradConvolution)
     assert plan_memory(config, (40, 48)).needed > plain
 
 
@@ -232,13 +244,14 @@ def test_the_style_picture_is_seen_directly(everywhere, pictures, narrow_weights
         make_solver(list(pictures), SHALLOW.replace(convolution=convolution, tile=tile), narrow_weights)
         for convolution in ("direct", "winograd")
     )
-    assert ours.objective.tile == direct.objective.tile
-    styles = [term.name for term in ours.objective.terms if term.part == "style"]
+    assert ours.step.evaluation.tile == direct.step.evaluation.tile
+    styles = [term.name for term in ours.step.evaluation.terms if term.part == "style"]
     assert styles == ["style/relu1_1", "style/relu2_1"]
     for name in styles:
-        grams = (solver.arguments.values[0][name]["gram"] for solver in (direct, ours))
+        grams = (solver.arguments.targets[name] for solver in (direct, ours))
         np.testing.assert_array_equal(*grams)
-    content = (solver.arguments.values[0]["content/relu1_2"]["features"].numpy() for solver in (direct, ours))
+    targets = (solver.arguments.targets["content/relu1_2"] for solver in (direct, ours))
+    content = (target["features"].values.numpy() for target in targets)
     assert not np.array_equal(*content)
 
 
@@ -253,7 +266,7 @@ def test_start_and_steps_share_a_trace(everywhere, pictures, narrow_weights, mon
     solver = make_solver(list(pictures), SHALLOW.replace(convolution="winograd"), narrow_weights)
     solver.start()
     before = len(traced)
-    solver.advance(tf.constant(1, tf.int64))
+    solver.advance()
     assert len(traced) == before > 0
 
 

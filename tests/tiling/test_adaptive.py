@@ -14,12 +14,14 @@ from narrow import SHALLOW
 from resident import number_from
 
 from neural_style_tf.config.schema import Config
-from neural_style_tf.distributed import sharding
 from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.images import load_image, save_image
 from neural_style_tf.models.network import build_network
-from neural_style_tf.optim import adam
-from neural_style_tf.tiling import adaptive, memory_model
+from neural_style_tf.losses import objective, targets
+from neural_style_tf.losses.objective import Evaluation
+from neural_style_tf.losses.targets import gather_statistics
+from neural_style_tf.optim.adam import Adam
+from neural_style_tf.tiling import memory_model
 from neural_style_tf.transfer import session
 from neural_style_tf.transfer.inputs import Inputs
 from neural_style_tf.transfer.masks import Masks
@@ -28,25 +30,24 @@ from neural_style_tf.transfer.session import stylize
 
 
 @pytest.mark.parametrize(("dtype", "off"), [("float64", 1e-5), ("float32", 1e-4)])
-def test_adam_is_that_of_keras_without_its_copies(dtype, off):
-    rng, settings = np.random.default_rng(0), {"beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-3}
+def test_adam_is_that_of_keras(dtype, off):
+    rng = np.random.default_rng(0)
     ours, theirs = (tf.Variable(np.full((1, 33, 27, 3), 5, dtype)) for _ in range(2))
-    config = Config(adam_beta1=0.8, adam_beta2=0.99, adam_epsilon=1e-3, learning_rate=7.0)
-    mine, judge = (
-        adam.Adam(config.optimization, ours, iterations=12).keras,
-        keras.optimizers.Adam(7.0, **settings),
-    )
+    adam = Adam(7.0, beta1=0.8, beta2=0.99, epsilon=1e-3)
+    judge = keras.optimizers.Adam(7.0, beta_1=0.8, beta_2=0.99, epsilon=1e-3)
     judge.build([theirs])
+    state = adam.init(ours)
 
     @tf.function(autograph=False)
     def update(gradient):
-        mine.apply_gradients([(gradient, ours)])
+        adam.update(lambda image: ({}, image), state, ours, {}, gradient)
         judge.apply_gradients([(gradient, theirs)])
 
     for _ in range(12):
         update(tf.constant(rng.normal(0, 10 ** rng.uniform(-6, 6), ours.shape), dtype))
         np.testing.assert_allclose(ours, theirs, rtol=off, atol=off)
-    for one, other in zip(mine.variables, judge.variables, strict=True):
+    steps, _, m, v = judge.variables
+    for one, other in zip((state["t"], state["m"], state["v"]), (steps, m, v), strict=True):
         np.testing.assert_allclose(one, other, rtol=off)
 
 
@@ -55,15 +56,16 @@ def test_an_update_copies_nothing():
     script = (
         "import threading, time, tensorflow as tf\n"
         "from resident import now\n"
-        "from neural_style_tf.config.schema import Config\n"
         "from neural_style_tf.optim.adam import Adam\n"
         "peak = 0\n"
         "def watch():\n"
         "    global peak\n"
         "    while True: peak = max(peak, now()); time.sleep(0.001)\n"
         "image = tf.Variable(tf.zeros([1, 4000, 4000, 3]))\n"
-        "gradient, adam = tf.Variable(image + 1), Adam(Config().optimization, image, iterations=1)\n"
-        "update = tf.function(lambda: adam.keras.apply_gradients([(gradient, image)]), autograph=False)\n"
+        "gradient, adam = tf.Variable(image + 1), Adam()\n"
+        "state = adam.init(image)\n"
+        "def move(): adam.update(lambda image: ({}, image), state, image, {}, gradient.read_value())\n"
+        "update = tf.function(lambda: (move(), None)[1], autograph=False)\n"
         "before = now()\n"
         "threading.Thread(target=watch, daemon=True).start()\n"
         "[update() for _ in range(3)]\n"
@@ -78,18 +80,18 @@ def scarce(monkeypatch):
 
     def arrange(*numbers, sizes=(32, 16)):
         monkeypatch.setattr(memory_model, "TILES", sizes)
-        count, evaluate = iter(range(1, 100)), adaptive.LocalObjective.__call__
+        count, evaluate = iter(range(1, 100)), Evaluation.__call__
 
         def give_out():
             if next(count) in numbers:
                 raise MemoryError("injected")
             return np.float32(0)
 
-        def call(self, image, *arguments):
+        def call(self, image, arguments):
             nothing = tf.ensure_shape(tf.numpy_function(give_out, [], tf.float32), [])
-            return evaluate(self, image + nothing, *arguments)
+            return evaluate(self, image + nothing, arguments)
 
-        monkeypatch.setattr(adaptive.LocalObjective, "__call__", call)
+        monkeypatch.setattr(Evaluation, "__call__", call)
 
     return arrange
 
@@ -117,10 +119,10 @@ def test_out_of_memory_goes_on_in_smaller_tiles(optimizer, at, pictures, narrow_
 
 
 def test_out_of_memory_in_the_smallest_tiles_is_the_end():
-    assert adaptive.LocalObjective(None, (), (2000, 3000), 256).smaller((2000, 3000)) is None
-    assert adaptive.LocalObjective(None, (), (2000, 3000), 512).smaller((2000, 3000)).tile == 256
+    assert Evaluation(None, (), (2000, 3000), 256).smaller((2000, 3000)) is None
+    assert Evaluation(None, (), (2000, 3000), 512).smaller((2000, 3000)).tile == 256
     # The command line decides once, and on record, what `auto` means; so none is not for ever.
-    assert adaptive.LocalObjective(None, (), (2000, 3000), None).smaller((2000, 3000)).tile == 2048
+    assert Evaluation(None, (), (2000, 3000), None).smaller((2000, 3000)).tile == 2048
 
 
 def test_out_of_memory_while_the_pictures_are_looked_at(pictures, narrow_weights, monkeypatch):
@@ -131,8 +133,8 @@ def test_out_of_memory_while_the_pictures_are_looked_at(pictures, narrow_weights
             raise tf.errors.ResourceExhaustedError(None, None, "injected")
         return compute(*given, plans=plans, **named)
 
-    compute = adaptive.compute_targets
-    monkeypatch.setattr(adaptive, "compute_targets", fail)
+    compute = gather_statistics
+    monkeypatch.setattr(objective, "gather_statistics", fail)
     found = run(pictures, narrow_weights)
     assert found[0][0].notes == ("out of memory: going on in pieces of 32 pixels",)
     assert found[-1][0].step == 4
@@ -141,36 +143,46 @@ def test_out_of_memory_while_the_pictures_are_looked_at(pictures, narrow_weights
     kept = session.Session(narrow_weights, keep_bytes=2**30)
     first, *_ = kept.run(Inputs(*pictures), config)
     assert first.notes == found[0][0].notes
-    monkeypatch.setattr(adaptive, "compute_targets", compute)
+    monkeypatch.setattr(objective, "gather_statistics", compute)
     later = [record.total for record in kept.run(Inputs(*pictures), config)]
     assert later == [record.total for record, _ in run(pictures, narrow_weights)]
 
 
-def shared_targets(network, terms, sources, *, style_network, **options):
-    return sharding.compute_shared_targets(Cluster(), network, terms, sources, **options)
+class Shared(Cluster):
+    """A cluster of one replica that shares its work with nobody."""
+
+    def run(self, function, *arguments):
+        return function(0, *arguments)
+
+    def sum(self, tree):
+        return tree
 
 
-@pytest.mark.parametrize("targets", [adaptive.compute_local_targets, shared_targets])
+@pytest.mark.parametrize("shared", [False, True])
 def test_a_style_picture_much_larger_than_the_result_is_looked_at_in_tiles(
-    pictures, narrow_weights, monkeypatch, targets
+    pictures, narrow_weights, monkeypatch, shared
 ):
     """And gives what it gives in one piece."""
     content, style = pictures[0], np.tile(pictures[1], (6, 4, 1))
     config = Config(**SHALLOW, log_every=1, init="content", iterations=1)
-    monkeypatch.setattr(session, "compute_local_targets", targets)
+    whole_objective = objective.Objective
+
+    def make(*given, **named):
+        return whole_objective(*given, **named | ({"replicas": Shared()} if shared else {}))
+
+    monkeypatch.setattr(session, "Objective", make)
 
     def paint():
         return [dict(record.terms) for record in stylize(content, style, config, weights=narrow_weights)]
 
     whole, windows = paint(), []
-    prepare = adaptive.prepare_window
+    preprocess = targets.preprocess
 
     def remember(window):
-        windows.append(window.shape[1] * window.shape[2])
-        return prepare(window)
+        windows.append(window.shape[0] * window.shape[1])
+        return preprocess(window)
 
-    for module in (adaptive, sharding):
-        monkeypatch.setattr(module, "prepare_window", remember)
+    monkeypatch.setattr(targets, "preprocess", remember)
     monkeypatch.setattr(memory_model, "LEAST_LOOKED_AT", 0)
     monkeypatch.setattr(memory_model, "TILES", (64, 32, 16))
     tiled = paint()
@@ -183,18 +195,16 @@ def test_no_graph_per_tile(narrow_weights):
     config, traces = Config(**SHALLOW), []
     model = build_network(narrow_weights.kernels, narrow_weights.biases, outputs=config.loss.layers)
 
-    class Counted:
-        get_layer = model.get_layer
+    def count(seen):
+        traces.append(seen.shape)
+        return model(seen)
 
-        def __call__(self, seen):
-            traces.append(seen.shape)
-            return model(seen)
-
+    network = by_hand.Network(count)
     picture = tf.random.stateless_normal([1, 60, 200, 3], (1, 2))
-    targets = by_hand.compute_targets(Counted(), picture, picture[:, :50], config, tile=16)
+    targets = by_hand.compute_targets(network, picture, picture[:, :50], config, tile=16)
     # Content and style have one each, and each pass of the objective.
     assert len(traces) == 2
-    function = by_hand.compiled(by_hand.make_objective(Counted(), targets, config, picture.shape, tile=16))
+    function = by_hand.compiled(by_hand.make_objective(network, targets, config, picture.shape, tile=16))
     for _ in range(2):
         function(picture)
     assert len(traces) == 4
@@ -207,7 +217,7 @@ def test_bfloat16_features_are_kept_in_half_the_bytes(narrow_weights):
     )
     picture = tf.random.stateless_normal([1, 48, 64, 3], (1, 2)) * 50
     targets = by_hand.compute_targets(model, picture, picture, config, tile=32)
-    assert targets["content/relu2_2"]["features"].dtype == tf.bfloat16
+    assert targets["content/relu2_2"]["features"].values.dtype == tf.bfloat16
     tiled = by_hand.make_objective(model, targets, config, picture.shape, tile=32)
     terms, _ = by_hand.compiled(tiled)(picture)
     assert terms["content"] == 0
@@ -223,14 +233,14 @@ def test_what_is_done_with_is_let_go(pictures, narrow_weights, monkeypatch):
     prepare = session.Session.prepare
 
     def remember(*arguments, **keywords):
-        lease = prepare(*arguments, **keywords)
-        solver = lease.solver
+        prepared = prepare(*arguments, **keywords)
+        solver = prepared.solver
         solvers.append(weakref.ref(solver))
-        targets, _ = solver.arguments.values
-        tensors.append([weakref.ref(tensor) for tensor in tf.nest.flatten(targets["content/relu2_2"])])
+        target, network = solver.arguments.targets["content/relu2_2"], solver.step.evaluation.network
+        tensors.append([weakref.ref(tensor) for tensor in tf.nest.flatten(target)])
         tensors[-1].append(weakref.ref(solver.image.handle))
-        tensors[-1].append(weakref.ref(solver.objective.network.get_layer("conv2_1").kernel.value.handle))
-        return lease
+        tensors[-1].append(weakref.ref(network.get_layer("conv2_1").kernel.value.handle))
+        return prepared
 
     monkeypatch.setattr(session.Session, "prepare", remember)
     # Each in a list, to be handed over: nothing else may hold them.
@@ -248,14 +258,14 @@ def test_what_is_done_with_is_let_go(pictures, narrow_weights, monkeypatch):
             gc.collect()
             assert [solver() is None for solver in solvers] == [True, False]
             assert [picture() for picture in inputs] == [None] * 4
-            assert [tensor() is None for tensor in tensors[0]] == [True, True, True, False]
+            assert [tensor() is None for tensor in tensors[0]] == [True, True, True, True, False]
     assert {record.scale for record in records} == {0, 1}
     # At the end, and at once: no other run should find it beside its own.
     assert [solver() for solver in solvers] == [None, None]
     assert records[-1].best.shape == pictures[0].shape
     del steps, record, records
     gc.collect()
-    assert [tensor() for tensor in tensors[0] + tensors[1]] == [None] * 8
+    assert [tensor() for tensor in tensors[0] + tensors[1]] == [None] * 10
 
 
 def peak_of(call):

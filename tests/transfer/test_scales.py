@@ -10,7 +10,7 @@ from narrow import SHALLOW
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.images import resize
-from neural_style_tf.optim import make_optimizer
+from neural_style_tf.optim.adam import Adam
 from neural_style_tf.transfer import session
 from neural_style_tf.transfer.initial import enlarged
 from neural_style_tf.transfer.scales import plan_scales, work_left
@@ -138,8 +138,9 @@ def test_a_larger_size_begins_with_the_photo_s_detail(pictures, narrow_weights):
 
 
 def test_all_scales_share_one_network(pictures, narrow_weights, monkeypatch):
-    made, vgg19 = [], session.vgg19
-    monkeypatch.setattr(session, "vgg19", lambda *a, **k: made.append(k["convolution"]) or vgg19(*a, **k))
+    made, build = [], session.build_network
+    note = lambda *a, **k: made.append(k["convolution"]) or build(*a, **k)  # noqa: E731
+    monkeypatch.setattr(session, "build_network", note)
     config = Config(**SHALLOW, iterations=1, scales=2, scale_iterations=(1,), save_every=0)
     list(stylize(*pictures, config, weights=narrow_weights))
     assert made == ["direct"]
@@ -147,27 +148,26 @@ def test_all_scales_share_one_network(pictures, narrow_weights, monkeypatch):
 
 def test_adam_carries_its_moments_up():
     coarse, fine = (tf.Variable(tf.zeros([1, side, side, 3])) for side in (8, 16))
-    before, after = (make_optimizer(Config().optimization, image) for image in (coarse, fine))
+    adam = Adam()
+    before, after = (adam.init(image) for image in (coarse, fine))
     bowl = lambda image: ({"total": tf.reduce_sum(image)}, tf.ones_like(image))  # noqa: E731
-    before.step(bowl, coarse, {}, tf.ones_like(coarse))
-    before.reset(tf.constant(0.5))
-    before.step(bowl, coarse, {}, tf.ones_like(coarse))
-    after.inherit(before.learnt())
-    momentum = after.keras.variables[2].value.numpy()
-    assert momentum.shape == (1, 16, 16, 3)
-    np.testing.assert_allclose(momentum, 0.1, rtol=1e-5)
-    assert after.rate.numpy() == 5
-    assert int(after.keras.iterations) == 1
+    adam.update(bowl, before, coarse, {}, tf.ones_like(coarse))
+    adam.reset(before, tf.constant(0.5))
+    adam.update(bowl, before, coarse, {}, tf.ones_like(coarse))
+    adam.inherit(after, before)
+    assert after["m"].shape == (1, 16, 16, 3)
+    np.testing.assert_allclose(after["m"], 0.1, rtol=1e-5)
+    assert after["rate"].numpy() == 5
+    assert int(after["t"]) == 1
 
 
 def test_cosine_schedule_ends_at_no_step():
     image = tf.Variable(tf.zeros([1, 4, 4, 3]))
-    optimizer = make_optimizer(
-        Config(learning_rate_schedule="cosine", learning_rate=8).optimization, image, iterations=4
-    )
+    adam = Adam(8.0, iterations=4)
+    state = adam.init(image)
     positions = [0.0]
     for _ in range(6):
-        optimizer.step(lambda i: ({}, tf.ones_like(i)), image, {}, tf.ones_like(image))
+        adam.update(lambda i: ({}, tf.ones_like(i)), state, image, {}, tf.ones_like(image))
         positions.append(float(image[0, 0, 0, 0]))
     # Adam's step under a constant gradient is the rate itself.
     assert -np.diff(positions) == pytest.approx([8, 6.828, 4, 1.172, 0, 0], abs=1e-2)

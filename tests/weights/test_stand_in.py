@@ -71,11 +71,11 @@ def test_it_is_the_published_vgg16_rescaled(weights):
 
 def test_its_magnitudes_are_pinned(weights):
     """Mean of A² of every layer; `benchmarks/calibration.py` has VGG-19's, of other pictures."""
-    from neural_style_tf import vgg19
-    from neural_style_tf.losses.objective import preprocess
+    from neural_style_tf import build_network
+    from neural_style_tf.losses.pixels import preprocess
 
     layers = tuple(name.replace("conv", "relu") for name in NAMES)
-    network = vgg19(weights.kernels, weights.biases, outputs=layers)
+    network = build_network(weights.kernels, weights.biases, outputs=layers)
     features = network(preprocess(load_image(ROOT / "examples" / "starry_night.jpg", longest=256).pixels))
     found = {}
     for name in layers:
