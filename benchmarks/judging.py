@@ -13,14 +13,14 @@ def make_judge(content: object, style: object, config: object, weights: object) 
     The pictures are taken at the sizes at which such a run sees them.
     """
     import tensorflow as tf
+    from neural_style_tf.losses.terms import make_terms, term_weights
+    from neural_style_tf.models.vgg19 import vgg19
 
     from neural_style_tf.images import resize
     from neural_style_tf.losses.evaluate import evaluate
     from neural_style_tf.losses.guides import EVERYWHERE
     from neural_style_tf.losses.objective import preprocess
     from neural_style_tf.losses.targets import compute_targets, make_sources
-    from neural_style_tf.losses.terms import make_terms, term_weights
-    from neural_style_tf.models.vgg19 import vgg19
     from neural_style_tf.transfer.picture_sizes import fit_content, style_size
 
     content = fit_content(content, config)

@@ -48,8 +48,8 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     device = start_tensorflow(join=join_workers)
     import numpy as np
     import tensorflow as tf
-
     from neural_style_tf.distributed.sharding import plan_shares, window_area
+
     from neural_style_tf.transfer.session import make_solver
     from neural_style_tf.weights.resolve import load_weights
 

@@ -157,8 +157,9 @@ def difference(found: Any, expected: Any) -> float:
 
 def cases(precision: str) -> dict[str, Any]:
     """Return the settings to compare, by name: every preset, and every style loss."""
-    from neural_style_tf.config.presets import PRESETS
     from neural_style_tf.losses.terms import STYLE_TERMS
+
+    from neural_style_tf.config.presets import PRESETS
 
     one_size = {
         "image_size": 0,

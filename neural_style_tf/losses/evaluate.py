@@ -9,10 +9,10 @@ Everything that the terms need of an image adds over positions, so one function 
                 pixels
 
 With one tile its features are kept from the first line for the third. With several, each tile is visited
-twice, and memory is bounded by the tile. Only the positions of a core count, in the statistics as in the gradients
-at the features; the gradient of a core reaches into its halo, where those of several tiles add up. What the
-zero padding of a window spoils lies beyond what the features of its core see, except where the picture itself
-ends.
+twice, and memory is bounded by the tile. Only the positions of a core count, in the statistics as in the
+gradients at the features; the gradient of a core reaches into its halo, where those of several tiles add up.
+What the zero padding of a window spoils lies beyond what the features of its core see, except where the
+picture itself ends.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`Objective`: image → (its losses, the gradient of their weighted sum), in one piece, in tiles, or shared."""
+"""`Objective`: image → (losses, gradient of their weighted sum), in one piece, in tiles, or shared."""
 
 from __future__ import annotations
 

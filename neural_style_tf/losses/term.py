@@ -1,7 +1,7 @@
 """`Term`, one loss of the objective, and the statistics that terms are made of.
 
-A term looks at a picture and returns a statistic, which adds over positions. So one class of a few lines works
-in one piece, in tiles, on several replicas, with several styles and with masks:
+A term looks at a picture and returns a statistic, which adds over positions. So one class of a few lines
+works in one piece, in tiles, on several replicas, with several styles and with masks:
 
     look      what the term needs of a source picture           additive
     target    what it compares with, made of that               once a scale

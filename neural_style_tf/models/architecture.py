@@ -13,7 +13,7 @@ from neural_style_tf.errors import UserError
 from neural_style_tf.utils.text import did_you_mean
 
 MEAN_RGB = (123.68, 116.779, 103.939)
-"""What VGG's networks expect to be subtracted from RGB values in 0–255: the mean of their training pictures."""
+"""What VGG's networks expect to be subtracted from RGB 0–255: the mean of their training pictures."""
 
 _KERAS_NAME = re.compile(r"block(\d)_(?:conv(\d)|(pool))", re.ASCII)
 _TORCHVISION_NAME = re.compile(r"(?:features[._])?(\d{1,9})", re.ASCII)
@@ -23,7 +23,7 @@ _TORCHVISION_NAME = re.compile(r"(?:features[._])?(\d{1,9})", re.ASCII)
 class Architecture:
     """A plain stack of 3×3 convolutions, ReLUs and 2×2 poolings.
 
-    Static and hashable: a network carries one as its attribute `architecture`, and losses ask it about layers.
+    Static and hashable: a network carries one as its attribute `architecture`, which losses ask about layers.
 
     Attributes:
         name: For messages.

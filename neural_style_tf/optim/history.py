@@ -1,7 +1,7 @@
 """Ring buffer of the last images, or gradients, of L-BFGS, as the rows of one variable [rows, H · W · C].
 
-It is read, and a row of it is replaced, without a copy. A variable of which a slice was once assigned gives out
-copies ever after: each of the four readings of a step would take as much memory again. So the variable is
+It is read, and a row of it is replaced, without a copy. A variable of which a slice was once assigned gives
+out copies ever after: each of the four readings of a step would take as much memory again. So the variable is
 emptied while a row of its matrix is replaced.
 """
 

@@ -212,7 +212,7 @@ class LBFGS:
         tf.cond(lower | worth, lambda: None, lambda: self.reset(state, tf.constant(SHORTENED)))
 
     def _learn_beginning(self, state: State, found: _Trial, slope: tf.Tensor) -> None:
-        """Update the initial step length: secant root of φ' through 0, where it is `slope`, and the found t."""
+        """Update the initial step length: secant root of φ' through 0, where it is `slope`, and t."""
         level = tf.clip_by_value(found.t * slope / (slope - found.slope), SHORTEST, 1)
         learnt = state["beginning"] ** MEMORY * level ** (1 - MEMORY)
         better = (found.t > 0) & (found.slope > slope)

@@ -18,7 +18,6 @@ from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.errors import RunError
 from neural_style_tf.images import is_gray, resize
 from neural_style_tf.losses.catalogue import make_terms
-from neural_style_tf.losses.evaluate import Arguments
 from neural_style_tf.losses.guides import Guidance
 from neural_style_tf.losses.objective import Evaluation, Objective
 from neural_style_tf.losses.pixels import deprocess, gray, preprocess
@@ -191,7 +190,7 @@ class Session:
                 coarser = Coarser(deprocess(solver.image).numpy(), state, solver.step)
                 del prepared, solver, state
         finally:
-            loop = coarser = prepared = solver = networks = None
+            loop = coarser = prepared = solver = networks = None  # noqa: F841
             if not self._kept:
                 # A compiled step refers to itself.
                 gc.collect()
@@ -270,7 +269,7 @@ class Session:
         coarser: Coarser | None,
         network: keras.Model,
     ) -> CompiledStep:
-        """Return the compiled step of the coarser scale or of an earlier run, if it serves; else a new one."""
+        """Return the compiled step of the coarser scale, or of an earlier run, or a new one."""
         key = (evaluation, optimizer, config.deterministic)
         if coarser is not None:
             before = coarser.step

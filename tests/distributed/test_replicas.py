@@ -27,8 +27,8 @@ from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import load_image
 from neural_style_tf.losses import evaluate
-from neural_style_tf.losses.guides import EVERYWHERE, Guidance, Region
 from neural_style_tf.losses.catalogue import make_terms
+from neural_style_tf.losses.guides import EVERYWHERE, Guidance, Region
 from neural_style_tf.losses.objective import plan_for
 from neural_style_tf.losses.targets import gather_statistics, make_targets
 from neural_style_tf.models.architecture import VGG19

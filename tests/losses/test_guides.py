@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.losses import functional
+from neural_style_tf.losses.catalogue import make_terms
 from neural_style_tf.losses.guides import Guidance, Region, at_layer, share_out
 from neural_style_tf.losses.targets import make_sources
-from neural_style_tf.losses.catalogue import make_terms
 from neural_style_tf.models.architecture import VGG19
 
 RNG = np.random.default_rng(3)

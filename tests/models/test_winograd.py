@@ -12,9 +12,9 @@ from narrow import make_narrow_weights
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config
 from neural_style_tf.models import network as networks
+from neural_style_tf.models import precision as precision_module
 from neural_style_tf.models import winograd
 from neural_style_tf.models.architecture import VGG19
-from neural_style_tf.models import precision as precision_module
 from neural_style_tf.tiling.planner import plan_memory
 from neural_style_tf.transfer import session
 from neural_style_tf.transfer.session import make_solver, stylize

@@ -7,7 +7,7 @@ from judges import advance_to, real_objective, scipy_best
 from objectives import solver_of
 
 from neural_style_tf.config.schema import Config
-from neural_style_tf.optim.lbfgs import EVALUATIONS_PER_STEP, _Trial
+from neural_style_tf.optim.lbfgs import EVALUATIONS_PER_STEP, LBFGS, _Trial
 from neural_style_tf.optim.preconditioner import PRECONDITIONERS, Spectral
 
 HISTORY = 10
@@ -167,18 +167,19 @@ def two_loops(s, y, gradient, h0):
 def test_direction_is_that_of_the_two_loops(pairs, preconditioner):
     rng = np.random.default_rng(2)
     image = tf.Variable(tf.zeros([1, 6, 7, 3], tf.float64))
-    optimizer = make_optimizer(
-        Config(optimizer="lbfgs", history=HISTORY, preconditioner=preconditioner).optimization, image
-    )
+    optimizer = LBFGS(HISTORY, preconditioner)
+    state = optimizer.init(image)
     s = [rng.standard_normal(image.shape) for _ in range(pairs)]
     y = [si * rng.uniform(0.5, 2, image.shape) for si in s]
     for si, yi in zip(s, y, strict=True):
-        optimizer._remember(tf.constant(si), tf.constant(yi), lower=tf.constant(True))
+        optimizer._remember(state, tf.constant(si), tf.constant(yi), lower=tf.constant(True))
     gradient = rng.standard_normal(image.shape)
+    h0 = PRECONDITIONERS[preconditioner]
     expected = two_loops(
-        s[-HISTORY:], y[-HISTORY:], gradient, lambda q: optimizer.preconditioner.apply(tf.constant(q)).numpy()
+        s[-HISTORY:], y[-HISTORY:], gradient, lambda q: h0.apply(state["h0"], tf.constant(q)).numpy()
     )
-    np.testing.assert_allclose(optimizer._direction(tf.constant(gradient)), expected, rtol=1e-9, atol=1e-10)
+    found = optimizer._direction(state, image, tf.constant(gradient))
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-10)
 
 
 def smooth_curvature(size, power):
@@ -193,42 +194,45 @@ def smooth_curvature(size, power):
 def test_a_line_search_begins_where_those_before_ended_level(flat_at, begins):
     """φ' goes straight from −1 at 0 to 0 at `flat_at`, whatever d is."""
     image = tf.Variable(tf.zeros([1, 1, 1, 3]))
-    optimizer = make_optimizer(Config(optimizer="lbfgs", history=HISTORY).optimization, image)
+    optimizer = LBFGS(HISTORY)
+    state = optimizer.init(image)
     slope, gradient = tf.constant(-1.0), tf.zeros_like(image)
-    optimizer._learn_beginning(_Trial(tf.constant(0.0), {}, gradient, slope), slope)
-    assert float(optimizer.beginning) == 1
+    optimizer._learn_beginning(state, _Trial(tf.constant(0.0), {}, gradient, slope), slope)
+    assert float(state["beginning"]) == 1
     for _ in range(60):
-        t = optimizer.beginning.read_value()
-        optimizer._learn_beginning(_Trial(t, {}, gradient, t / flat_at - 1), slope)
-    assert float(optimizer.beginning) == pytest.approx(begins, rel=1e-4)
-    optimizer._learn_beginning(_Trial(t, {}, gradient, tf.constant(-2.0)), slope)
-    assert float(optimizer.beginning) == pytest.approx(begins, rel=1e-4), "concave there: nothing to learn"
+        t = state["beginning"].read_value()
+        optimizer._learn_beginning(state, _Trial(t, {}, gradient, t / flat_at - 1), slope)
+    assert float(state["beginning"]) == pytest.approx(begins, rel=1e-4)
+    optimizer._learn_beginning(state, _Trial(t, {}, gradient, tf.constant(-2.0)), slope)
+    assert float(state["beginning"]) == pytest.approx(begins, rel=1e-4), "concave there: nothing to learn"
 
 
 @pytest.mark.parametrize("size", [(24, 32), (27, 31)])
 def test_spectral_learns_the_curvature_of_each_band(size):
     rng = np.random.default_rng(3)
     hessian = smooth_curvature(size, power=1.5)
-    h0 = Spectral(tf.Variable(tf.zeros([1, *size, 3], tf.float64)))
+    h0 = Spectral()
+    state = h0.init(tf.Variable(tf.zeros([1, *size, 3], tf.float64)))
     for _ in range(6):
         s = rng.standard_normal((1, *size, 3))
-        h0.learn(tf.constant(s), tf.constant(hessian(s)))
+        h0.learn(state, tf.constant(s), tf.constant(hessian(s)))
     v, w = (rng.standard_normal((1, *size, 3)) for _ in range(2))
-    back = h0.apply(tf.constant(hessian(v))).numpy()
+    back = h0.apply(state, tf.constant(hessian(v))).numpy()
     assert np.linalg.norm(back - v) < 0.15 * np.linalg.norm(v)
-    hv, hw = (h0.apply(tf.constant(x)).numpy() for x in (v, w))
+    hv, hw = (h0.apply(state, tf.constant(x)).numpy() for x in (v, w))
     assert np.sum(hv * w) == pytest.approx(np.sum(v * hw), rel=1e-9)
     assert np.sum(hv * v) > 0
 
 
 def test_spectral_is_carried_to_the_next_scale():
-    coarse, fine = (Spectral(tf.Variable(tf.zeros([1, side, side, 3], tf.float64))) for side in (16, 32))
+    h0 = Spectral()
+    coarse, fine = (h0.init(tf.Variable(tf.zeros([1, side, side, 3], tf.float64))) for side in (16, 32))
     s = np.random.default_rng(4).standard_normal((1, 16, 16, 3))
-    coarse.learn(tf.constant(s), tf.constant(smooth_curvature((16, 16), power=2)(s)))
-    fine.inherit(coarse.learnt())
+    h0.learn(coarse, tf.constant(s), tf.constant(smooth_curvature((16, 16), power=2)(s)))
+    h0.inherit(fine, coarse)
     wave = np.cos(2 * np.pi * np.arange(32) / 4)
-    fast = fine.apply(tf.constant(np.broadcast_to(wave[:, None, None], (1, 32, 32, 3)))).numpy()
-    flat = fine.apply(tf.ones([1, 32, 32, 3], tf.float64)).numpy()
+    fast = h0.apply(fine, tf.constant(np.broadcast_to(wave[:, None, None], (1, 32, 32, 3)))).numpy()
+    flat = h0.apply(fine, tf.ones([1, 32, 32, 3], tf.float64)).numpy()
     assert flat.max() > 4 * fast.max() > 0
 
 
@@ -238,10 +242,9 @@ def test_what_has_gone_bad_is_forgotten(preconditioner, what):
     """NaN in the history, or in what H₀ has learnt, must not leave it on steepest descent for ever."""
     solver = make(as_objective(ill_conditioned), STARTS[ill_conditioned], preconditioner=preconditioner)
     solver.advance(5)
-    optimizer = solver.optimizer
-    part = optimizer.preconditioner if what == "learnt" else getattr(optimizer, what)
-    state = part if what == "products" else part.variables[0]
-    state.assign(state * float("nan"))
+    state = solver.state["optimizer"]
+    part = next(iter(state["h0"].values())) if what == "learnt" else state[what]
+    part.assign(part * float("nan"))
     solver.advance(5)
-    assert int(optimizer.count) == 5
-    assert all(np.isfinite(v).all() for v in optimizer.variables)
+    assert int(state["count"]) == 5
+    assert all(np.isfinite(v).all() for v in tf.nest.flatten(state))

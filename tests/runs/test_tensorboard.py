@@ -9,9 +9,9 @@ import urllib.request
 
 import pytest
 from narrow import SHALLOW, make_narrow_weights, warm_stylize
+from neural_style_tf.losses.terms import loss_names, make_terms
 
 from neural_style_tf.config.schema import Config, Job
-from neural_style_tf.losses.terms import loss_names, make_terms
 from neural_style_tf.runs.manifest import settings_table
 from neural_style_tf.runs.tensorboard import Curves
 from neural_style_tf.sweeps.executors import Task

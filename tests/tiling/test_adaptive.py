@@ -16,10 +16,10 @@ from resident import number_from
 from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.images import load_image, save_image
-from neural_style_tf.models.network import build_network
 from neural_style_tf.losses import objective, targets
 from neural_style_tf.losses.objective import Evaluation
 from neural_style_tf.losses.targets import gather_statistics
+from neural_style_tf.models.network import build_network
 from neural_style_tf.optim.adam import Adam
 from neural_style_tf.tiling import memory_model
 from neural_style_tf.transfer import session

@@ -14,8 +14,8 @@ from paths import ROOT
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
-from neural_style_tf.losses.evaluate import evaluate
 from neural_style_tf.losses.catalogue import make_terms
+from neural_style_tf.losses.evaluate import evaluate
 from neural_style_tf.losses.objective import plan_for
 from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.models.network import build_network
