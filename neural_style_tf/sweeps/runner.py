@@ -16,9 +16,12 @@ from neural_style_tf.sweeps.folder import SweepFolder, SweptRun, continued, name
 from neural_style_tf.sweeps.report import write_experiment, write_report
 from neural_style_tf.sweeps.space import FILES, Axis, combine
 from neural_style_tf.utils.console import Console, duration
+from neural_style_tf.utils.text import shortened
 
 MOST_MISTAKES = 20
 """That are shown; the others are counted."""
+LONGEST_OUTPUT = 240
+"""Of the name of an `--output` that is made of values, in bytes, without its ending."""
 SHARE = 0.1
 """Of the time of a sweep, for table, sheet and page while runs are left."""
 WIDEST = 100
@@ -251,4 +254,7 @@ def _fill(job: Job, run: SweptRun) -> str:
             raise UserError(f"--output: {{{match[1]}}} is not swept; there are {', '.join(values)}")
         return safe(match[1], values[match[1]])
 
-    return re.sub(r"\{(\w+)\}", value, job.output)
+    filled = re.sub(r"\{(\w+)\}", value, job.output)
+    path = Path(filled)
+    name = shortened(path.stem, LONGEST_OUTPUT)
+    return filled if name == path.stem else str(path.with_name(name + path.suffix))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from neural_style_tf.utils.text import shortened
 
 PARTIAL, NAME_KEPT = ".partial-", 40
 
@@ -30,8 +31,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     # Its name shows whose it is, so that what a killed process left can be removed; see `leftovers`.
-    prefix = f"{PARTIAL}{path.name[:NAME_KEPT]}-"
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_partial(path), suffix=path.suffix)
     try:
         with os.fdopen(handle, "rb") as written:
             yield Path(temporary)
@@ -70,9 +70,7 @@ def write_piece(path: str | os.PathLike[str], data: bytes, *, first: bool, last:
         OSError: The folder is missing, read-only or full.
     """
     path = Path(path)
-    # Of files with a long beginning in common each has its own.
-    whose = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
-    partial = path.with_name(f"{PARTIAL}{path.name[:NAME_KEPT]}-{whose}")
+    partial = path.with_name(f"{_partial(path)}pieces")
     try:
         with partial.open("wb" if first else "ab") as file:
             file.write(data)
@@ -101,6 +99,10 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` to `path` as UTF-8, atomically; see `atomic_file`."""
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def _partial(path: Path) -> str:
+    return f"{PARTIAL}{shortened(path.name, NAME_KEPT)}-"
 
 
 def _umask() -> int:
