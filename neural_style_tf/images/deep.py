@@ -5,6 +5,7 @@ Only what Pillow has decoded already, as a PNG or TIFF of 16 bits, is given to l
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from neural_style_tf.errors import UserError
 
 LEVEL = 257.0
 """A level of 8 bits, in those of 16."""
@@ -23,6 +26,21 @@ _PIXELS_PER_STRIP = 1 << 20
 def is_installed() -> bool:
     """Return whether the extra `deep` is installed."""
     return importlib.util.find_spec("pyvips") is not None
+
+
+def check_installed() -> None:
+    """Refuse 16 bits without the extra `deep`.
+
+    Raises:
+        UserError: It is not installed, or libvips cannot be loaded.
+    """
+    with contextlib.suppress(ImportError, OSError):
+        if is_installed():
+            _vips()
+            return
+    raise UserError(
+        '--bits=16 needs libvips: pip install "neural-style-tf[deep]", or leave it out for 8 bits'
+    )
 
 
 @functools.cache

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed.replicas import Cluster
-from neural_style_tf.errors import RunError
+from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images.color_transfer import clipped_share
 from neural_style_tf.losses.objective import deprocess
 from neural_style_tf.tiling.adaptive import OUT_OF_MEMORY, tile_note
@@ -61,6 +61,7 @@ class Loop:
         self._state: RunState | None = None
         self._faults, self._notes = 0, []
         self._finish: Finish | None = None
+        self._moves = 0
 
     def enter(
         self, solver: Solver, scale: Scale, notes: tuple[str, ...], finish: Finish | None = None
@@ -79,6 +80,7 @@ class Loop:
     def leave(self, *, last: bool) -> None:
         """Forget a scale, also for those who still hold a record of it; of the last one keep the pictures."""
         solver, self._solver = self._solver, None
+        self._moves += not last
         if last:
             # Tensors share the memory of the variables until another run assigns to these.
             pictures = {"image": solver.image, "best_image": solver.best_image, "average": solver.average}
@@ -101,6 +103,7 @@ class Loop:
 
     def call(self, method: Callable[..., tf.Tensor], *arguments: tf.Tensor) -> bool:
         """Call `start` or `advance` of the solver; when memory runs out, go on in smaller pieces."""
+        self._moves += 1
         while True:
             try:
                 return bool(method(*arguments))
@@ -139,7 +142,7 @@ class Loop:
                 # A tick may say so at the very end.
                 finished = last_scale and not failed and (stalled or enough or step >= scale.end)
                 if last and self._finish is not None and self._finish.recolor:
-                    self._notes += explain_clipping(self._rows("best_image"))
+                    self._notes += explain_clipping(self._rows("best_image", step))
                 record = self._record(scale, last=last, finished=finished, logged=logged, due=due)
                 yield record
                 recorded = recorded or logged
@@ -218,9 +221,9 @@ class Loop:
             **marks,
             notes=notes,
             state=self._state,
-            image_rows=self._rows("image"),
-            best_rows=self._rows(best[0]),
-            painted_rows=self._rows(best[0], finished=False),
+            image_rows=self._rows("image", step),
+            best_rows=self._rows(best[0], step),
+            painted_rows=self._rows(best[0], step, finished=False),
         )
 
     def _seconds_left(self, scale: Scale, step: int) -> float | None:
@@ -228,11 +231,16 @@ class Loop:
         done = self._work - left
         return (time.monotonic() - self._begun) / done * left if done > 0 else None
 
-    def _rows(self, name: str, *, finished: bool = True) -> Rows:
-        finish = self._finish if finished else None
+    def _rows(self, name: str, step: int, *, finished: bool = True) -> Rows:
+        finish, moves = self._finish if finished else None, self._moves
 
         # Through the run, so that a record that is kept does not keep the solver.
         def read(top: int, bottom: int) -> np.ndarray:
+            if self._moves != moves:
+                raise UserError(
+                    f"the pictures of the record of step {step} are gone, as the run has gone on: read "
+                    "`image` and `best` before you ask for the next record"
+                )
             rows = deprocess(getattr(self._solver, name)[:, top:bottom]).numpy()
             return rows if finish is None else finish(rows, top)
 

@@ -175,6 +175,17 @@ def test_mistakes_are_one_line(job, monkeypatch, capsys):
     assert "--bits=16 needs libvips: pip install" in capsys.readouterr().err
 
 
+def test_16_bits_without_libvips_and_other_bits_are_refused(tmp_path, monkeypatch):
+    pixels = np.zeros((4, 5, 3), np.float32)
+    for missing in (ModuleNotFoundError("No module named 'pyvips'"), OSError("libvips.so.42: cannot open")):
+        monkeypatch.setattr(deep, "_vips", mock.Mock(side_effect=missing))
+        with pytest.raises(UserError, match='16 needs libvips: pip install "neural-style-tf.deep."'):
+            save_image(tmp_path / "a.png", pixels, bits=16)
+    with pytest.raises(UserError, match="bits must be 8 or 16, not '16'"):
+        save_image(tmp_path / "a.png", pixels, bits="16")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_tiff_that_is_to_be_turned(tmp_path, orientation, bits):

@@ -175,7 +175,7 @@ def test_a_run(everywhere, pictures, narrow_weights, monkeypatch):
     totals = {}
     for convolution in ("direct", "winograd", "winograd"):
         config = SHALLOW.replace(convolution=convolution, iterations=2, log_every=1, save_every=0)
-        records = list(stylize(*pictures, config, weights=narrow_weights))
+        records = stylize(*pictures, config, weights=narrow_weights)
         found = [(record.terms["total"], record.image.tobytes()) for record in records]
         assert totals.setdefault(convolution, found) == found
     for (direct, _), (ours, _) in zip(*totals.values(), strict=True):

@@ -531,6 +531,16 @@ def test_the_last_record_of_a_run_outlives_the_next(pictures, narrow_weights):
     np.testing.assert_array_equal(record.best, best)
 
 
+def test_a_record_that_is_kept_has_no_later_pictures(pictures, narrow_weights):
+    config = Config(**SHALLOW, iterations=1, scales=2, scale_iterations=(1,), log_every=1, save_every=0)
+    *earlier, last = warm_stylize(*pictures, config, weights=narrow_weights)
+    assert [record.scale for record in (*earlier, last)] == [0, 0, 1] and last.image.shape == last.best.shape
+    for record in earlier:
+        for name in ("image", "best"):
+            with pytest.raises(UserError, match=f"record of step {record.step} are gone.*read `image`"):
+                getattr(record, name)
+
+
 def test_runs_of_one_session_may_overlap_and_be_given_up(pictures, narrow_weights):
     session = Session(narrow_weights, keep_bytes=2**30)
     config = Config(**SMALL, optimizer="lbfgs")
