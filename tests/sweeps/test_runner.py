@@ -327,6 +327,19 @@ def test_names_are_safe_short_stable_and_unlike(tmp_path):
     assert again == ["content=x_y-2", "content=x_y"]
 
 
+@pytest.mark.parametrize("letters", ["x" * 150, "写" * 80])
+def test_files_with_long_names_are_painted_and_their_outputs_stay_unlike(job, letters):
+    for end in "ab":
+        write_picture(Path(f"{letters}{end}.png"))
+    contents = [f"--content={letters}{end}.png" for end in "ab"]
+    styles = [f"--style={letters}{end}.png" for end in "ba"]
+    fast = FAST[:-1]
+    assert job(*fast, contents[0], *styles, "--quiet") == 0
+    assert job(*fast, *contents, *styles, "--output={content}-by-{style}.jpg", "--quiet") == 0
+    assert len(list(Path().glob("*.jpg"))) == 2
+    assert {len(list(path.glob("**/result.png"))) for path in Path("output").iterdir()} == {1, 2}
+
+
 def test_the_session_of_a_sweep_is_one(real_job):
     """Without the warm session of the tests: what is shared has the bits of a run alone."""
     assert real_job(*FAST, "--sweep=style_weight=1,10", "--sweep=style=s.png,c.png") == 0

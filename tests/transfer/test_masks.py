@@ -161,7 +161,7 @@ def test_resumed_as_uninterrupted(paint, styles, pictures, narrow_weights, color
         (Masks(), {"mask_weight": (1, 2)}, "--mask_weight is about the regions of --content_mask"),
         (Masks(), {"mask_guides": "inside"}, "--mask_guides=inside is about masks, and there is none"),
         (
-            Masks((WHITE,), (WHITE,), alpha=WHITE),
+            Masks((WHITE, WHITE), (WHITE, WHITE), alpha=WHITE),
             {"mask_guides": "inside"},
             "is about masks, and there is none but white",
         ),
