@@ -17,7 +17,7 @@ def read_run(path: str) -> Manifest:
         UserError: It is missing, was edited into something else, or is of a network that is no longer used.
     """
     try:
-        manifest = Manifest.from_json(Path(path).read_text(encoding="utf-8"))
+        manifest = Manifest.from_json(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--from_run: cannot read {path!r} as the run.json of a run: {reason}") from None
