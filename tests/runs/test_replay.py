@@ -9,6 +9,7 @@ import pytest
 from command_line import read_metrics, write_picture
 
 from neural_style_tf.cli import flags, main
+from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.replay import changes_since
@@ -106,6 +107,15 @@ def test_a_run_json_that_is_none(tmp_path, text, message):
     with pytest.raises(UserError, match=message) as error:
         flags.parse(["run.py", f"--from_run={path}"])
     assert "\n" not in str(error.value)
+
+
+def test_a_run_json_of_an_editor_and_of_an_earlier_preset_is_the_run_it_was(tmp_path):
+    """With a byte-order mark; a setting that it lacks had its default then, whatever the preset has now."""
+    facts = {"config": {"preset": "balanced", "iterations": 7}, "inputs": {}, "weights": {}}
+    facts["job"] = {"content": "c.png", "style": "s.png"}
+    (tmp_path / "r.json").write_text(json.dumps(facts), encoding="utf-8-sig")
+    config, _ = flags.parse(["run.py", f"--from_run={tmp_path / 'r.json'}"])
+    assert (config.preset, config.iterations, config.loss) == ("balanced", 7, Config().loss)
 
 
 def test_what_may_change_the_bits_is_named():
