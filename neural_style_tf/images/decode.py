@@ -44,7 +44,7 @@ _WARNINGS_TO_SHOW = 3
 _ORIENTATION_TAG, _IMAGE_LENGTH = 0x0112, 257
 # PQ and HLG, and the primaries of colour spaces, by ITU-T H.273.
 _HDR_TRANSFERS = (16, 18)
-_SPACES = {9: "BT.2020", 12: "Display P3"}
+_SPACES, _UNNAMED = {9: "BT.2020", 12: "Display P3"}, (0, 2)
 # Values of EXIF's ColorSpace; the first is not of the standard, and cameras write it.
 _ADOBE, _UNCALIBRATED = 2, 65535
 
@@ -265,7 +265,15 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> Decoded:
             if form is None:
                 raise
     if form is not None and (image is None or (form.bits > 8 and form.samples > 1)):
-        loaded = _load_deep_tiff(data, form, name, notes, max_pixels)
+        try:
+            loaded = _load_deep_tiff(data, form, name, notes, max_pixels)
+        except UserError:
+            raise
+        except ValueError:
+            # Pillow may take what libvips finds damaged.
+            if image is None:
+                raise
+            loaded = None
         if loaded is not None:
             _read_exif(data, loaded.image, image or loaded.image, name, notes)
             return loaded
@@ -273,6 +281,9 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> Decoded:
             raise UserError(_unreadable(form, name))
     if form is not None:
         image.seek(form.page)
+    elif getattr(image, "default_image", False):
+        # What an animated PNG shows where animations are not known is none of its frames.
+        image.seek(1)
     _check_size(image.size, name, int(max_pixels * _SHARE_OF_PIXELS.get(image.format, 1)))
     tile = image.tile[0] if image.tile else ()
     arguments = tile[3] if len(tile) > 3 else ""
@@ -296,10 +307,8 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> Decoded:
     with contextlib.suppress(Exception):
         if image.format not in ("MPO", "TIFF") and Image.open(io.BytesIO(data), formats=formats).is_animated:
             album = image.format == "HEIF"
-            what, first = (
-                ("holds several pictures", "main picture") if album else ("is animated", "first frame")
-            )
-            notes.append(f"{name} {what}; the {first} is used")
+            said = "holds several pictures; the main picture" if album else "is animated; the first frame"
+            notes.append(f"{name} {said} is used")
     # After loading: Pillow itself turns a TIFF upright as it loads it, and then takes the tag away.
     orientation = _read_exif(data, image, image, name, notes)
     rawmode = rawmode if isinstance(rawmode, str) else ""
@@ -311,7 +320,7 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> Decoded:
 
 
 def _read_exif(data: bytes, image: Image.Image, opened: Image.Image, name: str, notes: list[str]) -> int:
-    """Return the orientation of a picture; see to the colour space that its file names. `opened` has EXIF."""
+    """Return the orientation of a picture, and see to the colours that its file names; `opened` has EXIF."""
     orientation = 1
     try:
         exif = opened.getexif()
@@ -375,7 +384,7 @@ def _name_colors(data: bytes, image: Image.Image, exif: Image.Exif, name: str, n
         )
     elif not profile and image.mode not in ("CMYK", "LAB"):
         space = _SPACES.get(primaries, "")
-        if not primaries:
+        if primaries in _UNNAMED:
             camera = exif.get_ifd(ExifTags.IFD.Exif)
             said = camera.get(ExifTags.Base.ColorSpace)
             rules = exif.get_ifd(ExifTags.IFD.Interop) if ExifTags.IFD.Interop in camera else {}

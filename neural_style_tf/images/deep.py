@@ -117,7 +117,8 @@ def load_tiff(
         raise NotImplementedError(str(error)) from error
     check_size(image.width, image.height)
     mode = _MODES.get(image.interpretation, "")
-    further = image.bands - len(mode.rstrip("S"))
+    colors = len(mode)
+    further = image.bands - colors
     # Files that do not say what one further channel is mean opacity.
     extra = (_UNASSOCIATED,) if form.extra is None and further == 1 else form.extra or ()
     opacity = extra[0] if extra and further > 0 and mode in ("L", "RGB") else 0
@@ -135,7 +136,7 @@ def load_tiff(
     mode += "A" if opacity in (_ASSOCIATED, _UNASSOCIATED) else ""
     # libvips turns over unsigned grey whose 0 is white, and no other.
     negative = form.photometric == 0 and image.format not in ("uchar", "ushort", "uint")
-    levels, rule = _leveled(_pixels(image[: len(mode)]), 1 if mode[0] == "L" else 3, negative=negative)
+    levels, rule = _leveled(_pixels(image[: len(mode)]), colors, negative=negative)
     notes = [f"has values for which no white is agreed on; {rule}"] if rule else []
     if image.bands > len(mode):
         read = "only the first is read" if len(mode) == 1 else f"only the first {len(mode)} are read"
