@@ -17,7 +17,6 @@ LAYOUTS = {
     "plain": {},
     "tiled": {"tile": (16, 16)},
     "deflate": {"compression": "zlib", "predictor": True},
-    "tiled_deflate": {"compression": "zlib", "tile": (16, 16)},
     "planes": {"planarconfig": "separate"},
     "deflate_planes": {"planarconfig": "separate", "compression": "zlib"},
     "tiled_planes": {"planarconfig": "separate", "tile": (16, 16)},
