@@ -1,4 +1,4 @@
-"""The two ways a run can fail that are not bugs, and how a path is shown in their messages."""
+"""The ways a run can fail that are not bugs, and how a path is shown in their messages."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ class UserError(ValueError):
     The message is one line (or a few short ones) that says what was expected, what came, and what to
     do. The command line prints it without a traceback and exits with code 2.
     """
+
+
+class UnreadableFile(UserError):
+    """A picture or clip of a run cannot be used; a sweep may leave such runs out."""
 
 
 class RunError(RuntimeError):

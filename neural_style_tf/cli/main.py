@@ -113,12 +113,13 @@ def _sweep(line: flags.CommandLine, console: Console, interrupts: Interrupts) ->
         settings=scenes.settings(line) if scenes else line.settings,
         make_run=lambda config, job: make_run(config, job, machine, console, interrupts),
         console=console,
+        skip_unreadable=asked.skip_unreadable,
     )
     tasks = sweep.check()
     if asked.dry_run:
         for task in tasks:
             console.say(flags.command(task.config, continued(task.job)))
-        return SUCCESS
+        return FAILURE if sweep.skipped else SUCCESS
     code = sweep.execute(executor, shard=shard, retry_failed=asked.retry_failed)
     interrupted = interrupts.received and sweep.was_cut_short
     if interrupted:

@@ -16,7 +16,7 @@ import numpy as np
 from neural_style_tf.cli.signals import Interrupts
 from neural_style_tf.config.schema import Config, Job, numbered
 from neural_style_tf.distributed.cluster_config import find_worker
-from neural_style_tf.errors import UserError, show
+from neural_style_tf.errors import UnreadableFile, UserError, show
 from neural_style_tf.images import Picture, fill_hidden, load_image
 from neural_style_tf.images.masks import load_mask, stretched, with_opacity
 from neural_style_tf.runs.manifest import Manifest, ManifestWriter, facts_in_common, flag_lines
@@ -173,9 +173,14 @@ class Run:
         console.quiet = console.quiet or self._worker.rank > 0
         self._initial: np.ndarray | None = None
         self._config, self._job = config, job
-        self._pictures, self._masks = _load_pictures(
-            config, job, machine, self._supplies, self._content(), self._read_mask
-        )
+        for flag in ("content_mask", "style_mask"):
+            check_count(flag, getattr(job, flag), len(job.style))
+        try:
+            self._pictures, self._masks = _load_pictures(
+                config, job, machine, self._supplies, self._content(), self._read_mask
+            )
+        except UserError as error:
+            raise UnreadableFile(str(error)) from error
         default = Path("output") / job.title
         # What is recorded, and where things are here.
         self._job = job.replace(output_dir=job.output_dir or str(default))
@@ -520,8 +525,6 @@ def _load_pictures(
     Returns:
         The pictures, of which masks are without pixels, and the masks.
     """
-    for flag in ("content_mask", "style_mask"):
-        check_count(flag, getattr(job, flag), len(job.style))
     reading = job.reading
     found: dict[str, Picture] = {}
 

@@ -634,6 +634,9 @@ class SweepConfig:
         "number of draws for uniform and loguniform, made with --seed; such settings advance together",
         low=0,
     )
+    skip_unreadable: bool = setting(
+        False, "leave out runs whose pictures cannot be read, list them, and paint the others; exit code 1"
+    )
     retry_failed: bool = setting(False, "also try the runs of the sweep that failed before")
     dry_run: bool = setting(False, "check everything, print the command of each run, and write nothing")
     jobs: int = setting(

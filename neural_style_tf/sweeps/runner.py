@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from neural_style_tf.config.schema import Config, Job
-from neural_style_tf.errors import UserError, show
+from neural_style_tf.errors import UnreadableFile, UserError, show
 from neural_style_tf.sweeps.executors import Event, Task, split
 from neural_style_tf.sweeps.folder import SweepFolder, SweptRun, continued, name_runs, safe
 from neural_style_tf.sweeps.report import write_experiment, write_report
@@ -58,6 +58,11 @@ class Sweep:
         settings: Changes → the settings and files of a run.
         make_run: Settings and files → a run; raises UserError for every mistake that can be found now.
         console: For the progress.
+        skip_unreadable: Leave out runs whose pictures cannot be read.
+
+    Attributes:
+        runs: All of them, in order.
+        skipped: Folder of a run that is left out → why.
     """
 
     def __init__(
@@ -70,16 +75,19 @@ class Sweep:
         settings: Callable[[Mapping[str, str]], tuple[Config, Job]],
         make_run: Callable[[Config, Job], Run],
         console: Console,
+        skip_unreadable: bool = False,
     ) -> None:
         self._axes, self._base, self._settings = axes, base, settings
         self._make_run, self._console = make_run, console
         self._folder = SweepFolder(root)
         self.runs = name_runs(combine(axes, zipped), self._folder.known)
+        self._skip_unreadable = skip_unreadable
         self._tasks: dict[str, Task] = {}
+        self.skipped: dict[str, str] = {}
         self._left: set[str] = set()
 
     def check(self) -> list[Task]:
-        """Check all runs; return them, in order.
+        """Check all runs; return those that are not skipped, in order.
 
         Raises:
             UserError: With a line for each mistake.
@@ -110,13 +118,23 @@ class Sweep:
                 self._tasks[run.folder] = dataclasses.replace(task, memory=one.memory())
             except UserError as error:
                 mistakes.setdefault(str(error), run.folder)
+                if isinstance(error, UnreadableFile):
+                    self.skipped[run.folder] = str(error)
+                    del self._tasks[run.folder]
+        if self._skip_unreadable and self._tasks:
+            skipped = self.skipped.values()
+            mistakes = {message: run for message, run in mistakes.items() if message not in skipped}
         if mistakes:
             several = len(self.runs) > 1
             lines = [f"{run}: {message}" if several else message for message, run in mistakes.items()]
             more = len(lines) - MOST_MISTAKES
             lines[MOST_MISTAKES:] = [f"and {more} more mistakes"] if more > 0 else []
+            if self.skipped and self._tasks and not self._skip_unreadable:
+                lines.append("--skip_unreadable leaves out what cannot be read, and paints the others")
             raise UserError("\n".join(lines))
-        return [self._tasks[run.folder] for run in self.runs]
+        for run, message in self.skipped.items():
+            self._console.error(f"skipped: {run}: {message}")
+        return [self._tasks[run.folder] for run in self.runs if run.folder in self._tasks]
 
     @property
     def was_cut_short(self) -> bool:
@@ -141,6 +159,9 @@ class Sweep:
         failed: dict[str, str] = {}
         tasks = []
         for run in mine:
+            if run.folder in self.skipped:
+                failed[run.folder] = self.skipped[run.folder]
+                continue
             task, status = self._tasks[run.folder], self._folder.status(run)
             if task.job.overwrite or status not in settled:
                 tasks.append(task)

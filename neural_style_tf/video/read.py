@@ -167,8 +167,7 @@ def open_clip(path: str, *, frames: bool = False, rate: float = 0.0, **reading: 
 
 
 def _open_frames(path: str, rate: float, reading: dict[str, Any]) -> Clip:
-    # Not a file that a program left, such as `._frame1.png`.
-    files = [Path(name) for name in expand_files(path) if not Path(name).name.startswith(".")]
+    files = [Path(name) for name in expand_files(path)]
     if not files or not files[0].exists():
         raise UserError(f"--frames: there are no pictures in {show(path)}: give a folder, or a pattern")
     frames_a_second = Fraction(rate).limit_denominator(10**6) if rate else FOLDER_RATE

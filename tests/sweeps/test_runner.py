@@ -152,6 +152,34 @@ def test_a_folder_or_a_glob_is_a_batch(job, contents, tmp_path):
     assert Path("9-painted.jpg").exists() and Path("10-painted.jpg").exists()
 
 
+def test_unreadable_pictures_are_left_out_when_asked(job, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    for name in ("a.png", "c.png", "._a.png"):
+        write_picture(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    Image.new("RGBA", (9, 9)).save(tmp_path / "photos" / "d.png")
+    command = (*FAST, "--content=photos")
+    assert job(*command) == 2
+    error = capsys.readouterr().err
+    assert "content=b: photos/b.png is a PNG file that is cut short" in error and "content=d" in error
+    assert "--skip_unreadable leaves out what cannot be read" in error and not Path("o").exists()
+    command += ("--skip_unreadable",)
+    assert job(*command, "--dry_run") == 1
+    found = capsys.readouterr()
+    assert len(found.out.splitlines()) == 2 and found.err.count("skipped: content=") == 2
+    # What is wrong with the command is no fault of a picture.
+    assert job(*command, "--sweep=tv_weight=1,-2") == 2
+    assert job(*command, "--style=photos/b.png") == 2
+    assert "--skip_unreadable" not in capsys.readouterr().err and not Path("o").exists()
+    assert job(*command) == 1
+    assert [row["status"] for row in table().values()] == ["finished", "waiting", "finished", "waiting"]
+    assert "not finished: content=b: photos/b.png is a PNG file" in capsys.readouterr().err
+    write_picture(tmp_path / "photos" / "b.png", seed=5)
+    (tmp_path / "photos" / "d.png").unlink()
+    assert job(*FAST, "--content=photos") == 0
+    assert [row["status"] for row in table().values()] == ["finished"] * 3
+
+
 @pytest.mark.parametrize("content", ["--content=photos", "--content=photos/*.png"])
 def test_a_batch_of_one(job, content, tmp_path):
     (tmp_path / "photos").mkdir()
