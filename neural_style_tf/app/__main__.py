@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import importlib.util
 import os
+import re
 import signal
 import socket
 import sys
@@ -15,6 +16,7 @@ from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neural_style_tf.app.guard import host_of
 from neural_style_tf.errors import UserError
 from neural_style_tf.utils.console import Console
 
@@ -39,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     try:
         _check_gradio()
+        hosts = [_host(name) for name in ",".join(arguments.host).split(",") if name]
         port = _free_port(arguments.port)
         output_dir = _writable(Path(arguments.output_dir).absolute())
         # Not before `--help` and the mistakes above are answered: it takes a moment.
@@ -48,7 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         from neural_style_tf.app.requests import Place
 
         place = Place(output_dir, arguments.weights, str(Path(arguments.weights_dir).absolute()))
-        _serve(place, port, browser=not arguments.no_browser, share=arguments.share, console=console)
+        _serve(
+            place,
+            port,
+            browser=not arguments.no_browser,
+            share=arguments.share,
+            hosts=hosts,
+            console=console,
+        )
     except UserError as error:
         console.error(str(error))
         return USAGE_ERROR
@@ -67,6 +77,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", default="auto", help="the network, as of the command line (auto)")
     parser.add_argument(
         "--weights_dir", default="weights", metavar="FOLDER", help="where weight files are (weights)"
+    )
+    parser.add_argument(
+        "--host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="answer to this name as well, as of a proxy in front of the page; may be given again",
     )
     parser.add_argument("--no_browser", action="store_true", help="open no browser")
     parser.add_argument(
@@ -96,6 +113,18 @@ def _writable(folder: Path) -> Path:
         ) from None
 
 
+def _host(name: str) -> str:
+    """Return the host of a name as a browser's address bar has it: with or without scheme, port and path.
+
+    Raises:
+        UserError: There is none, or it stands for several.
+    """
+    host = host_of(name if "//" in name else f"//{name}")
+    if not re.fullmatch(r"[\w.:-]+", host):
+        raise UserError(f"--host must be a name such as hub.example.org, not {name!r}")
+    return host
+
+
 def _free_port(asked: int | None) -> int:
     """Return a port that can be listened on.
 
@@ -116,7 +145,9 @@ def _free_port(asked: int | None) -> int:
     raise UserError(f"the ports {ports[0]} to {ports[-1]} are all in use: give one with --port")
 
 
-def _serve(place: Place, port: int, *, browser: bool, share: bool, console: Console) -> None:
+def _serve(
+    place: Place, port: int, *, browser: bool, share: bool, hosts: Sequence[str], console: Console
+) -> None:
     """Serve until a signal; a run that is being painted is saved then.
 
     Raises:
@@ -133,7 +164,7 @@ def _serve(place: Place, port: int, *, browser: bool, share: bool, console: Cons
 
         page = Page(place, Path(temporary))
         try:
-            address = page.launch(HOST, port, browser=browser, share=share)
+            address = page.launch(HOST, port, browser=browser, share=share, hosts=hosts)
             console.say(f"the page is at {address} – end it with Ctrl-C; paintings go to {place.output_dir}")
             ended.wait()
             for number in signals:

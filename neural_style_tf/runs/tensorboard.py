@@ -33,8 +33,8 @@ class Curves(Listener):
         folder: Where they go.
         config: Which steps are saved; every fifth of them gets its image written here, too.
         settings: All settings, as name → value: text, and what TensorBoard's HParams page compares runs by.
-            No file says what a sweep varies: of several such files HParams reads one, and without any it finds
-            in the runs themselves what differs.
+            No file says what a sweep varies: of several HParams reads one, and without any it finds in the
+            runs what differs.
         after: The last step that an earlier part of the run has written, and that its checkpoint vouches
             for; what it wrote beyond is removed.
     """

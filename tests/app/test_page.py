@@ -48,7 +48,7 @@ def test_a_picture_of_the_server_cannot_be_named(client, folder):
     """A browser names a file that it did not send."""
     for path in (str(folder / "cat.png"), "/etc/passwd", "../cat.png"):
         picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        answer = client.send(client.event("change", label="Photo"), {1: picture})
+        answer = client.send(client.event("upload", label="Photo"), {1: picture})
         assert not answer["success"]
     assert "no photo yet" in client.paint()
 
@@ -69,7 +69,7 @@ def test_what_is_no_picture_is_said(client, folder):
     for name, content in (("broken.png", b"\x89PNG\r\n\x1a\nx"), ("page.svg", b"<svg/>"), ("empty.png", b"")):
         (folder / name).write_bytes(content)
         answer = client.drop("Photo", folder / name)
-        file, line, _ = answer["output"]["data"]
+        file, line, *_ = answer["output"]["data"]
         assert not file and name in line and 'role="alert"' in line and str(folder) not in line
 
 
