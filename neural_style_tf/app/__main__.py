@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     try:
         _check_gradio()
-        hosts = [_host(name) for name in ",".join(arguments.host).split(",") if name]
+        hosts = ",".join(arguments.host).split(",") if arguments.host else []
+        for name in hosts:
+            _check_host(name)
         port = _free_port(arguments.port)
         output_dir = _writable(Path(arguments.output_dir).absolute())
         # Not before `--help` and the mistakes above are answered: it takes a moment.
@@ -113,16 +115,17 @@ def _writable(folder: Path) -> Path:
         ) from None
 
 
-def _host(name: str) -> str:
-    """Return the host of a name as a browser's address bar has it: with or without scheme, port and path.
+def _check_host(name: str) -> None:
+    """Refuse what is no name in a browser's address bar.
 
     Raises:
-        UserError: There is none, or it stands for several.
+        UserError: Likewise.
     """
-    host = host_of(name if "//" in name else f"//{name}")
-    if not re.fullmatch(r"[\w.:-]+", host):
-        raise UserError(f"--host must be a name such as hub.example.org, not {name!r}")
-    return host
+    host = host_of(name)
+    if host in ("0.0.0.0", "::") or not re.fullmatch(r"[\w.:-]+", host):
+        raise UserError(
+            f"--host is a name, or an address, that the browser is given, such as box.example, not {name!r}"
+        )
 
 
 def _free_port(asked: int | None) -> int:

@@ -42,7 +42,7 @@ class Guard:
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         origin = headers.get(b"origin")
-        asked = [f"//{headers.get(b'host', '')}"] + ([] if origin is None else [origin])
+        asked = [headers.get(b"host", "")] + ([] if origin is None else [origin])
         # Gradio would fetch an address that is asked for as a file.
         if any(host_of(one) not in self._hosts for one in asked) or ":/" in scope["path"]:
             await _refuse(scope, send)
@@ -62,9 +62,9 @@ class Guard:
 
 
 def host_of(address: str) -> str:
-    """Return the host of `//host:port` or `scheme://host:port` in small letters; `""` if there is none."""
+    """Return the host of `host`, `host:port` or a whole address in small letters; `""` if there is none."""
     try:
-        return urlsplit(address).hostname or ""
+        return urlsplit(address if "//" in address else f"//{address}").hostname or ""
     except ValueError:
         return ""
 

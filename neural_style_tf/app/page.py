@@ -9,7 +9,7 @@ import html
 import logging
 import math
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ class Page:
             self._queue.close()
             raise
 
-    def launch(self, host: str, port: int, *, browser: bool, share: bool, hosts: Collection[str] = ()) -> str:
+    def launch(self, host: str, port: int, *, browser: bool, share: bool, hosts: Sequence[str] = ()) -> str:
         """Serve the page in a thread; return its address.
 
         Args:
@@ -76,9 +76,11 @@ class Page:
             port: Likewise.
             browser: Open one.
             share: Make a public link.
-            hosts: Further names that the page answers to.
+            hosts: Further names that the page answers to. One with a scheme, such as
+                `https://hub.example/user/me/proxy/7860`, is what a browser is told to ask, too.
         """
-        known = {*HOSTS, *hosts}
+        known = {*HOSTS, *map(host_of, hosts)}
+        public = next((one for one in hosts if "://" in one), None)
         # A browser that goes away in the middle of an answer is no news.
         for name in ("httpx", "uvicorn.error", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -87,6 +89,7 @@ class Page:
             server_port=port,
             inbrowser=browser,
             share=share,
+            root_path=public,
             prevent_thread_lock=True,
             quiet=True,
             show_error=False,
@@ -107,7 +110,7 @@ class Page:
         )
         if shared:
             known.add(host_of(shared))
-        return shared or local
+        return shared or public or local
 
     def close(self) -> None:
         """End the server, save the run that is painted, and end its process."""
