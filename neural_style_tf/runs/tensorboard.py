@@ -22,6 +22,8 @@ from neural_style_tf.utils.console import printable
 IMAGES_APART = 5
 LONGEST_SIDE = 2048
 """Of an image for TensorBoard; a larger one is reduced by a whole number."""
+NOT_COMPARED = ("output_dir", "output", "from_run", "overwrite", "resume", "quiet", "verbose")
+"""Where a run is written and what it says: differs between runs that are otherwise the same."""
 
 
 class Curves(Listener):
@@ -31,6 +33,8 @@ class Curves(Listener):
         folder: Where they go.
         config: Which steps are saved; every fifth of them gets its image written here, too.
         settings: All settings, as name → value: text, and what TensorBoard's HParams page compares runs by.
+            No file says what a sweep varies: of several HParams reads one, and without any it finds in the
+            runs what differs.
         after: The last step that an earlier part of the run has written, and that its checkpoint vouches
             for; what it wrote beyond is removed.
     """
@@ -52,7 +56,8 @@ class Curves(Listener):
         with self._writer.as_default(step=max(after, 0)):
             tf.summary.text("config", printable(table))
             if after < 0:
-                hparams.hparams({k: printable(v) if isinstance(v, str) else v for k, v in settings.items()})
+                compared = {k: v for k, v in settings.items() if k not in NOT_COMPARED}
+                hparams.hparams({k: printable(v) if isinstance(v, str) else v for k, v in compared.items()})
 
     def on_step(self, record: StepRecord) -> None:
         """Write the losses and, if due, the image."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import html
 import io
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,7 @@ from urllib.parse import quote
 from PIL import Image, ImageDraw, ImageFont
 
 from neural_style_tf.errors import show
-from neural_style_tf.runs.manifest import settings_table
-from neural_style_tf.sweeps.executors import Task
 from neural_style_tf.sweeps.folder import SweepFolder, SweptRun
-from neural_style_tf.sweeps.space import Axis
 from neural_style_tf.utils.atomic import atomic_file, write_text
 
 THUMBNAIL, GAP, LINE, LARGEST = 256, 8, 20, 16_000
@@ -25,9 +21,6 @@ THUMBNAIL, GAP, LINE, LARGEST = 256, 8, 20, 16_000
 SMALLEST = 16
 MOST_SHOWN = LARGEST // (SMALLEST + GAP + LINE)
 """Of a thumbnail, its side; the columns and the rows of a sheet, at most: the page has all runs."""
-EXPERIMENT = "events.out.tfevents.0.sweep"
-"""TensorBoard's file of the sweep itself."""
-METRICS = ("loss/total", "loss/content", "loss/style", "loss/tv", "seconds")
 TEMPLATE = Path(__file__).with_name("index.html")
 
 
@@ -46,34 +39,6 @@ def write_report(folder: SweepFolder, runs: Sequence[SweptRun]) -> None:
     sheet = make_sheet(runs, pictures)
     with atomic_file(folder.path / "sheet.jpg") as file:
         sheet.save(file, "JPEG", quality=88)
-
-
-def write_experiment(root: Path, axes: Sequence[Axis], tasks: Sequence[Task]) -> None:
-    """Write what TensorBoard's HParams page shows of a sweep: the swept settings, and the losses.
-
-    Args:
-        root: The folder of the sweep.
-        axes: The swept settings.
-        tasks: All runs.
-    """
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.plugins.hparams import summary_v2 as hparams
-    from tensorboard.summary.writer.record_writer import RecordWriter
-
-    tables = [settings_table(task.config, task.job) for task in tasks]
-    settings = [hparams.HParam(axis.name, _domain({table[axis.name] for table in tables})) for axis in axes]
-    metrics = [hparams.Metric(tag, display_name=tag.removeprefix("loss/")) for tag in METRICS]
-    summary = hparams.hparams_config_pb(hparams=settings, metrics=metrics)
-    # TensorBoard's own writer of event files would import TensorFlow.
-    with atomic_file(root / EXPERIMENT) as file:
-        RecordWriter(file).write(Event(wall_time=time.time(), summary=summary).SerializeToString())
-
-
-def _domain(values: set[bool | int | float | str]) -> Any:
-    """Return the values of a setting as HParams knows them; None if they are numbers and lists of numbers."""
-    from tensorboard.plugins.hparams import summary_v2 as hparams
-
-    return hparams.Discrete(sorted(values)) if len({type(value) for value in values}) == 1 else None
 
 
 def make_sheet(runs: Sequence[SweptRun], pictures: dict[str, Path]) -> Image.Image:

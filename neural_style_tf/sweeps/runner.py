@@ -13,7 +13,7 @@ from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UnreadableFile, UserError, show
 from neural_style_tf.sweeps.executors import Event, Task, split
 from neural_style_tf.sweeps.folder import SweepFolder, SweptRun, continued, name_runs, safe
-from neural_style_tf.sweeps.report import write_experiment, write_report
+from neural_style_tf.sweeps.report import write_report
 from neural_style_tf.sweeps.space import FILES, Axis, combine
 from neural_style_tf.utils.console import Console, duration
 from neural_style_tf.utils.text import shortened
@@ -174,7 +174,6 @@ class Sweep:
         # What there is to find out about a cluster is found out before anything is written.
         events = executor(tasks)
         self._folder.write({axis.name: axis.values for axis in self._axes}, self._base, self.runs)
-        write_experiment(root, self._axes, list(self._tasks.values()))
         progress = _Progress(self._console, len(tasks))
         begun, reporting = time.monotonic(), 0.0
         for event in events:

@@ -57,6 +57,20 @@ def test_the_first_free_port_is_taken(start, monkeypatch):
     assert start.served[0][1] > app.FIRST_PORT
 
 
+def test_further_names(start):
+    assert start("--host=box.example,hub.example:8443", "--host=https://a.example/user/me/")[0] == 0
+    [(*_, options)] = start.served
+    assert options["hosts"] == ["box.example", "hub.example:8443", "https://a.example/user/me/"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "*", "*.example", "https://", "a.example,", "a b", "0.0.0.0", "[::]", "["]
+)
+def test_what_is_no_name(start, name):
+    code, said = start(f"--host={name}")
+    assert code == 2 and "--host is a name" in said and len(said.splitlines()) == 1 and not start.served
+
+
 def test_a_folder_that_cannot_be_written(start, tmp_path):
     (tmp_path / "file").write_text("")
     code, said = start(f"--output_dir={tmp_path / 'file'}")
