@@ -17,7 +17,7 @@ from neural_style_tf.cli.scenes import SCENES, Scenes, shares_scenes
 from neural_style_tf.cli.signals import Interrupts
 from neural_style_tf.config.schema import Job, SweepConfig
 from neural_style_tf.distributed.cluster_config import find_worker
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, reason
 from neural_style_tf.images.files import expand_files
 from neural_style_tf.runs.output_dir import FolderInUse
 from neural_style_tf.sweeps.executors import (
@@ -228,5 +228,5 @@ class Painter:
         except Exception as error:
             line = line_of(error)
             if line is None:
-                return Outcome("failed", f"{type(error).__name__}: {error}", traceback.format_exc())
+                return Outcome("failed", f"{type(error).__name__}: {reason(error)}", traceback.format_exc())
             return Outcome("failed", line.replace(GO_ON, self._go_on))

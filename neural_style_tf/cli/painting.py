@@ -390,7 +390,7 @@ class Run:
 
     def _start(self) -> tuple[str, Weights]:
         """Import TensorFlow and load the weights; print what is used."""
-        from neural_style_tf.utils.runtime import start_tensorflow, unused_gpu
+        from neural_style_tf.utils.runtime import lacks_avx, start_tensorflow, unused_gpu
 
         say = self._console.say
         for role, picture in self._pictures.items():
@@ -413,6 +413,8 @@ class Run:
                 "targets, and makes the result flat: about 3e-4 smooths noise"
             )
         if not self._machine.device:
+            if note := lacks_avx():
+                self._console.error(note)
             self._machine.device = start_tensorflow(
                 verbose=self._job.verbose,
                 sparing=height * width >= LARGE_PICTURE,
