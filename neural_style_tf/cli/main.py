@@ -34,7 +34,7 @@ from neural_style_tf.sweeps.executors import (
 from neural_style_tf.sweeps.folder import continued, is_finished
 from neural_style_tf.sweeps.runner import Executor, Sweep
 from neural_style_tf.tiling.system_memory import available_bytes
-from neural_style_tf.utils.console import Console
+from neural_style_tf.utils.console import Console, Download
 from neural_style_tf.utils.runtime import cores
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import load_weights
@@ -149,7 +149,8 @@ def _executor(
         cluster.check()
 
         def network(job: Job) -> Weights:
-            return load_weights(job.weights, folder=Path(job.weights_dir), log=console.say)
+            folder, progress = Path(job.weights_dir), Download(console)
+            return load_weights(job.weights, folder=folder, progress=progress, log=console.say)
 
         def on_cluster(tasks: Sequence[Task]) -> Iterator[Event]:
             # The tasks are asked to save and end.
@@ -220,6 +221,7 @@ class Painter:
                     report=report,
                     supplies=supplies,
                 )
+                run.check_unchanged(task.hashes)
                 return Outcome("finished" if run.execute() == SUCCESS else "interrupted")
         except KeyboardInterrupt:
             return Outcome("interrupted")

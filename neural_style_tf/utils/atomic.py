@@ -118,4 +118,3 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` to `path` as UTF-8, atomically; see `atomic_file`."""
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
-

@@ -79,8 +79,8 @@ def lacks_avx() -> str:
     if flags is None or "avx" in flags:
         return ""
     return (
-        "this processor has no AVX, which TensorFlow as it is published needs: if the program ends here, take "
-        "another machine, or a TensorFlow that was built without AVX"
+        "this processor has no AVX, which TensorFlow as it is published needs: if the program ends here, "
+        "take another machine, or a TensorFlow that was built without AVX"
     )
 
 
@@ -256,9 +256,9 @@ if not os.read(0, 1):
     fatal = [at for at, line in enumerate(lines) if line.startswith("F")] or [-3]
     words = " ".join(" ".join(lines[fatal[-1]:]).split())[:1000]
     words = words or "nothing; was it built for another processor?"
-    sys.stderr.write(f"neural-style-tf: the process died while TensorFlow started; its last words: {words}\\n")
+    sys.stderr.write(f"neural-style-tf: TensorFlow ended the process as it started; last words: {words}\\n")
 """
-"""Waits for a byte; where the pipe is closed without one, shows the end of the file at its standard output."""
+"""Waits for a byte; where its pipe is closed without one, shows the end of the file at standard output."""
 
 
 @contextlib.contextmanager
