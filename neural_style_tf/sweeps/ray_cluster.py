@@ -16,6 +16,7 @@ import hashlib
 import importlib.util
 import logging
 import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -369,11 +370,16 @@ def paint_on_node(
         output = str(here / f"output{Path(task.job.output).suffix}") if task.job.output else ""
         supplies = dataclasses.replace(supplies, output_dir=str(folder), output=output)
         outcome = painter(task, mirror.report, supplies)
-        mirror.send()
-        if output and Path(output).exists():
-            whose = task.name, attempt, task.job.output
-            for data, first, last in pieces(Path(output)):
-                ray.get(keeper.write.remote(*whose, data, first=first, last=last))
+        try:
+            mirror.send()
+            if output and Path(output).exists():
+                whose = task.name, attempt, task.job.output
+                for data, first, last in pieces(Path(output)):
+                    ray.get(keeper.write.remote(*whose, data, first=first, last=last))
+        except ray.exceptions.RayError as error:
+            kept = shutil.move(here, tempfile.mkdtemp(prefix="neural-style-tf-"))
+            where = f"what is painted is in {kept} on {socket.gethostname()}"
+            return Outcome("failed", f"{reason(error)}; {where}")
         return outcome
 
 
