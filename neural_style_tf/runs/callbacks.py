@@ -170,7 +170,7 @@ def _rescue(lost: Path, image: Rows, saving: Saving) -> Path | None:
     plain = dataclasses.replace(saving, bits=8)
     for place in (tempfile.gettempdir(), Path.home(), lost.parent):
         with contextlib.suppress(OSError):
-            folder = Path(tempfile.mkdtemp(prefix="neural-style-tf-", dir=place))
+            folder = Path(tempfile.mkdtemp(prefix="neural-style-tf-rescued-", dir=place))
             with contextlib.suppress(RunError):
                 save_picture(path := folder / f"{lost.stem}.png", image, plain)
                 return path

@@ -377,7 +377,7 @@ def paint_on_node(
                 for data, first, last in pieces(Path(output)):
                     ray.get(keeper.write.remote(*whose, data, first=first, last=last))
         except ray.exceptions.RayError as error:
-            kept = shutil.move(here, tempfile.mkdtemp(prefix="neural-style-tf-"))
+            kept = shutil.move(here, tempfile.mkdtemp(prefix="neural-style-tf-rescued-"))
             where = f"what is painted is in {kept} on {socket.gethostname()}"
             return Outcome("failed", f"{reason(error)}; {where}")
         return outcome
