@@ -312,7 +312,7 @@ def test_no_cluster_is_a_line(tasks, address, said):
 
 def test_other_versions_than_the_cluster_s_are_both_named(tasks, monkeypatch):
     ray = pytest.importorskip("ray")
-    said = "Version mismatch: The cluster was started with:\n    Ray: 2.60.0\nThis process with:\n    Ray: 2.59.0\n"
+    said = "Version mismatch: The cluster with:\n    Ray: 2.60.0\nThis process with:\n    Ray: 2.59.0\n"
 
     def init(**options):
         raise RuntimeError(said)
