@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neural_style_tf.app.guard import host_of
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, reason
 from neural_style_tf.utils.console import Console
 
 if TYPE_CHECKING:
@@ -162,10 +162,12 @@ def _serve(
         signal.signal(number, lambda *_: ended.set())
     console.say("starting …")
     with tempfile.TemporaryDirectory(prefix="neural-style-tf-", ignore_cleanup_errors=True) as temporary:
-        prepare_environment(os.environ, temporary)
+        outside = prepare_environment(os.environ, temporary, share=share)
+        if share:
+            _check_proxy()
         from neural_style_tf.app.page import Page
 
-        page = Page(place, Path(temporary))
+        page = Page(place, Path(temporary), environment=outside)
         try:
             address = page.launch(HOST, port, browser=browser, share=share, hosts=hosts)
             console.say(f"the page is at {address} – end it with Ctrl-C; paintings go to {place.output_dir}")
@@ -182,12 +184,18 @@ def _serve(
             page.close()
 
 
-def prepare_environment(environment: MutableMapping[str, str], temporary: str) -> None:
+def prepare_environment(
+    environment: MutableMapping[str, str], temporary: str, *, share: bool
+) -> dict[str, str]:
     """Set the variables that Gradio reads when it is imported.
 
     Args:
         environment: Of this process.
         temporary: Where uploads go.
+        share: Whether a share link is asked for, from a server that only a proxy may reach.
+
+    Returns:
+        What a process that downloads weights must change back.
     """
     environment |= {
         "GRADIO_TEMP_DIR": temporary,
@@ -195,9 +203,29 @@ def prepare_environment(environment: MutableMapping[str, str], temporary: str) -
         "GRADIO_RUN_HISTORY": "False",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
-    for name in ("no_proxy", "NO_PROXY"):
-        # Gradio asks its own server whether it is there, and a proxy would not know it.
-        environment[name] = ",".join(filter(None, (environment.get(name), HOST, "localhost")))
+    outside = {name: environment.get(name, "") for name in ("no_proxy", "NO_PROXY")}
+    for name, hosts in outside.items():
+        # Gradio asks its own server whether it is there, and a proxy would not know it. With * what is set as
+        # a proxy is not even looked at, of whatever kind it is.
+        environment[name] = ",".join(filter(None, (hosts, HOST, "localhost"))) if share else "*"
+    return outside
+
+
+def _check_proxy() -> None:
+    """Refuse a proxy that Gradio's library could not ask for a share link.
+
+    Raises:
+        UserError: Saying why.
+    """
+    import httpx
+
+    try:
+        httpx.Client().close()
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        raise UserError(
+            f"--share: the proxy in the environment cannot be used: {reason(error).rstrip('.')}; set "
+            "ALL_PROXY, HTTPS_PROXY and HTTP_PROXY to http://HOST:PORT, or unset them"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import html
 import logging
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,22 @@ class Page:
         place: Where runs are written.
         temporary: A folder for uploads and previews, the only one whose files are served.
         queue: Paints the runs; default: one worker process.
+        environment: Variables that this process adds to its own.
     """
 
-    def __init__(self, place: Place, temporary: Path, queue: RunQueue | None = None) -> None:
+    def __init__(
+        self,
+        place: Place,
+        temporary: Path,
+        queue: RunQueue | None = None,
+        *,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._place, self._temporary = place, temporary
         self._previews = temporary / "previews"
-        self._queue = queue or RunQueue(functools.partial(Painter, go_on="press Paint further"), check_memory)
+        self._queue = queue or RunQueue(
+            functools.partial(Painter, go_on="press Paint further"), check_memory, environment=environment
+        )
         try:
             self.blocks = self._build()
         except BaseException:

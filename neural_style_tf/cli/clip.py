@@ -16,7 +16,7 @@ import numpy as np
 from neural_style_tf.cli.painting import Run
 from neural_style_tf.config.fields import flat
 from neural_style_tf.config.schema import Config, Job, VideoConfig, numbered
-from neural_style_tf.errors import RunError, UserError, show
+from neural_style_tf.errors import RunError, UserError, reason, show
 from neural_style_tf.images import Picture, fit_size, resize
 from neural_style_tf.images.color_transfer import luma
 from neural_style_tf.images.files import expand_files
@@ -330,6 +330,9 @@ class ClipRun(Run):
         ]
         return [*found, *(FramesOnly(one) for one in self._reporting())]
 
+    def _painting(self, folder: OutputFolder) -> Path:
+        return folder.path / "frames"
+
     def _say_end(self, folder: OutputFolder, status: str, record: StepRecord | None) -> None:
         from neural_style_tf.runs.clip_files import holds_passes
 
@@ -368,8 +371,8 @@ def write_result(
         say: Gets a line for what the user should see.
 
     Raises:
-        RunError: The encoder fails.
-        OSError: A file cannot be written.
+        RunError: The encoder fails, or a file cannot be written; its note says where the clip or its frames
+            are.
     """
     from neural_style_tf.runs.clip_files import frame_times, painted_frames
 
@@ -382,18 +385,29 @@ def write_result(
             shown.append(times.get(number, (number - 1) / clip.rate))
     if not files:
         return
+    kept: list[str] = []
+    fault: RunError | None = None
     for path in (folder / "result.mp4", *([Path(job.output)] if job.output else [])):
-        notes = write_clip(
-            path,
-            files,
-            [at - shown[0] for at in shown],
-            last=config.video.every / clip.rate,
-            pixel_format=job.pixel_format,
-            sound=clip.path if clip.has_audio else None,
-            begin=shown[0],
-        )
+        try:
+            notes = write_clip(
+                path,
+                files,
+                [at - shown[0] for at in shown],
+                last=config.video.every / clip.rate,
+                pixel_format=job.pixel_format,
+                sound=clip.path if clip.has_audio else None,
+                begin=shown[0],
+            )
+        except Exception as error:
+            fault = fault or RunError(f"{show(path)} could not be written: {reason(error)}")
+            fault.__cause__ = fault.__cause__ or error
+            continue
+        kept.append(f"the clip is in {show(path)}")
         for note in notes:
             say(note)
+    if fault is not None:
+        fault.add_note((kept or [f"the frames are in {show(files[0].parent)}"])[0])
+        raise fault
 
 
 class FramesOnly(Listener):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.images import to_picture
 from neural_style_tf.runs.output_dir import EVENTS
 from neural_style_tf.transfer.records import Listener, StepRecord
-from neural_style_tf.utils.atomic import PARTIAL
+from neural_style_tf.utils.atomic import atomic_path
 from neural_style_tf.utils.console import printable
 
 IMAGES_APART = 5
@@ -86,15 +85,9 @@ def trim_events(folder: Path, step: int) -> None:
     """Drop from the event files of a folder what lies after a step, and what was cut short."""
     for path in folder.glob(EVENTS):
         kept = [raw for raw in _events(path) if tf.compat.v1.Event.FromString(raw).step <= step]
-        # No name that TensorBoard, or anyone who reads event files, would look for.
-        shorter = path.with_name(f"{PARTIAL}{path.name}-")
-        try:
-            with tf.io.TFRecordWriter(str(shorter)) as writer:
-                for raw in kept:
-                    writer.write(raw)
-            os.replace(shorter, path)
-        finally:
-            shorter.unlink(missing_ok=True)
+        with atomic_path(path) as shorter, tf.io.TFRecordWriter(str(shorter)) as writer:
+            for raw in kept:
+                writer.write(raw)
 
 
 def _events(path: Path) -> Iterator[bytes]:

@@ -42,12 +42,14 @@ class Task:
         config: Its settings.
         job: Its files.
         memory: Bytes that it takes, estimated.
+        hashes: Role of each picture → SHA-256 of what was checked; empty if nothing was.
     """
 
     name: str
     config: Config
     job: Job
     memory: int = 0
+    hashes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ import hashlib
 import importlib.util
 import logging
 import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import neural_style_tf
 from neural_style_tf.config.schema import Config, Job
-from neural_style_tf.errors import UserError, show
+from neural_style_tf.errors import UserError, reason, show
 from neural_style_tf.runs.manifest import from_the_root
 from neural_style_tf.runs.output_dir import LOCK, FolderInUse, OutputFolder
 from neural_style_tf.runs.outputs import clear_the_way
@@ -136,7 +137,9 @@ def _join(address: str) -> Any:
             **({"include_dashboard": False} if address == "local" else {}),
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise _no_cluster(address, (str(error).splitlines() or [""])[0]) from None
+        if "ersion mismatch" in str(error):
+            raise UserError(f"--ray={show(address)}: {reason(error)}; install the same on both") from None
+        raise _no_cluster(address, reason(error)) from None
     finally:
         # Ray's own would end this process at once, and no run would be saved.
         if handler is not None and threading.current_thread() is threading.main_thread():
@@ -287,10 +290,10 @@ class _Driver:
         except ray.exceptions.TaskCancelledError:
             return None
         except ray.exceptions.RayTaskError as error:
-            return Outcome("failed", f"{type(error.cause).__name__}: {error.cause}", str(error))
+            return Outcome("failed", f"{type(error.cause).__name__}: {reason(error.cause)}", str(error))
         except ray.exceptions.RayError as error:
-            line = " ".join((str(error).splitlines() or [""])[0].split())
-            return Outcome("failed", f"{type(error).__name__}: {line}; the same command goes on with the run")
+            line = f"{type(error).__name__}: {reason(error)}"
+            return Outcome("failed", f"{line}; the same command goes on with the run")
 
 
 def _line(error: OSError | UserError) -> str:
@@ -367,11 +370,16 @@ def paint_on_node(
         output = str(here / f"output{Path(task.job.output).suffix}") if task.job.output else ""
         supplies = dataclasses.replace(supplies, output_dir=str(folder), output=output)
         outcome = painter(task, mirror.report, supplies)
-        mirror.send()
-        if output and Path(output).exists():
-            whose = task.name, attempt, task.job.output
-            for data, first, last in pieces(Path(output)):
-                ray.get(keeper.write.remote(*whose, data, first=first, last=last))
+        try:
+            mirror.send()
+            if output and Path(output).exists():
+                whose = task.name, attempt, task.job.output
+                for data, first, last in pieces(Path(output)):
+                    ray.get(keeper.write.remote(*whose, data, first=first, last=last))
+        except ray.exceptions.RayError as error:
+            kept = shutil.move(here, tempfile.mkdtemp(prefix="neural-style-tf-rescued-"))
+            where = f"what is painted is in {kept} on {socket.gethostname()}"
+            return Outcome("failed", f"{reason(error)}; {where}")
         return outcome
 
 

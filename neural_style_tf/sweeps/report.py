@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from PIL import Image, ImageDraw, ImageFont
 
-from neural_style_tf.errors import show
+from neural_style_tf.errors import reason, show
 from neural_style_tf.sweeps.folder import SweepFolder, SweptRun
 from neural_style_tf.utils.atomic import atomic_file, write_text
 
@@ -24,20 +24,37 @@ MOST_SHOWN = LARGEST // (SMALLEST + GAP + LINE)
 TEMPLATE = Path(__file__).with_name("index.html")
 
 
-def write_report(folder: SweepFolder, runs: Sequence[SweptRun]) -> None:
-    """Write the table, the sheet and the page of a sweep."""
+def write_report(folder: SweepFolder, runs: Sequence[SweptRun]) -> list[str]:
+    """Write the table, the page and the sheet of a sweep; return a line for each that cannot be written."""
     facts = [_facts(folder, run) for run in runs]
     names = list(runs[0].settings) if runs else []
     columns = [*names, "status", "total", "content", "style", "tv", "steps", "seconds", "folder"]
+    parts = {
+        "table.csv": lambda path: _write_table(path, columns, facts),
+        "index.html": lambda path: _write_page(path, columns, facts),
+        "sheet.jpg": lambda path: _write_sheet(path, runs),
+    }
+    lines = []
+    for name, write in parts.items():
+        path = folder.path / name
+        try:
+            write(path)
+        except Exception as error:
+            lines.append(f"{show(path)} could not be written: {reason(error)}; the results are beside it")
+    return lines
+
+
+def _write_table(path: Path, columns: list[str], facts: list[dict[str, Any]]) -> None:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, extrasaction="ignore", restval="")
     writer.writeheader()
     writer.writerows(facts)
-    write_text(folder.path / "table.csv", text.getvalue())
-    _write_page(folder.path, columns, facts)
-    pictures = {run.folder: _picture(folder.path / run.folder) for run in runs}
-    sheet = make_sheet(runs, pictures)
-    with atomic_file(folder.path / "sheet.jpg") as file:
+    write_text(path, text.getvalue())
+
+
+def _write_sheet(path: Path, runs: Sequence[SweptRun]) -> None:
+    sheet = make_sheet(runs, {run.folder: _picture(path.parent / run.folder) for run in runs})
+    with atomic_file(path) as file:
         sheet.save(file, "JPEG", quality=88)
 
 
@@ -130,10 +147,10 @@ def _digits(value: Any) -> str:
 def _write_page(path: Path, columns: list[str], facts: list[dict[str, Any]]) -> None:
     rows = []
     for one in facts:
-        shown = _picture(path / one["folder"])
+        shown = _picture(path.parent / one["folder"])
         clip = shown.parent.parent / "result.mp4"
         picture, link = (
-            quote(str(file.relative_to(path))) for file in (shown, clip if clip.exists() else shown)
+            quote(str(file.relative_to(path.parent))) for file in (shown, clip if clip.exists() else shown)
         )
         image = f'<a href="{link}"><img loading="lazy" alt="" src="{picture}"></a>' if shown.exists() else ""
         cells = "".join(f"<td>{html.escape(_digits(one.get(name, '')))}</td>" for name in columns)
@@ -142,7 +159,7 @@ def _write_page(path: Path, columns: list[str], facts: list[dict[str, Any]]) -> 
         f'<th><button data-column="{i}">{html.escape(n)}</button></th>' for i, n in enumerate(columns, 1)
     )
     text = TEMPLATE.read_text(encoding="utf-8")
-    title = html.escape(show(path.resolve().name))
+    title = html.escape(show(path.parent.resolve().name))
     for mark, value in (("TITLE", title), ("HEADS", heads), ("ROWS", "\n".join(rows))):
         text = text.replace(f"<!--{mark}-->", value)
-    write_text(path / "index.html", text)
+    write_text(path, text)

@@ -36,6 +36,10 @@ ARGUMENTS = (
 class Run(Protocol):
     """A checked run of the command line."""
 
+    @property
+    def hashes(self) -> Mapping[str, str]:
+        """Role of each picture → SHA-256 of its file."""
+
     def check_finished(self) -> None:
         """Refuse a finished run in the output folder that was made with other settings or files."""
 
@@ -115,7 +119,7 @@ class Sweep:
                 one = self._make_run(task.config, continued(task.job))
                 if self._folder.status(run) == "finished":
                     one.check_finished()
-                self._tasks[run.folder] = dataclasses.replace(task, memory=one.memory())
+                self._tasks[run.folder] = dataclasses.replace(task, memory=one.memory(), hashes=one.hashes)
             except UserError as error:
                 mistakes.setdefault(str(error), run.folder)
                 if isinstance(error, UnreadableFile):
@@ -189,12 +193,14 @@ class Sweep:
             if reporting <= SHARE * (now - begun):
                 write_report(self._folder, self.runs)
                 reporting += time.monotonic() - now
-        write_report(self._folder, self.runs)
+        unwritten = write_report(self._folder, self.runs)
         done = sum(self._folder.status(run) == "finished" for run in self.runs)
         say(f"{done} of {len(self.runs)} runs are finished: {root / 'index.html'}")
         for folder, line in failed.items():
             self._console.error(f"not finished: {folder}: {line}")
-        return 1 if failed else 0
+        for line in unwritten:
+            self._console.error(line)
+        return 1 if failed or unwritten else 0
 
     def _plan(self, run: SweptRun) -> Task:
         """Return a run as it begins."""

@@ -310,6 +310,20 @@ def test_no_cluster_is_a_line(tasks, address, said):
         list(on_ray(tasks("a"), fake_painter(), Cluster(address, 1, shared=False), lambda job: None, []))
 
 
+def test_other_versions_than_the_cluster_s_are_both_named(tasks, monkeypatch):
+    ray = pytest.importorskip("ray")
+    said = "Version mismatch: The cluster with:\n    Ray: 2.60.0\nThis process with:\n    Ray: 2.59.0\n"
+
+    def init(**options):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(
+        UserError, match=r"with: Ray: 2\.60\.0 This process with: Ray: 2\.59\.0; install the same"
+    ):
+        on_ray(tasks("a"), fake_painter(), Cluster("local", 1, shared=False), lambda job: None, [])
+
+
 @pytest.mark.slow
 def test_a_sweep_on_two_machines_has_the_bits_of_one_process_and_survives_the_loss_of_one(
     two_nodes, tasks, monkeypatch

@@ -116,6 +116,26 @@ def test_one_failing_run_does_not_stop_the_others(job, monkeypatch, capsys):
     assert job(*FAST, "--sweep=tv_weight=0,5,9") == 0
 
 
+def test_a_picture_that_is_replaced_during_a_sweep_is_refused(job, monkeypatch, capsys):
+    transfer = painting.Run._transfer
+
+    def replacing(self, folder):
+        code = transfer(self, folder)
+        # Of the same size, and at once: the clock may not have moved on.
+        write_picture("other.png", seed=9)
+        os.replace("other.png", "c.png")
+        return code
+
+    monkeypatch.setattr(painting.Run, "_transfer", replacing)
+    assert job(*FAST, "--sweep=tv_weight=0,5") == 1
+    said = capsys.readouterr().err
+    assert "not finished: tv_weight=5: c.png was changed after the sweep began: put the former" in said
+    assert [row["status"] for row in table().values()] == ["finished", "waiting"]
+    monkeypatch.setattr(painting.Run, "_transfer", transfer)
+    write_picture("c.png")
+    assert job(*FAST, "--sweep=tv_weight=0,5") == 0
+
+
 def test_a_sweep_goes_on_in_other_tiles(job, monkeypatch):
     """As it is told to where memory has run out."""
 
