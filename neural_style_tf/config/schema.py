@@ -39,8 +39,8 @@ class NetworkConfig:
     )
     precision: str = setting(
         "float32",
-        "number format of the convolutions: float32; tf32, faster and coarser, of NVIDIA's GPUs since Ampere; "
-        "bfloat16, faster and coarser yet; auto: bfloat16 where the hardware has it, else float32",
+        "number format of the convolutions: float32; tf32, float32 with the products of 10 bits of NVIDIA's "
+        "GPUs since Ampere; bfloat16; auto: bfloat16 where the hardware has it, else float32",
         choices=("auto", "float32", "tf32", "bfloat16"),
     )
     convolution: str = setting(
