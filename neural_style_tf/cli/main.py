@@ -156,7 +156,7 @@ def _executor(
         def on_cluster(tasks: Sequence[Task]) -> Iterator[Event]:
             # The tasks are asked to save and end.
             interrupts.graceful = True
-            return on_ray(tasks, Painter, cluster, network, received)
+            return on_ray(tasks, Painter, cluster, network, received, console.say)
 
         return on_cluster
     if asked.jobs > 1:

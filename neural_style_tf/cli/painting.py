@@ -23,13 +23,14 @@ from neural_style_tf.runs.output_dir import OutputFolder, check_folder, holds_ru
 from neural_style_tf.runs.outputs import check_outputs, clear_the_way, find_checkpoint, make_listeners
 from neural_style_tf.runs.replay import changes_since, check_files, read_run
 from neural_style_tf.runs.resume import (
+    EXACT_SINCE,
     MASKED_SINCE,
     check_same_run,
     check_transparency,
     differences,
     read_manifest,
     step_of,
-    with_its_tile,
+    with_its_choices,
 )
 from neural_style_tf.sweeps.executors import Report, Supplies
 from neural_style_tf.tiling.memory_model import LARGE_PICTURE, choose_tile, estimate_run
@@ -269,14 +270,6 @@ class Run:
         try:
             if job.resume and holds_run(folder.path):
                 self._earlier = read_manifest(folder.path)
-                # Several workers must have the same tile, and each decides for itself.
-                if self._worker.workers == 1:
-                    self._config = with_its_tile(self._earlier, self._config)
-                    if (before := self._earlier.config.get("tile", "auto")) != self._config.tile:
-                        self._console.say(
-                            f"--tile was {before}, now {self._config.tile}: the run goes on with the same "
-                            "gradient, which other tiles round differently"
-                        )
                 self._check_resumed(self._earlier, self._hashes)
             return self._transfer(folder)
         finally:
@@ -341,7 +334,7 @@ class Run:
     def _steps(self, folder: OutputFolder | None, device: str, weights: Weights) -> int:
         self._cluster.check_same(facts_in_common(self._config, self._hashes, weights))
         checkpoint = self._checkpoint(folder, weights) if folder else None
-        self._choose_tile()
+        self._choose()
         listeners: list[Listener] = []
         report = record = None
         received = self._interrupts.received
@@ -548,11 +541,33 @@ class Run:
             return []
         return [Reporting(self._report_to, self._interrupts.received, self._config.saving.saves)]
 
-    def _choose_tile(self) -> None:
-        """Choose the tile once, and record it: a resumed or repeated run has the same tiles."""
+    def _choose(self) -> None:
+        """Choose what is `auto` once, and record it: a resumed or repeated run computes alike."""
         from neural_style_tf.distributed.sharding import smallest_tile
+        from neural_style_tf.models.precision import has_bfloat16, has_tf32
         from neural_style_tf.tiling.planner import check_memory, plan_memory
+        from neural_style_tf.transfer.session import settle
 
+        asked, say = self._config.network, self._console.say
+        if self._earlier is not None:
+            self._config = with_its_choices(self._earlier, self._config)
+            if (before := self._earlier.config.get("tile", "auto")) != self._config.tile:
+                say(
+                    f"--tile was {before}, now {self._config.tile}: the run goes on with the same "
+                    "gradient, which other tiles round differently"
+                )
+        self._config = settle(self._config, self._size, self._cluster)
+        network = self._config.network
+        if asked != network:
+            say(f"auto: --precision={network.precision} --convolution={network.convolution}")
+        if network.precision == "bfloat16" and not has_bfloat16():
+            say("this machine has no hardware for bfloat16, and takes longer than in float32")
+        before = self._earlier or self._repeated
+        on_gpu = before is not None and str(before.circumstances.get("device", "")).startswith("GPU")
+        if network.precision == "float32" and on_gpu and before.form < EXACT_SINCE and has_tf32():
+            say(
+                "that run's float32 was TF32, and now is float32: for TF32 give --precision=tf32 to a new run"
+            )
         room = plan_memory(self._config, self._size, **self._beside_result, share=self._machine.memory)
         room = room._replace(tile=smallest_tile(self._cluster, room.tile))
         self._console.say(str(room))

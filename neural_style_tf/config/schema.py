@@ -39,15 +39,16 @@ class NetworkConfig:
     )
     precision: str = setting(
         "float32",
-        "number format of the convolutions: float32, bfloat16, or auto: bfloat16 where the hardware has it",
-        choices=("auto", "float32", "bfloat16"),
+        "number format of the convolutions: float32; tf32, float32 with the products of 10 bits of NVIDIA's "
+        "GPUs since Ampere; bfloat16; auto: bfloat16 where the hardware has it, else float32",
+        choices=("auto", "float32", "tf32", "bfloat16"),
     )
     convolution: str = setting(
         "direct",
         "algorithm of the convolutions: direct, or Winograd's in blocks 3 and 4, with a quarter of the "
-        "multiplications and more rounding (winograd); auto: winograd for large pictures, "
+        "multiplications and more rounding (winograd); large: winograd for large pictures; auto: large, "
         "unless there is a GPU or, in bfloat16, a processor with matrix units (AMX)",
-        choices=("auto", "direct", "winograd"),
+        choices=("auto", "direct", "winograd", "large"),
     )
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
+import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ import tensorflow as tf
 from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.distributed.sharding import SharedObjective, compute_shared_targets, smallest_tile
-from neural_style_tf.errors import RunError
+from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import is_gray, resize
 from neural_style_tf.losses.base import Target, Term
 from neural_style_tf.losses.evaluate import Targets
@@ -24,7 +25,7 @@ from neural_style_tf.losses.objective import GrayObjective, Objective, deprocess
 from neural_style_tf.losses.targets import Source, compile_look, given_leaves, make_sources
 from neural_style_tf.losses.terms import loss_names, make_terms, term_weights
 from neural_style_tf.models import winograd
-from neural_style_tf.models.precision import compute_dtype
+from neural_style_tf.models.precision import compute_dtype, has_bfloat16, has_tf32, switch_tf32
 from neural_style_tf.models.vgg19 import vgg19
 from neural_style_tf.optim import make_optimizer, serves_all_sizes, static_settings
 from neural_style_tf.optim.projections import make_bounds
@@ -95,8 +96,9 @@ class Session:
 
     A run that differs from an earlier one only in weights of losses, learning rate, seed or pictures compiles
     nothing, and gives the same bits as alone; pictures must be of the same size with Adam, in tiles, and on
-    several replicas. What is kept is what was used last. `deterministic` holds, as TensorFlow has it, for the
-    rest of the process.
+    several replicas. What is kept is what was used last. TensorFlow has two settings for the whole process:
+    `deterministic` holds for the rest of it, and whether float32 may be TF32 is as the run that began last
+    says, so runs that overlap must have the same `precision`.
 
     Args:
         weights: The network of all runs; default: whatever `load_weights("auto")` finds.
@@ -143,6 +145,8 @@ class Session:
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
         subject, scales, config = plan_run(inputs, config)
+        config = settle(config, scales[-1].content, cluster)
+        switch_tf32(config.network.precision)
         del inputs
         loop = Loop(scales, config, tick or (lambda step: False), cluster, until or (lambda record: False))
         first, going_on = cluster.all_gather(
@@ -335,7 +339,8 @@ class Session:
         return kept.get(kind, make, lambda _: size)
 
     def _networks(self, config: Config) -> Networks:
-        kind = (config.network, config.loss.layers)
+        # Each has both kinds of convolutions.
+        kind = (dataclasses.replace(config.network, convolution="direct"), config.loss.layers)
         make = functools.partial(Networks, config, self._weights, self._cluster, kind)
         return self._cache.get(kind, make, lambda networks: 2 * networks.bytes_of("direct"))
 
@@ -379,6 +384,7 @@ def make_solver(
     initial: np.ndarray | None = None,
 ) -> Solver:
     """Return a new solver, ready to `start`; see `Session.prepare`."""
+    switch_tf32(config.network.precision)
     session = Session(weights, cluster=cluster, keep_bytes=0)
     return session.prepare(pictures, config, guidance=guidance, initial=initial).solver
 
@@ -495,6 +501,33 @@ def first_image(
         initial = covered(initial, pictures[0], cover)
     bounds = make_bounds(tf.float32, clamp=config.optimization.clamp)
     return bounds.project(preprocess(gray(initial) if in_gray else initial))
+
+
+def settle(config: Config, size: tuple[int, int], cluster: Cluster) -> Config:
+    """Return the settings with what `auto` means for precision and convolution, the same for all workers.
+
+    Args:
+        config: The settings; those of the chief count, which may go on with an earlier run.
+        size: (H, W) of the result.
+        cluster: The workers; what one of them lacks none uses.
+
+    Raises:
+        UserError: A worker cannot compute what is asked for.
+    """
+    network = config.network
+    precision, convolution = cluster.all_gather([network.precision, network.convolution])[0]
+    bfloat16, tf32 = map(all, zip(*cluster.all_gather([has_bfloat16(), has_tf32()]), strict=True))
+    if precision == "auto":
+        precision = "bfloat16" if bfloat16 else "float32"
+    if precision == "tf32" and not tf32:
+        raise UserError(
+            "--precision=tf32 needs an NVIDIA GPU of compute capability 8.0 or later, and no other device: "
+            "take --precision=float32; a run that was begun in tf32 cannot be continued here"
+        )
+    chosen = cluster.all_gather(winograd.select_convolution(convolution, precision, math.prod(size)))
+    if convolution == "auto":
+        convolution = "direct" if "direct" in chosen else "large"
+    return config.replace(precision=precision, convolution=convolution)
 
 
 def at_scale(scale: Scale, config: Config) -> Config:

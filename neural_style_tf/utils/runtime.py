@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib.util
+import itertools
 import os
 import platform
 import re
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,16 @@ PYTHONS = ((3, 11), (3, 13))
 _M_MMAP_THRESHOLD = -3
 _DEVICES = Path("/dev")
 _CPUINFO = Path("/proc/cpuinfo")
+_WSL_DRIVERS = (Path("/usr/lib/wsl/lib/libcuda.so"), Path("/usr/lib/x86_64-linux-gnu/libcuda.so.1"))
+"""NVIDIA's driver where Windows has the GPU: under WSL2, and in a container there."""
+_NAME_OF_GPU = re.compile(r"\d+|(GPU|MIG)-.+")
+# Each makes float32 another format, or switches TF32 off, whatever `--precision` says.
+_OTHER_FORMATS = (
+    "NVIDIA_TF32_OVERRIDE",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "TF_SET_ONEDNN_FPMATH_MODE",
+)
 # Kernels that were built for an earlier architecture are compiled anew for a later one, and run. TensorFlow's
 # fail on this one (CUDA_ERROR_INVALID_PTX; tensorflow/tensorflow issues 89272, 99592) and those after it.
 _NEEDS_ITS_OWN_KERNELS = 12
@@ -38,9 +49,21 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def nvidia_devices() -> list[str]:
-    """Return the numbers of the NVIDIA GPUs of this machine, whether or not TensorFlow can use them."""
-    return sorted(path.name.removeprefix("nvidia") for path in _DEVICES.glob("nvidia[0-9]*"))
+def nvidia_devices(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Return what CUDA calls the NVIDIA GPUs that it may use, whether or not TensorFlow can use them.
+
+    CUDA counts from 0, whatever their files in `/dev` are called: a container may have `nvidia2` alone. Under
+    WSL2 there is one file for all; the first GPU counts.
+
+    Args:
+        environment: `CUDA_VISIBLE_DEVICES` is read from it, up to the first that names no GPU, as CUDA does.
+    """
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        wsl = (_DEVICES / "dxg").exists() and any(path.exists() for path in _WSL_DRIVERS)
+        return [str(number) for number in range(len(list(_DEVICES.glob("nvidia[0-9]*"))) or wsl)]
+    names = map(str.strip, visible.split(","))
+    return list(dict.fromkeys(itertools.takewhile(_NAME_OF_GPU.fullmatch, names)))
 
 
 def missing_package(name: str) -> str:
@@ -143,6 +166,8 @@ def start_tensorflow(
     use_tensorflow_backend()
     # With it TensorBoard's plug-in asks for Keras 2, a package that need not be there.
     os.environ.pop("TF_USE_LEGACY_KERAS", None)
+    for name in _OTHER_FORMATS:
+        os.environ.pop(name, None)
     # oneDNN may keep its reordered copy of each filter. It caches per kernel of a graph; this package
     # runs every convolution inside a graph whose weights never change.
     os.environ.setdefault("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "1")
@@ -191,8 +216,8 @@ def unused_gpu() -> str:
             f"{details.get('device_name', 'a GPU')} is not used: TensorFlow {tf.__version__} has no kernels "
             f"for its compute capability {capability}; going on with {others}"
         )
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    if hidden or found or not nvidia_devices():
+    # There is one, and it is not hidden.
+    if found or not nvidia_devices({}) or not nvidia_devices():
         return ""
     if importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.cudnn") is None:
         return (

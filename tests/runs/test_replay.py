@@ -138,6 +138,52 @@ def test_the_tile_of_the_first_part_is_kept(monkeypatch, job, capsys):
     assert json.loads(Path("o/run.json").read_text())["config"]["tile"] == "32"
 
 
+def test_what_auto_was_decided_to_be_is_kept_on_another_processor(monkeypatch, job, capsys):
+    """A processor with bfloat16 begins; one without it goes on, and repeats."""
+    from neural_style_tf.models import precision
+
+    def network(folder):
+        settings = json.loads(Path(folder, "run.json").read_text())["config"]
+        return settings["precision"], settings["convolution"]
+
+    def edit(**changes):
+        facts = json.loads(Path("o/run.json").read_text())
+        facts["config"] |= {name: changes.pop(name) for name in ("precision",) if name in changes}
+        Path("o/run.json").write_text(json.dumps(facts | changes))
+
+    flags_ = [*SMALL, "--precision=auto", "--convolution=auto", "--save_every=1"]
+    again = [*flags_, "--output_dir=o", "--resume"]
+    monkeypatch.setattr(precision, "_cpu_flags", lambda: "avx512_bf16")
+    assert job(*flags_, "--output_dir=o") == 0
+    assert "auto: --precision=bfloat16 --convolution=direct\n" in capsys.readouterr().out
+    assert network("o") == ("bfloat16", "direct")
+    assert "--precision=bfloat16\n" in Path("o/flags.txt").read_text()
+    monkeypatch.setattr(precision, "_cpu_flags", lambda: "avx2")
+    assert job(*again, "--iterations=4") == 0
+    said = capsys.readouterr().out
+    assert "auto: --precision=bfloat16 " in said and "no hardware for bfloat16" in said
+    assert network("o") == ("bfloat16", "direct")
+    assert job("--from_run=o/run.json", "--output_dir=b", "--quiet") == 0 and network("b") == network("o")
+    assert job(*again, "--iterations=4", "--precision=float32") == 2
+    assert "--precision was 'bfloat16', now 'float32'" in capsys.readouterr().err
+    # One that only a GPU computes.
+    edit(precision="tf32")
+    before = Path("o/result.png").read_bytes()
+    assert job(*again, "--iterations=5") == 2
+    error = capsys.readouterr().err
+    assert (
+        "--precision=tf32 needs" in error and "cannot be continued here" in error and error.count("\n") == 1
+    )
+    assert Path("o/result.png").read_bytes() == before
+    # Of a version that did not decide, and of one whose float32 was TF32.
+    edit(precision="auto", manifest=3)
+    assert job(*again, "--iterations=5", "--quiet") == 0 and network("o")[0] == "float32"
+    edit(manifest=3, circumstances={"device": "GPU X"})
+    monkeypatch.setattr(precision, "has_tf32", lambda: True)
+    assert job(*again, "--iterations=6") == 0
+    assert "that run's float32 was TF32, and now is float32" in capsys.readouterr().out
+
+
 def test_a_run_json_without_the_file_s_hash_is_another_run():
     from neural_style_tf.config.schema import Config
 

@@ -1,6 +1,7 @@
 """What the surroundings of a run may be: GPUs, settings of Keras, an installation that is not whole."""
 
 import ast
+import os
 import runpy
 import signal
 import subprocess
@@ -41,13 +42,21 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize(
     ("devices", "hidden", "said"),
-    [(["nvidia0"], None, True), (["nvidia0"], "-1", False), (["nvidiactl"], None, False), ([], "0", False)],
+    [
+        (["nvidia0"], None, True),
+        (["nvidia0"], "-1", False),
+        (["nvidiactl"], None, False),
+        ([], "0", False),
+        (["dxg"], None, True),
+        (["dxg"], "-1", False),
+    ],
 )
 @pytest.mark.parametrize("installed", [False, True])
 def test_a_gpu_that_tensorflow_cannot_use_is_named(devices, hidden, said, installed, tmp_path, monkeypatch):
     for name in devices:
         (tmp_path / name).touch()
     monkeypatch.setattr(runtime, "_DEVICES", tmp_path)
+    monkeypatch.setattr(runtime, "_WSL_DRIVERS", (tmp_path,))
     monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: name if installed else None)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if hidden is not None:
@@ -89,6 +98,13 @@ def test_a_gpu_without_kernels_is_left_out(cards, built, used, said, monkeypatch
     assert device == f"GPU {CARDS[used][0]}" if used else device.startswith("CPU")
     line = runtime.unused_gpu()
     assert said in line and bool(line) is bool(said)
+
+
+def test_the_environment_does_not_change_what_a_precision_means(monkeypatch):
+    for name in runtime._OTHER_FORMATS:
+        monkeypatch.setenv(name, "1")
+    runtime.start_tensorflow()
+    assert not set(runtime._OTHER_FORMATS) & set(os.environ)
 
 
 # Keras
