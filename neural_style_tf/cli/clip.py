@@ -375,11 +375,12 @@ def write_result(
 
     files: list[Path] = []
     shown: list[Fraction] = []
+    last = 0
     for one in painted_in:
         times = frame_times(one)
-        for number, file in painted_frames(one):
+        for last, file in painted_frames(one):
             files.append(file)
-            shown.append(times.get(number, (number - 1) / clip.rate))
+            shown.append(times.get(last, (last - 1) / clip.rate))
     if not files:
         return
     for path in (folder / "result.mp4", *([Path(job.output)] if job.output else [])):
@@ -387,10 +388,12 @@ def write_result(
             path,
             files,
             [at - shown[0] for at in shown],
-            last=config.video.every / clip.rate,
+            last=clip.shown_last(last, shown[-1], config.video.every),
             pixel_format=job.pixel_format,
             sound=clip.path if clip.has_audio else None,
             begin=shown[0],
+            plays=clip.plays,
+            tags=clip.tags,
         )
         for note in notes:
             say(note)

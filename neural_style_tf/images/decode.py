@@ -15,7 +15,7 @@ import re
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -253,6 +253,8 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Im
             f"{name} is {width} × {height} = {width * height:,} pixels,"
             f" over the limit of {max_pixels:,}; {_ADVICE}"
         )
+    if skip_still(image):
+        image.seek(1)
     tile = image.tile[0] if image.tile else ()
     arguments = tile[3] if len(tile) > 3 else ""
     rawmode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
@@ -284,6 +286,32 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Im
         image, form = image.convert("LA"), image.format
         image.format = form
     return image, rawmode
+
+
+@contextlib.contextmanager
+def open_frames(path: str | os.PathLike[str], formats: Iterable[str]) -> Iterator[tuple[Image.Image, int]]:
+    """Open a picture that may move; call it inside `quiet_pillow`.
+
+    Args:
+        path: The file.
+        formats: In which Pillow may read it.
+
+    Yields:
+        The picture, and the index of its first frame.
+    """
+    Image.init()
+    with Image.open(path, formats=[form for form in formats if form in Image.OPEN]) as picture:
+        yield picture, skip_still(picture)
+
+
+def skip_still(picture: Image.Image) -> int:
+    """Return the index of the first frame: a PNG may have a still picture before it, which is none."""
+    if not getattr(picture, "default_image", False):
+        return 0
+    picture.load()
+    # Pillow would lay the first frame over it.
+    picture.paste(0, (0, 0, *picture.size))
+    return 1
 
 
 def _formats(data: bytes, name: str) -> tuple[str, ...]:
