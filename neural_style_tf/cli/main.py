@@ -220,7 +220,9 @@ class Painter:
                     report=report,
                     supplies=supplies,
                 )
-                return Outcome("finished" if run.execute() == SUCCESS else "interrupted")
+                code = run.execute()
+                flaw = "frames of its clip are damaged" if code == FAILURE else ""
+                return Outcome("finished" if code in (SUCCESS, FAILURE) else "interrupted", flaw)
         except KeyboardInterrupt:
             return Outcome("interrupted")
         except FolderInUse:

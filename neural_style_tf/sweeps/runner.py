@@ -123,7 +123,7 @@ class Sweep:
     def execute(
         self, executor: Executor, *, shard: tuple[int, int] = (1, 1), retry_failed: bool = False
     ) -> int:
-        """Paint what is not finished; return 0, or 1 if a run failed. `check` comes first.
+        """Paint what is not finished; return 0, or 1 if a run failed or has a flaw. `check` comes first.
 
         Args:
             executor: Paints runs.
@@ -152,7 +152,7 @@ class Sweep:
         self._folder.write({axis.name: axis.values for axis in self._axes}, self._base, self.runs)
         write_experiment(root, self._axes, list(self._tasks.values()))
         progress = _Progress(self._console, len(tasks))
-        begun, reporting = time.monotonic(), 0.0
+        begun, reporting, flawed = time.monotonic(), 0.0, False
         for event in events:
             progress.show(event)
             if event.outcome is None:
@@ -161,6 +161,8 @@ class Sweep:
                 self._left.discard(event.name)
             if event.outcome.status == "failed":
                 failed[event.name] = event.outcome.line
+            elif event.outcome.line:
+                flawed = True
             # Of many runs a report takes long: no more than a tenth of the time is for them.
             now = time.monotonic()
             if reporting <= SHARE * (now - begun):
@@ -171,7 +173,7 @@ class Sweep:
         say(f"{done} of {len(self.runs)} runs are finished: {root / 'index.html'}")
         for folder, line in failed.items():
             self._console.error(f"not finished: {folder}: {line}")
-        return 1 if failed else 0
+        return 1 if failed or flawed else 0
 
     def _plan(self, run: SweptRun) -> Task:
         """Return a run as it begins."""

@@ -42,6 +42,10 @@ HD_ROWS = 720
 INSTALL = 'pip install "neural-style-tf[video]"'
 STILLS = ("mjpeg", "png", "bmp", "gif", "webp")
 """Codecs of covers and previews, wherever there is another video stream."""
+HIDING = ("vp8", "mpeg4")
+"""Codecs with packets that have no frame of their own."""
+WHOLE = ("hevc", "vp9", "av1", "libdav1d")
+"""Those in which each packet has one."""
 OPACITY_FRAMES = 50
 """Frames at the beginning in which transparency is looked for."""
 TAGS = ("title", "artist", "copyright", "date", "creation_time", "comment", "description")
@@ -468,12 +472,15 @@ def decoded(container: Any, stream: Any, *, threads: bool = False) -> Iterator[D
     else:
         decoder.thread_count = 1
         decoder.flags |= av.codec.context.Flags.output_corrupt
-    in_order = _stamps_frames(container)
+    in_order, codec = _stamps_frames(container), stream.codec_context.name
+    hides = codec in HIDING
+    # Packets whose frames are to come, by their stamps or in their order.
     waiting: dict[int, tuple[int | None, int] | None] = {}
     failed, begun = 0, False
-    for packet in container.demux(stream):
-        if in_order and packet.pts is not None and not packet.is_discard:
-            waiting[packet.pts] = None if packet.pos is None else (packet.dts, packet.pos)
+    for count, packet in enumerate(container.demux(stream)):
+        if packet.size and not packet.is_discard and not (in_order and packet.pts is None):
+            place = None if packet.pos is None else (packet.dts, packet.pos)
+            waiting[packet.pts if in_order else count] = place
         try:
             frames = decoder.decode(packet)
         except av.error.FFmpegError:
@@ -485,21 +492,26 @@ def decoded(container: Any, stream: Any, *, threads: bool = False) -> Iterator[D
             if frame.is_corrupt and not begun:
                 # A file that begins in the middle of a scene, or with a damaged key frame.
                 continue
-            begun = True
             if frame.pts is None or not in_order:
+                waiting.pop(next(iter(waiting), None), None)
                 place, lost = None, [None] * failed
+                failed = 0
             else:
                 place = waiting.pop(frame.pts, None)
                 before = sorted(at for at in waiting if at < frame.pts)
-                # Packets without a frame are usual where nothing has failed.
-                lost = [at * stream.time_base for at in before][:failed]
                 for at in before:
                     del waiting[at]
-            failed -= len(lost)
+                if threads and before and begun and not hides:
+                    raise _Incomplete
+                # Else packets without a frame are usual, as where a file begins.
+                failed = failed or int(frame.is_corrupt or (begun and codec in WHOLE))
+                lost = [at * stream.time_base for at in before if failed][: failed if hides else None]
+                failed -= len(lost) if hides else 0
+            begun = True
             yield Decoded(frame, place, lost)
     if threads and waiting:
         raise _Incomplete
-    yield Decoded(None, None, [None] * failed)
+    yield Decoded(None, None, [None] * (len(waiting) if failed and in_order and not hides else failed))
 
 
 def _stamps_frames(container: Any) -> bool:
@@ -629,7 +641,10 @@ class _Video:
                 "before it are painted, and --allow_truncated takes the clip to end there"
             ) from None
         if not number:
-            raise RunError(f"no frame of {show(self._file)} can be read")
+            raise RunError(
+                f"no frame of {show(self._file)} can be decoded: it is damaged or protected; copy it "
+                "again, or convert it with the program it is from"
+            )
 
     def _key_before(self, number: int) -> _Key | None:
         """Return the last key frame that is known up to a frame, if it is of use to begin there."""
