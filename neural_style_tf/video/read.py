@@ -439,13 +439,13 @@ class Decoded(NamedTuple):
 
     Attributes:
         frame: None at the end of the file.
-        place: Decoding time and byte of its packet, where the file says so.
+        place: Byte of the file at which its packet begins; None where that is not known.
         lost: For each frame before it that could not be decoded, when it is shown, by the file's clock in
             seconds; None where the file does not say.
     """
 
     frame: Any
-    place: tuple[int | None, int] | None
+    place: int | None
     lost: list[Fraction | None]
 
 
@@ -475,12 +475,11 @@ def decoded(container: Any, stream: Any, *, threads: bool = False) -> Iterator[D
     in_order, codec = _stamps_frames(container), stream.codec_context.name
     hides = codec in HIDING
     # Packets whose frames are to come, by their stamps or in their order.
-    waiting: dict[int, tuple[int | None, int] | None] = {}
+    waiting: dict[int, int | None] = {}
     failed, begun = 0, False
     for count, packet in enumerate(container.demux(stream)):
         if packet.size and not packet.is_discard and not (in_order and packet.pts is None):
-            place = None if packet.pos is None else (packet.dts, packet.pos)
-            waiting[packet.pts if in_order else count] = place
+            waiting[packet.pts if in_order else count] = packet.pos
         try:
             frames = decoder.decode(packet)
         except av.error.FFmpegError:
@@ -561,7 +560,7 @@ class _Key(NamedTuple):
     time: Fraction
     stamp: Fraction
     pts: int
-    place: tuple[int | None, int]
+    place: int
 
 
 class _Video:
@@ -601,8 +600,9 @@ class _Video:
                 key, time, beginning, before = self._key_before(numbers.start), -step, None, None
                 if key is not None:
                     number, time, beginning = key.number - 1, key.time - step, key.stamp - key.time
-                    dts, _ = key.place
-                    container.seek(key.pts if dts is None else dts, stream=stream)
+                    # Without an index, decoding times count, which are a few frames earlier.
+                    early = round(1 / stream.time_base) if container.format.name.startswith("mpeg") else 0
+                    container.seek(key.pts - early, stream=stream)
                 for frame, place, lost in decoded(container, stream, threads=threads):
                     stamp = stamp_of(frame) if frame is not None and _stamps_frames(container) else None
                     if key is not None:
