@@ -46,6 +46,8 @@ HIDING = ("vp8", "mpeg4")
 """Codecs with packets that have no frame of their own."""
 WHOLE = ("hevc", "vp9", "av1", "libdav1d")
 """Those in which each packet has one."""
+HOPELESS = 1000
+"""Packets at the beginning that cannot be decoded, after which a file is given up."""
 OPACITY_FRAMES = 50
 """Frames at the beginning in which transparency is looked for."""
 TAGS = ("title", "artist", "copyright", "date", "creation_time", "comment", "description")
@@ -486,6 +488,8 @@ def decoded(container: Any, stream: Any, *, threads: bool = False) -> Iterator[D
             if threads:
                 raise _Incomplete from None
             failed += 1
+            if failed == HOPELESS and not begun:
+                return
             continue
         for frame in frames:
             if frame.is_corrupt and not begun:
@@ -642,8 +646,8 @@ class _Video:
             ) from None
         if not number:
             raise RunError(
-                f"no frame of {show(self._file)} can be decoded: it is damaged or protected; copy it "
-                "again, or convert it with the program it is from"
+                f"no frame of {show(self._file)} can be decoded: it is cut short, damaged or protected; "
+                "copy it again, or convert it with the program it is from"
             )
 
     def _key_before(self, number: int) -> _Key | None:
