@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -13,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neural_style_tf.cli.painting import Run
+from neural_style_tf.cli.painting import FAILURE, SUCCESS, Run
 from neural_style_tf.config.fields import flat
 from neural_style_tf.config.schema import Config, Job, VideoConfig, numbered
 from neural_style_tf.errors import RunError, UserError, reason, show
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 
 CLIP_FILES = ("frame_rate", "flow", "pixel_format")
 """Settings of `Job` that are about clips."""
+MOST_SPANS = 6
+"""Of damaged frames that are named."""
 ALMOST = 0.98
 """Share of its frames that a file has at least: what it says of their number is not exact."""
 
@@ -333,8 +338,28 @@ class ClipRun(Run):
     def _painting(self, folder: OutputFolder) -> Path:
         return folder.path / "frames"
 
+    def execute(self) -> int:
+        """Run; return the exit code: that of a failure if frames of the clip were damaged."""
+        code = super().execute()
+        return FAILURE if code == SUCCESS and self._damage() and not self._job.allow_truncated else code
+
+    def _damage(self) -> list[str]:
+        """Return a line for each clip of which damaged frames were painted."""
+        video = self._config.video
+        painted = range(
+            video.start_frame, video.end_frame + 1 if video.end_frame else sys.maxsize, video.every
+        )
+        lines = []
+        for clip in (self.clip, *self._moving.values()):
+            if numbers := [number for number in sorted(clip.damaged) if number in painted]:
+                lines.append(damage_line(clip.path, numbers))
+        return lines
+
     def _say_end(self, folder: OutputFolder, status: str, record: StepRecord | None) -> None:
         from neural_style_tf.runs.clip_files import holds_passes
+
+        for line in self._damage():
+            (self._console.say if self._job.allow_truncated else self._console.error)(line)
 
         if record is None and status == "interrupted":
             kept = ": what its passes made is kept" if holds_passes(folder.path) else ""
@@ -342,6 +367,21 @@ class ClipRun(Run):
             return
         took = f" after {duration(record.seconds)}" if record is not None else ": nothing was left to paint"
         self._console.say(f"{status}{took}: {folder.path / 'result.mp4'}")
+
+
+def damage_line(path: Path, numbers: Sequence[int]) -> str:
+    """Return what to say of a clip's damaged frames, whose numbers are given in order."""
+    groups = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
+    runs = [[number for _, number in group] for _, group in groups]
+    spans = [f"{run[0]}" + (f" to {run[-1]}" if run[1:] else "") for run in runs[:MOST_SPANS]]
+    more = ["…"] if runs[MOST_SPANS:] else []
+    what = f"frame {spans[0]} is" if len(numbers) == 1 else f"frames {', '.join(spans + more)} are"
+    name = shlex.quote(str(path))
+    return (
+        f"{show(path)}: {what} damaged: painted is what could be decoded, or else the frame before it once "
+        f"more; to repair the file: ffmpeg -err_detect ignore_err -i {name} repaired.mp4; --allow_truncated "
+        "takes it as it is"
+    )
 
 
 def moving_mask(clip: Clip, frame: Frame) -> np.ndarray:
@@ -378,11 +418,12 @@ def write_result(
 
     files: list[Path] = []
     shown: list[Fraction] = []
+    last = 0
     for one in painted_in:
         times = frame_times(one)
-        for number, file in painted_frames(one):
+        for last, file in painted_frames(one):
             files.append(file)
-            shown.append(times.get(number, (number - 1) / clip.rate))
+            shown.append(times.get(last, (last - 1) / clip.rate))
     if not files:
         return
     kept: list[str] = []
@@ -393,10 +434,12 @@ def write_result(
                 path,
                 files,
                 [at - shown[0] for at in shown],
-                last=config.video.every / clip.rate,
+                last=clip.shown_last(last, shown[-1], config.video.every),
                 pixel_format=job.pixel_format,
                 sound=clip.path if clip.has_audio else None,
                 begin=shown[0],
+                plays=clip.plays,
+                tags=clip.tags,
             )
         except Exception as error:
             fault = fault or RunError(f"{show(path)} could not be written: {reason(error)}")

@@ -223,7 +223,9 @@ class Painter:
                     supplies=supplies,
                 )
                 run.check_unchanged(task.hashes)
-                return Outcome("finished" if run.execute() == SUCCESS else "interrupted")
+                code = run.execute()
+                flaw = "frames of its clip are damaged" if code == FAILURE else ""
+                return Outcome("finished" if code in (SUCCESS, FAILURE) else "interrupted", flaw)
         except KeyboardInterrupt:
             return Outcome("interrupted")
         except FolderInUse:

@@ -15,7 +15,7 @@ import re
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -281,8 +281,7 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> Decoded:
             raise UserError(_unreadable(form, name))
     if form is not None:
         image.seek(form.page)
-    elif getattr(image, "default_image", False):
-        # What an animated PNG shows where animations are not known is none of its frames.
+    elif skip_still(image):
         image.seek(1)
     _check_size(image.size, name, int(max_pixels * _SHARE_OF_PIXELS.get(image.format, 1)))
     tile = image.tile[0] if image.tile else ()
@@ -412,6 +411,32 @@ def _code_points(data: bytes, image: Image.Image) -> tuple[int, int]:
     else:
         found = None
     return (ord(found[1]), ord(found[2])) if found and found[1] else (0, 0)
+
+
+@contextlib.contextmanager
+def open_frames(path: str | os.PathLike[str], formats: Iterable[str]) -> Iterator[tuple[Image.Image, int]]:
+    """Open a picture that may move; call it inside `quiet_pillow`.
+
+    Args:
+        path: The file.
+        formats: In which Pillow may read it.
+
+    Yields:
+        The picture, and the index of its first frame.
+    """
+    Image.init()
+    with Image.open(path, formats=[form for form in formats if form in Image.OPEN]) as picture:
+        yield picture, skip_still(picture)
+
+
+def skip_still(picture: Image.Image) -> int:
+    """Return the index of the first frame: a PNG may have a still picture before it, which is none."""
+    if not getattr(picture, "default_image", False):
+        return 0
+    picture.load()
+    # Pillow would lay the first frame over it.
+    picture.paste(0, (0, 0, *picture.size))
+    return 1
 
 
 def _formats(data: bytes, name: str) -> tuple[str, ...]:

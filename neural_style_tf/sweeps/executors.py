@@ -58,7 +58,7 @@ class Outcome:
 
     Attributes:
         status: What happened; `in use`: another process was at it.
-        line: What went wrong, for the user.
+        line: What went wrong, for the user; of a finished run, what its result suffers from.
         trace: The traceback of a bug.
     """
 

@@ -148,7 +148,7 @@ class Sweep:
     def execute(
         self, executor: Executor, *, shard: tuple[int, int] = (1, 1), retry_failed: bool = False
     ) -> int:
-        """Paint what is not finished; return 0, or 1 if a run failed. `check` comes first.
+        """Paint what is not finished; return 0, or 1 if a run failed or has a flaw. `check` comes first.
 
         Args:
             executor: Paints runs.
@@ -179,7 +179,7 @@ class Sweep:
         events = executor(tasks)
         self._folder.write({axis.name: axis.values for axis in self._axes}, self._base, self.runs)
         progress = _Progress(self._console, len(tasks))
-        begun, reporting = time.monotonic(), 0.0
+        begun, reporting, flawed = time.monotonic(), 0.0, False
         for event in events:
             progress.show(event)
             if event.outcome is None:
@@ -188,6 +188,8 @@ class Sweep:
                 self._left.discard(event.name)
             if event.outcome.status == "failed":
                 failed[event.name] = event.outcome.line
+            elif event.outcome.line:
+                flawed = True
             # Of many runs a report takes long: no more than a tenth of the time is for them.
             now = time.monotonic()
             if reporting <= SHARE * (now - begun):
@@ -200,7 +202,7 @@ class Sweep:
             self._console.error(f"not finished: {folder}: {line}")
         for line in unwritten:
             self._console.error(line)
-        return 1 if failed or unwritten else 0
+        return 1 if failed or unwritten or flawed else 0
 
     def _plan(self, run: SweptRun) -> Task:
         """Return a run as it begins."""
