@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import tensorflow as tf
 
-from neural_style_tf.losses.evaluate import Losses
+from neural_style_tf.losses.evaluate import Losses, Targets
 from neural_style_tf.models import architecture
 
 
@@ -61,7 +62,22 @@ class GrayObjective:
     def smaller(self, size: tuple[int, int]) -> GrayObjective | None:
         """Return the same function in less memory, or None if there is no such."""
         smaller = self.whole.smaller(size)
-        return None if smaller is None else GrayObjective(smaller)
+        return None if smaller is None else type(self)(smaller)
+
+
+class HeldObjective(GrayObjective):
+    """An objective whose gradient is 0 where the frame of a clip is still, so that pixels stay there.
+
+    Attributes:
+        whole: The objective of images whose pixels are free.
+    """
+
+    def __call__(
+        self, image: tf.Tensor, targets: Targets, weights: Mapping[str, Any]
+    ) -> tuple[Losses, tf.Tensor]:
+        """Return the losses and the gradient of the pixels that are free; see `Objective`."""
+        losses, gradient = self.whole(image, targets, weights)
+        return losses, tf.where(targets["temporal"]["still"] > 0, tf.zeros_like(gradient), gradient)
 
 
 def gray(values: tf.Tensor) -> tf.Tensor:

@@ -106,9 +106,11 @@ def given_leaves(terms: Sequence[Term], guidance: Guidance) -> dict[str, Target]
         elif term.source == "content" and "guide" in term.maps:
             found[term.name] = {"guide": tf.constant(guidance.content_guide(term.layer))}
         elif isinstance(term, TemporalTerm):
-            reliable = guidance.warped.reliable[np.newaxis, ..., np.newaxis]
-            warped = preprocess(guidance.warped.picture)
-            found[term.name] = {"warped": warped, "reliable": tf.constant(reliable, tf.float32)}
+            known = guidance.warped
+            still = np.zeros(known.reliable.shape) if known.still is None else known.still
+            maps = {"reliable": known.reliable, "still": still}
+            leaves = {leaf: tf.constant(map_[None, ..., None], tf.float32) for leaf, map_ in maps.items()}
+            found[term.name] = {"warped": preprocess(known.picture), **leaves}
     return found
 
 

@@ -28,10 +28,13 @@ class Warped:
     Attributes:
         picture: ω, float32 [H, W, 3], RGB 0–255.
         reliable: c, float32 [H, W], 0–1; 0 where nothing is known.
+        still: Where the frame shows what the one before showed, bool [H, W]; None for nowhere. A frame that
+            begins with ω keeps it there.
     """
 
     picture: np.ndarray
     reliable: np.ndarray
+    still: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -97,8 +97,9 @@ class LBFGS(tf.Module):
         """Move the image along a quasi-Newton direction; see `optim.Optimizer`."""
         x, downhill = tf.identity(image), -gradient
         free = self._bounds.free_part(gradient, x, downhill)
-        direction = self._direction(free)
-        direction = self._agree(self._bounds.free_part(direction, x, downhill, direction))
+        # H₀ spreads over all pixels; one on which the loss does not depend, or that is held, stays.
+        direction = tf.where(tf.equal(free, 0), tf.zeros_like(free), self._direction(free))
+        direction = self._agree(self._bounds.free_part(direction, x, direction))
         slope = self._dot(direction, free)
         # Rounding can spoil the history; the steepest descent cannot fail.
         direction, slope = tf.cond(slope < 0, lambda: (direction, slope), lambda: self._steepest(free))

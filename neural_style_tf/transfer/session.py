@@ -21,7 +21,14 @@ from neural_style_tf.images import is_gray, resize
 from neural_style_tf.losses.base import Target, Term
 from neural_style_tf.losses.evaluate import Targets
 from neural_style_tf.losses.guides import Guidance
-from neural_style_tf.losses.objective import GrayObjective, Objective, deprocess, gray, preprocess
+from neural_style_tf.losses.objective import (
+    GrayObjective,
+    HeldObjective,
+    Objective,
+    deprocess,
+    gray,
+    preprocess,
+)
 from neural_style_tf.losses.targets import Source, compile_look, given_leaves, make_sources
 from neural_style_tf.losses.terms import loss_names, make_terms, term_weights
 from neural_style_tf.models import winograd
@@ -282,6 +289,7 @@ class Session:
             )
             objective = self._objective(networks(convolution), terms, fixed, tile)
             objective = GrayObjective(objective) if in_gray else objective
+            objective = objective if guidance.warped is None else HeldObjective(objective)
             solver = Solver(objective, optimizer, variable, loss_names(terms), arguments)
         if coarser is not None:
             solver.optimizer.inherit(coarser.learnt)
