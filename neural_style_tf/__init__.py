@@ -34,6 +34,9 @@ _HOMES = {
     "build_network": "models.network",
 }
 
+_ON_KERAS = ("losses.features", "models.vgg19", "transfer.session")
+"""Of those, the modules that import Keras."""
+
 __all__ = ["__version__", *_HOMES]
 
 
@@ -41,7 +44,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES[name]
-    if home.startswith(("models", "transfer")):
+    if home in _ON_KERAS:
         use_tensorflow_backend()
     return getattr(importlib.import_module(f"{__name__}.{home}"), name)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gpu_checks.bench import Bench, ChildError, failed, row
-from gpu_checks.right import FORMATS, set_tf32
+from gpu_checks.right import FORMATS
 from neural_style_tf.runs.manifest import Manifest
 
 GOALS = {("TF32", 512): 4.0, ("bfloat16", 512): 2.0}
@@ -70,7 +70,11 @@ def iterations(bench: Bench, name: str) -> Iterator[dict[str, Any]]:
     rows, error = [], None
     try:
         rows = bench.child(
-            "fast.time_iterations", sizes=sizes, device_has_memory=bench.has_gpu, **FORMATS[name], timeout=80
+            "fast.time_iterations",
+            sizes=sizes,
+            device_has_memory=bench.has_gpu,
+            precision=FORMATS[name],
+            timeout=80,
         )
     except ChildError as problem:
         rows, error = problem.found, problem
@@ -185,10 +189,12 @@ def make_limit(size: int, deepest: str, precision: str) -> Callable[[], Any]:
     import tensorflow as tf
     from step import convolution_shapes
 
+    from neural_style_tf.models.precision import compute_dtype
+
     calls = []
     for _, side, n_in, n_out in convolution_shapes(size, deepest):
         kernel, below, above = (
-            tf.cast(tf.random.normal(shape), precision)
+            tf.cast(tf.random.normal(shape), compute_dtype(precision))
             for shape in ((3, 3, n_in, n_out), (1, side, side, n_in), (1, side, side, n_out))
         )
         calls.append((kernel, below, above))
@@ -212,7 +218,7 @@ def make_limit(size: int, deepest: str, precision: str) -> Callable[[], Any]:
 
 
 def time_iterations(
-    *, sizes: list[int], precision: str, tf32: bool, device_has_memory: bool, weights: str
+    *, sizes: list[int], precision: str, device_has_memory: bool, weights: str
 ) -> Iterator[dict[str, Any]]:
     """Time Adam and L-BFGS at each size, the objective alone with and without XLA, and the convolutions."""
     import gc
@@ -221,7 +227,6 @@ def time_iterations(
 
     from neural_style_tf.weights.resolve import load_weights
 
-    set_tf32(on=tf32)
     loaded = load_weights(weights)
     one = tf.constant(1, tf.int64)
     for size in sizes:

@@ -21,11 +21,8 @@ fewer positions than channels, makes rounding of the moments up to 1/√ε = 100
 STEPS = 10
 DIRECTED = "two regions of a frame"
 """The case with two styles, masks, and what was painted before of a clip."""
-FORMATS = {
-    "float32": {"precision": "float32", "tf32": False},
-    "TF32": {"precision": "float32", "tf32": True},
-    "bfloat16": {"precision": "bfloat16", "tf32": True},
-}
+FORMATS = {"float32": "float32", "TF32": "tf32", "bfloat16": "bfloat16"}
+"""Name → `--precision`."""
 
 
 def checks(bench: Bench) -> Iterator[Callable[[], Iterator[dict[str, Any]]]]:
@@ -42,15 +39,15 @@ def against_the_cpu(bench: Bench) -> Iterator[dict[str, Any]]:
     reference = str(bench.folder / "reference.npz")
     styles = {case: config.loss.style_loss for case, config in cases("float32").items()}
     try:
-        bench.child("right.evaluate_all", device="CPU", size=size, out=reference, **FORMATS["float32"])
+        bench.child("right.evaluate_all", device="CPU", size=size, out=reference, precision="float32")
         expected = dict(np.load(reference))
     except (RuntimeError, OSError) as error:
         yield failed("reference on the CPU", error)
         return
-    for name, settings in list(FORMATS.items())[: 1 if bench.quick else None]:
+    for name, precision in list(FORMATS.items())[: 1 if bench.quick else None]:
         out = str(bench.folder / f"{name}.npz")
         try:
-            bench.child("right.evaluate_all", size=size, out=out, **settings)
+            bench.child("right.evaluate_all", size=size, out=out, precision=precision)
             found = dict(np.load(out))
         except (RuntimeError, OSError) as error:
             yield failed(f"{name} against the CPU", error)
@@ -81,9 +78,9 @@ def against_the_cpu(bench: Bench) -> Iterator[dict[str, Any]]:
 def tiles(bench: Bench) -> Iterator[dict[str, Any]]:
     """Compare the gradient in tiles with that in one piece."""
     size, tile = ([70, 90], 32) if bench.quick else ([500, 700], 256)
-    for name, settings in list(FORMATS.items())[: 1 if bench.quick else None]:
+    for name, precision in list(FORMATS.items())[: 1 if bench.quick else None]:
         try:
-            found = dict(bench.child("right.compare_tiles", size=size, tile=tile, **settings))
+            found = dict(bench.child("right.compare_tiles", size=size, tile=tile, precision=precision))
         except RuntimeError as error:
             yield failed(f"{name}: tiles", error)
             continue
@@ -205,13 +202,6 @@ def directions(size: list[int], frame: np.ndarray, config: Any) -> Any:
     return dataclasses.replace(masks.at(tuple(size), [tuple(size)] * 2, config), warped=warped)
 
 
-def set_tf32(*, on: bool) -> None:
-    """Allow or forbid TF32."""
-    import tensorflow as tf
-
-    tf.config.experimental.enable_tensor_float_32_execution(on)
-
-
 def make(config: Any, weights: Any, size: list[int], *, cluster: Any = None, directed: bool = False) -> Any:
     """Return a solver that has started."""
     from neural_style_tf.transfer.session import make_solver
@@ -225,17 +215,16 @@ def make(config: Any, weights: Any, size: list[int], *, cluster: Any = None, dir
     return solver
 
 
-def evaluate_all(*, size: list[int], precision: str, tf32: bool, out: str, weights: str) -> Iterator[str]:
+def evaluate_all(*, size: list[int], precision: str, out: str, weights: str) -> Iterator[str]:
     """Write losses, gradient and total after some steps of every case to an .npz file; yield its name."""
     import tensorflow as tf
 
     from neural_style_tf.config.presets import PRESETS
     from neural_style_tf.weights.resolve import load_weights
 
-    set_tf32(on=tf32)
     loaded, found = load_weights(weights), {}
     for name, config in cases(precision).items():
-        if (tf32 or precision != "float32") and name not in ("original", "gatys", "balanced", DIRECTED):
+        if precision != "float32" and name not in ("original", "gatys", "balanced", DIRECTED):
             continue
         solver = make(config, loaded, size, directed=name == DIRECTED)
         found[f"{name}/losses"] = solver.values.numpy()
@@ -247,13 +236,10 @@ def evaluate_all(*, size: list[int], precision: str, tf32: bool, out: str, weigh
     yield out
 
 
-def compare_tiles(
-    *, size: list[int], tile: int, precision: str, tf32: bool, weights: str
-) -> Iterator[tuple[str, float]]:
+def compare_tiles(*, size: list[int], tile: int, precision: str, weights: str) -> Iterator[tuple[str, float]]:
     """Yield style loss and how far its gradient in tiles is from that in one piece."""
     from neural_style_tf.weights.resolve import load_weights
 
-    set_tf32(on=tf32)
     config, loaded = cases(precision)["balanced"], load_weights(weights)
     for loss in ("relative", "wasserstein"):
         config = config.replace(style_loss=loss)
@@ -304,7 +290,6 @@ def compare_replicas(*, size: list[int], weights: str) -> Iterator[dict[str, flo
     gpu = tf.config.list_physical_devices("GPU")[0]
     half = tf.config.LogicalDeviceConfiguration(memory_limit=8192)
     tf.config.set_logical_device_configuration(gpu, [half, half])
-    set_tf32(on=False)
     loaded, config = load_weights(weights), cases("float32")["balanced"].replace(optimizer="adam")
     solvers = []
     devices = tf.config.list_logical_devices("GPU")

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import importlib.util
 import os
+import re
 import signal
 import socket
 import sys
@@ -15,7 +16,8 @@ from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neural_style_tf.errors import UserError
+from neural_style_tf.app.guard import host_of
+from neural_style_tf.errors import UserError, reason
 from neural_style_tf.utils.console import Console
 
 if TYPE_CHECKING:
@@ -39,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     try:
         _check_gradio()
+        hosts = ",".join(arguments.host).split(",") if arguments.host else []
+        for name in hosts:
+            _check_host(name)
         port = _free_port(arguments.port)
         output_dir = _writable(Path(arguments.output_dir).absolute())
         # Not before `--help` and the mistakes above are answered: it takes a moment.
@@ -48,7 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         from neural_style_tf.app.requests import Place
 
         place = Place(output_dir, arguments.weights, str(Path(arguments.weights_dir).absolute()))
-        _serve(place, port, browser=not arguments.no_browser, share=arguments.share, console=console)
+        _serve(
+            place,
+            port,
+            browser=not arguments.no_browser,
+            share=arguments.share,
+            hosts=hosts,
+            console=console,
+        )
     except UserError as error:
         console.error(str(error))
         return USAGE_ERROR
@@ -67,6 +79,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", default="auto", help="the network, as of the command line (auto)")
     parser.add_argument(
         "--weights_dir", default="weights", metavar="FOLDER", help="where weight files are (weights)"
+    )
+    parser.add_argument(
+        "--host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="answer to this name as well, as of a proxy in front of the page; may be given again",
     )
     parser.add_argument("--no_browser", action="store_true", help="open no browser")
     parser.add_argument(
@@ -96,6 +115,19 @@ def _writable(folder: Path) -> Path:
         ) from None
 
 
+def _check_host(name: str) -> None:
+    """Refuse what is no name in a browser's address bar.
+
+    Raises:
+        UserError: Likewise.
+    """
+    host = host_of(name)
+    if host in ("0.0.0.0", "::") or not re.fullmatch(r"[\w.:-]+", host):
+        raise UserError(
+            f"--host is a name, or an address, that the browser is given, such as box.example, not {name!r}"
+        )
+
+
 def _free_port(asked: int | None) -> int:
     """Return a port that can be listened on.
 
@@ -116,7 +148,9 @@ def _free_port(asked: int | None) -> int:
     raise UserError(f"the ports {ports[0]} to {ports[-1]} are all in use: give one with --port")
 
 
-def _serve(place: Place, port: int, *, browser: bool, share: bool, console: Console) -> None:
+def _serve(
+    place: Place, port: int, *, browser: bool, share: bool, hosts: Sequence[str], console: Console
+) -> None:
     """Serve until a signal; a run that is being painted is saved then.
 
     Raises:
@@ -128,12 +162,14 @@ def _serve(place: Place, port: int, *, browser: bool, share: bool, console: Cons
         signal.signal(number, lambda *_: ended.set())
     console.say("starting …")
     with tempfile.TemporaryDirectory(prefix="neural-style-tf-", ignore_cleanup_errors=True) as temporary:
-        prepare_environment(os.environ, temporary)
+        outside = prepare_environment(os.environ, temporary, share=share)
+        if share:
+            _check_proxy()
         from neural_style_tf.app.page import Page
 
-        page = Page(place, Path(temporary))
+        page = Page(place, Path(temporary), environment=outside)
         try:
-            address = page.launch(HOST, port, browser=browser, share=share)
+            address = page.launch(HOST, port, browser=browser, share=share, hosts=hosts)
             console.say(f"the page is at {address} – end it with Ctrl-C; paintings go to {place.output_dir}")
             ended.wait()
             for number in signals:
@@ -148,12 +184,18 @@ def _serve(place: Place, port: int, *, browser: bool, share: bool, console: Cons
             page.close()
 
 
-def prepare_environment(environment: MutableMapping[str, str], temporary: str) -> None:
+def prepare_environment(
+    environment: MutableMapping[str, str], temporary: str, *, share: bool
+) -> dict[str, str]:
     """Set the variables that Gradio reads when it is imported.
 
     Args:
         environment: Of this process.
         temporary: Where uploads go.
+        share: Whether a share link is asked for, from a server that only a proxy may reach.
+
+    Returns:
+        What a process that downloads weights must change back.
     """
     environment |= {
         "GRADIO_TEMP_DIR": temporary,
@@ -161,9 +203,29 @@ def prepare_environment(environment: MutableMapping[str, str], temporary: str) -
         "GRADIO_RUN_HISTORY": "False",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
-    for name in ("no_proxy", "NO_PROXY"):
-        # Gradio asks its own server whether it is there, and a proxy would not know it.
-        environment[name] = ",".join(filter(None, (environment.get(name), HOST, "localhost")))
+    outside = {name: environment.get(name, "") for name in ("no_proxy", "NO_PROXY")}
+    for name, hosts in outside.items():
+        # Gradio asks its own server whether it is there, and a proxy would not know it. With * what is set as
+        # a proxy is not even looked at, of whatever kind it is.
+        environment[name] = ",".join(filter(None, (hosts, HOST, "localhost"))) if share else "*"
+    return outside
+
+
+def _check_proxy() -> None:
+    """Refuse a proxy that Gradio's library could not ask for a share link.
+
+    Raises:
+        UserError: Saying why.
+    """
+    import httpx
+
+    try:
+        httpx.Client().close()
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        raise UserError(
+            f"--share: the proxy in the environment cannot be used: {reason(error).rstrip('.')}; set "
+            "ALL_PROXY, HTTPS_PROXY and HTTP_PROXY to http://HOST:PORT, or unset them"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
 HOSTS = ("127.0.0.1", "localhost", "::1")
-SHARED = ".gradio.live"
-"""Ending of the hosts of share links."""
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; "
@@ -17,7 +15,7 @@ POLICY = (
 )
 """Nothing is loaded from elsewhere, whatever a library asks for."""
 
-REFUSAL = "this page answers only to http://127.0.0.1 and http://localhost"
+REFUSAL = "this page answers only to http://127.0.0.1 and http://localhost; --host=NAME adds another name"
 
 Message = MutableMapping[str, Any]
 Application = Callable[..., Awaitable[None]]
@@ -31,11 +29,11 @@ class Guard:
 
     Args:
         app: What is guarded.
-        shared: Whether a share link is asked for, so that its host may ask, too.
+        hosts: Names that the page answers to; they may become more.
     """
 
-    def __init__(self, app: Application, *, shared: bool = False) -> None:
-        self._app, self._shared = app, shared
+    def __init__(self, app: Application, hosts: Collection[str] = HOSTS) -> None:
+        self._app, self._hosts = app, hosts
 
     async def __call__(self, scope: Message, receive: Callable, send: Callable) -> None:
         """Answer a request, or refuse it."""
@@ -44,10 +42,9 @@ class Guard:
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         origin = headers.get(b"origin")
-        foreign = not self._is_known(f"//{headers.get(b'host', '')}")
-        foreign = foreign or (origin is not None and not self._is_known(origin))
+        asked = [headers.get(b"host", "")] + ([] if origin is None else [origin])
         # Gradio would fetch an address that is asked for as a file.
-        if foreign or ":/" in scope["path"]:
+        if any(host_of(one) not in self._hosts for one in asked) or ":/" in scope["path"]:
             await _refuse(scope, send)
             return
 
@@ -63,13 +60,13 @@ class Guard:
 
         await self._app(scope, receive, send_with_policy)
 
-    def _is_known(self, address: str) -> bool:
-        """Return whether `//host:port` or `scheme://host:port` is this machine, or the share link."""
-        try:
-            host = urlsplit(address).hostname or ""
-        except ValueError:
-            return False
-        return host in HOSTS or (self._shared and host.endswith(SHARED))
+
+def host_of(address: str) -> str:
+    """Return the host of `host`, `host:port` or a whole address in small letters; `""` if there is none."""
+    try:
+        return urlsplit(address if "//" in address else f"//{address}").hostname or ""
+    except ValueError:
+        return ""
 
 
 async def _refuse(scope: Message, send: Callable) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import gradio as gr
 
-from neural_style_tf.app.pictures import preview
 from neural_style_tf.app.queue import MOST_WAITING
 from neural_style_tf.app.requests import MOST_STYLES
 from neural_style_tf.config.presets import PRESETS
@@ -19,7 +18,7 @@ LARGEST_CANVAS = 800
 """Longest side of what is drawn on with the brush, in pixels."""
 COLORS = ("#e4572e", "#2e86ab", "#7cb518")
 """Of the brush: one for each style."""
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 """There in a checkout, not in an installed package."""
 PHOTOS = ("chelsea.jpg", "coffee.jpg", "astronaut.jpg", "rocket.jpg")
 PAINTINGS = ("starry_night.jpg", "mosaic.jpg", "watercolour.jpg", "ink.jpg", "strokes.jpg")
@@ -61,8 +60,16 @@ CSS = """
   .gradio-container main { padding: 12px !important; }
 }
 """
-LABEL_COMMAND = "() => document.querySelector('#command textarea').setAttribute('aria-label', 'Command')"
-"""Gradio gives this label to the button that copies."""
+SCRIPT = """() => {
+  document.querySelector('#command textarea').setAttribute('aria-label', 'Command');
+  document.addEventListener('paste', event => {
+    const input = document.querySelector('.picture:hover input[type=file]');
+    if (!input || !event.clipboardData.files.length) return;
+    input.files = event.clipboardData.files;
+    input.dispatchEvent(new Event('change'));
+  });
+}"""
+"""Gradio gives the label of the command to the button that copies, and its files cannot be pasted."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,12 +82,33 @@ class Brush:
 
 @dataclasses.dataclass(frozen=True)
 class PictureInput:
-    """A picture on the page: its checked file, what shows it, a line about it, and its brush."""
+    """A picture on the page.
 
-    file: gr.State
-    picture: gr.Image
+    Gradio's image takes only what the browser says is one, and leaves showing it to the browser. So a file of
+    any kind is taken, and a preview is shown in its place.
+
+    Attributes:
+        path: Of the checked file, or `""`.
+        file: Takes a file; there while there is no picture.
+        preview: Shows the picture; there while there is one.
+        line: What is wrong with the file.
+        examples: Pictures to choose from, if there are any.
+        offered: Their files.
+        brush: Draws on the picture.
+    """
+
+    path: gr.State
+    file: gr.File
+    preview: gr.Image
     line: gr.HTML
+    examples: gr.Gallery | None
+    offered: tuple[Path, ...]
     brush: Brush | None = None
+
+    @property
+    def shown(self) -> list[gr.components.Component]:
+        """What changes with the picture."""
+        return [self.path, self.line, self.file, self.preview, self.brush.canvas]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,22 +121,20 @@ class Inputs:
     controls: tuple[gr.components.Component, ...]
 
     @property
+    def pictures(self) -> tuple[PictureInput, ...]:
+        """The photo, then the styles."""
+        return (self.photo, *self.styles)
+
+    @property
     def values(self) -> list[gr.components.Component]:
-        """What a request is made of."""
-        return self._all("file")
+        """What a request is made of: of each picture its path and its canvas, the weights, the controls."""
+        pictures = [part for one in self.pictures for part in (one.path, one.brush.canvas)]
+        return [*pictures, *self.weights, *self.controls]
 
     @property
     def settings(self) -> list[gr.components.Component]:
         """What is filled in when the settings of a run are taken over."""
-        return self._all("picture")
-
-    def _all(self, part: str) -> list[gr.components.Component]:
-        """Return what there is to choose, of each picture its `file` or what shows it."""
-        pairs = zip(self.styles, self.weights, strict=True)
-        styles = [
-            one for style, weight in pairs for one in (getattr(style, part), weight, style.brush.canvas)
-        ]
-        return [getattr(self.photo, part), self.photo.brush.canvas, *styles, *self.controls]
+        return [*(part for one in self.pictures for part in one.shown), *self.weights, *self.controls]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,20 +176,15 @@ class Layout:
         return [*self.outputs.shown, self.earlier]
 
 
-def build(previews: Path, copy: Callable[[Path], str]) -> Layout:
-    """Put everything on the page; to be called where blocks are being made.
-
-    Args:
-        previews: Folder for small copies of the example pictures.
-        copy: Returns a copy of an example that may be served.
-    """
+def build() -> Layout:
+    """Put everything on the page; to be called where blocks are being made."""
     gr.Markdown(
         "# neural-style-tf\nPaint a photo in the style of a picture. Nothing leaves this machine.",
         elem_id="title",
     )
     with gr.Row():
         with gr.Column(scale=6, min_width=320):
-            inputs = _inputs(_Examples(previews, copy))
+            inputs = _inputs()
         with gr.Column(scale=6, min_width=320, elem_id="painting-column"):
             paint = gr.Button("Paint", variant="primary", size="lg", elem_id="paint")
             line = gr.HTML(elem_id="mistake", padding=False)
@@ -193,16 +214,16 @@ def theme() -> gr.themes.Base:
     return chosen.set(block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")
 
 
-def _inputs(examples: _Examples) -> Inputs:
+def _inputs() -> Inputs:
     with gr.Row():
         with gr.Column(min_width=280):
-            photo = _picture("Photo", "Example photos", PHOTOS, examples)
+            photo = _picture("Photo", "Example photos", PHOTOS)
         with gr.Column(min_width=280), gr.Tabs():
             styles = []
             for number in range(1, MOST_STYLES + 1):
                 with gr.Tab(f"Style {number}"):
                     label = f"Style {number}" + (" (optional)" if number > 1 else "")
-                    styles.append(_picture(label, "Example styles", PAINTINGS, examples))
+                    styles.append(_picture(label, "Example styles", PAINTINGS))
     preset = gr.Radio(
         list(PRESETS)[::-1],
         value="balanced",
@@ -269,45 +290,27 @@ def _directing(
     return photo, tuple(styles), weights
 
 
-def _picture(label: str, offered: str, names: Sequence[str], examples: _Examples) -> PictureInput:
-    file = gr.State("")
-    picture = gr.Image(
-        label=label,
-        type="filepath",
-        image_mode=None,
-        sources=["upload", "clipboard"],
-        height=250,
-        buttons=["fullscreen"],
-        elem_classes="picture",
-    )
+def _picture(label: str, offers: str, names: Sequence[str]) -> PictureInput:
+    path = gr.State("")
+    with gr.Column(elem_classes="picture"):
+        file = gr.File(label=label, height=250)
+        preview = gr.Image(
+            label=label,
+            visible=False,
+            interactive=True,
+            sources=["upload"],
+            height=250,
+            buttons=["fullscreen"],
+        )
     line = gr.HTML(padding=False)
-    examples.offer(offered, names, picture)
-    return PictureInput(file, picture, line)
-
-
-class _Examples:
-    """The example pictures of a checkout.
-
-    Args:
-        previews: Folder for small copies.
-        copy: Returns a copy of a file that may be served.
-    """
-
-    def __init__(self, previews: Path, copy: Callable[[Path], str]) -> None:
-        self._previews, self._copy = previews, copy
-
-    def offer(self, label: str, names: Sequence[str], target: gr.Image) -> None:
-        """Offer the pictures of these names that are there; a chosen one goes to a control."""
-        found = [EXAMPLES / name for name in names if (EXAMPLES / name).is_file()]
-        if not found:
-            return
-        pictures = [(str(preview(path, self._previews, longest=192)), _title(path)) for path in found]
-        examples = _gallery(pictures, label, "examples")
-
-        def choose(chosen: gr.SelectData) -> str:
-            return self._copy(found[chosen.index])
-
-        examples.select(choose, None, target, api_visibility="private", show_progress="hidden")
+    offered = tuple(EXAMPLES / name for name in names if (EXAMPLES / name).is_file())
+    examples = None
+    if offered:
+        # They are served from where they are.
+        gr.set_static_paths(list(offered))
+        titles = [(str(one), one.stem.replace("_", " ")) for one in offered]
+        examples = _gallery(titles, offers, "examples")
+    return PictureInput(path, file, preview, line, examples, offered)
 
 
 def _gallery(
@@ -390,7 +393,3 @@ def _outputs() -> Outputs:
     note = gr.HTML(padding=False)
     take_over = gr.Button("Take over the settings of this painting", interactive=False, elem_id="take-over")
     return Outputs(status, picture, compare, plot, stop, further, more, files, command, note, take_over)
-
-
-def _title(path: Path) -> str:
-    return path.stem.replace("_", " ")

@@ -9,7 +9,7 @@ import html
 import logging
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ from starlette.middleware import Middleware
 
 from neural_style_tf.app import gallery, layout
 from neural_style_tf.app.gallery import StoredRun
-from neural_style_tf.app.guard import Guard
+from neural_style_tf.app.guard import HOSTS, Guard, host_of
 from neural_style_tf.app.layout import COLORS, DRAWN, LARGEST_CANVAS, NO_RUN, status_line
-from neural_style_tf.app.pictures import check_picture, key_of, layer_of, preview, strokes
+from neural_style_tf.app.pictures import check_picture, layer_of, preview, strokes
 from neural_style_tf.app.queue import PlannedRun, Progress, RunQueue
 from neural_style_tf.app.requests import (
     MOST_STYLES,
@@ -55,13 +55,22 @@ class Page:
         place: Where runs are written.
         temporary: A folder for uploads and previews, the only one whose files are served.
         queue: Paints the runs; default: one worker process.
+        environment: Variables that this process adds to its own.
     """
 
-    def __init__(self, place: Place, temporary: Path, queue: RunQueue | None = None) -> None:
+    def __init__(
+        self,
+        place: Place,
+        temporary: Path,
+        queue: RunQueue | None = None,
+        *,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._place, self._temporary = place, temporary
         self._previews = temporary / "previews"
-        self._previews.mkdir(parents=True, exist_ok=True)
-        self._queue = queue or RunQueue(functools.partial(Painter, go_on="press Paint further"), check_memory)
+        self._queue = queue or RunQueue(
+            functools.partial(Painter, go_on="press Paint further"), check_memory, environment=environment
+        )
         try:
             self.blocks = self._build()
         except BaseException:
@@ -69,8 +78,19 @@ class Page:
             self._queue.close()
             raise
 
-    def launch(self, host: str, port: int, *, browser: bool, share: bool) -> str:
-        """Serve the page in a thread; return its address."""
+    def launch(self, host: str, port: int, *, browser: bool, share: bool, hosts: Sequence[str] = ()) -> str:
+        """Serve the page in a thread; return its address.
+
+        Args:
+            host: Address to listen on.
+            port: Likewise.
+            browser: Open one.
+            share: Make a public link.
+            hosts: Further names that the page answers to. One with a scheme, such as
+                `https://hub.example/user/me/proxy/7860`, is what a browser is told to ask, too.
+        """
+        known = {*HOSTS, *map(host_of, hosts)}
+        public = next((one for one in hosts if "://" in one), None)
         # A browser that goes away in the middle of an answer is no news.
         for name in ("httpx", "uvicorn.error", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -79,6 +99,7 @@ class Page:
             server_port=port,
             inbrowser=browser,
             share=share,
+            root_path=public,
             prevent_thread_lock=True,
             quiet=True,
             show_error=False,
@@ -94,10 +115,12 @@ class Page:
                 "docs_url": None,
                 "redoc_url": None,
                 "openapi_url": None,
-                "middleware": [Middleware(Guard, shared=share)],
+                "middleware": [Middleware(Guard, hosts=known)],
             },
         )
-        return shared or local
+        if shared:
+            known.add(host_of(shared))
+        return shared or public or local
 
     def close(self) -> None:
         """End the server, save the run that is painted, and end its process."""
@@ -109,21 +132,24 @@ class Page:
         with gr.Blocks(
             title="neural-style-tf", analytics_enabled=False, delete_cache=(3600, 24 * 3600)
         ) as blocks:
-            self._connect(blocks, layout.build(self._previews, self._copy))
+            self._connect(blocks, layout.build())
         return blocks
 
     def _connect(self, blocks: gr.Blocks, built: layout.Layout) -> None:
         inputs, outputs, shown = built.inputs, built.outputs, built.shown
         session = gr.State(_Session())
         private = {"api_visibility": "private", "show_progress": "hidden"}
-        for number, one in enumerate((inputs.photo, *inputs.styles)):
+        for number, one in enumerate(inputs.pictures):
             canvas, accordion = one.brush.canvas, one.brush.accordion
-            one.picture.change(
-                functools.partial(self._take_picture, number),
-                *([session, one.picture], [one.file, one.line, canvas]),
+            one.file.upload(
+                functools.partial(self._take_upload, number),
+                *([session, one.file], one.shown),
                 preprocess=False,
                 **private,
             )
+            one.preview.clear(functools.partial(self._picture, number), session, one.shown, **private)
+            if one.examples:
+                one.examples.select(self._chooser(number, one.offered), session, one.shown, **private)
             accordion.expand(functools.partial(_open_canvas, number), session, canvas, **private)
             accordion.collapse(functools.partial(_close_canvas, number), session, None, **private)
         built.paint.click(
@@ -133,26 +159,62 @@ class Page:
         outputs.further.click(
             self._go_on, [session, outputs.more], [built.line, *shown], concurrency_limit=2, **private
         )
-        outputs.take_over.click(self._take_over, [session], [built.line, *inputs.settings], **private)
+        take_over = functools.partial(self._take_over, len(inputs.settings))
+        outputs.take_over.click(take_over, [session], [built.line, *inputs.settings], **private)
         built.earlier.select(self._choose, [session], shown, **private)
         looking = {**private, "queue": False}
         gr.Timer(SECONDS_BETWEEN_LOOKS).tick(self._look, [session], shown, **looking)
         blocks.load(self._arrive, [session], shown, **looking)
-        blocks.load(None, js=layout.LABEL_COMMAND)
+        blocks.load(None, js=layout.SCRIPT)
 
-    def _take_picture(self, number: int, session: _Session, picture: dict[str, Any] | None) -> list[Any]:
-        """Take an uploaded picture, the photo (0) or a style: its file, a line, what is drawn on."""
-        if not picture or not picture.get("path"):
-            return ["", "", session.draw(number, None)]
-        path = Path(picture["path"])
+    def _take_upload(self, number: int, session: _Session, file: dict[str, Any]) -> list[Any]:
+        return self._take_picture(number, session, Path(file["path"]))
+
+    def _chooser(self, number: int, offered: Sequence[Path]) -> Callable[..., list[Any]]:
+        """Return what takes a picture of the examples; Gradio reads the types of a plain function only."""
+
+        def choose(session: _Session, chosen: gr.SelectData) -> list[Any]:
+            return self._take_picture(number, session, offered[chosen.index])
+
+        return choose
+
+    def _take_picture(self, number: int, session: _Session, path: Path) -> list[Any]:
+        """Take a picture as the photo (0) or a style, or say what is wrong with it."""
         try:
             check_picture(str(path))
-            if path.name in session.with_masks:
-                session.with_masks.remove(path.name)
-                return [str(path), "", gr.skip()]
-            return [str(path), "", session.draw(number, self._drawing(str(path), [], []))]
+            return self._picture(number, session, path)
         except TROUBLE as error:
-            return ["", _mistake(error, path), session.draw(number, None)]
+            return self._picture(number, session, line=_mistake(error, path))
+
+    def _picture(
+        self,
+        number: int,
+        session: _Session,
+        path: Path | None = None,
+        masks: Sequence[str | None] = (),
+        line: str = "",
+    ) -> list[Any]:
+        """Return what is shown of a picture.
+
+        Args:
+            number: 0 for the photo, then the styles.
+            session: Of the browser.
+            path: Of the file; None: there is no picture.
+            masks: Files of what is drawn on it, one for each colour of its brush.
+            line: What is wrong with it.
+
+        Returns:
+            The values of `PictureInput.shown`.
+        """
+        shown = None if path is None else preview(path, self._previews)
+        drawing = None if shown is None else self._drawing(number, shown, masks)
+        return [
+            "" if path is None else str(path),
+            line,
+            gr.update(value=None, visible=path is None),
+            gr.update(value=shown and str(shown), visible=path is not None),
+            session.draw(number, drawing),
+        ]
 
     def _paint(self, session: _Session, *values: Any) -> list[Any]:
         """Put what is asked for into the queue."""
@@ -205,14 +267,24 @@ class Page:
 
     def _look(self, session: _Session) -> list[Any]:
         """Return what has changed of what is shown."""
+        # A system that cleans its temporary folders may have taken it; what is put there is nobody else's.
+        self._temporary.mkdir(0o700, parents=True, exist_ok=True)
         run, progress = self._stored(session), self._queue.progress(session.name)
-        updates = [
-            session.changed("status", self._status(run, progress, session.name)),
-            *self._look_at_picture(session, run),
+        status, pictures = self._status(run, progress, session.name), [gr.skip(), gr.skip()]
+        try:
+            pictures = self._look_at_picture(session, run)
+        except FileNotFoundError:
+            # It is replaced, or was removed, at this moment.
+            pass
+        except TROUBLE as error:
+            status += _mistake(error)
+        return [
+            session.changed("status", status),
+            *pictures,
             self._look_at_losses(session, run),
             *self._look_at_end(session, run, progress),
+            self._look_at_gallery(session),
         ]
-        return [*updates, self._look_at_gallery(session)]
 
     def _status(self, run: StoredRun | None, progress: Progress | None, name: str) -> str:
         shown = f"<b>{html.escape(name)}</b>"
@@ -240,18 +312,16 @@ class Page:
         result = run.result if run else None
         if result is None:
             return [session.changed("picture", None), session.changed("compare", None)]
-        try:
-            picture = preview(result, self._previews)
-            if session.seen.get("picture") == str(picture):
-                return [gr.skip(), gr.skip()]
-            pair = None
+        picture = preview(result, self._previews)
+        if session.seen.get("picture") == str(picture):
+            return [gr.skip(), gr.skip()]
+        pair = None
+        # Without its photo there is still the painting.
+        with contextlib.suppress(*TROUBLE):
             if run.photo is not None:
                 with Image.open(picture) as opened:
                     longest = max(opened.size)
                 pair = str(preview(run.photo, self._previews, longest=longest)), str(picture)
-        except TROUBLE:
-            # It is replaced, or was removed, at this moment.
-            return [gr.skip(), gr.skip()]
         return [session.changed("picture", str(picture)), session.changed("compare", pair)]
 
     def _look_at_losses(self, session: _Session, run: StoredRun | None) -> Any:
@@ -333,7 +403,7 @@ class Page:
         session.seen["gallery"], session.gallery = key, names
         return pictures
 
-    def _take_over(self, session: _Session) -> list[Any]:
+    def _take_over(self, count: int, session: _Session) -> list[Any]:
         """Fill in the pictures, masks and settings of the run that is shown."""
         run = self._stored(session)
         try:
@@ -342,7 +412,7 @@ class Page:
             config, job = run.settings()
             filled = self._filled(session, config, job)
         except TROUBLE as error:
-            return [_mistake(error), *[gr.skip()] * (2 + 3 * MOST_STYLES + 8)]
+            return [_mistake(error), *[gr.skip()] * count]
         session.base = config
         lost = _not_taken_over(config, job)
         line = f"Settings taken over, but for {', '.join(lost)}." if lost else "Settings taken over."
@@ -350,40 +420,29 @@ class Page:
 
     def _filled(self, session: _Session, config: Config, job: Job) -> list[Any]:
         """Return the values of all controls for a run."""
-        files = {role: self._copy(Path(path)) for role, path in job.pictures.items()}
-        # Their masks come with them, and are not to be cleared when the pictures arrive.
-        session.with_masks = {Path(file).name for role, file in files.items() if "mask" not in role}
+        files = job.pictures
         blend = config.loss.style_blend or config.loss.mask_weight or (1.0,) * len(job.style)
         masks = [files.get(role) for role in numbered("content_mask", MOST_STYLES)]
-        drawing = self._drawing(files["content"], masks, COLORS)
-        filled: list[Any] = [files["content"], session.draw(0, drawing)]
-        for number, role in enumerate(numbered("style", MOST_STYLES)):
-            file, mask = files.get(role), files.get(role.replace("style", "style_mask"))
-            weight = blend[number] / max(blend) if number < len(blend) else 1.0
-            drawing = self._drawing(file, [mask], COLORS[number : number + 1])
-            filled += [file, weight, session.draw(number + 1, drawing)]
+        filled = self._picture(0, session, Path(job.content), masks)
+        for number, role in enumerate(numbered("style", MOST_STYLES), 1):
+            path = Path(files[role]) if role in files else None
+            filled += self._picture(number, session, path, [files.get(role.replace("style", "style_mask"))])
         return [
             *filled,
+            *[*(weight / max(blend) for weight in blend), *[1.0] * MOST_STYLES][:MOST_STYLES],
             *(config.preset, config.loss.strength, max(config.sizes.style_scale), config.sizes.image_size),
             *(config.colors, config.iterations, config.seed, job.bits == "16"),
         ]
 
-    def _drawing(self, file: str | None, masks: Sequence[str | None], colors: Sequence[str]) -> Any:
-        """Return what the brush draws on, with masks drawn already."""
-        if file is None:
-            return None
-        canvas = preview(Path(file), self._previews, longest=LARGEST_CANVAS)
-        with Image.open(canvas) as opened:
-            size = opened.size[::-1]
-        drawn = [None if mask is None else fit_mask(load_mask(mask)[0], size) >= 0.5 for mask in masks]
-        layer = layer_of(drawn, colors)
-        return {"background": str(canvas), "layers": [] if layer is None else [layer], "composite": None}
-
-    def _copy(self, path: Path) -> str:
-        """Return a copy of a file that Gradio may serve."""
-        folder = self._temporary / "taken" / key_of(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        return str(shutil.copyfile(path, folder / path.name))
+    def _drawing(self, number: int, shown: Path, masks: Sequence[str | None]) -> Any:
+        """Return what the brush draws on, from a preview, with masks drawn already."""
+        with Image.open(preview(shown, self._previews, longest=LARGEST_CANVAS)) as opened:
+            canvas = np.asarray(opened)
+        drawn = [
+            None if mask is None else fit_mask(load_mask(mask)[0], canvas.shape[:2]) >= 0.5 for mask in masks
+        ]
+        layer = layer_of(drawn, _colors(number))
+        return {"background": canvas, "layers": [] if layer is None else [layer], "composite": None}
 
 
 @dataclasses.dataclass
@@ -396,7 +455,6 @@ class _Session:
         gallery: Names of the runs, in the order in which it was shown them.
         files: What it may download.
         base: Settings that were taken over from a run.
-        with_masks: Names of pictures that were taken over and are yet to arrive.
         open_canvases: Numbers of the pictures whose canvas can be seen: 0 for the photo, then the styles.
         drawings: Number → what a canvas shows when it is opened next.
     """
@@ -406,7 +464,6 @@ class _Session:
     gallery: list[str] = dataclasses.field(default_factory=list)
     files: list[Path] = dataclasses.field(default_factory=list)
     base: Config | None = None
-    with_masks: set[str] = dataclasses.field(default_factory=set)
     open_canvases: set[int] = dataclasses.field(default_factory=set)
     drawings: dict[int, Any] = dataclasses.field(default_factory=dict)
 
@@ -441,18 +498,19 @@ def _close_canvas(number: int, session: _Session) -> None:
 
 def _request(values: Sequence[Any], session: _Session) -> Request:
     """Return what the controls ask for, from their values in the order of `Inputs.values`."""
-    photo, regions, *rest = values
-    regions = session.drawings.get(0, regions)
-    pictures, controls = rest[: 3 * MOST_STYLES], rest[3 * MOST_STYLES :]
+    pictures, rest = values[: 2 * (1 + MOST_STYLES)], values[2 * (1 + MOST_STYLES) :]
+    weights, controls = rest[:MOST_STYLES], rest[MOST_STYLES:]
     preset, strength, stroke_size, image_size, colors, iterations, seed, deep_colors = controls
-    drawn = strokes(_layers(regions), COLORS)
-    styles = []
-    for number in range(MOST_STYLES):
-        file, weight, origin = pictures[3 * number : 3 * number + 3]
-        origin = session.drawings.get(number + 1, origin)
-        if file:
-            [part] = strokes(_layers(origin), COLORS[number : number + 1])
-            styles.append(Style(file, weight, drawn[number], part))
+    photo, *files = pictures[::2]
+    drawn, *parts = (
+        strokes(_layers(session.drawings.get(number, canvas)), _colors(number))
+        for number, canvas in enumerate(pictures[1::2])
+    )
+    styles = [
+        Style(file, weight, region, part)
+        for file, weight, region, [part] in zip(files, weights, drawn, parts, strict=True)
+        if file
+    ]
     return Request(
         photo=photo,
         styles=tuple(styles),
@@ -466,6 +524,11 @@ def _request(values: Sequence[Any], session: _Session) -> Request:
         bits="16" if deep_colors else "8",
         base=session.base,
     )
+
+
+def _colors(number: int) -> Sequence[str]:
+    """Return the colours of the brush for the photo (0), one for each style, or for a style."""
+    return COLORS[number - 1 : number] if number else COLORS
 
 
 def _layers(drawing: dict[str, Any] | None) -> list[np.ndarray]:

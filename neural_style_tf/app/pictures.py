@@ -156,11 +156,11 @@ def key_of(path: Path, *more: object) -> str:
 
 
 def preview(path: Path, folder: Path, *, longest: int = PREVIEW) -> Path:
-    """Return a small copy of a picture, upright, that every browser shows.
+    """Return a small copy of a picture that every browser shows: upright, in sRGB, on white.
 
     Args:
         path: Of a picture that may be replaced by a newer one at any time.
-        folder: Where copies are kept.
+        folder: Where copies are kept; made if it is not there.
         longest: Side, in pixels.
 
     Raises:
@@ -169,5 +169,8 @@ def preview(path: Path, folder: Path, *, longest: int = PREVIEW) -> Path:
     """
     target = folder / f"{key_of(path, longest)}.jpg"
     if not target.exists():
-        save_image(target, load_image(path, longest=longest).pixels)
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = load_image(path, longest=longest)
+        opacity = 1.0 if picture.alpha is None else picture.alpha[..., np.newaxis] / np.float32(255.0)
+        save_image(target, picture.pixels * opacity + 255.0 * (1.0 - opacity))
     return target

@@ -7,7 +7,7 @@ import dataclasses
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -91,6 +91,7 @@ class RunQueue:
         make_painter: Called in the process; must be picklable.
         check: Called just before a run begins, such as for memory; its UserError ends the run.
         most: Runs that may wait.
+        environment: Variables that the process adds to its own.
     """
 
     def __init__(
@@ -99,8 +100,10 @@ class RunQueue:
         check: Callable[[PlannedRun], None] = lambda run: None,
         *,
         most: int = MOST_WAITING,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._make_painter, self._check, self._most = make_painter, check, most
+        self._environment = environment or {}
         self._changed = threading.Condition()
         self._waiting: deque[PlannedRun] = deque()
         self._current: PlannedRun | None = None
@@ -175,7 +178,7 @@ class RunQueue:
         self._thread.join()
 
     def _serve(self) -> None:
-        self._worker = Worker(self._make_painter, {})
+        self._worker = Worker(self._make_painter, self._environment)
         try:
             while True:
                 with self._changed:
@@ -229,7 +232,7 @@ class RunQueue:
             self._check(run)
         except UserError:
             self._worker.close()
-            self._worker = Worker(self._make_painter, {})
+            self._worker = Worker(self._make_painter, self._environment)
             self._check(run)
 
     @staticmethod

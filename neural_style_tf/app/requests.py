@@ -108,8 +108,9 @@ def settings(request: Request) -> Config:
     """
     known = preset(request.preset)
     if request.base is not None and request.base.preset == request.preset:
-        # Tiles are chosen anew for another size.
-        known = request.base.replace(tile="auto", style_blend=(), mask_weight=())
+        # What depends on the size is chosen anew.
+        network = {name: getattr(known.network, name) for name in ("precision", "convolution")}
+        known = request.base.replace(tile="auto", style_blend=(), mask_weight=(), **network)
     iterations = whole("Iterations", request.iterations)
     config = known.replace(
         strength=float(request.strength),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -13,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neural_style_tf.cli.painting import Run
+from neural_style_tf.cli.painting import FAILURE, SUCCESS, Run
 from neural_style_tf.config.fields import flat
 from neural_style_tf.config.schema import Config, Job, VideoConfig, numbered
-from neural_style_tf.errors import RunError, UserError, show
+from neural_style_tf.errors import RunError, UserError, reason, show
 from neural_style_tf.images import Picture, fit_size, resize
 from neural_style_tf.images.color_transfer import luma
 from neural_style_tf.images.files import expand_files
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 
 CLIP_FILES = ("frame_rate", "flow", "pixel_format")
 """Settings of `Job` that are about clips."""
+MOST_SPANS = 6
+"""Of damaged frames that are named."""
 ALMOST = 0.98
 """Share of its frames that a file has at least: what it says of their number is not exact."""
 
@@ -330,8 +335,31 @@ class ClipRun(Run):
         ]
         return [*found, *(FramesOnly(one) for one in self._reporting())]
 
+    def _painting(self, folder: OutputFolder) -> Path:
+        return folder.path / "frames"
+
+    def execute(self) -> int:
+        """Run; return the exit code: that of a failure if frames of the clip were damaged."""
+        code = super().execute()
+        return FAILURE if code == SUCCESS and self._damage() and not self._job.allow_truncated else code
+
+    def _damage(self) -> list[str]:
+        """Return a line for each clip of which damaged frames were painted."""
+        video = self._config.video
+        painted = range(
+            video.start_frame, video.end_frame + 1 if video.end_frame else sys.maxsize, video.every
+        )
+        lines = []
+        for clip in (self.clip, *self._moving.values()):
+            if numbers := [number for number in sorted(clip.damaged) if number in painted]:
+                lines.append(damage_line(clip.path, numbers))
+        return lines
+
     def _say_end(self, folder: OutputFolder, status: str, record: StepRecord | None) -> None:
         from neural_style_tf.runs.clip_files import holds_passes
+
+        for line in self._damage():
+            (self._console.say if self._job.allow_truncated else self._console.error)(line)
 
         if record is None and status == "interrupted":
             kept = ": what its passes made is kept" if holds_passes(folder.path) else ""
@@ -339,6 +367,21 @@ class ClipRun(Run):
             return
         took = f" after {duration(record.seconds)}" if record is not None else ": nothing was left to paint"
         self._console.say(f"{status}{took}: {folder.path / 'result.mp4'}")
+
+
+def damage_line(path: Path, numbers: Sequence[int]) -> str:
+    """Return what to say of a clip's damaged frames, whose numbers are given in order."""
+    groups = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
+    runs = [[number for _, number in group] for _, group in groups]
+    spans = [f"{run[0]}" + (f" to {run[-1]}" if run[1:] else "") for run in runs[:MOST_SPANS]]
+    more = ["…"] if runs[MOST_SPANS:] else []
+    what = f"frame {spans[0]} is" if len(numbers) == 1 else f"frames {', '.join(spans + more)} are"
+    name = shlex.quote(str(path))
+    return (
+        f"{show(path)}: {what} damaged: painted is what could be decoded, or else the frame before it once "
+        f"more; to repair the file: ffmpeg -err_detect ignore_err -i {name} repaired.mp4; --allow_truncated "
+        "takes it as it is"
+    )
 
 
 def moving_mask(clip: Clip, frame: Frame) -> np.ndarray:
@@ -368,32 +411,46 @@ def write_result(
         say: Gets a line for what the user should see.
 
     Raises:
-        RunError: The encoder fails.
-        OSError: A file cannot be written.
+        RunError: The encoder fails, or a file cannot be written; its note says where the clip or its frames
+            are.
     """
     from neural_style_tf.runs.clip_files import frame_times, painted_frames
 
     files: list[Path] = []
     shown: list[Fraction] = []
+    last = 0
     for one in painted_in:
         times = frame_times(one)
-        for number, file in painted_frames(one):
+        for last, file in painted_frames(one):
             files.append(file)
-            shown.append(times.get(number, (number - 1) / clip.rate))
+            shown.append(times.get(last, (last - 1) / clip.rate))
     if not files:
         return
+    kept: list[str] = []
+    fault: RunError | None = None
     for path in (folder / "result.mp4", *([Path(job.output)] if job.output else [])):
-        notes = write_clip(
-            path,
-            files,
-            [at - shown[0] for at in shown],
-            last=config.video.every / clip.rate,
-            pixel_format=job.pixel_format,
-            sound=clip.path if clip.has_audio else None,
-            begin=shown[0],
-        )
+        try:
+            notes = write_clip(
+                path,
+                files,
+                [at - shown[0] for at in shown],
+                last=clip.shown_last(last, shown[-1], config.video.every),
+                pixel_format=job.pixel_format,
+                sound=clip.path if clip.has_audio else None,
+                begin=shown[0],
+                plays=clip.plays,
+                tags=clip.tags,
+            )
+        except Exception as error:
+            fault = fault or RunError(f"{show(path)} could not be written: {reason(error)}")
+            fault.__cause__ = fault.__cause__ or error
+            continue
+        kept.append(f"the clip is in {show(path)}")
         for note in notes:
             say(note)
+    if fault is not None:
+        fault.add_note((kept or [f"the frames are in {show(files[0].parent)}"])[0])
+        raise fault
 
 
 class FramesOnly(Listener):

@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-from neural_style_tf.errors import RunError, UserError
+from neural_style_tf.errors import RunError, UserError, reason
 from neural_style_tf.utils.atomic import PARTIAL
 
 KEPT = "what was saved before is kept"
@@ -22,7 +22,12 @@ DISK_ERRORS = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, 
 
 
 def line_of(error: Exception) -> str | None:
-    """Return the line for the user about any error, or None for a bug."""
+    """Return the line for the user about any error, with its notes, or None for a bug."""
+    line = _line_of(error)
+    return None if line is None else "; ".join([line, *getattr(error, "__notes__", ())])
+
+
+def _line_of(error: Exception) -> str | None:
     if isinstance(error, RunError):
         # For a file or memory the cause says what helps; for TensorFlow the error itself is clearer.
         cause = error.__cause__ if isinstance(error.__cause__, OSError | MemoryError) else None
@@ -48,7 +53,7 @@ def explain(error: BaseException | None) -> str | None:
             return f"{meaning} while a checkpoint or TensorBoard's file was written; {FULL}"
     if type(error).__name__ == "ResourceExhaustedError":
         return OUT_OF_MEMORY
-    return f"TensorFlow could not go on: {(text.splitlines() or [''])[0]}; {KEPT}"
+    return f"TensorFlow could not go on: {reason(error)}; {KEPT}"
 
 
 def _explain_file(error: OSError) -> str:

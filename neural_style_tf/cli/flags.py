@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import dataclasses
+import re
 import shlex
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
@@ -12,14 +14,9 @@ from typing import Any
 from absl import flags as absl_flags
 
 from neural_style_tf.config.fields import flat, leaves
-from neural_style_tf.config.parsing import (
-    format_list,
-    parse_counts,
-    parse_layer_weights,
-    parse_numbers,
-)
-from neural_style_tf.config.presets import PRESETS, preset
-from neural_style_tf.config.schema import REPEATED_FILES, Config, Job, SweepConfig
+from neural_style_tf.config.parsing import format_list
+from neural_style_tf.config.presets import PRESETS
+from neural_style_tf.config.schema import REPEATED_FILES, Config, Job, ScaleConfig, SweepConfig
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.images.files import expand_files
 from neural_style_tf.runs.manifest import NOT_REPEATED, flag_texts, from_anywhere
@@ -162,7 +159,7 @@ class CommandLine:
                 raise UserError(
                     f"--{name}={printable(text, _LONGEST)}: {' '.join(str(error).split())}"
                 ) from None
-        return _resolve(given)
+        return _resolve(given, self.given | (changes or {}).keys())
 
 
 def parse(argv: Sequence[str]) -> tuple[Config, Job]:
@@ -186,10 +183,12 @@ def read(argv: Sequence[str]) -> CommandLine:
         UserError: An unknown flag, a value of the wrong type.
     """
     values = _define()
-    _refuse_twice(argv[1:], "")
+    line = argv[1:]
+    placed = _placed(line, values)
+    # So that flags win over files wherever they stand.
+    placed.sort(key=lambda one: one[0] is line)
     try:
-        arguments, named = _flag_files_first(argv)
-        rest = values(arguments)[1:]
+        rest = values([argv[0], *(argument for _, argument in placed)])[1:]
     except absl_flags.UnrecognizedFlagError as error:
         name = printable(error.flagname, _LONGEST)
         raise UserError(
@@ -200,9 +199,9 @@ def read(argv: Sequence[str]) -> CommandLine:
     if rest:
         raise UserError(f"unexpected argument {rest[0]!r}: every setting is a flag, such as --content=FILE")
     given = {name: values[name].value for name in values if values[name].present}
-    here = frozenset(_names(argv[1:]))
+    here = frozenset(_name(argument) for place, argument in placed if place is line)
     files = {
-        name: _of_the_last_place(given[name], [place for place, one in named if one == name])
+        name: _of_the_last_place(given[name], [place for place, one in placed if _name(one) == name])
         for name in ("content", *REPEATED_FILES)
         if given.get(name)
     }
@@ -214,17 +213,12 @@ def read(argv: Sequence[str]) -> CommandLine:
     return CommandLine(SweepConfig(**chosen), contents, files, here, values)
 
 
-def _resolve(given: dict[str, Any]) -> tuple[Config, Job]:
-    """Return the settings that flags make: preset < flag file < flags."""
-    for name in ("content_layers", "style_layers"):
-        if name in given:
-            given[name] = parse_layer_weights(given[name])
-    for name in _NUMBERS:
-        if name in given:
-            given[name] = parse_numbers(name, given[name])
-    for name in ("scale_iterations", "long_term"):
-        if name in given:
-            given[name] = parse_counts(name, given[name])
+def _resolve(given: dict[str, Any], here: Set[str]) -> tuple[Config, Job]:
+    """Return the settings that flags make: preset < flag file < flags, the names of which are `here`."""
+    if "scales" in here and "scale_iterations" in given.keys() - here:
+        # As those of a preset do, those of a flag file follow.
+        counts = ScaleConfig(scales=0, scale_iterations=given["scale_iterations"])
+        given["scale_iterations"] = counts.replace(scales=given["scales"]).scale_iterations
     base_config, base_job = None, Job()
     if given.get("from_run"):
         if "preset" in given:
@@ -233,7 +227,7 @@ def _resolve(given: dict[str, Any]) -> tuple[Config, Job]:
     job_names, config_names = ({field.name for field in leaves(kind)} for kind in (Job, Config))
     job = base_job.replace(**{name: value for name, value in given.items() if name in job_names})
     changes = {name: value for name, value in given.items() if name in config_names}
-    config = (base_config or preset(changes.pop("preset", Config.preset))).replace(**changes)
+    config = base_config.replace(**changes) if base_config else Config(**changes)
     for name in ("content", "style"):
         if not getattr(job, name):
             raise UserError(f"--{name}=FILE is missing: --content and --style name the two pictures")
@@ -294,17 +288,9 @@ def _define() -> absl_flags.FlagValues:
     return values
 
 
-def _refuse_twice(arguments: Sequence[str], where: str) -> None:
-    """Refuse a file named twice in one place: the first would silently not be used."""
-    names = _names(arguments)
-    for name in ("init", "weights", "output", "output_dir", "from_run", "content_weight_mask"):
-        if names.count(name) > 1:
-            raise UserError(f"{where}--{name} is given {names.count(name)} times: give one")
-
-
-def _names(arguments: Sequence[str]) -> list[str]:
-    """Return the names of the flags among arguments."""
-    return [argument.lstrip("-").partition("=")[0] for argument in arguments if argument.startswith("-")]
+def _name(argument: str) -> str:
+    """Return the name of the flag that an argument is; "" for one that is none."""
+    return argument.lstrip("-").partition("=")[0] if argument.startswith("-") else ""
 
 
 def _of_the_last_place(values: Sequence[str], places: Sequence[object]) -> tuple[str, ...]:
@@ -312,35 +298,58 @@ def _of_the_last_place(values: Sequence[str], places: Sequence[object]) -> tuple
     return tuple(value for value, place in zip(values, places, strict=True) if place is places[-1])
 
 
-def _flag_files_first(argv: Sequence[str]) -> tuple[list[str], list[tuple[object, str]]]:
-    """Move flag files to the front, so that flags win over them wherever they stand.
+def _placed(
+    arguments: Sequence[str],
+    values: absl_flags.FlagValues,
+    where: str = "",
+    around: tuple[Path, ...] = (),
+) -> list[tuple[Sequence[str], str]]:
+    """Join each flag with its value, and put what flag files say in their place.
+
+    Args:
+        arguments: Of the command line, or of a flag file.
+        values: All flags.
+        where: What a message about one of them begins with.
+        around: The flag file in which they stand, and those in which that one is named.
 
     Returns:
-        The arguments; and for each flag, in their order, the place where it stands (a file, the command line)
-        and its name.
+        For each argument those among which it stands; and itself, `--name=value` if it takes a value.
+
+    Raises:
+        UserError: A value is missing, a file is named twice, or a flag file cannot be read.
     """
-    program, *rest = argv
-    files, others = [], []
-    arguments = iter(rest)
-    for argument in arguments:
-        if argument in ("--flagfile", "-flagfile"):
-            file = next(arguments, "")
-            if not file:
-                raise UserError("--flagfile=FILE needs the name of a file")
-            files.append(f"--flagfile={file}")
-        elif argument.lstrip("-").startswith("flagfile=") and argument.startswith("-"):
-            files.append(argument)
+    found: list[tuple[Sequence[str], str]] = []
+    rest = iter(arguments)
+    for argument in rest:
+        name = _name(argument)
+        takes_value = name == "flagfile" or (name in values and not values[name].boolean)
+        if takes_value and "=" not in argument:
+            value = next(rest, None)
+            following = _name(value or "")
+            if value is None or {following, following.removeprefix("no")} & {"flagfile", *values}:
+                came = "nothing" if value is None else printable(value, _LONGEST)
+                kind = "FILE" if name == "flagfile" else "…"
+                raise UserError(f"{where}--{name}={kind} needs a value, and {came} follows --{name}")
+            argument = f"--{name}={value}"
+        if name == "flagfile":
+            found += _read_flag_file(argument.partition("=")[2], values, around)
         else:
-            others.append(argument)
-    named = [one for file in files for one in _check_flag_file(file.partition("=")[2], ())]
-    return [program, *files, *others], [*named, *((argv, name) for name in _names(others))]
+            found.append((arguments, argument))
+    # The first would silently not be used.
+    names = [_name(argument) for place, argument in found if place is arguments]
+    for name in ("init", "weights", "output", "output_dir", "from_run", "content_weight_mask"):
+        if names.count(name) > 1:
+            raise UserError(f"{where}--{name} is given {names.count(name)} times: give one")
+    return found
 
 
-def _check_flag_file(name: str, around: tuple[Path, ...]) -> list[tuple[object, str]]:
-    """Refuse what absl would read for ever, or could not name: a device, a picture, a file inside itself.
+def _read_flag_file(
+    name: str, values: absl_flags.FlagValues, around: tuple[Path, ...]
+) -> list[tuple[Sequence[str], str]]:
+    """Return what a flag file says, as of `_placed`.
 
-    Returns:
-        For each flag, also of files inside, the file's lines, which stand for the place, and its name.
+    absl would read a device or a file inside itself for ever, and takes quotes and a byte-order mark for part
+    of a name.
     """
     path = Path(name).expanduser()
     try:
@@ -350,24 +359,38 @@ def _check_flag_file(name: str, around: tuple[Path, ...]) -> list[tuple[object, 
             raise UserError(f"--flagfile={show(name)}: too long for a file of flags")
         if path.resolve() in around:
             raise UserError(f"--flagfile={show(name)}: this file includes itself")
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        data = path.read_bytes()
+        # As Notepad and PowerShell write it.
+        is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except OSError as error:
         raise UserError(f"--flagfile={show(name)}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        raise UserError(f"--flagfile={show(name)}: not a text of flags, one to a line") from None
+        raise UserError(f"--flagfile={show(name)}: not a text of flags, one to a line, in UTF-8") from None
     except ValueError as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"--flagfile={name!r}: not a file name") from None
-    _refuse_twice(lines, f"--flagfile={show(name)}: ")
-    named = []
-    for line in lines:
-        for flag in _names([line]):
-            if flag == "flagfile":
-                named += _check_flag_file(line.partition("=")[2], (*around, path.resolve()))
-            else:
-                named.append((lines, flag))
-    return named
+    lines = [line.strip() for line in text.splitlines()]
+    arguments = [_unquoted(line) for line in lines if line and not line.startswith(("#", "//"))]
+    return _placed(arguments, values, f"--flagfile={show(name)}: ", (*around, path.resolve()))
+
+
+def _unquoted(line: str) -> str:
+    """Return a line of a flag file without quotes around it, or around its value; a name may hold some."""
+    flag = re.match(r"(--?(?:sweep=)?\w+)=|(--?\w+)\s+(?:=\s*)?", line)
+    before, value = (f"{flag[1] or flag[2]}=", line[flag.end() :]) if flag else ("", line)
+    if not value.lstrip().startswith(("'", '"')):
+        return before + value
+    words = shlex.shlex(value, posix=True, punctuation_chars=False)
+    # Windows separates folders by what is the escape in a shell.
+    words.escape, words.commenters, words.whitespace_split = "", "", True
+    try:
+        [word] = words
+    except ValueError:
+        # A quote without its end, or several words: part of a name.
+        return before + value
+    return before + word
 
 
 def _default_text(field: dataclasses.Field) -> str:

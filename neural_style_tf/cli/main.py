@@ -17,7 +17,7 @@ from neural_style_tf.cli.scenes import SCENES, Scenes, shares_scenes
 from neural_style_tf.cli.signals import Interrupts
 from neural_style_tf.config.schema import Job, SweepConfig
 from neural_style_tf.distributed.cluster_config import find_worker
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, reason
 from neural_style_tf.images.files import expand_files
 from neural_style_tf.runs.output_dir import FolderInUse
 from neural_style_tf.sweeps.executors import (
@@ -34,7 +34,7 @@ from neural_style_tf.sweeps.executors import (
 from neural_style_tf.sweeps.folder import continued, is_finished
 from neural_style_tf.sweeps.runner import Executor, Sweep
 from neural_style_tf.tiling.system_memory import available_bytes
-from neural_style_tf.utils.console import Console
+from neural_style_tf.utils.console import Console, Download
 from neural_style_tf.utils.runtime import cores
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import load_weights
@@ -113,12 +113,13 @@ def _sweep(line: flags.CommandLine, console: Console, interrupts: Interrupts) ->
         settings=scenes.settings(line) if scenes else line.settings,
         make_run=lambda config, job: make_run(config, job, machine, console, interrupts),
         console=console,
+        skip_unreadable=asked.skip_unreadable,
     )
     tasks = sweep.check()
     if asked.dry_run:
         for task in tasks:
             console.say(flags.command(task.config, continued(task.job)))
-        return SUCCESS
+        return FAILURE if sweep.skipped else SUCCESS
     code = sweep.execute(executor, shard=shard, retry_failed=asked.retry_failed)
     interrupted = interrupts.received and sweep.was_cut_short
     if interrupted:
@@ -149,12 +150,13 @@ def _executor(
         cluster.check()
 
         def network(job: Job) -> Weights:
-            return load_weights(job.weights, folder=Path(job.weights_dir), log=console.say)
+            folder, progress = Path(job.weights_dir), Download(console)
+            return load_weights(job.weights, folder=folder, progress=progress, log=console.say)
 
         def on_cluster(tasks: Sequence[Task]) -> Iterator[Event]:
             # The tasks are asked to save and end.
             interrupts.graceful = True
-            return on_ray(tasks, Painter, cluster, network, received)
+            return on_ray(tasks, Painter, cluster, network, received, console.say)
 
         return on_cluster
     if asked.jobs > 1:
@@ -220,7 +222,10 @@ class Painter:
                     report=report,
                     supplies=supplies,
                 )
-                return Outcome("finished" if run.execute() == SUCCESS else "interrupted")
+                run.check_unchanged(task.hashes)
+                code = run.execute()
+                flaw = "frames of its clip are damaged" if code == FAILURE else ""
+                return Outcome("finished" if code in (SUCCESS, FAILURE) else "interrupted", flaw)
         except KeyboardInterrupt:
             return Outcome("interrupted")
         except FolderInUse:
@@ -228,5 +233,5 @@ class Painter:
         except Exception as error:
             line = line_of(error)
             if line is None:
-                return Outcome("failed", f"{type(error).__name__}: {error}", traceback.format_exc())
+                return Outcome("failed", f"{type(error).__name__}: {reason(error)}", traceback.format_exc())
             return Outcome("failed", line.replace(GO_ON, self._go_on))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ import numpy as np
 from neural_style_tf.cli.signals import Interrupts
 from neural_style_tf.config.schema import Config, Job, numbered
 from neural_style_tf.distributed.cluster_config import find_worker
-from neural_style_tf.errors import UserError, show
+from neural_style_tf.errors import UnreadableFile, UserError, reason, show
 from neural_style_tf.images import Picture, fill_hidden, load_image
 from neural_style_tf.images.masks import load_mask, stretched, with_opacity
 from neural_style_tf.runs.manifest import Manifest, ManifestWriter, facts_in_common, flag_lines
@@ -24,13 +23,14 @@ from neural_style_tf.runs.output_dir import OutputFolder, check_folder, holds_ru
 from neural_style_tf.runs.outputs import check_outputs, clear_the_way, find_checkpoint, make_listeners
 from neural_style_tf.runs.replay import changes_since, check_files, read_run
 from neural_style_tf.runs.resume import (
+    EXACT_SINCE,
     MASKED_SINCE,
     check_same_run,
     check_transparency,
     differences,
     read_manifest,
     step_of,
-    with_its_tile,
+    with_its_choices,
 )
 from neural_style_tf.sweeps.executors import Report, Supplies
 from neural_style_tf.tiling.memory_model import LARGE_PICTURE, choose_tile, estimate_run
@@ -41,7 +41,8 @@ from neural_style_tf.transfer.picture_sizes import content_size, longest_of_styl
 from neural_style_tf.transfer.records import Listener, StepRecord
 from neural_style_tf.transfer.scales import plan_scales
 from neural_style_tf.utils.atomic import write_text
-from neural_style_tf.utils.console import Console, duration
+from neural_style_tf.utils.console import Console, Download, duration
+from neural_style_tf.utils.paths import is_file
 from neural_style_tf.utils.runtime import check_installation
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import check_spec, load_weights
@@ -78,7 +79,10 @@ class Machine:
 
     def load_image(self, path: str, **reading: Any) -> Picture:
         """Return a picture as `images.load_image`; the last few of several runs are kept."""
-        key = (path, *sorted(reading.items()))
+        # A file that is replaced meanwhile is another picture.
+        status = Path(path).stat() if is_file(path) else None
+        stamp = status and (status.st_mtime_ns, status.st_size, status.st_ino)
+        key = (path, stamp, *sorted(reading.items()))
         picture = self._pictures.pop(key, None) or load_image(path, **reading)
         if self._several and picture.pixels.nbytes <= self.LARGE:
             self._pictures[key] = picture
@@ -86,20 +90,24 @@ class Machine:
                 del self._pictures[oldest]
         return picture
 
-    def load_weights(self, job: Job, *, given: Weights | None = None, say: Callable[[str], None]) -> Weights:
+    def load_weights(self, job: Job, *, given: Weights | None = None, console: Console) -> Weights:
         """Return the weights that a run asks for; those of the run before are kept, and said once.
 
         Args:
             job: What it asks for.
             given: The weights, if they are here already.
-            say: Gets a line for each thing a user should know.
+            console: For what a user should know.
         """
         asked = ("", given.sha256) if given else (job.weights, job.weights_dir)
         if self._weights is None or self._weights[0] != asked:
             # Two networks need not be in memory at once.
             self._weights = self._session = None
-            weights = given or load_weights(job.weights, folder=Path(job.weights_dir), log=say)
-            say(f"weights: {weights.source}{f' ({weights.generation})' if weights.generation else ''}")
+            weights = given or load_weights(
+                job.weights, folder=Path(job.weights_dir), progress=Download(console), log=console.say
+            )
+            console.say(
+                f"weights: {weights.source}{f' ({weights.generation})' if weights.generation else ''}"
+            )
             self._weights = asked, weights
         return self._weights[1]
 
@@ -173,9 +181,14 @@ class Run:
         console.quiet = console.quiet or self._worker.rank > 0
         self._initial: np.ndarray | None = None
         self._config, self._job = config, job
-        self._pictures, self._masks = _load_pictures(
-            config, job, machine, self._supplies, self._content(), self._read_mask
-        )
+        for flag in ("content_mask", "style_mask"):
+            check_count(flag, getattr(job, flag), len(job.style))
+        try:
+            self._pictures, self._masks = _load_pictures(
+                config, job, machine, self._supplies, self._content(), self._read_mask
+            )
+        except UserError as error:
+            raise UnreadableFile(str(error)) from error
         default = Path("output") / job.title
         # What is recorded, and where things are here.
         self._job = job.replace(output_dir=job.output_dir or str(default))
@@ -196,6 +209,28 @@ class Run:
     @property
     def _has_transparency(self) -> bool:
         return any(picture.alpha is not None for picture in self._pictures.values())
+
+    @property
+    def hashes(self) -> Mapping[str, str]:
+        """Role of each picture, and `init` for a file that --init names → SHA-256."""
+        return self._hashes
+
+    def check_unchanged(self, hashes: Mapping[str, str]) -> None:
+        """Refuse pictures that are others than those that a sweep has checked.
+
+        Args:
+            hashes: Role of each → SHA-256; empty if nothing was checked.
+
+        Raises:
+            UserError: Naming the first.
+        """
+        for role, value in hashes.items():
+            if self._hashes.get(role) != value:
+                path = self._config.init if role == "init" else self._job.pictures[role]
+                raise UserError(
+                    f"{show(path)} was changed after the sweep began: put the former file back, or paint the "
+                    "new one in another --output_dir"
+                )
 
     def check_finished(self) -> None:
         """Refuse a finished run in the output folder that was made with other settings or files."""
@@ -235,14 +270,6 @@ class Run:
         try:
             if job.resume and holds_run(folder.path):
                 self._earlier = read_manifest(folder.path)
-                # Several workers must have the same tile, and each decides for itself.
-                if self._worker.workers == 1:
-                    self._config = with_its_tile(self._earlier, self._config)
-                    if (before := self._earlier.config.get("tile", "auto")) != self._config.tile:
-                        self._console.say(
-                            f"--tile was {before}, now {self._config.tile}: the run goes on with the same "
-                            "gradient, which other tiles round differently"
-                        )
                 self._check_resumed(self._earlier, self._hashes)
             return self._transfer(folder)
         finally:
@@ -307,7 +334,7 @@ class Run:
     def _steps(self, folder: OutputFolder | None, device: str, weights: Weights) -> int:
         self._cluster.check_same(facts_in_common(self._config, self._hashes, weights))
         checkpoint = self._checkpoint(folder, weights) if folder else None
-        self._choose_tile()
+        self._choose()
         listeners: list[Listener] = []
         report = record = None
         received = self._interrupts.received
@@ -331,8 +358,7 @@ class Run:
         try:
             for record in steps:
                 begin()
-                for listener in listeners:
-                    listener.on_step(record)
+                self._tell(listeners, record, folder)
             if report is None and checkpoint is not None and not self._stopped:
                 # Of a clip, nothing was left to paint.
                 report = self._report(folder, weights, device, checkpoint)
@@ -340,20 +366,47 @@ class Run:
             finished = not self._stopped or (record is not None and record.finished)
             status = "finished" if finished else "interrupted"
         except BaseException as error:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else f"failed: {error}"
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else f"failed: {reason(error)}"
             raise
         finally:
-            for listener in listeners:
-                with contextlib.suppress(OSError):
-                    listener.on_end()
-            if report is not None:
-                with contextlib.suppress(OSError):
-                    report.finish(status)
+            faults: list[Exception] = []
+            ends = [listener.on_end for listener in listeners]
+            for end in [*ends, functools.partial(report.finish, status)] if report else ends:
+                try:
+                    end()
+                except Exception as error:
+                    faults.append(error)
         # Barrier: keep workers alive until the chief has written everything.
         self._cluster.all_gather(status)
+        self._raise_first(faults, folder)
         if folder is not None:
             self._say_end(folder, status, record)
         return SUCCESS if finished else self._interrupts.exit_code
+
+    def _tell(self, listeners: list[Listener], record: StepRecord, folder: OutputFolder | None) -> None:
+        """Tell all listeners of a step, whatever fails; after a fault the others save, due or not."""
+        faults: list[Exception] = []
+        for listener in listeners:
+            try:
+                listener.on_step(dataclasses.replace(record, due=True) if faults else record)
+            except Exception as error:
+                faults.append(error)
+        self._raise_first(faults, folder)
+
+    def _raise_first(self, faults: list[Exception], folder: OutputFolder | None) -> None:
+        """Raise the first of several errors, with a note on where the painting is."""
+        if not faults:
+            return
+        painting = folder and self._painting(folder)
+        notes = [note for fault in faults for note in getattr(fault, "__notes__", ())]
+        if not notes and painting and painting.exists():
+            notes = [f"what is painted is in {painting}"]
+        faults[0].__notes__ = notes
+        raise faults[0]
+
+    def _painting(self, folder: OutputFolder) -> Path:
+        """Return where a run keeps what it has painted."""
+        return folder.path / "result.png"
 
     def _records(
         self,
@@ -390,7 +443,7 @@ class Run:
 
     def _start(self) -> tuple[str, Weights]:
         """Import TensorFlow and load the weights; print what is used."""
-        from neural_style_tf.utils.runtime import start_tensorflow, unused_gpu
+        from neural_style_tf.utils.runtime import lacks_avx, start_tensorflow, unused_gpu
 
         say = self._console.say
         for role, picture in self._pictures.items():
@@ -413,6 +466,8 @@ class Run:
                 "targets, and makes the result flat: about 3e-4 smooths noise"
             )
         if not self._machine.device:
+            if note := lacks_avx():
+                self._console.error(note)
             self._machine.device = start_tensorflow(
                 verbose=self._job.verbose,
                 sparing=height * width >= LARGE_PICTURE,
@@ -423,7 +478,7 @@ class Run:
             if note := unused_gpu():
                 say(f"  {note}")
         device = self._machine.device
-        weights = self._machine.load_weights(self._job, given=self._supplies.weights, say=say)
+        weights = self._machine.load_weights(self._job, given=self._supplies.weights, console=self._console)
         if self._repeated:
             check_files(self._repeated, {"weights": weights.sha256}, self._job.from_run)
             for line in changes_since(self._repeated, device):
@@ -486,10 +541,32 @@ class Run:
             return []
         return [Reporting(self._report_to, self._interrupts.received, self._config.saving.saves)]
 
-    def _choose_tile(self) -> None:
-        """Choose the tile once, and record it: a resumed or repeated run has the same tiles."""
+    def _choose(self) -> None:
+        """Choose what is `auto` once, and record it: a resumed or repeated run computes alike."""
+        from neural_style_tf.models.precision import has_bfloat16, has_tf32
         from neural_style_tf.tiling.planner import check_memory, plan_memory
+        from neural_style_tf.transfer.session import settle
 
+        asked, say = self._config.network, self._console.say
+        if self._earlier is not None:
+            self._config = with_its_choices(self._earlier, self._config)
+            if (before := self._earlier.config.get("tile", "auto")) != self._config.tile:
+                say(
+                    f"--tile was {before}, now {self._config.tile}: the run goes on with the same "
+                    "gradient, which other tiles round differently"
+                )
+        self._config = settle(self._config, self._size, self._cluster)
+        network = self._config.network
+        if asked != network:
+            say(f"auto: --precision={network.precision} --convolution={network.convolution}")
+        if network.precision == "bfloat16" and not has_bfloat16():
+            say("this machine has no hardware for bfloat16, and takes longer than in float32")
+        before = self._earlier or self._repeated
+        on_gpu = before is not None and str(before.circumstances.get("device", "")).startswith("GPU")
+        if network.precision == "float32" and on_gpu and before.form < EXACT_SINCE and has_tf32():
+            say(
+                "that run's float32 was TF32, and now is float32: for TF32 give --precision=tf32 to a new run"
+            )
         room = plan_memory(self._config, self._size, **self._beside_result, share=self._machine.memory)
         room = room._replace(tile=self._cluster.least(room.tile))
         self._console.say(str(room))
@@ -519,8 +596,6 @@ def _load_pictures(
     Returns:
         The pictures, of which masks are without pixels, and the masks.
     """
-    for flag in ("content_mask", "style_mask"):
-        check_count(flag, getattr(job, flag), len(job.style))
     reading = job.reading
     found: dict[str, Picture] = {}
 

@@ -105,17 +105,17 @@ class Scenes:
             folders: Names of those of its runs, in the order of the clip.
 
         Raises:
-            RunError: The encoder fails.
-            OSError: A file cannot be written.
+            RunError: The encoder fails, or a file cannot be written.
+            OSError: The metrics cannot be joined.
         """
         painted = [root / folder for folder in folders]
         done = sum(is_finished(self._job.replace(output_dir=str(one), overwrite=False)) for one in painted)
         if done < len(painted):
             self._console.say(f"scenes painted: {done} of {len(painted)}; result.mp4 follows the last")
             return
-        write_bytes(root / "metrics.jsonl", b"".join((one / "metrics.jsonl").read_bytes() for one in painted))
         if self._job.output:
             # First: it may be half of the work.
             SweepFolder(root).note_joined(from_the_root(self._job.output))
         write_result(root, painted, self._whole.clip, self._config, self._job, self._console.say)
+        write_bytes(root / "metrics.jsonl", b"".join((one / "metrics.jsonl").read_bytes() for one in painted))
         self._console.say(f"joined: {root / 'result.mp4'}")

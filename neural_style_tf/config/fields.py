@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from neural_style_tf.errors import UserError
@@ -20,6 +22,7 @@ def setting(
     high: float | None = None,
     above: float | None = None,
     value: str = "",
+    read: Callable[[str, Any], tuple] | None = None,
 ) -> Any:
     """Declare a field with its help text and what it may be.
 
@@ -31,12 +34,13 @@ def setting(
         high: The largest.
         above: A number that the value must exceed.
         value: What `--help` calls a value where the default is empty, such as FILE.
+        read: Name of a list and what is given for it → its value.
 
     Returns:
         A dataclass field.
     """
     metadata = {"help": explanation, "choices": choices, "low": low, "high": high}
-    metadata |= {"above": above, "value": value}
+    metadata |= {"above": above, "value": value, "read": read}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -68,6 +72,7 @@ def assign(value: Any, settings: Mapping[str, Any]) -> None:
 
     Raises:
         TypeError: A name that is neither.
+        UserError: A group that is not of its type.
     """
     left = dict(settings)
     for field in dataclasses.fields(value):
@@ -76,7 +81,10 @@ def assign(value: Any, settings: Mapping[str, Any]) -> None:
             given = left.pop(field.name, None)
             names = {leaf.name for leaf in dataclasses.fields(kind)} & left.keys()
             changes = {name: left.pop(name) for name in names}
-            given = kind(**changes) if given is None else dataclasses.replace(given, **changes)
+            if not isinstance(given, kind | None):
+                raise UserError(f"{field.name} must be a {kind.__name__}, not {given!r}")
+            replace = functools.partial(dataclasses.replace, given)
+            given = kind(**changes) if given is None else getattr(given, "replace", replace)(**changes)
         else:
             given = left.pop(field.name, field.default)
         object.__setattr__(value, field.name, given)
@@ -85,7 +93,7 @@ def assign(value: Any, settings: Mapping[str, Any]) -> None:
 
 
 def check_fields(value: Any) -> None:
-    """Check every field of a settings dataclass against its declaration; take 1 for 1.0.
+    """Check every field of a settings dataclass against its declaration; take 1 for 1.0, NumPy's as Python's.
 
     Raises:
         UserError: Naming the flag, what it may be and what it is.
@@ -94,9 +102,13 @@ def check_fields(value: Any) -> None:
         if "group" in field.metadata:
             continue
         given = getattr(value, field.name)
-        if isinstance(field.default, float) and isinstance(given, int):
-            given = float(given)
-            object.__setattr__(value, field.name, given)
+        # NumPy's numbers, strings and arrays.
+        given = given.tolist() if hasattr(given, "tolist") else given
+        if read := field.metadata["read"]:
+            given = read(field.name, given)
+        elif type(field.default) is float and type(given) is int:
+            given = float(given) if abs(given) <= sys.float_info.max else math.inf
+        object.__setattr__(value, field.name, given)
         if type(given) is not type(field.default):
             expected = type(field.default).__name__
             raise UserError(

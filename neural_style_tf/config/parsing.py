@@ -1,6 +1,10 @@
-"""Parse and format lists in flags: layers with weights, counts, and numbers."""
+"""Read and format lists of settings, from flags or from Python: layers with weights, counts, and numbers."""
 
 from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping
+from typing import Any
 
 from neural_style_tf.errors import UserError
 
@@ -23,32 +27,70 @@ def parse_layer_weights(text: str) -> LayerWeights:
     return tuple(pairs)
 
 
-def parse_counts(name: str, text: str) -> tuple[int, ...]:
-    """Parse `120,100` into (120, 100).
+def read_layer_weights(name: str, value: Any) -> LayerWeights:
+    """Return layers with their weights.
+
+    Args:
+        name: Of the flag, for the message.
+        value: Text as of `parse_layer_weights`, a list of such texts and of (layer, weight), or a dictionary.
+
+    Raises:
+        UserError: Something else.
+    """
+    given = (value,) if isinstance(value, str) else value
+    pairs: list[tuple[str, float]] = []
+    try:
+        for item in given.items() if isinstance(given, Mapping) else given:
+            if isinstance(item, str):
+                pairs += parse_layer_weights(item)
+            else:
+                layer, weight = item
+                pairs.append((str(_of_type(str, layer)), float(_of_type(numbers.Real, weight))))
+    except UserError:
+        raise
+    except (TypeError, ValueError, OverflowError):
+        example = "relu1_1,relu2_1:0.5 or [('relu1_1', 1.0), ('relu2_1', 0.5)]"
+        raise UserError(f"--{name} must be a list of layers such as {example}, not {value!r}") from None
+    return tuple(pairs)
+
+
+def read_counts(name: str, value: Any) -> tuple[int, ...]:
+    """Return `120,100`, or a list of whole numbers, as (120, 100).
 
     Raises:
         UserError: Something that is not a whole number.
     """
     try:
-        return tuple(int(item) for item in text.split(",") if item.strip())
-    except ValueError:
-        raise UserError(f"--{name} must be whole numbers such as 120,100, not {text!r}") from None
+        if isinstance(value, str):
+            return tuple(int(item) for item in value.split(",") if item.strip())
+        return tuple(int(_of_type(numbers.Integral, one)) for one in _several(value))
+    except (TypeError, ValueError):
+        raise UserError(f"--{name} must be whole numbers such as 120,100, not {value!r}") from None
 
 
-def parse_numbers(name: str, text: str) -> tuple[float, ...]:
-    """Parse `3,7` into (3.0, 7.0).
-
-    Args:
-        name: Of the flag, for the message.
-        text: Numbers, comma-separated.
+def read_numbers(name: str, value: Any) -> tuple[float, ...]:
+    """Return `3,7`, or a list of numbers, as (3.0, 7.0).
 
     Raises:
         UserError: Something that is not a number.
     """
     try:
-        return tuple(map(float, text.split(","))) if text.strip() else ()
-    except ValueError:
-        raise UserError(f"--{name} must be numbers such as 3,7, not {text!r}") from None
+        if isinstance(value, str):
+            return tuple(map(float, value.split(","))) if value.strip() else ()
+        return tuple(float(_of_type(numbers.Real, one)) for one in _several(value))
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(f"--{name} must be numbers such as 3,7, not {value!r}") from None
+
+
+def _several(value: Any) -> tuple:
+    return tuple(value) if isinstance(value, tuple | list) else (value,)
+
+
+def _of_type(kind: type, value: Any) -> Any:
+    """Return a value of a kind; True is not a number."""
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError
+    return value
 
 
 def format_list(value: tuple) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from neural_style_tf.config.fields import flat
 from neural_style_tf.config.parsing import LayerWeights, format_list
@@ -12,12 +13,19 @@ from neural_style_tf.errors import UserError
 from neural_style_tf.utils.text import did_you_mean
 
 
+def _named(preset: str, **settings: Any) -> Config:
+    """Return settings that are called `preset`, which cannot be looked up yet."""
+    config = Config(**settings)
+    object.__setattr__(config, "preset", preset)
+    return config
+
+
 def _first_of_each_block(kind: str, weight: float) -> LayerWeights:
     return tuple((f"{kind}{block}_1", weight) for block in range(1, 6))
 
 
-ORIGINAL = Config(
-    preset="original",
+ORIGINAL = _named(
+    "original",
     # The 2017 TensorFlow repository this project is faithful to: all of its constants.
     content_weight=5.0,
     style_weight=100.0,
@@ -40,8 +48,8 @@ ORIGINAL = Config(
     log_every=20,
 )
 
-SLIDES = Config(
-    preset="slides",
+SLIDES = _named(
+    "slides",
     # The slides: content at conv4_4, before its ReLU, ½ Σ (F−P)².
     content_layers=(("conv4_4", 1.0),),
     content_loss="gatys",
@@ -66,8 +74,8 @@ SLIDES = Config(
     iterations=1000,
 )
 
-GATYS = Config(
-    preset="gatys",
+GATYS = _named(
+    "gatys",
     # The authors' notebook (leongatys/PytorchNeuralStyleTransfer, MIT): content 1 · MSE at relu4_2.
     content_layers=(("relu4_2", 1.0),),
     content_loss="mean",
@@ -90,8 +98,8 @@ GATYS = Config(
     preconditioner="scalar",
 )
 
-BALANCED = Config(
-    preset="balanced",
+BALANCED = _named(
+    "balanced",
     # This project's own: every term relative to the energy of its target, so that one setting serves every
     # network, picture and size. The numbers were chosen by looking at many pairs.
     content_layers=(("relu4_2", 1.0),),
@@ -140,8 +148,9 @@ def preset(name: str) -> Config:
     Raises:
         UserError: There is none; the message names those there are.
     """
-    if name not in PRESETS:
-        raise UserError(f"no preset {name!r}{did_you_mean(name, PRESETS)}; there are {', '.join(PRESETS)}")
+    if not isinstance(name, str) or name not in PRESETS:
+        guess = did_you_mean(str(name), PRESETS)
+        raise UserError(f"no preset {name!r}{guess}; there are {', '.join(PRESETS)}")
     return PRESETS[name]
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 from pathlib import Path
 from typing import Any
 
-from neural_style_tf.config.fields import assign, check_fields, group, setting
-from neural_style_tf.config.parsing import LayerWeights
+from neural_style_tf.config.fields import assign, check_fields, flat, group, setting
+from neural_style_tf.config.parsing import LayerWeights, read_counts, read_layer_weights, read_numbers
 from neural_style_tf.errors import UserError
 from neural_style_tf.models.architecture import VGG19
+from neural_style_tf.utils.text import shortened
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,15 +39,16 @@ class NetworkConfig:
     )
     precision: str = setting(
         "float32",
-        "number format of the convolutions: float32, bfloat16, or auto: bfloat16 where the hardware has it",
-        choices=("auto", "float32", "bfloat16"),
+        "number format of the convolutions: float32; tf32, float32 with the products of 10 bits of NVIDIA's "
+        "GPUs since Ampere; bfloat16; auto: bfloat16 where the hardware has it, else float32",
+        choices=("auto", "float32", "tf32", "bfloat16"),
     )
     convolution: str = setting(
         "direct",
         "algorithm of the convolutions: direct, or Winograd's in blocks 3 and 4, with a quarter of the "
-        "multiplications and more rounding (winograd); auto: winograd for large pictures, "
+        "multiplications and more rounding (winograd); large: winograd for large pictures; auto: large, "
         "unless there is a GPU or, in bfloat16, a processor with matrix units (AMX)",
-        choices=("auto", "direct", "winograd"),
+        choices=("auto", "direct", "winograd", "large"),
     )
 
     def __post_init__(self) -> None:
@@ -77,11 +78,14 @@ class LossConfig:
         low=0,
     )
     content_layers: LayerWeights = setting(
-        (("relu4_2", 1.0),), "layers whose features are kept, as name or name:weight, comma-separated"
+        (("relu4_2", 1.0),),
+        "layers whose features are kept, as name or name:weight, comma-separated",
+        read=read_layer_weights,
     )
     style_layers: LayerWeights = setting(
         tuple((f"relu{block}_1", 1.0) for block in range(1, 6)),
         "layers whose Gram matrices are matched, as name or name:weight (w_l), comma-separated",
+        read=read_layer_weights,
     )
     content_loss: str = setting(
         "mean",
@@ -105,12 +109,14 @@ class LossConfig:
         "weight of each of several styles, comma-separated, in the order of --style; divided by their sum; "
         "default: all alike",
         value="W,W,…",
+        read=read_numbers,
     )
     mask_weight: tuple[float, ...] = setting(
         (),
         "weight of the style in each region of --content_mask, comma-separated; default: 1 each, with which "
         "strokes are as strong in a small region as in a large one",
         value="W,W,…",
+        read=read_numbers,
     )
     mask_guides: str = setting(
         "simple",
@@ -130,7 +136,6 @@ class LossConfig:
     )
 
     def __post_init__(self) -> None:
-        as_numbers(self, "style_blend", "mask_weight")
         check_fields(self)
         for name in ("style_blend", "mask_weight"):
             check_weights(name, getattr(self, name))
@@ -235,6 +240,7 @@ class ScaleConfig:
         (1.0,),
         "size of the strokes: factor by which the style picture is enlarged before it is looked at; of "
         "several styles one for all, or one for each, comma-separated",
+        read=read_numbers,
     )
     scales: int = setting(
         1,
@@ -257,10 +263,10 @@ class ScaleConfig:
         "--scales=0 the last is for the last coarser scale, the first also for all that are not named, and "
         "those of sizes that a small picture does not have are left out",
         value="N,N,…",
+        read=read_counts,
     )
 
     def __post_init__(self) -> None:
-        as_numbers(self, "style_scale")
         check_fields(self)
         for value in self.style_scale or (0.0,):
             if not 0 < value <= 16:
@@ -275,6 +281,19 @@ class ScaleConfig:
             )
         if any(count < 0 for count in counts):
             raise UserError(f"--scale_iterations must be at least 0, not {min(counts)}")
+
+    def counts(self, coarser: int) -> tuple[int, ...]:
+        """Return `scale_iterations` for so many coarser scales: the last, before them the first again."""
+        last = self.scale_iterations[-coarser:] if coarser else ()
+        return (*last[:1] * (coarser - len(last)), *last)
+
+    def replace(self, **changes: Any) -> ScaleConfig:
+        """Return a copy with some settings changed; with other `scales` the `scale_iterations` follow."""
+        changed = dataclasses.replace(self, **{"scale_iterations": ()} | changes)
+        if "scale_iterations" in changes:
+            return changed
+        counts = self.counts(changed.scales - 1) if changed.scales else self.scale_iterations
+        return dataclasses.replace(changed, scale_iterations=counts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -293,6 +312,7 @@ class VideoConfig:
         "of a clip: how many frames back is looked for what a frame shows, comma-separated; the nearest "
         "frame in which it was visible counts",
         value="N,N,…",
+        read=read_counts,
     )
     passes: int = setting(
         1,
@@ -351,7 +371,8 @@ class Config:
     """All settings of an optimisation; the defaults are the original repository's.
 
     Args:
-        **settings: Any setting by its name, whatever its group, or a whole group.
+        **settings: Any setting by its name, whatever its group, or a whole group. `preset` gives those that
+            are not named.
 
     Raises:
         UserError: A value out of range, a word that is not a choice, a layer that VGG-19 lacks.
@@ -397,6 +418,10 @@ class Config:
     saving: SaveConfig = group(SaveConfig)
 
     def __init__(self, **settings: Any) -> None:
+        if settings.get("preset", Config.preset) != Config.preset:
+            from neural_style_tf.config.presets import preset
+
+            settings = vars(preset(settings["preset"])) | settings
         assign(self, settings)
         check_fields(self)
         if self.tile not in ("auto", "none") and not (self.tile.isascii() and self.tile.isdigit()):
@@ -406,8 +431,15 @@ class Config:
             raise UserError(f"--tile must be at least {smallest} with these layers, not {self.tile}")
 
     def replace(self, **changes: Any) -> Config:
-        """Return a copy with some settings changed, by their names as in `Config`, checked again."""
-        return dataclasses.replace(self, **changes)
+        """Return a copy with some settings changed, by their names as in `Config`, checked again.
+
+        Another `preset` changes all settings but those in which this differs from its own.
+        """
+        if changes.get("preset", self.preset) == self.preset:
+            return dataclasses.replace(self, **changes)
+        before = flat(Config(preset=self.preset))
+        own = {name: value for name, value in flat(self).items() if value != before[name]}
+        return Config(preset=changes.pop("preset"), **own).replace(**changes)
 
 
 REPEATED_FILES = ("style", "content_mask", "style_mask")
@@ -559,14 +591,14 @@ class Job:
     @property
     def title(self) -> str:
         """What the run is called by its pictures: `photo-painting`, or `photo-painting+other`."""
-        names = [Path(path).stem for path in self.style]
+        styles = "+".join(Path(path).stem for path in self.style)
         content = Path(self.content)
         # Of a pattern of frames, that of their folder.
         first = content.absolute().parent.name if self.frames and "*" in content.name else content.stem
-        title = "-".join(filter(None, (first, "+".join(names))))
-        if len(names) < 2 or len(title.encode()) <= LONGEST_TITLE:
+        title = "-".join(filter(None, (first, styles)))
+        if shortened(title, LONGEST_TITLE) == title:
             return title
-        return f"{first}-{names[0]}+{len(names) - 1}"
+        return "-".join(shortened(part, (LONGEST_TITLE - 1) // 2) for part in (first, styles) if part)
 
     def replace(self, **changes: Any) -> Job:
         """Return a copy with some settings changed, checked again."""
@@ -579,7 +611,7 @@ def numbered(name: str, count: int) -> list[str]:
 
 
 LONGEST_TITLE = 120
-"""Bytes up to which a title names all styles."""
+"""Bytes that a title has at most: some file systems take names of no more than 143."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -602,6 +634,9 @@ class SweepConfig:
         0,
         "number of draws for uniform and loguniform, made with --seed; such settings advance together",
         low=0,
+    )
+    skip_unreadable: bool = setting(
+        False, "leave out runs whose pictures cannot be read, list them, and paint the others; exit code 1"
     )
     retry_failed: bool = setting(False, "also try the runs of the sweep that failed before")
     dry_run: bool = setting(False, "check everything, print the command of each run, and write nothing")
@@ -626,16 +661,6 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-
-
-def as_numbers(value: Any, *names: str) -> None:
-    """Take a single number for a tuple of one, and whole numbers for floats, in fields of a dataclass."""
-    for name in names:
-        given = getattr(value, name)
-        several = tuple(given) if isinstance(given, tuple | list) else (given,)
-        if not all(isinstance(one, numbers.Real) and not isinstance(one, bool) for one in several):
-            raise UserError(f"--{name} must be numbers, not {given!r}")
-        object.__setattr__(value, name, tuple(float(one) for one in several))
 
 
 def check_weights(name: str, weights: tuple[float, ...]) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import io
+import re
+import struct
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,6 +23,58 @@ GRAY = 4
 """Largest difference between the colours of a grey pixel, in levels: JPEG's rounding makes some."""
 # A difference this small is what two writings of sRGB itself differ by; converting would only add rounding.
 _SAME_COLOR = 2
+
+
+# Colours of the primaries as the connection space of ICC has them (XYZ, D50), red, green, blue; and the
+# curve, of sRGB or a power.
+_SRGB_CURVE = struct.pack(
+    ">4s4xHxx5i", b"para", 3, *(round(65536 * v) for v in (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045))
+)
+_RGB_SPACES = {
+    "Adobe RGB": (
+        ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)),
+        struct.pack(">4s4xIH2x", b"curv", 1, round(256 * 2.2)),
+    ),
+    "Display P3": (
+        ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407)),
+        _SRGB_CURVE,
+    ),
+    "BT.2020": (
+        ((0.67346, 0.27904, -0.00194), (0.16567, 0.67534, 0.02998), (0.12505, 0.04561, 0.79686)),
+        _SRGB_CURVE,
+    ),
+}
+
+
+@functools.cache
+def rgb_profile(space: str) -> bytes:
+    """Return an ICC profile of Adobe RGB, Display P3 or BT.2020."""
+    primaries, curve = _RGB_SPACES[space]
+    text = space.encode()
+    tags = {b"desc": struct.pack(f">4s4xI{len(text) + 1}s78x", b"desc", len(text) + 1, text)}
+    tags[b"wtpt"] = struct.pack(">4s4x3i", b"XYZ ", *(round(65536 * v) for v in (0.96420, 1.0, 0.82491)))
+    for letter, color in zip((b"r", b"g", b"b"), primaries, strict=True):
+        tags[letter + b"XYZ"] = struct.pack(">4s4x3i", b"XYZ ", *(round(65536 * v) for v in color))
+        tags[letter + b"TRC"] = curve
+    table, body = struct.pack(">I", len(tags)), b""
+    for tag, value in tags.items():
+        table += struct.pack(">4sII", tag, 128 + 4 + 12 * len(tags) + len(body), len(value))
+        body += value + bytes(-len(value) % 4)
+    d50 = tags[b"wtpt"][8:]
+    size = 128 + len(table) + len(body)
+    header = struct.pack(
+        ">I4xI4s4s4s12x4s28x12s48x", size, 0x02400000, b"mntr", b"RGB ", b"XYZ ", b"acsp", d50
+    )
+    return header + table + body
+
+
+def is_hdr(profile: bytes) -> bool:
+    """Return whether an ICC profile is of high dynamic range, by its name."""
+    try:
+        description = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+    except (ImageCms.PyCMSError, OSError):
+        return False
+    return re.search(r"\b(PQ|HLG)\b|2100", description) is not None
 
 
 class PixelReader:
@@ -144,7 +198,8 @@ class PixelReader:
                 bad = bad or not finite.all()
                 low = min(low, values.min(where=finite, initial=np.inf))
                 high = max(high, values.max(where=finite, initial=-np.inf))
-            black, white, rule = _guess_range(low, high, image.mode)
+            dtype = np.int16 if self._rawmode in ("I;16S", "I;16BS") else np.asarray(strip).dtype
+            black, white, rule = guess_range(low, high, np.dtype(dtype))
             notes.append(f"{name} has grey values for which no white is agreed on; {rule}")
             if bad:
                 notes.append(f"{name} has pixels that are not finite numbers, read as black or white")
@@ -161,12 +216,14 @@ def _is_deep(image: Image.Image) -> bool:
     return image.mode[0] in "IF"
 
 
-def _guess_range(low: float, high: float, mode: str) -> tuple[float, float, str]:
-    """Return (black, white, what was decided) for 32-bit grey values between `low` and `high`."""
+def guess_range(low: float, high: float, dtype: np.dtype) -> tuple[float, float, str]:
+    """Return (black, white, what was decided) for values of a type, between `low` and `high`."""
     if low > high:
         return 0.0, 1.0, "none is a finite number"
-    for white in (1.0, 255.0, 65535.0):
-        if low >= 0.0 and high <= white and (mode == "F" or white > 1.0):
+    whites = [1.0, 255.0, 65535.0] if dtype.kind == "f" else np.minimum([255.0, 65535.0], np.iinfo(dtype).max)
+    for white in whites if low >= 0.0 else ():
+        # By a range of which a picture uses hardly anything it would come out black.
+        if high <= white and (white == whites[0] or high > white / 16):
             return 0.0, white, f"they lie in 0 … {white:.0f}, so {white:.0f} is taken as white"
     rule = f"their smallest, {low:g}, is taken as black and their largest, {high:g}, as white"
     return low, max(high, low + 1.0), rule

@@ -15,15 +15,19 @@ import re
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from PIL import Image, ImageFile
+import numpy as np
+from PIL import ExifTags, Image, ImageFile
 
 from neural_style_tf.errors import UserError, show
+from neural_style_tf.images import deep
+from neural_style_tf.images.color import is_hdr, rgb_profile
 from neural_style_tf.images.libtiff import quiet_libtiff
+from neural_style_tf.images.tiff import DEVELOP, Form, find_picture
 from neural_style_tf.utils.text import did_you_mean
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM")
@@ -38,7 +42,13 @@ _SHARE_OF_PIXELS = {"WEBP": 0.6}
 _NAMES_TO_COMPARE = 2000
 _WARNINGS_TO_SHOW = 3
 _ORIENTATION_TAG, _IMAGE_LENGTH = 0x0112, 257
+# PQ and HLG, and the primaries of colour spaces, by ITU-T H.273.
+_HDR_TRANSFERS = (16, 18)
+_SPACES, _UNNAMED = {9: "BT.2020", 12: "Display P3"}, (0, 2)
+# Values of EXIF's ColorSpace; the first is not of the standard, and cameras write it.
+_ADOBE, _UNCALIBRATED = 2, 65535
 
+_RAW = "a camera's raw file"
 # What a file is by its first bytes: enough to say what came instead of a picture, or which kind is damaged.
 _SIGNATURES = (
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -55,11 +65,17 @@ _SIGNATURES = (
     (0, b"PK\x03\x04", "zip"),
     (0, b"BM", "BMP"),
     *((0, b"P%c" % letter, "PPM") for letter in b"123456f"),
+    *(
+        (0, magic, _RAW)
+        for magic in (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb", b"\0MRM")
+    ),
+    (6, b"HEAPCCDR", _RAW),
 )
 _KNOWN = ("PNG", "JPEG", "WebP", "AVIF", "HEIC", "TIFF", "GIF", "BMP", "PPM")
 # The brands in the first box of an ISO media file; cameras put their own there, too.
 _BRANDS = {
     "AVIF": (b"avif", b"avis"),
+    _RAW: (b"crx ",),
     "HEIC": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"),
 }
 
@@ -75,11 +91,13 @@ class Decoded:
         image: The pixels, in the mode and the row order of the file.
         rawmode: How the file packs a pixel, in Pillow's words ("RGB;16B", "L;4"); empty if unknown.
         orientation: EXIF orientation still to be applied, 1 to 8.
+        levels: All bits of the pixels, uint16 `[H, W, channels]`, where Pillow does not hold them.
     """
 
     image: Image.Image
     rawmode: str
     orientation: int
+    levels: np.ndarray | None = None
 
 
 def read_bounded(path: str | os.PathLike[str], *, max_pixels: int) -> bytes:
@@ -227,38 +245,51 @@ def decode(
         UserError: Not a picture, too large, or damaged.
     """
     try:
-        image, rawmode = _load(data, name, notes, max_pixels)
+        return _load(data, name, notes, max_pixels)
     except (UserError, MemoryError, Image.DecompressionBombError):
         raise
     except Exception as error:
         if not allow_truncated:
             raise UserError(_damaged(data, name, error)) from error
-        image, rawmode = _load_leniently(data, name, notes, max_pixels)
-    orientation = 1
-    try:
-        # Asked after loading: Pillow itself turns a TIFF upright as it loads it, and then takes the tag away.
-        orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:
-        notes.append(f"{name}: its EXIF data is damaged and ignored")
-    return Decoded(image, rawmode, orientation if 1 <= orientation <= 8 else 1)
+        return _load_leniently(data, name, notes, max_pixels)
 
 
-def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Image.Image, str]:
+def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> Decoded:
     formats = _formats(data, name)
-    image = Image.open(io.BytesIO(data), formats=formats)
-    width, height = image.size
-    max_pixels = int(max_pixels * _SHARE_OF_PIXELS.get(image.format, 1))
-    if width * height > max_pixels:
-        raise UserError(
-            f"{name} is {width} × {height} = {width * height:,} pixels,"
-            f" over the limit of {max_pixels:,}; {_ADVICE}"
-        )
+    form = find_picture(data, name, notes) if _kind(data) == "TIFF" else None
+    image = None
+    if form is None or form.is_right_in_pillow:
+        try:
+            image = Image.open(io.BytesIO(data), formats=formats)
+        except Image.UnidentifiedImageError:
+            if form is None:
+                raise
+    if form is not None and (image is None or (form.bits > 8 and form.samples > 1)):
+        try:
+            loaded = _load_deep_tiff(data, form, name, notes, max_pixels)
+        except UserError:
+            raise
+        except ValueError:
+            # Pillow may take what libvips finds damaged.
+            if image is None:
+                raise
+            loaded = None
+        if loaded is not None:
+            _read_exif(data, loaded.image, image or loaded.image, name, notes)
+            return loaded
+        if image is None:
+            raise UserError(_unreadable(form, name))
+    if form is not None:
+        image.seek(form.page)
+    elif skip_still(image):
+        image.seek(1)
+    _check_size(image.size, name, int(max_pixels * _SHARE_OF_PIXELS.get(image.format, 1)))
     tile = image.tile[0] if image.tile else ()
     arguments = tile[3] if len(tile) > 3 else ""
     rawmode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    end = max((tile[1][3] for tile in image.tile), default=height)
+    end = max((tile[1][3] for tile in image.tile), default=image.height)
     # As they are stored: of a picture that is to be turned, `height` is what it will have then.
-    rows = image.tag_v2.get(_IMAGE_LENGTH, height) if image.format == "TIFF" else 0
+    rows = image.tag_v2.get(_IMAGE_LENGTH, image.height) if image.format == "TIFF" else 0
     if end < rows and not ImageFile.LOAD_TRUNCATED_IMAGES:
         # Pillow silently leaves rows black that are in no strip.
         raise EOFError("rows are missing")
@@ -273,22 +304,146 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Im
     # Looking for a second frame moves a reader's place in the file, so another reader looks; its failure
     # harms nothing. A phone's JPEG that carries a preview or a depth map (MPO) counts as one picture.
     with contextlib.suppress(Exception):
-        if image.format != "MPO" and Image.open(io.BytesIO(data), formats=formats).is_animated:
-            album = image.format in ("TIFF", "HEIF")
-            what, first = ("holds several pictures", "picture") if album else ("is animated", "frame")
-            notes.append(f"{name} {what}; the first {first} is used")
+        if image.format not in ("MPO", "TIFF") and Image.open(io.BytesIO(data), formats=formats).is_animated:
+            album = image.format == "HEIF"
+            said = "holds several pictures; the main picture" if album else "is animated; the first frame"
+            notes.append(f"{name} {said} is used")
+    # After loading: Pillow itself turns a TIFF upright as it loads it, and then takes the tag away.
+    orientation = _read_exif(data, image, image, name, notes)
     rawmode = rawmode if isinstance(rawmode, str) else ""
     if rawmode.startswith("LA;16"):
         # Grey with opacity, which Pillow makes colours of.
-        notes.append(f"{name} has 16 bits of grey, of which 8 are read")
         image, form = image.convert("LA"), image.format
         image.format = form
-    return image, rawmode
+    return Decoded(image, rawmode, orientation)
+
+
+def _read_exif(data: bytes, image: Image.Image, opened: Image.Image, name: str, notes: list[str]) -> int:
+    """Return the orientation of a picture, and see to the colours that its file names; `opened` has EXIF."""
+    orientation = 1
+    try:
+        exif = opened.getexif()
+        orientation = int(exif.get(_ORIENTATION_TAG, 1))
+        _name_colors(data, image, exif, name, notes)
+    except Exception:
+        notes.append(f"{name}: its EXIF data is damaged and ignored")
+    return orientation if 1 <= orientation <= 8 else 1
+
+
+def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise UserError(
+            f"{name} is {width} × {height} = {width * height:,} pixels,"
+            f" over the limit of {max_pixels:,}; {_ADVICE}"
+        )
+
+
+def _load_deep_tiff(data: bytes, form: Form, name: str, notes: list[str], max_pixels: int) -> Decoded | None:
+    """Return a TIFF of more than 8 bits, or of a kind that Pillow does not read right, if libvips does."""
+    if not form.samples or not deep.is_installed():
+        return None
+    try:
+        loaded = deep.load_tiff(
+            data,
+            form,
+            lambda *size: _check_size(size, name, max_pixels),
+            allow_truncated=ImageFile.LOAD_TRUNCATED_IMAGES,
+        )
+    except NotImplementedError:
+        return None
+    notes += [f"{name} {note}" for note in loaded.notes]
+    channels = [
+        Image.fromarray((channel // 257).astype(np.uint8)) for channel in np.moveaxis(loaded.levels, -1, 0)
+    ]
+    image = Image.merge(loaded.mode, channels) if len(channels) > 1 else channels[0]
+    image.format = "TIFF"
+    image.info |= {"icc_profile": loaded.profile, "dpi": loaded.dpi}
+    return Decoded(image, "", loaded.orientation, None if loaded.mode == "CMYK" else loaded.levels)
+
+
+def _unreadable(form: Form, name: str) -> str:
+    """Return what to say of a TIFF that is whole and cannot be read."""
+    if deep.is_installed():
+        return f"{name} is a TIFF of {form}, which cannot be read right; save it as RGB of 8 or 16 bits"
+    return (
+        f"{name} is a TIFF of {form}, which cannot be read right; save it as RGB of 8 bits, or install the "
+        'extra deep, which reads more kinds: pip install "neural-style-tf[deep]"'
+    )
+
+
+def _name_colors(data: bytes, image: Image.Image, exif: Image.Exif, name: str, notes: list[str]) -> None:
+    """Give a picture the profile of the colour space that its file only names; note high dynamic range."""
+    primaries, transfer = _code_points(data, image)
+    profile = image.info.get("icc_profile")
+    if transfer in _HDR_TRANSFERS or (profile and is_hdr(profile)):
+        notes.append(
+            f"{name} is in high dynamic range, and is read as if it were not: its colours will be pale; "
+            "export it in standard range"
+        )
+    elif not profile and image.mode not in ("CMYK", "LAB"):
+        space = _SPACES.get(primaries, "")
+        if primaries in _UNNAMED:
+            camera = exif.get_ifd(ExifTags.IFD.Exif)
+            said = camera.get(ExifTags.Base.ColorSpace)
+            rules = exif.get_ifd(ExifTags.IFD.Interop) if ExifTags.IFD.Interop in camera else {}
+            if said == _ADOBE or str(rules.get(ExifTags.Interop.InteropIndex, "")).startswith("R03"):
+                space = "Adobe RGB"
+            elif said == _UNCALIBRATED:
+                notes.append(
+                    f"{name}: its EXIF data says that its colours are not sRGB, and no profile says which; "
+                    "they are read as sRGB"
+                )
+        if space:
+            image.info["icc_profile"] = rgb_profile(space)
+
+
+def _code_points(data: bytes, image: Image.Image) -> tuple[int, int]:
+    """Return colour primaries and transfer characteristics by ITU-T H.273; 0, 0 if a file has none."""
+    if image.format == "HEIF":
+        said = image.info.get("nclx_profile") or {}
+        return said.get("color_primaries", 0), said.get("transfer_characteristics", 0)
+    if image.format == "PNG":
+        found = re.search(rb"\0\0\0\x04cICP(.)(.)", data[: data.find(b"IDAT")], re.DOTALL)
+    elif image.format == "AVIF":
+        # The first is that of the picture itself; others belong to a gain map.
+        found = re.search(rb"colr(?:nclx\0(.)\0(.)|prof|rICC)", data, re.DOTALL)
+    else:
+        found = None
+    return (ord(found[1]), ord(found[2])) if found and found[1] else (0, 0)
+
+
+@contextlib.contextmanager
+def open_frames(path: str | os.PathLike[str], formats: Iterable[str]) -> Iterator[tuple[Image.Image, int]]:
+    """Open a picture that may move; call it inside `quiet_pillow`.
+
+    Args:
+        path: The file.
+        formats: In which Pillow may read it.
+
+    Yields:
+        The picture, and the index of its first frame.
+    """
+    Image.init()
+    with Image.open(path, formats=[form for form in formats if form in Image.OPEN]) as picture:
+        yield picture, skip_still(picture)
+
+
+def skip_still(picture: Image.Image) -> int:
+    """Return the index of the first frame: a PNG may have a still picture before it, which is none."""
+    if not getattr(picture, "default_image", False):
+        return 0
+    picture.load()
+    # Pillow would lay the first frame over it.
+    picture.paste(0, (0, 0, *picture.size))
+    return 1
 
 
 def _formats(data: bytes, name: str) -> tuple[str, ...]:
     """Return the formats in which Pillow may read this file, with HEIC's reader loaded where it is needed."""
     kind = _kind(data)
+    if kind == _RAW:
+        raise UserError(f"{name} is {_RAW}; {DEVELOP}")
     if kind == "HEIC":
         try:
             import pillow_heif
@@ -318,7 +473,7 @@ def _kind(data: bytes) -> str:
     return next((kind for at, magic, kind in _SIGNATURES if data[at : at + len(magic)] == magic), "")
 
 
-def _load_leniently(data: bytes, name: str, notes: list[str], max_pixels: int) -> tuple[Image.Image, str]:
+def _load_leniently(data: bytes, name: str, notes: list[str], max_pixels: int) -> Decoded:
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:

@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 
 PICTURES = (
-    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg"),
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpeg", ".jpg"),
     *(".png", ".ppm", ".tif", ".tiff", ".webp"),
 )
 """Endings of what a folder is searched for; a file that is named may have any."""
+LITTER = ("desktop.ini", "ehthumbs.db", "thumbs.db")
+"""Files that systems put beside pictures; so are all hidden ones, such as `._photo.jpg`."""
 
 
 def natural(text: str) -> list[tuple[int, str]]:
@@ -20,19 +22,24 @@ def natural(text: str) -> list[tuple[int, str]]:
 
 
 def expand_files(pattern: str) -> list[str]:
-    """Return the files of a glob, or the pictures of a folder, in natural order; a plain name is itself.
+    """Return the files of a glob, or the pictures of a folder, in natural order, without litter.
 
-    So is what cannot be looked at: reading it says why.
+    A plain name is itself, and so is what cannot be looked at: reading it says why.
     """
     path = Path(pattern)
     try:
         # An empty name is not the folder one is in.
         if pattern and path.is_dir():
-            found = [str(one) for one in path.iterdir() if one.suffix.lower() in PICTURES and one.is_file()]
-            return sorted(found, key=natural)
-        if path.exists() or not glob.has_magic(pattern):
+            found = [str(one) for one in path.iterdir() if one.suffix.lower() in PICTURES]
+        elif path.exists() or not glob.has_magic(pattern):
             return [pattern]
-        found = glob.glob(pattern)  # noqa: PTH207 - absolute patterns, too
-        return sorted((one for one in found if Path(one).is_file()), key=natural)
+        else:
+            found = glob.glob(pattern)  # noqa: PTH207 - absolute patterns, too
+        return sorted((one for one in found if not _is_litter(one) and Path(one).is_file()), key=natural)
     except OSError:
         return [pattern]
+
+
+def _is_litter(file: str) -> bool:
+    name = Path(file).name
+    return name.startswith(".") or name.lower() in LITTER

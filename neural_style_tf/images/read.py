@@ -114,36 +114,35 @@ def load_image(
     if decoded.orientation > 4 and dpi:
         dpi = dpi[::-1]
     sha256 = hashlib.sha256(data).hexdigest()
-    return Picture(pixels, alpha, tuple(notes), sha256, Path(path), own or profile, dpi)
+    return Picture(pixels, alpha, tuple(dict.fromkeys(notes)), sha256, Path(path), own or profile, dpi)
 
 
 def _deep_reader(
     data: bytes, decoded: Decoded, reader: PixelReader, profile: bytes | None, name: str, notes: list[str]
 ) -> PixelReader | deep.DeepReader:
     """Return what reads all bits of a file of 16 bits a colour, or, with a note, what reads 8 of them."""
-    if not deep.is_installed():
+    if decoded.levels is None and not deep.is_installed():
         notes.append(
             f"{name} has 16 bits a colour, of which 8 are read; all are with the extra deep: "
             'pip install "neural-style-tf[deep]"'
         )
         return reader
     try:
-        return deep.DeepReader(
-            data,
-            decoded.image.size,
-            profile,
-            convert=reader.converts,
-            turned=decoded.image.format == "TIFF",
-            has_alpha=reader.has_alpha,
-        )
+        levels = decoded.levels
+        if levels is None:
+            levels = deep.load_png(data, decoded.image.size)
+        own = decoded.image.info.get("icc_profile")
+        return deep.DeepReader(levels, own, profile, convert=reader.converts)
     except ValueError:
         notes.append(f"{name} has 16 bits a colour, of which only 8 could be read")
         return reader
 
 
 def _has_deep_colors(decoded: Decoded) -> bool:
-    """Return whether a file has RGB or RGBA of 16 bits a channel."""
-    return decoded.image.mode in ("RGB", "RGBA") and "16" in decoded.rawmode
+    """Return whether a file has grey with opacity, or colours, of 16 bits a channel."""
+    return decoded.levels is not None or (
+        decoded.image.mode in ("LA", "RGB", "RGBA") and "16" in decoded.rawmode
+    )
 
 
 def _dpi(image: Image.Image) -> tuple[float, float] | None:

@@ -103,7 +103,7 @@ def save_image(
         Notes: what the format could not hold.
 
     Raises:
-        UserError: See `check_output`.
+        UserError: See `check_output`; other `bits`, or 16 without the extra `deep`.
         ValueError: A shape is wrong, or a pixel is not a finite number.
         RunError: Writing failed, as on a full disk.
     """
@@ -113,6 +113,8 @@ def save_image(
     if len(pixels.shape) != 3 or pixels.shape[-1] != 3 or not min(pixels.shape):
         raise ValueError(f"expected pixels of shape [H, W, 3], not {tuple(pixels.shape)}")
     check_output(path, size=pixels.shape[:2])
+    if bits not in (8, 16):
+        raise UserError(f"bits must be 8 or 16, not {bits!r}")
     form, notes = _SUFFIXES[Path(path).suffix.lower()], ()
     if alpha is not None:
         alpha = np.asarray(alpha)
@@ -122,6 +124,7 @@ def save_image(
             notes, alpha = (f"{show(Path(path).name)}: JPEG cannot hold transparency; it is left out",), None
     profile = profile or _srgb_profile()
     if bits == 16 and form in DEEP_FORMATS:
+        deep.check_installed()
         encoded = deep.encode(to_levels(pixels, alpha=alpha, stretch=stretch), form, profile=profile, dpi=dpi)
         _write(path, lambda file: file.write(encoded))
         return notes

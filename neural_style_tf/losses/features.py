@@ -27,7 +27,8 @@ def extract_features(
         layers: Such as `relu4_2`; see `VGG19_LAYERS`.
         weights: Of the network, from `load_weights`.
         network: Pooling and padding, such as `PRESETS["balanced"].network`; default: those of `Config`.
-            Its precision and its algorithm of convolution are for runs, and not used.
+            Its precision and its algorithm of convolution are for runs, and not used. On NVIDIA's GPUs
+            TensorFlow's own setting says whether float32 may be TF32.
 
     Returns:
         Layer → float32 [H_l, W_l, N_l]; H_l and W_l are halved, rounded up, at each pooling.

@@ -19,6 +19,8 @@ from neural_style_tf.tiling.grid import Tile, plan_tiles
 from neural_style_tf.tiling.memory_model import smaller_tile, tile_to_look
 from neural_style_tf.tiling.shares import plan_shares, share_out
 
+Projection = Callable[[tf.Tensor, Arguments], tf.Tensor]
+"""(Gradient [1, H, W, 3], arguments) → what of it counts, such as `pixels.keep_gray`."""
 OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, MemoryError)
 
 
@@ -54,7 +56,7 @@ class Evaluation:
         terms: What is minimised, each of weight 1; the weights are arguments.
         size: (H, W) of the image; None for all sizes, in one piece only.
         tile: The longest side of a tile's core; None for one piece, or as many bands as there are replicas.
-        project: Applied to the gradient, such as `pixels.gray`; None for nothing.
+        projections: Applied to the gradient, one after the other: (gradient, arguments) → gradient.
         replicas: Those that share the work; None: this process alone.
     """
 
@@ -62,7 +64,7 @@ class Evaluation:
     terms: tuple[Term, ...]
     size: tuple[int, int] | None = None
     tile: int | None = None
-    project: Callable[[tf.Tensor], tf.Tensor] | None = None
+    projections: tuple[Projection, ...] = ()
     replicas: Replicas | None = None
 
     @property
@@ -80,7 +82,9 @@ class Evaluation:
         if self.size is not None:
             image = tf.ensure_shape(image, [1, *self.size, 3])
         losses, gradient = self._function(image, arguments)
-        return losses, gradient if self.project is None else self.project(gradient)
+        for project in self.projections:
+            gradient = project(gradient, arguments)
+        return losses, gradient
 
     @functools.cached_property
     def _function(self) -> Callable[[tf.Tensor, Arguments], tuple[Losses, tf.Tensor]]:
@@ -136,7 +140,7 @@ class Objective:
         guidance: Masks; default: every style everywhere.
         blend: Weight of each style where several are in one place; default: all alike.
         given: Targets of terms without a source, by name.
-        project: Applied to the gradient.
+        projections: Applied to the gradient; see `Evaluation`.
         replicas: Those that share the work; default: this process alone.
         any_size: Whether one compiled step shall serve images of all sizes; in one piece only.
         style_network: Sees the style pictures instead of `network`.
@@ -159,7 +163,7 @@ class Objective:
         guidance: Guidance = EVERYWHERE,
         blend: Sequence[float] = (),
         given: Mapping[str, Tree] | None = None,
-        project: Callable[[tf.Tensor], tf.Tensor] | None = None,
+        projections: tuple[Projection, ...] = (),
         replicas: Replicas | None = None,
         any_size: bool = False,
         style_network: Network | None = None,
@@ -180,7 +184,7 @@ class Objective:
         self.notes = () if sufficed == tile else (tile_note(sufficed),)
         fixed = None if any_size and sufficed is None and replicas is None else size
         static = tuple(dataclasses.replace(term, weight=1.0) for term in terms)
-        self.evaluation = Evaluation(network, static, fixed, sufficed, project, replicas)
+        self.evaluation = Evaluation(network, static, fixed, sufficed, projections, replicas)
         self.arguments = Arguments(
             targets,
             {term.name: tf.constant(term.weight, tf.float32) for term in terms},

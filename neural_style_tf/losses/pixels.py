@@ -17,10 +17,15 @@ def deprocess(image: tf.Tensor) -> tf.Tensor:
     return image[0] + tf.constant(MEAN_RGB, image.dtype)
 
 
-def gray(values: tf.Tensor) -> tf.Tensor:
-    """Return the mean of the colours of [..., 3] in each of them.
+def keep_gray(gradient: tf.Tensor, _: object) -> tf.Tensor:
+    """Project a gradient to one that keeps a grey image grey.
 
-    Differs from Gatys et al., whose pixels are free: as the projection of a gradient it keeps a grey image
-    grey. What a network of colour pictures asks of a grey one has colour, which appears as noise.
+    Differs from Gatys et al., whose pixels are free: what a network of colour pictures asks of a grey one has
+    colour, which appears as noise.
     """
+    return gray(gradient)
+
+
+def gray(values: tf.Tensor) -> tf.Tensor:
+    """Return the mean of the colours of [..., 3] in each of them."""
     return tf.broadcast_to(tf.reduce_mean(values, -1, keepdims=True), tf.shape(values))

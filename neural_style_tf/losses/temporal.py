@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
+from neural_style_tf.losses.evaluate import Arguments
 from neural_style_tf.losses.pixels import preprocess
 from neural_style_tf.losses.term import Map, Term
 from neural_style_tf.losses.view import View
@@ -27,10 +28,13 @@ class Warped:
     Attributes:
         picture: ω, float32 [H, W, 3], RGB 0–255.
         reliable: c, float32 [H, W], 0–1; 0 where nothing is known.
+        still: Where the frame shows what the one before showed, bool [H, W]; None for nowhere. A frame that
+            begins with ω keeps it there.
     """
 
     picture: np.ndarray
     reliable: np.ndarray
+    still: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +51,12 @@ class Temporal(Term):
     @staticmethod
     def target_of(warped: Warped) -> dict[str, Map]:
         """Return the target that holds a frame to what was painted before."""
-        reliable = warped.reliable[np.newaxis, ..., np.newaxis]
-        return {
-            "warped": Map(preprocess(warped.picture)),
-            "reliable": Map(tf.constant(reliable, tf.float32)),
-        }
+        still = np.zeros(warped.reliable.shape) if warped.still is None else warped.still
+        reliable, still = (
+            Map(tf.constant(values[np.newaxis, ..., np.newaxis], tf.float32))
+            for values in (warped.reliable, still)
+        )
+        return {"warped": Map(preprocess(warped.picture)), "reliable": reliable, "still": still}
 
     def compare(self, view: View, target: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         error = target["reliable"] * tf.square(view.pixels() - target["warped"])
@@ -59,3 +64,9 @@ class Temporal(Term):
 
     def loss(self, statistic: dict[str, tf.Tensor], target: dict[str, Map]) -> tf.Tensor:
         return statistic["error"] / statistic["values"]
+
+
+def hold_still(gradient: tf.Tensor, arguments: Arguments) -> tf.Tensor:
+    """Project a gradient to one that is 0 where the frame of a clip is still, so that pixels stay there."""
+    still = arguments.targets[Temporal().name]["still"].values
+    return tf.where(still > 0, tf.zeros_like(gradient), gradient)

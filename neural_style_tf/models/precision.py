@@ -9,11 +9,16 @@ import tensorflow as tf
 
 def has_bfloat16() -> bool:
     """Return whether convolutions in bfloat16 run on the hardware rather than in emulation."""
-    gpus = tf.config.get_visible_devices("GPU")
-    if gpus:
-        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
-        return capability >= (8, 0)
+    if tf.config.get_visible_devices("GPU"):
+        return has_tf32()
     return "avx512_bf16" in _cpu_flags() or has_amx()
+
+
+def has_tf32() -> bool:
+    """Return whether there are GPUs, all of which have NVIDIA's tensor cores for TF32 and bfloat16."""
+    gpus = tf.config.get_visible_devices("GPU")
+    details = map(tf.config.experimental.get_device_details, gpus)
+    return bool(gpus) and all(one.get("compute_capability", (0, 0)) >= (8, 0) for one in details)
 
 
 def has_amx() -> bool:
@@ -29,10 +34,19 @@ def _cpu_flags() -> str:
 
 
 def compute_dtype(precision: str) -> str:
-    """Return what convolutions compute in for a `--precision`."""
+    """Return the type of the features for a `--precision`."""
     if precision == "auto":
+        # Also on GPUs: where there is TF32 there is bfloat16, in half the memory.
         return "bfloat16" if has_bfloat16() else "float32"
-    return precision
+    return "float32" if precision == "tf32" else precision
+
+
+def switch_tf32(precision: str) -> None:
+    """Let TensorFlow multiply float32 as TF32, or forbid it, for the whole process.
+
+    In bfloat16 it is allowed: what is multiplied then was rounded to fewer bits before.
+    """
+    tf.config.experimental.enable_tensor_float_32_execution(precision != "float32")
 
 
 def at_least_float32(tensor: tf.Tensor) -> tf.Tensor:

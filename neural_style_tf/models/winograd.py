@@ -25,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.polynomial import polynomial
 
+from neural_style_tf.errors import UserError
 from neural_style_tf.models.precision import at_least_float32, compute_dtype, has_amx
 
 TILE, WINDOW = 4, 6
@@ -41,20 +42,29 @@ number of iterations does not count: a run that is extended or stopped has the b
 
 
 def select_convolution(convolution: str, precision: str, pixels: int) -> str:
-    """Return `direct` or `winograd` for a `--convolution`.
+    """Return `direct` or `winograd` for a `--convolution`, on this machine if that is `auto`.
 
     Args:
         convolution: The setting.
         precision: The `--precision` of the run.
         pixels: Of the picture.
+
+    Raises:
+        UserError: `winograd` without XLA.
     """
-    if convolution != "auto":
-        return convolution
-    # cuDNN chooses by itself; and Intel's matrix units multiply faster than memory can follow.
     dtype = compute_dtype(precision)
-    if tf.config.get_visible_devices("GPU") or (dtype == "bfloat16" and has_amx()):
+    if convolution == "direct" or (convolution != "winograd" and pixels < WORTH_COMPILING[dtype]):
         return "direct"
-    return "winograd" if pixels >= WORTH_COMPILING[dtype] and _xla_compiles() else "direct"
+    if convolution == "auto":
+        # cuDNN chooses by itself; and Intel's matrix units multiply faster than memory can follow.
+        better = tf.config.get_visible_devices("GPU") or (dtype == "bfloat16" and has_amx())
+        return "direct" if better or not _xla_compiles() else "winograd"
+    if not _xla_compiles():
+        raise UserError(
+            f"--convolution={convolution} needs XLA, which this build of TensorFlow lacks: take "
+            "--convolution=direct, in another --output_dir"
+        )
+    return "winograd"
 
 
 @functools.cache

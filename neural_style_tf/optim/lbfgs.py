@@ -104,8 +104,9 @@ class LBFGS:
         bounds = make_bounds(image.dtype, clamp=self.clamp)
         x, downhill = tf.identity(image), -gradient
         free = bounds.free_part(gradient, x, downhill)
-        direction = self._direction(state, image, free)
-        direction = self.agree(bounds.free_part(direction, x, downhill, direction))
+        # H₀ spreads over all pixels; one on which the loss does not depend, or that is held, stays.
+        direction = tf.where(tf.equal(free, 0), tf.zeros_like(free), self._direction(state, image, free))
+        direction = self.agree(bounds.free_part(direction, x, direction))
         slope = self._dot(direction, free)
         # Rounding can spoil the history; the steepest descent cannot fail.
         direction, slope = tf.cond(slope < 0, lambda: (direction, slope), lambda: self._steepest(state, free))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import shutil
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from neural_style_tf.config.schema import SaveConfig
-from neural_style_tf.errors import RunError, UserError
+from neural_style_tf.errors import RunError, UserError, reason, show
 from neural_style_tf.images import resize, save_image
 from neural_style_tf.transfer.records import Listener, Rows, StepRecord
 from neural_style_tf.utils.console import Console, duration
@@ -137,16 +141,52 @@ class Result(Listener):
     def on_step(self, record: StepRecord) -> None:
         """Write the best image if it is due; the user's own file only gets what is finished."""
         if record.last or record.due or self._config.saves(record.step):
-            best = record.best_rows
-            for path in self._paths if record.finished else self._paths[:1]:
-                save_picture(path, best, self._saving)
+            paths = self._paths if record.finished else self._paths[:1]
+            save_or_rescue(paths, record.best_rows, self._saving)
+
+
+def save_or_rescue(paths: Sequence[Path], image: Rows, saving: Saving) -> None:
+    """Save a picture under several names; if under none, anywhere else.
+
+    Raises:
+        RunError: A file cannot be written; its note says where the picture is.
+    """
+    kept: list[Path] = []
+    faults: list[RunError] = []
+    for path in paths:
+        try:
+            save_picture(path, image, saving)
+            kept.append(path)
+        except RunError as error:
+            faults.append(error)
+    if faults:
+        found = kept[0] if kept else _rescue(paths[0], image, saving)
+        faults[0].add_note(f"the picture is in {found}" if found else "it could be saved nowhere else")
+        raise faults[0]
+
+
+def _rescue(lost: Path, image: Rows, saving: Saving) -> Path | None:
+    """Save a picture that its own file cannot take, in a new folder; return where."""
+    plain = dataclasses.replace(saving, bits=8)
+    for place in (tempfile.gettempdir(), Path.home(), lost.parent):
+        with contextlib.suppress(OSError):
+            folder = Path(tempfile.mkdtemp(prefix="neural-style-tf-rescued-", dir=place))
+            with contextlib.suppress(RunError):
+                save_picture(path := folder / f"{lost.stem}.png", image, plain)
+                return path
+            # What the encoder does not take can at least be an --init.
+            with contextlib.suppress(OSError):
+                np.save(path := folder / f"{lost.stem}.npy", image[:])
+                return path
+            shutil.rmtree(folder)
+    return None
 
 
 def save_picture(path: Path, image: Rows, saving: Saving) -> None:
     """Save a picture.
 
     Raises:
-        RunError: Its folder is no longer there, or cannot be written to.
+        RunError: Its folder is no longer there, or cannot be written to, or the encoder fails.
     """
     try:
         save_image(
@@ -161,6 +201,10 @@ def save_picture(path: Path, image: Rows, saving: Saving) -> None:
     except UserError as error:
         # It was fine when the run began.
         raise RunError(f"{error}; was its folder moved, removed or made read-only during the run?") from error
+    except RunError:
+        raise
+    except Exception as error:
+        raise RunError(f"{show(path)} could not be written: {reason(error)}") from error
 
 
 def fit_alpha(alpha: np.ndarray | None, image: Rows) -> np.ndarray | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_style_tf.runs.callbacks import Saving, save_picture
+from neural_style_tf.runs.callbacks import Saving, save_or_rescue
 from neural_style_tf.runs.resume import metric_rows
 from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.records import Listener, StepRecord
@@ -54,7 +54,7 @@ class Frames(Listener):
         """Write the frame."""
         path = frame_path(self._folder, record.step)
         path.parent.mkdir(exist_ok=True)
-        save_picture(path, record.best_rows, self._saving)
+        save_or_rescue([path], record.best_rows, self._saving)
 
 
 class States(Listener):

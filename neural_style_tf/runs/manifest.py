@@ -148,9 +148,9 @@ class Manifest:
             )
 
 
-MANIFEST = 3
+MANIFEST = 4
 """Version of the form of `run.json`. Version 1 did not say so, and had the circumstances at the top level;
-version 2 had one style."""
+version 2 had one style; in version 3 the precision `auto` stayed undecided, and float32 could be TF32."""
 
 _ENDS = ("steps", "seconds", "final", "best")
 _KINDS = {

@@ -155,7 +155,8 @@ class OutputFolder:
 
     def _sweep(self) -> None:
         """Remove what a run that was killed left of files it was writing."""
-        patterns = [self.path / name for name in (*FILES, EVENTS, *PICTURES, *STATES)]
+        # Only the beginning of a long name is in that of its unfinished file.
+        patterns = [self.path / name for name in (*FILES, EVENTS.removesuffix(".v2"), *PICTURES, *STATES)]
         for path in [path for pattern in patterns for path in leftovers(pattern.parent, pattern.name)]:
             with contextlib.suppress(OSError):
                 path.unlink()

@@ -38,10 +38,8 @@ def check_outputs(job: Job, config: Config, content: Picture, *, size: tuple[int
     if not job.output_dir.isprintable():
         raise UserError(f"--output_dir: {job.output_dir!r} is no name that every program can read")
     check_not_read(job, "result.png", config.init)
-    if job.bits == "16" and not deep.is_installed():
-        raise UserError(
-            '--bits=16 needs libvips: pip install "neural-style-tf[deep]", or leave it out for 8 bits'
-        )
+    if job.bits == "16":
+        deep.check_installed()
     if not job.output:
         return
     check_output(job.output, size=size)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from neural_style_tf.config.fields import leaves
+from neural_style_tf.config.fields import flat, leaves
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.runs.manifest import NOT_REPEATED, Manifest, circumstances
@@ -18,7 +17,7 @@ def read_run(path: str) -> Manifest:
         UserError: It is missing, was edited into something else, or is of a network that is no longer used.
     """
     try:
-        manifest = Manifest.from_json(Path(path).read_text(encoding="utf-8"))
+        manifest = Manifest.from_json(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--from_run: cannot read {path!r} as the run.json of a run: {reason}") from None
@@ -36,17 +35,16 @@ def settings_of(manifest: Manifest, path: str) -> tuple[Config, Job]:
         UserError: There is a setting that this version does not know, or a value that cannot be.
     """
     job = {name: value for name, value in manifest.job.items() if name not in NOT_REPEATED}
-    config = {name: _tuples(value) for name, value in manifest.config.items()}
+    config = dict(manifest.config)
     for settings, given in ((Config, config), (Job, job)):
         unknown = given.keys() - {field.name for field in leaves(settings)}
         if unknown:
             raise UserError(f"--from_run: {path!r} has settings that are unknown here: {', '.join(unknown)}")
     try:
-        return Config(**config), Job(**job)
+        # What the run's version did not have yet did then what its default does now, whatever the preset.
+        return Config(**flat(Config()) | config), Job(**job)
     except UserError as error:
         raise UserError(f"--from_run: {path!r}: {error}") from None
-    except (TypeError, ValueError):
-        raise UserError(f"--from_run: {path!r} has a list that is not one of this program") from None
 
 
 def check_files(manifest: Manifest, hashes: dict[str, str], path: str) -> None:
@@ -77,8 +75,3 @@ def changes_since(manifest: Manifest, device: str) -> list[str]:
         for name, value in circumstances(device).items()
         if manifest.circumstances.get(name) != value
     ]
-
-
-def _tuples(value: Any) -> Any:
-    """Return JSON's lists as the tuples they were."""
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

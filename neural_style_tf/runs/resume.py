@@ -14,8 +14,12 @@ from neural_style_tf.utils.atomic import write_bytes
 
 MASKED_SINCE = 3
 """Version of the manifest since which what is transparent does not count."""
+EXACT_SINCE = 4
+"""Version of the manifest since which float32 is not TF32 on GPUs that have it."""
 CLIPS_ONLY = ("temporal_weight",)
 """Settings that a single picture has no use for, and whose value is another in each preset."""
+CHOSEN = ("tile", "precision", "convolution")
+"""Settings of which `auto` is decided when a run begins, and holds for it on every machine."""
 HARMLESS = ("preset", "iterations", "tile", "log_every", "save_every", "save_minutes", "end_frame")
 """Settings that a continued run may change; a run that is finished is extended by --iterations."""
 
@@ -82,6 +86,7 @@ def differences(
         for name, value in now.items()
         if name not in HARMLESS
         and then[name] != value
+        and not (name in CHOSEN and value == "auto")
         # A file of any name, as long as it is the same.
         and not (name == "init" and hashes.get("init") and manifest.inputs.get("init"))
     ]
@@ -107,9 +112,16 @@ def check_transparency(manifest: Manifest) -> None:
         )
 
 
-def with_its_tile(manifest: Manifest, config: Config) -> Config:
-    """Return `config` with the tile that the run began with, if it may be any: other tiles, other bits."""
-    return config.replace(tile=manifest.config.get("tile", "auto")) if config.tile == "auto" else config
+def with_its_choices(manifest: Manifest, config: Config) -> Config:
+    """Return `config` with what the run began with where that is `auto`: anything else has other bits."""
+    default = flat(Config())
+    return config.replace(
+        **{
+            name: manifest.config.get(name, default[name])
+            for name, value in flat(config).items()
+            if name in CHOSEN and value == "auto"
+        }
+    )
 
 
 def trim_metrics(path: Path, step: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,12 +15,14 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.images import to_picture
 from neural_style_tf.runs.output_dir import EVENTS
 from neural_style_tf.transfer.records import Listener, StepRecord
-from neural_style_tf.utils.atomic import PARTIAL
+from neural_style_tf.utils.atomic import atomic_path
 from neural_style_tf.utils.console import printable
 
 IMAGES_APART = 5
 LONGEST_SIDE = 2048
 """Of an image for TensorBoard; a larger one is reduced by a whole number."""
+NOT_COMPARED = ("output_dir", "output", "from_run", "overwrite", "resume", "quiet", "verbose")
+"""Where a run is written and what it says: differs between runs that are otherwise the same."""
 
 
 class Curves(Listener):
@@ -31,6 +32,8 @@ class Curves(Listener):
         folder: Where they go.
         config: Which steps are saved; every fifth of them gets its image written here, too.
         settings: All settings, as name → value: text, and what TensorBoard's HParams page compares runs by.
+            No file says what a sweep varies: of several HParams reads one, and without any it finds in the
+            runs what differs.
         after: The last step that an earlier part of the run has written, and that its checkpoint vouches
             for; what it wrote beyond is removed.
     """
@@ -52,7 +55,8 @@ class Curves(Listener):
         with self._writer.as_default(step=max(after, 0)):
             tf.summary.text("config", printable(table))
             if after < 0:
-                hparams.hparams({k: printable(v) if isinstance(v, str) else v for k, v in settings.items()})
+                compared = {k: v for k, v in settings.items() if k not in NOT_COMPARED}
+                hparams.hparams({k: printable(v) if isinstance(v, str) else v for k, v in compared.items()})
 
     def on_step(self, record: StepRecord) -> None:
         """Write the losses and, if due, the image."""
@@ -81,15 +85,9 @@ def trim_events(folder: Path, step: int) -> None:
     """Drop from the event files of a folder what lies after a step, and what was cut short."""
     for path in folder.glob(EVENTS):
         kept = [raw for raw in _events(path) if tf.compat.v1.Event.FromString(raw).step <= step]
-        # No name that TensorBoard, or anyone who reads event files, would look for.
-        shorter = path.with_name(f"{PARTIAL}{path.name}-")
-        try:
-            with tf.io.TFRecordWriter(str(shorter)) as writer:
-                for raw in kept:
-                    writer.write(raw)
-            os.replace(shorter, path)
-        finally:
-            shorter.unlink(missing_ok=True)
+        with atomic_path(path) as shorter, tf.io.TFRecordWriter(str(shorter)) as writer:
+            for raw in kept:
+                writer.write(raw)
 
 
 def _events(path: Path) -> Iterator[bytes]:

@@ -42,12 +42,14 @@ class Task:
         config: Its settings.
         job: Its files.
         memory: Bytes that it takes, estimated.
+        hashes: Role of each picture → SHA-256 of what was checked; empty if nothing was.
     """
 
     name: str
     config: Config
     job: Job
     memory: int = 0
+    hashes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Outcome:
 
     Attributes:
         status: What happened; `in use`: another process was at it.
-        line: What went wrong, for the user.
+        line: What went wrong, for the user; of a finished run, what its result suffers from.
         trace: The traceback of a bug.
     """
 
@@ -182,13 +184,14 @@ def share_out(jobs: int, environment: Mapping[str, str]) -> list[dict[str, str]]
     Raises:
         UserError: There are GPUs, and fewer than processes.
     """
-    visible = environment.get("CUDA_VISIBLE_DEVICES")
-    gpus = nvidia_devices() if visible is None else visible.split(",")
-    gpus = [gpu.strip() for gpu in gpus if gpu.strip() not in ("", "-1")]
+    gpus = nvidia_devices(environment)
     if not gpus:
         return [{} for _ in range(jobs)]
     if jobs > len(gpus):
-        raise UserError(f"--jobs={jobs}: there are {len(gpus)} GPUs, and each run takes one")
+        raise UserError(
+            f"--jobs={jobs}: there are {len(gpus)} GPUs, and each run takes one; if there are more, set the "
+            "environment variable CUDA_VISIBLE_DEVICES to their numbers, as in 0,1"
+        )
     return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus[:jobs]]
 
 

@@ -16,17 +16,19 @@ import hashlib
 import importlib.util
 import logging
 import os
+import shutil
 import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import neural_style_tf
 from neural_style_tf.config.schema import Config, Job
-from neural_style_tf.errors import UserError, show
+from neural_style_tf.errors import RunError, UserError, reason, show
 from neural_style_tf.runs.manifest import from_the_root
 from neural_style_tf.runs.output_dir import LOCK, FolderInUse, OutputFolder
 from neural_style_tf.runs.outputs import clear_the_way
@@ -42,6 +44,10 @@ if TYPE_CHECKING:
 RETRIES = 5
 """Of a run whose machine or process was lost."""
 SECONDS_TO_LOOK_UP, SECONDS_TO_CONNECT = 1.0, 10.0
+SECONDS_TO_START = 10.0
+"""After which it is said that no run begins. A free machine needs some to start a process."""
+SECONDS_TO_MISS = 20.0
+"""That the cluster's head may be silent; Ray ends this process after 60."""
 AHEAD = 2
 """Tasks handed to the cluster, as a multiple of those that it can run: it sees what is wanted."""
 MEMORY_SHARE = 0.9
@@ -81,6 +87,7 @@ def on_ray(
     cluster: Cluster,
     load_weights: Callable[[Job], Weights | None],
     received: Sequence[int],
+    say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Event]:
     """Join a Ray cluster, and paint on it.
 
@@ -91,12 +98,14 @@ def on_ray(
         load_weights: A run's files → its network, which is sent to the machines; None: they find it
             themselves.
         received: Signals, as they arrive: at the first, the runs save and end.
+        say: Gets a line when no run can begin.
 
     Returns:
         The events of the runs, as they arrive.
 
     Raises:
         UserError: There is no such cluster; found before the first event is asked for.
+        RunError: The cluster is gone.
     """
     if not tasks:
         return iter(())
@@ -104,7 +113,7 @@ def on_ray(
 
     def paint() -> Iterator[Event]:
         try:
-            yield from _Driver(ray, make_painter, cluster, load_weights, received).paint(tasks)
+            yield from _Driver(ray, make_painter, cluster, load_weights, received, say).paint(tasks)
         finally:
             ray.shutdown()
 
@@ -136,7 +145,9 @@ def _join(address: str) -> Any:
             **({"include_dashboard": False} if address == "local" else {}),
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise _no_cluster(address, (str(error).splitlines() or [""])[0]) from None
+        if "ersion mismatch" in str(error):
+            raise UserError(f"--ray={show(address)}: {reason(error)}; install the same on both") from None
+        raise _no_cluster(address, reason(error)) from None
     finally:
         # Ray's own would end this process at once, and no run would be saved.
         if handler is not None and threading.current_thread() is threading.main_thread():
@@ -171,23 +182,27 @@ class _Driver:
         cluster: Cluster,
         load_weights: Callable[[Job], Weights | None],
         received: Sequence[int],
+        say: Callable[[str], None],
     ) -> None:
         self._ray, self._make_painter, self._cluster = ray, make_painter, cluster
-        self._load_weights, self._received = load_weights, received
+        self._load_weights, self._received, self._say = load_weights, received, say
         here = ray.get_runtime_context().get_node_id()
         strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
         actor = ray.remote(num_cpus=0, scheduling_strategy=strategy)(Keeper)
         self._keeper = actor.remote(shared=cluster.shared)
         # By hash: two runs with one picture send it once.
         self._stored: dict[str, ray.ObjectRef] = {}
+        self._demands: dict[str, dict[str, int]] = {}
         self._network: tuple[tuple[str, str], Any] = (("", ""), None)
 
     def paint(self, tasks: Sequence[Task]) -> Iterator[Event]:
         ray = self._ray
         waiting, running = list(reversed(tasks)), {}
         seen: dict[str, tuple[int, int]] = {}
-        stopping = False
+        stopping = said = False
+        quiet_since = time.monotonic()
         while waiting or running:
+            self._check_head()
             while waiting and not stopping and len(running) < AHEAD * self._slots():
                 task = waiting.pop()
                 try:
@@ -197,6 +212,7 @@ class _Driver:
                     yield Event(task.name)
                     yield Event(task.name, outcome=Outcome("failed", _line(error)))
             done, _ = ray.wait(list(running), timeout=SECONDS_TO_LOOK_UP) if running else ([], [])
+            self._check_head()
             for name, steps in ray.get(self._keeper.progress.remote()).items():
                 if name not in seen:
                     yield Event(name)
@@ -212,6 +228,14 @@ class _Driver:
                 if task.name not in seen:
                     yield Event(task.name)
                 yield Event(task.name, outcome=outcome)
+            first = next(iter(running.values()), None)
+            if first is None or (
+                any(task.name in seen for task in running.values()) and self._has_room(first)
+            ):
+                quiet_since, said = time.monotonic(), False
+            elif not said and time.monotonic() - quiet_since > SECONDS_TO_START:
+                said = True
+                self._say(self._shortage(first))
             # Pictures that a task waits for are kept by the task.
             if len(self._stored) > 4 * max(1, len(running)):
                 self._stored.clear()
@@ -236,15 +260,45 @@ class _Driver:
         """Return the cores of a run: no more than the largest machine has."""
         return max(1, min(self._cluster.cpus, int(max((node.get("CPU", 1) for node in nodes), default=1))))
 
+    def _check_head(self) -> None:
+        """Wait for the head of the cluster if it does not answer: what asks Ray would wait for it, too.
+
+        Raises:
+            RunError: It is gone.
+        """
+        address = self._ray.get_runtime_context().gcs_address
+        host, _, port = address.rpartition(":")
+        since = time.monotonic()
+        while True:
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS_TO_CONNECT).close()
+                return
+            except OSError as error:
+                if self._received or time.monotonic() - since > SECONDS_TO_MISS:
+                    raise RunError(
+                        f"the Ray cluster at {address} does not answer any more ({error.strerror or error}); "
+                        "what was saved is kept: the same command goes on with the runs when it is back"
+                    ) from None
+            time.sleep(SECONDS_TO_LOOK_UP)
+
+    def _demand(self, task: Task) -> dict[str, int]:
+        """Return what a run takes of a machine, in Ray's words."""
+        nodes = self._nodes()
+        most = MEMORY_SHARE * max((node.get("memory", 0) for node in nodes), default=0)
+        return {
+            "CPU": self._cpus(nodes),
+            "GPU": int(any(node.get("GPU") for node in nodes)),
+            "memory": int(min(task.memory, most)),
+        }
+
     def _submit(self, task: Task) -> Any:
         ray = self._ray
-        nodes = self._nodes()
-        cpus = self._cpus(nodes)
-        most = MEMORY_SHARE * max((node.get("memory", 0) for node in nodes), default=0)
+        demand = self._demands[task.name] = self._demand(task)
+        cpus = demand["CPU"]
         options = {
             "num_cpus": cpus,
-            "num_gpus": 1 if any(node.get("GPU") for node in nodes) else 0,
-            "memory": int(min(task.memory, most)),
+            "num_gpus": demand["GPU"],
+            "memory": demand["memory"],
             "max_retries": RETRIES,
             "name": task.name,
         }
@@ -263,6 +317,27 @@ class _Driver:
             {name: [self._store(name)] for name in files_of(task.config, task.job)},
             [self._weights(job)],
             shared=self._cluster.shared,
+        )
+
+    def _has_room(self, task: Task) -> bool:
+        """Return whether a machine of the cluster could paint a run, were it free."""
+        demand = self._demands[task.name].items()
+        return any(all(node.get(name, 0) >= amount for name, amount in demand) for node in self._nodes())
+
+    def _shortage(self, task: Task) -> str:
+        """Return a line about what a run waits for."""
+        nodes, free = self._nodes(), self._ray.available_resources()
+        taken, left = [], []
+        for name, amount in self._demands[task.name].items():
+            if amount:
+                total = sum(node.get(name, 0) for node in nodes)
+                unit, size = ("GB of memory", 1e9) if name == "memory" else (name, 1)
+                taken.append(f"{amount / size:.3g} {unit}")
+                left.append(f"{free.get(name, 0) / size:.3g} of {total / size:.3g} {unit}")
+        never = "no machine has that much: add one, or stop; the same command then asks for what there is"
+        return (
+            f"waiting, since no run begins: {task.name} takes {', '.join(taken)}; free in the cluster: "
+            f"{', '.join(left)}" + ("" if self._has_room(task) else f"; {never}")
         )
 
     def _store(self, name: str) -> Any:
@@ -287,10 +362,10 @@ class _Driver:
         except ray.exceptions.TaskCancelledError:
             return None
         except ray.exceptions.RayTaskError as error:
-            return Outcome("failed", f"{type(error.cause).__name__}: {error.cause}", str(error))
+            return Outcome("failed", f"{type(error.cause).__name__}: {reason(error.cause)}", str(error))
         except ray.exceptions.RayError as error:
-            line = " ".join((str(error).splitlines() or [""])[0].split())
-            return Outcome("failed", f"{type(error).__name__}: {line}; the same command goes on with the run")
+            line = f"{type(error).__name__}: {reason(error)}"
+            return Outcome("failed", f"{line}; the same command goes on with the run")
 
 
 def _line(error: OSError | UserError) -> str:
@@ -367,11 +442,16 @@ def paint_on_node(
         output = str(here / f"output{Path(task.job.output).suffix}") if task.job.output else ""
         supplies = dataclasses.replace(supplies, output_dir=str(folder), output=output)
         outcome = painter(task, mirror.report, supplies)
-        mirror.send()
-        if output and Path(output).exists():
-            whose = task.name, attempt, task.job.output
-            for data, first, last in pieces(Path(output)):
-                ray.get(keeper.write.remote(*whose, data, first=first, last=last))
+        try:
+            mirror.send()
+            if output and Path(output).exists():
+                whose = task.name, attempt, task.job.output
+                for data, first, last in pieces(Path(output)):
+                    ray.get(keeper.write.remote(*whose, data, first=first, last=last))
+        except ray.exceptions.RayError as error:
+            kept = shutil.move(here, tempfile.mkdtemp(prefix="neural-style-tf-rescued-"))
+            where = f"what is painted is in {kept} on {socket.gethostname()}"
+            return Outcome("failed", f"{reason(error)}; {where}")
         return outcome
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import html
 import io
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,8 @@ from urllib.parse import quote
 
 from PIL import Image, ImageDraw, ImageFont
 
-from neural_style_tf.errors import show
-from neural_style_tf.runs.manifest import settings_table
-from neural_style_tf.sweeps.executors import Task
+from neural_style_tf.errors import reason, show
 from neural_style_tf.sweeps.folder import SweepFolder, SweptRun
-from neural_style_tf.sweeps.space import Axis
 from neural_style_tf.utils.atomic import atomic_file, write_text
 
 THUMBNAIL, GAP, LINE, LARGEST = 256, 8, 20, 16_000
@@ -25,55 +21,41 @@ THUMBNAIL, GAP, LINE, LARGEST = 256, 8, 20, 16_000
 SMALLEST = 16
 MOST_SHOWN = LARGEST // (SMALLEST + GAP + LINE)
 """Of a thumbnail, its side; the columns and the rows of a sheet, at most: the page has all runs."""
-EXPERIMENT = "events.out.tfevents.0.sweep"
-"""TensorBoard's file of the sweep itself."""
-METRICS = ("loss/total", "loss/content", "loss/style", "loss/tv", "seconds")
 TEMPLATE = Path(__file__).with_name("index.html")
 
 
-def write_report(folder: SweepFolder, runs: Sequence[SweptRun]) -> None:
-    """Write the table, the sheet and the page of a sweep."""
+def write_report(folder: SweepFolder, runs: Sequence[SweptRun]) -> list[str]:
+    """Write the table, the page and the sheet of a sweep; return a line for each that cannot be written."""
     facts = [_facts(folder, run) for run in runs]
     names = list(runs[0].settings) if runs else []
     columns = [*names, "status", "total", "content", "style", "tv", "steps", "seconds", "folder"]
+    parts = {
+        "table.csv": lambda path: _write_table(path, columns, facts),
+        "index.html": lambda path: _write_page(path, columns, facts),
+        "sheet.jpg": lambda path: _write_sheet(path, runs),
+    }
+    lines = []
+    for name, write in parts.items():
+        path = folder.path / name
+        try:
+            write(path)
+        except Exception as error:
+            lines.append(f"{show(path)} could not be written: {reason(error)}; the results are beside it")
+    return lines
+
+
+def _write_table(path: Path, columns: list[str], facts: list[dict[str, Any]]) -> None:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, extrasaction="ignore", restval="")
     writer.writeheader()
     writer.writerows(facts)
-    write_text(folder.path / "table.csv", text.getvalue())
-    _write_page(folder.path, columns, facts)
-    pictures = {run.folder: _picture(folder.path / run.folder) for run in runs}
-    sheet = make_sheet(runs, pictures)
-    with atomic_file(folder.path / "sheet.jpg") as file:
+    write_text(path, text.getvalue())
+
+
+def _write_sheet(path: Path, runs: Sequence[SweptRun]) -> None:
+    sheet = make_sheet(runs, {run.folder: _picture(path.parent / run.folder) for run in runs})
+    with atomic_file(path) as file:
         sheet.save(file, "JPEG", quality=88)
-
-
-def write_experiment(root: Path, axes: Sequence[Axis], tasks: Sequence[Task]) -> None:
-    """Write what TensorBoard's HParams page shows of a sweep: the swept settings, and the losses.
-
-    Args:
-        root: The folder of the sweep.
-        axes: The swept settings.
-        tasks: All runs.
-    """
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.plugins.hparams import summary_v2 as hparams
-    from tensorboard.summary.writer.record_writer import RecordWriter
-
-    tables = [settings_table(task.config, task.job) for task in tasks]
-    settings = [hparams.HParam(axis.name, _domain({table[axis.name] for table in tables})) for axis in axes]
-    metrics = [hparams.Metric(tag, display_name=tag.removeprefix("loss/")) for tag in METRICS]
-    summary = hparams.hparams_config_pb(hparams=settings, metrics=metrics)
-    # TensorBoard's own writer of event files would import TensorFlow.
-    with atomic_file(root / EXPERIMENT) as file:
-        RecordWriter(file).write(Event(wall_time=time.time(), summary=summary).SerializeToString())
-
-
-def _domain(values: set[bool | int | float | str]) -> Any:
-    """Return the values of a setting as HParams knows them; None if they are numbers and lists of numbers."""
-    from tensorboard.plugins.hparams import summary_v2 as hparams
-
-    return hparams.Discrete(sorted(values)) if len({type(value) for value in values}) == 1 else None
 
 
 def make_sheet(runs: Sequence[SweptRun], pictures: dict[str, Path]) -> Image.Image:
@@ -165,10 +147,10 @@ def _digits(value: Any) -> str:
 def _write_page(path: Path, columns: list[str], facts: list[dict[str, Any]]) -> None:
     rows = []
     for one in facts:
-        shown = _picture(path / one["folder"])
+        shown = _picture(path.parent / one["folder"])
         clip = shown.parent.parent / "result.mp4"
         picture, link = (
-            quote(str(file.relative_to(path))) for file in (shown, clip if clip.exists() else shown)
+            quote(str(file.relative_to(path.parent))) for file in (shown, clip if clip.exists() else shown)
         )
         image = f'<a href="{link}"><img loading="lazy" alt="" src="{picture}"></a>' if shown.exists() else ""
         cells = "".join(f"<td>{html.escape(_digits(one.get(name, '')))}</td>" for name in columns)
@@ -177,7 +159,7 @@ def _write_page(path: Path, columns: list[str], facts: list[dict[str, Any]]) -> 
         f'<th><button data-column="{i}">{html.escape(n)}</button></th>' for i, n in enumerate(columns, 1)
     )
     text = TEMPLATE.read_text(encoding="utf-8")
-    title = html.escape(show(path.resolve().name))
+    title = html.escape(show(path.parent.resolve().name))
     for mark, value in (("TITLE", title), ("HEADS", heads), ("ROWS", "\n".join(rows))):
         text = text.replace(f"<!--{mark}-->", value)
-    write_text(path / "index.html", text)
+    write_text(path, text)

@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from neural_style_tf.config.schema import Config, Job
-from neural_style_tf.errors import UserError, show
+from neural_style_tf.errors import UnreadableFile, UserError, show
 from neural_style_tf.sweeps.executors import Event, Task, split
 from neural_style_tf.sweeps.folder import SweepFolder, SweptRun, continued, name_runs, safe
-from neural_style_tf.sweeps.report import write_experiment, write_report
+from neural_style_tf.sweeps.report import write_report
 from neural_style_tf.sweeps.space import FILES, Axis, combine
 from neural_style_tf.utils.console import Console, duration
+from neural_style_tf.utils.text import shortened
 
 MOST_MISTAKES = 20
 """That are shown; the others are counted."""
+LONGEST_OUTPUT = 240
+"""Of the name of an `--output` that is made of values, in bytes, without its ending."""
 SHARE = 0.1
 """Of the time of a sweep, for table, sheet and page while runs are left."""
 WIDEST = 100
@@ -32,6 +35,10 @@ ARGUMENTS = (
 
 class Run(Protocol):
     """A checked run of the command line."""
+
+    @property
+    def hashes(self) -> Mapping[str, str]:
+        """Role of each picture → SHA-256 of its file."""
 
     def check_finished(self) -> None:
         """Refuse a finished run in the output folder that was made with other settings or files."""
@@ -55,6 +62,11 @@ class Sweep:
         settings: Changes → the settings and files of a run.
         make_run: Settings and files → a run; raises UserError for every mistake that can be found now.
         console: For the progress.
+        skip_unreadable: Leave out runs whose pictures cannot be read.
+
+    Attributes:
+        runs: All of them, in order.
+        skipped: Folder of a run that is left out → why.
     """
 
     def __init__(
@@ -67,16 +79,19 @@ class Sweep:
         settings: Callable[[Mapping[str, str]], tuple[Config, Job]],
         make_run: Callable[[Config, Job], Run],
         console: Console,
+        skip_unreadable: bool = False,
     ) -> None:
         self._axes, self._base, self._settings = axes, base, settings
         self._make_run, self._console = make_run, console
         self._folder = SweepFolder(root)
         self.runs = name_runs(combine(axes, zipped), self._folder.known)
+        self._skip_unreadable = skip_unreadable
         self._tasks: dict[str, Task] = {}
+        self.skipped: dict[str, str] = {}
         self._left: set[str] = set()
 
     def check(self) -> list[Task]:
-        """Check all runs; return them, in order.
+        """Check all runs; return those that are not skipped, in order.
 
         Raises:
             UserError: With a line for each mistake.
@@ -104,16 +119,26 @@ class Sweep:
                 one = self._make_run(task.config, continued(task.job))
                 if self._folder.status(run) == "finished":
                     one.check_finished()
-                self._tasks[run.folder] = dataclasses.replace(task, memory=one.memory())
+                self._tasks[run.folder] = dataclasses.replace(task, memory=one.memory(), hashes=one.hashes)
             except UserError as error:
                 mistakes.setdefault(str(error), run.folder)
+                if isinstance(error, UnreadableFile):
+                    self.skipped[run.folder] = str(error)
+                    del self._tasks[run.folder]
+        if self._skip_unreadable and self._tasks:
+            skipped = self.skipped.values()
+            mistakes = {message: run for message, run in mistakes.items() if message not in skipped}
         if mistakes:
             several = len(self.runs) > 1
             lines = [f"{run}: {message}" if several else message for message, run in mistakes.items()]
             more = len(lines) - MOST_MISTAKES
             lines[MOST_MISTAKES:] = [f"and {more} more mistakes"] if more > 0 else []
+            if self.skipped and self._tasks and not self._skip_unreadable:
+                lines.append("--skip_unreadable leaves out what cannot be read, and paints the others")
             raise UserError("\n".join(lines))
-        return [self._tasks[run.folder] for run in self.runs]
+        for run, message in self.skipped.items():
+            self._console.error(f"skipped: {run}: {message}")
+        return [self._tasks[run.folder] for run in self.runs if run.folder in self._tasks]
 
     @property
     def was_cut_short(self) -> bool:
@@ -123,7 +148,7 @@ class Sweep:
     def execute(
         self, executor: Executor, *, shard: tuple[int, int] = (1, 1), retry_failed: bool = False
     ) -> int:
-        """Paint what is not finished; return 0, or 1 if a run failed. `check` comes first.
+        """Paint what is not finished; return 0, or 1 if a run failed or has a flaw. `check` comes first.
 
         Args:
             executor: Paints runs.
@@ -138,6 +163,9 @@ class Sweep:
         failed: dict[str, str] = {}
         tasks = []
         for run in mine:
+            if run.folder in self.skipped:
+                failed[run.folder] = self.skipped[run.folder]
+                continue
             task, status = self._tasks[run.folder], self._folder.status(run)
             if task.job.overwrite or status not in settled:
                 tasks.append(task)
@@ -150,9 +178,8 @@ class Sweep:
         # What there is to find out about a cluster is found out before anything is written.
         events = executor(tasks)
         self._folder.write({axis.name: axis.values for axis in self._axes}, self._base, self.runs)
-        write_experiment(root, self._axes, list(self._tasks.values()))
         progress = _Progress(self._console, len(tasks))
-        begun, reporting = time.monotonic(), 0.0
+        begun, reporting, flawed = time.monotonic(), 0.0, False
         for event in events:
             progress.show(event)
             if event.outcome is None:
@@ -161,17 +188,21 @@ class Sweep:
                 self._left.discard(event.name)
             if event.outcome.status == "failed":
                 failed[event.name] = event.outcome.line
+            elif event.outcome.line:
+                flawed = True
             # Of many runs a report takes long: no more than a tenth of the time is for them.
             now = time.monotonic()
             if reporting <= SHARE * (now - begun):
                 write_report(self._folder, self.runs)
                 reporting += time.monotonic() - now
-        write_report(self._folder, self.runs)
+        unwritten = write_report(self._folder, self.runs)
         done = sum(self._folder.status(run) == "finished" for run in self.runs)
         say(f"{done} of {len(self.runs)} runs are finished: {root / 'index.html'}")
         for folder, line in failed.items():
             self._console.error(f"not finished: {folder}: {line}")
-        return 1 if failed else 0
+        for line in unwritten:
+            self._console.error(line)
+        return 1 if failed or unwritten or flawed else 0
 
     def _plan(self, run: SweptRun) -> Task:
         """Return a run as it begins."""
@@ -251,4 +282,7 @@ def _fill(job: Job, run: SweptRun) -> str:
             raise UserError(f"--output: {{{match[1]}}} is not swept; there are {', '.join(values)}")
         return safe(match[1], values[match[1]])
 
-    return re.sub(r"\{(\w+)\}", value, job.output)
+    filled = re.sub(r"\{(\w+)\}", value, job.output)
+    path = Path(filled)
+    name = shortened(path.stem, LONGEST_OUTPUT)
+    return filled if name == path.stem else str(path.with_name(name + path.suffix))

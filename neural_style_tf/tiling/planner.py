@@ -72,13 +72,13 @@ def plan_memory(
 
 
 def memory_at_hand() -> int | None:
-    """Return the bytes that a run may take of the GPU, or of the host if there is none."""
+    """Return the bytes that a run may take of each GPU, or of the host if there is none."""
     if not tf.config.get_visible_devices("GPU"):
         return available_bytes()
     from tensorflow.python.client import device_lib
 
-    # The only place where TensorFlow offers the memory of a GPU.
-    return max(
+    # The only place where TensorFlow offers the memory of a GPU: what was free when it began to use it.
+    return min(
         device.memory_limit for device in device_lib.list_local_devices() if "GPU" in device.device_type
     )
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed.replicas import Cluster
-from neural_style_tf.errors import RunError
+from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images.color_transfer import clipped_share
 from neural_style_tf.losses.catalogue import part_factors, with_parts
 from neural_style_tf.losses.objective import OUT_OF_MEMORY, tile_note
@@ -63,6 +63,7 @@ class Loop:
         self._state: RunState | None = None
         self._faults, self._notes = 0, []
         self._finish: Finish | None = None
+        self._moves = 0
 
     def enter(
         self,
@@ -91,6 +92,7 @@ class Loop:
     def leave(self, *, last: bool) -> None:
         """Forget a scale, also for those who still hold a record of it; of the last one keep the pictures."""
         self._solver = None
+        self._moves += not last
         if not last:
             self._pictures = {}
         # Deleted, since as None it would stay among the dependencies of a checkpoint.
@@ -107,6 +109,7 @@ class Loop:
 
     def call(self, method: Callable[..., bool], *arguments: int) -> bool:
         """Call `start` or `advance` of the solver; when memory runs out, go on in smaller pieces."""
+        self._moves += 1
         while True:
             try:
                 return method(*arguments)
@@ -144,7 +147,7 @@ class Loop:
                 # A tick may say so at the very end.
                 finished = last_scale and not failed and (stalled or enough or step >= scale.end)
                 if last and self._finish is not None and self._finish.recolor:
-                    self._notes += explain_clipping(self._rows("best_image"))
+                    self._notes += explain_clipping(self._rows("best_image", step))
                 record = self._record(scale, last=last, finished=finished, logged=logged, due=due)
                 yield record
                 recorded = recorded or logged
@@ -223,9 +226,9 @@ class Loop:
             **marks,
             notes=notes,
             state=self._state,
-            image_rows=self._rows("image"),
-            best_rows=self._rows(best[0]),
-            painted_rows=self._rows(best[0], finished=False),
+            image_rows=self._rows("image", step),
+            best_rows=self._rows(best[0], step),
+            painted_rows=self._rows(best[0], step, finished=False),
         )
 
     def _seconds_left(self, scale: Scale, step: int) -> float | None:
@@ -233,11 +236,16 @@ class Loop:
         done = self._work - left
         return (time.monotonic() - self._begun) / done * left if done > 0 else None
 
-    def _rows(self, name: str, *, finished: bool = True) -> Rows:
-        finish = self._finish if finished else None
+    def _rows(self, name: str, step: int, *, finished: bool = True) -> Rows:
+        finish, moves = self._finish if finished else None, self._moves
 
         # Through the run, so that a record that is kept does not keep the solver.
         def read(top: int, bottom: int) -> np.ndarray:
+            if self._moves != moves:
+                raise UserError(
+                    f"the pictures of the record of step {step} are gone, as the run has gone on: read "
+                    "`image` and `best` before you ask for the next record"
+                )
             rows = deprocess(self._pictures[name][:, top:bottom]).numpy()
             return rows if finish is None else finish(rows, top)
 

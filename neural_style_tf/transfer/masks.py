@@ -93,8 +93,6 @@ class Masks:
             )
         if config.loss.mask_weight and not content:
             raise UserError("--mask_weight is about the regions of --content_mask, and there is none")
-        if config.loss.mask_guides != LossConfig.mask_guides and not self.is_guided:
-            raise UserError(f"--mask_guides={config.loss.mask_guides} is about masks, and there is none")
         weights = () if self.content_weight is None else (self.content_weight,)
         for flag, given in (
             ("content_mask", content),
@@ -105,13 +103,19 @@ class Masks:
                 if mask is not None and not mask.max() > 0 and not self.moving:
                     which = f", the one of style {number + 1}," if len(given) > 1 else ""
                     raise UserError(f"--{flag}{which} is black everywhere: white says where")
-        return Masks(
+        checked = Masks(
             content,
             tuple(None if is_everywhere(mask) else mask for mask in self.style) or (None,) * styles,
             None if is_everywhere(self.content_weight) else self.content_weight,
             None if is_everywhere(self.alpha) else self.alpha,
             self.moving,
         )
+        if config.loss.mask_guides != LossConfig.mask_guides and not checked.is_guided:
+            white = " but white ones, which say nothing" if self.is_guided else ""
+            raise UserError(
+                f"--mask_guides={config.loss.mask_guides} is about masks, and there is none{white}"
+            )
+        return checked
 
     def at(self, size: tuple[int, int], style_sizes: Sequence[tuple[int, int]], config: Config) -> Guidance:
         """Return the guidance of one size; after `check`.

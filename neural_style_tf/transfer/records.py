@@ -77,7 +77,11 @@ class StepRecord:
 
     @property
     def image(self) -> np.ndarray:
-        """The image of this step, float32 [H, W, 3] RGB, not clipped; valid until the next record."""
+        """The image of this step, float32 [H, W, 3] RGB, not clipped.
+
+        Raises:
+            UserError: The run has gone on since. The last record keeps its pictures.
+        """
         return self.image_rows[:]
 
     @property

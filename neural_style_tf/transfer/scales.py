@@ -84,15 +84,15 @@ def _iterations(content: tuple[int, int], config: Config) -> tuple[int, ...]:
     """Return the iterations of each scale of a result of size `content`, coarsest first."""
     sizes, default = config.sizes, config.iterations
     if sizes.scales:
-        return (*(sizes.scale_iterations or (default,) * (sizes.scales - 1)), default)
-    coarser = max(0, round(math.log(max(content) / COARSEST, sizes.scale_ratio)))
+        coarser = sizes.scales - 1
+    else:
+        coarser = max(0, round(math.log(max(content) / COARSEST, sizes.scale_ratio)))
     if coarser >= MOST_SCALES:
         raise UserError(
             f"--scale_ratio={sizes.scale_ratio:g} makes more than {MOST_SCALES} sizes from {COARSEST} pixels "
             "on: take a larger one, or say how many with --scales"
         )
-    given = (sizes.scale_iterations or (default,))[-coarser:] if coarser else ()
-    return (*given[:1] * (coarser - len(given)), *given, default)
+    return (*(sizes.counts(coarser) or (default,) * coarser), default)
 
 
 def shrink(size: tuple[int, int], factor: float) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
+import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
@@ -15,19 +16,19 @@ import tensorflow as tf
 
 from neural_style_tf.config.schema import Config, OptimizerConfig
 from neural_style_tf.distributed.replicas import Cluster
-from neural_style_tf.errors import RunError
+from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import is_gray, resize
 from neural_style_tf.losses.catalogue import make_terms
 from neural_style_tf.losses.guides import Guidance
 from neural_style_tf.losses.objective import Evaluation, Objective
-from neural_style_tf.losses.pixels import deprocess, gray, preprocess
+from neural_style_tf.losses.pixels import deprocess, gray, keep_gray, preprocess
 from neural_style_tf.losses.targets import compile_look
-from neural_style_tf.losses.temporal import Temporal, Warped
+from neural_style_tf.losses.temporal import Temporal, Warped, hold_still
 from neural_style_tf.losses.term import Term
 from neural_style_tf.models import winograd
 from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
 from neural_style_tf.models.network import build_network
-from neural_style_tf.models.precision import compute_dtype
+from neural_style_tf.models.precision import compute_dtype, has_bfloat16, has_tf32, switch_tf32
 from neural_style_tf.optim import Optimizer, State
 from neural_style_tf.optim.adam import Adam
 from neural_style_tf.optim.lbfgs import LBFGS
@@ -97,8 +98,9 @@ class Session:
 
     A run that differs from an earlier one only in weights of losses, learning rate, seed or pictures compiles
     nothing, and gives the same bits as alone. In tiles and on several replicas pictures must be of the same
-    size. What is kept is what was used last. `deterministic` holds, as TensorFlow has it, for the rest of the
-    process.
+    size. What is kept is what was used last. TensorFlow has two settings for the whole process:
+    `deterministic` holds for the rest of it, and whether float32 may be TF32 is as the run that began last
+    says, so runs that overlap must have the same `precision`.
 
     Args:
         weights: The network of all runs; default: whatever `load_weights("auto")` finds.
@@ -145,6 +147,8 @@ class Session:
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
         subject, scales, config = plan_run(inputs, config)
+        config = settle(config, scales[-1].content, cluster)
+        switch_tf32(config.network.precision)
         del inputs
         loop = Loop(scales, config, tick or (lambda step: False), cluster, until or (lambda record: False))
         first, going_on = cluster.all_gather(
@@ -241,7 +245,7 @@ class Session:
             guidance=guidance,
             blend=config.loss.style_blend,
             given={} if warped is None else {Temporal().name: Temporal.target_of(warped)},
-            project=gray if in_gray else None,
+            projections=((keep_gray,) if in_gray else ()) + ((hold_still,) if warped is not None else ()),
             replicas=self._cluster if shared else None,
             any_size=True,
             # XLA would compile for the style picture's shape, too: longer than its one pass takes.
@@ -301,7 +305,9 @@ class Session:
     def _networks(self, config: Config) -> Networks:
         architecture = VGG16 if "conv3_4" not in self._weights.kernels else VGG19
         make = functools.partial(Networks, config, self._weights, self._cluster, architecture)
-        return self._keep((config.network, config.loss.layers), make, 2 * self._weights.bytes)
+        # Each has both kinds of convolutions.
+        key = (dataclasses.replace(config.network, convolution="direct"), config.loss.layers)
+        return self._keep(key, make, 2 * self._weights.bytes)
 
     def _keep(self, key: Hashable, make: Callable[[], Any], size: int) -> Any:
         """Return what is kept for a key; if there is nothing, make it, and keep it if it fits."""
@@ -323,6 +329,7 @@ def make_solver(
     initial: np.ndarray | None = None,
 ) -> Solver:
     """Return a new solver, ready to `start`; see `Session.prepare`."""
+    switch_tf32(config.network.precision)
     session = Session(weights, cluster=cluster, keep_bytes=0)
     return session.prepare(pictures, config, guidance=guidance, initial=initial).solver
 
@@ -462,6 +469,33 @@ def first_image(
         initial = covered(initial, pictures[0], cover)
     bounds = make_bounds(tf.float32, clamp=config.optimization.clamp)
     return bounds.project(preprocess(gray(initial) if in_gray else initial))
+
+
+def settle(config: Config, size: tuple[int, int], cluster: Cluster) -> Config:
+    """Return the settings with what `auto` means for precision and convolution, the same for all workers.
+
+    Args:
+        config: The settings; those of the chief count, which may go on with an earlier run.
+        size: (H, W) of the result.
+        cluster: The workers; what one of them lacks none uses.
+
+    Raises:
+        UserError: A worker cannot compute what is asked for.
+    """
+    network = config.network
+    precision, convolution = cluster.all_gather([network.precision, network.convolution])[0]
+    bfloat16, tf32 = map(all, zip(*cluster.all_gather([has_bfloat16(), has_tf32()]), strict=True))
+    if precision == "auto":
+        precision = "bfloat16" if bfloat16 else "float32"
+    if precision == "tf32" and not tf32:
+        raise UserError(
+            "--precision=tf32 needs an NVIDIA GPU of compute capability 8.0 or later, and no other device: "
+            "take --precision=float32; a run that was begun in tf32 cannot be continued here"
+        )
+    chosen = cluster.all_gather(winograd.select_convolution(convolution, precision, math.prod(size)))
+    if convolution == "auto":
+        convolution = "direct" if "direct" in chosen else "large"
+    return config.replace(precision=precision, convolution=convolution)
 
 
 def at_scale(scale: Scale, config: Config) -> Config:

@@ -96,4 +96,5 @@ def plan_run(inputs: Inputs, config: Config) -> tuple[Subject, tuple[Scale, ...]
 
 def resize_warped(warped: Warped, size: tuple[int, int]) -> Warped:
     """Return what was painted before of a frame, at another size (H, W)."""
-    return Warped(resize(warped.picture, size), fit_mask(warped.reliable, size))
+    still = None if warped.still is None else fit_mask(warped.still, size) == 1
+    return Warped(resize(warped.picture, size), fit_mask(warped.reliable, size), still)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import errno
 import os
-import tempfile
+import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from neural_style_tf.utils.text import shortened
+
 PARTIAL, NAME_KEPT = ".partial-", 40
+UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK, errno.EXDEV}
+"""What a file system answers that does not know an operation: network shares, object stores, FUSE."""
 
 
 @contextlib.contextmanager
@@ -30,18 +35,32 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     # Its name shows whose it is, so that what a killed process left can be removed; see `leftovers`.
-    prefix = f"{PARTIAL}{path.name[:NAME_KEPT]}-"
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
+    temporary = path.with_name(f"{_partial(path)}{secrets.token_hex(8)}{path.suffix}")
     try:
-        with os.fdopen(handle, "rb") as written:
-            yield Path(temporary)
-            os.fsync(written)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        # Opened in the usual way it has the usual permissions.
+        with temporary.open("xb") as written:
+            yield temporary
+            _move_into_place(written, temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            temporary.unlink()
         raise
+
+
+def _move_into_place(file: BinaryIO, temporary: Path, path: Path) -> None:
+    """Give a complete file its name, also where the file system can neither sync nor rename."""
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        shutil.copyfile(temporary, path)
+        temporary.unlink()
 
 
 @contextlib.contextmanager
@@ -70,17 +89,13 @@ def write_piece(path: str | os.PathLike[str], data: bytes, *, first: bool, last:
         OSError: The folder is missing, read-only or full.
     """
     path = Path(path)
-    # Of files with a long beginning in common each has its own.
-    whose = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
-    partial = path.with_name(f"{PARTIAL}{path.name[:NAME_KEPT]}-{whose}")
+    partial = path.with_name(f"{_partial(path)}pieces")
     try:
         with partial.open("wb" if first else "ab") as file:
             file.write(data)
+            file.flush()
             if last:
-                file.flush()
-                os.fsync(file)
-        if last:
-            os.replace(partial, path)
+                _move_into_place(file, partial, path)
     except OSError:
         with contextlib.suppress(OSError):
             partial.unlink()
@@ -103,7 +118,5 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _partial(path: Path) -> str:
+    return f"{PARTIAL}{shortened(path.name, NAME_KEPT)}-"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from typing import TextIO
 
 
@@ -53,6 +54,32 @@ class Console:
         except (OSError, ValueError, AttributeError):
             # The reader is gone (`| head`) or the stream is closed: the run goes on without it.
             self.quiet = True
+
+
+class Download:
+    """Shows how far a download is: a live line each second for a person, now and then a line for a file.
+
+    Args:
+        console: Where to write.
+    """
+
+    LIVE, PLAIN = 1.0, 15.0
+    """Seconds between two lines."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._begun = self._shown = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Take the bytes that are there and the bytes expected."""
+        now, live = time.monotonic(), self._console.interactive
+        self._begun, self._shown = self._begun or now, self._shown or now
+        if done < total and now - self._shown < (self.LIVE if live else self.PLAIN):
+            return
+        self._shown, seconds = now, max(now - self._begun, 1e-3)
+        line = f"  {done / 1e6:,.0f} of {total / 1e6:,.0f} MB  {done / 1e6 / seconds:.3g} MB/s"
+        line += f"  {duration(seconds * (total - done) / done)} left" if 0 < done < total else ""
+        (self._console.rewrite if live else self._console.say)(line)
 
 
 def encoding_of(stream: TextIO) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from neural_style_tf.utils.atomic import UNSUPPORTED
+
 
 class Lock:
     """A lock file that is there while it is held.
@@ -28,13 +30,14 @@ class Lock:
         Raises:
             OSError: The file cannot be made.
         """
-        lock = FileLock(self._path, timeout=0)
+        lock = FileLock(self._path, timeout=0, fallback_to_soft=False)
         try:
             lock.acquire()
         except Timeout:
             return False
-        except NotImplementedError:
-            return True
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
         self._lock = lock
         return True
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib.util
+import itertools
 import os
 import platform
 import re
+import subprocess
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, reason
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -25,6 +28,17 @@ PYTHONS = ((3, 11), (3, 13))
 # Of glibc's malloc.h.
 _M_MMAP_THRESHOLD = -3
 _DEVICES = Path("/dev")
+_CPUINFO = Path("/proc/cpuinfo")
+_WSL_DRIVERS = (Path("/usr/lib/wsl/lib/libcuda.so"), Path("/usr/lib/x86_64-linux-gnu/libcuda.so.1"))
+"""NVIDIA's driver where Windows has the GPU: under WSL2, and in a container there."""
+_NAME_OF_GPU = re.compile(r"\d+|(GPU|MIG)-.+")
+# Each makes float32 another format, or switches TF32 off, whatever `--precision` says.
+_OTHER_FORMATS = (
+    "NVIDIA_TF32_OVERRIDE",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "TF_SET_ONEDNN_FPMATH_MODE",
+)
 # Kernels that were built for an earlier architecture are compiled anew for a later one, and run. TensorFlow's
 # fail on this one (CUDA_ERROR_INVALID_PTX; tensorflow/tensorflow issues 89272, 99592) and those after it.
 _NEEDS_ITS_OWN_KERNELS = 12
@@ -35,9 +49,21 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def nvidia_devices() -> list[str]:
-    """Return the numbers of the NVIDIA GPUs of this machine, whether or not TensorFlow can use them."""
-    return sorted(path.name.removeprefix("nvidia") for path in _DEVICES.glob("nvidia[0-9]*"))
+def nvidia_devices(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Return what CUDA calls the NVIDIA GPUs that it may use, whether or not TensorFlow can use them.
+
+    CUDA counts from 0, whatever their files in `/dev` are called: a container may have `nvidia2` alone. Under
+    WSL2 there is one file for all; the first GPU counts.
+
+    Args:
+        environment: `CUDA_VISIBLE_DEVICES` is read from it, up to the first that names no GPU, as CUDA does.
+    """
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        wsl = (_DEVICES / "dxg").exists() and any(path.exists() for path in _WSL_DRIVERS)
+        return [str(number) for number in range(len(list(_DEVICES.glob("nvidia[0-9]*"))) or wsl)]
+    names = map(str.strip, visible.split(","))
+    return list(dict.fromkeys(itertools.takewhile(_NAME_OF_GPU.fullmatch, names)))
 
 
 def missing_package(name: str) -> str:
@@ -62,6 +88,23 @@ def check_installation() -> None:
     """
     if "tensorflow" not in sys.modules and importlib.util.find_spec("tensorflow") is None:
         raise UserError(missing_package("TensorFlow"))
+
+
+def lacks_avx() -> str:
+    """Return a line for the user if this processor is too old for TensorFlow as it is published, else ''."""
+    if "tensorflow" in sys.modules or platform.machine().lower() not in ("x86_64", "amd64"):
+        return ""
+    try:
+        with _CPUINFO.open(encoding="utf-8", errors="replace") as file:
+            flags = next((line.split() for line in file if line.startswith("flags")), None)
+    except OSError:
+        return ""
+    if flags is None or "avx" in flags:
+        return ""
+    return (
+        "this processor has no AVX, which TensorFlow as it is published needs: if the program ends here, "
+        "take another machine, or a TensorFlow that was built without AVX"
+    )
 
 
 def use_tensorflow_backend() -> None:
@@ -123,13 +166,15 @@ def start_tensorflow(
     use_tensorflow_backend()
     # With it TensorBoard's plug-in asks for Keras 2, a package that need not be there.
     os.environ.pop("TF_USE_LEGACY_KERAS", None)
+    for name in _OTHER_FORMATS:
+        os.environ.pop(name, None)
     # oneDNN may keep its reordered copy of each filter. It caches per kernel of a graph; this package
     # runs every convolution inside a graph whose weights never change.
     os.environ.setdefault("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "1")
     if sparing:
         os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
         _return_freed_memory()
-    with contextlib.nullcontext() if verbose else _silent_stderr():
+    with contextlib.nullcontext() if verbose else _stderr_held_back():
         _import_tensorflow()
         import tensorflow as tf
 
@@ -145,7 +190,7 @@ def start_tensorflow(
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
     join()
-    with contextlib.nullcontext() if verbose else _silent_stderr():
+    with contextlib.nullcontext() if verbose else _stderr_held_back():
         # The first operation prints, too.
         tf.zeros([]).numpy()
     if gpus:
@@ -171,8 +216,8 @@ def unused_gpu() -> str:
             f"{details.get('device_name', 'a GPU')} is not used: TensorFlow {tf.__version__} has no kernels "
             f"for its compute capability {capability}; going on with {others}"
         )
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    if hidden or found or not nvidia_devices():
+    # There is one, and it is not hidden.
+    if found or not nvidia_devices({}) or not nvidia_devices():
         return ""
     if importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.cudnn") is None:
         return (
@@ -186,7 +231,7 @@ def unused_gpu() -> str:
 
 
 def _import_tensorflow() -> None:
-    """Import TensorFlow and Keras, or raise `UserError` with the first line of what is wrong."""
+    """Import TensorFlow and Keras, or raise `UserError` with the reason why that fails."""
     try:
         import keras  # noqa: F401
         import tensorflow  # noqa: F401
@@ -194,15 +239,15 @@ def _import_tensorflow() -> None:
         raise
     except Exception as error:
         place = "/".join(Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts[-3:])
-        reason = (str(error).strip().splitlines() or [f"{type(error).__name__} in {place}"])[0]
+        why = reason(error) if str(error).strip() else f"{type(error).__name__} in {place}"
         # Its library is loaded when TensorFlow is imported, and names functions that only one release has.
-        if "metal" in reason:
+        if "metal" in why:
             raise UserError(
                 "tensorflow-metal was made for another release of TensorFlow and breaks this one: "
-                f"pip uninstall tensorflow-metal, and it runs on the CPU ({reason})"
+                f"pip uninstall tensorflow-metal, and it runs on the CPU ({why})"
             ) from error
         raise UserError(
-            f"TensorFlow cannot be imported: {reason}; install it anew, best in a new environment"
+            f"TensorFlow cannot be imported: {why}; install it anew, best in a new environment"
         ) from error
 
 
@@ -227,19 +272,43 @@ def _return_freed_memory() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
 
 
+_WATCH = """
+import os, sys
+if not os.read(0, 1):
+    size = os.fstat(1).st_size
+    lines = os.pread(1, 10_000, max(0, size - 10_000)).decode("utf-8", "replace").splitlines()
+    # A fatal message begins with F; the stack may follow.
+    fatal = [at for at, line in enumerate(lines) if line.startswith("F")] or [-3]
+    words = " ".join(" ".join(lines[fatal[-1]:]).split())[:1000]
+    words = words or "nothing; was it built for another processor?"
+    sys.stderr.write(f"neural-style-tf: TensorFlow ended the process as it started; last words: {words}\\n")
+"""
+"""Waits for a byte; where its pipe is closed without one, shows the end of the file at standard output."""
+
+
 @contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Drop what C++ writes to file descriptor 2, which no Python setting reaches."""
-    try:
-        sys.stderr.flush()
-        saved = os.dup(2)
-    except (OSError, ValueError, AttributeError):
+def _stderr_held_back() -> Iterator[None]:
+    """Hold back what C++ writes to file descriptor 2, which no Python setting reaches; drop it at the end.
+
+    If the process dies meanwhile, another one shows it: no code of the one that dies would be run.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            sys.stderr.flush()
+            saved = os.dup(2)
+            stack.callback(os.close, saved)
+            said = stack.enter_context(tempfile.TemporaryFile())
+            # In a session of its own no Ctrl-C of the terminal ends it.
+            watch = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _WATCH],
+                stdin=subprocess.PIPE,
+                stdout=said,
+                start_new_session=True,
+            )
+            stack.callback(watch.communicate, b"1")
+            stack.callback(os.dup2, saved, 2)
+            os.dup2(said.fileno(), 2)
+        except (OSError, ValueError, AttributeError):
+            # Without a standard error, or a process to spare, nothing is held back.
+            pass
         yield
-        return
-    try:
-        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)

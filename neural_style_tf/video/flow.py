@@ -25,6 +25,10 @@ LEAST_SIDE = 16
 """Pixels of a side in which movement can be found."""
 CONSISTENT_SHARE, CONSISTENT_PIXELS = 0.01, 0.5
 """Of ŵ there and w back may differ by: a share of their squares, and squared pixels (Eq. 4)."""
+NOISE, AROUND = 5.0, 2.0
+"""Grey levels up to which a change is a camera's noise: its root mean square within about so many pixels."""
+REACH = 16
+"""Pixels around a change that are painted anew: about as far as the layers of the losses look."""
 BOUNDARY_SHARE, BOUNDARY_PIXELS = 0.01, 0.002
 """Of ŵ the squared gradient may be: a share of its square, and squared pixels (Eq. 5)."""
 
@@ -170,3 +174,27 @@ def reliability(backward: np.ndarray, forward: np.ndarray) -> np.ndarray:
     x, y = columns + backward[..., 0], rows + backward[..., 1]
     outside = (x < 0) | (y < 0) | (x > width - 1) | (y > height - 1)
     return (~(hidden | border | outside)).astype(np.float32)
+
+
+def unchanged(before: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Return where a frame shows at the same place what an earlier one showed, but for noise; bool [H, W].
+
+    Nothing has changed within `REACH`, nor at the nearest place with enough detail for a movement to show: in
+    a pan an even sky moves along with what is beside it. Flow does not tell, since noise moves it there.
+
+    Args:
+        before: The earlier frame, float [H, W, 3], RGB 0–255.
+        frame: This frame, likewise.
+    """
+    changed = ndimage.maximum_filter(_strength(frame - before) > NOISE, 2 * REACH + 1)
+    detail = frame - ndimage.gaussian_filter(frame, (AROUND, AROUND, 0))
+    shows = _strength(detail) > 2 * NOISE
+    if shows.any():
+        nearest = ndimage.distance_transform_edt(~shows, return_distances=False, return_indices=True)
+        changed |= changed[tuple(nearest)]
+    return ~changed
+
+
+def _strength(values: np.ndarray) -> np.ndarray:
+    """Return the root mean square of [H, W, 3] around each place, [H, W]."""
+    return np.sqrt(ndimage.gaussian_filter(np.square(values).mean(-1), AROUND))

@@ -26,7 +26,7 @@ from neural_style_tf.transfer.loop import STALLED, Tick
 from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.picture_sizes import fit_content
 from neural_style_tf.transfer.records import StepRecord
-from neural_style_tf.video.flow import CUT, Flow, reliability, warp
+from neural_style_tf.video.flow import CUT, Flow, reliability, unchanged, warp
 from neural_style_tf.video.memory import SPARE, Memory, needed
 from neural_style_tf.video.read import Frame
 
@@ -137,6 +137,7 @@ class _Painting(NamedTuple):
     record: StepRecord
     reliable: float
     painted: np.ndarray
+    source: np.ndarray
 
 
 class _Painter:
@@ -159,6 +160,8 @@ class _Painter:
         self._session, self._styles, self.config = session, tuple(styles), config
         self._flow, self._initial, self._tick = flow, initial, tick
         self.kept = needed(config.video.long_term)
+        # A later pass paints what the first keeps of a frame.
+        self._holds = config.loss.temporal_weight > 0 and config.video.passes == 1
         self.stopped = False
 
     def paint(
@@ -181,8 +184,11 @@ class _Painter:
         cut = CUT if over is None else 0.0
         found = follow(known, number, source, self.config.video.long_term, self._flow, cut=cut)
         settings, until, initial = first_settings(self.config), None, self._initial
+        if found is not None and self._holds and not masks.moving:
+            found = held(found, known[-1], source)
         if over is not None or found is not None:
-            settings, until = next_settings(self.config), Enough(self.config.optimization.optimizer)
+            free = 1.0 if found is None or found.still is None else 1.0 - float(found.still.mean())
+            settings, until = next_settings(self.config), Enough(self.config.optimization.optimizer, free)
         if over is not None:
             initial = over if found is None else mixed(found.picture, over, DELTA * found.reliable)
         elif found is not None:
@@ -191,7 +197,11 @@ class _Painter:
         records = list(self._session.run(inputs, settings, tick=self._ticked, until=until))
         record = dataclasses.replace(records[-1], notes=tuple(notes_of(records)))
         reliable = 0.0 if found is None else float(found.reliable.mean())
-        return _Painting(record, reliable, record.painted_rows[:])
+        seen = source
+        if found is not None and found.still is not None:
+            # What is still keeps the frame that it was painted for: what creeps or fades is seen to change.
+            seen = np.where(found.still[..., np.newaxis], known[-1].source, source)
+        return _Painting(record, reliable, record.painted_rows[:], seen)
 
     def _ticked(self, step: int) -> bool:
         self.stopped = self.stopped or bool(self._tick is not None and self._tick(step))
@@ -219,7 +229,7 @@ def _first_pass(
                 # Its first pass was whole before the last one began.
                 raise RunError(_lost(1, frame.number))
             kept = guides if passes and guides.moving else None
-            memory = Memory(frame.number, scene, source, painting.painted, kept)
+            memory = Memory(frame.number, scene, painting.source, painting.painted, kept)
             if passes:
                 passes.write(1, memory)
         yield frame.time, memory, painting
@@ -346,6 +356,22 @@ def follow(
     return Warped(picture, reliable)
 
 
+def held(found: Warped, before: Memory, source: np.ndarray) -> Warped:
+    """Return what neighbours say of a frame, with what was painted before where nothing changed.
+
+    Differs from Ruder et al., who paint all of each frame: what stands still would go on to change, as a
+    painting does that is painted for longer.
+
+    Args:
+        found: From `follow`.
+        before: The frame before.
+        source: This frame, [H, W, 3], RGB 0–255.
+    """
+    still = unchanged(before.source, source)
+    picture = np.where(still[..., np.newaxis], before.painted, found.picture)
+    return Warped(picture, np.where(still, np.float32(1), found.reliable), still)
+
+
 def beginning(found: Warped, source: np.ndarray, painted: np.ndarray) -> np.ndarray:
     """Return what a frame begins with: what was painted before, and what was not seen before in its colours.
 
@@ -360,6 +386,8 @@ def beginning(found: Warped, source: np.ndarray, painted: np.ndarray) -> np.ndar
     known = ndimage.gaussian_filter(found.reliable, SOFT)[..., np.newaxis]
     # The photo's colours, moved to where those of the painting are.
     new = match_colors(source, np.clip(painted, 0.0, 255.0))
+    if found.still is not None:
+        known = np.where(found.still[..., np.newaxis], 1.0, known)
     return np.clip(mixed(found.picture, new, known), 0.0, 255.0)
 
 
@@ -391,14 +419,17 @@ class Enough:
     Args:
         optimizer: Of the frame; Adam first leaves the painting that a frame begins with, and has to get below
             its loss again.
+        free: Share of its pixels that are not held; the others have their part of its loss, and gain nothing.
     """
 
-    def __init__(self, optimizer: str) -> None:
-        self._before, self._leaves = float("inf"), optimizer == "adam"
+    def __init__(self, optimizer: str, free: float = 1.0) -> None:
+        self._before, self._leaves, self._gain = float("inf"), optimizer == "adam", free * GAIN
 
     def __call__(self, record: StepRecord) -> bool:
         """Return whether the last steps gained too little."""
         gained = self._before - record.best_total
         self._before = record.best_total
         away = self._leaves and record.best_step == 0
-        return record.step > 0 and not away and gained < GAIN * record.best_total
+        if not self._gain:
+            return True
+        return record.step > 0 and not away and gained < self._gain * record.best_total

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from PIL import Image
 from neural_style_tf.errors import RunError, UserError, show
 from neural_style_tf.utils.atomic import atomic_path
 from neural_style_tf.utils.text import did_you_mean
-from neural_style_tf.video.read import stamp_of, url
+from neural_style_tf.video.read import decoded, film_of, sound_of, stamp_of, url
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 ANIMATIONS = {".webp": "WEBP", ".gif": "GIF"}
@@ -69,6 +69,8 @@ def write_clip(
     pixel_format: str = "yuv420p",
     sound: Path | None = None,
     begin: Fraction = Fraction(0),
+    plays: int = 0,
+    tags: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
     """Write a clip from the pictures of its frames; never half of one.
 
@@ -80,6 +82,8 @@ def write_clip(
         pixel_format: Of a video.
         sound: A video whose sound it gets.
         begin: When in that the first frame is, in seconds.
+        plays: How often an animation is shown; 0: for ever.
+        tags: What it says of itself, by FFmpeg's names; of an animation, `comment`.
 
     Returns:
         Lines that the user should see: sound that cannot be used is left out.
@@ -88,18 +92,22 @@ def write_clip(
         RunError: The encoder fails.
         OSError: The file cannot be written.
     """
+    suffix, times, tags = path.suffix.lower(), list(times), tags or {}
 
     def write(heard: Path | None) -> None:
-        into = _write_animation if path.suffix.lower() in ANIMATIONS else _write_video
-        options = {"last": last, "pixel_format": pixel_format, "sound": heard, "begin": begin}
         with atomic_path(path) as file:
-            into(file, path.suffix.lower(), frames, list(times), **options)
+            if suffix in ANIMATIONS:
+                _write_animation(file, suffix, frames, times, last=last, plays=plays, tags=tags)
+                return
+            options = {"pixel_format": pixel_format, "sound": heard, "begin": begin, "tags": tags}
+            _write_video(file, suffix, frames, times, last=last, **options)
 
     try:
         write(sound)
-    except (RunError, ValueError) as error:
+    except Exception as error:
         if sound is None:
             raise
+        # Whatever is wrong with the sound: what is painted is not lost for it.
         write(None)
         return (f"{show(path)} is without the sound of {show(sound)}, which cannot be used: {error}",)
     return ()
@@ -114,7 +122,14 @@ def _refusal(frames: int, size: tuple[int, int], suffix: str) -> str:
 
 
 def _write_animation(
-    file: Path, suffix: str, frames: Sequence[Path], times: list[Fraction], *, last: Fraction, **_: Any
+    file: Path,
+    suffix: str,
+    frames: Sequence[Path],
+    times: list[Fraction],
+    *,
+    last: Fraction,
+    plays: int,
+    tags: Mapping[str, str],
 ) -> None:
     kind = ANIMATIONS[suffix]
     with Image.open(frames[0]) as opened:
@@ -126,16 +141,21 @@ def _write_animation(
     unit = 10 if kind == "GIF" else 1
     shown = [unit * round(1000 * time / unit) for time in (*times, times[-1] + last)]
     durations = [max(SHORTEST_SHOWN, end - start) for start, end in itertools.pairwise(shown)]
-    options = {"WEBP": {"quality": 80, "method": 4}, "GIF": {"optimize": False}}
+    options = {"WEBP": {"quality": 80, "method": 4}, "GIF": {"optimize": False}}[kind]
+    if kind == "WEBP":
+        options["loop"] = plays
+    elif plays != 1:
+        # GIF counts how often it is repeated, if it is.
+        options["loop"] = max(0, plays - 1)
+    if kind == "GIF" and "comment" in tags:
+        options["comment"] = tags["comment"].encode()
 
     def pictures() -> Iterator[Image.Image]:
         for frame in frames[1:]:
             with Image.open(frame) as picture:
                 yield picture.convert("RGB")
 
-    first.save(
-        file, kind, save_all=True, append_images=pictures(), duration=durations, loop=0, **options[kind]
-    )
+    first.save(file, kind, save_all=True, append_images=pictures(), duration=durations, **options)
 
 
 def _write_video(
@@ -148,6 +168,7 @@ def _write_video(
     pixel_format: str,
     sound: Path | None,
     begin: Fraction,
+    tags: Mapping[str, str],
 ) -> None:
     import av
 
@@ -156,6 +177,7 @@ def _write_video(
         options = {"movflags": "+faststart"} if suffix != ".mkv" else {}
         with contextlib.ExitStack() as stack:
             output = stack.enter_context(av.open(str(file), "w", format=CONTAINERS[suffix], options=options))
+            output.metadata.update(tags)
             rate = Fraction(len(frames)) / end
             stream = _add_picture_stream(output, rate, frames[0], pixel_format)
             hear = None
@@ -163,9 +185,13 @@ def _write_video(
                 hear = _Sound(
                     output, stack.enter_context(av.open(url(sound))), _first_stamp(sound), begin, end
                 )
-            for path, time in zip(frames, times, strict=True):
+            for path, (time, until) in zip(frames, itertools.pairwise((*times, end)), strict=True):
                 frame = _encoded_frame(path, pixel_format)
                 frame.pts, frame.time_base = round(time * CLOCK), Fraction(1, CLOCK)
+                frame.duration = round(until * CLOCK) - frame.pts
+                if len(frames) > 1 and path == frames[-2]:
+                    # No frame is stored after the last, by which MP4 would measure how long that is shown.
+                    frame.pict_type = av.video.frame.PictureType.P
                 output.mux(stream.encode(frame))
                 if hear is not None:
                     hear.write_until(time)
@@ -188,6 +214,8 @@ def _add_picture_stream(output: Any, rate: Fraction, first: Path, pixel_format: 
     stream.pix_fmt = pixel_format
     context = stream.codec_context
     context.time_base = Fraction(1, CLOCK)
+    # Else the last frame would be shown as long as others on average.
+    context.flags |= av.codec.context.Flags.frame_duration
     context.colorspace = context.color_primaries = context.color_trc = BT709
     context.color_range = LIMITED
     return stream
@@ -210,12 +238,13 @@ def _encoded_frame(path: Path, pixel_format: str) -> Any:
 
 
 def _first_stamp(path: Path) -> Fraction:
-    """Return when the first frame that can be shown is, by the clock of a file in seconds."""
+    """Return when the first frame is shown, by the clock of a file in seconds."""
     import av
 
     with av.open(url(path)) as container:
-        frame = next(container.decode(container.streams.video[0]), None)
-        return (stamp_of(frame) if frame is not None else None) or Fraction(0)
+        frame, _, lost = next(decoded(container, film_of(container)))
+        stamps = (*lost, None if frame is None else stamp_of(frame))
+        return stamps[0] or Fraction(0)
 
 
 class _Sound:
@@ -231,7 +260,7 @@ class _Sound:
 
     def __init__(self, output: Any, source: Any, zero: Fraction, begin: Fraction, length: Fraction) -> None:
         self._output, self._begin, self._length = output, begin, length
-        heard = source.streams.audio[0]
+        heard = sound_of(source)
         self._zero = zero
         self._copied = heard.codec_context.name in COPIED
         if self._copied:
@@ -239,8 +268,9 @@ class _Sound:
         else:
             rate = heard.codec_context.sample_rate
             self._stream = output.add_stream("aac", rate=rate if rate in AAC_RATES else 48_000)
-        parts = source.demux(heard) if self._copied else source.decode(heard)
-        self._parts: Iterator[Any] = iter(parts)
+        if "language" in heard.metadata:
+            self._stream.metadata["language"] = heard.metadata["language"]
+        self._parts: Iterator[Any] = source.demux(heard) if self._copied else _heard(source, heard)
         self._waiting: Any = None
 
     def write_until(self, time: Fraction, *, finish: bool = False) -> None:
@@ -268,3 +298,13 @@ class _Sound:
                 self._output.mux(self._stream.encode(part))
         if finish and not self._copied:
             self._output.mux(self._stream.encode(None))
+
+
+def _heard(source: Any, stream: Any) -> Iterator[Any]:
+    """Yield the parts of a sound that can be decoded."""
+    import av
+
+    for packet in source.demux(stream):
+        # What is damaged is silent.
+        with contextlib.suppress(av.error.InvalidDataError):
+            yield from packet.decode()

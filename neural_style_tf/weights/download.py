@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from neural_style_tf.errors import UserError, show
+from neural_style_tf.errors import UserError, reason, show
 from neural_style_tf.utils.lock import Lock
 from neural_style_tf.weights.registry import PublishedFile
 from neural_style_tf.weights.structure import printable
@@ -85,17 +85,24 @@ def download(
 
 def _retrieve(file: PublishedFile, folder: Path, progress: Progress | None, limits: Limits) -> None:
     import pooch
+    import requests
 
     # It would print what `load_weights` has said.
     pooch.get_logger().setLevel("WARNING")
     known_hash = f"sha256:{file.sha256}" if file.sha256 else f"md5:{file.md5}"
 
     def fetch(url: str, path: str, _: object) -> None:
-        _fetch(url, Path(path), file.size, progress, limits)
+        # It is the user's alone; made anew it has the usual permissions.
+        Path(path).unlink()
+        try:
+            _fetch(url, Path(path), file.size, progress, limits)
+        except (requests.RequestException, _StoppedError):
+            raise
+        except ValueError as error:
+            # The address is right. What `pooch` raises is about the hash.
+            raise requests.exceptions.InvalidProxyURL(reason(error)) from None
 
-    path = pooch.retrieve(file.url, known_hash, fname=file.name, path=folder, downloader=fetch)
-    # A temporary file is the user's alone.
-    Path(path).chmod(0o644)
+    pooch.retrieve(file.url, known_hash, fname=file.name, path=folder, downloader=fetch)
 
 
 def _fetch(url: str, path: Path, size: int, progress: Progress | None, limits: Limits) -> None:
@@ -140,7 +147,13 @@ def _explain(error: Exception, file: PublishedFile) -> str:
     if isinstance(error, exceptions.TooManyRedirects):
         return "the server redirects without end"
     if isinstance(error, exceptions.SSLError):
-        return f"its certificate is refused ({error})"
+        return f"its certificate is refused ({reason(error)})"
+    if isinstance(error, exceptions.ProxyError | exceptions.InvalidURL | exceptions.InvalidSchema):
+        why = "it does not answer" if isinstance(error, exceptions.ProxyError) else reason(error).rstrip(".")
+        return (
+            f"the proxy in the environment cannot be used ({why}): set HTTPS_PROXY and ALL_PROXY to "
+            "http://HOST:PORT, or unset them"
+        )
     if isinstance(error, exceptions.ConnectTimeout) or (
         isinstance(error, exceptions.ConnectionError) and isinstance(error.args[0], MaxRetryError)
     ):
@@ -150,7 +163,7 @@ def _explain(error: Exception, file: PublishedFile) -> str:
     if isinstance(error, exceptions.ConnectionError | exceptions.ChunkedEncodingError):
         return "the connection broke off; run again"
     if isinstance(error, exceptions.RequestException):
-        return str(error) or type(error).__name__
+        return reason(error)
     expected = f"SHA-256 {file.sha256}" if file.sha256 else f"MD5 {file.md5}"
     return f"a wrong or damaged file came, not the one of {expected}; it was deleted"
 

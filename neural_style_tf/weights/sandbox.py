@@ -22,6 +22,7 @@ import numpy as np
 import neural_style_tf
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.utils.atomic import atomic_file
+from neural_style_tf.utils.paths import is_file
 from neural_style_tf.weights import _sandbox_worker
 from neural_style_tf.weights.cache_format import converted_path, read_converted
 from neural_style_tf.weights.provenance import Record, record_of
@@ -73,7 +74,8 @@ def read_mat(
         UserError: The file is not a VGG-19, is damaged, or reading it crashed.
     """
     out = converted_path(path)
-    if keep and out.is_file():
+    # Its name may be too long.
+    if keep and is_file(out):
         # A damaged or foreign file there is worth nothing: it is made again.
         with contextlib.suppress(WrongStructure, OSError):
             read = read_converted(out, widths=widths)

@@ -1,5 +1,6 @@
 """The page in a real browser, on the narrow network: drop, paint, stop, go on, download, repeat."""
 
+import base64
 import json
 import re
 import shlex
@@ -169,6 +170,45 @@ def test_masks_by_brush_and_settings_taken_over(open_page, folder):
     again = newest.parent.with_name(next_name(newest.parent.name)) / "run.json"
     see(fresh, f"{again.parent.name}: finished")
     assert (again.parent / "result.png").read_bytes() == newest.with_name("result.png").read_bytes()
+
+
+def test_a_picture_that_the_browser_does_not_know_is_dropped_pasted_and_shown(open_page, folder):
+    page = open_page()
+    place = page.locator(".picture").first
+    with Image.open(folder / "cat.png") as picture:
+        picture.convert("CMYK").save(folder / "cmyk.tif")
+    # As Windows and Linux send a HEIC: without a type.
+    sent = {"dataTransfer": hand_over(page, folder / "cmyk.tif", "IMG_1.HEIC")}
+    place.locator("button").first.dispatch_event("drop", sent)
+    assert shown_size(place) == [480, 360]
+    place.locator("button:visible").last.click()
+    place.locator("input[type=file]").wait_for(state="attached")
+    place.hover()
+    paste = "new ClipboardEvent('paste', {clipboardData: data, bubbles: true})"
+    pasted = hand_over(page, folder / "sea.png", "image.png")
+    page.evaluate(f"data => document.body.dispatchEvent({paste})", pasted)
+    assert shown_size(place) == [60, 50]
+    page.locator(".examples .thumbnail-item").first.click()
+    playwright.expect(place.locator("img")).not_to_have_js_property("naturalWidth", 60)
+
+
+def hand_over(page, path, name):
+    """Return what a browser hands over when a file is dropped or pasted, of a type that it does not know."""
+    script = """([data, name]) => {
+      const bytes = Uint8Array.from(atob(data), one => one.charCodeAt(0));
+      const files = new DataTransfer();
+      files.items.add(new File([bytes], name, {type: ""}));
+      return files;
+    }"""
+    return page.evaluate_handle(script, [base64.b64encode(path.read_bytes()).decode(), name])
+
+
+def shown_size(place):
+    """Return the size of the picture that a browser shows, once it is there."""
+    place.locator("img").wait_for()
+    return place.locator("img").evaluate(
+        "img => img.decode().then(() => [img.naturalWidth, img.naturalHeight])"
+    )
 
 
 def test_mistakes_are_said_in_place(open_page, folder):

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from neural_style_tf.app.guard import Guard
+from neural_style_tf.app.guard import HOSTS, Guard
 
 
-def ask(host, origin=None, path="/", *, shared=False, kind="http"):
+def ask(host, origin=None, path="/", *, hosts=HOSTS, kind="http"):
     """Return what the guard sends for a request."""
     sent = []
 
@@ -20,7 +20,7 @@ def ask(host, origin=None, path="/", *, shared=False, kind="http"):
 
     headers = [(b"host", host.encode())] + ([] if origin is None else [(b"origin", origin.encode())])
     scope = {"type": kind, "headers": headers, "path": path}
-    asyncio.run(Guard(application, shared=shared)(scope, None, send))
+    asyncio.run(Guard(application, hosts)(scope, None, send))
     return sent
 
 
@@ -59,9 +59,22 @@ def test_an_address_is_no_file():
     assert ask("localhost", path="/gradio_api/file=/tmp/x.png")[0]["status"] == 200
 
 
-def test_a_share_link_is_answered_if_asked_for():
-    assert ask("x.gradio.live", "https://x.gradio.live", shared=True)[0]["status"] == 200
-    assert ask("gradio.live.evil.example", shared=True)[0]["status"] == 403
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("box.example", "https://box.example", 200),
+        ("BOX.example:8443", "https://box.example:8443", 200),
+        # As of a proxy that passes on what it was not asked for.
+        ("localhost:7860", "https://box.example", 200),
+        ("evil.example", "https://box.example", 403),
+        ("box.example", "https://evil.example", 403),
+        ("x.box.example", None, 403),
+        ("box.example.evil.example", None, 403),
+        ("box.example@evil.example", None, 403),
+    ],
+)
+def test_a_further_name_is_answered_and_no_other(host, origin, status):
+    assert ask(host, origin, hosts={*HOSTS, "box.example"})[0]["status"] == status
 
 
 def test_other_messages_pass():

@@ -3,13 +3,18 @@
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from command_line import write_picture
 from page_clients import Client, paint_together
+from PIL import Image
 
+from neural_style_tf.app.guard import HOSTS
 from neural_style_tf.app.queue import MOST_WAITING
 
 pytest.importorskip("gradio", reason='needs Gradio: pip install ".[app]"')
@@ -48,7 +53,7 @@ def test_a_picture_of_the_server_cannot_be_named(client, folder):
     """A browser names a file that it did not send."""
     for path in (str(folder / "cat.png"), "/etc/passwd", "../cat.png"):
         picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        answer = client.send(client.event("change", label="Photo"), {1: picture})
+        answer = client.send(client.event("upload", label="Photo"), {1: picture})
         assert not answer["success"]
     assert "no photo yet" in client.paint()
 
@@ -69,8 +74,83 @@ def test_what_is_no_picture_is_said(client, folder):
     for name, content in (("broken.png", b"\x89PNG\r\n\x1a\nx"), ("page.svg", b"<svg/>"), ("empty.png", b"")):
         (folder / name).write_bytes(content)
         answer = client.drop("Photo", folder / name)
-        file, line, _ = answer["output"]["data"]
+        file, line, *_ = answer["output"]["data"]
         assert not file and name in line and 'role="alert"' in line and str(folder) not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "form"),
+    [
+        ("IMG_1.HEIC", "RGB", "HEIF"),
+        ("noending", "RGB", "AVIF"),
+        ("cmyk.tif", "CMYK", "TIFF"),
+        ("grey.TIFF", "I;16", "TIFF"),
+        ("wrong.txt", "P", "GIF"),
+        ("a.ppm", "RGB", "PPM"),
+    ],
+)
+def test_every_picture_of_the_command_line_is_taken_and_shown(client, folder, name, mode, form):
+    if form == "HEIF":
+        pytest.importorskip(
+            "pillow_heif", reason='needs pillow-heif: pip install ".[heic]"'
+        ).register_heif_opener()
+    Image.new(mode, (64, 48)).save(folder / name, form)
+    _, line, file, preview, _ = client.drop("Photo", folder / name)["output"]["data"]
+    assert not line and file == {"__type__": "update", "value": None, "visible": False}
+    with Image.open(preview["value"]["path"]) as shown:
+        assert shown.size == (64, 48) and shown.format == "JPEG" and preview["visible"]
+    # What a browser takes does not depend on what it knows of the file.
+    [zone] = [
+        one
+        for one in client.components.values()
+        if one["type"] == "file" and one["props"]["label"] == "Photo"
+    ]
+    assert zone["props"].get("file_types") is None
+
+
+def test_a_folder_that_the_system_cleans_away_is_made_anew(client, folder):
+    for act in (client.arrive, lambda: client.drop("Photo", folder / "cat.png")):
+        temporary = Path(client.upload(folder / "sea.png")).parents[1]
+        shutil.rmtree(temporary)
+        assert act()["success"]
+    assert not client.drop("Style 1", folder / "sea.png")["output"]["data"][1]
+    shutil.rmtree(temporary)
+    client.arrive()
+    assert temporary.stat().st_mode & 0o777 == 0o700
+
+
+def test_why_a_painting_is_not_shown_is_said(client, folder):
+    run = folder / "out" / "stuck"
+    run.mkdir(parents=True)
+    facts = {"config": {}, "inputs": {}, "weights": {}, "manifest": 3, "status": "finished"}
+    (run / "run.json").write_text(json.dumps(facts))
+    write_picture(run / "result.png")
+    previews = Path(client.upload(folder / "sea.png")).parents[1] / "previews"
+    shutil.rmtree(previews, ignore_errors=True)
+    previews.write_text("in the way")
+    status, picture, *_ = client.arrive()["output"]["data"]
+    assert 'role="alert"' in str(status) and "previews" in str(status) and not picture.get("path")
+    previews.unlink()
+    status, picture, *_ = client.arrive()["output"]["data"]
+    assert "alert" not in str(status) and Path(picture["path"]).exists()
+    shutil.rmtree(run)
+
+
+def test_of_share_links_only_its_own_is_answered():
+    from neural_style_tf.app.page import Page
+
+    asked = {}
+
+    def launch(**options):
+        asked.update(options)
+        return None, "http://127.0.0.1:1/", "https://own.gradio.live"
+
+    page = Page.__new__(Page)
+    page.blocks = SimpleNamespace(launch=launch)
+    address = page.launch("127.0.0.1", 1, browser=False, share=True, hosts=["box.example:8443"])
+    assert address == "https://own.gradio.live"
+    [guard] = asked["app_kwargs"]["middleware"]
+    assert guard.kwargs["hosts"] == {*HOSTS, "box.example", "own.gradio.live"}
 
 
 def test_an_upload_that_is_too_large_is_refused(client, folder):

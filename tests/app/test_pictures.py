@@ -125,3 +125,11 @@ def test_a_preview_follows_its_picture(tmp_path):
     assert second != first
     with Image.open(second) as small:
         assert small.size == (100, 33)
+
+
+def test_a_preview_is_srgb_on_white_in_a_folder_that_is_made(tmp_path):
+    path = tmp_path / "clear.tif"
+    Image.new("RGBA", (30, 20), (200, 0, 0, 0)).save(path)
+    small = preview(path, tmp_path / "gone" / "previews")
+    with Image.open(small) as opened:
+        assert opened.format == "JPEG" and opened.getpixel((5, 5)) == (255, 255, 255)

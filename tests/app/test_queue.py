@@ -60,6 +60,13 @@ def status(name):
     return json.loads((Path("o") / name / "run.json").read_text())["status"]
 
 
+def test_its_process_adds_to_its_environment(make_run, open_queue):
+    queue = open_queue(environment={"PAINTER_MARK": " as asked"})
+    queue.submit(make_run("a"))
+    wait_for(lambda: queue.outcome("a"))
+    assert Path("o/a/result.png").read_bytes() == b"content+style as asked"
+
+
 def test_runs_are_painted_in_turn_by_one_process(make_run, open_queue):
     queue = open_queue(0.05)
     for name in "abc":

@@ -5,10 +5,12 @@ import socket
 import subprocess
 import sys
 
+import httpx
 import pytest
 from paths import ROOT
 
 from neural_style_tf.app import __main__ as app
+from neural_style_tf.errors import UserError
 
 
 @pytest.fixture
@@ -57,6 +59,20 @@ def test_the_first_free_port_is_taken(start, monkeypatch):
     assert start.served[0][1] > app.FIRST_PORT
 
 
+def test_further_names(start):
+    assert start("--host=box.example,hub.example:8443", "--host=https://a.example/user/me/")[0] == 0
+    [(*_, options)] = start.served
+    assert options["hosts"] == ["box.example", "hub.example:8443", "https://a.example/user/me/"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "*", "*.example", "https://", "a.example,", "a b", "0.0.0.0", "[::]", "["]
+)
+def test_what_is_no_name(start, name):
+    code, said = start(f"--host={name}")
+    assert code == 2 and "--host is a name" in said and len(said.splitlines()) == 1 and not start.served
+
+
 def test_a_folder_that_cannot_be_written(start, tmp_path):
     (tmp_path / "file").write_text("")
     code, said = start(f"--output_dir={tmp_path / 'file'}")
@@ -74,11 +90,41 @@ def test_without_gradio(start, monkeypatch):
 
 
 def test_a_proxy_is_not_asked_for_the_page():
-    environment = {"http_proxy": "http://proxy.example", "no_proxy": "intranet.example"}
-    app.prepare_environment(environment, "/temporary")
-    assert environment["no_proxy"] == "intranet.example,127.0.0.1,localhost"
-    assert environment["NO_PROXY"] == "127.0.0.1,localhost"
-    assert environment["GRADIO_ANALYTICS_ENABLED"] == "False"
+    given = {"http_proxy": "http://proxy.example", "no_proxy": "intranet.example"}
+    shared = dict(given)
+    app.prepare_environment(shared, "/temporary", share=True)
+    assert shared["no_proxy"] == "intranet.example,127.0.0.1,localhost"
+    assert shared["NO_PROXY"] == "127.0.0.1,localhost"
+    assert shared["GRADIO_ANALYTICS_ENABLED"] == "False"
+    alone = dict(given)
+    outside = app.prepare_environment(alone, "/temporary", share=False)
+    assert alone["no_proxy"] == alone["NO_PROXY"] == "*"
+    # What paints downloads weights by the proxy.
+    assert outside == {"no_proxy": "intranet.example", "NO_PROXY": ""}
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "ALL_PROXY=socks://127.0.0.1:7890",
+        "all_proxy=socks5://h:1",
+        "HTTP_PROXY=ftp://x",
+        "HTTPS_PROXY=http://a:b",
+    ],
+)
+def test_a_proxy_of_any_kind_breaks_nothing(proxy, monkeypatch, tmp_path):
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv(*proxy.split("="))
+    with pytest.raises(
+        UserError, match="--share: the proxy in the environment cannot be used: .*; set ALL_PROXY"
+    ):
+        app._check_proxy()
+    for name in ("no_proxy", "NO_PROXY", "GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED", "GRADIO_RUN_HISTORY"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "")
+    app.prepare_environment(os.environ, str(tmp_path), share=False)
+    httpx.Client().close()
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--port=x"], ["--nothing"]])

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -10,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import moving_frames, read_video, write_folder, write_video
+from clips import damage, moving_frames, read_video, write_folder, write_matte, write_video
 from command_line import read_metrics
 from narrow import SHALLOW
 from PIL import Image
 
 from neural_style_tf.cli import clip as clip_module
 from neural_style_tf.runs import clip_files
-from neural_style_tf.video import write
+from neural_style_tf.video import read, write
 
 LAYERS = [f"--{name}={','.join(layer for layer, _ in layers)}" for name, layers in SHALLOW.items()]
 QUICK = (*LAYERS, "--optimizer=lbfgs", "--init=content", "--iterations=3", "--quiet")
@@ -289,10 +290,60 @@ def test_frames_of_a_mask_with_transparency_are_their_opacity(job, clip, tmp_pat
     for number, mask in enumerate(left, 1):
         white = np.full_like(mask, 255)
         Image.fromarray(np.dstack([white, mask[..., 0]])).save(tmp_path / "mattes" / f"f{number}.png")
-    for name in ("levels", "mattes"):
+    write_matte(tmp_path / "matte.mov", [mask[..., 0] for mask in left], "png", "rgba")
+    for name in ("levels", "mattes", "matte.mov"):
         run = ("--content=clip.mp4", f"--content_mask={name}", "--end_frame=3", *QUICK)
         assert job(*run, f"--output_dir={name}-out") == 0
-    assert frames("mattes-out") == frames("levels-out")
+    assert frames("mattes-out") == frames("matte.mov-out") == frames("levels-out")
+
+
+@pytest.mark.parametrize("name", ["matte.mov", "matte.gif"])
+def test_transparency_of_a_clip_is_left_out_with_a_note(job, tmp_path, name, capsys):
+    alphas = [np.pad(np.full((24, 64), 255, np.uint8), [(0, 24), (0, 0)])] * 2
+    if name == "matte.mov":
+        write_matte(tmp_path / name, alphas, "png", "rgba")
+    else:
+        pixels = [np.dstack([frame, alphas[0]]) for frame in moving_frames(2, 48, 64)]
+        pictures = [Image.fromarray(one) for one in pixels]
+        pictures[0].save(tmp_path / name, save_all=True, append_images=pictures[1:], duration=100, loop=1)
+    assert job(f"--content={name}", *QUICK[:-1], "--end_frame=1", "--output_dir=o") == 0
+    assert "transparency is left out of a clip" in capsys.readouterr().out
+
+
+def test_a_damaged_packet_is_told_and_all_behind_it_is_painted(job, tmp_path, capsys):
+    path = write_video(tmp_path / "clip.mov", moving_frames(5, 48, 64), codec="png", pixel_format="rgb24")
+    damage(path, 2)
+    run = ("--content=clip.mov", *QUICK)
+    assert job(*run, "--output_dir=o") == 1
+    told = capsys.readouterr().err
+    assert "clip.mov: frame 3 is damaged: " in told and len(told.splitlines()) == 1
+    assert "ffmpeg -err_detect ignore_err -i clip.mov repaired.mp4" in told
+    assert len(frames()) == 5 and json.loads(Path("o/run.json").read_text())["status"] == "finished"
+    assert read_video("o/result.mp4")[1] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4], abs=1e-3)
+    assert job(*run, "--start_frame=4", "--output_dir=behind") == 0
+    assert job(*run, "--end_frame=4", "--allow_truncated", "--output_dir=taken") == 0
+    assert list(frames("behind")) == ["frame-000004.png", "frame-000005.png"]
+    # A mask, too, is shown by its neighbour; and a sweep is not without a flaw.
+    damage(write_video(tmp_path / "mask.mov", halves(5)[0], codec="png", pixel_format="rgb24"), 1)
+    capsys.readouterr()
+    run = ("--content=clip.mov", "--end_frame=2", "--content_mask=mask.mov", *QUICK)
+    assert job(*run, "--sweep=seed=0", "--output_dir=sweep") == 1
+    assert "mask.mov: frame 2 is damaged" in capsys.readouterr().err
+    assert len(frames("sweep/seed=0")) == 2
+
+
+def test_an_animation_that_is_shown_once(job, tmp_path):
+    pictures = [Image.fromarray(frame) for frame in moving_frames(3, 48, 64)]
+    options = {"save_all": True, "append_images": pictures[1:], "duration": [100, 100, 2000]}
+    pictures[0].save(tmp_path / "clip.gif", comment=b"by hand", **options)
+    for name in ("once.webp", "once.gif"):
+        assert job("--content=clip.gif", *QUICK, f"--output={name}", f"--output_dir={name[5:]}") == 0
+    with Image.open("once.webp") as picture:
+        assert picture.info["loop"] == 1
+    with Image.open("once.gif") as picture:
+        assert "loop" not in picture.info and picture.info["comment"] == b"by hand"
+        picture.seek(2)
+        assert picture.info["duration"] == 2000
 
 
 def test_a_mask_that_does_not_say_its_length(job, clip, tmp_path, monkeypatch):
@@ -367,6 +418,19 @@ def test_processes_share_the_scenes(job, cut_clip, monkeypatch, capsys):
     assert "are too much for .gif" in capsys.readouterr().err and not Path("new").exists()
     assert job(*run, "--jobs=2", "--output_dir=o") == 2
     assert "o holds run.json of something else" in capsys.readouterr().err
+
+
+def test_scenes_are_checked_without_reading_the_clip_anew(job, tmp_path, monkeypatch):
+    shown = [frame for seed in range(6) for frame in moving_frames(5, 48, 64, seed=seed)]
+    write_video(tmp_path / "clip.mp4", shown, options={"g": "5"})
+    hashed, decoded = [], []
+    digest, stamp = hashlib.file_digest, read.stamp_of
+    monkeypatch.setattr(hashlib, "file_digest", lambda *given: hashed.append(1) or digest(*given))
+    monkeypatch.setattr(read, "stamp_of", lambda frame: decoded.append(1) or stamp(frame))
+    assert job("--content=clip.mp4", *QUICK, "--jobs=2", "--dry_run", "--output_dir=o") == 0
+    # Once for the mistakes, once for the scenes; then of each scene its first frame, and what is between it
+    # and a key frame.
+    assert len(hashed) == 1 and len(decoded) <= 1 + 30 + 6 * 6
 
 
 def test_one_of_two_machines_joins(job, cut_clip, capsys):
@@ -456,6 +520,15 @@ def test_passes_of_an_earlier_run_are_not_read_when_it_is_painted_over(job, clip
     ("arguments", "message"),
     [
         (("--content=text.mp4",), "text.mp4 cannot be read as a video"),
+        (
+            ("--content=unknown.mp4",),
+            "unknown.mp4 holds video for which FFmpeg has no decoder (its codec tag is",
+        ),
+        (("--content=lost.mp4",), "--content: no frame of lost.mp4 can be decoded"),
+        (
+            ("--content=clip.mp4", "--content_mask=unknown.mp4"),
+            "--content_mask: unknown.mp4 holds video for which FFmpeg has no decoder",
+        ),
         (("--content=clip.mp4", "--start_frame=9"), "--start_frame=9: clip.mp4 is not that long"),
         (("--content=clip.mp4", "--bits=16"), "--bits=16 is about pictures"),
         (("--content=clip.mp4", "--output=a.jpg"), "a clip can be written as .mp4, .mov, .mkv, .webp, .gif"),
@@ -478,6 +551,9 @@ def test_passes_of_an_earlier_run_are_not_read_when_it_is_painted_over(job, clip
 )
 def test_mistakes_are_told_in_one_line(job, clip, tmp_path, capsys, arguments, message):
     (tmp_path / "text.mp4").write_text("a text\n" * 100)
+    (tmp_path / "unknown.mp4").write_bytes(clip.read_bytes().replace(b"avc1", b"zzz1"))
+    (tmp_path / "lost.mp4").write_bytes(clip.read_bytes())
+    damage(tmp_path / "lost.mp4", 0, 1, 2, 3, 4)
     assert job(*arguments, "--iterations=1", "--output_dir=o") == 2
     found = capsys.readouterr().err
     assert message in found.replace(str(tmp_path) + os.sep, "") and len(found.splitlines()) == 1

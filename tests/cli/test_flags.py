@@ -74,6 +74,15 @@ def test_a_name_that_breaks_a_line_is_not_smuggled_into_the_flag_file():
         (["-content=b.jpg"], "--content is given 2 times"),
         (["--output=a.png", "--output=b.png"], "--output is given 2 times"),
         (["--weights=mat", "--weights=keras"], "--weights is given 2 times"),
+        (["--style", "--style=b.jpg"], "--style=… needs a value, and --style=b.jpg follows --style"),
+        (["--content", "-quiet"], "--content=… needs a value, and -quiet follows"),
+        (["--output_dir", "--noquiet"], "--output_dir=… needs a value"),
+        (["--preset", "--preset=balanced"], "--preset=… needs a value"),
+        (["--sweep", "--flagfile=f.txt"], "--sweep=… needs a value"),
+        (["--style"], "--style=… needs a value, and nothing follows"),
+        (["--style=b.jpg", "--", "--style=c.jpg"], "unexpected argument '--style=c.jpg'"),
+        (["--preset=balanced", "--scales=2", "--scale_iterations=1,2"], "must name 1 counts"),
+        (["--scales=33"], "--scales must be at most 32"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message):
@@ -100,6 +109,11 @@ def test_a_missing_picture_is_named():
         (b"#" * (2 << 20), "f.txt: too long"),
         (b"--content_weight=1e999", "finite"),
         (b"hello", "unexpected argument 'hello'"),
+        (b"--style\n", "f.txt: --style=… needs a value, and nothing follows"),
+        (b"--style\n--quiet", "f.txt: --style=… needs a value, and --quiet follows"),
+        (b"--content=caf\xe9.jpg", "f.txt: not a text of flags, one to a line, in UTF-8"),
+        (b"\xff\xfe-\x00-", "f.txt: not a text of flags"),
+        (b"-\x00-\x00s\x00", "f.txt: not a text|unknown flag"),
         (b"--output=a.png\n --output=b.png", "f.txt: --output is given 2 times"),
     ],
 )
@@ -110,6 +124,66 @@ def test_flag_files_edited_into_nonsense_are_refused_in_one_line(tmp_path, monke
         parse("--flagfile=f.txt")
     assert str(error.value).isprintable()
     assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_flag_file_is_read_however_an_editor_writes_it(tmp_path, monkeypatch, encoding, newline):
+    monkeypatch.chdir(tmp_path)
+    text = "// mine\n\n  # and\n--content='my photo.jpg'\n--style=\"écrit.jpg\"\n"
+    text += '"--style=b c.jpg"\n--flagfile="g h"'
+    bom = {"utf-16-le": "\ufeff", "utf-16-be": "\ufeff"}.get(encoding, "")
+    (tmp_path / "f.txt").write_bytes((bom + text.replace("\n", newline)).encode(encoding))
+    (tmp_path / "g h").write_text("\n--seed 4\n--style_mask\nm.png\n--style_mask = 'm n.png'")
+    config, job = flags.parse(["run.py", "--flagfile", "f.txt"])
+    assert (job.content, job.style) == ("my photo.jpg", ("écrit.jpg", "b c.jpg"))
+    assert (config.seed, job.style_mask) == (4, ("m.png", "m n.png"))
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("--content=it's John's.jpg", "it's John's.jpg"),
+        ("--content='tis.jpg", "'tis.jpg"),
+        ('--content="it\'s.jpg"', "it's.jpg"),
+        ("--content='say \"hi\".jpg'", 'say "hi".jpg'),
+        ("'--content=it'\"'\"'s.jpg'", "it's.jpg"),
+        ('--content="a" and "b".jpg', '"a" and "b".jpg'),
+        ('--content="a=b,c#d.jpg"', "a=b,c#d.jpg"),
+        ('--content="C:\\pictures\\a b.jpg"', "C:\\pictures\\a b.jpg"),
+        ("--content=a=b --c.jpg", "a=b --c.jpg"),
+        ("--content=", ""),
+        ('--content=""', ""),
+    ],
+)
+def test_quotes_around_a_value_go_and_those_within_stay(tmp_path, line, value):
+    (tmp_path / "f.txt").write_text(line)
+    line = flags.read(["run.py", f"--flagfile={tmp_path / 'f.txt'}"])
+    assert line.contents == (value,)
+
+
+def test_quotes_around_the_values_of_a_sweep_go(tmp_path):
+    (tmp_path / "f.txt").write_text('--sweep=style="a b.jpg","c.jpg"\n--sweep="seed=1,2"\n--sweep=my style=3')
+    line = flags.read(["run.py", f"--flagfile={tmp_path / 'f.txt'}"])
+    assert line.sweep.sweep == ("style=a b.jpg,c.jpg", "seed=1,2", "my style=3")
+
+
+def test_a_run_s_flags_repeat_it_whatever_its_files_are_called(tmp_path):
+    for name in ("it's.jpg", '"a".jpg', "'a'", "a = b", "#1, 2;3", "--style=x", "写真 1"):
+        job = Job(content=str(tmp_path / name), style=str(tmp_path / name), weights_dir="/w")
+        config = PRESETS["balanced"].replace(scales=3, init=str(tmp_path / name))
+        (tmp_path / "flags.txt").write_text(flag_lines(config, job))
+        assert flags.parse(["run.py", f"--flagfile={tmp_path / 'flags.txt'}"]) == (config, job)
+
+
+def test_what_depends_on_a_flag_follows_it(tmp_path):
+    """Of a preset, and of a flag file, which is one of one's own."""
+    (tmp_path / "f.txt").write_text(flag_lines(PRESETS["balanced"], Job()))
+    for before in ("--preset=balanced", f"--flagfile={tmp_path / 'f.txt'}"):
+        assert parse(before, "--scales=2")[0] == PRESETS["balanced"].replace(scales=2)
+        line = flags.read(["run.py", *FILES, before, "--sweep=scales=1,3"])
+        found = [line.settings({"scales": scales})[0].sizes.scale_iterations for scales in ("1", "3")]
+        assert found == [(), (60, 40)]
 
 
 @pytest.mark.parametrize("name", [".", "/dev/zero", "pipe", "loop", "a\nb", "", "\udcff"])

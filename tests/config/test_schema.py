@@ -1,14 +1,17 @@
 """Settings and presets: checks, suggestions, and every published number."""
 
 import dataclasses
+import json
 
+import numpy as np
 import pytest
 
 from neural_style_tf.config.fields import flat, leaves
 from neural_style_tf.config.parsing import format_layer_weights, parse_layer_weights
 from neural_style_tf.config.presets import PRESETS, preset
-from neural_style_tf.config.schema import Config, Job, OptimizerConfig
+from neural_style_tf.config.schema import LONGEST_TITLE, Config, Job, OptimizerConfig
 from neural_style_tf.errors import UserError
+from neural_style_tf.utils.text import shortened
 
 RELU = tuple((f"relu{block}_1", 1.0) for block in (1, 2, 3, 4, 5))
 
@@ -48,6 +51,100 @@ RELU = tuple((f"relu{block}_1", 1.0) for block in (1, 2, 3, 4, 5))
 def test_config_refuses(change, message):
     with pytest.raises(UserError, match=message):
         Config(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"content_layers": None}, "--content_layers must be a list of layers such as relu1_1"),
+        ({"content_layers": ("relu4_2", 0.5)}, "must be a list of layers"),
+        ({"content_layers": [("relu4_2", "x")]}, "must be a list of layers"),
+        ({"content_layers": [("relu4_2", True)]}, "must be a list of layers"),
+        ({"style_layers": [["relu4_2"]]}, "--style_layers must be a list of layers"),
+        ({"style_layers": b"relu4_2"}, "must be a list of layers"),
+        ({"style_layers": ["relu4_2:x"]}, "weight of layer 'relu4_2' must be a number"),
+        ({"style_blend": [True]}, "--style_blend must be numbers such as 3,7, not"),
+        ({"style_scale": None}, "--style_scale must be numbers"),
+        ({"scales": 2, "scale_iterations": (1.5,)}, "--scale_iterations must be whole numbers"),
+        ({"long_term": ["a"]}, "--long_term must be whole numbers"),
+        ({"learning_rate": True}, "must be of type float, not bool True"),
+        ({"learning_rate": np.bool_(True)}, "must be of type float, not bool True"),
+        ({"learning_rate": 10**400}, "--learning_rate must be a finite number"),
+        ({"iterations": np.array([5, 6])}, "must be of type int"),
+        ({"iterations": np.float64(5)}, "must be of type int"),
+        ({"loss": {"tv_weight": 1}}, "loss must be a LossConfig"),
+        ({"preset": "orignal"}, "did you mean 'original'"),
+        ({"preset": ["balanced"]}, "no preset"),
+        ({"preset": "balanced", "scales": 2, "scale_iterations": (1, 2)}, "--scale_iterations must name 1"),
+        ({"preset": "balanced", "scales": -1}, "--scales must be at least 0, not -1"),
+    ],
+)
+def test_what_cannot_be_is_refused_whatever_its_type(change, message):
+    with pytest.raises(UserError, match=message):
+        Config(**change)
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        ({"learning_rate": np.float64(3)}, {"learning_rate": 3.0}),
+        (
+            {"learning_rate": np.float32(3), "tv_weight": np.int64(2)},
+            {"learning_rate": 3.0, "tv_weight": 2.0},
+        ),
+        ({"iterations": np.int64(5), "clamp": np.bool_(True)}, {"iterations": 5, "clamp": True}),
+        (
+            {"style_blend": np.array([1, 2]), "style_scale": 2},
+            {"style_blend": (1.0, 2.0), "style_scale": (2.0,)},
+        ),
+        ({"content_layers": "relu4_2:0.5"}, {"content_layers": (("relu4_2", 0.5),)}),
+        ({"content_layers": ("relu4_2",)}, {"content_layers": (("relu4_2", 1.0),)}),
+        ({"content_layers": ["relu4_2", ["relu3_1", 2]]}, {"content_layers": "relu4_2,relu3_1:2"}),
+        ({"content_layers": {"relu4_2": np.float32(0.5)}}, {"content_layers": "relu4_2:0.5"}),
+        ({"scales": 2, "scale_iterations": np.array([5])}, {"scales": 2, "scale_iterations": (5,)}),
+    ],
+)
+def test_numbers_and_lists_of_any_kind_are_the_same_settings(given, same):
+    config = Config(**given)
+    assert config == Config(**same) and hash(config) == hash(Config(**same))
+    # As they are written to run.json.
+    assert Config(**json.loads(json.dumps(flat(config)))) == config
+    assert all(type(value) in (str, bool, int, float, tuple) for value in flat(config).values())
+
+
+def test_a_preset_is_looked_up_and_what_is_given_wins():
+    balanced = PRESETS["balanced"]
+    assert Config(preset="balanced") == balanced == Config().replace(preset="balanced")
+    assert Config(preset="balanced", seed=3, loss=Config().loss) == balanced.replace(
+        seed=3, loss=Config().loss
+    )
+    assert PRESETS["gatys"].replace(seed=3).replace(preset="balanced", scales=1).seed == 3
+    assert all(Config(**flat(config)) == config for config in PRESETS.values())
+
+
+@pytest.mark.parametrize(
+    ("scales", "counts"), [(0, (60, 60, 40)), (1, ()), (2, (40,)), (5, (60, 60, 60, 40))]
+)
+def test_iterations_of_a_preset_follow_the_number_of_scales(scales, counts):
+    changed = Config(preset="balanced", scales=scales)
+    assert changed.sizes.scale_iterations == counts
+    assert changed == PRESETS["balanced"].replace(scales=scales)
+    assert PRESETS["balanced"].replace(scales=2, scale_iterations=(7,)).sizes.scale_iterations == (7,)
+
+
+def test_names_are_shortened_by_bytes_and_stay_unlike():
+    """Some file systems take 143 bytes, most 255; scripts have up to four a letter."""
+    for letter in ("x", "é", "写", "🎨"):
+        job = Job(content=f"a/{letter * 150}.png", style=(f"{letter * 149}y.jpg", "b.jpg"))
+        titles = {
+            job.title,
+            job.replace(style=f"{letter * 149}z.jpg").title,
+            job.replace(content="c.png").title,
+        }
+        assert len(titles) == 3 and "�" not in "".join(titles)
+        assert all(len(title.encode()) <= LONGEST_TITLE and title.count(letter) > 5 for title in titles)
+    assert Job(content="p.jpg", style=("a.jpg", "b.jpg")).title == "p-a+b"
+    assert shortened("\udcff" * 200, 30) != shortened("\udcfe" * 200, 30)
 
 
 def test_whole_numbers_are_taken_for_floats():
@@ -141,9 +238,9 @@ def test_settings_are_given_flat_or_in_groups():
     assert (config.loss.style_weight, config.sizes.image_size) == (7.0, 256)
     assert config.optimization == OptimizerConfig(optimizer="lbfgs")
     assert Config(loss=config.loss, optimization=config.optimization, image_size=256) == config
-    changed = config.replace(style_weight=8, preset="x")
+    changed = config.replace(style_weight=8)
     assert changed.loss == dataclasses.replace(config.loss, style_weight=8.0)
-    assert (changed.preset, changed.optimization) == ("x", config.optimization)
+    assert changed.optimization == config.optimization
     assert hash(changed) != hash(config)
     with pytest.raises(TypeError, match="no such settings: styel_weight"):
         Config(styel_weight=1)

@@ -61,6 +61,54 @@ def write_video(
     return path
 
 
+def write_streams(path, *streams):
+    """Write a file with several videos: frames, codec and disposition (None: as it comes) of each."""
+    with av.open(str(path), "w") as output:
+        made = []
+        for frames, codec, disposition in streams:
+            stream = output.add_stream(codec, rate=10)
+            stream.height, stream.width = frames[0].shape[:2]
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            if disposition is not None:
+                stream.disposition = disposition
+            made.append(stream)
+        for stream, (frames, *_) in zip(made, streams, strict=True):
+            for index, pixels in enumerate(frames):
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                frame.pts, frame.time_base = index, Fraction(1, 10)
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+    return path
+
+
+def write_matte(path, alphas, codec, pixel_format, options=None):
+    """Write a white video whose opacity, uint8 [H, W] each, says where."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream(codec, rate=10, options=options or {})
+        stream.height, stream.width = alphas[0].shape
+        stream.pix_fmt = pixel_format
+        for index, alpha in enumerate(alphas):
+            pixels = np.dstack([np.full((*alpha.shape, 3), 255, np.uint8), alpha])
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgba")
+            frame.pts, frame.time_base = index, Fraction(1, 10)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path
+
+
+def damage(path, *indices):
+    """Overwrite packets of a video, by their indices in the order of the file."""
+    with av.open(str(path)) as opened:
+        packets = [bytes(packet) for packet in opened.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for index in indices:
+        at, size = data.find(packets[index]), min(200, len(packets[index]))
+        assert at > 0
+        data[at : at + size] = bytes(size)
+    path.write_bytes(data)
+    return path
+
+
 def read_video(path):
     """Return the frames uint8 [H, W, 3] of a video, their times in seconds, and the seconds of its sound."""
     with av.open(str(path)) as opened:

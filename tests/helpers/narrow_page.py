@@ -23,8 +23,8 @@ def use_narrow_weights():
     painting.load_weights = lambda *given, **named: weights
 
 
-def serve(output_dir, port):
-    """Serve until standard input ends."""
+def serve(output_dir, port, *hosts):
+    """Serve until standard input ends, under further names."""
     with tempfile.TemporaryDirectory() as temporary:
         prepare_environment(os.environ, temporary)
         from neural_style_tf.app.page import Page
@@ -35,7 +35,8 @@ def serve(output_dir, port):
             Place(Path(output_dir), "bundled", str(WEIGHTS_DIR)), Path(temporary), RunQueue(narrow_painter)
         )
         try:
-            sys.stdout.write(page.launch("127.0.0.1", int(port), browser=False, share=False) + "\n")
+            address = page.launch("127.0.0.1", int(port), browser=False, share=False, hosts=hosts)
+            sys.stdout.write(f"{address}\n")
             sys.stdout.flush()
             sys.stdin.read()
         finally:

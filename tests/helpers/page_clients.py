@@ -74,7 +74,7 @@ class Client:
         """Give a picture to the photo or a style; return what the page says about it, `""` if nothing."""
         there = self.upload(path, name)
         picture = {"path": there, "orig_name": name or path.name, "meta": {"_type": "gradio.FileData"}}
-        return self.send(self.event("change", label=label), {1: picture})
+        return self.send(self.event("upload", label=label), {1: picture})
 
     def arrive(self):
         """Do what a browser does first; return what comes back."""

@@ -7,10 +7,10 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
 from neural_style_tf.errors import UserError
-from neural_style_tf.images import load_image, resize
+from neural_style_tf.images import color, deep, load_image, resize
 
 RAMP = np.arange(0, 240, dtype=np.uint8).reshape(12, 20)
 RGB = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], -1)
@@ -152,14 +152,17 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path):
         assert len(np.unique(picture.pixels)) == 240
 
 
-def test_sixteen_bit_grey_with_opacity(tmp_path):
+def test_sixteen_bit_grey_with_opacity(tmp_path, monkeypatch):
     """Grey, and not colours, for which a profile of grey would be none."""
     values = np.linspace(0, 65535, 480).round().astype(np.uint16).reshape(12, 20, 2)
-    picture = load_image(write_png(tmp_path / "a.png", values, 16, 4))
-    np.testing.assert_allclose(picture.pixels, grey(values[..., 0] / 257.0), atol=1)
-    np.testing.assert_allclose(picture.alpha, values[..., 1] / 257.0, atol=1)
+    file = write_png(tmp_path / "a.png", values, 16, 4)
+    for installed, precision in ((True, 1e-4), (False, 1)):
+        monkeypatch.setattr(deep, "is_installed", lambda installed=installed: installed)
+        picture = load_image(file)
+        np.testing.assert_allclose(picture.pixels, grey(values[..., 0] / 257.0), atol=precision)
+        np.testing.assert_allclose(picture.alpha, values[..., 1] / 257.0, atol=1)
     [note] = picture.notes
-    assert "16 bits of grey, of which 8 are read" in note
+    assert "16 bits a colour, of which 8 are read" in note
 
 
 def test_white_is_zero(tmp_path):
@@ -465,3 +468,108 @@ def test_a_format_that_is_not_offered(tmp_path):
         (tmp_path / "a.png").write_bytes(file.getvalue())
         with pytest.raises(UserError, match="expected PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP or PPM"):
             load_image(tmp_path / "a.png")
+
+
+# High dynamic range, and colour spaces that a file only names
+
+
+def write_named(path, primaries, transfer):
+    """Write a picture whose container names colour primaries and transfer characteristics (ITU-T H.273)."""
+    if path.suffix == ".png":
+        return write_png(path, RGB, 8, 2, (b"cICP", bytes([primaries, transfer, 0, 1])))
+    if path.suffix == ".avif":
+        if not ("avif" in features.modules and features.check("avif")):
+            pytest.skip("this Pillow has no AVIF")
+        Image.fromarray(RGB).save(path, quality=100, subsampling="4:4:4")
+        before, after = b"colrnclx\0\x01\0\x0d\0", b"colrnclx\0%c\0%c\0"
+        data = path.read_bytes()
+        assert data.count(before) == 1
+        path.write_bytes(data.replace(before, after % (primaries, transfer)))
+        return path
+    heif = pytest.importorskip("pillow_heif")
+    named = {"color_primaries": primaries, "transfer_characteristics": transfer}
+    named |= {"matrix_coefficients": 6, "full_range_flag": 1}
+    heif.from_pillow(Image.fromarray(RGB)).save(path, quality=100, chroma=444, **named)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["png", "avif", "heic", "hif"])
+@pytest.mark.parametrize(("primaries", "transfer"), [(9, 16), (9, 18), (12, 16), (1, 13), (1, 1), (2, 2)])
+def test_high_dynamic_range_is_told(tmp_path, suffix, primaries, transfer):
+    notes = load_image(write_named(tmp_path / f"a.{suffix}", primaries, transfer)).notes
+    assert len(notes) == (transfer in (16, 18))
+    assert not notes or "is in high dynamic range, and is read as if it were not" in notes[0]
+
+
+def test_of_a_gain_map_nothing_is_told(tmp_path):
+    """The picture itself is of standard range; the boxes of what it could be in another range come later."""
+    path = write_named(tmp_path / "a.avif", 1, 13)
+    path.write_bytes(path.read_bytes() + b"\0\0\0\x13colrnclx\0\x09\0\x10\0\x09\x80")
+    assert load_image(path).notes == ()
+
+
+@pytest.mark.parametrize("name", [b"Rec2100 PQ", b"BT2100_HLG", b"Screen HLG"])
+def test_high_dynamic_range_by_a_profile_is_told(tmp_path, name):
+    profile = color.rgb_profile("Display P3").replace(b"Display P3", name)
+    picture = load(tmp_path, Image.fromarray(RGB), "jpg", icc_profile=profile)
+    assert "high dynamic range" in picture.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "camera"),
+    [
+        # Pillow writes no such table into a TIFF.
+        *((suffix, {0xA001: 65535, 0xA005: {1: "R03"}}) for suffix in ("jpg", "png", "webp")),
+        *((suffix, {0xA001: 2}) for suffix in ("jpg", "tif")),
+    ],
+)
+def test_adobe_rgb_that_only_exif_names_is_read_as_adobe_rgb(tmp_path, suffix, camera):
+    options = {"webp": {"lossless": True}, "jpg": {"quality": 100, "subsampling": 0}}.get(suffix, {})
+    exif = Image.Exif()
+    exif[0x010F] = "A camera"
+    exif.get_ifd(0x8769).update(camera)
+    exif = exif.tobytes()
+    image = Image.fromarray(RGB)
+    named = load(tmp_path, image, suffix, exif=exif, **options)
+    tagged = load(tmp_path, image, suffix, icc_profile=matrix_profile(ADOBE, 2.2), **options)
+    plain = load(tmp_path, image, suffix, **options)
+    np.testing.assert_allclose(named.pixels, tagged.pixels, atol=1)
+    assert np.abs(named.pixels - plain.pixels).max() > 20 and named.notes == ()
+    kept = load_image(load_path(tmp_path, image, suffix, exif=exif, **options), keep_profile=True)
+    assert b"Adobe RGB" in kept.profile and np.array_equal(kept.pixels, plain.pixels)
+    # A profile says more than EXIF does.
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    both = load(tmp_path, image, suffix, exif=exif, icc_profile=srgb, **options)
+    np.testing.assert_array_equal(both.pixels, plain.pixels)
+
+
+def load_path(folder, image, suffix, **options):
+    image.save(folder / f"b.{suffix}", **options)
+    return folder / f"b.{suffix}"
+
+
+def test_a_colour_space_that_nobody_names_is_told(tmp_path):
+    exif = Image.Exif()
+    exif[0x010F] = "A camera"
+    exif.get_ifd(0x8769)[0xA001] = 65535
+    picture = load(tmp_path, Image.fromarray(RGB), exif=exif)
+    np.testing.assert_array_equal(picture.pixels, RGB)
+    assert "its colours are not sRGB, and no profile says which" in picture.notes[0]
+
+
+@pytest.mark.parametrize("suffix", ["png", "avif", "heic"])
+@pytest.mark.parametrize(("primaries", "space"), [(12, "Display P3"), (9, "BT.2020")])
+def test_a_wide_gamut_that_only_the_container_names(tmp_path, suffix, primaries, space):
+    named = load_image(write_named(tmp_path / f"a.{suffix}", primaries, 13), keep_profile=True)
+    assert space.encode() in named.profile and named.notes == ()
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(color.rgb_profile(space)))
+    if space == "Display P3":
+        # That of libvips, by another hand.
+        pyvips = pytest.importorskip("pyvips")
+        other = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb").icc_transform("p3")
+        there = ImageCms.ImageCmsProfile(io.BytesIO(other.get("icc-profile-data")))
+        moved = ImageCms.profileToProfile(Image.fromarray(RGB), profile, there, outputMode="RGB")
+        assert np.abs(np.asarray(moved, int) - RGB).max() <= 2
+    grey_levels = Image.fromarray(grey(RAMP).astype(np.uint8))
+    srgb = ImageCms.profileToProfile(grey_levels, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    assert np.abs(np.asarray(srgb, int) - np.asarray(grey_levels, int)).max() <= 1

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -173,6 +174,17 @@ def test_mistakes_are_one_line(job, monkeypatch, capsys):
     monkeypatch.setattr(deep, "is_installed", lambda: False)
     assert job("--iterations=1", "--bits=16") == 2
     assert "--bits=16 needs libvips: pip install" in capsys.readouterr().err
+
+
+def test_16_bits_without_libvips_and_other_bits_are_refused(tmp_path, monkeypatch):
+    pixels = np.zeros((4, 5, 3), np.float32)
+    for missing in (ModuleNotFoundError("No module named 'pyvips'"), OSError("libvips.so.42: cannot open")):
+        monkeypatch.setattr(deep, "_vips", mock.Mock(side_effect=missing))
+        with pytest.raises(UserError, match='16 needs libvips: pip install "neural-style-tf.deep."'):
+            save_image(tmp_path / "a.png", pixels, bits=16)
+    with pytest.raises(UserError, match="bits must be 8 or 16, not '16'"):
+        save_image(tmp_path / "a.png", pixels, bits="16")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

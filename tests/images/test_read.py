@@ -310,6 +310,22 @@ def test_of_an_animation_the_first_frame_is_used(tmp_path, suffix):
     assert load_image(path).notes == ()
 
 
+def test_the_still_picture_beside_an_animation_is_no_frame(tmp_path):
+    still, *frames = [Image.new("RGB", (8, 6), color) for color in ("blue", "red", "lime")]
+    still.save(tmp_path / "a.png", save_all=True, append_images=frames, default_image=True)
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png").pixels[0, 0], [255, 0, 0])
+
+
+def test_of_several_pictures_of_a_phone_the_main_one_is_used(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    file = pillow_heif.from_pillow(Image.new("RGB", (64, 64), "red"))
+    file.add_from_pillow(Image.new("RGB", (320, 320), "blue"))
+    file.save(tmp_path / "a.heic", primary_index=1)
+    picture = load_image(tmp_path / "a.heic")
+    assert picture.pixels.shape == (320, 320, 3)
+    assert picture.notes == (f"{tmp_path / 'a.heic'} holds several pictures; the main picture is used",)
+
+
 @pytest.mark.parametrize(
     ("suffix", "form"),
     [("png", "PNG"), ("jpg", "JPEG"), ("JPEG", "JPEG"), ("webp", "WEBP"), ("tif", "TIFF"), ("tiff", "TIFF")],

@@ -11,6 +11,7 @@ from narrow import make_narrow_weights
 
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config
+from neural_style_tf.errors import UserError
 from neural_style_tf.models import network as networks
 from neural_style_tf.models import precision as precision_module
 from neural_style_tf.models import winograd
@@ -187,7 +188,7 @@ def test_a_run(everywhere, pictures, narrow_weights, monkeypatch):
     totals = {}
     for convolution in ("direct", "winograd", "winograd"):
         config = SHALLOW.replace(convolution=convolution, iterations=2, log_every=1, save_every=0)
-        records = list(stylize(*pictures, config, weights=narrow_weights))
+        records = stylize(*pictures, config, weights=narrow_weights)
         found = [(record.terms["total"], record.image.tobytes()) for record in records]
         assert totals.setdefault(convolution, found) == found
     for (direct, _), (ours, _) in zip(*totals.values(), strict=True):
@@ -213,6 +214,9 @@ CPU_FLAGS = {"": "avx2", "with bfloat16": "avx512_bf16", "with bfloat16 and AMX"
         ("auto", "float32", ["GPU"], 10**6, "direct"),
         ("auto", "bfloat16", [], 700_000, "winograd"),
         ("auto", "bfloat16", [], 699_999, "direct"),
+        ("large", "tf32", ["GPU"], 250_000, "winograd"),
+        ("large", "bfloat16 with bfloat16 and AMX", [], 700_000, "winograd"),
+        ("large", "tf32", ["GPU"], 249_999, "direct"),
     ],
 )
 def test_chosen_where_it_is_faster(monkeypatch, convolution, precision, gpus, pixels, expected):
@@ -287,6 +291,8 @@ def test_not_chosen_where_xla_is_missing(monkeypatch, asked_anew):
     winograd._xla_compiles.cache_clear()
     monkeypatch.setattr(tf, "function", lambda *_, **__: no_compiler)
     assert winograd.select_convolution("auto", "float32", 10**6) == "direct"
+    with pytest.raises(UserError, match="--convolution=large needs XLA, .*: take --convolution=direct"):
+        winograd.select_convolution("large", "float32", 10**6)
 
 
 def test_published_presets_keep_to_the_definition():

@@ -92,7 +92,7 @@ def test_what_is_saved_is_what_was_minimised(pictures, narrow_weights, optimizer
         **SHALLOW, optimizer=optimizer, clamp=clamp, iterations=12, scales=2, save_every=0, tv_weight=0.0
     )
     content, style = (np.where(picture > 128, 255, 0).astype(np.float32) for picture in pictures)
-    records = list(warm_stylize(content, style, config, weights=narrow_weights, initial=1.4 * content - 50))
+    records = warm_stylize(content, style, config, weights=narrow_weights, initial=1.4 * content - 50)
     outside = [np.mean((record.image < 0) | (record.image > 255)) for record in records]
     assert max(outside) == 0 if clamp else max(outside) > 0.01
 

@@ -9,6 +9,7 @@ import pytest
 from command_line import read_metrics, write_picture
 
 from neural_style_tf.cli import flags, main
+from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.replay import changes_since
@@ -108,6 +109,15 @@ def test_a_run_json_that_is_none(tmp_path, text, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_run_json_of_an_editor_and_of_an_earlier_preset_is_the_run_it_was(tmp_path):
+    """With a byte-order mark; a setting that it lacks had its default then, whatever the preset has now."""
+    facts = {"config": {"preset": "balanced", "iterations": 7}, "inputs": {}, "weights": {}}
+    facts["job"] = {"content": "c.png", "style": "s.png"}
+    (tmp_path / "r.json").write_text(json.dumps(facts), encoding="utf-8-sig")
+    config, _ = flags.parse(["run.py", f"--from_run={tmp_path / 'r.json'}"])
+    assert (config.preset, config.iterations, config.loss) == ("balanced", 7, Config().loss)
+
+
 def test_what_may_change_the_bits_is_named():
     lines = changes_since(Manifest({}, {}, {}, circumstances={"device": "CPU (64 cores)"}), "CPU (1 cores)")
     assert "device was CPU (64 cores), now CPU (1 cores): the bits may differ" in lines
@@ -126,6 +136,52 @@ def test_the_tile_of_the_first_part_is_kept(monkeypatch, job, capsys):
     assert job(*few, "--iterations=4", "--resume", "--tile=32") == 0
     assert "--tile was 16, now 32: the run goes on with the same gradient" in capsys.readouterr().out
     assert json.loads(Path("o/run.json").read_text())["config"]["tile"] == "32"
+
+
+def test_what_auto_was_decided_to_be_is_kept_on_another_processor(monkeypatch, job, capsys):
+    """A processor with bfloat16 begins; one without it goes on, and repeats."""
+    from neural_style_tf.models import precision
+
+    def network(folder):
+        settings = json.loads(Path(folder, "run.json").read_text())["config"]
+        return settings["precision"], settings["convolution"]
+
+    def edit(**changes):
+        facts = json.loads(Path("o/run.json").read_text())
+        facts["config"] |= {name: changes.pop(name) for name in ("precision",) if name in changes}
+        Path("o/run.json").write_text(json.dumps(facts | changes))
+
+    flags_ = [*SMALL, "--precision=auto", "--convolution=auto", "--save_every=1"]
+    again = [*flags_, "--output_dir=o", "--resume"]
+    monkeypatch.setattr(precision, "_cpu_flags", lambda: "avx512_bf16")
+    assert job(*flags_, "--output_dir=o") == 0
+    assert "auto: --precision=bfloat16 --convolution=direct\n" in capsys.readouterr().out
+    assert network("o") == ("bfloat16", "direct")
+    assert "--precision=bfloat16\n" in Path("o/flags.txt").read_text()
+    monkeypatch.setattr(precision, "_cpu_flags", lambda: "avx2")
+    assert job(*again, "--iterations=4") == 0
+    said = capsys.readouterr().out
+    assert "auto: --precision=bfloat16 " in said and "no hardware for bfloat16" in said
+    assert network("o") == ("bfloat16", "direct")
+    assert job("--from_run=o/run.json", "--output_dir=b", "--quiet") == 0 and network("b") == network("o")
+    assert job(*again, "--iterations=4", "--precision=float32") == 2
+    assert "--precision was 'bfloat16', now 'float32'" in capsys.readouterr().err
+    # One that only a GPU computes.
+    edit(precision="tf32")
+    before = Path("o/result.png").read_bytes()
+    assert job(*again, "--iterations=5") == 2
+    error = capsys.readouterr().err
+    assert (
+        "--precision=tf32 needs" in error and "cannot be continued here" in error and error.count("\n") == 1
+    )
+    assert Path("o/result.png").read_bytes() == before
+    # Of a version that did not decide, and of one whose float32 was TF32.
+    edit(precision="auto", manifest=3)
+    assert job(*again, "--iterations=5", "--quiet") == 0 and network("o")[0] == "float32"
+    edit(manifest=3, circumstances={"device": "GPU X"})
+    monkeypatch.setattr(precision, "has_tf32", lambda: True)
+    assert job(*again, "--iterations=6") == 0
+    assert "that run's float32 was TF32, and now is float32" in capsys.readouterr().out
 
 
 def test_a_run_json_without_the_file_s_hash_is_another_run():

@@ -9,15 +9,21 @@ import urllib.request
 
 import pytest
 from narrow import SHALLOW, make_narrow_weights, warm_stylize
-from neural_style_tf.losses.terms import loss_names, make_terms
+from objectives import names
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
 
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.runs.manifest import settings_table
 from neural_style_tf.runs.tensorboard import Curves
-from neural_style_tf.sweeps.executors import Task
-from neural_style_tf.sweeps.report import METRICS, write_experiment
+from neural_style_tf.sweeps.executors import Event, Outcome
+from neural_style_tf.sweeps.runner import Sweep
 from neural_style_tf.sweeps.space import Axis
 from neural_style_tf.transfer.session import stylize
+from neural_style_tf.utils.console import Console
 
 WEIGHTS = make_narrow_weights()
 
@@ -66,7 +72,7 @@ def test_the_curves_are_the_records(server, tmp_path, pictures):
         totals[record.step] = record.total
     curves.on_end()
     tags = get(f"{server}/scalars/tags", until=lambda value: "a-run" in value)
-    losses = {f"loss/{name}" for name in loss_names(make_terms(config.loss))}
+    losses = {f"loss/{name}" for name in names(config)}
     assert set(tags["a-run"]) == losses | {"seconds"}
     points = get(
         f"{server}/scalars/scalars?run=a-run&tag=loss/total", until=lambda value: len(value) == len(totals)
@@ -109,20 +115,71 @@ def test_runs_compare_by_their_settings_and_last_losses(server, tmp_path, pictur
     assert found == pytest.approx(finals)
 
 
-def test_a_sweep_says_what_is_swept_and_what_counts(server, tmp_path):
-    tasks = [Task("a", Config(style_weight=1.0), Job()), Task("b", Config(style_weight=5.0), Job())]
-    axes = [Axis("style_weight", ("1", "5")), Axis("pooling", ("max",))]
-    write_experiment(tmp_path, axes, tasks[:1])
-    # More values: the file is written anew.
-    write_experiment(tmp_path, axes, tasks)
-    experiment = get(
-        f"{server}/hparams/experiment",
-        question={"experimentName": ""},
-        until=lambda value: len(value.get("hparamInfos", [])) == 2,
+def write_sweep(root, axes):
+    """Carry out a sweep whose runs are not painted."""
+
+    def execute(tasks):
+        for task in tasks:
+            Curves(root / task.name, task.config, settings_table(task.config, task.job)).on_end()
+            yield Event(task.name, outcome=Outcome("interrupted"))
+
+    kinds = {"style_weight": float, "seed": int, "pooling": str}
+
+    def settings(changes):
+        typed = {name: kinds[name](value) for name, value in changes.items()}
+        return Config().replace(**typed), Job()
+
+    sweep = Sweep(
+        axes,
+        (),
+        root=root,
+        base={},
+        settings=settings,
+        make_run=lambda *_: NotPainted,
+        console=Console(quiet=True),
     )
-    found = {one["name"]: one["domainDiscrete"] for one in experiment["hparamInfos"]}
-    assert found == {"style_weight": [1.0, 5.0], "pooling": ["max"]}
-    assert {one["name"]["tag"] for one in experiment["metricInfos"]} == set(METRICS)
+    sweep.check()
+    sweep.execute(execute)
+
+
+class NotPainted:
+    """A checked run, as far as a sweep asks."""
+
+    memory = staticmethod(lambda: 0)
+
+
+def test_sweeps_and_single_runs_in_one_folder_are_compared_by_all_that_differs(tmp_path):
+    write_sweep(tmp_path / "first", [Axis("style_weight", ("1", "5"))])
+    write_sweep(tmp_path / "second", [Axis("pooling", ("max", "average")), Axis("seed", ("1", "2"))])
+    config = Config(style_weight=7.0, learning_rate=1.0)
+    Curves(tmp_path / "single", config, settings_table(config, Job(output_dir="single"))).on_end()
+    experiment, groups = ask_hparams(tmp_path)
+    differing = [one.name for one in experiment.hparam_infos if one.differs]
+    assert differing == ["learning_rate", "pooling", "seed", "style_weight"]
+    rows = [group.hparams for group in groups]
+    found = {
+        (row["style_weight"].number_value, row["pooling"].string_value, row["seed"].number_value)
+        for row in rows
+    }
+    swept = {(100.0, pooling, seed) for pooling in ("max", "average") for seed in (1, 2)}
+    assert found == swept | {(1.0, "max", 0), (5.0, "max", 0), (7.0, "max", 0)}
+    # The settings that are swept come first, and are shown; where a run is written does not count.
+    alone, _ = ask_hparams(tmp_path / "second")
+    assert [one.name for one in alone.hparam_infos if one.differs] == ["pooling", "seed"]
+    assert [one.name for one in alone.hparam_infos][:2] == ["pooling", "seed"]
+
+
+def ask_hparams(folder):
+    """Return what TensorBoard's HParams plugin finds in a folder: the experiment, and the groups of runs."""
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder))
+    multiplexer.Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(folder))
+    context = backend_context.Context(TBContext(data_provider=provider))
+    statuses = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_RUNNING]
+    request = api_pb2.ListSessionGroupsRequest(allowed_statuses=statuses, slice_size=100)
+    experiment = get_experiment.Handler(RequestContext(), context, "", api_pb2.GetExperimentRequest())
+    groups = list_session_groups.Handler(RequestContext(), context, "", request)
+    return experiment.run(), groups.run().session_groups
 
 
 @pytest.mark.parametrize("interrupted", [False, True])

@@ -28,6 +28,7 @@ from neural_style_tf.sweeps.executors import (
     side_by_side,
     split,
 )
+from neural_style_tf.utils import runtime
 
 
 @pytest.fixture
@@ -319,6 +320,36 @@ def test_gpus_are_shared_out_one_each():
     assert share_out(3, {"CUDA_VISIBLE_DEVICES": ""}) == share_out(3, {"CUDA_VISIBLE_DEVICES": "-1"})
     with pytest.raises(UserError, match="--jobs=3: there are 2 GPUs"):
         share_out(3, {"CUDA_VISIBLE_DEVICES": "0,1"})
+    # A card named twice is one, and what stands behind a name that is none is hidden.
+    with pytest.raises(UserError, match="--jobs=2: there are 1 GPUs"):
+        share_out(2, {"CUDA_VISIBLE_DEVICES": "1,1, -1,2"})
+    for names in ("GPU-8932f937, GPU-7bd1", "MIG-GPU-8932f937/1/0,MIG-7bd1"):
+        shares = share_out(2, {"CUDA_VISIBLE_DEVICES": names})
+        assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == names.replace(" ", "").split(",")
+    assert share_out(2, {"CUDA_VISIBLE_DEVICES": "NoDevFiles"}) == [{}, {}]
+
+
+@pytest.mark.parametrize(
+    ("files", "driver", "gpus"),
+    [
+        (["nvidia2"], True, 1),
+        (["nvidia1", "nvidia3", "nvidia10", "nvidiactl", "nvidia-uvm"], True, 3),
+        (["dxg"], True, 1),
+        (["dxg"], False, 0),
+        (["nvidiactl"], True, 0),
+    ],
+)
+def test_gpus_have_the_numbers_of_cuda(tmp_path, monkeypatch, files, driver, gpus):
+    """In a container, whose files keep the numbers of the machine, and under WSL2, which has one file."""
+    for name in files:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(runtime, "_DEVICES", tmp_path)
+    monkeypatch.setattr(runtime, "_WSL_DRIVERS", (tmp_path if driver else tmp_path / "none",))
+    numbers = [share.get("CUDA_VISIBLE_DEVICES") for share in share_out(max(1, gpus), {})]
+    assert numbers == ([str(number) for number in range(gpus)] or [None])
+    if gpus:
+        with pytest.raises(UserError, match=f"there are {gpus} GPUs.*CUDA_VISIBLE_DEVICES"):
+            share_out(gpus + 1, {})
 
 
 def test_the_events_of_a_process_that_never_starts_end(tasks):

@@ -3,9 +3,12 @@
 import dataclasses
 import json
 import os
+import re
 import signal
+import socket
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from paths import ROOT
 
 from neural_style_tf.cli import main
 from neural_style_tf.config.schema import Config, Job
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.runs.output_dir import FolderInUse, OutputFolder
 from neural_style_tf.sweeps import ray_cluster
 from neural_style_tf.sweeps.executors import Outcome, Supplies, Task
@@ -225,6 +228,86 @@ def test_an_earlier_result_in_a_shared_folder_is_replaced_after_a_machine_was_lo
     assert [row["step"] for row in read_metrics("o/a")] == before * 2
 
 
+class _Waiting(_Local):
+    """Ray, on a cluster whose resources are `free` of `had`; they become `then`."""
+
+    def __init__(self, had, free, then=None):
+        self.had, self.free, self.then, self.looks, self.asked = had, free, then, 0, []
+        self.util = types.SimpleNamespace(scheduling_strategies=types.SimpleNamespace())
+        self.util.scheduling_strategies.NodeAffinitySchedulingStrategy = lambda *_, **__: None
+
+    def get_runtime_context(self):
+        return types.SimpleNamespace(get_node_id=lambda: "here", gcs_address="127.0.0.1:1")
+
+    def remote(self, **options):
+        def make(target):
+            if target is Keeper:
+                keeper = self.keeper = Keeper()
+                return types.SimpleNamespace(remote=lambda **_: _Local.Actor(keeper))
+            self.asked.append(options)
+            return types.SimpleNamespace(remote=lambda *_, **__: Outcome("finished"))
+
+        return make
+
+    def put(self, value):
+        return value
+
+    def nodes(self):
+        return [{"Alive": True, "Resources": self.had}]
+
+    def available_resources(self):
+        return self.free
+
+    def wait(self, running, timeout):
+        self.looks += 1
+        if self.looks == 2:
+            self.had = self.then or self.had
+        return (running, []) if self.looks > 4 else ([], running)
+
+
+@pytest.mark.parametrize(
+    ("had", "free", "then", "said"),
+    [
+        ({"CPU": 0}, {}, None, "a takes 1 CPU; free in the cluster: 0 of 0 CPU; no machine has that much"),
+        ({"CPU": 4, "memory": 8e9}, {"CPU": 1.0, "memory": 8e9}, None, "takes 2 CPU; free .*: 1 of 4 CPU$"),
+        (
+            {"CPU": 2, "GPU": 1},
+            {"CPU": 2.0},
+            {"CPU": 2},
+            "takes 2 CPU, 1 GPU; free in the cluster: 2 of 2 CPU, 0 of 0 GPU; no machine has that much",
+        ),
+    ],
+)
+def test_what_is_waited_for_is_said_once(tasks, monkeypatch, had, free, then, said):
+    """A head without cores, a busy cluster, a machine with a GPU that leaves."""
+    monkeypatch.setattr(ray_cluster, "SECONDS_TO_START", 0.0)
+    monkeypatch.setattr(ray_cluster.socket, "create_connection", lambda *_, **__: socket.socket())
+    ray, lines = _Waiting(had, free, then), []
+    driver = ray_cluster._Driver(
+        *(ray, fake_painter(), Cluster("auto", 2, shared=False), lambda job: None, [], lines.append)
+    )
+    if then:
+        # Begun before the machine left.
+        ray.keeper.begin(*tasks("a"))
+    found = [event.outcome for event in driver.paint(tasks("a")) if event.outcome]
+    assert found == [Outcome("finished")]
+    [line] = lines
+    assert re.search(said, line) and line.isprintable()
+
+
+def test_a_cluster_that_is_gone_ends_the_sweep_in_a_line(tasks, monkeypatch):
+    """Nothing listens at its address; Ray would end this process after a minute."""
+    monkeypatch.setattr(ray_cluster, "SECONDS_TO_MISS", 0.0)
+    monkeypatch.setattr(ray_cluster, "SECONDS_TO_LOOK_UP", 0.01)
+    driver = ray_cluster._Driver(
+        _Waiting({"CPU": 2}, {}), *(fake_painter(), Cluster("auto", 2, shared=False), None, [], print)
+    )
+    with pytest.raises(
+        RunError, match=r"cluster at 127\.0\.0\.1:1 does not answer any more \(.+\); what was"
+    ):
+        list(driver.paint(tasks("a")))
+
+
 def test_a_cluster_of_this_machine(tasks):
     """One driver, real processes of Ray, a painter without TensorFlow."""
     pytest.importorskip("ray")
@@ -308,6 +391,20 @@ def test_no_cluster_is_a_line(tasks, address, said):
     pytest.importorskip("ray")
     with pytest.raises(UserError, match=said):
         list(on_ray(tasks("a"), fake_painter(), Cluster(address, 1, shared=False), lambda job: None, []))
+
+
+def test_other_versions_than_the_cluster_s_are_both_named(tasks, monkeypatch):
+    ray = pytest.importorskip("ray")
+    said = "Version mismatch: The cluster with:\n    Ray: 2.60.0\nThis process with:\n    Ray: 2.59.0\n"
+
+    def init(**options):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(
+        UserError, match=r"with: Ray: 2\.60\.0 This process with: Ray: 2\.59\.0; install the same"
+    ):
+        on_ray(tasks("a"), fake_painter(), Cluster("local", 1, shared=False), lambda job: None, [])
 
 
 @pytest.mark.slow

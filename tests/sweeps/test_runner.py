@@ -116,6 +116,26 @@ def test_one_failing_run_does_not_stop_the_others(job, monkeypatch, capsys):
     assert job(*FAST, "--sweep=tv_weight=0,5,9") == 0
 
 
+def test_a_picture_that_is_replaced_during_a_sweep_is_refused(job, monkeypatch, capsys):
+    transfer = painting.Run._transfer
+
+    def replacing(self, folder):
+        code = transfer(self, folder)
+        # Of the same size, and at once: the clock may not have moved on.
+        write_picture("other.png", seed=9)
+        os.replace("other.png", "c.png")
+        return code
+
+    monkeypatch.setattr(painting.Run, "_transfer", replacing)
+    assert job(*FAST, "--sweep=tv_weight=0,5") == 1
+    said = capsys.readouterr().err
+    assert "not finished: tv_weight=5: c.png was changed after the sweep began: put the former" in said
+    assert [row["status"] for row in table().values()] == ["finished", "waiting"]
+    monkeypatch.setattr(painting.Run, "_transfer", transfer)
+    write_picture("c.png")
+    assert job(*FAST, "--sweep=tv_weight=0,5") == 0
+
+
 def test_a_sweep_goes_on_in_other_tiles(job, monkeypatch):
     """As it is told to where memory has run out."""
 
@@ -150,6 +170,34 @@ def test_a_folder_or_a_glob_is_a_batch(job, contents, tmp_path):
     assert job(*FAST, *contents, "--output={content}-painted.jpg") == 0
     assert list(table()) == ["content=9", "content=10"]
     assert Path("9-painted.jpg").exists() and Path("10-painted.jpg").exists()
+
+
+def test_unreadable_pictures_are_left_out_when_asked(job, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    for name in ("a.png", "c.png", "._a.png"):
+        write_picture(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    Image.new("RGBA", (9, 9)).save(tmp_path / "photos" / "d.png")
+    command = (*FAST, "--content=photos")
+    assert job(*command) == 2
+    error = capsys.readouterr().err
+    assert "content=b: photos/b.png is a PNG file that is cut short" in error and "content=d" in error
+    assert "--skip_unreadable leaves out what cannot be read" in error and not Path("o").exists()
+    command += ("--skip_unreadable",)
+    assert job(*command, "--dry_run") == 1
+    found = capsys.readouterr()
+    assert len(found.out.splitlines()) == 2 and found.err.count("skipped: content=") == 2
+    # What is wrong with the command is no fault of a picture.
+    assert job(*command, "--sweep=tv_weight=1,-2") == 2
+    assert job(*command, "--style=photos/b.png") == 2
+    assert "--skip_unreadable" not in capsys.readouterr().err and not Path("o").exists()
+    assert job(*command) == 1
+    assert [row["status"] for row in table().values()] == ["finished", "waiting", "finished", "waiting"]
+    assert "not finished: content=b: photos/b.png is a PNG file" in capsys.readouterr().err
+    write_picture(tmp_path / "photos" / "b.png", seed=5)
+    (tmp_path / "photos" / "d.png").unlink()
+    assert job(*FAST, "--content=photos") == 0
+    assert [row["status"] for row in table().values()] == ["finished"] * 3
 
 
 @pytest.mark.parametrize("content", ["--content=photos", "--content=photos/*.png"])
@@ -325,6 +373,19 @@ def test_names_are_safe_short_stable_and_unlike(tmp_path):
     known = {'{"content": "b/x y.jpg"}': "content=x_y-2"}
     again = [run.folder for run in name_runs(runs[1::-1], known)]
     assert again == ["content=x_y-2", "content=x_y"]
+
+
+@pytest.mark.parametrize("letters", ["x" * 150, "写" * 80])
+def test_files_with_long_names_are_painted_and_their_outputs_stay_unlike(job, letters):
+    for end in "ab":
+        write_picture(Path(f"{letters}{end}.png"))
+    contents = [f"--content={letters}{end}.png" for end in "ab"]
+    styles = [f"--style={letters}{end}.png" for end in "ba"]
+    fast = FAST[:-1]
+    assert job(*fast, contents[0], *styles, "--quiet") == 0
+    assert job(*fast, *contents, *styles, "--output={content}-by-{style}.jpg", "--quiet") == 0
+    assert len(list(Path().glob("*.jpg"))) == 2
+    assert {len(list(path.glob("**/result.png"))) for path in Path("output").iterdir()} == {1, 2}
 
 
 def test_the_session_of_a_sweep_is_one(real_job):

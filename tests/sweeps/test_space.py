@@ -61,8 +61,14 @@ def test_more_draws_than_runs_are_refused_at_once():
 
 def test_files_are_expanded_in_natural_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("a10.jpg", "a2.JPG", "notes.txt", "[1].png"):
+    litter = ("._a2.jpg", ".a3.jpg", "Thumbs.db", "a.ini/._a.jpg", "a.ini/desktop.ini", "a.ini/a.jpg")
+    (tmp_path / "a.ini").mkdir()
+    for name in ("a10.jpg", "a2.JPG", "notes.txt", "[1].png", *litter):
         (tmp_path / name).touch()
+    assert values("content=*") == ("[1].png", "a2.JPG", "a10.jpg", "notes.txt")
+    assert values("content=*/*,a2.JPG") == ("a.ini/a.jpg", "a2.JPG")
+    with pytest.raises(UserError, match="no file has such a name"):
+        values("content=._*")
     assert values("content=a*") == ("a2.JPG", "a10.jpg")
     assert expand_files("[1].png") == ["[1].png"], "a name that exists is no glob"
     assert [path.rpartition("/")[2] for path in values(f"content={tmp_path}")] == [

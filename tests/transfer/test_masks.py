@@ -160,6 +160,11 @@ def test_resumed_as_uninterrupted(paint, styles, pictures, narrow_weights, color
         (Masks(), {"style_scale": (1, 2, 3)}, "--style_scale has 3 numbers"),
         (Masks(), {"mask_weight": (1, 2)}, "--mask_weight is about the regions of --content_mask"),
         (Masks(), {"mask_guides": "inside"}, "--mask_guides=inside is about masks, and there is none"),
+        (
+            Masks((WHITE, WHITE), (WHITE, WHITE), alpha=WHITE),
+            {"mask_guides": "inside"},
+            "is about masks, and there is none but white",
+        ),
         (Masks(content=(LEFT, 1 - LEFT)), {"mask_weight": (1,)}, "--mask_weight has 1 numbers"),
         (Masks(content=(LEFT, 1 - LEFT)), {"style_blend": (1, 2)}, "each has its own"),
         (Masks(content=(LEFT, 0 * LEFT)), {}, "--content_mask, the one of style 2, is black everywhere"),

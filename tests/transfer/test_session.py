@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from narrow import SHALLOW, warm_session, warm_stylize
+from tensorflow.python.client import device_lib
 from tensorflow.python.framework import func_graph
 
 from neural_style_tf.config.schema import Config
@@ -380,6 +381,68 @@ def test_auto_tiles_only_where_memory_is_short(monkeypatch):
         Config(tile="-5")
 
 
+def test_tiles_suffice_for_the_gpu_with_the_least_memory(monkeypatch):
+    kinds = (("CPU", 10**6), ("GPU", 24 * 10**9), ("GPU", 8 * 10**9), ("GPU", 16 * 10**9))
+    devices = [types.SimpleNamespace(device_type=kind, memory_limit=size) for kind, size in kinds]
+    monkeypatch.setattr(device_lib, "list_local_devices", lambda: devices)
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["GPU"])
+    assert planner.memory_at_hand() == 8 * 10**9
+
+
+@pytest.fixture
+def hardware(monkeypatch):
+    """Return a function that sets what this machine has, and forget what runs set for the process."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+
+    def has(bfloat16=False, tf32=False):
+        monkeypatch.setattr(session, "has_bfloat16", lambda: bfloat16)
+        monkeypatch.setattr(session, "has_tf32", lambda: tf32)
+
+    has()
+    yield has
+    tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
+@pytest.mark.parametrize(
+    ("asked", "chief", "has_bfloat16", "size", "found"),
+    [
+        (("auto", "auto"), ("auto", "auto"), (True, True), (999, 999), ("bfloat16", "large")),
+        (("auto", "auto"), ("auto", "auto"), (True, False), (999, 999), ("float32", "large")),
+        (("auto", "auto"), ("auto", "auto"), (False, True), (499, 499), ("float32", "direct")),
+        # The chief goes on with a run that was begun elsewhere.
+        (("auto", "auto"), ("bfloat16", "large"), (False, False), (499, 499), ("bfloat16", "large")),
+        (("float32", "winograd"), ("float32", "winograd"), (True, True), (9, 9), ("float32", "winograd")),
+    ],
+)
+def test_what_auto_means_is_decided_once_for_all_workers(hardware, asked, chief, has_bfloat16, size, found):
+    hardware(bfloat16=has_bfloat16[1])
+    # What the chief says at each exchange; this worker is the second.
+    said = iter([list(chief), [has_bfloat16[0], False], None])
+
+    def all_gather(value):
+        first = next(said)
+        return [value if first is None else first, value]
+
+    config = Config(precision=asked[0], convolution=asked[1])
+    config = session.settle(config, size, types.SimpleNamespace(all_gather=all_gather))
+    assert (config.network.precision, config.network.convolution) == found
+
+
+def test_float32_is_float32_and_tf32_a_precision_of_its_own(hardware, pictures, narrow_weights):
+    config = Config(**SHALLOW, iterations=0)
+    with pytest.raises(UserError, match="--precision=tf32 needs an NVIDIA GPU .*: take --precision=float32"):
+        next(stylize(*pictures, config.replace(precision="tf32"), weights=narrow_weights))
+    hardware(tf32=True)
+    session_ = Session(narrow_weights)
+    for precision, allowed in (("float32", False), ("tf32", True), ("bfloat16", True), ("float32", False)):
+        one = config.replace(precision=precision)
+        for record in session_.run(Inputs(*pictures), one):
+            assert tf.config.experimental.tensor_float_32_execution_enabled() is allowed
+            assert record.image.dtype == np.float32
+        session.make_solver(list(pictures), one, narrow_weights)
+        assert tf.config.experimental.tensor_float_32_execution_enabled() is allowed
+
+
 def test_style_pictures_count_as_they_are_seen(job, monkeypatch):
     """For the line that a run begins with, for the limit that it is held to, and at each of its sizes."""
     seen = []
@@ -530,6 +593,16 @@ def test_the_last_record_of_a_run_outlives_the_next(pictures, narrow_weights):
     list(session.run(Inputs(*pictures), config.replace(seed=1)))
     np.testing.assert_array_equal(record.image, image)
     np.testing.assert_array_equal(record.best, best)
+
+
+def test_a_record_that_is_kept_has_no_later_pictures(pictures, narrow_weights):
+    config = Config(**SHALLOW, iterations=1, scales=2, scale_iterations=(1,), log_every=1, save_every=0)
+    *earlier, last = warm_stylize(*pictures, config, weights=narrow_weights)
+    assert [record.scale for record in (*earlier, last)] == [0, 0, 1] and last.image.shape == last.best.shape
+    for record in earlier:
+        for name in ("image", "best"):
+            with pytest.raises(UserError, match=f"record of step {record.step} are gone.*read `image`"):
+                getattr(record, name)
 
 
 def test_runs_of_one_session_may_overlap_and_be_given_up(pictures, narrow_weights):

@@ -2,7 +2,10 @@
 
 import io
 
-from neural_style_tf.utils.console import Console
+import pytest
+
+from neural_style_tf.utils import console as module
+from neural_style_tf.utils.console import Console, Download
 
 
 class Gone(io.StringIO):
@@ -33,6 +36,29 @@ def test_a_live_line_is_ended_before_the_next_and_before_an_error(capsys):
     console.error("stopped")
     assert stream.getvalue() == "\r\x1b[2Kstep 1\nsaved\n\r\x1b[2Kstep 2\n\n"
     assert capsys.readouterr().err == "neural-style-tf: stopped\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [
+        (
+            "terminal",
+            [f"\r\x1b[2K{line}" for line in ("  20 of 80 MB  10 MB/s  0:06 left", "  80 of 80 MB  10 MB/s")],
+        ),
+        ("file", ["  80 of 80 MB  10 MB/s\n"]),
+        ("slow file", ["  20 of 80 MB  1 MB/s  1:00 left\n", "  80 of 80 MB  1 MB/s\n"]),
+        ("quiet", []),
+    ],
+)
+def test_a_download_shows_how_far_it_is(monkeypatch, kind, shown):
+    stream = io.StringIO()
+    stream.isatty = lambda: kind == "terminal"
+    download = Download(Console(quiet=kind == "quiet", stream=stream))
+    pace = 10 if kind == "slow file" else 1
+    for seconds, megabytes in ((0, 0), (0.1, 1), (2, 20), (2.1, 21), (8, 80)):
+        monkeypatch.setattr(module.time, "monotonic", lambda now=100 + pace * seconds: now)
+        download(megabytes * 10**6, 80 * 10**6)
+    assert stream.getvalue() == "".join(shown)
 
 
 def test_a_quiet_console_shows_errors_only(capsys):

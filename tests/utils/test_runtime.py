@@ -1,7 +1,9 @@
 """What the surroundings of a run may be: GPUs, settings of Keras, an installation that is not whole."""
 
 import ast
+import os
 import runpy
+import signal
 import subprocess
 import sys
 import types
@@ -12,11 +14,15 @@ from command_line import environment, spawn, write_picture
 from harness import SMALL
 from paths import ROOT
 
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, reason
 from neural_style_tf.utils import runtime
 
 METAL = (
     "dlopen(p/tensorflow-plugins/libmetal_plugin.dylib, 0x0006): Symbol not found: __ZN3tsl\\n  Referenced"
+)
+TRACE = (
+    'Traceback (most recent call last):\n  File "x.py", line 70, in <module>\n    from x import *\n'
+    "ImportError: libstdc++.so.6: no GLIBCXX_3.4.30\n\nFailed to load the native TensorFlow runtime."
 )
 WHEEL = ["sm_60", "sm_89", "compute_90"]
 """What TensorFlow 2.19 to 2.21 are built for."""
@@ -36,13 +42,21 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize(
     ("devices", "hidden", "said"),
-    [(["nvidia0"], None, True), (["nvidia0"], "-1", False), (["nvidiactl"], None, False), ([], "0", False)],
+    [
+        (["nvidia0"], None, True),
+        (["nvidia0"], "-1", False),
+        (["nvidiactl"], None, False),
+        ([], "0", False),
+        (["dxg"], None, True),
+        (["dxg"], "-1", False),
+    ],
 )
 @pytest.mark.parametrize("installed", [False, True])
 def test_a_gpu_that_tensorflow_cannot_use_is_named(devices, hidden, said, installed, tmp_path, monkeypatch):
     for name in devices:
         (tmp_path / name).touch()
     monkeypatch.setattr(runtime, "_DEVICES", tmp_path)
+    monkeypatch.setattr(runtime, "_WSL_DRIVERS", (tmp_path,))
     monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: name if installed else None)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if hidden is not None:
@@ -86,6 +100,13 @@ def test_a_gpu_without_kernels_is_left_out(cards, built, used, said, monkeypatch
     assert said in line and bool(line) is bool(said)
 
 
+def test_the_environment_does_not_change_what_a_precision_means(monkeypatch):
+    for name in runtime._OTHER_FORMATS:
+        monkeypatch.setenv(name, "1")
+    runtime.start_tensorflow()
+    assert not set(runtime._OTHER_FORMATS) & set(os.environ)
+
+
 # Keras
 
 
@@ -107,9 +128,13 @@ def test_keras_that_was_imported_with_another_backend_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "keras", keras)
     import neural_style_tf
 
-    with pytest.raises(UserError, match="imported with the backend jax, expected tensorflow: set"):
-        neural_style_tf.stylize  # noqa: B018
-    assert neural_style_tf.load_image
+    on_keras = ["Session", "extract_features", "gram_matrix", "stylize", "vgg19"]
+    for name in neural_style_tf.__all__:
+        if name not in on_keras:
+            assert getattr(neural_style_tf, name)
+            continue
+        with pytest.raises(UserError, match="imported with the backend jax, expected tensorflow: set"):
+            getattr(neural_style_tf, name)
 
 
 # Installations that are not whole
@@ -125,6 +150,11 @@ def test_keras_that_was_imported_with_another_backend_is_refused(monkeypatch):
             "imported: libx.so: no such file; ",
         ),
         ("keras", "raise AssertionError", "imported: AssertionError in "),
+        (
+            "keras",
+            f"raise ImportError({TRACE!r})",
+            "imported: ImportError: libstdc++.so.6: no GLIBCXX_3.4.30; ",
+        ),
     ],
 )
 def test_a_tensorflow_that_cannot_be_imported_is_one_line(folder, module, code, said):
@@ -135,6 +165,79 @@ def test_a_tensorflow_that_cannot_be_imported_is_one_line(folder, module, code, 
     assert process.returncode == 2
     assert said in errors and errors.count("\n") == 1 and "Traceback" not in errors
     assert not (folder / "o" / "result.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "end", "said"),
+    [
+        (
+            "os.write(2, b'I of no use\\nF 12: to use AVX\\n  @ 0x1'); os.abort()",
+            -signal.SIGABRT,
+            "F 12: to use AVX @",
+        ),
+        (
+            "os.kill(os.getpid(), signal.SIGILL)",
+            -signal.SIGILL,
+            "nothing; was it built for another processor?",
+        ),
+        ("print('no driver', file=sys.stderr, flush=True); os._exit(3)", 3, "last words: no driver"),
+    ],
+)
+def test_a_tensorflow_that_ends_the_process_has_its_last_words(folder, code, end, said):
+    (folder / "fakes" / "keras").mkdir(parents=True)
+    (folder / "fakes" / "keras" / "__init__.py").write_text(f"import os, signal, sys\n{code}")
+    process = spawn(folder, "--output_dir=o", env=environment(PYTHONPATH=str(folder / "fakes")))
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == end
+    assert said in errors and errors.startswith("neural-style-tf: ") and errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("machine", "info", "old"),
+    [
+        ("x86_64", "processor: 0\nflags\t\t: fpu sse4_2 avx avx2\n", False),
+        ("x86_64", "processor: 0\nflags\t\t: fpu sse4_2\n", True),
+        ("aarch64", "Features\t: fp asimd\n", False),
+        ("x86_64", None, False),
+    ],
+)
+def test_a_processor_without_avx_is_named_before_the_import(monkeypatch, tmp_path, machine, info, old):
+    if info is not None:
+        (tmp_path / "cpuinfo").write_text(info)
+    monkeypatch.setattr(runtime, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(runtime.platform, "machine", lambda: machine)
+    monkeypatch.delitem(sys.modules, "tensorflow")
+    assert ("no AVX" in runtime.lacks_avx()) is old
+
+
+HEADING = (
+    "Version mismatch: started with:\n    Ray: 2.60.0\nThis process was started with:\n    Ray: 2.59.0\n"
+)
+GRAPH = (
+    "Graph execution error:\n\nDetected at node a defined at (most recent call last):\n"
+    "<stack traces unavailable>\nOOM\n\t [[{{node a}}]]"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("odd\nmore", "odd"),
+        (TRACE, "ImportError: libstdc++.so.6: no GLIBCXX_3.4.30"),
+        (
+            f"{TRACE}\nDuring handling:\n{TRACE.replace('libstdc++', 'other')}",
+            "ImportError: other.so.6: no GLIBCXX_3.4.30",
+        ),
+        (HEADING, "Version mismatch: started with: Ray: 2.60.0 This process was started with: Ray: 2.59.0"),
+        (GRAPH, "OOM"),
+        ("a list of\n  one\n  two\nend", "a list of one two"),
+        ("", "RuntimeError"),
+        ("Traceback (most recent call last):", "Traceback (most recent call last):"),
+        ("x " * 900, f"{'x ' * 199}…"),
+    ],
+)
+def test_the_reason_in_a_library_s_message(text, line):
+    assert reason(RuntimeError(text)) == line
 
 
 def test_a_missing_tensorflow_is_found_before_anything_is_done(monkeypatch, job, capsys):

@@ -1,14 +1,19 @@
 """Clips of every kind are read: order, times, rotation, bits; what is none is refused in one line."""
 
+import hashlib
+import io
 import os
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from clips import moving_frames, turn, write_folder, write_video
+from av.stream import Disposition
+from clips import damage, moving_frames, turn, write_folder, write_matte, write_streams, write_video
 from PIL import Image
 
 from neural_style_tf.errors import RunError, UserError
+from neural_style_tf.images import load_image
+from neural_style_tf.video import read
 from neural_style_tf.video.read import is_clip, open_clip
 
 READING = {"max_pixels": 10**6, "allow_truncated": False}
@@ -193,8 +198,12 @@ def test_what_lies_beyond_the_end_is_not_looked_at(tmp_path, kind):
     clip = opened(path, frames=kind == "folder")
     assert [frame.number for frame in clip.frames(1, 3, 1)] == [1, 2, 3]
     assert [frame.number for frame in clip.frames(1, 3, 2)] == [1, 3]
-    with pytest.raises(RunError):
-        list(clip.frames(1, 0, 1))
+    if kind == "folder":
+        with pytest.raises(RunError):
+            list(clip.frames(1, 0, 1))
+        return
+    assert not clip.damaged
+    assert len(list(clip.frames(1, 0, 1))) == 30 and clip.damaged
 
 
 def test_an_interlaced_video_is_told(tmp_path):
@@ -212,3 +221,252 @@ def test_a_name_with_a_colon(tmp_path, monkeypatch):
     os.mkfifo("pipe.mp4")
     with pytest.raises(UserError, match="there is no file"):
         opened("pipe.mp4")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixel_format", "options"),
+    [
+        ("clip.mp4", "libx264", "yuv420p", {}),
+        ("clip.mkv", "libx264", "yuv420p", {}),
+        ("clip.avi", "libx264", "yuv420p", {}),
+        ("clip.avi", "mpeg4", "yuv420p", {}),
+        ("clip.mp4", "libx265", "yuv420p", {"x265-params": "log-level=none"}),
+        ("clip.webm", "libvpx-vp9", "yuv420p", {}),
+        ("clip.webm", "libvpx", "yuv420p", {"b": "200k", "auto-alt-ref": "1", "lag-in-frames": "9"}),
+        ("clip.mp4", "libsvtav1", "yuv420p", {"svtav1-params": "rc=0"}),
+        ("clip.mov", "prores_ks", "yuv422p10le", {}),
+        ("clip.mov", "png", "rgb24", {}),
+    ],
+)
+def test_a_damaged_packet_does_not_end_a_clip(tmp_path, name, codec, pixel_format, options):
+    """Frames keep their numbers and times, also behind it; what is lost is shown by its neighbour."""
+    path = write_video(
+        tmp_path / name, moving_frames(40, 48, 64), codec=codec, pixel_format=pixel_format, options=options
+    )
+    whole = opened(path)
+    expected = list(whole.frames(1, 0, 1))
+    assert len(expected) == 40 and not whole.damaged
+    clip = opened(damage(path, 12))
+    found = list(clip.frames(1, 0, 1))
+    assert [frame.number for frame in found] == list(range(1, 41)) and clip.damaged
+    assert [float(frame.time) for frame in found] == pytest.approx([k / 10 for k in range(40)], abs=1e-3)
+    assert all((one.pixels == two.pixels).all() for one, two in zip(found[:4], expected[:4], strict=True))
+    behind = list(opened(path).frames(25, 0, 1))
+    assert [frame.number for frame in behind] == list(range(25, 41))
+    for frame, same in zip(behind, found[24:], strict=True):
+        assert frame.time == same.time and (frame.pixels == same.pixels).all()
+    if pixel_format in ("rgb24", "yuv422p10le"):
+        assert clip.damaged == {13} and (found[12].pixels == found[11].pixels).all()
+        assert all(
+            (one.pixels == two.pixels).all() for one, two in zip(found[13:], expected[13:], strict=True)
+        )
+
+
+@pytest.mark.parametrize("at", [0, 7])
+def test_damage_at_either_end(tmp_path, at):
+    path = write_video(tmp_path / "clip.mov", moving_frames(8), codec="png", pixel_format="rgb24")
+    clip = opened(damage(path, at))
+    found = list(clip.frames(1, 0, 1))
+    assert clip.damaged == {at + 1} and [frame.number for frame in found] == list(range(1, 8 + (at == 0)))
+    # Before the first that can be decoded there is only that.
+    assert (found[0].pixels == found[1].pixels).all() == (at == 0)
+
+
+def test_a_clip_without_a_whole_frame_is_refused(tmp_path):
+    path = write_video(tmp_path / "clip.mov", moving_frames(3), codec="png", pixel_format="rgb24")
+    with pytest.raises(RunError, match=r"no frame of .*clip\.mov can be decoded"):
+        list(opened(damage(path, 0, 1, 2)).frames(1, 0, 1))
+
+
+def test_a_video_that_nobody_can_decode(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", moving_frames(3))
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzz1"))
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"no decoder \(its codec tag is zzz1\); convert it to H\.264"):
+            opened(path)
+    both = write_streams(
+        tmp_path / "both.mp4", (moving_frames(3), "libx264", None), (moving_frames(3), "mpeg4", None)
+    )
+    both.write_bytes(both.read_bytes().replace(b"avc1", b"zzz1"))
+    assert len(pixels_of(opened(both))) == 3
+
+
+@pytest.mark.parametrize(("sound", "tag"), [("alac", b"alac"), ("flac", b"fLaC"), ("ac3", b"ac-3")])
+def test_sound_that_nobody_can_decode_is_told_at_once(tmp_path, sound, tag):
+    path = write_video(tmp_path / "clip.mp4", moving_frames(3), sound=sound)
+    assert opened(path).has_audio
+    path.write_bytes(path.read_bytes().replace(tag, b"zzz2"))
+    clip = opened(path)
+    assert not clip.has_audio and len(pixels_of(clip)) == 3
+    assert "its sound is left out: FFmpeg has no decoder for it (its codec tag is zzz2)" in clip.notes
+
+
+COVER = (moving_frames(1, 200, 300, seed=3), "mjpeg", Disposition.attached_pic)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("begins", [True, False])
+@pytest.mark.parametrize("attached", [True, False])
+def test_a_cover_is_not_the_film(tmp_path, suffix, begins, attached):
+    film = (moving_frames(4), "libx264", None)
+    cover = COVER if attached else (*COVER[:2], None)
+    path = write_streams(tmp_path / f"clip{suffix}", *((cover, film) if begins else (film, cover)))
+    near(pixels_of(opened(path)), moving_frames(4), 12)
+
+
+def test_which_of_several_films(tmp_path):
+    small, large = moving_frames(2), moving_frames(2, 80, 112)
+    path = write_streams(tmp_path / "clip.mkv", (small, "libx264", None), (large, "libx264", None))
+    assert pixels_of(opened(path))[0].shape == (80, 112, 3)
+    streams = (small, "libx264", Disposition.default), (large, "libx264", Disposition(0))
+    assert pixels_of(opened(write_streams(tmp_path / "said.mkv", *streams)))[0].shape == (40, 56, 3)
+    with pytest.raises(UserError, match="holds no video"):
+        opened(write_streams(tmp_path / "song.mp4", COVER))
+
+
+def discs(count=3, height=48, width=64):
+    """Return the opacity of a disc that moves."""
+    y, x = np.mgrid[:height, :width]
+    return [
+        np.where((x - 20 - 6 * k) ** 2 + (y - 24) ** 2 < 200, 255, 0).astype(np.uint8) for k in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixel_format", "options"),
+    [
+        ("matte.mov", "png", "rgba", None),
+        ("matte.mov", "qtrle", "argb", None),
+        ("matte.mov", "prores_ks", "yuva444p10le", {"profile": "4444"}),
+        ("matte.webm", "libvpx-vp9", "yuva420p", None),
+        ("matte.webm", "libvpx", "yuva420p", {"auto-alt-ref": "0"}),
+        ("matte.mkv", "ffv1", "bgra", None),
+    ],
+)
+def test_opacity_is_read(tmp_path, name, codec, pixel_format, options):
+    alphas = discs()
+    alphas[0][:] = 255
+    clip = opened(write_matte(tmp_path / name, alphas, codec, pixel_format, options))
+    found = list(clip.frames(1, 0, 1))
+    assert clip.has_alpha and found[0].alpha is None
+    for frame, alpha in zip(found[1:], alphas[1:], strict=True):
+        assert np.abs(frame.alpha.astype(int) - alpha).mean() < 4 and frame.pixels.shape == (48, 64, 3)
+    opaque = write_matte(
+        tmp_path / f"opaque-{name}", [np.full((48, 64), 255, np.uint8)] * 2, codec, pixel_format, options
+    )
+    assert not opened(opaque).has_alpha
+
+
+def test_opacity_is_turned_with_the_picture(tmp_path):
+    path = write_matte(tmp_path / "matte.mov", discs(), "png", "rgba")
+    turn(path, 90)
+    for frame, alpha in zip(opened(path).frames(1, 0, 1), discs(), strict=True):
+        assert (frame.alpha == np.rot90(alpha, -1)).all() and frame.pixels.shape == (64, 48, 3)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_the_still_picture_of_an_animation_is_no_frame(tmp_path, mode):
+    blue, shown = Image.new("RGBA", (32, 24), (0, 0, 255, 255)), []
+    for k in range(3):
+        shown.append(
+            Image.new("RGBA", (32, 24), (0, 0, 0, 0) if mode == "RGBA" else (250 - 40 * k, 0, 0, 255))
+        )
+        shown[-1].paste((250 - 40 * k, 0, 0, 255), (8, 8, 20, 20))
+    pictures = [picture.convert(mode) for picture in (blue, *shown)]
+    path = tmp_path / "hidden.png"
+    # Laid over what was there before, as by programs that save bytes.
+    over = {"blend": 1, "disposal": 1} if mode == "RGBA" else {}
+    options = {"default_image": True, "duration": 100} | over
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], **options)
+    clip = opened(path)
+    found = list(clip.frames(1, 0, 1))
+    assert is_clip(str(path)) and clip.count == len(found) == 3 and clip.length == Fraction(3, 10)
+    for k, frame in enumerate(found):
+        assert (frame.pixels[12, 12] == (250 - 40 * k, 0, 0)).all() and frame.pixels[..., 2].max() == 0
+        assert (frame.alpha is not None) == (mode == "RGBA")
+    assert clip.has_alpha == (mode == "RGBA")
+    assert (load_image(path).pixels[12, 12] == (250, 0, 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("form", "options", "plays"),
+    [
+        ("GIF", {}, 1),
+        ("GIF", {"loop": 0}, 0),
+        ("GIF", {"loop": 2}, 3),
+        ("WEBP", {"loop": 0}, 0),
+        ("WEBP", {"loop": 2}, 2),
+        ("PNG", {"loop": 1}, 1),
+        ("AVIF", {}, 0),
+    ],
+)
+def test_what_an_animation_says_of_itself(tmp_path, form, options, plays):
+    pictures = [Image.fromarray(frame) for frame in moving_frames(3)]
+    path = tmp_path / f"clip.{form.lower()}"
+    pictures[0].save(
+        path, form, save_all=True, append_images=pictures[1:], duration=[100, 200, 3000], **options
+    )
+    clip = opened(path)
+    assert is_clip(str(path)) and clip.plays == plays and clip.length == Fraction(33, 10)
+    assert [float(frame.time) for frame in clip.frames(1, 0, 1)] == pytest.approx([0, 0.1, 0.3])
+    assert clip.shown_last(3, Fraction(3, 10), 1) == 3 and clip.shown_last(1, Fraction(0), 1) == Fraction(
+        11, 10
+    )
+
+
+def test_a_frame_beyond_the_canvas_is_cut_to_it(tmp_path):
+    pictures = [Image.fromarray(frame) for frame in moving_frames(2)]
+    encoded = io.BytesIO()
+    pictures[0].save(encoded, "GIF", save_all=True, append_images=pictures[1:], optimize=False)
+    data = bytearray(encoded.getvalue())
+    # The canvas: narrower than its frames.
+    frames = [at for at in range(len(data) - 9) if data[at : at + 9] == b",\0\0\0\0" + bytes([56, 0, 40, 0])]
+    data[frames[0] + 5] = data[6] = 56
+    data[frames[1] + 1] = 5
+    path = tmp_path / "clip.gif"
+    path.write_bytes(data)
+    assert {frame.shape for frame in pixels_of(opened(path))} == {(40, 56, 3)}
+
+
+def test_an_animation_that_is_cut_short(tmp_path):
+    pictures = [Image.fromarray(frame) for frame in moving_frames(6)]
+    path = tmp_path / "clip.gif"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=100)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    with pytest.raises(UserError, match=r"frame \d of \d: .*clip\.gif"):
+        opened(path)
+    clip = opened(path, allow_truncated=True)
+    assert 1 < clip.count < 6 and len(pixels_of(clip)) == clip.count
+    assert any("is the last that is read" in note for note in clip.notes)
+
+
+def count_calls(monkeypatch, module, name):
+    """Return a list that grows by one with each call of a function."""
+    calls, function = [], getattr(module, name)
+
+    def counting(*given, **named):
+        calls.append(given)
+        return function(*given, **named)
+
+    monkeypatch.setattr(module, name, counting)
+    return calls
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.ts"])
+def test_a_clip_is_hashed_once_and_read_from_its_key_frames(tmp_path, monkeypatch, name):
+    path = write_video(tmp_path / name, moving_frames(60, 24, 32), options={"g": "15", "bf": "2"})
+    first = opened(path)
+    whole = list(first.frames(1, 0, 1))
+    assert first.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    hashed = count_calls(monkeypatch, hashlib, "file_digest")
+    decoded = count_calls(monkeypatch, read, "stamp_of")
+    for start in (16, 31, 40, 46, 58):
+        clip = opened(path)
+        frame = next(clip.frames(start, 0, 1))
+        assert clip.sha256 == first.sha256
+        assert frame.number == start and frame.time == whole[start - 1].time
+        assert (frame.pixels == whole[start - 1].pixels).all()
+    assert not hashed and len(decoded) < 5 * 25
+    # Another file of that name is another clip.
+    write_video(path, moving_frames(20, 24, 32, seed=1))
+    assert opened(path).sha256 != first.sha256 and len(pixels_of(opened(path))) == 20

@@ -21,6 +21,20 @@ def no_proxies(monkeypatch):
             monkeypatch.delenv(name)
 
 
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        *("ALL_PROXY=socks://127.0.0.1:7890", "HTTP_PROXY=socks5://127.0.0.1:1", "HTTP_PROXY=ftp://a:b"),
+        *("HTTP_PROXY=http://", "HTTP_PROXY=http://[::1", "HTTP_PROXY=http://127.0.0.1:1"),
+    ],
+)
+def test_a_proxy_that_is_none(tmp_path, monkeypatch, proxy):
+    monkeypatch.setenv(*proxy.split("="))
+    words = "the proxy in the environment cannot be used (", "set HTTPS_PROXY and ALL_PROXY to", "unset"
+    failed(published("http://weights.invalid"), tmp_path, *words)
+    assert names(tmp_path) == []
+
+
 def test_missing_file(tmp_path):
     with serving(lambda handler: handler.send_error(404)) as (address, _):
         failed(published(address), tmp_path, f"{address}/net.h5", "404")

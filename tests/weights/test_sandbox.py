@@ -105,6 +105,13 @@ def test_a_folder_that_is_read_only_is_told(tmp_path, monkeypatch):
     assert "as each run will have to" in said[0] and "--convert" in said[0]
 
 
+def test_a_name_that_leaves_no_room_for_the_ending_of_the_converted_form_is_read(tmp_path):
+    kernels, biases = network()
+    path = write_mat(tmp_path / f"{'x' * 245}.mat", kernels, biases)
+    same(read(path), kernels, biases)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_full_disk_falls_back_to_a_temporary_file(tmp_path, monkeypatch):
     kernels, biases = network()
     path = write_mat(tmp_path / "a.mat", kernels, biases)
