@@ -13,29 +13,46 @@ from neural_style_tf.utils.runtime import use_tensorflow_backend
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Adam": "optim.adam",
+    "Architecture": "models.architecture",
     "Config": "config",
+    "Content": "losses.content",
+    "Gram": "losses.gram",
+    "GramAndMoments": "losses.gram",
     "Inputs": "transfer.inputs",
+    "LBFGS": "optim.lbfgs",
+    "Map": "losses.term",
     "Masks": "transfer.masks",
+    "Minimum": "transfer.minimize",
+    "Moments": "losses.term",
+    "Objective": "losses.objective",
+    "Optimizer": "optim",
     "PRESETS": "config",
     "RunError": "errors",
     "Session": "transfer.session",
     "StepRecord": "transfer.records",
+    "Term": "losses.term",
+    "TotalVariation": "losses.variation",
     "UserError": "errors",
+    "VGG16": "models.architecture",
+    "VGG19": "models.architecture",
     "VGG19_LAYERS": "models.architecture",
+    "Wasserstein": "losses.wasserstein",
     "Weights": "weights",
+    "build_network": "models.network",
     "extract_features": "losses.features",
     "gram_matrix": "losses.features",
     "load_image": "images",
     "load_mask": "images.masks",
     "load_weights": "weights.resolve",
+    "minimize": "transfer.minimize",
     "save_image": "images",
     "stylize": "transfer.session",
     "to_picture": "images",
-    "build_network": "models.network",
 }
 
-_ON_KERAS = ("losses.features", "models.vgg19", "transfer.session")
-"""Of those, the modules that import Keras."""
+_ON_KERAS = ("losses", "models.network", "optim", "transfer.minimize", "transfer.session")
+"""What the names of modules that import Keras begin with."""
 
 __all__ = ["__version__", *_HOMES]
 
@@ -44,7 +61,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES[name]
-    if home in _ON_KERAS:
+    if home.startswith(_ON_KERAS):
         use_tensorflow_backend()
     return getattr(importlib.import_module(f"{__name__}.{home}"), name)
 

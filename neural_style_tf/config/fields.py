@@ -22,6 +22,7 @@ def setting(
     high: float | None = None,
     above: float | None = None,
     value: str = "",
+    is_own: Callable[[str], bool] | None = None,
     read: Callable[[str, Any], tuple] | None = None,
 ) -> Any:
     """Declare a field with its help text and what it may be.
@@ -34,13 +35,14 @@ def setting(
         high: The largest.
         above: A number that the value must exceed.
         value: What `--help` calls a value where the default is empty, such as FILE.
+        is_own: Whether a value that is none of `choices` names something of the user's own.
         read: Name of a list and what is given for it → its value.
 
     Returns:
         A dataclass field.
     """
     metadata = {"help": explanation, "choices": choices, "low": low, "high": high}
-    metadata |= {"above": above, "value": value, "read": read}
+    metadata |= {"above": above, "value": value, "read": read, "is_own": is_own}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -124,7 +126,8 @@ def check_setting(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
         UserError: Naming the flag, what it may be and what it is.
     """
     choices, low, high, above = (metadata.get(key) for key in ("choices", "low", "high", "above"))
-    if choices and value not in choices:
+    is_own = metadata.get("is_own")
+    if choices and value not in choices and not (is_own and is_own(value)):
         nearest = did_you_mean(str(value), choices)
         raise UserError(f"--{name} must be one of {', '.join(choices)}, not {value!r}{nearest}")
     if isinstance(value, float) and not math.isfinite(value):

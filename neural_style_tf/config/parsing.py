@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import numbers
+import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from neural_style_tf.errors import UserError
+from neural_style_tf.utils.paths import exists
 
 LayerWeights = tuple[tuple[str, float], ...]
 
@@ -103,3 +107,21 @@ def format_list(value: tuple) -> str:
 def format_layer_weights(pairs: LayerWeights) -> str:
     """Return the text that `parse_layer_weights` reads back."""
     return ",".join(layer if weight == 1 else f"{layer}:{weight!r}" for layer, weight in pairs)
+
+
+def names_a_class(text: str) -> bool:
+    """Return whether a text is `package.module:Class`.
+
+    Raises:
+        UserError: It is, and no such package is to be found; nothing is imported.
+    """
+    module, colon, name = text.partition(":")
+    if not (colon and name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+        return False
+    package = module.partition(".")[0]
+    here = [Path(package), Path(f"{package}.py")]
+    if package not in sys.modules and not any(map(exists, here)) and find_spec(package) is None:
+        raise UserError(
+            f"{text}: there is no module {package!r}, neither installed nor in the working directory"
+        )
+    return True

@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from neural_style_tf.config.fields import assign, check_fields, flat, group, setting
-from neural_style_tf.config.parsing import LayerWeights, read_counts, read_layer_weights, read_numbers
+from neural_style_tf.config.parsing import (
+    LayerWeights,
+    names_a_class,
+    read_counts,
+    read_layer_weights,
+    read_numbers,
+)
 from neural_style_tf.errors import UserError
 from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.utils.text import shortened
@@ -101,8 +107,9 @@ class LossConfig:
         "mean",
         "mean: mean of (G−A)²; gatys: a quarter of it (Eq. 4); relative: Σ (G−A)² / Σ A²; moments: relative, "
         "with the means and standard deviations of the features; wasserstein: distance of the features' "
-        "Gaussians, relative",
+        "Gaussians, relative; package.module:Class: a Term of your own",
         choices=("mean", "gatys", "relative", "moments", "wasserstein"),
+        is_own=names_a_class,
     )
     style_blend: tuple[float, ...] = setting(
         (),

@@ -11,12 +11,12 @@ import math
 
 import tensorflow as tf
 
-from neural_style_tf.optim import Evaluate, Losses, State
+from neural_style_tf.optim import Evaluate, Losses, Optimizer, State
 from neural_style_tf.optim.projections import make_bounds
 
 
 @dataclasses.dataclass(frozen=True)
-class Adam:
+class Adam(Optimizer):
     """Algorithm 1, with its bias corrections in α and ε on √v, as in TensorFlow 1.
 
     Differs from Gatys et al., who use L-BFGS; Adam is the slides' and the original repository's.
@@ -103,10 +103,6 @@ class Adam:
         moved = average + tf.cast(weight, image.dtype) * (image - average)
         # The first image replaces what was there before a fault.
         state["average"].assign(tf.where(count == 1, image, moved))
-
-    def stalled(self, state: State) -> tf.Tensor:
-        """Return False: with a constant rate the loss may always rise before it falls."""
-        return tf.constant(False)
 
     def average(self, state: State) -> tf.Variable | None:
         """Return the average; see `optim.Optimizer`."""

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from neural_style_tf.optim import Evaluate, Losses, State
+from neural_style_tf.optim import Evaluate, Losses, Optimizer, State
 from neural_style_tf.optim.history import clear, make_history, put, read
 from neural_style_tf.optim.preconditioner import PRECONDITIONERS, Preconditioner
 from neural_style_tf.optim.projections import Unbounded, make_bounds
@@ -52,7 +52,7 @@ class _Trial(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class LBFGS:
+class LBFGS(Optimizer):
     """L-BFGS with a line search that ends at the best point it saw, never above the point it began from.
 
     Its state: the history (`s`, `y`, newest at `newest`, and `products`, every s_i·y_j), its length `count`,
@@ -72,11 +72,6 @@ class LBFGS:
     preconditioner: str = "spectral"
     clamp: bool = False
     agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity
-
-    @property
-    def static(self) -> LBFGS:
-        """This optimiser: all of its settings are compiled; see `optim.Optimizer`."""
-        return self
 
     @property
     def _h0(self) -> Preconditioner:
@@ -124,9 +119,6 @@ class LBFGS:
     def stalled(self, state: State) -> tf.Tensor:
         """Return whether searches along the steepest descent gained nothing; see `optim.Optimizer`."""
         return (state["count"] == 0) & (state["first_change"] < STALLED)
-
-    def average(self, state: State) -> None:
-        """Return None: it keeps no average."""
 
     def inherit(self, state: State, coarser: State) -> None:
         """Take over what H₀ learnt, and where line searches begin.

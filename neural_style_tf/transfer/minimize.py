@@ -1,0 +1,79 @@
+"""`minimize`: an objective of one's own, an optimiser, and nothing around them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from neural_style_tf.errors import RunError, UserError
+from neural_style_tf.losses.objective import Objective
+from neural_style_tf.losses.pixels import deprocess, preprocess
+from neural_style_tf.optim import Optimizer
+from neural_style_tf.optim.lbfgs import LBFGS
+from neural_style_tf.transfer.solver import CompiledStep, Solver
+
+AT_ONCE = 10
+"""Updates in one call where nobody asks for the steps between."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Minimum:
+    """What `minimize` found.
+
+    Attributes:
+        image: The image of least total loss, float32 [H, W, 3], RGB, not clipped to 0–255.
+        total: Its total loss.
+        step: How many updates made it.
+        losses: Of the last image: `total`, and each term's name → its loss, without its weight.
+    """
+
+    image: np.ndarray
+    total: float
+    step: int
+    losses: dict[str, float]
+
+
+def minimize(
+    objective: Objective,
+    init: np.ndarray,
+    optimizer: Optimizer | None = None,
+    *,
+    iterations: int = 500,
+    callback: Callable[[int, dict[str, float]], bool | None] | None = None,
+) -> Minimum:
+    """Minimise an objective, from an image on.
+
+    Args:
+        objective: Of images of the size of `init`.
+        init: [H, W, 3], RGB 0–255.
+        optimizer: Default: `LBFGS()`.
+        iterations: Updates at most; fewer if none can lower the loss.
+        callback: Called with each step and its losses; returning True ends it.
+
+    Raises:
+        UserError: `init` is not of the objective's size.
+        RunError: Losses or gradient are not finite.
+    """
+    optimizer, pixels = optimizer or LBFGS(), np.asarray(init, np.float32)
+    size = objective.evaluation.size
+    if pixels.ndim != 3 or pixels.shape[-1] != 3 or (size is not None and pixels.shape[:2] != size):
+        expected = "[H, W, 3]" if size is None else str([*size, 3])
+        raise UserError(f"init must be an array {expected}, not {list(pixels.shape)}")
+    step = CompiledStep(objective.evaluation, optimizer.static)
+    solver = Solver(step, preprocess(pixels), optimizer, objective.arguments)
+    good = solver.start()
+    while good and solver.steps < iterations and not solver.stalled:
+        if callback is not None and callback(solver.steps, solver.losses):
+            break
+        good = solver.advance(1 if callback else min(AT_ONCE, iterations - solver.steps))
+    if not good:
+        raise RunError(f"after step {solver.steps} losses or gradient are not finite: try smaller steps")
+    best = solver.state
+    return Minimum(
+        deprocess(best["best_image"]).numpy(),
+        float(best["best_total"]),
+        int(best["best_step"]),
+        solver.losses,
+    )

@@ -1,0 +1,158 @@
+"""The examples of docs/extending.md run as they are printed there; a user's own parts do all that ours do."""
+
+import importlib
+import re
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from command_line import write_picture
+from narrow import SHALLOW, warm_session
+from paths import ROOT
+
+import neural_style_tf as nst
+from neural_style_tf.config.schema import Config
+from neural_style_tf.weights import resolve
+
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+USE, LOSS, OPTIMIZER, NETWORK = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, narrow_weights):
+    """A folder with the pictures and the module of the page, and the narrow network for `load_weights`."""
+    monkeypatch.chdir(tmp_path)
+    write_picture(tmp_path / "photo.jpg")
+    write_picture(tmp_path / "painting.jpg", (40, 50), seed=1)
+    (tmp_path / "my_losses.py").write_text(LOSS, encoding="utf-8")
+    monkeypatch.setattr(resolve, "load_weights", lambda *given, **named: narrow_weights)
+    yield tmp_path
+    sys.modules.pop("my_losses", None)
+
+
+def run(code, **names):
+    exec(compile(code, "extending.md", "exec"), names)
+    return names
+
+
+def test_the_parts_together(place, capsys):
+    names = run(USE.replace("iterations=60", "iterations=4"))
+    assert names["found"].step == 4 and names["found"].image.shape == (48, 64, 3)
+    assert list(names["found"].losses) == ["total", "content/relu4_1", "style/relu1_1", "style/relu3_1"]
+    assert names["found"].total < float(names["objective"](nst_image(names["photo"]))[0]["total"])
+
+
+def nst_image(pixels):
+    from neural_style_tf.losses.pixels import preprocess
+
+    return preprocess(pixels)
+
+
+@pytest.fixture
+def own_loss(place, monkeypatch):
+    monkeypatch.syspath_prepend(str(place))
+    return importlib.import_module("my_losses").Histograms
+
+
+def objective_of(terms, pictures, weights, **options):
+    photo, style = pictures
+    network = nst.build_network(weights.kernels, weights.biases, outputs=["relu1_1", "relu2_1"])
+    return nst.Objective(network, terms, content=photo, styles=options.pop("styles", [style]), **options)
+
+
+def test_an_own_loss_by_finite_differences_in_tiles_and_of_several_styles(own_loss, pictures, narrow_weights):
+    terms = [own_loss("relu1_1", 2.0, bins=5, most=90.0), own_loss("relu2_1", 1.0, bins=5, most=90.0)]
+    whole = objective_of(terms, pictures, narrow_weights)
+    image = nst_image(pictures[0])
+    losses, gradient = whole(image)
+    direction = tf.constant(np.random.default_rng(0).normal(0, 1, image.shape), tf.float32)
+    ahead, behind = (float(whole(image + sign * 0.5 * direction)[0]["total"]) for sign in (1, -1))
+    assert ahead - behind == pytest.approx(float(tf.reduce_sum(gradient * direction)), rel=0.02)
+    tiled_losses, tiled = objective_of(terms, pictures, narrow_weights, tile=16)(image)
+    assert float(tiled_losses["total"]) == pytest.approx(float(losses["total"]), rel=1e-4)
+    np.testing.assert_allclose(tiled, gradient, atol=1e-4 * np.abs(gradient).max())
+    # Twice the same style is once; and another one is not.
+    twice = objective_of(terms, pictures, narrow_weights, styles=[pictures[1]] * 2)(image)[0]
+    assert float(twice["total"]) == pytest.approx(float(losses["total"]), rel=1e-5)
+    other = objective_of(terms, pictures, narrow_weights, styles=[pictures[0], pictures[1]])(image)[0]
+    assert float(other["total"]) != pytest.approx(float(losses["total"]), rel=1e-2)
+
+
+def test_an_own_loss_by_the_command_line_resumes_to_the_same_bits(place, own_loss, job):
+    flags = (
+        "--style_loss=my_losses:Histograms",
+        "--content_layers=relu2_2",
+        "--style_layers=relu1_1,relu2_1",
+        "--style_weight=1000",
+        "--save_every=2",
+        "--tile=16",
+    )
+    assert job(*flags, "--iterations=4", "--output_dir=whole") == 0
+    assert job(*flags, "--iterations=2", "--output_dir=parts") == 0
+    assert job(*flags, "--iterations=4", "--output_dir=parts", "--resume") == 0
+    assert (place / "whole/result.png").read_bytes() == (place / "parts/result.png").read_bytes()
+    assert "my_losses:Histograms" in (place / "whole/run.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("nowhere:Loss", "there is no module 'nowhere'"),
+        ("my_losses:Histogram", "cannot be imported"),
+        ("my_losses:tf", "must be a subclass of neural_style_tf.Term"),
+        ("my_losses", "must be one of mean, gatys"),
+    ],
+)
+def test_an_own_loss_that_is_none_is_one_line(place, own_loss, job, capsys, value, said):
+    assert job(f"--style_loss={value}", "--iterations=1") == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_an_own_optimizer(pictures, narrow_weights):
+    momentum = run(OPTIMIZER)["Momentum"](first=0.5)
+    terms = [nst.Gram("relu1_1"), nst.Gram("relu2_1"), nst.TotalVariation(weight=0.0)]
+    objective = objective_of(terms, pictures, narrow_weights)
+    totals = []
+    found = nst.minimize(
+        objective,
+        pictures[0],
+        momentum,
+        iterations=8,
+        callback=lambda step, losses: totals.append(losses["total"]),
+    )
+    assert len(totals) == 8 and found.total < 0.9 * totals[0]
+    with pytest.raises(nst.UserError, match=r"init must be an array \[40, 48, 3\], not \[10, 48, 3\]"):
+        nst.minimize(objective, pictures[0][:10], momentum)
+
+
+def test_an_own_network(pictures):
+    network = run(NETWORK)["network"]
+    photo, style = pictures
+    terms = [nst.Content("relu2_1", form="relative"), nst.Wasserstein("relu1_1"), nst.Wasserstein("relu2_1")]
+    found = nst.minimize(
+        nst.Objective(network, terms, content=photo, styles=[style], tile=16),
+        photo,
+        nst.LBFGS(5),
+        iterations=3,
+    )
+    assert found.step == 3 and np.isfinite(found.image).all()
+    with pytest.raises(nst.UserError, match="no layer 'relu3_1' in tiny"):
+        nst.Objective(network, [nst.Gram("relu3_1")], content=photo, styles=[style], tile=16)
+
+
+def test_weights_of_own_terms_compile_nothing_anew(pictures, narrow_weights):
+    """A sweep over weights shares a step, since the weight is no part of what is compiled."""
+    one, other = (
+        objective_of([nst.Gram("relu1_1", weight)], pictures, narrow_weights).evaluation.terms
+        for weight in (1.0, 7.0)
+    )
+    assert one == other == (nst.Gram("relu1_1"),)
+    session = warm_session(narrow_weights)
+    config = Config(**SHALLOW, iterations=1)
+    totals = [
+        list(session.run(nst.Inputs(*pictures), config.replace(style_weight=weight)))[-1].total
+        for weight in (0.5, 50.0)
+    ]
+    assert totals[0] != totals[1]
