@@ -384,9 +384,11 @@ class Run:
         return SUCCESS if finished else self._interrupts.exit_code
 
     def _tell(self, listeners: list[Listener], record: StepRecord, folder: OutputFolder | None) -> None:
-        """Tell all listeners of a step, whatever fails; after a fault the others save, due or not."""
+        """Tell listeners of a step; after a fault only those that keep the painting, which is due then."""
         faults: list[Exception] = []
         for listener in listeners:
+            if faults and not listener.keeps_painting:
+                continue
             try:
                 listener.on_step(dataclasses.replace(record, due=True) if faults else record)
             except Exception as error:

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +122,7 @@ class Pictures(Listener):
             return
         self._folder.mkdir(exist_ok=True)
         path = self._folder / f"step-{record.step:06d}.png"
-        save_picture(path, record.image_rows, self._saving)
+        _save(path, record.image_rows, self._saving)
 
 
 class Result(Listener):
@@ -135,32 +134,34 @@ class Result(Listener):
         saving: How it is saved.
     """
 
+    keeps_painting = True
+
     def __init__(self, paths: list[Path], config: SaveConfig, saving: Saving) -> None:
         self._paths, self._config, self._saving = paths, config, saving
 
     def on_step(self, record: StepRecord) -> None:
         """Write the best image if it is due; the user's own file only gets what is finished."""
         if record.last or record.due or self._config.saves(record.step):
-            paths = self._paths if record.finished else self._paths[:1]
-            save_or_rescue(paths, record.best_rows, self._saving)
+            path, *copies = self._paths if record.finished else self._paths[:1]
+            save_picture(path, record.best_rows, self._saving, *copies)
 
 
-def save_or_rescue(paths: Sequence[Path], image: Rows, saving: Saving) -> None:
-    """Save a picture under several names; if under none, anywhere else.
+def save_picture(path: Path, image: Rows, saving: Saving, *copies: Path) -> None:
+    """Save a picture, also under further names; if under none of them, anywhere else.
 
     Raises:
         RunError: A file cannot be written; its note says where the picture is.
     """
     kept: list[Path] = []
     faults: list[RunError] = []
-    for path in paths:
+    for one in (path, *copies):
         try:
-            save_picture(path, image, saving)
-            kept.append(path)
+            _save(one, image, saving)
+            kept.append(one)
         except RunError as error:
             faults.append(error)
     if faults:
-        found = kept[0] if kept else _rescue(paths[0], image, saving)
+        found = kept[0] if kept else _rescue(path, image, saving)
         faults[0].add_note(f"the picture is in {found}" if found else "it could be saved nowhere else")
         raise faults[0]
 
@@ -172,7 +173,7 @@ def _rescue(lost: Path, image: Rows, saving: Saving) -> Path | None:
         with contextlib.suppress(OSError):
             folder = Path(tempfile.mkdtemp(prefix="neural-style-tf-rescued-", dir=place))
             with contextlib.suppress(RunError):
-                save_picture(path := folder / f"{lost.stem}.png", image, plain)
+                _save(path := folder / f"{lost.stem}.png", image, plain)
                 return path
             # What the encoder does not take can at least be an --init.
             with contextlib.suppress(OSError):
@@ -182,7 +183,7 @@ def _rescue(lost: Path, image: Rows, saving: Saving) -> Path | None:
     return None
 
 
-def save_picture(path: Path, image: Rows, saving: Saving) -> None:
+def _save(path: Path, image: Rows, saving: Saving) -> None:
     """Save a picture.
 
     Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_style_tf.runs.callbacks import Saving, save_or_rescue
+from neural_style_tf.runs.callbacks import Saving, save_picture
 from neural_style_tf.runs.resume import metric_rows
 from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.records import Listener, StepRecord
@@ -47,6 +47,8 @@ class Frames(Listener):
         saving: How pictures are saved.
     """
 
+    keeps_painting = True
+
     def __init__(self, folder: Path, saving: Saving) -> None:
         self._folder, self._saving = folder, saving
 
@@ -54,7 +56,7 @@ class Frames(Listener):
         """Write the frame."""
         path = frame_path(self._folder, record.step)
         path.parent.mkdir(exist_ok=True)
-        save_or_rescue([path], record.best_rows, self._saving)
+        save_picture(path, record.best_rows, self._saving)
 
 
 class States(Listener):

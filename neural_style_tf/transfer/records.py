@@ -91,7 +91,14 @@ class StepRecord:
 
 
 class Listener:
-    """Does one thing with the records of a run; every method may be left as it is."""
+    """Does one thing with the records of a run; every method may be left as it is.
+
+    Attributes:
+        keeps_painting: Whether it saves what is painted, and so is told of a step after a fault of another. A
+            checkpoint is not: it vouches for what the others have written.
+    """
+
+    keeps_painting = False
 
     def on_step(self, record: StepRecord) -> None:
         """Take a logged step."""

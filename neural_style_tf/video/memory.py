@@ -21,7 +21,8 @@ class Memory:
     Attributes:
         number: Of the frame.
         scene: Number of the first frame of its scene.
-        source: The frame itself, float32 [H, W, 3], RGB 0–255, at the size of the painting.
+        source: The frame itself, float32 [H, W, 3], RGB 0–255, at the size of the painting; where it is
+            still, the one that was painted there.
         painted: What it became, likewise, before `--colors`.
         masks: Of the frame, if they move and there is a further pass.
     """

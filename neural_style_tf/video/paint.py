@@ -26,7 +26,7 @@ from neural_style_tf.transfer.loop import STALLED, Tick
 from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.picture_sizes import fit_content
 from neural_style_tf.transfer.records import StepRecord
-from neural_style_tf.video.flow import CUT, Flow, reliability, unchanged, warp
+from neural_style_tf.video.flow import CUT, Flow, FlowFolder, reliability, unchanged, warp
 from neural_style_tf.video.memory import SPARE, Memory, needed
 from neural_style_tf.video.read import Frame
 
@@ -160,8 +160,9 @@ class _Painter:
         self._session, self._styles, self.config = session, tuple(styles), config
         self._flow, self._initial, self._tick = flow, initial, tick
         self.kept = needed(config.video.long_term)
-        # A later pass paints what the first keeps of a frame.
-        self._holds = config.loss.temporal_weight > 0 and config.video.passes == 1
+        # Files lack the movement since the frame that is held; a later pass paints the source that is kept.
+        holds = config.loss.temporal_weight > 0 and not isinstance(flow, FlowFolder)
+        self._holds = holds and config.video.passes == 1
         self.stopped = False
 
     def paint(
@@ -184,10 +185,13 @@ class _Painter:
         cut = CUT if over is None else 0.0
         found = follow(known, number, source, self.config.video.long_term, self._flow, cut=cut)
         settings, until, initial = first_settings(self.config), None, self._initial
+        kept, free = source, 1.0
         if found is not None and self._holds and not masks.moving:
             found = held(found, known[-1], source)
+            free -= float(found.still.mean())
+            # What is still keeps the frame that it was painted for: what creeps or fades is seen to change.
+            kept = np.where(found.still[..., np.newaxis], known[-1].source, source)
         if over is not None or found is not None:
-            free = 1.0 if found is None or found.still is None else 1.0 - float(found.still.mean())
             settings, until = next_settings(self.config), Enough(self.config.optimization.optimizer, free)
         if over is not None:
             initial = over if found is None else mixed(found.picture, over, DELTA * found.reliable)
@@ -197,11 +201,7 @@ class _Painter:
         records = list(self._session.run(inputs, settings, tick=self._ticked, until=until))
         record = dataclasses.replace(records[-1], notes=tuple(notes_of(records)))
         reliable = 0.0 if found is None else float(found.reliable.mean())
-        seen = source
-        if found is not None and found.still is not None:
-            # What is still keeps the frame that it was painted for: what creeps or fades is seen to change.
-            seen = np.where(found.still[..., np.newaxis], known[-1].source, source)
-        return _Painting(record, reliable, record.painted_rows[:], seen)
+        return _Painting(record, reliable, record.painted_rows[:], kept)
 
     def _ticked(self, step: int) -> bool:
         self.stopped = self.stopped or bool(self._tick is not None and self._tick(step))

@@ -126,9 +126,9 @@ def test_drop_paint_stop_go_on_download_and_repeat(open_page, folder, narrow_pro
 
 
 def next_name(name):
-    """Return the name of the next run of the same pictures: `cat-sea-1` after `cat-sea`."""
+    """Return the name of the next run of the same pictures: `cat-sea-2` after `cat-sea`."""
     stem, _, number = name.rpartition("-")
-    return f"{stem}-{int(number) + 1}" if number.isdecimal() else f"{name}-1"
+    return f"{stem}-{int(number) + 1}" if number.isdecimal() else f"{name}-2"
 
 
 def test_masks_by_brush_and_settings_taken_over(open_page, folder):

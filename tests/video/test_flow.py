@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from neural_style_tf.errors import RunError, UserError
-from neural_style_tf.video.flow import FlowFolder, dis_flow, read_flo, reliability, warp
+from neural_style_tf.video.flow import FlowFolder, dis_flow, read_flo, reliability, unchanged, warp
 
 RNG = np.random.default_rng(3)
 
@@ -102,3 +102,35 @@ def test_what_is_no_flow_is_refused(tmp_path):
     write_flo(tmp_path / "f.flo", np.full((2, 2, 2), np.inf))
     with pytest.raises(UserError, match="not finite"):
         read_flo(tmp_path / "f.flo")
+
+
+def still_parts(clip):
+    """Return where each frame is still, against what was last seen to change at each place."""
+    seen, found = clip[0], []
+    for frame in clip[1:]:
+        found.append(unchanged(seen, frame))
+        seen = np.where(found[-1][..., np.newaxis], seen, frame)
+    return found
+
+
+def test_what_is_unchanged_is_told_from_what_moves_fades_or_is_noise():
+    scene = texture(96, 160)
+    scene[:40] = np.linspace(90, 110, 40)[:, np.newaxis, np.newaxis]
+    noisy = [np.clip(scene + RNG.normal(0, 2, scene.shape), 0, 255) for _ in range(4)]
+    assert all(still.all() for still in still_parts(noisy))
+    # The even sky moves along with what is below it.
+    assert not any(still.any() for still in still_parts([scene[:, k : k + 128] for k in range(4)]))
+    small = []
+    for number in range(4):
+        frame = noisy[number].copy()
+        frame[70:74, 10 + number : 14 + number] = 255 - frame[70:74, 10:14]
+        small.append(frame)
+    for still in still_parts(small):
+        assert not still[60:84, 2:24].any() and still[:, 48:].all()
+    # Each step is less than noise, and they add up; also those of a hardly visible movement.
+    for clip in (
+        [scene - 2 * number for number in range(9)],
+        [ndimage.shift(scene, (0, 0.05 * number, 0), order=1, mode="nearest") for number in range(9)],
+    ):
+        found = still_parts(clip)
+        assert found[0].mean() > 0.9 and min(still.mean() for still in found) < 0.5

@@ -69,6 +69,24 @@ def test_the_temporal_loss_holds_frames_to_those_before(narrow_weights, pictures
     assert "temporal" not in held[0].record.terms and held[1].record.terms["temporal"] > 0
 
 
+def test_what_stands_still_stays_while_the_rest_moves(narrow_weights, pictures):
+    """Also under the noise of a camera; with the same bits, so that nothing drifts."""
+    random, clip = np.random.default_rng(0), []
+    scene = np.asarray(moving_frames(1, 48, 112)[0], np.float32)
+    for number in range(3):
+        frame = scene + random.integers(-2, 3, scene.shape)
+        frame[8:24, 8 + 3 * number : 24 + 3 * number] = 255 - frame[8:24, 8:24]
+        clip.append(np.clip(frame, 0, 255))
+    session = warm_session(narrow_weights)
+    first, *later = paint([*clip, clip[-1]], session, pictures[1], CONFIG.replace(iterations=5))
+    for one in later:
+        np.testing.assert_array_equal(one.memory.painted[:, 64:], first.memory.painted[:, 64:])
+    assert np.abs(later[0].memory.painted - first.memory.painted)[8:24, 8:40].mean() > 5
+    # The last frame is like the one before.
+    assert later[0].record.step > 0 and later[-1].record.step == 0
+    assert np.abs(later[-1].record.best - later[-2].record.best).max() < 0.01
+
+
 def test_equal_frames_hardly_change(narrow_weights, pictures):
     clip = [moving_frames(1, 48, 64)[0]] * 8
     painted = [one.memory.painted for one in paint(clip, warm_session(narrow_weights), pictures[1])]
@@ -264,6 +282,7 @@ def test_adam_is_not_ended_while_it_is_above_the_painting_it_began_with():
         return StepRecord(step, {}, scale=0, planned=100, seconds=0, best_step=best_step, best_total=best)
 
     above, below, slow = record(50, 0, 1.0), record(100, 90, 0.9), record(150, 140, 0.895)
+    assert not Enough("adam", 0.5)(record(0, 0, 1.0)) and Enough("adam", 0.0)(record(0, 0, 1.0))
     adam, lbfgs = Enough("adam"), Enough("lbfgs")
     assert [adam(one) for one in (record(0, 0, 1.0), above, below, slow)] == [False, False, False, True]
     assert [lbfgs(one) for one in (record(0, 0, 1.0), above)] == [False, True]
