@@ -26,7 +26,7 @@ def use_narrow_weights():
 def serve(output_dir, port, *hosts):
     """Serve until standard input ends, under further names."""
     with tempfile.TemporaryDirectory() as temporary:
-        prepare_environment(os.environ, temporary)
+        prepare_environment(os.environ, temporary, share=False)
         from neural_style_tf.app.page import Page
         from neural_style_tf.app.queue import RunQueue
         from neural_style_tf.app.requests import Place
