@@ -43,8 +43,7 @@ def measure(content: Path, style: Path, weights: object, size: int = SIZE) -> di
     config = Config(content_weight=1, style_weight=1, tv_weight=0, image_size=size)
     solver = make_solver(pictures, config, weights, initial=initial)
     solver.start()
-    values = dict(zip(solver.names, solver.values.numpy(), strict=True))
-    return {name: float(values[name]) for name in PUBLISHED}
+    return {name: solver.losses[name] for name in PUBLISHED}
 
 
 def main() -> int:

@@ -19,12 +19,11 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 def make_features(weights: object) -> Callable[[np.ndarray], Mapping[str, np.ndarray]]:
     """Return pixels → layer → features [positions, channels] of float64, for the layers of this module."""
-    from neural_style_tf.models.vgg19 import vgg19
-
-    from neural_style_tf.losses.objective import preprocess
+    from neural_style_tf.losses.pixels import preprocess
+    from neural_style_tf.models.network import build_network
 
     layers = (*STYLE_LAYERS, CONTENT_LAYER)
-    network = vgg19(weights.kernels, weights.biases, outputs=layers)
+    network = build_network(weights.kernels, weights.biases, outputs=layers)
 
     def features(pixels: np.ndarray) -> dict[str, np.ndarray]:
         found = network(preprocess(np.asarray(pixels, np.float32)))

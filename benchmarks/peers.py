@@ -102,7 +102,7 @@ def child(package: str, setting: str, iterations: int, folder: Path) -> None:
     for record in stylize(content, style, config, weights=weights):
         told = time.monotonic()
         save_image(folder / "ours.png", record.image)
-        evaluations = 1 + int(record.state.solver.optimizer.evaluations)
+        evaluations = 1 + int(record.state.solver["optimizer"]["evaluations"])
         print(json.dumps([record.seconds - waiting, evaluations]), flush=True)
         if input() == "stop":
             return

@@ -42,7 +42,7 @@ def evaluate(pair: str, size: int, init: str, weights: object) -> dict[str, tupl
         config = Config(image_size=size, init=init, precision=precision, convolution=convolution)
         solver = make_solver(pictures, config, weights)
         solver.start()
-        found[f"{precision}, {convolution}"] = float(solver.values[0]), solver.gradient.numpy()
+        found[f"{precision}, {convolution}"] = solver.losses["total"], solver.state["gradient"].numpy()
     return found
 
 

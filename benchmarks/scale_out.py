@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed.cluster_config import find_worker
-from neural_style_tf.models import architecture
+from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.utils.runtime import start_tensorflow
 
 MACHINES, SIDE, BYTES_PER_SECOND = 8, 20_000, 10e9 / 8
@@ -47,9 +47,8 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
 
     device = start_tensorflow(join=join_workers)
     import numpy as np
-    import tensorflow as tf
-    from neural_style_tf.distributed.sharding import plan_shares, window_area
 
+    from neural_style_tf.tiling.shares import plan_shares, window_area
     from neural_style_tf.transfer.session import make_solver
     from neural_style_tf.weights.resolve import load_weights
 
@@ -61,14 +60,15 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     solver.start()
     times = []
     # Prepares what is compiled.
-    solver.advance(tf.constant(1, tf.int64)).numpy()
+    solver.advance()
     for _ in range(options.rounds):
         begun = time.perf_counter()
-        solver.advance(tf.constant(1, tf.int64)).numpy()
+        solver.advance()
         times.append(time.perf_counter() - begun)
 
     def areas(length: int, workers: int, tile: int) -> list[int]:
-        shares = plan_shares(solver.objective.terms, length, length, tile=tile, replicas=workers)
+        stride, halo = solver.step.evaluation.alignment
+        shares = plan_shares(length, length, tile=tile, replicas=workers, stride=stride, halo=halo)
         return [sum(map(window_area, share)) for share in shares]
 
     return {
@@ -76,7 +76,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         "workers": place.workers,
         "side": side,
         "seconds": statistics.median(times),
-        "total": float(solver.values[0]),
+        "total": solver.losses["total"],
         "areas": areas(side, place.workers, options.tile),
         "projected_area": max(areas(SIDE, MACHINES, max(1024, options.tile))),
     }
@@ -85,7 +85,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
 def bytes_sent(side: int, workers: int) -> float:
     """Return what each worker sends in an iteration."""
     config = Config()
-    grams = sum(architecture.channels(name) ** 2 for name, _ in config.loss.style_layers)
+    grams = sum(VGG19.depth(name) ** 2 for name, _ in config.loss.style_layers)
     terms = 4 + len(config.loss.style_layers) + 2 * len(config.loss.content_layers) + 2
     return 4 * (grams + terms + 3 * side * side) * 2 * (workers - 1) / workers
 

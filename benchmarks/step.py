@@ -26,7 +26,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 from in_turn import precisions
 
-from neural_style_tf.models import architecture
+from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.utils.runtime import start_tensorflow
 
 
@@ -45,10 +45,10 @@ def peak_megabytes() -> float:
 def convolution_shapes(size: int, deepest: str) -> list[tuple[str, int, int, int]]:
     """Return (name, side, N_in, N_out) of every convolution up to a layer."""
     shapes, depth = [], 3
-    for name in architecture.up_to(deepest):
+    for name in VGG19.up_to(deepest):
         if name.startswith("conv"):
-            shapes.append((name, -(-size // architecture.stride(name)), depth, architecture.channels(name)))
-            depth = architecture.channels(name)
+            shapes.append((name, -(-size // VGG19.stride(name)), depth, VGG19.depth(name)))
+            depth = VGG19.depth(name)
     return shapes
 
 
@@ -98,7 +98,6 @@ def measure(size: int, variant: str, rounds: int) -> dict[str, object]:
     precision, _, convolution = variant.partition(",")
     device = start_tensorflow()
     import numpy as np
-    import tensorflow as tf
 
     from neural_style_tf.config.schema import Config
     from neural_style_tf.transfer.session import make_solver
@@ -109,12 +108,11 @@ def measure(size: int, variant: str, rounds: int) -> dict[str, object]:
     before = peak_megabytes()
     solver = make_solver([picture, picture[::-1]], config, load_weights("bundled"))
     solver.start()
-    one = tf.constant(1, tf.int64)
-    step = lambda: bool(solver.advance(one))  # noqa: E731
+    step = solver.advance
     for _ in range(2):
         step()
     memory = peak_megabytes()
-    limit, tflop = make_limit(size, architecture.deepest(config.loss.layers), precision)
+    limit, tflop = make_limit(size, VGG19.deepest(config.loss.layers), precision)
     limit()
     pairs = [(seconds(step), seconds(limit)) for _ in range(rounds)]
     step_time, limit_time = (statistics.median(times) for times in zip(*pairs, strict=True))

@@ -274,7 +274,7 @@ def _objective_alone(solver: Any, size: int) -> Iterator[dict[str, Any]]:
     for what, xla in (("losses and gradient", False), ("losses and gradient, XLA", True)):
         try:
             function = tf.function(
-                lambda image: solver.objective(image, *solver.arguments.values),
+                lambda image: solver.step.evaluation(image, solver.arguments),
                 autograph=False,
                 jit_compile=xla,
             )
@@ -323,13 +323,13 @@ def try_sizes(*, sizes: list[int], tile: int, weights: str) -> Iterator[dict[str
             peak_memory()
             config = one_size("bfloat16", "adam")
             solver = random_solver(config, size, loaded)
-            total = float(solver.values[0])
+            total = solver.losses["total"]
             bool(solver.advance(one))
             seconds = median_of(lambda s=solver: bool(s.advance(one)), 1)
             peak = peak_memory()
             solver = None
             gc.collect()
-            tiled = float(random_solver(config.replace(tile=str(tile)), size, loaded).values[0])
+            tiled = random_solver(config.replace(tile=str(tile)), size, loaded).losses["total"]
             difference = abs(total - tiled) / abs(tiled)
             yield {"size": size, "seconds": seconds, "peak": peak, "difference": difference}
         except Exception as error:

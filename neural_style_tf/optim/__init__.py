@@ -16,10 +16,10 @@ State = dict[str, Any]
 
 
 class Optimizer:
-    """What moves the image: a frozen dataclass of settings. All that changes is in its state.
+    """What moves the image: a frozen dataclass of settings; all that changes is in its state.
 
-    So one compiled step serves every run whose optimiser has the same `static` settings. Write a subclass with
-    `init` and `update`, and the others where the defaults do not fit.
+    So one compiled step serves every run whose optimiser has the same `static` settings. Write a subclass
+    with `init` and `update`, and the others where the defaults do not fit.
     """
 
     @property
