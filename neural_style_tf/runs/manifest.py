@@ -219,6 +219,7 @@ class ManifestWriter(Listener):
             job=from_anywhere(flat(job)) | {"output": _recorded_output(job, earlier)},
             inputs=files,
             weights={
+                "network": weights.architecture.name,
                 "origin": weights.origin,
                 "source": weights.source,
                 "sha256": weights.sha256,

@@ -26,7 +26,7 @@ from neural_style_tf.losses.targets import compile_look
 from neural_style_tf.losses.temporal import Temporal, Warped, hold_still
 from neural_style_tf.losses.term import Term
 from neural_style_tf.models import winograd
-from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
+from neural_style_tf.models.architecture import Architecture
 from neural_style_tf.models.network import build_network
 from neural_style_tf.models.precision import compute_dtype, has_bfloat16, has_tf32, switch_tf32
 from neural_style_tf.optim import Optimizer, State
@@ -155,11 +155,12 @@ class Session:
             [saved_scale(resume, len(scales)) if resume else 0, bool(resume)]
         )[0]
         coarser, networks = None, self._networks(config)
+        stood_for = layers_that_stand_for_others(config, networks.architecture)
         try:
             for scale in scales[first:]:
                 pictures, guidance, warped, finish = subject.at(scale, config)
-                notes, initial = subject.notes, subject.initial
-                subject.notes, subject.initial = (), None
+                notes, initial = (*subject.notes, *stood_for), subject.initial
+                subject.notes, subject.initial, stood_for = (), None, []
                 last = scale is scales[-1]
                 if last:
                     # Each of its pictures would take memory for as long as the run lasts.
@@ -303,8 +304,7 @@ class Session:
         return look
 
     def _networks(self, config: Config) -> Networks:
-        architecture = VGG16 if "conv3_4" not in self._weights.kernels else VGG19
-        make = functools.partial(Networks, config, self._weights, self._cluster, architecture)
+        make = functools.partial(Networks, config, self._weights, self._cluster)
         # Each has both kinds of convolutions.
         key = (dataclasses.replace(config.network, convolution="direct"), config.loss.layers)
         return self._keep(key, make, 2 * self._weights.bytes)
@@ -402,16 +402,14 @@ class Networks:
         config: `network`, and the layers of `loss`.
         weights: Of the network.
         cluster: The replicas that read them.
-        architecture: Of the network.
 
     Attributes:
+        architecture: Of the network.
         looks: What `compile_look` made for this run, up to its last scale.
     """
 
-    def __init__(
-        self, config: Config, weights: Weights, cluster: Cluster, architecture: Architecture
-    ) -> None:
-        self.architecture = architecture
+    def __init__(self, config: Config, weights: Weights, cluster: Cluster) -> None:
+        self.architecture = weights.architecture
         self._config, self._weights, self._cluster = config, weights, cluster
         self._made: dict[str, keras.Model] = {}
         self.looks: dict[Hashable, Callable[..., Any]] = {}
@@ -437,6 +435,16 @@ class Networks:
             convolution=convolution,
             compute_dtype=compute_dtype(settings.precision),
         )
+
+
+def layers_that_stand_for_others(config: Config, architecture: Architecture) -> list[str]:
+    """Return a line for each layer of the settings that the network has under another name."""
+    pairs = [(layer, architecture.resolve(layer)) for layer in config.loss.layers]
+    return [
+        f"{architecture.name} has no {asked}: {found}, which ends its block, stands for it"
+        for asked, found in pairs
+        if asked != found
+    ]
 
 
 def bytes_of(network: keras.Model) -> int:

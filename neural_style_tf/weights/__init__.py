@@ -1,4 +1,4 @@
-"""Find, download, read and convert the weights of VGG-19's sixteen convolutions."""
+"""Find, download, read and convert the weights of VGG-19, or of the bundled VGG-16."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
+
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """The convolutions of a VGG-19, and where they come from.
+    """The convolutions of a network, and where they come from.
 
     Attributes:
         kernels: `conv1_1` … `conv5_4` → float32 [3, 3, N_in, N_out], rows first; conv1_1 takes RGB.
@@ -29,6 +31,15 @@ class Weights:
     source: str
     generation: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network that is painted with.
+
+        The bundled file has VGG-19's shape, in which the convolutions that VGG-16 lacks are identities; the
+        network leaves these out, which changes no feature.
+        """
+        return VGG16 if self.origin == "bundled" else VGG19
 
     @property
     def bytes(self) -> int:

@@ -27,7 +27,7 @@ from neural_style_tf.weights.structure import WrongStructure, printable
 ORIGINS = ("matconvnet", "keras", "bundled")
 
 STAND_IN = (
-    "The network is ImageNet's VGG-16 in VGG-19's shape: by the same authors, and widely used for style "
+    "The network is ImageNet's VGG-16: by the same authors as VGG-19, and widely used for style "
     "transfer. For VGG-19 itself run with --weights=keras on a machine with a network, or put "
     f"{KERAS.name} or {MATCONVNET.name} into the folder weights"
 )

@@ -67,7 +67,7 @@ def test_a_run_writes_what_the_readme_says(real_job, tmp_path, capsys):
     assert facts["weights"]["origin"] == "bundled" and any("VGG-16" in n for n in facts["weights"]["notes"])
     assert len(facts["inputs"]["style"]["sha256"]) == 64
     said = capsys.readouterr().out
-    assert said.count("VGG-16 in VGG-19's shape") == 1 and "device:" in said and "step 6/6" in said
+    assert said.count("ImageNet's VGG-16:") == 1 and "device:" in said and "step 6/6" in said
     assert saved_steps(folder / "checkpoints")[0] == 6
 
 

@@ -73,7 +73,7 @@ def test_convert_to_every_form_and_back(tmp_path, origin):
         out = tmp_path / f"{step}.{ending}"
         code, _, err = run(path, "--convert", out)
         assert code == 0, err
-        assert ("VGG-16 in VGG-19's shape" in err) == (origin == "bundled")
+        assert ("ImageNet's VGG-16:" in err) == (origin == "bundled")
         weights = read(out)
         same(weights, kernels, biases)
         assert (weights.origin, weights.source, weights.sha256) == (origin, "first", "cd" * 32)

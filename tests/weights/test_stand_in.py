@@ -84,6 +84,28 @@ def test_its_magnitudes_are_pinned(weights):
     assert found == pytest.approx(PINNED, rel=1e-3)
 
 
+def test_vgg16_as_itself_has_the_features_of_its_form_in_the_shape_of_vgg19(weights):
+    """To the bit: an identity and another ReLU change nothing."""
+    from neural_style_tf import VGG16, VGG19, build_network
+
+    assert weights.architecture is VGG16
+    image = np.random.default_rng(0).uniform(-100, 100, (1, 40, 56, 3)).astype(np.float32)
+    asked = ("relu1_1", "relu3_4", "relu4_2", "conv4_4", "relu5_1", "relu5_4")
+    itself = build_network(
+        weights.kernels,
+        weights.biases,
+        architecture=VGG16,
+        outputs=tuple(dict.fromkeys(map(VGG16.resolve, asked))),
+    )(image)
+    shaped = build_network(weights.kernels, weights.biases, architecture=VGG19, outputs=asked)(image)
+    for layer in asked:
+        np.testing.assert_array_equal(itself[VGG16.resolve(layer)], shaped[layer], err_msg=layer)
+    assert [VGG16.resolve(layer) for layer in asked] == [
+        "relu1_1", "relu3_3", "relu4_2", "relu4_3", "relu5_1", "relu5_3",
+    ]  # fmt: skip
+    assert VGG16.alignment(("relu5_1",)) == (16, 64) and VGG16.halo("relu5_1") == 58
+
+
 PINNED = {
     "relu1_1": 523.07,
     "relu1_2": 3.7812e05,
@@ -106,7 +128,7 @@ PINNED = {
 
 def test_a_run_is_told_what_it_is_once(weights):
     [note] = weights.notes
-    for words in ("VGG-16 in VGG-19's shape", "same authors", "widely used for style transfer"):
+    for words in ("ImageNet's VGG-16", "same authors", "widely used for style transfer"):
         assert words in note
     assert registry.KERAS.name in note and registry.MATCONVNET.name in note
 
