@@ -28,6 +28,7 @@ _HOMES = {
     "Objective": "losses.objective",
     "Optimizer": "optim",
     "PRESETS": "config",
+    "Painting": "transfer.paint",
     "RunError": "errors",
     "Session": "transfer.session",
     "StepRecord": "transfer.records",
@@ -46,12 +47,13 @@ _HOMES = {
     "load_mask": "images.masks",
     "load_weights": "weights.resolve",
     "minimize": "transfer.minimize",
+    "paint": "transfer.paint",
     "save_image": "images",
     "stylize": "transfer.session",
     "to_picture": "images",
 }
 
-_ON_KERAS = ("losses", "models.network", "optim", "transfer.minimize", "transfer.session")
+_ON_KERAS = ("losses", "models.network", "optim", "transfer.minimize", "transfer.paint", "transfer.session")
 """What the names of modules that import Keras begin with."""
 
 __all__ = ["__version__", *_HOMES]

@@ -156,3 +156,15 @@ def test_weights_of_own_terms_compile_nothing_anew(pictures, narrow_weights):
         for weight in (0.5, 50.0)
     ]
     assert totals[0] != totals[1]
+
+
+def test_one_call_paints_a_picture(place, narrow_weights):
+    settings = {"scale_iterations": (2,), "iterations": 2, "weights": narrow_weights}
+    painting = nst.paint("photo.jpg", np.asarray(nst.load_image("painting.jpg").pixels), size=48, **settings)
+    painting.save("out.png")
+    assert nst.load_image("out.png").pixels.shape == (36, 48, 3) == painting.pixels.shape
+    assert painting.losses["total"] > 0
+    with pytest.raises(nst.UserError, match="there is no preset|no preset"):
+        nst.paint("photo.jpg", "painting.jpg", preset="balancd")
+    with pytest.raises(nst.UserError, match=r"gone\.jpg"):
+        nst.paint("gone.jpg", "painting.jpg")
