@@ -21,14 +21,14 @@ def test_python_example_runs(tmp_path, monkeypatch):
     [code] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(code.strip().splitlines()) <= 12
     monkeypatch.chdir(tmp_path)
-    for name in re.findall(r'load_image\("([^"]+)"', code):
+    for name in re.findall(r'"(examples/[^"]+)"', code):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         with Image.open(ROOT / name) as picture:
             picture.resize((48, 40)).save(name)
     asked = []
-    # Where the example's `stylize` looks it up: the real one would go to the network.
+    # Where the example's `paint` looks it up: the real one would go to the network.
     monkeypatch.setattr(session, "load_weights", lambda spec: asked.append(spec) or make_narrow_weights())
-    exec(compile(code.replace("iterations=200", "iterations=3"), "README.md", "exec"), {})
+    exec(compile(code.replace("size=256", "size=256, iterations=3"), "README.md", "exec"), {})
     [result] = [path for path in tmp_path.iterdir() if path.suffix == ".png"]
     assert np.asarray(Image.open(result)).std() > 1
     assert asked == ["auto"]
