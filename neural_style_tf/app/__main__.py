@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 FIRST_PORT, PORTS_TRIED = 7860, 20
 USAGE_ERROR = 2
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -162,12 +163,12 @@ def _serve(
         signal.signal(number, lambda *_: ended.set())
     console.say("starting …")
     with tempfile.TemporaryDirectory(prefix="neural-style-tf-", ignore_cleanup_errors=True) as temporary:
-        outside = prepare_environment(os.environ, temporary, share=share)
+        proxies = prepare_environment(os.environ, temporary, share=share)
         if share:
             _check_proxy()
         from neural_style_tf.app.page import Page
 
-        page = Page(place, Path(temporary), environment=outside)
+        page = Page(place, Path(temporary), environment=proxies)
         try:
             address = page.launch(HOST, port, browser=browser, share=share, hosts=hosts)
             console.say(f"the page is at {address} – end it with Ctrl-C; paintings go to {place.output_dir}")
@@ -185,7 +186,7 @@ def _serve(
 
 
 def prepare_environment(
-    environment: MutableMapping[str, str], temporary: str, *, share: bool
+    environment: MutableMapping[str, str], temporary: str, *, share: bool = False
 ) -> dict[str, str]:
     """Set the variables that Gradio reads when it is imported.
 
@@ -195,7 +196,7 @@ def prepare_environment(
         share: Whether a share link is asked for, from a server that only a proxy may reach.
 
     Returns:
-        What a process that downloads weights must change back.
+        The proxies that are taken away: Gradio refuses some kinds. What paints downloads weights by them.
     """
     environment |= {
         "GRADIO_TEMP_DIR": temporary,
@@ -203,12 +204,12 @@ def prepare_environment(
         "GRADIO_RUN_HISTORY": "False",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
-    outside = {name: environment.get(name, "") for name in ("no_proxy", "NO_PROXY")}
-    for name, hosts in outside.items():
-        # Gradio asks its own server whether it is there, and a proxy would not know it. With * what is set as
-        # a proxy is not even looked at, of whatever kind it is.
-        environment[name] = ",".join(filter(None, (hosts, HOST, "localhost"))) if share else "*"
-    return outside
+    for name in ("no_proxy", "NO_PROXY"):
+        # Gradio asks its own server whether it is there, and a proxy would not know it.
+        environment[name] = ",".join(filter(None, (environment.get(name), HOST, "localhost")))
+    if share:
+        return {}
+    return {name: environment.pop(name) for name in list(environment) if name.lower() in PROXIES}
 
 
 def _check_proxy() -> None:

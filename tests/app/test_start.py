@@ -90,17 +90,14 @@ def test_without_gradio(start, monkeypatch):
 
 
 def test_a_proxy_is_not_asked_for_the_page():
-    given = {"http_proxy": "http://proxy.example", "no_proxy": "intranet.example"}
-    shared = dict(given)
-    app.prepare_environment(shared, "/temporary", share=True)
-    assert shared["no_proxy"] == "intranet.example,127.0.0.1,localhost"
-    assert shared["NO_PROXY"] == "127.0.0.1,localhost"
-    assert shared["GRADIO_ANALYTICS_ENABLED"] == "False"
-    alone = dict(given)
-    outside = app.prepare_environment(alone, "/temporary", share=False)
-    assert alone["no_proxy"] == alone["NO_PROXY"] == "*"
-    # What paints downloads weights by the proxy.
-    assert outside == {"no_proxy": "intranet.example", "NO_PROXY": ""}
+    environment = {"http_proxy": "http://proxy.example", "no_proxy": "intranet.example"}
+    assert app.prepare_environment(dict(environment), "/temporary", share=True) == {}
+    # What paints downloads weights by it.
+    assert app.prepare_environment(environment, "/temporary") == {"http_proxy": "http://proxy.example"}
+    assert "http_proxy" not in environment
+    assert environment["no_proxy"] == "intranet.example,127.0.0.1,localhost"
+    assert environment["NO_PROXY"] == "127.0.0.1,localhost"
+    assert environment["GRADIO_ANALYTICS_ENABLED"] == "False"
 
 
 @pytest.mark.parametrize(
@@ -120,10 +117,8 @@ def test_a_proxy_of_any_kind_breaks_nothing(proxy, monkeypatch, tmp_path):
         UserError, match="--share: the proxy in the environment cannot be used: .*; set ALL_PROXY"
     ):
         app._check_proxy()
-    for name in ("no_proxy", "NO_PROXY", "GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED", "GRADIO_RUN_HISTORY"):
-        monkeypatch.setenv(name, "")
-    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "")
-    app.prepare_environment(os.environ, str(tmp_path), share=False)
+    monkeypatch.setattr(os, "environ", environment := os.environ.copy())
+    app.prepare_environment(environment, str(tmp_path))
     httpx.Client().close()
 
 
