@@ -236,6 +236,7 @@ class Session:
         tile = plan_memory(config, size, styles=sizes[1:], regions=regions).tile
         in_gray = config.optimization.keep_gray or config.colors == "luminance"
         in_gray = in_gray and all(map(is_gray, pictures))
+        held = any(isinstance(term, Temporal) for term in terms)
         shared = self._cluster.replicas > 1
         objective = Objective(
             network,
@@ -245,8 +246,8 @@ class Session:
             tile=self._cluster.least(tile),
             guidance=guidance,
             blend=config.loss.style_blend,
-            given={} if warped is None else {Temporal().name: Temporal.target_of(warped)},
-            projections=((keep_gray,) if in_gray else ()) + ((hold_still,) if warped is not None else ()),
+            given={Temporal().name: Temporal.target_of(warped)} if held else {},
+            projections=((keep_gray,) if in_gray else ()) + ((hold_still,) if held else ()),
             replicas=self._cluster if shared else None,
             any_size=True,
             # XLA would compile for the style picture's shape, too: longer than its one pass takes.

@@ -66,6 +66,7 @@ def test_an_update_copies_nothing():
         "state = adam.init(image)\n"
         "def move(): adam.update(lambda image: ({}, image), state, image, {}, gradient.read_value())\n"
         "update = tf.function(lambda: (move(), None)[1], autograph=False)\n"
+        "update()\n"
         "before = now()\n"
         "threading.Thread(target=watch, daemon=True).start()\n"
         "[update() for _ in range(3)]\n"

@@ -12,6 +12,7 @@ from paths import ROOT
 from resident import number_from
 
 from neural_style_tf.config.schema import Config
+from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.tiling import memory_model, system_memory
 
 LAYERS = Config().loss.layers
@@ -49,7 +50,7 @@ def test_weights_are_counted():
 
 def test_winograd_takes_its_kernels_a_compiler_products_and_a_network_for_the_style():
     """Its kernels are four times as large, but no library keeps copies of them, one more for each pass."""
-    everything, wide = (memory_model._weight_count(("relu5_1",), blocks) for blocks in (range(1, 6), (3, 4)))
+    everything, wide = (memory_model._weight_count(("relu5_1",), of) for of in (VGG19.layers, VGG19.winograd))
     assert wide == 12_944_960 - 260_160 - (9 * 512 + 1) * 512
     extra, tiled = (estimate(winograd=True, tile=t) - estimate(tile=t) for t in (None, 512))
     # In block 3 every 4 × 4 pixels are a position, and 4 × 4 of those a tile.
