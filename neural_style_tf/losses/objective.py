@@ -58,6 +58,7 @@ class Evaluation:
         tile: The longest side of a tile's core; None for one piece, or as many bands as there are replicas.
         projections: Applied to the gradient, one after the other: (gradient, arguments) → gradient.
         replicas: Those that share the work; None: this process alone.
+        guided: Each layer with the regions for which there are guides.
     """
 
     network: Network
@@ -66,6 +67,7 @@ class Evaluation:
     tile: int | None = None
     projections: tuple[Projection, ...] = ()
     replicas: Replicas | None = None
+    guided: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -184,13 +186,15 @@ class Objective:
         self.notes = () if sufficed == tile else (tile_note(sufficed),)
         fixed = None if any_size and sufficed is None and replicas is None else size
         static = tuple(dataclasses.replace(term, weight=1.0) for term in terms)
-        self.evaluation = Evaluation(network, static, fixed, sufficed, projections, replicas)
+        guides = guidance.guides(terms)
+        guided = tuple((layer, tuple(regions)) for layer, regions in guides.items())
+        self.evaluation = Evaluation(network, static, fixed, sufficed, projections, replicas, guided)
         self.arguments = Arguments(
             targets,
             {term.name: tf.constant(term.weight, tf.float32) for term in terms},
             {
-                layer: {name: tf.constant(guide) for name, guide in guides.items()}
-                for layer, guides in guidance.guides(terms).items()
+                layer: {name: tf.constant(guide) for name, guide in regions.items()}
+                for layer, regions in guides.items()
             },
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import tensorflow as tf
@@ -32,7 +32,7 @@ class CompiledStep:
 
     def __init__(self, evaluation: Evaluation, optimizer: Optimizer) -> None:
         self.evaluation, self.optimizer = evaluation, optimizer
-        self._compiled: dict[str, Callable[..., tf.Tensor]] = {}
+        self._compiled: dict[Hashable, Callable[..., tf.Tensor]] = {}
 
     def init(self, image: tf.Tensor, optimizer: Optimizer) -> State:
         """Return the state that begins with an image [1, H, W, 3], mean-subtracted.
@@ -82,16 +82,19 @@ class CompiledStep:
 
     def _call(self, function: Callable[..., tf.Tensor], state: State, *given: Any) -> tf.Tensor:
         """Call a compiled function; free what TensorFlow's registry of gradients keeps of compiling it."""
-        if function.__name__ not in self._compiled:
-            any_size, before = self.evaluation.size is None, known()
+        # Maps are of any size if the image is.
+        any_size = self.evaluation.size is None
+        specs = tf.nest.map_structure(lambda leaf: _spec(leaf, any_size=any_size), given)
+        # A term's target may depend on its picture's size.
+        key = (function.__name__, *tf.nest.flatten(specs))
+        if key not in self._compiled:
+            before = known()
             try:
-                # Maps are of any size if the image is.
-                specs = tf.nest.map_structure(lambda leaf: _spec(leaf, any_size=any_size), given)
                 compiled = tf.function(function, autograph=False).get_concrete_function(state, *specs)
             finally:
                 forget(known() - before)
-            self._compiled[function.__name__] = compiled
-        return self._compiled[function.__name__](state, *given)
+            self._compiled[key] = compiled
+        return self._compiled[key](state, *given)
 
     def _score(self, state: State, arguments: Arguments) -> tf.Tensor:
         average = self.optimizer.average(state["optimizer"])

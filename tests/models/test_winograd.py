@@ -9,6 +9,7 @@ import reference
 import tensorflow as tf
 from narrow import make_narrow_weights
 
+from neural_style_tf import weights as weights_module
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
@@ -17,7 +18,6 @@ from neural_style_tf.models import precision as precision_module
 from neural_style_tf.models import winograd
 from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.tiling.planner import plan_memory
-from neural_style_tf.transfer import session
 from neural_style_tf.transfer.session import make_solver, stylize
 
 
@@ -110,7 +110,7 @@ EVERYWHERE = dataclasses.replace(VGG19, winograd=frozenset(VGG19.layers))
 @pytest.fixture
 def everywhere(monkeypatch):
     """Have narrow networks, too, made of Winograd's convolutions."""
-    monkeypatch.setattr(session, "VGG19", EVERYWHERE)
+    monkeypatch.setattr(weights_module, "VGG19", EVERYWHERE)
 
 
 # Nothing but a cut out of a tile above the last convolution.

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 import urllib.request
 
 import pytest
@@ -146,6 +147,7 @@ class NotPainted:
     """A checked run, as far as a sweep asks."""
 
     memory = staticmethod(lambda: 0)
+    hashes = types.MappingProxyType({})
 
 
 def test_sweeps_and_single_runs_in_one_folder_are_compared_by_all_that_differs(tmp_path):
