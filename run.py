@@ -10,7 +10,7 @@ if __name__ == "__main__":
         sys.stderr.write("neural-style-tf: Python 3.11 or newer is needed, and this is " + found + "\n")
         sys.exit(2)
 
-    # Until the command line takes it, Ctrl-C ends the process at once and without a traceback; see `cli.start`.
+    # Until the command line takes it, Ctrl-C ends the process at once, without a traceback; see `cli.start`.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
