@@ -26,7 +26,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 from in_turn import precisions
 
-from neural_style_tf.models.architecture import VGG19
+from neural_style_tf.models.architecture import Architecture
 from neural_style_tf.utils.runtime import start_tensorflow
 
 
@@ -42,17 +42,21 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def convolution_shapes(size: int, deepest: str) -> list[tuple[str, int, int, int]]:
-    """Return (name, side, N_in, N_out) of every convolution up to a layer."""
+def convolution_shapes(
+    size: int, deepest: str, architecture: Architecture
+) -> list[tuple[str, int, int, int]]:
+    """Return (name, side, N_in, N_out) of every convolution of a network up to a layer."""
     shapes, depth = [], 3
-    for name in VGG19.up_to(deepest):
+    for name in architecture.up_to(deepest):
         if name.startswith("conv"):
-            shapes.append((name, -(-size // VGG19.stride(name)), depth, VGG19.depth(name)))
-            depth = VGG19.depth(name)
+            shapes.append((name, -(-size // architecture.stride(name)), depth, architecture.depth(name)))
+            depth = architecture.depth(name)
     return shapes
 
 
-def make_limit(size: int, deepest: str, precision: str) -> tuple[Callable[[], None], float]:
+def make_limit(
+    size: int, deepest: str, precision: str, architecture: Architecture
+) -> tuple[Callable[[], None], float]:
     """Return a function that runs the convolutions alone, and their TFLOP."""
     import tensorflow as tf
 
@@ -60,7 +64,7 @@ def make_limit(size: int, deepest: str, precision: str) -> tuple[Callable[[], No
         return tf.cast(tf.random.normal(shape), precision)
 
     calls, flop = [], 0.0
-    for _, side, n_in, n_out in convolution_shapes(size, deepest):
+    for _, side, n_in, n_out in convolution_shapes(size, deepest, architecture):
         kernel = random(3, 3, n_in, n_out)
         below, above = random(1, side, side, n_in), random(1, side, side, n_out)
         calls.append((_forward(kernel), below))
@@ -112,7 +116,8 @@ def measure(size: int, variant: str, rounds: int) -> dict[str, object]:
     for _ in range(2):
         step()
     memory = peak_megabytes()
-    limit, tflop = make_limit(size, VGG19.deepest(config.loss.layers), precision)
+    network = solver.step.evaluation.network.architecture
+    limit, tflop = make_limit(size, network.deepest(config.loss.layers), precision, network)
     limit()
     pairs = [(seconds(step), seconds(limit)) for _ in range(rounds)]
     step_time, limit_time = (statistics.median(times) for times in zip(*pairs, strict=True))
