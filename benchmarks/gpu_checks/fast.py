@@ -189,10 +189,12 @@ def make_limit(size: int, deepest: str, precision: str) -> Callable[[], Any]:
     import tensorflow as tf
     from step import convolution_shapes
 
+    from neural_style_tf.models.architecture import VGG16
+
     from neural_style_tf.models.precision import compute_dtype
 
     calls = []
-    for _, side, n_in, n_out in convolution_shapes(size, deepest):
+    for _, side, n_in, n_out in convolution_shapes(size, deepest, VGG16):
         kernel, below, above = (
             tf.cast(tf.random.normal(shape), compute_dtype(precision))
             for shape in ((3, 3, n_in, n_out), (1, side, side, n_in), (1, side, side, n_out))
