@@ -190,7 +190,6 @@ def make_limit(size: int, deepest: str, precision: str) -> Callable[[], Any]:
     from step import convolution_shapes
 
     from neural_style_tf.models.architecture import VGG16
-
     from neural_style_tf.models.precision import compute_dtype
 
     calls = []
