@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Iterator
@@ -188,8 +187,8 @@ def pictures(size: list[int]) -> list[np.ndarray]:
     return [np.asarray(p, np.float32) for p in (content, *styles, np.clip(content + noise, 0, 255))]
 
 
-def directions(size: list[int], frame: np.ndarray, config: Any) -> Any:
-    """Return guidance with two regions, whose border is soft, and half of the frame known from before."""
+def directions(size: list[int], frame: np.ndarray, config: Any) -> dict[str, Any]:
+    """Return two regions, whose border is soft, and half of the frame known from before, for `make_solver`."""
     from neural_style_tf.losses.temporal import Warped
     from neural_style_tf.transfer.masks import Masks
 
@@ -197,7 +196,7 @@ def directions(size: list[int], frame: np.ndarray, config: Any) -> Any:
     left = np.clip(4 * ramp - 1.5, 0, 1)
     masks = Masks(content=(left, 1 - left)).check(2, config)
     warped = Warped(np.roll(frame, 2, 1), (ramp > 0.5).astype(np.float32))
-    return dataclasses.replace(masks.at(tuple(size), [tuple(size)] * 2, config), warped=warped)
+    return {"guidance": masks.at(tuple(size), [tuple(size)] * 2, config), "warped": warped}
 
 
 def make(config: Any, weights: Any, size: list[int], *, cluster: Any = None, directed: bool = False) -> Any:
@@ -205,9 +204,9 @@ def make(config: Any, weights: Any, size: list[int], *, cluster: Any = None, dir
     from neural_style_tf.transfer.session import make_solver
 
     content, *styles, initial = pictures(size)
-    guidance = directions(size, content, config) if directed else None
+    directing = directions(size, content, config) if directed else {}
     given = [content, *styles[: 2 if directed else 1]]
-    solver = make_solver(given, config, weights, cluster=cluster, guidance=guidance, initial=initial)
+    solver = make_solver(given, config, weights, cluster=cluster, initial=initial, **directing)
     if not solver.start():
         raise RuntimeError("the first losses are not finite")
     return solver
@@ -239,8 +238,8 @@ def compare_tiles(*, size: list[int], tile: int, precision: str, weights: str) -
     config, loaded = cases(precision)["balanced"], load_weights(weights)
     for loss in ("relative", "wasserstein"):
         config = config.replace(style_loss=loss)
-        found = [make(config.replace(tile=t), loaded, size).gradient.numpy() for t in (str(tile), "none")]
-        yield loss, difference(*found)
+        solvers = [make(config.replace(tile=t), loaded, size) for t in (str(tile), "none")]
+        yield loss, difference(*(solver.state["gradient"].numpy() for solver in solvers))
 
 
 def repeat(*, size: list[int], deterministic: bool, precision: str, weights: str) -> Iterator[dict[str, Any]]:

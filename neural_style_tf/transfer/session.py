@@ -327,12 +327,13 @@ def make_solver(
     *,
     cluster: Cluster | None = None,
     guidance: Guidance | None = None,
+    warped: Warped | None = None,
     initial: np.ndarray | None = None,
 ) -> Solver:
     """Return a new solver, ready to `start`; see `Session.prepare`."""
     switch_tf32(config.network.precision)
     session = Session(weights, cluster=cluster, keep_bytes=0)
-    return session.prepare(pictures, config, guidance=guidance, initial=initial).solver
+    return session.prepare(pictures, config, guidance=guidance, warped=warped, initial=initial).solver
 
 
 def make_optimizer(
