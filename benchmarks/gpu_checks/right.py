@@ -188,7 +188,7 @@ def pictures(size: list[int]) -> list[np.ndarray]:
 
 
 def directions(size: list[int], frame: np.ndarray, config: Any) -> dict[str, Any]:
-    """Return two regions, whose border is soft, and half of the frame known from before, for `make_solver`."""
+    """Return regions with a soft border, and half of the frame known from before, for `make_solver`."""
     from neural_style_tf.losses.temporal import Warped
     from neural_style_tf.transfer.masks import Masks
 
