@@ -1,1 +1,1 @@
-"""Several GPUs and machines share one picture: replicas, workers, sharding of tiles."""
+"""Several GPUs and machines share one picture: replicas and workers."""

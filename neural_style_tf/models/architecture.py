@@ -149,6 +149,4 @@ def _vgg(name: str, convolutions: tuple[int, ...]) -> Architecture:
 
 VGG16 = _vgg("VGG-16", (2, 2, 3, 3, 3))
 VGG19 = _vgg("VGG-19", (2, 2, 4, 4, 4))
-ARCHITECTURES = {"vgg16": VGG16, "vgg19": VGG19}
-"""`--network` → architecture."""
 VGG19_LAYERS = VGG19.layers
