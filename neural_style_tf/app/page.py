@@ -34,12 +34,12 @@ from neural_style_tf.app.requests import (
     plan,
     whole,
 )
-from neural_style_tf.cli.error_messages import line_of
-from neural_style_tf.cli.main import Painter
 from neural_style_tf.config.schema import Config, Job, numbered
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import deep, load_image, save_image
 from neural_style_tf.images.masks import fit_mask, load_mask
+from neural_style_tf.jobs.error_messages import line_of
+from neural_style_tf.jobs.painter import Painter
 from neural_style_tf.utils.atomic import atomic_path
 from neural_style_tf.utils.console import duration
 

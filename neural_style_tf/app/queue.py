@@ -12,7 +12,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from neural_style_tf.errors import UserError
-from neural_style_tf.sweeps.executors import Event, Outcome, Painter, Task, Worker
+from neural_style_tf.jobs.task import Outcome, Task
+from neural_style_tf.sweeps.executors import Event, Painter, Worker
 from neural_style_tf.transfer.scales import Scale, work_left
 
 MOST_WAITING = 8

@@ -14,13 +14,14 @@ import numpy as np
 
 from neural_style_tf.app.pictures import check_picture, clean_name, store_mask, store_picture, title_of
 from neural_style_tf.app.queue import PlannedRun
-from neural_style_tf.cli.clip import make_run
-from neural_style_tf.cli.painting import PROCESS_BYTES, Machine
-from neural_style_tf.cli.signals import Interrupts
 from neural_style_tf.config.presets import preset
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
-from neural_style_tf.sweeps.executors import Task
+from neural_style_tf.jobs.clip import make_run
+from neural_style_tf.jobs.machine import Machine
+from neural_style_tf.jobs.painting import PROCESS_BYTES
+from neural_style_tf.jobs.signals import Interrupts
+from neural_style_tf.jobs.task import Task
 from neural_style_tf.tiling.memory_model import choose_tile, estimate_run
 from neural_style_tf.tiling.system_memory import available_bytes
 from neural_style_tf.utils.console import Console

@@ -1,4 +1,4 @@
-"""The command line: flags, the main function, signals, error messages."""
+"""The command line: flags and the main function."""
 
 from __future__ import annotations
 

@@ -5,37 +5,35 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from neural_style_tf.cli import flags
-from neural_style_tf.cli.clip import make_run
-from neural_style_tf.cli.error_messages import GO_ON, RETRY, line_of
-from neural_style_tf.cli.painting import FAILURE, SUCCESS, USAGE_ERROR, Machine
-from neural_style_tf.cli.scenes import SCENES, Scenes, shares_scenes
-from neural_style_tf.cli.signals import Interrupts
-from neural_style_tf.config.schema import Job, SweepConfig
+from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.distributed.cluster_config import find_worker
-from neural_style_tf.errors import UserError, reason
+from neural_style_tf.errors import UserError
 from neural_style_tf.images.files import expand_files
-from neural_style_tf.runs.output_dir import FolderInUse
+from neural_style_tf.jobs.clip import make_run
+from neural_style_tf.jobs.error_messages import line_of
+from neural_style_tf.jobs.machine import Machine
+from neural_style_tf.jobs.painter import Painter
+from neural_style_tf.jobs.painting import FAILURE, SUCCESS, USAGE_ERROR
+from neural_style_tf.jobs.signals import Interrupts
+from neural_style_tf.jobs.task import Task
+from neural_style_tf.runs.resume import continued
 from neural_style_tf.sweeps.executors import (
     Event,
-    Outcome,
-    Report,
-    Supplies,
-    Task,
     find_shard,
     one_after_another,
     share_out,
     side_by_side,
 )
-from neural_style_tf.sweeps.folder import continued, is_finished
 from neural_style_tf.sweeps.runner import Executor, Sweep
+from neural_style_tf.sweeps.scenes import SCENES, Scenes
 from neural_style_tf.tiling.system_memory import available_bytes
 from neural_style_tf.utils.console import Console, Download
 from neural_style_tf.utils.runtime import cores
+from neural_style_tf.video.read import is_clip
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import load_weights
 
@@ -59,7 +57,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     try:
         with interrupts.collected():
             line = flags.read(argv)
-            if line.is_sweep or shares_scenes(line):
+            if line.is_sweep or _shares_scenes(line):
                 return _sweep(line, console, interrupts)
             line.check_single()
             config, job = line.settings()
@@ -104,13 +102,19 @@ def _sweep(line: flags.CommandLine, console: Console, interrupts: Interrupts) ->
     zipped = [name.strip() for name in asked.sweep_zip.split(",") if name.strip()]
     if scenes:
         scenes.check(root, asked, shard)
+
+    def settings(changes: Mapping[str, str]) -> tuple[Config, Job]:
+        config, job = line.settings(changes)
+        # `--output` is of the whole clip.
+        return config, job.replace(output="") if scenes else job
+
     sweep = Sweep(
         axes,
         SCENES if scenes else zipped,
         root=root,
         # Of shared scenes it belongs to what joins them.
         base=line.base(swept | ({"output"} if scenes else set())),
-        settings=scenes.settings(line) if scenes else line.settings,
+        settings=settings,
         make_run=lambda config, job: make_run(config, job, machine, console, interrupts),
         console=console,
         skip_unreadable=asked.skip_unreadable,
@@ -127,6 +131,19 @@ def _sweep(line: flags.CommandLine, console: Console, interrupts: Interrupts) ->
     elif scenes:
         scenes.join(root, [run.folder for run in sweep.runs])
     return interrupts.exit_code if interrupted else code
+
+
+SHARING = ("jobs", "ray", "shard")
+"""Flags that share out runs."""
+
+
+def _shares_scenes(line: flags.CommandLine) -> bool:
+    """Return whether a command line asks for one clip, and to share it out."""
+    shared = any(getattr(line.sweep, name) != getattr(SweepConfig, name) for name in SHARING)
+    if line.is_sweep or not shared:
+        return False
+    job = line.files()
+    return bool(job.frames) or is_clip(job.content)
 
 
 def _executor(
@@ -175,63 +192,3 @@ def _executor(
         return in_processes
     painter = Painter(machine, console, interrupts)
     return lambda tasks: one_after_another(tasks, painter, received)
-
-
-class Painter:
-    """Paints the runs of a sweep in this process; they share what they can.
-
-    Args:
-        machine: What they share.
-        console: For what they say; default: silence.
-        interrupts: What ends a run; default: those that arrive while it is painted.
-        memory: Bytes that a run may take, because others run beside it.
-        threads: That a run computes with, unless it says how many; 0: all.
-        go_on: What to do with a run that failed, once the cause is gone.
-    """
-
-    def __init__(
-        self,
-        machine: Machine | None = None,
-        console: Console | None = None,
-        interrupts: Interrupts | None = None,
-        *,
-        memory: int | None = None,
-        threads: int = 0,
-        go_on: str = RETRY,
-    ) -> None:
-        self._go_on = go_on
-        self._machine = machine or Machine(several=True, memory=memory)
-        self._console = console or Console(quiet=True)
-        self._interrupts, self._threads = interrupts, threads
-
-    def __call__(self, task: Task, report: Report | None = None, supplies: Supplies | None = None) -> Outcome:
-        """Paint a run, or go on with it."""
-        supplies = supplies or Supplies()
-        interrupts = self._interrupts or Interrupts()
-        job = task.job.replace(threads=task.job.threads or self._threads)
-        try:
-            with interrupts.collected():
-                here = job.replace(output_dir=supplies.output_dir or job.output_dir)
-                # A finished run that is resumed has more iterations.
-                if is_finished(here) and not here.resume:
-                    return Outcome("finished")
-                there = continued(here)
-                job = job.replace(resume=there.resume, overwrite=there.overwrite)
-                run = make_run(
-                    *(task.config, job, self._machine, self._console, interrupts),
-                    report=report,
-                    supplies=supplies,
-                )
-                run.check_unchanged(task.hashes)
-                code = run.execute()
-                flaw = "frames of its clip are damaged" if code == FAILURE else ""
-                return Outcome("finished" if code in (SUCCESS, FAILURE) else "interrupted", flaw)
-        except KeyboardInterrupt:
-            return Outcome("interrupted")
-        except FolderInUse:
-            return Outcome("in use")
-        except Exception as error:
-            line = line_of(error)
-            if line is None:
-                return Outcome("failed", f"{type(error).__name__}: {reason(error)}", traceback.format_exc())
-            return Outcome("failed", line.replace(GO_ON, self._go_on))

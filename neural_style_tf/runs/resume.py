@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 
 from neural_style_tf.config.fields import flat
-from neural_style_tf.config.schema import Config
-from neural_style_tf.errors import UserError
+from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.errors import UserError, show
 from neural_style_tf.runs.manifest import Manifest
+from neural_style_tf.runs.output_dir import STATES
 from neural_style_tf.utils.atomic import write_bytes
 
 MASKED_SINCE = 3
@@ -148,3 +149,35 @@ def metric_rows(path: Path) -> list[tuple[int, bytes]]:
 def step_of(checkpoint: str | None) -> int:
     """Return the step of a checkpoint from its name, or −1 for none."""
     return int(checkpoint.rpartition("-")[2]) if checkpoint else -1
+
+
+def find_manifest(folder: Path) -> Manifest | None:
+    """Return the manifest of the run in a folder; None if there is none."""
+    path = folder / "run.json"
+    try:
+        return Manifest.from_json(path.read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    except ValueError as error:
+        raise UserError(f"{show(path)} cannot be read: {error}. Move that folder away") from None
+
+
+def status_of(folder: Path) -> str:
+    """Return the first word of the status of the run in a folder, or `waiting`."""
+    manifest = find_manifest(folder)
+    return manifest.status.partition(":")[0] if manifest else "waiting"
+
+
+def continued(job: Job) -> Job:
+    """Return a job that goes on with what is in its folder; what has no checkpoint begins anew."""
+    folder = Path(job.output_dir)
+    status = status_of(folder)
+    if job.overwrite or status == "waiting":
+        return job
+    saved = status == "finished" or any(path for pattern in STATES for path in folder.glob(pattern))
+    return job.replace(resume=saved, overwrite=not saved)
+
+
+def is_finished(job: Job) -> bool:
+    """Return whether there is nothing left to do."""
+    return not job.overwrite and status_of(Path(job.output_dir)) == "finished"

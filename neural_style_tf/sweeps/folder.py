@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from neural_style_tf import __version__
-from neural_style_tf.config.schema import Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.runs.manifest import Manifest
-from neural_style_tf.runs.output_dir import LOCK, STATES, writable
+from neural_style_tf.runs.output_dir import LOCK, writable
+from neural_style_tf.runs.resume import find_manifest, status_of
 from neural_style_tf.sweeps.space import FILES
 from neural_style_tf.utils.atomic import write_text
 from neural_style_tf.utils.lock import Lock
@@ -199,38 +199,8 @@ class SweepFolder:
 
     def manifest(self, run: SweptRun) -> Manifest | None:
         """Return the manifest of a run, or None if it has not got so far."""
-        return _manifest(self.path / run.folder)
+        return find_manifest(self.path / run.folder)
 
     def status(self, run: SweptRun) -> str:
         """Return the first word of a run's status, or `waiting`."""
-        return _status(self.path / run.folder)
-
-
-def continued(job: Job) -> Job:
-    """Return a job that goes on with what is in its folder; what has no checkpoint begins anew."""
-    folder = Path(job.output_dir)
-    status = _status(folder)
-    if job.overwrite or status == "waiting":
-        return job
-    saved = status == "finished" or any(path for pattern in STATES for path in folder.glob(pattern))
-    return job.replace(resume=saved, overwrite=not saved)
-
-
-def is_finished(job: Job) -> bool:
-    """Return whether there is nothing left to do."""
-    return not job.overwrite and _status(Path(job.output_dir)) == "finished"
-
-
-def _manifest(folder: Path) -> Manifest | None:
-    path = folder / "run.json"
-    try:
-        return Manifest.from_json(path.read_text(encoding="utf-8"))
-    except OSError:
-        return None
-    except ValueError as error:
-        raise UserError(f"{show(path)} cannot be read: {error}. Move that folder away") from None
-
-
-def _status(folder: Path) -> str:
-    manifest = _manifest(folder)
-    return manifest.status.partition(":")[0] if manifest else "waiting"
+        return status_of(self.path / run.folder)

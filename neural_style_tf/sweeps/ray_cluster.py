@@ -29,11 +29,12 @@ from typing import TYPE_CHECKING, Any
 import neural_style_tf
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import RunError, UserError, reason, show
+from neural_style_tf.jobs.task import Outcome, Supplies, Task
 from neural_style_tf.runs.manifest import from_the_root
 from neural_style_tf.runs.output_dir import LOCK, FolderInUse, OutputFolder
 from neural_style_tf.runs.outputs import clear_the_way
-from neural_style_tf.sweeps.executors import Event, Outcome, Painter, Supplies, Task
-from neural_style_tf.sweeps.folder import continued, is_finished
+from neural_style_tf.runs.resume import continued, is_finished
+from neural_style_tf.sweeps.executors import Event, Painter
 from neural_style_tf.transfer.initial import WORDS
 from neural_style_tf.utils.atomic import PARTIAL, write_piece
 from neural_style_tf.weights import Weights

@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UnreadableFile, UserError, show
-from neural_style_tf.sweeps.executors import Event, Task, split
-from neural_style_tf.sweeps.folder import SweepFolder, SweptRun, continued, name_runs, safe
+from neural_style_tf.jobs.task import Task
+from neural_style_tf.runs.resume import continued
+from neural_style_tf.sweeps.executors import Event, split
+from neural_style_tf.sweeps.folder import SweepFolder, SweptRun, name_runs, safe
 from neural_style_tf.sweeps.report import write_report
 from neural_style_tf.sweeps.space import FILES, Axis, combine
 from neural_style_tf.utils.console import Console, duration

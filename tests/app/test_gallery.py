@@ -11,8 +11,8 @@ from command_line import BUNDLED, WEIGHTS_DIR, write_picture
 from neural_style_tf.app.gallery import command_of, find_runs, go_on, read_stored
 from neural_style_tf.app.requests import Place, Request, Style, plan
 from neural_style_tf.cli import flags
-from neural_style_tf.cli.main import Painter
 from neural_style_tf.errors import UserError
+from neural_style_tf.jobs.painter import Painter
 from neural_style_tf.runs.output_dir import LOCK
 from neural_style_tf.utils.lock import Lock
 

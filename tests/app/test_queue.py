@@ -13,7 +13,7 @@ from painters import STEPS, FakePainter, fake_painter
 from neural_style_tf.app.queue import PlannedRun, RunQueue, TimeLeft
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
-from neural_style_tf.sweeps.executors import Task
+from neural_style_tf.jobs.task import Task
 from neural_style_tf.transfer.scales import Scale
 
 SCALES = (Scale(0, (8, 8), ((8, 8),), 4, 0), Scale(1, (16, 16), ((16, 16),), 4, 4))

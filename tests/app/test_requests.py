@@ -23,7 +23,7 @@ from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
 from neural_style_tf.images.masks import load_mask
-from neural_style_tf.sweeps.executors import Task
+from neural_style_tf.jobs.task import Task
 from neural_style_tf.transfer.scales import Scale
 
 

@@ -15,15 +15,16 @@ from command_line import BUNDLED, environment, read_metrics, spawn, write_pictur
 from paths import ROOT
 from PIL import Image
 
-from neural_style_tf.cli import flags, main, painting
-from neural_style_tf.cli.signals import Interrupts
+from neural_style_tf.cli import flags, main
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import load_image
+from neural_style_tf.jobs import machine, painting
+from neural_style_tf.jobs.signals import Interrupts
+from neural_style_tf.jobs.task import Supplies
 from neural_style_tf.runs import callbacks
 from neural_style_tf.runs.checkpoints import saved_steps
 from neural_style_tf.runs.outputs import check_outputs
-from neural_style_tf.sweeps.executors import Supplies
 from neural_style_tf.utils.console import Console
 
 
@@ -193,7 +194,7 @@ def test_on_another_machine_the_output_is_written_there(job, tmp_path):
     line = ("--content=c.png", "--style=s.png", *BUNDLED, "--iterations=1", "--output=/nowhere/out.png")
     config, files = flags.parse(["run.py", *line])
     supplies = Supplies(output_dir=str(tmp_path / "run"), output=str(tmp_path / "there.png"))
-    rest = (main.Machine(), Console(quiet=True), Interrupts())
+    rest = (machine.Machine(), Console(quiet=True), Interrupts())
     assert painting.Run(config, files, *rest, supplies=supplies).execute() == 0
     assert (tmp_path / "there.png").read_bytes() == (tmp_path / "run" / "result.png").read_bytes()
     assert json.loads((tmp_path / "run" / "run.json").read_text())["job"]["output"] == "/nowhere/out.png"
@@ -343,7 +344,7 @@ def test_an_interrupt_whose_exception_was_swallowed_still_ends_the_run(
     job, tmp_path, monkeypatch, capsys, error
 ):
     """The machinery of imports may go on, or make another error of it."""
-    load = painting.load_weights
+    load = machine.load_weights
 
     def interrupted(*given, **named):
         with contextlib.suppress(KeyboardInterrupt):
@@ -352,7 +353,7 @@ def test_an_interrupt_whose_exception_was_swallowed_still_ends_the_run(
             raise error
         return load(*given, **named)
 
-    monkeypatch.setattr(painting, "load_weights", interrupted)
+    monkeypatch.setattr(machine, "load_weights", interrupted)
     assert job("--iterations=3", "--output_dir=o") == 130
     assert capsys.readouterr().err == "neural-style-tf: interrupted\n"
     assert not (tmp_path / "o").exists()

@@ -18,7 +18,7 @@ from command_line import environment, read_metrics, write_picture
 from narrow import SHALLOW, make_narrow_weights
 from paths import ROOT
 
-from neural_style_tf.cli import main, painting
+from neural_style_tf.cli import main
 from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed import replicas
 from neural_style_tf.distributed.barrier import wait_for_all
@@ -26,6 +26,7 @@ from neural_style_tf.distributed.cluster_config import WorkerInfo, find_worker
 from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import load_image
+from neural_style_tf.jobs import machine
 from neural_style_tf.losses import evaluate
 from neural_style_tf.losses.catalogue import make_terms
 from neural_style_tf.losses.guides import EVERYWHERE, Guidance, Region
@@ -291,7 +292,7 @@ def alone(tmp_path, monkeypatch):
     """Return a function that runs the same in this process."""
     monkeypatch.chdir(tmp_path)
     weights = make_narrow_weights()
-    monkeypatch.setattr(painting, "load_weights", lambda *given, **named: weights)
+    monkeypatch.setattr(machine, "load_weights", lambda *given, **named: weights)
     pictures = ["--content=c.png", "--style=s.png"]
     return lambda *flags: main.run(["run.py", *pictures, "--quiet", *all_flags(flags)])
 

@@ -9,18 +9,20 @@ from command_line import WEIGHTS_DIR
 from narrow import make_narrow_weights
 
 from neural_style_tf.app.__main__ import prepare_environment
-from neural_style_tf.cli import main, painting
+from neural_style_tf.cli import main
+from neural_style_tf.jobs import machine
+from neural_style_tf.jobs.painter import Painter
 
 
 def narrow_painter():
     """Return a painter for the worker process of the page."""
     use_narrow_weights()
-    return main.Painter()
+    return Painter()
 
 
 def use_narrow_weights():
     weights = make_narrow_weights()
-    painting.load_weights = lambda *given, **named: weights
+    machine.load_weights = lambda *given, **named: weights
 
 
 def serve(output_dir, port, *hosts):

@@ -8,9 +8,9 @@ import signal
 import time
 from pathlib import Path
 
-from neural_style_tf.cli.signals import Interrupts
-from neural_style_tf.sweeps.executors import Outcome, Supplies
-from neural_style_tf.sweeps.folder import continued, is_finished
+from neural_style_tf.jobs.signals import Interrupts
+from neural_style_tf.jobs.task import Outcome, Supplies
+from neural_style_tf.runs.resume import continued, is_finished
 from neural_style_tf.utils.atomic import write_bytes
 
 STEPS = 8

@@ -7,7 +7,8 @@ import sys
 
 from narrow import make_narrow_weights
 
-from neural_style_tf.cli import main, painting
+from neural_style_tf.cli import main
+from neural_style_tf.jobs import machine
 
 
 def take(name):
@@ -19,7 +20,7 @@ def take(name):
 
 if __name__ == "__main__":
     weights = make_narrow_weights(seed=take("seed_of_weights"))
-    painting.load_weights = lambda *given, **named: weights
+    machine.load_weights = lambda *given, **named: weights
     if tile := take("tile_for_memory"):
         from neural_style_tf.tiling import planner
 

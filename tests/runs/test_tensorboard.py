@@ -18,9 +18,10 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
 
 from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.jobs.task import Outcome
 from neural_style_tf.runs.manifest import settings_table
 from neural_style_tf.runs.tensorboard import Curves
-from neural_style_tf.sweeps.executors import Event, Outcome
+from neural_style_tf.sweeps.executors import Event
 from neural_style_tf.sweeps.runner import Sweep
 from neural_style_tf.sweeps.space import Axis
 from neural_style_tf.transfer.session import stylize

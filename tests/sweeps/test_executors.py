@@ -17,10 +17,9 @@ from paths import ROOT
 
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
+from neural_style_tf.jobs.task import Outcome, Task
 from neural_style_tf.sweeps import executors
 from neural_style_tf.sweeps.executors import (
-    Outcome,
-    Task,
     Worker,
     find_shard,
     one_after_another,
@@ -90,9 +89,10 @@ def test_a_signal_to_all_processes_does_not_end_one_that_still_imports(tasks, nu
 GROUP = """
 import signal
 from painters import fake_painter
-from neural_style_tf.cli.signals import Interrupts
+from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.config.schema import Config, Job
-from neural_style_tf.sweeps.executors import Task, side_by_side
+from neural_style_tf.jobs.task import Task
+from neural_style_tf.sweeps.executors import side_by_side
 
 if __name__ == "__main__":
     tasks = [Task(name, Config(), Job(content="c", style="s", output_dir=f"o/{name}")) for name in "ab"]

@@ -19,9 +19,9 @@ from paths import ROOT
 from neural_style_tf.cli import main
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import RunError, UserError
+from neural_style_tf.jobs.task import Outcome, Supplies, Task
 from neural_style_tf.runs.output_dir import FolderInUse, OutputFolder
 from neural_style_tf.sweeps import ray_cluster
-from neural_style_tf.sweeps.executors import Outcome, Supplies, Task
 from neural_style_tf.sweeps.ray_cluster import Cluster, Keeper, files_of, on_ray, pieces, stamps
 
 

@@ -14,12 +14,14 @@ from painters import FakePainter
 from PIL import Image
 
 from neural_style_tf import load_image
-from neural_style_tf.cli import main, painting
+from neural_style_tf.cli import main
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import RunError, UserError
+from neural_style_tf.jobs import painting
+from neural_style_tf.jobs.task import Outcome
 from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.sweeps import report, runner
-from neural_style_tf.sweeps.executors import Event, Outcome
+from neural_style_tf.sweeps.executors import Event
 from neural_style_tf.sweeps.folder import SweepFolder, name_runs
 from neural_style_tf.transfer.session import stylize
 from neural_style_tf.utils.console import Console

@@ -8,7 +8,8 @@ from neural_style_tf.config.schema import Job
 from neural_style_tf.errors import UserError
 from neural_style_tf.runs.output_dir import holds_run
 from neural_style_tf.runs.outputs import check_not_read
-from neural_style_tf.sweeps.folder import SweepFolder, continued
+from neural_style_tf.runs.resume import continued
+from neural_style_tf.sweeps.folder import SweepFolder
 from neural_style_tf.utils import paths
 from neural_style_tf.video.read import open_clip
 from neural_style_tf.weights.resolve import check_spec

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from neural_style_tf.cli.clip import ClipRun, write_result
-from neural_style_tf.cli.flags import CommandLine
-from neural_style_tf.cli.painting import Machine
-from neural_style_tf.cli.signals import Interrupts
 from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.errors import UserError, show
+from neural_style_tf.jobs.clip import ClipRun, write_result
+from neural_style_tf.jobs.machine import Machine
+from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.runs.manifest import from_the_root
-from neural_style_tf.sweeps.folder import SweepFolder, is_finished
+from neural_style_tf.runs.resume import is_finished
+from neural_style_tf.sweeps.folder import SweepFolder
 from neural_style_tf.sweeps.space import Axis
 from neural_style_tf.utils.atomic import write_bytes
 from neural_style_tf.utils.console import Console
 from neural_style_tf.utils.paths import exists
-from neural_style_tf.video.read import is_clip
 
 SCENES = ("start_frame", "end_frame")
 """What tells the run of a scene from those of others."""
-SHARING = ("jobs", "ray", "shard")
-"""Flags that share out runs."""
-
-
-def shares_scenes(line: CommandLine) -> bool:
-    """Return whether a command line asks for one clip, and to share it out."""
-    asked = line.sweep
-    shared = any(getattr(asked, name) != getattr(SweepConfig, name) for name in SHARING)
-    if line.is_sweep or not shared:
-        return False
-    job = line.files()
-    return bool(job.frames) or is_clip(job.content)
 
 
 class Scenes:
@@ -87,15 +74,6 @@ class Scenes:
                 f"{show(root)} holds {taken[0]} of something else than the scenes of a clip: give another "
                 "--output_dir"
             )
-
-    def settings(self, line: CommandLine) -> Callable[[Mapping[str, str]], tuple[Config, Job]]:
-        """Return what gives the settings and files of one scene: `--output` is of the whole."""
-
-        def of_scene(changes: Mapping[str, str]) -> tuple[Config, Job]:
-            config, job = line.settings(changes)
-            return config, job.replace(output="")
-
-        return of_scene
 
     def join(self, root: Path, folders: Sequence[str]) -> None:
         """Write the clip and its metrics once all scenes are painted.

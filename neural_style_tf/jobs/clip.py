@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neural_style_tf.cli.painting import FAILURE, SUCCESS, Run
 from neural_style_tf.config.fields import flat
 from neural_style_tf.config.schema import Config, Job, VideoConfig, numbered
 from neural_style_tf.errors import RunError, UserError, reason, show
@@ -24,6 +23,7 @@ from neural_style_tf.images import Picture, fit_size, resize
 from neural_style_tf.images.color_transfer import luma
 from neural_style_tf.images.files import expand_files
 from neural_style_tf.images.masks import mask_of
+from neural_style_tf.jobs.painting import FAILURE, SUCCESS, Run
 from neural_style_tf.runs.manifest import Manifest, ManifestWriter
 from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.runs.outputs import check_not_read, check_not_there, output_of

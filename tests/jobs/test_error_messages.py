@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from neural_style_tf.cli import main
-from neural_style_tf.cli.error_messages import explain
 from neural_style_tf.errors import RunError
+from neural_style_tf.jobs.error_messages import explain
 
 CASES = [
     (MemoryError(), "out of memory; try --tile=512"),

@@ -16,7 +16,7 @@ from command_line import read_metrics
 from narrow import SHALLOW
 from PIL import Image
 
-from neural_style_tf.cli import clip as clip_module
+from neural_style_tf.jobs import clip as clip_module
 from neural_style_tf.runs import clip_files
 from neural_style_tf.video import read, write
 
@@ -561,7 +561,7 @@ def test_mistakes_are_told_in_one_line(job, clip, tmp_path, capsys, arguments, m
 
 
 def test_without_the_libraries_it_is_said(job, clip, monkeypatch, capsys):
-    from neural_style_tf.cli import clip as module
+    from neural_style_tf.jobs import clip as module
 
     monkeypatch.setattr(module, "has_video_library", lambda: False)
     assert job("--content=clip.mp4", "--output_dir=o") == 2
@@ -591,7 +591,7 @@ def test_a_run_from_before_there_were_clips_is_continued(job):
 
 
 def test_a_clip_whose_encoding_failed_is_finished_by_resume(job, clip, monkeypatch):
-    from neural_style_tf.cli import clip as module
+    from neural_style_tf.jobs import clip as module
 
     def full(*given, **named):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,0 +1,1 @@
+"""What a run is: a painting or a clip, checked, painted, and reported."""

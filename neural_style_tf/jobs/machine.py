@@ -1,0 +1,80 @@
+"""What the runs of a process share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neural_style_tf.config.schema import Job
+from neural_style_tf.images import Picture, load_image
+from neural_style_tf.utils.console import Console, Download
+from neural_style_tf.utils.paths import is_file
+from neural_style_tf.weights import Weights
+from neural_style_tf.weights.resolve import load_weights
+
+if TYPE_CHECKING:
+    from neural_style_tf.transfer.session import Session
+
+
+class Machine:
+    """What the runs of a process share: TensorFlow, started once, the cluster, pictures, compiled steps.
+
+    Args:
+        several: Whether there will be several runs, so that it pays to keep what a further one can use.
+        memory: Bytes that a run may take, because others run beside it.
+
+    Attributes:
+        repeats: Whether one run paints several pictures.
+    """
+
+    PICTURES, LARGE = 4, 64 * 2**20
+
+    def __init__(self, *, several: bool = False, memory: int | None = None) -> None:
+        self.device, self.cluster, self.memory = "", None, memory
+        self.repeats = False
+        self._several, self._session = several, None
+        self._weights: tuple[tuple[str, str], Weights] | None = None
+        self._pictures: dict[tuple, Picture] = {}
+
+    def load_image(self, path: str, **reading: Any) -> Picture:
+        """Return a picture as `images.load_image`; the last few of several runs are kept."""
+        # A file that is replaced meanwhile is another picture.
+        status = Path(path).stat() if is_file(path) else None
+        stamp = status and (status.st_mtime_ns, status.st_size, status.st_ino)
+        key = (path, stamp, *sorted(reading.items()))
+        picture = self._pictures.pop(key, None) or load_image(path, **reading)
+        if self._several and picture.pixels.nbytes <= self.LARGE:
+            self._pictures[key] = picture
+            for oldest in list(self._pictures)[: -self.PICTURES]:
+                del self._pictures[oldest]
+        return picture
+
+    def load_weights(self, job: Job, *, given: Weights | None = None, console: Console) -> Weights:
+        """Return the weights that a run asks for; those of the run before are kept, and said once.
+
+        Args:
+            job: What it asks for.
+            given: The weights, if they are here already.
+            console: For what a user should know.
+        """
+        asked = ("", given.sha256) if given else (job.weights, job.weights_dir)
+        if self._weights is None or self._weights[0] != asked:
+            # Two networks need not be in memory at once.
+            self._weights = self._session = None
+            weights = given or load_weights(
+                job.weights, folder=Path(job.weights_dir), progress=Download(console), log=console.say
+            )
+            console.say(
+                f"weights: {weights.source}{f' ({weights.generation})' if weights.generation else ''}"
+            )
+            self._weights = asked, weights
+        return self._weights[1]
+
+    def session(self) -> Session:
+        """Return what the runs with the weights that were loaded last share."""
+        from neural_style_tf.transfer.session import Session
+
+        if self._session is None:
+            keep = None if self._several or self.repeats else 0
+            self._session = Session(self._weights[1], cluster=self.cluster, keep_bytes=keep)
+        return self._session

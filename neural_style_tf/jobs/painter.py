@@ -1,0 +1,76 @@
+"""Paint the runs of a sweep or of the page, one after another, in one process."""
+
+from __future__ import annotations
+
+import traceback
+
+from neural_style_tf.errors import reason
+from neural_style_tf.jobs.clip import make_run
+from neural_style_tf.jobs.error_messages import GO_ON, RETRY, line_of
+from neural_style_tf.jobs.machine import Machine
+from neural_style_tf.jobs.painting import FAILURE, SUCCESS
+from neural_style_tf.jobs.signals import Interrupts
+from neural_style_tf.jobs.task import Outcome, Report, Supplies, Task
+from neural_style_tf.runs.output_dir import FolderInUse
+from neural_style_tf.runs.resume import continued, is_finished
+from neural_style_tf.utils.console import Console
+
+
+class Painter:
+    """Paints the runs of a sweep in this process; they share what they can.
+
+    Args:
+        machine: What they share.
+        console: For what they say; default: silence.
+        interrupts: What ends a run; default: those that arrive while it is painted.
+        memory: Bytes that a run may take, because others run beside it.
+        threads: That a run computes with, unless it says how many; 0: all.
+        go_on: What to do with a run that failed, once the cause is gone.
+    """
+
+    def __init__(
+        self,
+        machine: Machine | None = None,
+        console: Console | None = None,
+        interrupts: Interrupts | None = None,
+        *,
+        memory: int | None = None,
+        threads: int = 0,
+        go_on: str = RETRY,
+    ) -> None:
+        self._go_on = go_on
+        self._machine = machine or Machine(several=True, memory=memory)
+        self._console = console or Console(quiet=True)
+        self._interrupts, self._threads = interrupts, threads
+
+    def __call__(self, task: Task, report: Report | None = None, supplies: Supplies | None = None) -> Outcome:
+        """Paint a run, or go on with it."""
+        supplies = supplies or Supplies()
+        interrupts = self._interrupts or Interrupts()
+        job = task.job.replace(threads=task.job.threads or self._threads)
+        try:
+            with interrupts.collected():
+                here = job.replace(output_dir=supplies.output_dir or job.output_dir)
+                # A finished run that is resumed has more iterations.
+                if is_finished(here) and not here.resume:
+                    return Outcome("finished")
+                there = continued(here)
+                job = job.replace(resume=there.resume, overwrite=there.overwrite)
+                run = make_run(
+                    *(task.config, job, self._machine, self._console, interrupts),
+                    report=report,
+                    supplies=supplies,
+                )
+                run.check_unchanged(task.hashes)
+                code = run.execute()
+                flaw = "frames of its clip are damaged" if code == FAILURE else ""
+                return Outcome("finished" if code in (SUCCESS, FAILURE) else "interrupted", flaw)
+        except KeyboardInterrupt:
+            return Outcome("interrupted")
+        except FolderInUse:
+            return Outcome("in use")
+        except Exception as error:
+            line = line_of(error)
+            if line is None:
+                return Outcome("failed", f"{type(error).__name__}: {reason(error)}", traceback.format_exc())
+            return Outcome("failed", line.replace(GO_ON, self._go_on))
