@@ -17,7 +17,7 @@ def make_judge(content: object, style: object, config: object, weights: object) 
     from neural_style_tf.losses.objective import Objective
     from neural_style_tf.losses.pixels import preprocess
     from neural_style_tf.models.network import build_network
-    from neural_style_tf.transfer.picture_sizes import fit_content, style_size
+    from neural_style_tf.transfer.scales import fit_content, style_size
 
     content = fit_content(content, config)
     style = resize(style, style_size(style.shape[:2], content.shape[:2], config))

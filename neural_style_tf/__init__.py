@@ -19,7 +19,7 @@ _HOMES = {
     "Content": "losses.content",
     "Gram": "losses.gram",
     "GramAndMoments": "losses.gram",
-    "Inputs": "transfer.inputs",
+    "Inputs": "transfer.plan",
     "LBFGS": "optim.lbfgs",
     "Map": "losses.term",
     "Masks": "transfer.masks",

@@ -29,6 +29,7 @@ from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.runs.outputs import check_not_read, check_not_there, output_of
 from neural_style_tf.runs.resume import newest_metric, trim_metrics
 from neural_style_tf.transfer.masks import Masks
+from neural_style_tf.transfer.plan import Inputs, Plan
 from neural_style_tf.transfer.records import Listener, StepRecord
 from neural_style_tf.utils.console import duration
 from neural_style_tf.video.read import INSTALL, Clip, Frame, has_video_library, is_clip, open_clip
@@ -124,10 +125,11 @@ class ClipRun(Run):
         values = moving_mask(clip, first)
         return values, Picture(first.pixels[:0, :0], None, clip.notes, clip.sha256, Path(path), None, None)
 
-    def _check(self) -> None:
-        self._masks = dataclasses.replace(self._masks, moving=bool(self._moving))
-        self._given_masks = self._masks
-        super()._check()
+    def _planned(self, inputs: Inputs) -> Plan:
+        """Plan the first frame; each frame is planned again when it is painted."""
+        self._given_masks = dataclasses.replace(inputs.masks, moving=bool(self._moving))
+        self._styles, self._initial = inputs.styles, inputs.initial
+        return super()._planned(dataclasses.replace(inputs, masks=self._given_masks))
 
     def _masks_of_frames(self, after: int) -> Callable[[int], Masks]:
         """Return number of a frame → its masks; to be asked in order."""
@@ -250,7 +252,7 @@ class ClipRun(Run):
         from neural_style_tf.runs.clip_files import PassFiles, holds_passes
         from neural_style_tf.video.paint import paint_clip
 
-        _, *styles = self._painted()
+        self._plan = None
         video = self._config.video
         last, begun = self._last_frame(), time.monotonic()
         after = self._newest
@@ -261,7 +263,7 @@ class ClipRun(Run):
         painted = paint_clip(
             self._machine.session(),
             self.frames(after),
-            styles,
+            self._styles,
             self._config,
             flow=self.flow,
             masks=self._masks_of_frames(after),

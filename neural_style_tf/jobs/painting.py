@@ -12,35 +12,38 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neural_style_tf.config.schema import Config, Job, numbered
+from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import UnreadableFile, UserError, reason, show
-from neural_style_tf.images import Picture, fill_hidden
-from neural_style_tf.images.masks import load_mask, stretched, with_opacity
+from neural_style_tf.images import Picture
+from neural_style_tf.images.masks import load_mask
+from neural_style_tf.jobs.inputs import read_init, read_inputs
 from neural_style_tf.jobs.machine import Machine
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Report, Supplies
-from neural_style_tf.runs.manifest import Manifest, ManifestWriter, facts_in_common, flag_lines
+from neural_style_tf.runs.manifest import (
+    Manifest,
+    ManifestWriter,
+    facts_in_common,
+    flag_lines,
+    settings_table,
+)
 from neural_style_tf.runs.output_dir import OutputFolder, check_folder, holds_run
-from neural_style_tf.runs.outputs import check_outputs, clear_the_way, find_checkpoint, make_listeners
+from neural_style_tf.runs.outputs import check_outputs, find_checkpoint
 from neural_style_tf.runs.replay import changes_since, check_files, read_run
 from neural_style_tf.runs.resume import (
-    EXACT_SINCE,
-    MASKED_SINCE,
     check_same_run,
-    check_transparency,
     differences,
     read_manifest,
     step_of,
+    trim_metrics,
     with_its_choices,
 )
 from neural_style_tf.tiling.memory_model import LARGE_PICTURE, choose_tile, estimate_run
 from neural_style_tf.tiling.system_memory import check_start
-from neural_style_tf.transfer.initial import WORDS, init_sha256, initial_pixels
-from neural_style_tf.transfer.masks import Masks, check_count, check_masks
-from neural_style_tf.transfer.picture_sizes import content_size, longest_of_style, style_size
+from neural_style_tf.transfer.plan import Inputs, Plan, plan_run
 from neural_style_tf.transfer.records import Listener, StepRecord
-from neural_style_tf.transfer.scales import plan_scales
+from neural_style_tf.transfer.scales import Scale
 from neural_style_tf.utils.atomic import write_text
 from neural_style_tf.utils.console import Console, duration
 from neural_style_tf.utils.runtime import check_installation
@@ -53,16 +56,16 @@ if TYPE_CHECKING:
 
 SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2
 PROCESS_BYTES = 600 * 2**20
-"""Of a process with TensorFlow imported and the weights read."""
+"""Memory of a process that has imported TensorFlow and read the weights."""
 
 
 class Reporting(Listener):
-    """Says how far a run is, and ends it when asked to.
+    """Reports the progress of a run to a sweep or the page, and stops it when their answer says so.
 
     Args:
         report: Takes the step, the planned steps, and whether something was saved; returns whether to stop.
-        received: Signals of the run.
-        saves: Which steps are saved.
+        received: Signals of the run; a stop is noted here as a signal.
+        saves: Whether a step is saved.
     """
 
     def __init__(self, report: Report, received: list[int], saves: Callable[[int], bool]) -> None:
@@ -84,19 +87,19 @@ class Reporting(Listener):
 
 
 class Run:
-    """One run of the command line, from checked files to written ones.
+    """A run that paints a picture: its files are read and checked at once, and written by `execute`.
 
     Args:
         config: Its settings.
         job: Its files.
-        machine: What it shares with others.
-        console: For what it says.
-        interrupts: What ends it.
-        report: Gets its progress.
-        supplies: What it uses in place of its files, and where it writes.
+        machine: What it shares with other runs.
+        console: Where it prints.
+        interrupts: Signals that end it.
+        report: Takes its progress.
+        supplies: Copies of its files, and other places to write to.
 
-    Attributes:
-        scales: Of a picture, the sizes it goes through; of a clip, those of a frame.
+    Raises:
+        UserError: Every mistake that can be found without TensorFlow.
     """
 
     def __init__(
@@ -114,16 +117,15 @@ class Run:
         self._report_to, self._supplies = report, supplies or Supplies()
         self._worker = find_worker(job.distribute, os.environ)
         console.quiet = console.quiet or self._worker.rank > 0
-        self._initial: np.ndarray | None = None
         self._config, self._job = config, job
-        for flag in ("content_mask", "style_mask"):
-            check_count(flag, getattr(job, flag), len(job.style))
+        files = self._supplies.files
         try:
-            self._pictures, self._masks = _load_pictures(
-                config, job, machine, self._supplies, self._content(), self._read_mask
+            self._files, inputs = read_inputs(
+                config, job, machine, files, content=self._content(), read_mask=self._read_mask
             )
         except UserError as error:
             raise UnreadableFile(str(error)) from error
+        self._files, inputs = read_init(config, job, self._files, inputs, files)
         default = Path("output") / job.title
         # What is recorded, and where things are here.
         self._job = job.replace(output_dir=job.output_dir or str(default))
@@ -135,6 +137,8 @@ class Run:
         self._stopped = False
         self._earlier: Manifest | None = None
         self._repeated: Manifest | None = None
+        self._plan = self._planned(inputs)
+        self._scales, self._regions = self._plan.scales, self._plan.masks.regions
         self._check()
 
     @property
@@ -142,25 +146,31 @@ class Run:
         return self._machine.cluster
 
     @property
-    def _has_transparency(self) -> bool:
-        return any(picture.alpha is not None for picture in self._pictures.values())
+    def scales(self) -> tuple[Scale, ...]:
+        """The sizes that a picture, or a frame of a clip, goes through."""
+        return self._scales
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        """(H, W) of the result."""
+        return self._scales[-1].content
 
     @property
     def hashes(self) -> Mapping[str, str]:
         """Role of each picture, and `init` for a file that --init names → SHA-256."""
-        return self._hashes
+        return self._files.hashes
 
     def check_unchanged(self, hashes: Mapping[str, str]) -> None:
-        """Refuse pictures that are others than those that a sweep has checked.
+        """Refuse pictures that have changed since a sweep checked them.
 
         Args:
-            hashes: Role of each → SHA-256; empty if nothing was checked.
+            hashes: Role of each picture → SHA-256 at the check; empty if nothing was checked.
 
         Raises:
             UserError: Naming the first.
         """
         for role, value in hashes.items():
-            if self._hashes.get(role) != value:
+            if self.hashes.get(role) != value:
                 path = self._config.init if role == "init" else self._job.pictures[role]
                 raise UserError(
                     f"{show(path)} was changed after the sweep began: put the former file back, or paint the "
@@ -168,23 +178,23 @@ class Run:
                 )
 
     def check_finished(self) -> None:
-        """Refuse a finished run in the output folder that was made with other settings or files."""
+        """Refuse an output folder whose finished run has other settings or files."""
         folder = self._here.output_dir
         earlier = read_manifest(Path(folder))
         away = "move that folder away to paint it anew"
         earlier.check_network(f"the run in {show(folder)}", f"so it cannot be repeated; {away}")
-        if found := differences(earlier, self._config, self._hashes, result=self._size):
+        if found := differences(earlier, self._config, self.hashes, result=self._size):
             raise UserError(f"the run in {show(folder)} is another one: {'; '.join(found)}; {away}")
 
     def check_folder(self) -> None:
-        """Refuse a run, settings and pictures in the output folder that `execute` would; writes nothing.
+        """Refuse what `execute` would refuse in the output folder, without writing.
 
-        The network, the checkpoints and the folder's lock are looked at by `execute` alone.
+        Only `execute` checks the network, the checkpoints and the folder's lock.
         """
         job, folder = self._here, Path(self._here.output_dir)
         check_folder(folder, overwrite=job.overwrite, resume=job.resume)
         if job.resume and holds_run(folder):
-            self._check_resumed(read_manifest(folder), self._hashes)
+            self._check_resumed(read_manifest(folder), self.hashes)
 
     def memory(self) -> int:
         """Return the bytes that the run and its process take, estimated for float32."""
@@ -193,8 +203,8 @@ class Run:
 
     @property
     def _beside_result(self) -> dict[str, Any]:
-        """What an estimate of memory counts beside the result; for `memory_model.estimate_run`."""
-        return {"styles": self.scales[-1].styles, "regions": self._masks.regions}
+        """Further arguments of `memory_model.estimate_run`."""
+        return {"styles": self._scales[-1].styles, "regions": self._regions}
 
     def execute(self) -> int:
         """Run; return the exit code."""
@@ -205,7 +215,7 @@ class Run:
         try:
             if job.resume and holds_run(folder.path):
                 self._earlier = read_manifest(folder.path)
-                self._check_resumed(self._earlier, self._hashes)
+                self._check_resumed(self._earlier, self.hashes)
             return self._transfer(folder)
         finally:
             folder.release()
@@ -213,29 +223,20 @@ class Run:
     def _check(self) -> None:
         """Find every mistake that can be found without TensorFlow."""
         check_installation()
-        job, config, files = self._here, self._config, self._supplies.files
+        job = self._here
         if job.resume and job.overwrite:
             raise UserError("--resume goes on with a run and --overwrite replaces it: give one of them")
-        content, *styles = self._painted()
-        self._size = content.shape[:2]
-        self._masks = self._masks.check(len(styles), config)
-        sizes = [style_size(style.shape[:2], self._size, config) for style in styles]
-        self.scales = plan_scales(self._size, sizes, config)
-        self._mask_notes = check_masks(self._masks, self.scales, config)
-        reading = job.reading | {"profile": self._pictures["content"].profile}
-        local = config.replace(init=files.get(config.init, config.init))
-        if config.init not in WORDS:
-            self._initial = initial_pixels(local, content, styles[0], **reading)
-        self._hashes = {role: picture.sha256 for role, picture in self._pictures.items()}
-        if self._initial is not None:
-            self._hashes["init"] = init_sha256(local)
         if job.from_run:
             self._repeated = read_run(job.from_run)
-            check_files(self._repeated, self._hashes, job.from_run)
+            check_files(self._repeated, self.hashes, job.from_run)
         if self._supplies.weights is None:
             check_spec(job.weights, Path(job.weights_dir))
         if self._worker.rank == 0:
             self._check_outputs()
+
+    def _planned(self, inputs: Inputs) -> Plan:
+        """Plan the run."""
+        return plan_run(inputs, self._config)
 
     def _content(self) -> Picture | None:
         """Return the content, if it is no picture file."""
@@ -246,19 +247,15 @@ class Run:
         return load_mask(path, **reading)
 
     def _check_outputs(self) -> None:
-        """Find what could not be written, or would be lost."""
-        photo = self._pictures["content"]
+        """Refuse outputs that cannot be written, or would destroy a file."""
+        photo = self._files.photo
         check_outputs(self._here, self._config, photo, size=self._size, say=self._console.say)
-
-    def _painted(self) -> list[np.ndarray]:
-        """Return the photo and the style pictures."""
-        return [self._pictures[role].pixels for role in self._pictures if "mask" not in role]
 
     def _transfer(self, folder: OutputFolder | None) -> int:
         """Run, as the chief in a folder, as another worker without; return the exit code."""
         device, weights = self._start()
         if self._interrupts.received:
-            # Its KeyboardInterrupt was swallowed, as by the machinery of imports.
+            # An import may swallow KeyboardInterrupt.
             raise KeyboardInterrupt
         try:
             return self._steps(folder, device, weights)
@@ -267,7 +264,7 @@ class Run:
             raise
 
     def _steps(self, folder: OutputFolder | None, device: str, weights: Weights) -> int:
-        self._cluster.check_same(facts_in_common(self._config, self._hashes, weights))
+        self._cluster.check_same(facts_in_common(self._config, self.hashes, weights))
         checkpoint = self._checkpoint(folder, weights) if folder else None
         self._choose()
         listeners: list[Listener] = []
@@ -282,7 +279,7 @@ class Run:
             return self._stopped
 
         def begin() -> None:
-            # Not before a first step exists: until then an earlier run is left alone.
+            # An earlier run in the folder is kept until the first step is done.
             nonlocal report
             self._interrupts.graceful = True
             if folder is not None and report is None:
@@ -297,7 +294,7 @@ class Run:
             if report is None and checkpoint is not None and not self._stopped:
                 # Of a clip, nothing was left to paint.
                 report = self._report(folder, weights, device, checkpoint)
-            # A signal that came while the last picture was painted or written has ended nothing.
+            # A signal during the last step, or while it was written, did not cut the run short.
             finished = not self._stopped or (record is not None and record.finished)
             status = "finished" if finished else "interrupted"
         except BaseException as error:
@@ -319,7 +316,7 @@ class Run:
         return SUCCESS if finished else self._interrupts.exit_code
 
     def _tell(self, listeners: list[Listener], record: StepRecord, folder: OutputFolder | None) -> None:
-        """Tell listeners of a step; after a fault only those that keep the painting, which is due then."""
+        """Pass a step to the listeners; after a fault only to those that save the painting, and at once."""
         faults: list[Exception] = []
         for listener in listeners:
             if faults and not listener.keeps_painting:
@@ -331,7 +328,7 @@ class Run:
         self._raise_first(faults, folder)
 
     def _raise_first(self, faults: list[Exception], folder: OutputFolder | None) -> None:
-        """Raise the first of several errors, with a note on where the painting is."""
+        """Raise the first of several errors, with a note that says where the painting is."""
         if not faults:
             return
         painting = folder and self._painting(folder)
@@ -342,7 +339,7 @@ class Run:
         raise faults[0]
 
     def _painting(self, folder: OutputFolder) -> Path:
-        """Return where a run keeps what it has painted."""
+        """Return the file or folder of the painting."""
         return folder.path / "result.png"
 
     def _records(
@@ -352,26 +349,29 @@ class Run:
         tick: Tick,
         begin: Callable[[], None],
     ) -> Iterator[StepRecord]:
-        """Return the steps of the run.
+        """Paint; yield the steps.
 
         Args:
-            folder: Where it writes; None for a worker that does not.
+            folder: Where the run writes; None for a worker that does not.
             checkpoint: From `_checkpoint`.
             tick: See `transfer.loop.Tick`.
             begin: To be called before anything is written in the folder, if that is before the first record.
         """
-        from neural_style_tf.transfer.inputs import Inputs
-
-        content, *styles = self._painted()
-        inputs = Inputs(content, tuple(styles), self._initial, self._masks)
-        # The run forgets the pictures when they are of no more use, and so must we.
-        self.forget_pictures()
-        self._initial = None
-        return self._machine.session().run(inputs, self._config, tick=tick, resume=checkpoint)
+        return self._machine.session().run(self._take_plan(), tick=tick, resume=checkpoint)
 
     def forget_pictures(self) -> None:
         """Keep only what is known of them."""
-        self._pictures = {role: picture.without_pixels() for role, picture in self._pictures.items()}
+        self._plan = None
+
+    def _take_plan(self) -> Plan:
+        """Return the plan with the choices of this run; it is not kept, so that its pictures can go."""
+        config = self._plan.config.replace(
+            precision=self._config.network.precision,
+            convolution=self._config.network.convolution,
+            tile=self._config.tile,
+        )
+        plan, self._plan = dataclasses.replace(self._plan, config=config), None
+        return plan
 
     def _say_end(self, folder: OutputFolder, status: str, record: StepRecord) -> None:
         """Say how the run ended."""
@@ -383,13 +383,8 @@ class Run:
         from neural_style_tf.utils.runtime import lacks_avx, start_tensorflow, unused_gpu
 
         say = self._console.say
-        for role, picture in self._pictures.items():
-            height, width = picture.pixels.shape[:2]
-            say(f"{role}: {picture.path}" + (f", {width}×{height}" if height else ""))
-            for note in picture.notes:
-                say(f"  {note}")
-        for note in self._mask_notes:
-            say(note)
+        for line in self._files.lines:
+            say(line)
         check_start()
         height, width = self._size
         if max(self._size) < self._config.sizes.image_size:
@@ -420,8 +415,6 @@ class Run:
             check_files(self._repeated, {"weights": weights.sha256}, self._job.from_run)
             for line in changes_since(self._repeated, device):
                 say(line)
-            if self._repeated.form < MASKED_SINCE and self._has_transparency:
-                say("hidden colours counted when that run was made, and do not now: the bits differ")
         return device, weights
 
     def _checkpoint(self, folder: OutputFolder, weights: Weights) -> str | None:
@@ -429,18 +422,19 @@ class Run:
         if self._earlier is None:
             self._console.say(f"writing to {folder.path}{os.sep}")
             return None
-        self._check_resumed(self._earlier, self._hashes | {"weights": weights.sha256})
+        self._check_resumed(self._earlier, self.hashes | {"weights": weights.sha256})
         return find_checkpoint(folder, planned=self.scales[-1].end, say=self._console.say)
 
     def _check_resumed(self, earlier: Manifest, hashes: dict[str, str]) -> None:
         """Refuse to go on with a run of other settings or files; hashes as of `resume.differences`."""
         check_same_run(earlier, self._config, hashes, result=self._size)
-        if self._has_transparency:
-            check_transparency(earlier)
 
     def _clear_the_way(self, folder: OutputFolder, checkpoint: str | None) -> None:
         """Remove an earlier run, or what a run that goes on had written after its checkpoint."""
-        clear_the_way(folder, checkpoint)
+        if checkpoint is None:
+            folder.clear()
+        else:
+            trim_metrics(folder.path / "metrics.jsonl", step_of(checkpoint))
 
     def _report(
         self, folder: OutputFolder, weights: Weights, device: str, checkpoint: str | None
@@ -450,8 +444,8 @@ class Run:
             folder.path / "run.json",
             self._config,
             self._job,
-            inputs=self._pictures,
-            init=self._hashes.get("init"),
+            inputs=self._files.pictures,
+            init=self.hashes.get("init"),
             weights=weights,
             device=device,
             earlier=self._earlier,
@@ -460,17 +454,26 @@ class Run:
         return report
 
     def _listeners(self, folder: OutputFolder, report: ManifestWriter, after: int) -> list[Listener]:
-        found = make_listeners(
-            folder,
+        from neural_style_tf.runs.callbacks import Metrics, Pictures, Progress, Result, Saving
+        from neural_style_tf.runs.checkpoints import Checkpoints
+        from neural_style_tf.runs.tensorboard import Curves
+
+        path, job, photo = folder.path, self._job, self._files.photo
+        config, saves = self._config, self._config.saving
+        dpi = (job.dpi, job.dpi) if job.dpi else photo.dpi
+        saving = Saving(photo.alpha, job.stretch_contrast, int(job.bits), photo.profile, dpi)
+        results = [path / "result.png"] + ([Path(self._here.output)] if self._here.output else [])
+        return [
             report,
-            self._config,
-            self._job,
-            self._console,
-            photo=self._pictures["content"],
-            output=self._here.output,
-            after=after,
-        )
-        return [*found, *self._reporting()]
+            Metrics(path / "metrics.jsonl", after=after),
+            Curves(path, config, settings_table(config, job), after=after),
+            Result(results, saves, saving),
+            Pictures(path / "images", saves, saving),
+            # After the files that a checkpoint asserts to be written.
+            Checkpoints(path / "checkpoints", saves),
+            Progress(self._console),
+            *self._reporting(),
+        ]
 
     def _reporting(self) -> list[Listener]:
         """Return what reports to others how far the run is; to be called after what saves."""
@@ -479,8 +482,8 @@ class Run:
         return [Reporting(self._report_to, self._interrupts.received, self._config.saving.saves)]
 
     def _choose(self) -> None:
-        """Choose what is `auto` once, and record it: a resumed or repeated run computes alike."""
-        from neural_style_tf.models.precision import has_bfloat16, has_tf32
+        """Decide what `auto` means, and record it, so that a resumed or repeated run computes the same."""
+        from neural_style_tf.models.precision import has_bfloat16
         from neural_style_tf.tiling.planner import check_memory, plan_memory
         from neural_style_tf.transfer.session import settle
 
@@ -498,12 +501,6 @@ class Run:
             say(f"auto: --precision={network.precision} --convolution={network.convolution}")
         if network.precision == "bfloat16" and not has_bfloat16():
             say("this machine has no hardware for bfloat16, and takes longer than in float32")
-        before = self._earlier or self._repeated
-        on_gpu = before is not None and str(before.circumstances.get("device", "")).startswith("GPU")
-        if network.precision == "float32" and on_gpu and before.form < EXACT_SINCE and has_tf32():
-            say(
-                "that run's float32 was TF32, and now is float32: for TF32 give --precision=tf32 to a new run"
-            )
         room = plan_memory(self._config, self._size, **self._beside_result, share=self._machine.memory)
         room = room._replace(tile=self._cluster.least(room.tile))
         self._console.say(str(room))
@@ -511,71 +508,10 @@ class Run:
         self._config = self._config.replace(tile=str(room.tile or "none"))
 
     def _join(self) -> None:
-        """Become one of the cluster's workers, if there is one."""
+        """Join the cluster of workers, if there is one."""
         from neural_style_tf.distributed.replicas import join
 
         job = self._job
         self._machine.cluster = join(
             job.distribute, self._worker, timeout=job.worker_timeout, say=self._console.error
         )
-
-
-def _load_pictures(
-    config: Config,
-    job: Job,
-    machine: Machine,
-    supplies: Supplies,
-    content: Picture | None,
-    read_mask: Callable[..., tuple[np.ndarray, Picture]],
-) -> tuple[dict[str, Picture], Masks]:
-    """Read all pictures, but the content if it is given, no larger than they are of use.
-
-    Returns:
-        The pictures, of which masks are without pixels, and the masks.
-    """
-    reading = job.reading
-    found: dict[str, Picture] = {}
-
-    def load(role: str, **sizes: Any) -> Picture:
-        path = job.pictures[role]
-        picture = machine.load_image(supplies.files.get(path, path), **sizes, **reading)
-        if picture.alpha is not None and not picture.alpha.any():
-            raise UserError(f"{show(path)} is transparent everywhere: there is nothing to see")
-        pixels = fill_hidden(picture.pixels, picture.alpha)
-        found[role] = dataclasses.replace(picture, pixels=pixels, path=Path(path))
-        return found[role]
-
-    def mask(role: str, like: Picture) -> np.ndarray | None:
-        path = job.pictures.get(role)
-        if path is None:
-            return None
-        values, picture = read_mask(role, supplies.files.get(path, path), **reading)
-        note = stretched(values.shape, like.pixels.shape[:2])
-        notes = (*picture.notes, *([f"{show(path)} {note}"] if note else []))
-        found[role] = dataclasses.replace(picture, notes=notes, path=Path(path), alpha=None)
-        return values
-
-    sizes = {"longest": config.sizes.image_size, "enlarge": config.sizes.enlarge}
-    if content is None:
-        content = load("content", **sizes, keep_profile=config.profile == "content")
-    found["content"] = content
-    if config.profile == "content" and content.profile is None:
-        note = "it has no colour profile for RGB to be painted in: --profile=content paints in sRGB"
-        found["content"] = dataclasses.replace(content, notes=(*content.notes, note))
-    result = content_size(content.pixels.shape[:2], config)
-    styles = [
-        load(role, longest=longest_of_style(result, config, number), profile=content.profile)
-        for number, role in enumerate(numbered("style", len(job.style)))
-    ]
-    content_masks = [mask(role, content) for role in numbered("content_mask", len(job.content_mask))]
-    style_masks = [
-        with_opacity(mask(role, style), style.alpha)
-        for role, style in zip(numbered("style_mask", len(styles)), styles, strict=True)
-    ]
-    masks = Masks(
-        tuple(np.ones((1, 1), np.float32) if one is None else one for one in content_masks),
-        tuple(style_masks) if any(one is not None for one in style_masks) else (),
-        mask("content_weight_mask", content),
-        with_opacity(None, content.alpha),
-    )
-    return found, masks

@@ -19,11 +19,7 @@ from neural_style_tf.utils.console import Console, duration
 
 
 class Progress(Listener):
-    """A live line for a person, a plain line per logged step for a file.
-
-    Args:
-        console: Where to write.
-    """
+    """Prints the losses: one live line on a terminal, a line for each logged step in a file."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -61,12 +57,7 @@ class Progress(Listener):
 
 
 class Metrics(Listener):
-    """`metrics.jsonl`: one object per logged step, each written whole, no step twice.
-
-    Args:
-        path: The file.
-        after: The last step that it has already.
-    """
+    """Writes `metrics.jsonl`: one object for each logged step after step `after`, each in a single write."""
 
     def __init__(self, path: Path, *, after: int = -1) -> None:
         self._file = path.open("ab", buffering=0)
@@ -104,13 +95,7 @@ class Saving:
 
 
 class Pictures(Listener):
-    """`images/step-000020.png` …: the image of every so many steps.
-
-    Args:
-        folder: Where they go; made when the first is written.
-        config: Which steps are saved.
-        saving: How they are saved.
-    """
+    """Writes `images/step-000020.png` …, the image of each step that `config` saves."""
 
     def __init__(self, folder: Path, config: SaveConfig, saving: Saving) -> None:
         self._folder, self._config = folder, config
@@ -126,12 +111,12 @@ class Pictures(Listener):
 
 
 class Result(Listener):
-    """The best image, kept up to date in files that are never half-written.
+    """Writes the best image to `result.png`, and a finished one to `--output`; files are replaced whole.
 
     Args:
-        paths: `result.png`, and the user's own `--output`.
-        config: At which steps it is brought up to date; at the last record it always is.
-        saving: How it is saved.
+        paths: `result.png`, and `--output` if there is one.
+        config: Which steps are saved; the last always is.
+        saving: How the picture is saved.
     """
 
     keeps_painting = True
@@ -140,14 +125,14 @@ class Result(Listener):
         self._paths, self._config, self._saving = paths, config, saving
 
     def on_step(self, record: StepRecord) -> None:
-        """Write the best image if it is due; the user's own file only gets what is finished."""
+        """Write the best image if it is due."""
         if record.last or record.due or self._config.saves(record.step):
             path, *copies = self._paths if record.finished else self._paths[:1]
             save_picture(path, record.best_rows, self._saving, *copies)
 
 
 def save_picture(path: Path, image: Rows, saving: Saving, *copies: Path) -> None:
-    """Save a picture, also under further names; if under none of them, anywhere else.
+    """Save a picture under several names; if none can be written, in a new folder elsewhere.
 
     Raises:
         RunError: A file cannot be written; its note says where the picture is.
@@ -167,7 +152,7 @@ def save_picture(path: Path, image: Rows, saving: Saving, *copies: Path) -> None
 
 
 def _rescue(lost: Path, image: Rows, saving: Saving) -> Path | None:
-    """Save a picture that its own file cannot take, in a new folder; return where."""
+    """Save a picture in a new folder, because its own file cannot be written; return the new path."""
     plain = dataclasses.replace(saving, bits=8)
     for place in (tempfile.gettempdir(), Path.home(), lost.parent):
         with contextlib.suppress(OSError):
@@ -175,7 +160,7 @@ def _rescue(lost: Path, image: Rows, saving: Saving) -> Path | None:
             with contextlib.suppress(RunError):
                 _save(path := folder / f"{lost.stem}.png", image, plain)
                 return path
-            # What the encoder does not take can at least be an --init.
+            # Where the encoder fails, an array can still be an --init.
             with contextlib.suppress(OSError):
                 np.save(path := folder / f"{lost.stem}.npy", image[:])
                 return path
@@ -200,7 +185,7 @@ def _save(path: Path, image: Rows, saving: Saving) -> None:
             dpi=saving.dpi,
         )
     except UserError as error:
-        # It was fine when the run began.
+        # The folder was checked when the run began.
         raise RunError(f"{error}; was its folder moved, removed or made read-only during the run?") from error
     except RunError:
         raise
@@ -209,7 +194,7 @@ def _save(path: Path, image: Rows, saving: Saving) -> None:
 
 
 def fit_alpha(alpha: np.ndarray | None, image: Rows) -> np.ndarray | None:
-    """Return alpha, uint8 [H, W], at the size of an image of a coarser scale [h, w, 3]."""
+    """Resize alpha, uint8 [H, W], to an image of a coarser scale [h, w, 3]."""
     if alpha is None or alpha.shape == image.shape[:2]:
         return alpha
     return np.rint(resize(alpha, image.shape[:2])).astype(np.uint8)

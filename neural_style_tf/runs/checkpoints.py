@@ -15,44 +15,35 @@ KEPT = 3
 
 
 class Checkpoints(Listener):
-    """`checkpoints/`: the `RunState` of the run; the last few are kept.
+    """Writes `checkpoints/`: the `RunState` of the run; the last `KEPT` stay.
 
-    Args:
-        folder: Where they go.
-        config: Which steps are saved; the last one always is, unless none are and the run is complete.
+    The last step is always saved, unless `save_every` is 0 and the run is complete.
     """
 
     def __init__(self, folder: Path, config: SaveConfig) -> None:
         self._folder, self._config = folder, config
 
     def on_step(self, record: StepRecord) -> None:
-        """Save if due, then remove the oldest; a run that ends early can always be resumed."""
+        """Save if due, then remove the oldest."""
         last = record.last and (self._config.save_every or record.step < record.planned)
         if not (self._config.saves(record.step) or record.due or last):
             return
         self._folder.mkdir(exist_ok=True)
         tf.train.Checkpoint(state=record.state).write(str(self._folder / f"ckpt-{record.step}"))
         for step in saved_steps(self._folder)[KEPT:]:
-            # The index last: while it is there, the others are known to be due.
+            # The index goes last: while it exists, `saved_steps` finds the rest to remove.
             for file in sorted(self._folder.glob(f"ckpt-{step}.*")):
                 file.unlink()
 
 
 def saved_steps(folder: Path) -> list[int]:
-    """Return the steps of which there is a checkpoint, newest first."""
+    """Return the steps that have a checkpoint, newest first."""
     names = [path.name.removeprefix("ckpt-").removesuffix(".index") for path in folder.glob("ckpt-*.index")]
     return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
 
 def newest_good(folder: Path) -> tuple[str | None, tuple[str, ...]]:
-    """Find the newest checkpoint that can be read to its end.
-
-    Args:
-        folder: `checkpoints/` of a run.
-
-    Returns:
-        Its prefix, or None if there is none; and a line for each one that is damaged.
-    """
+    """Return the prefix of the newest readable checkpoint, or None, and a line for each damaged one."""
     for unfinished in folder.glob("*_temp"):
         shutil.rmtree(unfinished, ignore_errors=True)
     notes: list[str] = []

@@ -25,7 +25,7 @@ LOCK = ".neural-style-tf.lock"
 
 
 def files_of_a_run(folder: Path) -> list[Path]:
-    """Return what an earlier run left in a folder, and what replacing it removes; folders left out."""
+    """Return the files of a run in a folder: those that replacing it removes."""
     if not exists(folder):
         return []
     return [*_made_on_the_way(folder), *(folder / name for name in FILES if (folder / name).exists())]
@@ -36,20 +36,20 @@ def _made_on_the_way(folder: Path) -> list[Path]:
 
 
 def holds_run(folder: Path) -> bool:
-    """Return whether anything that a run writes is in a folder."""
+    """Return whether a folder has anything that a run writes."""
     return bool(_names(folder))
 
 
 def check_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
-    """Refuse a folder that holds something a run may not be written over; nothing is changed.
+    """Refuse a folder in which a run may not write.
 
     Args:
-        folder: Where a run would write; it need not be there.
+        folder: The folder; it need not exist.
         overwrite: Whether an earlier run there may be replaced.
         resume: Whether it may be continued.
 
     Raises:
-        UserError: It holds a run, or what no run of this program has written.
+        UserError: It holds a run, or such files of another program.
     """
     if not holds_run(folder):
         return
@@ -75,7 +75,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Return whether `run.json`, which a run writes before all else, is there and ours."""
+    """Return whether there is a `run.json` of this program; a run writes it before all else."""
     try:
         facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         return isinstance(facts, dict) and "config" in facts
@@ -86,7 +86,7 @@ def _is_ours(folder: Path) -> bool:
 def is_in_use(folder: Path) -> bool:
     """Return whether a process is painting a run in a folder."""
     lock = Lock(folder / LOCK)
-    # To look is to take it for a moment; one that was killed leaves the file.
+    # Taking the lock for a moment is the only test: a killed process leaves its file.
     try:
         free = not (folder / LOCK).exists() or lock.acquire()
     except OSError:
@@ -97,7 +97,7 @@ def is_in_use(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def writable(folder: Path) -> Iterator[None]:
-    """Make a mistake of the user's of what keeps a folder from being made or written to."""
+    """Turn errors of making or writing a folder into a `UserError`."""
     try:
         yield
     except FileExistsError:
@@ -111,15 +111,10 @@ class FolderInUse(UserError):
 
 
 class OutputFolder:
-    """Where a run writes; see docs/robustness.md for the list of its files.
-
-    Args:
-        path: The folder; made if it is not there.
-        overwrite: Whether an earlier run there may be replaced.
-        resume: Whether it may be continued.
+    """The output folder of a run, made and locked; see docs/robustness.md for the list of its files.
 
     Raises:
-        UserError: It holds a run, is in use by another process, or cannot be written to.
+        UserError: It may not be written in (see `check_folder`), or another process writes in it.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, overwrite: bool, resume: bool = False) -> None:
@@ -136,7 +131,7 @@ class OutputFolder:
         self._sweep()
 
     def clear(self) -> None:
-        """Remove what an earlier run left, and nothing else."""
+        """Remove the files of an earlier run, and nothing else."""
         for path in _made_on_the_way(self.path):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -149,12 +144,12 @@ class OutputFolder:
             (self.path / name).unlink(missing_ok=True)
 
     def clear_events(self) -> None:
-        """Remove what is for TensorBoard: of a run that begins anew with what it has made on the way."""
+        """Remove TensorBoard's files."""
         for path in self.path.glob(EVENTS):
             path.unlink()
 
     def _sweep(self) -> None:
-        """Remove what a run that was killed left of files it was writing."""
+        """Remove half-written files of a run that was killed."""
         # Only the beginning of a long name is in that of its unfinished file.
         patterns = [self.path / name for name in (*FILES, EVENTS.removesuffix(".v2"), *PICTURES, *STATES)]
         for path in [path for pattern in patterns for path in leftovers(pattern.parent, pattern.name)]:
@@ -162,7 +157,7 @@ class OutputFolder:
                 path.unlink()
 
     def release(self) -> None:
-        """Let other runs use the folder, and remove it if nothing was written."""
+        """Unlock the folder, and remove it if it is empty."""
         if not self._held:
             return
         self._held = False

@@ -1,4 +1,4 @@
-"""Check the output files before a run, choose the checkpoint to continue from, make the callbacks."""
+"""Check the output files before a run, and choose the checkpoint to continue from."""
 
 from __future__ import annotations
 
@@ -11,26 +11,16 @@ from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.images import Picture, check_output, deep
 from neural_style_tf.images.files import expand_files
-from neural_style_tf.runs.manifest import ManifestWriter, settings_table
 from neural_style_tf.runs.output_dir import OutputFolder, files_of_a_run
-from neural_style_tf.runs.resume import newest_metric, read_manifest, step_of, trim_metrics
+from neural_style_tf.runs.resume import newest_metric, read_manifest, step_of
 from neural_style_tf.transfer.initial import WORDS
-from neural_style_tf.transfer.records import Listener
-from neural_style_tf.utils.console import Console
 from neural_style_tf.utils.paths import exists
 
 Say = Callable[[str], None]
 
 
 def check_outputs(job: Job, config: Config, content: Picture, *, size: tuple[int, int], say: Say) -> None:
-    """Find what could not be written, or would be lost, before anything is.
-
-    Args:
-        job: Names of what is read and written.
-        config: `init` may name a file, too.
-        content: The content picture.
-        size: (H, W) of the result.
-        say: Gets a line on what the result cannot hold.
+    """Refuse outputs that cannot be written or would destroy a file; `say` what a format cannot hold.
 
     Raises:
         UserError: An output exists, is an input, or has a name that cannot be.
@@ -56,15 +46,16 @@ def check_not_read(job: Job, result: str, init: str) -> None:
     """Refuse a run that would write over a picture that it reads.
 
     Args:
-        job: Names of what is read and written.
-        result: What it writes in its folder.
+        job: The files that are read and written.
+        result: Name of the result in the output folder.
         init: `--init`: a word, or a file.
 
     Raises:
         UserError: Naming the file.
     """
     names = [file for name in job.pictures.values() for file in (name, *expand_files(name))]
-    read = [Path(file) for file in (*names, *((init,) if init not in WORDS else ())) if exists(file)]
+    names += [init] if init not in WORDS else []
+    read = [Path(file) for file in names if exists(file)]
     for output in filter(None, (job.output, os.path.join(job.output_dir, result))):  # noqa: PTH118
         if exists(output) and any(Path(output).samefile(file) for file in read):
             raise UserError(f"{show(output)} is read and would be overwritten: give another name")
@@ -80,11 +71,11 @@ def check_not_read(job: Job, result: str, init: str) -> None:
 
 
 def check_not_there(job: Job, *, written: str) -> None:
-    """Refuse an `--output` that is there, if it is not to be replaced.
+    """Refuse an `--output` that exists, unless it may be replaced or an earlier part of the run wrote it.
 
     Args:
-        job: Names of what is read and written.
-        written: What an earlier part of the run has written as its own; or "".
+        job: The files.
+        written: The output of the earlier part, or "".
 
     Raises:
         UserError: Naming the file.
@@ -101,7 +92,7 @@ def check_not_there(job: Job, *, written: str) -> None:
 
 
 def output_of(job: Job) -> str:
-    """Return the `--output` of the run that a job goes on with, as a path from the root; "" if none."""
+    """Return the absolute path of `--output` of the run that a job resumes; "" if there is none."""
     if job.resume:
         with contextlib.suppress(UserError):
             return str(read_manifest(Path(job.output_dir)).job.get("output", ""))
@@ -109,15 +100,15 @@ def output_of(job: Job) -> str:
 
 
 def find_checkpoint(folder: OutputFolder, *, planned: int, say: Say) -> str | None:
-    """Return the newest good checkpoint in a folder, or None for a run that has not got so far.
+    """Return the newest good checkpoint in a folder, or None before the first one.
 
     Args:
-        folder: Of a run to go on with.
-        planned: The step at which it is to end.
-        say: Gets a line for each damaged checkpoint, and where the run goes on.
+        folder: Of a run that is resumed.
+        planned: The step at which it shall end.
+        say: Takes a line for each damaged checkpoint, and the step from which the run goes on.
 
     Raises:
-        UserError: The run has written results, and no checkpoint can be read; or it is past its end.
+        UserError: The run has written results, and no checkpoint can be read; or it is beyond `planned`.
     """
     from neural_style_tf.runs.checkpoints import newest_good
 
@@ -137,59 +128,3 @@ def find_checkpoint(folder: OutputFolder, *, planned: int, say: Say) -> str | No
     where = f"step {step_of(prefix)}" if prefix else "the beginning: it has no checkpoint yet"
     say(f"going on with {folder.path}{os.sep} from {where}")
     return prefix
-
-
-def clear_the_way(folder: OutputFolder, checkpoint: str | None) -> None:
-    """Remove an earlier run, or what a run that goes on had written after its checkpoint."""
-    if checkpoint is None:
-        folder.clear()
-    else:
-        trim_metrics(folder.path / "metrics.jsonl", step_of(checkpoint))
-
-
-def make_listeners(
-    folder: OutputFolder,
-    report: ManifestWriter,
-    config: Config,
-    job: Job,
-    console: Console,
-    *,
-    photo: Picture,
-    output: str,
-    after: int,
-) -> list[Listener]:
-    """Return the callbacks of a run, in the order in which they are called.
-
-    Args:
-        folder: Where they write.
-        report: Of the run, the first of them.
-        config: Which steps are saved.
-        job: How pictures are saved.
-        console: For the progress.
-        photo: The content picture, whose transparency, colour profile and resolution the result keeps.
-        output: The user's own file, where it is written here; or "".
-        after: The last step that an earlier part of the run has written.
-    """
-    from neural_style_tf.runs.callbacks import Metrics, Pictures, Progress, Result, Saving
-    from neural_style_tf.runs.checkpoints import Checkpoints
-    from neural_style_tf.runs.tensorboard import Curves
-
-    path = folder.path
-    saving = Saving(
-        photo.alpha,
-        job.stretch_contrast,
-        int(job.bits),
-        photo.profile,
-        (job.dpi, job.dpi) if job.dpi else photo.dpi,
-    )
-    results = [path / "result.png"] + ([Path(output)] if output else [])
-    # What a checkpoint vouches for is written before it.
-    return [
-        report,
-        Metrics(path / "metrics.jsonl", after=after),
-        Curves(path, config, settings_table(config, job), after=after),
-        Result(results, config.saving, saving),
-        Pictures(path / "images", config.saving, saving),
-        Checkpoints(path / "checkpoints", config.saving),
-        Progress(console),
-    ]

@@ -13,10 +13,6 @@ from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import STATES
 from neural_style_tf.utils.atomic import write_bytes
 
-MASKED_SINCE = 3
-"""Version of the manifest since which what is transparent does not count."""
-EXACT_SINCE = 4
-"""Version of the manifest since which float32 is not TF32 on GPUs that have it."""
 CLIPS_ONLY = ("temporal_weight",)
 """Settings that a single picture has no use for, and whose value is another in each preset."""
 CHOSEN = ("tile", "precision", "convolution")
@@ -63,14 +59,14 @@ def check_same_run(
 def differences(
     manifest: Manifest, config: Config, hashes: dict[str, str], *, result: tuple[int, int]
 ) -> list[str]:
-    """Return a phrase for each thing that makes a run another one.
+    """Return a phrase for each setting and file that differs from those a run began with.
 
-    The tile does not: with other tiles the same gradient is computed, and only rounding differs.
+    Another tile is no difference: the same gradient is computed, and only rounding differs.
 
     Args:
         manifest: Of the run.
-        config: The settings asked for now.
-        hashes: Role of each picture, `init` or `weights` → SHA-256 of what is given now.
+        config: The present settings.
+        hashes: Role of each picture, `init` or `weights` → SHA-256 of the present file.
         result: (H, W) of the result.
     """
     now, default = (json.loads(json.dumps(flat(one))) for one in (config, Config()))
@@ -88,7 +84,7 @@ def differences(
         if name not in HARMLESS
         and then[name] != value
         and not (name in CHOSEN and value == "auto")
-        # A file of any name, as long as it is the same.
+        # The file may have another name: its hash is compared below.
         and not (name == "init" and hashes.get("init") and manifest.inputs.get("init"))
     ]
     if then["iterations"] != now["iterations"]:
@@ -100,21 +96,8 @@ def differences(
     return [*found, *manifest.other_files(hashes), *manifest.missing_files(hashes)]
 
 
-def check_transparency(manifest: Manifest) -> None:
-    """Refuse to go on with a run of a picture with transparency that an earlier version began.
-
-    Raises:
-        UserError: What is transparent counted there as what is visible.
-    """
-    if manifest.form < MASKED_SINCE:
-        raise UserError(
-            "--resume: the run in --output_dir has a picture with transparency, and was begun by a version "
-            "for which hidden colours counted. Give another --output_dir, or --overwrite to begin anew"
-        )
-
-
 def with_its_choices(manifest: Manifest, config: Config) -> Config:
-    """Return `config` with what the run began with where that is `auto`: anything else has other bits."""
+    """Replace `auto` by what the run began with, so that it goes on with the same bits."""
     default = flat(Config())
     return config.replace(
         **{
@@ -126,7 +109,7 @@ def with_its_choices(manifest: Manifest, config: Config) -> Config:
 
 
 def trim_metrics(path: Path, step: int) -> None:
-    """Drop the lines of `metrics.jsonl` after a step, and one that was cut short."""
+    """Drop the lines of `metrics.jsonl` after a step, and a half-written one."""
     write_bytes(path, b"".join(line for at, line in metric_rows(path) if at <= step))
 
 
@@ -169,7 +152,7 @@ def status_of(folder: Path) -> str:
 
 
 def continued(job: Job) -> Job:
-    """Return a job that goes on with what is in its folder; what has no checkpoint begins anew."""
+    """Return a job that resumes the run in its folder, or begins anew if there is no checkpoint."""
     folder = Path(job.output_dir)
     status = status_of(folder)
     if job.overwrite or status == "waiting":
@@ -179,5 +162,5 @@ def continued(job: Job) -> Job:
 
 
 def is_finished(job: Job) -> bool:
-    """Return whether there is nothing left to do."""
+    """Return whether the folder of a job holds a finished run that it may not replace."""
     return not job.overwrite and status_of(Path(job.output_dir)) == "finished"

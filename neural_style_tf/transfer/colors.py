@@ -1,4 +1,4 @@
-"""`--colors`: what is done to the pictures before they are painted, and to the painting when it is read."""
+"""`--colors`: change the colours of the pictures before they are painted, and those of the painting after."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from neural_style_tf.images.masks import fit_mask
 from neural_style_tf.transfer.masks import Masks
 
 MUCH = 0.02
-"""Share of values beyond 0–255 that the user is told of."""
+"""Share of values beyond 0–255 from which on a note says so."""
 LOSSES = {
     "content": "--colors=content: the losses are those of the painting in the style's colours, before the "
     "photo's are put on it",
@@ -27,56 +27,38 @@ LOSSES = {
 }
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Prepared:
-    """What is painted, after `prepare`.
-
-    Attributes:
-        content: [H, W, 3], RGB 0–255.
-        styles: Each [h, w, 3], likewise.
-        photo: The photo as it was.
-        recolor: Whether the result gets its colours.
-        notes: Lines that the user should see.
-    """
-
-    content: np.ndarray
-    styles: list[np.ndarray]
-    photo: np.ndarray
-    recolor: bool = False
-    notes: tuple[str, ...] = ()
-
-
-def prepare(colors: str, content: np.ndarray, styles: list[np.ndarray], masks: Masks) -> Prepared:
-    """Return the pictures as they are painted.
+def change_colors(
+    colors: str, content: np.ndarray, styles: list[np.ndarray], masks: Masks
+) -> tuple[np.ndarray, list[np.ndarray], tuple[str, ...]]:
+    """Return content and styles in the colours in which they are painted, and lines for the user.
 
     Args:
         colors: `--colors`.
         content: [H, W, 3], RGB 0–255.
         styles: Each [h, w, 3], likewise.
-        masks: Whose parts of the pictures count for their mean colours.
+        masks: The parts of the pictures whose mean colours are matched.
     """
-    if colors == "style":
-        return Prepared(content, styles, content)
-    notes = [LOSSES[colors]]
-    if colors == "content":
-        return Prepared(content, styles, content, True, tuple(notes))
-    seen = None if masks.alpha is None else fit_mask(masks.alpha, content.shape[:2])
-    gray = colors == "luminance"
-    target, change = (to_gray(content), match_luma) if gray else (content, match_colors)
+    notes = [LOSSES[colors]] if colors in LOSSES else []
+    if colors in ("style", "content"):
+        return content, styles, tuple(notes)
+    visible = None if masks.alpha is None else fit_mask(masks.alpha, content.shape[:2])
+    in_gray = colors == "luminance"
+    target, change = (to_gray(content), match_luma) if in_gray else (content, match_colors)
     changed = []
     for style, mask in zip(styles, masks.style or (None,) * len(styles), strict=True):
         where = None if mask is None else fit_mask(mask, style.shape[:2])
-        # What little colour JPEG leaves in a grey style would be made as strong as that of the photo.
-        found = change(to_gray(style) if gray or is_gray(style) else style, target, where=where, of=seen)
-        if (share := clipped_share(found)) > MUCH:
+        # A grey JPEG has a little colour, which would be made as strong as the photo's.
+        source = to_gray(style) if in_gray or is_gray(style) else style
+        matched = change(source, target, where=where, of=visible)
+        if (share := clipped_share(matched)) > MUCH:
             notes.append(f"  {share:.0%} of the style's values leave 0–255 by that, and are clipped")
-        changed.append(np.clip(found, 0.0, 255.0))
-    return Prepared(target, changed, content, gray, tuple(notes))
+        changed.append(np.clip(matched, 0.0, 255.0))
+    return target, changed, tuple(notes)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Finish:
-    """What is done to the rows of a painting when they are read.
+    """Puts the photo's colours, or the photo where nothing is painted, on the rows of a painting.
 
     Attributes:
         photo: [H, W, 3], RGB 0–255, at the size of the painting.
@@ -89,10 +71,10 @@ class Finish:
     cover: np.ndarray | None
 
     def __call__(self, rows: np.ndarray, top: int) -> np.ndarray:
-        """Return rows [h, W, 3] of the painting, from row `top` on, as they are shown; not clipped."""
-        here = slice(top, top + len(rows))
-        rows = with_colors_of(self.photo[here], rows) if self.recolor else rows
-        return rows if self.cover is None else covered(rows, self.photo[here], self.cover[here])
+        """Return finished rows [h, W, 3] of the painting, from row `top` on; not clipped to 0–255."""
+        part = slice(top, top + len(rows))
+        rows = with_colors_of(self.photo[part], rows) if self.recolor else rows
+        return rows if self.cover is None else covered(rows, self.photo[part], self.cover[part])
 
 
 def covered(image: np.ndarray, photo: np.ndarray, cover: np.ndarray) -> np.ndarray:

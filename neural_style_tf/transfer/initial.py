@@ -20,7 +20,7 @@ _NPY = b"\x93NUMPY"
 
 
 def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **reading: object) -> np.ndarray:
-    """Return the picture that `config.init` asks for.
+    """Return the initial picture that `config.init` names.
 
     Args:
         config: `init`, and the `seed` of the noise.
@@ -54,18 +54,18 @@ def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **rea
 
 
 def enlarged(painted: np.ndarray, photo: np.ndarray, detail: float) -> np.ndarray:
-    """Return what a coarser scale has painted, at the size of the next.
+    """Enlarge the painting of a coarser scale to the size of the next one.
 
-    What the coarser size could not hold of the photo is put back. So what is small, such as the eyes of a
-    face, need not be found again by the content loss, which looks from deep in the network, after the style
-    losses have filled its place.
+    The detail of the photo that the coarser size could not hold is added. Otherwise small parts, such as the
+    eyes of a face, would have to come back through the content loss, whose layers are deep and see them
+    badly, after the style losses have filled their place.
 
     Differs from Gatys et al., who paint at one size.
 
     Args:
         painted: [h, w, 3], RGB 0–255.
         photo: At the next size, [H, W, 3], RGB 0–255.
-        detail: The share of it that is put back; see `config.sizes.scale_detail`.
+        detail: Share of the detail that is added; see `config.sizes.scale_detail`.
 
     Returns:
         float32 [H, W, 3], RGB, at edges beyond 0–255.
@@ -73,13 +73,13 @@ def enlarged(painted: np.ndarray, photo: np.ndarray, detail: float) -> np.ndarra
     size = photo.shape[:2]
     result = resize(painted, size)
     if detail:
-        # Not in place: a picture that has its size already is returned as it is.
+        # Not in place: `resize` returns a picture that has its size already as it is.
         result = result + detail * (photo - resize(resize(photo, painted.shape[:2]), size))
     return result
 
 
 def _is_array(path: str) -> bool:
-    """Tell by its content whether a file is a .npy array; by its name, if it cannot be read."""
+    """Return whether a file is a .npy array, by its first bytes, or by its name if it cannot be read."""
     try:
         with Path(path).open("rb") as file:
             return file.read(len(_NPY)) == _NPY or path.endswith(".npy")
@@ -95,10 +95,10 @@ def init_sha256(config: Config) -> str | None:
 
 
 def load_array(path: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the array in the .npy file `path`, as float32.
+    """Return the array of a .npy file, as float32.
 
     Raises:
-        UserError: The file is missing or no .npy, or its array is not finite numbers of this shape.
+        UserError: The file is missing or not .npy, or its array has not this shape and finite numbers.
     """
     try:
         array = np.load(path, allow_pickle=False)

@@ -27,19 +27,19 @@ FAULTS_ALLOWED = 3
 SECONDS_PER_CALL = 1.0
 
 STALLED = ": no further step lowers the loss; "
-"""In the note of a run, or of a frame, that ends early."""
+"""Part of the note of a run or a frame that ends early."""
 
 Tick = Callable[[int], bool]
-"""Called after each compiled call with the step reached; returning True ends the run early."""
+"""Called after each compiled call with the step it reached; returning True ends the run early."""
 Until = Callable[[StepRecord], bool]
 """Called after each record; returning True ends the scale there, as if its iterations were done."""
 
 
 class Loop:
-    """The loop over the steps of a run, and what it must remember from one scale to the next.
+    """The loop over the steps of a run, through all its scales.
 
     Args:
-        scales: All of the run, also those that a resumed run is past.
+        scales: All scales, also those that a resumed run has done.
         config: All settings.
         tick: See `Tick`.
         cluster: The replicas that share the work.
@@ -73,15 +73,7 @@ class Loop:
         notes: tuple[str, ...],
         finish: Finish | None = None,
     ) -> None:
-        """Begin a scale.
-
-        Args:
-            solver: Ready to start.
-            scale: The scale.
-            terms: Those of its objective, with their weights.
-            notes: Shown with its first record.
-            finish: What is done to its images when they are read; default: nothing.
-        """
+        """Begin a scale; `notes` are shown with its first record, `finish` is applied to images when read."""
         self._solver, self._state, self._finish = solver, RunState(solver.state, scale.index), finish
         self._terms = terms
         best = solver.state["best_image"]
@@ -90,16 +82,16 @@ class Loop:
         self._notes += notes
 
     def leave(self, *, last: bool) -> None:
-        """Forget a scale, also for those who still hold a record of it; of the last one keep the pictures."""
+        """Release the pictures of a scale, also from records that are still held; those of the last stay."""
         self._solver = None
         self._moves += not last
         if not last:
             self._pictures = {}
-        # Deleted, since as None it would stay among the dependencies of a checkpoint.
+        # Deleted: None would stay among the dependencies of a checkpoint.
         del self._state.solver
 
     def restore(self, prefix: str | None) -> None:
-        """Go on from a checkpoint, the chief's."""
+        """Read a checkpoint on the chief, and broadcast it to all workers."""
         if self._cluster.is_chief:
             restore(prefix, self._state)
         run = {name: getattr(self._state, name) for name in ("scale", "faults", "seconds")}
@@ -121,11 +113,11 @@ class Loop:
             method, arguments = self._solver.start, ()
 
     def steps(self, scale: Scale, *, recorded: bool) -> Iterator[StepRecord]:
-        """Take all steps of a scale from where the solver stands.
+        """Take the remaining steps of a scale.
 
         Args:
             scale: The present one.
-            recorded: Whether the image of the solver was in a record before.
+            recorded: Whether a record has shown the present image already.
         """
         solver, last_scale = self._solver, scale is self.scales[-1]
         step, pace = scale.first_step + solver.steps, SECONDS_PER_CALL
@@ -139,12 +131,10 @@ class Loop:
             if stalled:
                 then = "the run ends early" if last_scale else "on to the next scale"
                 self._notes.append(f"step {step}{STALLED}{then}")
-            logged, due = (
-                last or bool(self._notes) or (self._config.saving.logs(step) and not recorded),
-                self._due(step),
-            )
+            logged = last or bool(self._notes) or (self._config.saving.logs(step) and not recorded)
+            due = self._due(step)
             if logged or due:
-                # A tick may say so at the very end.
+                # Also where a tick asked to stop at the very last step.
                 finished = last_scale and not failed and (stalled or enough or step >= scale.end)
                 if last and self._finish is not None and self._finish.recolor:
                     self._notes += explain_clipping(self._rows("best_image", step))
@@ -156,7 +146,7 @@ class Loop:
                 break
             if enough:
                 continue
-            # A coarse clock may say that a call took no time.
+            # A coarse clock may measure 0.
             at_once = max(1, int(SECONDS_PER_CALL / max(pace, 1e-6)))
             count = min(_steps_to_record(step, scale.end, self._config), at_once)
             count = self._cluster.all_gather(count)[0]
@@ -239,7 +229,7 @@ class Loop:
     def _rows(self, name: str, step: int, *, finished: bool = True) -> Rows:
         finish, moves = self._finish if finished else None, self._moves
 
-        # Through the run, so that a record that is kept does not keep the solver.
+        # Refers to the loop, not to the solver: a record that is kept must not keep the solver in memory.
         def read(top: int, bottom: int) -> np.ndarray:
             if self._moves != moves:
                 raise UserError(
@@ -253,7 +243,7 @@ class Loop:
 
 
 def explain_clipping(rows: Rows) -> list[str]:
-    """Return a line if the photo's colours make much of a painting leave 0–255."""
+    """Return a line if putting the photo's colours on a painting clips much of it."""
     height, width, _ = rows.shape
     band = max(1, 2**18 // width)
     parts = (rows[top : top + band] for top in range(0, height, band))
@@ -269,7 +259,7 @@ def _steps_to_record(step: int, end: int, config: Config) -> int:
 
 
 def explain_culprits(solver: Solver) -> str:
-    """Return which losses of the image that was refused last are not finite, for an error message."""
+    """Name the losses that were not finite at the last refused image, for an error message."""
     rejected = zip(solver.step.evaluation.names, solver.state["rejected"].numpy(), strict=True)
     names = [name for name, value in rejected if not np.isfinite(value)]
     layers = [name for name in names if "/" in name]

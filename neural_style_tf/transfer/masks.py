@@ -16,14 +16,14 @@ from neural_style_tf.transfer.scales import Scale
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Masks:
-    """Where each style goes and where it is from. All [h, w], 0–1, of any size; they are resized.
+    """The masks of a run, each [h, w], 0–1, of any size; they are resized to the pictures.
 
     Attributes:
-        content: Where each style goes, in the order of the styles; empty: all styles are everywhere.
-        style: Where in its picture each style is taken from, None for all of it; empty: all of all.
-        content_weight: How much the photo matters at each place; None for 1 everywhere.
-        alpha: Opacity of the photo; None where it is opaque. What cannot be seen is neither painted nor kept.
-        moving: Whether they are those of one frame of a clip: a region may be out of sight in it.
+        content: Where in the result each style goes, in the order of the styles; empty: everywhere.
+        style: Which part of its picture each style is taken from, None for all of it; empty: all of all.
+        content_weight: Weight of the content loss at each place; None for 1 everywhere.
+        alpha: Opacity of the photo; None for an opaque photo. Transparent places are not painted.
+        moving: Whether they belong to one frame of a clip, in which a region may be out of sight.
     """
 
     content: tuple[np.ndarray, ...] = ()
@@ -35,14 +35,12 @@ class Masks:
     def __post_init__(self) -> None:
         single = {"content_weight": self.content_weight, "alpha": self.alpha}
         several = {"content": self.content, "style": self.style}
-        for name, given in several.items():
-            if not isinstance(given, tuple | list):
+        for name, masks in several.items():
+            if not isinstance(masks, tuple | list):
                 raise UserError(f"Masks: {name} must be a tuple of masks, one for each style")
-            object.__setattr__(self, name, tuple(given))
-        for name, mask in (
-            *single.items(),
-            *((name, mask) for name, given in several.items() for mask in given),
-        ):
+            object.__setattr__(self, name, tuple(masks))
+        pairs = [*single.items(), *((name, mask) for name, masks in several.items() for mask in masks)]
+        for name, mask in pairs:
             if mask is None and name != "content":
                 continue
             if not isinstance(mask, np.ndarray) or mask.ndim != 2 or not mask.size:
@@ -52,23 +50,20 @@ class Masks:
 
     @property
     def regions(self) -> int:
-        """How many masks of the picture there are."""
+        """Number of regions of the result that have a mask."""
         return len(self.content) or int(self.alpha is not None)
 
     @property
     def is_guided(self) -> bool:
-        """Whether a style goes to, or comes from, a part of a picture."""
+        """Whether a style goes to a part of the result, or comes from a part of its picture."""
         return bool(self.content) or self.alpha is not None or any(mask is not None for mask in self.style)
 
     def check(self, styles: int, config: Config) -> Masks:
-        """Return the same without what says nothing, such as a mask that is white everywhere.
-
-        Args:
-            styles: How many style pictures there are.
-            config: `style_blend`, `style_scale` and `mask_weight`, of which there must be as many.
+        """Return the masks that have an effect, without those that are white everywhere.
 
         Raises:
-            UserError: Another number of masks or weights than of styles, or a mask that is black everywhere.
+            UserError: The number of masks or weights is not the number of styles, or a mask is black
+                everywhere.
         """
         check_count("content_mask", self.content, styles)
         check_count("style_mask", self.style, styles)
@@ -94,14 +89,14 @@ class Masks:
         if config.loss.mask_weight and not content:
             raise UserError("--mask_weight is about the regions of --content_mask, and there is none")
         weights = () if self.content_weight is None else (self.content_weight,)
-        for flag, given in (
+        for flag, masks in (
             ("content_mask", content),
             ("style_mask", self.style),
             ("content_weight_mask", weights),
         ):
-            for number, mask in enumerate(given):
+            for number, mask in enumerate(masks):
                 if mask is not None and not mask.max() > 0 and not self.moving:
-                    which = f", the one of style {number + 1}," if len(given) > 1 else ""
+                    which = f", the one of style {number + 1}," if len(masks) > 1 else ""
                     raise UserError(f"--{flag}{which} is black everywhere: white says where")
         checked = Masks(
             content,
@@ -118,7 +113,7 @@ class Masks:
         return checked
 
     def at(self, size: tuple[int, int], style_sizes: Sequence[tuple[int, int]], config: Config) -> Guidance:
-        """Return the guidance of one size; after `check`.
+        """Return the guidance of one size, of masks that `check` returned.
 
         Args:
             size: (H, W) of the image.
@@ -126,12 +121,12 @@ class Masks:
             config: `mask_weight` and `mask_guides`.
 
         Raises:
-            UserError: A region that is wholly transparent, or hidden by others.
+            UserError: A region is transparent everywhere, or covered by other regions.
         """
         alpha = None if self.alpha is None else fit_mask(self.alpha, size)
-        everyone = tuple(range(len(style_sizes)))
+        all_styles = tuple(range(len(style_sizes)))
         if self.content:
-            weights = config.loss.mask_weight or (1.0,) * len(everyone)
+            weights = config.loss.mask_weight or (1.0,) * len(all_styles)
             shares = share_out([fit_mask(mask, size) for mask in self.content])
             visible = [share if alpha is None else share * alpha for share in shares]
             regions = tuple(
@@ -139,30 +134,24 @@ class Masks:
                 for style, (mask, weight) in enumerate(zip(visible, weights, strict=True))
             )
         else:
-            regions = (Region(alpha, everyone),)
+            regions = (Region(alpha, all_styles),)
         for number, region in enumerate(regions):
             if region.mask is not None and not region.mask.max() > 0 and not self.moving:
                 where = f"the region of style {number + 1}" if self.content else "the photo"
                 raise UserError(f"{where} is transparent everywhere: nothing to paint")
         sources = tuple(
-            None if mask is None else fit_mask(mask, one)
-            for mask, one in zip(self.style, style_sizes, strict=True)
+            None if mask is None else fit_mask(mask, style_size)
+            for mask, style_size in zip(self.style, style_sizes, strict=True)
         )
-        kept = [fit_mask(mask, size) for mask in (self.content_weight, alpha) if mask is not None]
-        content = np.prod(kept, axis=0).astype(np.float32) if kept else None
+        factors = [fit_mask(mask, size) for mask in (self.content_weight, alpha) if mask is not None]
+        content = np.prod(factors, axis=0).astype(np.float32) if factors else None
         return Guidance(regions, sources, content, config.loss.mask_guides)
 
 
 def without_unused(
     styles: list[np.ndarray], masks: Masks, config: Config
 ) -> tuple[list[np.ndarray], Masks, Config]:
-    """Return styles, masks and settings without the styles of weight 0, of which nothing may depend.
-
-    Args:
-        styles: All style pictures.
-        masks: After `check`.
-        config: `style_blend`, and `style_scale` for all styles or each.
-    """
+    """Return styles, masks and settings without the styles of weight 0, on which nothing may depend."""
     blend, scales = config.loss.style_blend, config.sizes.style_scale
     used = [number for number in range(len(styles)) if not blend or blend[number] > 0]
     if len(used) == len(styles) or masks.content:
@@ -175,28 +164,28 @@ def without_unused(
     return [styles[number] for number in used], masks, config
 
 
-def check_count(flag: str, given: Sequence[object], styles: int) -> None:
-    """Refuse another number of masks than of styles.
+def check_count(flag: str, masks: Sequence[object], styles: int) -> None:
+    """Refuse masks whose number is not that of the styles.
 
     Raises:
-        UserError: There are some, and not as many as styles.
+        UserError: Naming both numbers.
     """
-    if given and len(given) != styles:
+    if masks and len(masks) != styles:
         raise UserError(
-            f"--{flag} is given {len(given)} times, and --style {styles}: give one for each style, in the "
+            f"--{flag} is given {len(masks)} times, and --style {styles}: give one for each style, in the "
             "same order"
         )
 
 
 def _subject(masks: Masks, style: int) -> str:
-    """Return what is too small, in the words of a message."""
+    """Name the region of a style in a message."""
     if masks.content or masks.style[style] is not None:
         return f"the mask of style {style + 1}"
     return "what is visible of the photo"
 
 
 def missing_layers(masks: Masks, guidance: Guidance, scale: Scale, config: Config) -> list[str]:
-    """Return a line for each region, or style, that layers of one scale cannot tell."""
+    """Return a line for each region that is too small for some layers at one scale."""
     height, width = scale.content
     lines = []
     for name, region in guidance.named.items():
@@ -216,18 +205,18 @@ def check_masks(masks: Masks, scales: Sequence[Scale], config: Config) -> tuple[
     """Check the masks at each scale; return lines that the user should see.
 
     Raises:
-        UserError: A region that no layer can tell at the final size.
+        UserError: At the final size a region is too small for every layer.
     """
     lines: list[str] = []
     for scale in scales:
         guidance = masks.at(scale.content, scale.styles, config)
         lines += missing_layers(masks, guidance, scale, config)
     if masks.moving:
-        # What one frame is without, another may have.
+        # A region that is too small in one frame may be large enough in another.
         return ()
     for name, region in guidance.named.items():
-        found = {style for layer, _ in config.loss.style_layers for style in guidance.styles_of(name, layer)}
-        for style in sorted(set(region.styles) - found) if config.loss.style_layers else ():
+        large = {style for layer, _ in config.loss.style_layers for style in guidance.styles_of(name, layer)}
+        for style in sorted(set(region.styles) - large) if config.loss.style_layers else ():
             raise UserError(
                 f"{_subject(masks, style)} is too small for every layer of --style_layers at this size: "
                 "enlarge it, or the picture"

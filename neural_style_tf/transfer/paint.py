@@ -14,12 +14,12 @@ from neural_style_tf.transfer.session import stylize
 from neural_style_tf.weights import Weights
 
 PRESET = "balanced"
-"""Of `paint`, which is for a picture and not for the original's numbers."""
+"""Preset of `paint`: `original`, the default of `Config`, is faithful but not beautiful."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Painting:
-    """What `paint` made.
+    """A result of `paint`.
 
     Attributes:
         pixels: float32 [H, W, 3], RGB, not clipped to 0–255.
@@ -30,10 +30,10 @@ class Painting:
     losses: dict[str, float]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Save it; a file that is there is replaced.
+        """Save the picture; an existing file is replaced.
 
         Args:
-            path: Its ending says the format, as of `save_image`.
+            path: Its ending decides the format, as for `save_image`.
 
         Raises:
             UserError: An unknown ending, or a folder that is not there.
@@ -50,14 +50,14 @@ def paint(
     weights: Weights | None = None,
     **settings: Any,
 ) -> Painting:
-    """Paint `content` in the manner of `style`, with `balanced`.
+    """Paint `content` in the manner of `style`; the preset is `balanced`.
 
     Args:
         content: A picture file, or [H, W, 3], RGB 0–255.
         style: Likewise, of any shape.
         size: The longest side of the result in pixels; default: that of `image_size`.
-        weights: The network; default: whatever `load_weights("auto")` finds.
-        **settings: As of `Config`, `preset` among them.
+        weights: The network; default: what `load_weights("auto")` finds.
+        **settings: Settings of `Config`, such as `iterations` or `preset`.
 
     Raises:
         UserError: A file that is no picture, or a setting that cannot be.
@@ -66,8 +66,10 @@ def paint(
     settings = {"preset": PRESET} | settings | ({} if size is None else {"image_size": size})
     config = Config(**settings)
     pictures = [
-        one if isinstance(one, np.ndarray) else load_image(one, longest=config.sizes.image_size).pixels
-        for one in (content, style)
+        picture
+        if isinstance(picture, np.ndarray)
+        else load_image(picture, longest=config.sizes.image_size).pixels
+        for picture in (content, style)
     ]
     *_, last = stylize(*pictures, config, weights=weights)
     return Painting(last.best, dict(last.terms))

@@ -10,11 +10,11 @@ import numpy as np
 
 
 class Rows:
-    """An image that is made as it is read, so that a large one need not exist a second time.
+    """An image that is computed row by row as it is read, so that a large one is not in memory twice.
 
     Args:
         shape: (H, W, 3).
-        rows: (top, bottom) → those rows, float32 [bottom − top, W, 3] RGB, not clipped.
+        rows: (top, bottom) → these rows, float32 [bottom − top, W, 3], RGB, not clipped.
     """
 
     def __init__(self, shape: tuple[int, int, int], rows: Callable[[int, int], np.ndarray]) -> None:
@@ -31,24 +31,24 @@ class StepRecord:
 
     Attributes:
         step: The number of updates that made this image; 0 is the initial image.
-        terms: `total` (weighted), `content`, `style`, `tv` (unweighted) and each layer's term, of
-            this very image.
-        scale: The size it has, an index from the coarsest, 0.
+        terms: Losses of this image: `total` (weighted), `content`, `style`, `tv` (unweighted), and the term
+            of each layer.
+        scale: Index of its size; 0 is the coarsest.
         planned: The step at which the run will end.
         seconds: Wall-clock seconds since the run's first evaluation began.
-        seconds_left: An estimate of the rest at the pace of this scale by pixels; None before it has one.
-        best_step: The step of least `total` at this scale, of all steps and not only the logged ones.
+        seconds_left: Estimate of the remaining seconds; None before the first step of a scale.
+        best_step: The step of least `total` at this scale, among all steps and not only the logged ones.
         best_total: Its total loss.
         last: Whether no record follows.
-        finished: Whether it is the last of a run that was neither interrupted nor given up.
-        logged: Whether its losses are to be logged; not so if it is there only because it is `due`.
+        finished: Whether it is the last record of a run that was neither interrupted nor given up.
+        logged: Whether its losses are to be logged; False for a record that is there only to be saved.
         due: Whether `config.saving.save_minutes` have passed since the last save.
-        facts: What else is known of it, by name, such as the iterations of a frame.
-        notes: Lines that the user should see, for instance of a fault that was overcome.
+        facts: Further values by name, such as the iterations of a frame.
+        notes: Lines that the user should see, for example that a step was not finite.
         state: What a checkpoint of the run saves (a `tf.train.Checkpoint` dependency).
-        image_rows: `image`, to be read by rows.
+        image_rows: `image`, read by rows.
         best_rows: `best`, likewise.
-        painted_rows: `best` before `--colors` and what is transparent are seen to, likewise.
+        painted_rows: `best` before `--colors` and transparency are applied, likewise.
     """
 
     step: int
@@ -91,11 +91,11 @@ class StepRecord:
 
 
 class Listener:
-    """Does one thing with the records of a run; every method may be left as it is.
+    """A callback of a run; every method does nothing by default.
 
     Attributes:
-        keeps_painting: Whether it saves what is painted, and so is told of a step after a fault of another. A
-            checkpoint is not: it vouches for what the others have written.
+        keeps_painting: Whether it saves the painting itself. Such a listener is still called for a step at
+            which another one failed. A checkpoint does not: it asserts that the others have written.
     """
 
     keeps_painting = False

@@ -1,4 +1,4 @@
-"""Plan the scales: the sizes of a run, coarse to fine, and their iterations."""
+"""Plan the sizes of a run: of content, styles and result, and its scales, coarse to fine."""
 
 from __future__ import annotations
 
@@ -6,12 +6,70 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from neural_style_tf.config.schema import MOST_SCALES, Config
 from neural_style_tf.errors import UserError
+from neural_style_tf.images import fit_size, resize
 from neural_style_tf.models.architecture import VGG19
 
 COARSEST = 64
-"""Longest side at the coarsest scale where `scales` is 0, in pixels: the nearest that the ratio allows."""
+"""Longest side of the coarsest scale if `scales` is 0, in pixels; about, as the ratio allows."""
+
+
+def content_size(size: tuple[int, int], config: Config) -> tuple[int, int]:
+    """Return (H, W) of the result for a content picture of `size` (H, W).
+
+    Raises:
+        UserError: A side is shorter than the network's stride.
+    """
+    size = fit_size(size, config.sizes.image_size, enlarge=config.sizes.enlarge)
+    _check_size(size, config, "content")
+    return size
+
+
+def style_size(size: tuple[int, int], result: tuple[int, int], config: Config) -> tuple[int, int]:
+    """Return (H, W) to which a style picture is reduced, before `config.sizes.style_scale`.
+
+    Args:
+        size: (H, W) of the style picture.
+        result: (H, W) of the result, which `style_size` −1 stands for.
+        config: `style_size`.
+
+    Raises:
+        UserError: A side is shorter than the network's stride.
+    """
+    size = fit_size(size, max(result) if config.sizes.style_size == -1 else config.sizes.style_size)
+    _check_size(size, config, "style")
+    return size
+
+
+def longest_of_style(result: tuple[int, int], config: Config, number: int = 0) -> int:
+    """Return the longest side, in pixels, at which style `number` (from 0) is used; 0 for its own size."""
+    scales = config.sizes.style_scale
+    longest = max(result) if config.sizes.style_size == -1 else config.sizes.style_size
+    return math.ceil(longest * max(scales[number if number < len(scales) else 0], 1))
+
+
+def fit_content(content: np.ndarray, config: Config) -> np.ndarray:
+    """Return the content picture [H, W, 3], RGB 0–255, as float32 at the size of the result.
+
+    Raises:
+        UserError: A side is shorter than the network's stride.
+    """
+    return resize(np.asarray(content, np.float32), content_size(content.shape[:2], config))
+
+
+def _check_size(size: tuple[int, int], config: Config, role: str) -> None:
+    height, width = size
+    layer = VGG19.deepest(config.loss.layers)
+    flag = "style_size" if role == "style" and config.sizes.style_size > 0 else "image_size"
+    needed = VGG19.stride(layer)
+    if min(size) < needed:
+        raise UserError(
+            f"the {role} picture would be {width}×{height} pixels; {layer} needs sides of "
+            f"at least {needed}: use a larger picture, a larger --{flag}, or shallower layers"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +101,9 @@ def plan_scales(
 ) -> tuple[Scale, ...]:
     """Return the scales of a run, coarsest first.
 
-    Style pictures shrink along with the content, so that strokes grow with the picture. A scale too
-    small for the network is left out. Where `scales` is 0, a picture begins at the same size however large it
-    becomes, so that the same strokes are laid out in a small and in a large painting of it.
+    Style pictures shrink along with the content, so that strokes grow with the picture. A scale too small
+    for the network is left out. If `scales` is 0, the coarsest scale has the same size for every size of the
+    result, so that a small and a large painting of a photo have the same strokes.
 
     Args:
         content: (H, W) of the result.
@@ -96,15 +154,15 @@ def _iterations(content: tuple[int, int], config: Config) -> tuple[int, ...]:
 
 
 def shrink(size: tuple[int, int], factor: float) -> tuple[int, int]:
-    """Return a size times a factor, rounded, at least one pixel."""
+    """Return a size times a factor, rounded to at least one pixel."""
     height, width = (max(1, round(side * factor)) for side in size)
     return height, width
 
 
 def work_left(scales: tuple[Scale, ...], now: Scale, step: int) -> int:
-    """Return how many pixels are yet to be evaluated after a step of the scale `now`.
+    """Return the number of pixels still to be evaluated after a step of the scale `now`.
 
-    Each later scale evaluates its initial image, too.
+    Each later scale also evaluates its initial image.
     """
     later = sum(math.prod(scale.content) * (scale.iterations + 1) for scale in scales[now.index + 1 :])
     return math.prod(now.content) * (now.end - step) + later

@@ -36,14 +36,13 @@ from neural_style_tf.optim.projections import make_bounds
 from neural_style_tf.tiling.planner import memory_at_hand, plan_memory
 from neural_style_tf.transfer.colors import covered
 from neural_style_tf.transfer.initial import enlarged, initial_pixels
-from neural_style_tf.transfer.inputs import Inputs
 from neural_style_tf.transfer.loop import Loop, Tick, Until, explain_culprits
 from neural_style_tf.transfer.masks import Masks
+from neural_style_tf.transfer.plan import Inputs, Plan, plan_run
 from neural_style_tf.transfer.records import StepRecord
 from neural_style_tf.transfer.scales import Scale
 from neural_style_tf.transfer.solver import CompiledStep, Solver
 from neural_style_tf.transfer.state import saved_scale
-from neural_style_tf.transfer.subject import plan_run
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import load_weights
 
@@ -68,18 +67,18 @@ def stylize(
 ) -> Iterator[StepRecord]:
     """Paint `content` in the manner of `style`, one logged step at a time.
 
-    For several runs in one process see `Session`.
+    For several runs in one process see `Session`; for masks see `Inputs`.
 
     Args:
-        content: [H, W, 3], RGB 0–255; larger than `config.sizes.image_size` is reduced to it.
+        content: [H, W, 3], RGB 0–255; one larger than `config.sizes.image_size` is reduced to it.
         style: The style picture, likewise, of any shape; reduced to `config.sizes.style_size`. A tuple of
-            several is blended; for masks see `Session` and `Inputs`.
+            several is blended.
         config: All settings; default: the preset `original`.
-        weights: The network; default: whatever `load_weights("auto")` finds.
+        weights: The network; default: what `load_weights("auto")` finds.
         tick: See `loop.Tick`.
-        initial: [H, W, 3], RGB 0–255, to begin with instead of what `config.init` names; resized.
         resume: Prefix of a checkpoint of the same run, to go on from; the steps up to it are not repeated.
             Of several workers only the chief reads it.
+        initial: [H, W, 3], RGB 0–255, to begin with instead of what `config.init` names; resized.
         cluster: The replicas that share the work; default: this process alone.
 
     Yields:
@@ -94,16 +93,16 @@ def stylize(
 
 
 class Session:
-    """Runs one after another that share networks and compiled steps.
+    """Paints one run after another; runs share networks and compiled steps.
 
     A run that differs from an earlier one only in weights of losses, learning rate, seed or pictures compiles
-    nothing, and gives the same bits as alone. In tiles and on several replicas pictures must be of the same
-    size. What is kept is what was used last. TensorFlow has two settings for the whole process:
-    `deterministic` holds for the rest of it, and whether float32 may be TF32 is as the run that began last
-    says, so runs that overlap must have the same `precision`.
+    nothing, and gives the same bits as alone. In tiles and on several replicas its pictures must be of the
+    same size, too. What was used last is kept. Runs of one session may overlap: each has its own state.
+    TensorFlow has two settings for the whole process: `deterministic` holds for the rest of it, and
+    `precision` as the run that began last has it, so runs that overlap must have the same.
 
     Args:
-        weights: The network of all runs; default: whatever `load_weights("auto")` finds.
+        weights: The network of all runs; default: what `load_weights("auto")` finds.
         cluster: The replicas that share the work; default: this process alone.
         keep_bytes: Memory for what is kept between runs, about; 0 keeps nothing; default: 2 GiB, or a
             quarter of what is available if that is less.
@@ -124,47 +123,46 @@ class Session:
 
     def run(
         self,
-        inputs: Inputs,
+        inputs: Inputs | Plan,
         config: Config | None = None,
         *,
         tick: Tick | None = None,
         resume: str | None = None,
         until: Until | None = None,
     ) -> Iterator[StepRecord]:
-        """Run; arguments, records and errors as of `stylize`.
-
-        Runs of one session may overlap: each has its own state.
+        """Paint; records and errors as of `stylize`.
 
         Args:
-            inputs: The pictures.
-            config: All settings; default: the preset `original`.
+            inputs: The pictures, or what `plan_run` made of them. A run drops them as soon as it can; if the
+                caller keeps them, they stay in memory.
+            config: All settings, unless `inputs` is a plan; default: the preset `original`.
             tick: See `loop.Tick`.
             resume: Prefix of a checkpoint to go on from.
             until: See `loop.Until`.
         """
-        config, cluster = config or Config(), self._cluster
-        self._weights = self._weights or load_weights("auto")
-        if config.deterministic:
-            tf.config.experimental.enable_op_determinism()
-        subject, scales, config = plan_run(inputs, config)
-        config = settle(config, scales[-1].content, cluster)
-        switch_tf32(config.network.precision)
+        plan = inputs if isinstance(inputs, Plan) else plan_run(inputs, config or Config())
         del inputs
+        cluster = self._cluster
+        self._weights = self._weights or load_weights("auto")
+        if plan.config.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        config = settle(plan.config, plan.scales[-1].content, cluster)
+        scales = plan.scales
+        switch_tf32(config.network.precision)
         loop = Loop(scales, config, tick or (lambda step: False), cluster, until or (lambda record: False))
         first, going_on = cluster.all_gather(
             [saved_scale(resume, len(scales)) if resume else 0, bool(resume)]
         )[0]
         coarser, networks = None, self._networks(config)
-        stood_for = layers_that_stand_for_others(config, networks.architecture)
+        notes = (*plan.notes, *layers_that_stand_for_others(config, networks.architecture))
         try:
             for scale in scales[first:]:
-                pictures, guidance, warped, finish = subject.at(scale, config)
-                notes, initial = (*subject.notes, *stood_for), subject.initial
-                subject.notes, subject.initial, stood_for = (), None, []
+                pictures, guidance, warped, finish = plan.at(scale)
+                initial = plan.initial
                 last = scale is scales[-1]
                 if last:
                     # Each of its pictures would take memory for as long as the run lasts.
-                    del subject
+                    del plan
                 prepared = self.prepare(
                     pictures,
                     at_scale(scale, config),
@@ -179,6 +177,7 @@ class Session:
                     networks.looks.clear()
                 coarser, solver = None, prepared.solver
                 loop.enter(solver, scale, prepared.terms, (*notes, *prepared.notes), finish)
+                notes = ()
                 if going_on and scale.index == first:
                     loop.restore(resume)
                 elif not loop.call(solver.start):
@@ -211,16 +210,16 @@ class Session:
         initial: np.ndarray | None = None,
         networks: Networks | None = None,
     ) -> Prepared:
-        """Compute the targets and the initial image, and return a solver that is ready to `start`.
+        """Compute the targets and the initial image of one scale; return a solver that is ready to `start`.
 
         Args:
             pictures: Content and styles, each [H, W, 3], RGB 0–255, used at this size. The list is emptied
                 as soon as they are not needed, so that a large picture does not stay in memory.
-            config: All settings, of one scale.
+            config: All settings, of this scale.
             guidance: The masks at this size; default: none.
-            warped: What was painted before of a frame of a clip, at this size.
-            coarser: Of the next coarser scale, whose image is taken up.
-            initial: The picture to begin with otherwise; default: what `config.init` names.
+            warped: Of a clip, the frame before, at this size.
+            coarser: What the next coarser scale left, whose image is taken up.
+            initial: The picture to begin with without a coarser scale; default: what `config.init` names.
             networks: Those of the coarser scales; default: none yet.
         """
         size, networks = pictures[0].shape[:2], networks or self._networks(config)
@@ -294,7 +293,7 @@ class Session:
         *,
         tiled: bool,
     ) -> Callable[..., Any]:
-        """Return `targets.compile_look` of these, or what is kept of it."""
+        """Return `targets.compile_look` of these arguments, compiled once for all scales."""
         static = tuple(dataclasses.replace(term, weight=1.0) for term in terms)
         key = (network, static, dtype, guided, tiled)
         if key in networks.looks:
@@ -311,7 +310,7 @@ class Session:
         return self._keep(key, make, 2 * self._weights.bytes)
 
     def _keep(self, key: Hashable, make: Callable[[], Any], size: int) -> Any:
-        """Return what is kept for a key; if there is nothing, make it, and keep it if it fits."""
+        """Return the value of a key; make it if it is not kept, and keep it if it fits."""
         if key not in self._kept:
             made = Kept(make(), size)
             if size > self._kept.maxsize:
@@ -339,12 +338,12 @@ def make_solver(
 def make_optimizer(
     config: OptimizerConfig, iterations: int, agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity
 ) -> Optimizer:
-    """Return the optimiser that settings ask for.
+    """Return the optimiser of some settings.
 
     Args:
-        config: Which, and its settings.
+        config: Which optimiser, and its settings.
         iterations: Planned, for a learning rate that shrinks.
-        agree: Tensor → that of the chief, where several workers must do alike.
+        agree: Broadcasts a tensor from the chief, so that all workers take the same branches.
     """
     if config.optimizer == "lbfgs":
         return LBFGS(config.history, config.preconditioner, config.clamp, agree)
@@ -361,13 +360,7 @@ def make_optimizer(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prepared:
-    """One scale, ready to start.
-
-    Attributes:
-        solver: Of this run alone.
-        terms: Of its objective, with their weights.
-        notes: Lines that the user should see.
-    """
+    """One scale, ready to start: its solver, the terms of its objective, and lines for the user."""
 
     solver: Solver
     terms: tuple[Term, ...]
@@ -376,13 +369,7 @@ class Prepared:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Coarser:
-    """What one scale leaves to the next.
-
-    Attributes:
-        pixels: Of its image, RGB.
-        state: Of its optimiser.
-        step: Its compiled step.
-    """
+    """What one scale leaves to the next: its image in RGB, its optimiser's state, its compiled step."""
 
     pixels: np.ndarray
     state: State
@@ -391,22 +378,16 @@ class Coarser:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Kept:
-    """Something that a session keeps, and the bytes that it takes, about."""
+    """A value that a session keeps, and its size in bytes, about."""
 
     value: Any
     size: int
 
 
 class Networks:
-    """The networks of a run, which serve all its scales; each is made when it is first asked for.
-
-    Args:
-        config: `network`, and the layers of `loss`.
-        weights: Of the network.
-        cluster: The replicas that read them.
+    """The networks of a run, one for each kind of convolution, built on first use; they serve all scales.
 
     Attributes:
-        architecture: Of the network.
         looks: What `compile_look` made for this run, up to its last scale.
     """
 
@@ -443,9 +424,9 @@ def layers_that_stand_for_others(config: Config, architecture: Architecture) -> 
     """Return a line for each layer of the settings that the network has under another name."""
     pairs = [(layer, architecture.resolve(layer)) for layer in config.loss.layers]
     return [
-        f"{architecture.name} has no {asked}: {found}, which ends its block, stands for it"
-        for asked, found in pairs
-        if asked != found
+        f"{architecture.name} has no {layer}: {substitute}, which ends its block, stands for it"
+        for layer, substitute in pairs
+        if layer != substitute
     ]
 
 
@@ -462,35 +443,37 @@ def first_image(
     *,
     in_gray: bool,
 ) -> tf.Tensor:
-    """Return what a scale begins with [1, H, W, 3], mean-subtracted.
+    """Return the initial image of a scale [1, H, W, 3], mean-subtracted.
 
     Args:
         pictures: Content and styles, each [H, W, 3], at this size.
         config: Of the scale.
-        guidance: Where nothing is to be painted.
+        guidance: Its cover says where the photo stays.
         initial: A picture to begin with, of any size; default: what `config.init` names.
-        in_gray: Whether it has no colour.
+        in_gray: Whether the image is grey.
     """
     if initial is None:
         initial = initial_pixels(config, *pictures[:2])
     initial = resize(initial, pictures[0].shape[:2])
     if (cover := guidance.cover) is not None:
-        # What a run begins with, or a coarser scale has made, where nothing is to be painted.
         initial = covered(initial, pictures[0], cover)
     bounds = make_bounds(tf.float32, clamp=config.optimization.clamp)
     return bounds.project(preprocess(gray(initial) if in_gray else initial))
 
 
 def settle(config: Config, size: tuple[int, int], cluster: Cluster) -> Config:
-    """Return the settings with what `auto` means for precision and convolution, the same for all workers.
+    """Decide what `auto` means for precision and convolution; return the settings.
+
+    All workers decide alike: the settings of the chief count, which may go on with an earlier run, and no
+    worker uses what another one lacks.
 
     Args:
-        config: The settings; those of the chief count, which may go on with an earlier run.
+        config: The settings.
         size: (H, W) of the result.
-        cluster: The workers; what one of them lacks none uses.
+        cluster: The workers.
 
     Raises:
-        UserError: A worker cannot compute what is asked for.
+        UserError: A worker cannot compute in this precision.
     """
     network = config.network
     precision, convolution = cluster.all_gather([network.precision, network.convolution])[0]

@@ -12,15 +12,13 @@ _SCALE, _IMAGE = (f"state/{name}/.ATTRIBUTES/VARIABLE_VALUE" for name in ("scale
 
 
 class RunState(tf.Module):
-    """Everything a run must know to go on as if it had not been interrupted.
-
-    Args:
-        solver: The state of the solver at one scale.
-        scale: The index of that scale.
+    """What a checkpoint holds: all that a run needs to go on as if it had not been interrupted.
 
     Attributes:
-        faults: How many images were refused because they were not finite.
-        seconds: Of computing, up to the newest record.
+        solver: The state of the solver at one scale.
+        scale: The index of that scale.
+        faults: Number of images that were refused because they were not finite.
+        seconds: Computing time up to the newest record.
     """
 
     def __init__(self, solver: State, scale: int) -> None:
@@ -32,10 +30,10 @@ class RunState(tf.Module):
 
 
 def saved_scale(prefix: str, scales: int) -> int:
-    """Return the scale of a checkpoint of a run of so many `scales`.
+    """Return the index of the scale of a checkpoint.
 
     Raises:
-        UserError: It is of another run.
+        UserError: The run has no such scale.
     """
     reader = tf.train.load_checkpoint(prefix)
     scale = int(reader.get_tensor(_SCALE)) if reader.has_tensor(_SCALE) else scales
@@ -48,7 +46,7 @@ def restore(prefix: str, state: RunState) -> None:
     """Read a checkpoint into a state built for its scale.
 
     Raises:
-        UserError: It is of another picture or optimiser.
+        UserError: Its image has another size, or its state is of another optimiser.
     """
     saved = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
     _, height, width, _ = tf.raw_ops.VariableShape(input=state.solver["image"].handle).numpy().tolist()

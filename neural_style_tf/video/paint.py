@@ -21,11 +21,11 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import RunError
 from neural_style_tf.images.color_transfer import match_colors
 from neural_style_tf.losses.temporal import Warped
-from neural_style_tf.transfer.inputs import Inputs
 from neural_style_tf.transfer.loop import STALLED, Tick
 from neural_style_tf.transfer.masks import Masks
-from neural_style_tf.transfer.picture_sizes import fit_content
+from neural_style_tf.transfer.plan import Inputs
 from neural_style_tf.transfer.records import StepRecord
+from neural_style_tf.transfer.scales import fit_content
 from neural_style_tf.video.flow import CUT, Flow, FlowFolder, reliability, unchanged, warp
 from neural_style_tf.video.memory import SPARE, Memory, needed
 from neural_style_tf.video.read import Frame

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from neural_style_tf.config.schema import Config
-from neural_style_tf.transfer.picture_sizes import fit_content
+from neural_style_tf.transfer.scales import fit_content
 from neural_style_tf.video.flow import CUT, Flow, reliability
 from neural_style_tf.video.read import Frame
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from neural_style_tf.models.architecture import VGG19
-from neural_style_tf.transfer.inputs import Inputs
+from neural_style_tf.transfer.plan import Inputs
 from neural_style_tf.weights import Weights
 
 SHALLOW = {

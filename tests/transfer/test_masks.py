@@ -8,8 +8,8 @@ from narrow import SHALLOW, warm_session
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.images.color_transfer import luma, to_gray
-from neural_style_tf.transfer.colors import prepare
-from neural_style_tf.transfer.inputs import Inputs
+from neural_style_tf.transfer.colors import change_colors
+from neural_style_tf.transfer.plan import Inputs
 from neural_style_tf.transfer.loop import explain_clipping
 from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.records import Rows
@@ -120,13 +120,13 @@ def test_in_luminance_only_the_brightness_is_painted(paint, styles, pictures):
 
 
 def test_the_style_in_the_colours_of_the_photo(styles, pictures):
-    found = prepare("match", to_gray(pictures[0]), [styles[0]], Masks().check(1, BASE))
-    assert np.ptp(found.styles[0], -1).mean() < 0.05 * np.ptp(styles[0], -1).mean()
-    assert not found.recolor and "towards the style in the photo's colours" in found.notes[0]
+    _, [matched], notes = change_colors("match", to_gray(pictures[0]), [styles[0]], Masks().check(1, BASE))
+    assert np.ptp(matched, -1).mean() < 0.05 * np.ptp(styles[0], -1).mean()
+    assert "towards the style in the photo's colours" in notes[0]
     # A style of two levels only, in the colours of one of more contrast.
     photo = np.zeros((40, 48, 3), np.float32)
     photo[:10] = 255
-    notes = prepare("match", photo, [styles[1]], Masks().check(1, BASE)).notes
+    *_, notes = change_colors("match", photo, [styles[1]], Masks().check(1, BASE))
     assert "of the style's values leave 0–255" in notes[1]
 
 
@@ -214,9 +214,9 @@ def test_settings_that_are_no_numbers_are_refused(settings, said):
 def test_a_nearly_grey_style_gets_no_colours_of_its_own(pictures):
     rng = np.random.default_rng(0)
     style = to_gray(pictures[1]) + rng.integers(-1, 2, pictures[1].shape)
-    found = prepare("match", pictures[0], [style], Masks().check(1, BASE)).styles[0]
-    exact = prepare("match", pictures[0], [to_gray(style)], Masks().check(1, BASE)).styles[0]
-    np.testing.assert_allclose(found, exact, atol=1e-2)
+    _, [matched], _ = change_colors("match", pictures[0], [style], Masks().check(1, BASE))
+    _, [exact], _ = change_colors("match", pictures[0], [to_gray(style)], Masks().check(1, BASE))
+    np.testing.assert_allclose(matched, exact, atol=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from neural_style_tf.runs.callbacks import Metrics
 from neural_style_tf.tiling import planner
 from neural_style_tf.transfer import loop, session
 from neural_style_tf.transfer.initial import initial_pixels
-from neural_style_tf.transfer.inputs import Inputs
+from neural_style_tf.transfer.plan import Inputs
 from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.session import Session, stylize
 from neural_style_tf.transfer.solver import Solver

@@ -1,0 +1,147 @@
+"""Read the pictures of a run from its files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neural_style_tf.config.schema import Config, Job, numbered
+from neural_style_tf.errors import UserError, show
+from neural_style_tf.images import Picture, fill_hidden
+from neural_style_tf.images.masks import load_mask, stretched, with_opacity
+from neural_style_tf.jobs.machine import Machine
+from neural_style_tf.transfer.initial import WORDS, init_sha256, initial_pixels
+from neural_style_tf.transfer.masks import Masks, check_count
+from neural_style_tf.transfer.plan import Inputs
+from neural_style_tf.transfer.scales import content_size, fit_content, longest_of_style
+
+ReadMask = Callable[..., tuple[np.ndarray, Picture]]
+"""As `images.masks.load_mask`, with the role of the mask first."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PictureFiles:
+    """What is known of the picture files of a run; pixels are in its `Inputs` alone.
+
+    Attributes:
+        pictures: Role → picture without pixels.
+        lines: What the user should see of them.
+        init: SHA-256 of the file that `--init` names, or None.
+    """
+
+    pictures: Mapping[str, Picture]
+    lines: tuple[str, ...]
+    init: str | None = None
+
+    @property
+    def photo(self) -> Picture:
+        """The content, whose transparency, colour profile and resolution the result keeps."""
+        return self.pictures["content"]
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Role of each picture, and `init` for a file that --init names → SHA-256."""
+        hashes = {role: picture.sha256 for role, picture in self.pictures.items()}
+        return hashes | ({"init": self.init} if self.init else {})
+
+
+def read_inputs(
+    config: Config,
+    job: Job,
+    machine: Machine,
+    files: Mapping[str, str],
+    *,
+    content: Picture | None = None,
+    read_mask: ReadMask | None = None,
+) -> tuple[PictureFiles, Inputs]:
+    """Read all pictures, no larger than they are of use.
+
+    Args:
+        config: The settings.
+        job: The files.
+        machine: Keeps the pictures of earlier runs.
+        files: Name in `job` → path of a copy to read instead.
+        content: The content, if it is no picture file.
+        read_mask: Reads a mask; default: that of a picture.
+
+    Raises:
+        UserError: A file that cannot be read, or another number of masks than of styles.
+    """
+    reading = job.reading
+    read_mask = read_mask or (lambda role, path, **options: load_mask(path, **options))
+    pictures: dict[str, Picture] = {}
+    lines: list[str] = []
+    for flag in ("content_mask", "style_mask"):
+        check_count(flag, getattr(job, flag), len(job.style))
+
+    def add(role: str, picture: Picture, shape: tuple[int, ...], notes: tuple[str, ...] = ()) -> None:
+        pictures[role] = dataclasses.replace(
+            picture.without_pixels(), path=Path(job.pictures[role]), notes=(*picture.notes, *notes)
+        )
+        size = f", {shape[1]}×{shape[0]}" if shape else ""
+        lines.append(f"{role}: {job.pictures[role]}{size}")
+        lines.extend(f"  {note}" for note in pictures[role].notes)
+
+    def load(role: str, **options: Any) -> Picture:
+        path = job.pictures[role]
+        picture = machine.load_image(files.get(path, path), **options, **reading)
+        if picture.alpha is not None and not picture.alpha.any():
+            raise UserError(f"{show(path)} is transparent everywhere: there is nothing to see")
+        return dataclasses.replace(picture, pixels=fill_hidden(picture.pixels, picture.alpha))
+
+    def mask(role: str, like: Picture) -> np.ndarray | None:
+        path = job.pictures.get(role)
+        if path is None:
+            return None
+        values, picture = read_mask(role, files.get(path, path), **reading)
+        note = stretched(values.shape, like.pixels.shape[:2])
+        add(role, dataclasses.replace(picture, alpha=None), (), (f"{show(path)} {note}",) if note else ())
+        return values
+
+    wants_profile = config.profile == "content"
+    if content is None:
+        sizes = {"longest": config.sizes.image_size, "enlarge": config.sizes.enlarge}
+        content = load("content", **sizes, keep_profile=wants_profile)
+    lacks_profile = wants_profile and content.profile is None
+    note = "it has no colour profile for RGB to be painted in: --profile=content paints in sRGB"
+    add("content", content, content.pixels.shape, (note,) if lacks_profile else ())
+    result = content_size(content.pixels.shape[:2], config)
+    styles = []
+    for number, role in enumerate(numbered("style", len(job.style))):
+        longest = longest_of_style(result, config, number)
+        styles.append(load(role, longest=longest, profile=content.profile))
+        add(role, styles[-1], styles[-1].pixels.shape)
+    content_masks = [mask(role, content) for role in numbered("content_mask", len(job.content_mask))]
+    style_masks = [
+        with_opacity(mask(role, style), style.alpha)
+        for role, style in zip(numbered("style_mask", len(styles)), styles, strict=True)
+    ]
+    masks = Masks(
+        tuple(np.ones((1, 1), np.float32) if values is None else values for values in content_masks),
+        tuple(style_masks) if any(values is not None for values in style_masks) else (),
+        mask("content_weight_mask", content),
+        with_opacity(None, content.alpha),
+    )
+    inputs = Inputs(content.pixels, tuple(style.pixels for style in styles), None, masks)
+    return PictureFiles(pictures, tuple(lines)), inputs
+
+
+def read_init(
+    config: Config, job: Job, known: PictureFiles, inputs: Inputs, files: Mapping[str, str]
+) -> tuple[PictureFiles, Inputs]:
+    """Return the same with the picture or array that `--init` names, if it names a file.
+
+    Raises:
+        UserError: It cannot be read, or an array does not have the shape of the photo.
+    """
+    if config.init in WORDS:
+        return known, inputs
+    local = config.replace(init=files.get(config.init, config.init))
+    reading = job.reading | {"profile": known.photo.profile}
+    initial = initial_pixels(local, fit_content(inputs.content, config), inputs.styles[0], **reading)
+    known = dataclasses.replace(known, init=init_sha256(local))
+    return known, dataclasses.replace(inputs, initial=initial)

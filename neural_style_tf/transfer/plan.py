@@ -1,0 +1,135 @@
+"""What a run paints: pictures, masks, colours and sizes, checked and planned without TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neural_style_tf.config.schema import Config
+from neural_style_tf.errors import UserError
+from neural_style_tf.images import resize
+from neural_style_tf.images.masks import fit_mask
+from neural_style_tf.losses.guides import Guidance
+from neural_style_tf.transfer.colors import Finish, change_colors
+from neural_style_tf.transfer.initial import WORDS, initial_pixels
+from neural_style_tf.transfer.masks import Masks, check_masks, without_unused
+from neural_style_tf.transfer.scales import Scale, fit_content, plan_scales, style_size
+
+if TYPE_CHECKING:
+    from neural_style_tf.losses.temporal import Warped
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Inputs:
+    """The pictures of a run, each [H, W, 3], RGB 0–255, of any size.
+
+    Attributes:
+        content: What is painted.
+        style: The manner in which it is painted; a tuple of several is blended.
+        initial: The picture that the run begins with; None for what `config.init` names.
+        masks: Where each style goes, and which part of its picture counts; default: everywhere, all of it.
+        warped: The frame of a clip that was painted before, moved along with the scene.
+
+    Raises:
+        UserError: A picture that is not [H, W, 3].
+    """
+
+    content: np.ndarray
+    style: np.ndarray | tuple[np.ndarray, ...]
+    initial: np.ndarray | None = None
+    masks: Masks = dataclasses.field(default_factory=Masks)
+    warped: Warped | None = None
+
+    def __post_init__(self) -> None:
+        if not self.styles:
+            raise UserError("there is no style picture: give at least one")
+        pictures = [("content", self.content), *(("style", style) for style in self.styles)]
+        pictures += [] if self.initial is None else [("initial", self.initial)]
+        for role, pixels in pictures:
+            shape = getattr(pixels, "shape", None)
+            if shape is None or len(shape) != 3 or shape[-1] != 3:
+                actual = type(pixels).__name__ if shape is None else list(shape)
+                raise UserError(f"the {role} picture must be an array [H, W, 3], not {actual}")
+        if not isinstance(self.masks, Masks):
+            raise UserError(f"masks must be a Masks, not {type(self.masks).__name__}")
+
+    @property
+    def styles(self) -> tuple[np.ndarray, ...]:
+        """All style pictures."""
+        return tuple(self.style) if isinstance(self.style, tuple | list) else (self.style,)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """A checked run: what it paints at its full size, and the sizes it goes through.
+
+    Attributes:
+        config: All settings, without the styles of weight 0.
+        scales: The sizes, coarsest first.
+        content: [H, W, 3], RGB 0–255, at the size of the result, in the colours that are painted.
+        styles: Each [h, w, 3], likewise.
+        photo: The content in its own colours.
+        masks: Checked.
+        initial: The picture to begin with, of any size; None for what `config.init` names.
+        warped: Of a clip, the frame that was painted before.
+        notes: Lines that the user should see.
+    """
+
+    config: Config
+    scales: tuple[Scale, ...]
+    content: np.ndarray
+    styles: tuple[np.ndarray, ...]
+    photo: np.ndarray
+    masks: Masks
+    initial: np.ndarray | None
+    warped: Warped | None
+    notes: tuple[str, ...]
+
+    def at(self, scale: Scale) -> tuple[list[np.ndarray], Guidance, Warped | None, Finish | None]:
+        """Return what one scale paints.
+
+        Returns:
+            The pictures, content first; the masks; the frame before; what is done to images of this scale
+            when they are read, if anything.
+        """
+        pictures = [resize(self.content, scale.content), *map(resize, self.styles, scale.styles)]
+        guidance = self.masks.at(scale.content, scale.styles, self.config)
+        warped = None if self.warped is None else _resize_warped(self.warped, scale.content)
+        recolor, finish = self.config.colors in ("content", "luminance"), None
+        if recolor or guidance.cover is not None:
+            finish = Finish(resize(self.photo, scale.content), recolor, guidance.cover)
+        return pictures, guidance, warped, finish
+
+
+def plan_run(inputs: Inputs, config: Config) -> Plan:
+    """Check the pictures of a run against its settings, and plan its sizes.
+
+    Raises:
+        UserError: A picture too small for the network; masks that do not fit; a file of `config.init` that
+            cannot be read.
+    """
+    photo = fit_content(inputs.content, config)
+    styles = [np.asarray(style, np.float32) for style in inputs.styles]
+    styles, masks, config = without_unused(styles, inputs.masks.check(len(styles), config), config)
+    initial = inputs.initial
+    if initial is None and config.init not in WORDS:
+        # A file, which coarse scales see smaller.
+        initial = initial_pixels(config, photo, styles[0])
+    size = photo.shape[:2]
+    scales = plan_scales(size, [style_size(style.shape[:2], size, config) for style in styles], config)
+    notes = check_masks(masks, scales, config)
+    styles = [
+        resize(style, to) if max(to) < max(style.shape[:2]) else style
+        for style, to in zip(styles, scales[-1].styles, strict=True)
+    ]
+    content, styles, color_notes = change_colors(config.colors, photo, styles, masks)
+    notes = (*notes, *color_notes)
+    return Plan(config, scales, content, tuple(styles), photo, masks, initial, inputs.warped, notes)
+
+
+def _resize_warped(warped: Warped, size: tuple[int, int]) -> Warped:
+    """Return the frame before at another size (H, W)."""
+    still = None if warped.still is None else fit_mask(warped.still, size) == 1
+    return type(warped)(resize(warped.picture, size), fit_mask(warped.reliable, size), still)
