@@ -139,6 +139,7 @@ class Run:
         self._repeated: Manifest | None = None
         self._plan = self._planned(inputs)
         self._scales, self._regions = self._plan.scales, self._plan.masks.regions
+        self._notes = self._plan.notes
         self._check()
 
     @property
@@ -383,7 +384,7 @@ class Run:
         from neural_style_tf.utils.runtime import lacks_avx, start_tensorflow, unused_gpu
 
         say = self._console.say
-        for line in self._files.lines:
+        for line in (*self._files.lines, *self._notes):
             say(line)
         check_start()
         height, width = self._size
@@ -471,7 +472,7 @@ class Run:
             Pictures(path / "images", saves, saving),
             # After the files that a checkpoint asserts to be written.
             Checkpoints(path / "checkpoints", saves),
-            Progress(self._console),
+            Progress(self._console, printed=self._notes),
             *self._reporting(),
         ]
 

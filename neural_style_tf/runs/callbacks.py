@@ -7,6 +7,7 @@ import dataclasses
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +20,22 @@ from neural_style_tf.utils.console import Console, duration
 
 
 class Progress(Listener):
-    """Prints the losses: one live line on a terminal, a line for each logged step in a file."""
+    """Prints the losses: one live line on a terminal, a line for each logged step in a file.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    Args:
+        console: Where to print.
+        printed: Notes that the user has seen already.
+    """
+
+    def __init__(self, console: Console, printed: Sequence[str] = ()) -> None:
+        self._console, self._printed = console, printed
         self._last: StepRecord | None = None
 
     def on_step(self, record: StepRecord) -> None:
         """Write the losses, the speed and the remaining time."""
         for note in record.notes:
-            self._console.say(note)
+            if note not in self._printed:
+                self._console.say(note)
         self._last = record
         if self._console.interactive:
             self._console.rewrite(self._line(record.step))

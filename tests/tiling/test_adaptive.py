@@ -23,8 +23,8 @@ from neural_style_tf.models.network import build_network
 from neural_style_tf.optim.adam import Adam
 from neural_style_tf.tiling import memory_model
 from neural_style_tf.transfer import session
-from neural_style_tf.transfer.plan import Inputs
 from neural_style_tf.transfer.masks import Masks
+from neural_style_tf.transfer.plan import Inputs
 from neural_style_tf.transfer.records import Rows
 from neural_style_tf.transfer.session import stylize
 

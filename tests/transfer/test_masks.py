@@ -9,9 +9,9 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.images.color_transfer import luma, to_gray
 from neural_style_tf.transfer.colors import change_colors
-from neural_style_tf.transfer.plan import Inputs
 from neural_style_tf.transfer.loop import explain_clipping
 from neural_style_tf.transfer.masks import Masks
+from neural_style_tf.transfer.plan import Inputs
 from neural_style_tf.transfer.records import Rows
 
 BASE = Config(

@@ -21,8 +21,8 @@ from neural_style_tf.runs.callbacks import Metrics
 from neural_style_tf.tiling import planner
 from neural_style_tf.transfer import loop, session
 from neural_style_tf.transfer.initial import initial_pixels
-from neural_style_tf.transfer.plan import Inputs
 from neural_style_tf.transfer.masks import Masks
+from neural_style_tf.transfer.plan import Inputs
 from neural_style_tf.transfer.session import Session, stylize
 from neural_style_tf.transfer.solver import Solver
 
@@ -122,7 +122,7 @@ def test_tick_ends_the_run_with_a_last_record(pictures, narrow_weights):
     ticks = []
     config = Config(**SHALLOW, iterations=1000, log_every=1000, save_every=0)
     records = list(
-        stylize(
+        warm_stylize(
             *pictures, config, weights=narrow_weights, tick=lambda step: bool(ticks.append(step)) or step > 3
         )
     )
@@ -139,7 +139,7 @@ def test_a_rate_too_high_recovers_or_ends_honestly(pictures, narrow_weights):
     """A million grey levels a step overflow float32: the run must not keep a NaN."""
     records = []
     with pytest.raises(RunError, match=r"not finite 4 times .*after step \d+.*best.*learning_rate"):
-        for record in stylize(
+        for record in warm_stylize(
             *pictures, Config(**SHALLOW, iterations=50, learning_rate=1e18), weights=narrow_weights
         ):
             records.append((record, record.image))
@@ -171,7 +171,7 @@ def test_lbfgs_that_can_gain_nothing_ends_early_and_says_why(pictures, narrow_we
         scales=scales,
         scale_iterations=(30,) * (scales - 1),
     )
-    records = list(stylize(*pictures, config, weights=narrow_weights))
+    records = list(warm_stylize(*pictures, config, weights=narrow_weights))
     told = [note for record in records for note in record.notes]
     assert len(told) == 1 and "no further step lowers the loss" in told[0]
     assert ("the run ends early" if scales == 1 else "on to the next scale") in told[0]
@@ -232,7 +232,7 @@ def test_enlarged_in_tiles_is_enlarged_in_one_piece(pictures, narrow_weights):
 
 def test_too_small_for_the_network(pictures, narrow_weights):
     with pytest.raises(UserError, match="content picture would be 48×8.*relu5_1 needs sides of at least 16"):
-        next(stylize(pictures[0][:8], pictures[1], weights=narrow_weights))
+        next(warm_stylize(pictures[0][:8], pictures[1], weights=narrow_weights))
     with pytest.raises(UserError, match=r"style picture must be an array \[H, W, 3\], not \[33, 51\]"):
         run((pictures[0], pictures[1][..., 0]), narrow_weights)
 
@@ -282,7 +282,7 @@ def test_saves_by_minutes_come_beside_the_others_and_are_not_logged(
     config = Config(**SHALLOW, iterations=9, log_every=4, save_every=0, save_minutes=20)
     saver, metrics = checkpoints.Checkpoints(tmp_path / "c", config.saving), Metrics(tmp_path / "m.jsonl")
     records = []
-    for record in stylize(*pictures, config, weights=narrow_weights):
+    for record in warm_stylize(*pictures, config, weights=narrow_weights):
         records.append(record)
         saver.on_step(record), metrics.on_step(record)
     metrics.on_end()
@@ -297,14 +297,14 @@ def test_saves_by_minutes_come_beside_the_others_and_are_not_logged(
         9,
     ]
     monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: 0.0))
-    assert not any(r.due for r in stylize(*pictures, config, weights=narrow_weights))
+    assert not any(r.due for r in warm_stylize(*pictures, config, weights=narrow_weights))
 
 
 def test_a_run_that_ends_early_leaves_a_checkpoint_even_if_none_are_saved(pictures, narrow_weights, tmp_path):
     config = Config(**SHALLOW, iterations=9, save_every=0)
     for name, stop in (("early", True), ("whole", False)):
         saver = checkpoints.Checkpoints(tmp_path / name, config.saving)
-        for record in stylize(*pictures, config, weights=narrow_weights, tick=lambda _, stop=stop: stop):
+        for record in warm_stylize(*pictures, config, weights=narrow_weights, tick=lambda _, stop=stop: stop):
             saver.on_step(record)
     assert checkpoints.saved_steps(tmp_path / "early") and not (tmp_path / "whole").exists()
 
@@ -351,7 +351,7 @@ def test_a_best_image_that_turned_bad_ends_the_run(pictures, narrow_weights, mon
     monkeypatch.setattr(Solver, "retreat", lambda self: False)
     steps = []
     with pytest.raises(RunError, match="not finite 4 times"):
-        for record in stylize(
+        for record in warm_stylize(
             *pictures, Config(**SHALLOW, iterations=4, log_every=1), weights=narrow_weights
         ):
             steps.append(record.step)
@@ -431,7 +431,7 @@ def test_what_auto_means_is_decided_once_for_all_workers(hardware, asked, chief,
 def test_float32_is_float32_and_tf32_a_precision_of_its_own(hardware, pictures, narrow_weights):
     config = Config(**SHALLOW, iterations=0)
     with pytest.raises(UserError, match="--precision=tf32 needs an NVIDIA GPU .*: take --precision=float32"):
-        next(stylize(*pictures, config.replace(precision="tf32"), weights=narrow_weights))
+        next(warm_stylize(*pictures, config.replace(precision="tf32"), weights=narrow_weights))
     hardware(tf32=True)
     session_ = Session(narrow_weights)
     for precision, allowed in (("float32", False), ("tf32", True), ("bfloat16", True), ("float32", False)):
@@ -502,7 +502,6 @@ def graphs(monkeypatch):
     return made
 
 
-STYLE_LAYERS = Config().loss.style_layers
 SMALL = {"iterations": 3, "log_every": 1, "save_every": 0}
 KINDS = [
     {"optimizer": "adam", "averaging": 0.8, "clamp": True},
@@ -519,9 +518,11 @@ def test_a_run_like_an_earlier_one_compiles_nothing_and_has_the_bits_of_a_run_al
     kind, pictures, narrow_weights, graphs
 ):
     content, style = pictures
-    first = Config(**SMALL, **kind)
+    first = Config(**SHALLOW, **SMALL, **kind)
     changed = {"style_weight": 7.0, "tv_weight": 3.0, "learning_rate": 2.0, "seed": 5, "strength": 0.7}
-    changed["style_layers"] = tuple((layer, 0.5 + index) for index, (layer, _) in enumerate(STYLE_LAYERS))
+    changed["style_layers"] = tuple(
+        (layer, 0.5 + index) for index, (layer, _) in enumerate(first.loss.style_layers)
+    )
     # All at once: what an earlier run leaves behind must not show.
     later = [((content[::-1].copy(), style[:, ::-1].copy()), first.replace(**changed)), (pictures, first)]
     session = Session(narrow_weights, keep_bytes=2**30)
@@ -565,24 +566,24 @@ def test_a_compiled_step_serves_pictures_of_another_size(optimizer, pictures, na
 
 def test_a_checkpoint_of_another_size_is_refused(tmp_path, pictures, narrow_weights):
     config = Config(**SHALLOW, **SMALL, optimizer="lbfgs")
-    for record in stylize(*pictures, config, weights=narrow_weights):
+    for record in warm_stylize(*pictures, config, weights=narrow_weights):
         if record.step == 2:
             prefix = tf.train.Checkpoint(state=record.state).write(str(tmp_path / "checkpoint"))
     content, style = pictures
     with pytest.raises(UserError, match="its image is not 14×16 pixels"):
-        list(stylize(content[:16, :14].copy(), style, config, weights=narrow_weights, resume=prefix))
+        list(warm_stylize(content[:16, :14].copy(), style, config, weights=narrow_weights, resume=prefix))
 
 
 def test_a_checkpoint_of_another_kind_of_run_is_refused(tmp_path, pictures, narrow_weights):
     config = Config(**SHALLOW, **SMALL, optimizer="lbfgs")
     scaled = config.replace(scales=2, scale_iterations=(3,))
-    for record in stylize(*pictures, scaled, weights=narrow_weights):
+    for record in warm_stylize(*pictures, scaled, weights=narrow_weights):
         if record.step == 5:
             prefix = tf.train.Checkpoint(state=record.state).write(str(tmp_path / "checkpoint"))
     with pytest.raises(UserError, match="no size that this run has; remove it to go on from the one before"):
-        list(stylize(*pictures, config, weights=narrow_weights, resume=prefix))
+        list(warm_stylize(*pictures, config, weights=narrow_weights, resume=prefix))
     with pytest.raises(UserError, match="of another optimiser"):
-        list(stylize(*pictures, scaled.replace(optimizer="adam"), weights=narrow_weights, resume=prefix))
+        list(warm_stylize(*pictures, scaled.replace(optimizer="adam"), weights=narrow_weights, resume=prefix))
 
 
 def test_the_last_record_of_a_run_outlives_the_next(pictures, narrow_weights):
@@ -643,10 +644,10 @@ def test_a_run_resumed_at_its_second_scale_has_the_bits_of_one_run(
     """The one begins with what the first scale has compiled, the other compiles for the second."""
     settings = {"style_loss": "wasserstein", "content_loss": "relative", "precision": precision}
     config = Config(**SHALLOW, **SMALL, **settings, optimizer="lbfgs", scales=2, scale_iterations=(3,))
-    for record in stylize(*pictures, config, weights=narrow_weights):
+    for record in warm_stylize(*pictures, config, weights=narrow_weights):
         if record.step == 5:
             prefix = tf.train.Checkpoint(state=record.state).write(str(tmp_path / "checkpoint"))
-    resumed = list(stylize(*pictures, config, weights=narrow_weights, resume=prefix))
+    resumed = list(warm_stylize(*pictures, config, weights=narrow_weights, resume=prefix))
     assert [found.step for found in resumed] == [6]
     assert resumed[-1].terms == record.terms
     np.testing.assert_array_equal(resumed[-1].best, record.best)
