@@ -184,7 +184,7 @@ class ClipRun(Run):
         if self._earlier is None:
             self._console.say(f"writing to {folder.path}{os.sep}")
             return None
-        self._check_resumed(self._earlier, self._hashes | {"weights": weights.sha256})
+        self._check_resumed(self._earlier, self.hashes | {"weights": weights.sha256})
         self._known, notes = read_states(folder.path, needed(self._config.video.long_term))
         for note in notes:
             self._console.say(note)
