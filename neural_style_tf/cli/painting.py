@@ -74,7 +74,7 @@ class Machine:
         self.device, self.cluster, self.memory = "", None, memory
         self.repeats = False
         self._several, self._session = several, None
-        self._weights: tuple[tuple[str, str], Weights] | None = None
+        self._weights: tuple[tuple[str, ...], Weights] | None = None
         self._pictures: dict[tuple, Picture] = {}
 
     def load_image(self, path: str, **reading: Any) -> Picture:
@@ -98,12 +98,17 @@ class Machine:
             given: The weights, if they are here already.
             console: For what a user should know.
         """
-        asked = ("", given.sha256) if given else (job.weights, job.weights_dir)
+        asked = ("", given.sha256) if given else (job.weights, job.weights_dir, job.network)
         if self._weights is None or self._weights[0] != asked:
             # Two networks need not be in memory at once.
             self._weights = self._session = None
             weights = given or load_weights(
-                job.weights, folder=Path(job.weights_dir), progress=Download(console), log=console.say
+                job.weights,
+                folder=job.weights_dir,
+                network=job.network,
+                trust=job.trust_weights,
+                progress=Download(console),
+                log=console.say,
             )
             console.say(
                 f"weights: {weights.source}{f' ({weights.generation})' if weights.generation else ''}"
@@ -237,7 +242,6 @@ class Run:
         folder = self._here.output_dir
         earlier = read_manifest(Path(folder))
         away = "move that folder away to paint it anew"
-        earlier.check_network(f"the run in {show(folder)}", f"so it cannot be repeated; {away}")
         if found := differences(earlier, self._config, self._hashes, result=self._size):
             raise UserError(f"the run in {show(folder)} is another one: {'; '.join(found)}; {away}")
 
@@ -298,7 +302,7 @@ class Run:
             self._repeated = read_run(job.from_run)
             check_files(self._repeated, self._hashes, job.from_run)
         if self._supplies.weights is None:
-            check_spec(job.weights, Path(job.weights_dir))
+            check_spec(job.weights, Path(job.weights_dir), network=job.network, trust=job.trust_weights)
         if self._worker.rank == 0:
             self._check_outputs()
 
