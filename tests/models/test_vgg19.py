@@ -8,7 +8,7 @@ import tensorflow as tf
 from narrow import make_narrow_weights
 
 from neural_style_tf.errors import UserError
-from neural_style_tf.models.architecture import VGG19, VGG19_LAYERS
+from neural_style_tf.models.architecture import VGG16, VGG19, VGG19_LAYERS
 from neural_style_tf.models.network import build_network, repeat_edges
 
 WEIGHTS64 = make_narrow_weights(dtype="float64")
@@ -158,3 +158,24 @@ def test_no_filter_gradient_is_computed():
     kinds = [operation.type for operation in executed]
     assert kinds.count("Conv2DBackpropInput") == 13
     assert "Conv2DBackpropFilter" not in kinds and "BiasAddGrad" not in kinds
+
+
+def test_vgg16_has_the_features_of_vgg19_with_identities():
+    """To the bit: an identity and another ReLU change nothing."""
+    kernels, biases = dict(WEIGHTS64.kernels), dict(WEIGHTS64.biases)
+    for name in ("conv3_4", "conv4_4", "conv5_4"):
+        width = biases[name].size
+        kernels[name], biases[name] = np.zeros((3, 3, width, width)), np.zeros(width)
+        kernels[name][1, 1] = np.eye(width)
+    image = np.random.default_rng(0).uniform(-100, 100, (1, 20, 28, 3))
+    layers = ("relu1_1", "relu3_4", "relu4_2", "conv4_4", "relu5_1", "relu5_4")
+    shaped = build_network(kernels, biases, outputs=layers, dtype="float64")(image)
+    thirteen = {name: kernels[name] for name, _ in VGG16.channels}
+    resolved = {layer: VGG16.resolve(layer) for layer in layers}
+    itself = build_network(thirteen, biases, outputs=tuple(dict.fromkeys(resolved.values())), dtype="float64")
+    assert itself.architecture is VGG16
+    assert list(resolved.values()) == ["relu1_1", "relu3_3", "relu4_2", "relu4_3", "relu5_1", "relu5_3"]
+    features = itself(image)
+    for layer, other in resolved.items():
+        np.testing.assert_array_equal(features[other], shaped[layer], err_msg=layer)
+    assert VGG16.alignment(("relu5_1",)) == (16, 64) and VGG16.halo("relu5_1") == 58
