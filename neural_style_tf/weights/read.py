@@ -44,7 +44,7 @@ class Format:
 
     Attributes:
         origin: As of `Weights`.
-        magic: (offset, bytes there): what a file has one of.
+        magic: Pairs (offset, bytes), of which a file of this format has one.
         read: File → kernels [3, 3, N_in, N_out], RGB, and biases [N_out], by layer; may raise anything.
         slow: Whether the converted form of a file is kept beside it.
     """

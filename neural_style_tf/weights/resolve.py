@@ -130,15 +130,15 @@ def _auto(
     folder: Path, network: Architecture | None, trust: bool, progress: download.Progress | None, log: Log
 ) -> Weights:
     """Return VGG-19 if it can be had, else VGG-16; or `network` only."""
-    said = set()
+    skipped = set()
     for wanted in (network,) if network else (VGG19, VGG16):
         for path in _candidates(folder, wanted):
             try:
                 weights = read_file(path, trust=trust, log=log)
             except UserError as error:
-                if path not in said:
+                if path not in skipped:
                     log(f"Skipped {error}")
-                said.add(path)
+                skipped.add(path)
             else:
                 if weights.architecture is wanted:
                     return weights
@@ -149,7 +149,7 @@ def _auto(
         if wanted is VGG19 or network:
             try:
                 return read_file(_download(registry.DOWNLOADS["keras", wanted], folder, progress, log))
-            except download.DownloadError as error:
+            except UserError as error:
                 if network:
                     raise
                 log(str(error))
@@ -159,8 +159,8 @@ def _auto(
 def _candidates(folder: Path, network: Architecture) -> Iterator[Path]:
     """Yield the files of a folder that may be weights of a network, those with a published name first."""
     files = {key: folder / file.name for key, file in registry.DOWNLOADS.items()}
-    for (_, of), path in files.items():
-        if of is network and (present := _present(path)):
+    for (_, architecture), path in files.items():
+        if architecture is network and (present := _present(path)):
             yield present
     named = {*files.values(), *map(converted_path, files.values()), folder / BUNDLED_CACHE}
     for path in weight_files(folder):
