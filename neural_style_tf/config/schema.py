@@ -517,8 +517,8 @@ class Job:
     )
     trust_weights: bool = setting(
         False,
-        "also parse a weight file whose SHA-256 is not that of a published one; made to harm, such a file "
-        "could take over this program, so trust only a source that you know",
+        "also parse a weight file whose hash is not that of a published one; a crafted file could take over "
+        "this program, so trust only a file of which you know where it comes from",
     )
     weights_dir: str = setting("weights", "folder where weight files are looked for and downloaded to")
     max_pixels: int = setting(

