@@ -5,7 +5,7 @@
 The INSTALL.md of jcjohnson/neural-style prints the losses of iteration 1 for these two pictures, 512 pixels
 long, with an image of mean colour and faint noise (0.001): the mean squared difference of features at
 relu4_2, and of Gram matrices divided by their number of elements. Published loss weights depend on these
-magnitudes; `weights/stand_in.py` rescales VGG-16 until it has them. Exit code 1 if one differs by more than
+magnitudes; `weights/structure.py` rescales VGG-16 until it has them. Exit code 1 if one differs by more than
 5 %; relu1_1, which is not rescaled, by more than 15 %: two networks, trained apart, agree no better there.
 """
 

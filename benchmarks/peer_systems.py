@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import scipy.io
 
 FILES = Path(__file__).parent / "peer_files"
 PTH, MAT = "vgg19.pth", "vgg19.mat"
@@ -144,13 +145,19 @@ def environment(package: Package, work: Path, python: str) -> Path:
 
 
 def export_weights(work: Path) -> None:
-    """Write the bundled network in the form of each system."""
-    from neural_style_tf.weights.export import export
-    from neural_style_tf.weights.provenance import to_weights
-    from neural_style_tf.weights.stand_in import read_bundled
+    """Write the bundled network, in the shape of VGG-19, in the form of each system."""
+    from neural_style_tf.models.architecture import VGG19
+    from neural_style_tf.weights.resolve import load_weights
 
-    kernels, biases, record = read_bundled(Path(__file__).parents[1] / "weights")
-    export(to_weights(kernels, biases, record), record, work / MAT, overwrite=True)
+    weights = load_weights("bundled", folder=Path(__file__).parents[1] / "weights")
+    kernels, biases = {}, {}
+    for name, depth in VGG19.channels:
+        # Where VGG-16 has no convolution an identity changes nothing, since relu(relu(x)) = relu(x).
+        identity = np.zeros((3, 3, depth, depth), np.float32)
+        identity[1, 1] = np.eye(depth)
+        kernels[name] = weights.kernels.get(name, identity)
+        biases[name] = weights.biases.get(name, np.zeros(depth, np.float32))
+    _write_matconvnet(work / MAT, VGG19.layers, kernels, biases)
     arrays, index = {}, 0
     for name, kernel in kernels.items():
         # PyTorch keeps [N_out, N_in, 3, 3], this network's file BGR; an index counts ReLUs and poolings.
@@ -160,6 +167,21 @@ def export_weights(work: Path) -> None:
         arrays[f"features.{index}.bias"] = biases[name]
         index += 2
     np.savez(work / "vgg19.npz", **arrays)
+
+
+def _write_matconvnet(
+    path: Path, layers: tuple[str, ...], kernels: dict[str, np.ndarray], biases: dict[str, np.ndarray]
+) -> None:
+    cells = np.empty((1, len(layers) + 1), object)
+    for at, name in enumerate((*layers, "pool5")):
+        cells[0, at] = {"name": name, "type": name.rstrip("_0123456789")}
+        if name in kernels:
+            pair = np.empty((1, 2), object)
+            pair[0, 0], pair[0, 1] = kernels[name], biases[name].reshape(-1, 1)
+            cells[0, at] |= {"weights": pair, "pad": np.ones((1, 4)), "stride": np.ones((1, 2))}
+    average = np.array((123.68, 116.779, 103.939), np.float32).reshape(1, 1, 3)
+    meta = {"normalization": {"imageSize": [[224.0, 224.0, 3.0]], "averageImage": average}}
+    scipy.io.savemat(path, {"layers": cells, "meta": meta}, oned_as="column")
 
 
 def run_system(system: System, content: Path, style: Path, work: Path, **options: object) -> Run:

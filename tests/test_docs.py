@@ -20,7 +20,6 @@ PAGES = [
     *sorted((ROOT / "neural_style_tf").rglob("*.md")),
 ]
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
-# Flags of other programs, and of `python -m neural_style_tf.weights`.
 # Of absl, TensorBoard, Slurm, Ray, twine and Docker.
 OTHER_FLAGS = {
     "address",
@@ -32,7 +31,6 @@ OTHER_FLAGS = {
     "flagfile",
     "logdir",
     "help",
-    "convert",
     "upgrade",
     "strict",
     "build",

@@ -46,11 +46,13 @@ class Place:
         output_dir: The folder of the runs.
         weights: As of `--weights`.
         weights_dir: As of `--weights_dir`.
+        trust_weights: As of `--trust_weights`.
     """
 
     output_dir: Path
     weights: str = Job.weights
     weights_dir: str = Job.weights_dir
+    trust_weights: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +190,7 @@ def plan(request: Request, place: Place) -> PlannedRun:
             style_mask=tuple(origins) if any(origins) else (),
             weights=place.weights,
             weights_dir=place.weights_dir,
+            trust_weights=place.trust_weights,
             bits=request.bits,
             output_dir=str(place.output_dir / title),
         )

@@ -22,8 +22,7 @@ from neural_style_tf.images.files import expand_files
 from neural_style_tf.runs.manifest import NOT_REPEATED, flag_texts, from_anywhere
 from neural_style_tf.runs.replay import read_run, settings_of
 from neural_style_tf.sweeps.space import Axis, parse_axis
-from neural_style_tf.utils.text import did_you_mean
-from neural_style_tf.weights.structure import printable
+from neural_style_tf.utils.text import did_you_mean, printable
 
 USAGE = """Neural style transfer: paint one picture in the manner of another.
 

@@ -167,8 +167,14 @@ def _executor(
         cluster.check()
 
         def network(job: Job) -> Weights:
-            folder, progress = Path(job.weights_dir), Download(console)
-            return load_weights(job.weights, folder=folder, progress=progress, log=console.say)
+            return load_weights(
+                job.weights,
+                folder=job.weights_dir,
+                network=job.network,
+                trust=job.trust_weights,
+                progress=Download(console),
+                log=console.say,
+            )
 
         def on_cluster(tasks: Sequence[Task]) -> Iterator[Event]:
             # The tasks are asked to save and end.

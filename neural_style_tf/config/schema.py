@@ -507,7 +507,18 @@ class Job:
         False, "go on with the run in --output_dir where it was interrupted, or add --iterations to it"
     )
     weights: str = setting(
-        "auto", "auto, mat, keras, bundled, or a .mat, .h5 or .npz file of VGG-19 (see weights/README.md)"
+        "auto",
+        "auto, mat, keras, bundled, or a .mat, .h5 or .npz file of VGG-19 or VGG-16 (see weights/README.md)",
+    )
+    network: str = setting(
+        "auto",
+        "vgg19 or vgg16; auto: that of the file that --weights names, and VGG-19 where there is a choice",
+        choices=("auto", "vgg19", "vgg16"),
+    )
+    trust_weights: bool = setting(
+        False,
+        "also parse a weight file whose hash is not that of a published one; a crafted file could take over "
+        "this program, so trust only a file of which you know where it comes from",
     )
     weights_dir: str = setting("weights", "folder where weight files are looked for and downloaded to")
     max_pixels: int = setting(

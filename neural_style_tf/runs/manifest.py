@@ -16,12 +16,10 @@ from neural_style_tf import __version__
 from neural_style_tf.config.fields import flat
 from neural_style_tf.config.parsing import format_list
 from neural_style_tf.config.schema import REPEATED_FILES, Config, Job
-from neural_style_tf.errors import UserError
 from neural_style_tf.images import Picture, deep
 from neural_style_tf.transfer.records import Listener, StepRecord
 from neural_style_tf.utils.atomic import write_text
 from neural_style_tf.weights import Weights
-from neural_style_tf.weights.registry import RETIRED
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "pillow")
 # Where to write and what to replace is asked anew at each run; the terminal is not part of a result.
@@ -35,6 +33,8 @@ NOT_REPEATED = (
     "verbose",
     "distribute",
     "worker_timeout",
+    # A run.json may come from elsewhere.
+    "trust_weights",
 )
 FILE_FLAGS = ("content", *REPEATED_FILES, "content_weight_mask", "weights_dir", "flow")
 
@@ -131,21 +131,6 @@ class Manifest:
         """Return a phrase for each role that is recorded here and has no file now."""
         gone = self.inputs.keys() - hashes.keys() - {"init"}
         return [f"the {role} file is not given" for role in sorted(gone)]
-
-    def check_network(self, before: str, after: str) -> None:
-        """Refuse a run whose network this program no longer has.
-
-        Args:
-            before: What the message begins with.
-            after: What to do instead.
-
-        Raises:
-            UserError: It was made with the bundled network of earlier versions.
-        """
-        if self.weights.get("sha256") == RETIRED.sha256:
-            raise UserError(
-                f"{before} was made with {RETIRED.generation}, which --weights=bundled no longer is, {after}"
-            )
 
 
 MANIFEST = 4

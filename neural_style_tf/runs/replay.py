@@ -6,7 +6,7 @@ from pathlib import Path
 
 from neural_style_tf.config.fields import flat, leaves
 from neural_style_tf.config.schema import Config, Job
-from neural_style_tf.errors import UserError, show
+from neural_style_tf.errors import UserError
 from neural_style_tf.runs.manifest import NOT_REPEATED, Manifest, circumstances
 
 
@@ -14,18 +14,13 @@ def read_run(path: str) -> Manifest:
     """Return the manifest in a `run.json`.
 
     Raises:
-        UserError: It is missing, was edited into something else, or is of a network that is no longer used.
+        UserError: It is missing, or was edited into something else.
     """
     try:
-        manifest = Manifest.from_json(Path(path).read_text(encoding="utf-8-sig"))
+        return Manifest.from_json(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--from_run: cannot read {path!r} as the run.json of a run: {reason}") from None
-    manifest.check_network(
-        f"--from_run: the run of {show(path)}",
-        "so it cannot be repeated. To paint with its settings, use the flags.txt beside it: --flagfile=FILE",
-    )
-    return manifest
 
 
 def settings_of(manifest: Manifest, path: str) -> tuple[Config, Job]:

@@ -45,10 +45,6 @@ def check_same_run(
     Raises:
         UserError: Naming each difference.
     """
-    manifest.check_network(
-        "--resume: the run in --output_dir",
-        "so it cannot be continued. Give another --output_dir, or --overwrite to begin anew",
-    )
     if found := differences(manifest, config, hashes, result=result):
         raise UserError(
             f"--resume: this is not the run in --output_dir: {'; '.join(found)}. Give another --output_dir, "

@@ -17,8 +17,7 @@ from neural_style_tf.runs.output_dir import OutputFolder, is_in_use
 from neural_style_tf.utils import atomic
 from neural_style_tf.utils.atomic import write_bytes, write_piece, write_text
 from neural_style_tf.weights.download import download
-from neural_style_tf.weights.keras_h5 import read_convolutions
-from neural_style_tf.weights.structure import WrongStructure
+from neural_style_tf.weights.keras_h5 import read_keras
 
 
 def lacks(monkeypatch, name, code, owner=os):
@@ -82,8 +81,7 @@ def test_hdf5_asks_for_no_lock(monkeypatch, tmp_path):
         h5py, "File", lambda *given, **named: (asked.update(named), opened(*given, **named))[1]
     )
     asked = {}
-    with pytest.raises(WrongStructure, match="without the layers"):
-        read_convolutions(tmp_path / "x.h5", ["conv1_1"])
+    assert read_keras(tmp_path / "x.h5") == ({}, {})
     assert asked["locking"] is False
 
 
