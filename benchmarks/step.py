@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
-from in_turn import precisions
+from common import precisions
 
 from neural_style_tf.models.architecture import Architecture
 from neural_style_tf.utils.runtime import start_tensorflow
