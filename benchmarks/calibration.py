@@ -1,6 +1,6 @@
 """How large the losses of a network are, beside those that neural-style prints for VGG-19.
 
-    python benchmarks/calibration.py --content tubingen.jpg --style seated-nude.jpg [--weights bundled] [--quick]
+    python benchmarks/calibration.py [--content tubingen.jpg] [--style seated-nude.jpg] [--weights bundled]
 
 The INSTALL.md of jcjohnson/neural-style prints the losses of iteration 1 for these two pictures, 512 pixels
 long, with an image of mean colour and faint noise (0.001): the mean squared difference of features at

@@ -31,19 +31,27 @@ TIMEOUT = 124
 """Exit code of a process that was stopped because it took too long, as of the program `timeout`."""
 
 
-def read_options(doc: str, quick: Mapping[str, Any] | None = None, **settings: Any) -> argparse.Namespace:
+def read_options(
+    doc: str, quick: Mapping[str, Any] | None = None, kinds: Sequence[str] = (), **settings: Any
+) -> argparse.Namespace:
     """Return the options of a benchmark's command line.
 
     Args:
         doc: Docstring of the script.
         quick: What `--quick` changes, so that the script is seen to work within seconds.
-        **settings: Flag → default, or its type if there is no default. A list takes several values.
+        kinds: Choices of the first argument, `kind`; the first is the default.
+        **settings: Flag → default, or its type if there is no default. A list takes several values, a dict
+            several of its keys, by default all.
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
+    if kinds:
+        parser.add_argument("kind", nargs="?", choices=kinds, default=kinds[0])
     for name, value in settings.items():
-        if isinstance(value, type):
+        if isinstance(value, dict):
+            parser.add_argument(f"--{name}", nargs="+", choices=list(value), default=list(value))
+        elif isinstance(value, type):
             parser.add_argument(f"--{name}", type=value)
         elif isinstance(value, list | tuple):
             parser.add_argument(f"--{name}", type=type(value[0]), nargs="+", default=value)

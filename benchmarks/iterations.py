@@ -9,7 +9,6 @@ Memory is the peak of a process of its own for each case.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -68,19 +67,17 @@ def peak(case: str, size: int, precision: str) -> Iterator[float]:
 
 def main() -> None:
     """Measure, and print the table."""
-    # Like a subcommand.
-    group = sys.argv.pop(1) if sys.argv[1:2] and sys.argv[1] in CASES else "style_loss"
     quick = {"sizes": [64], "precisions": ["float32"], "rounds": 2}
-    options = read_options(__doc__, quick, sizes=[256, 512], precisions=precisions(), rounds=9)
+    options = read_options(__doc__, quick, list(CASES), sizes=[256, 512], precisions=precisions(), rounds=9)
     start()
     session = nst.Session(nst.load_weights("bundled"))
     print_header("size", "precision", "case", "s/iteration", "ratio", "peak MiB")
     for size in options.sizes:
         for precision in options.precisions:
-            steps = [stepper(session, *make(case, size, precision)) for case in CASES[group]]
+            steps = [stepper(session, *make(case, size, precision)) for case in CASES[options.kind]]
             times = seconds_in_turn(steps, options.rounds)
             del steps
-            for case, seconds in zip(CASES[group], times, strict=True):
+            for case, seconds in zip(CASES[options.kind], times, strict=True):
                 [memory] = (
                     [0.0]
                     if options.quick

@@ -69,7 +69,7 @@ def compare(package: Package, files: list[Path], folder: Path, size: int, *, qui
 
 
 def print_table(rows: list[Row]) -> None:
-    """Print one row for each run of a package and of ours; peers are compared with ours from the same start."""
+    """Print a row for each run of a package and of ours; the peers are beside ours from the same start."""
     ours = {(label, start): run for label, start, run in rows if label.startswith("ours") and run.points}
     for label, start_, run in rows:
         if run.problem or not run.points:

@@ -82,7 +82,7 @@ def main() -> int:
     options = read_options(
         __doc__,
         {"only": ["precision"], "out": ROOT / "build" / "bench-quick"},
-        only=list(COMMANDS),
+        only=COMMANDS,
         out=ROOT / "build" / "bench",
     )
     commit = git("rev-parse", "--short", "HEAD")

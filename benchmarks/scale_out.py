@@ -58,7 +58,7 @@ def paint(folder: Path, workers: int, flags: list[str], *, alone: bool = False) 
         return statistics.median(steps), ended.records[-1]["total"]
 
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(work, range(workers)))[0]
+        return next(pool.map(work, range(workers)))
 
 
 def main() -> None:
@@ -69,6 +69,7 @@ def main() -> None:
     )
     side = round((options.megapixels * 1e6) ** 0.5)
     print_header("workers", "s/iteration", "work per second", "MB sent by each")
+    times: list[float] = []
     totals: list[float] = []
     with scratch() as folder:
         pixels = np.random.default_rng(0).uniform(0, 255, (side, side, 3)).astype(np.uint8)
@@ -81,9 +82,9 @@ def main() -> None:
         for workers in options.workers:
             seconds, total = paint(folder / f"{workers}", workers, flags)
             totals.append(total)
-            first = seconds if workers == options.workers[0] else first
+            times.append(seconds)
             sent = f"{bytes_sent(side, workers) / 1e6:.1f}"
-            print_row(workers, f"{seconds:.2f}", f"{first / seconds:.2f}", sent)
+            print_row(workers, f"{seconds:.2f}", f"{times[0] / seconds:.2f}", sent)
             if workers > 1:
                 seconds, _ = paint(folder / f"{workers}-alone", workers, flags, alone=True)
                 print_row(

@@ -1,18 +1,17 @@
 """Paint many pairs with one preset and no tuning, and put the results on one sheet.
 
-    python benchmarks/sheets.py pairs|strengths|sizes [--out FILE.jpg] [--preset balanced] [--size N] [--quick]
+    python benchmarks/sheets.py pairs|strengths|sizes [--out FILE.jpg] [--preset NAME] [--size N] [--quick]
     python benchmarks/sheets.py rows --out FILE.jpg --rows CAPTION=FILE,FILE … [--height 256]
 
 `pairs` are twelve, each at a size of its own, for which a photo that is too small is enlarged. `strengths` is
-one pair at five strengths. `sizes` asks whether small and large paintings of a pair look alike: three pairs at
-three sizes, as the preset begins them and from three scales, all shrunk to the smallest size and compared with
-the first: by Gaussians of layers that no preset takes style from, and by colours, each as a share of the
+one pair at five strengths. `sizes` asks whether small and large paintings of a pair look alike: three pairs
+at three sizes, as the preset begins them and from three scales, all shrunk to the smallest size and compared
+with the first: by Gaussians of layers that no preset takes style from, and by colours, each as a share of the
 distance between photo and style picture. 0 is the same painting. `rows` puts picture files side by side.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,20 +111,21 @@ def paint_sizes(pairs: tuple[str, ...], sizes: list[int], scales: list[int], qui
 def main() -> None:
     """Paint, print a table, write the sheet."""
     kinds = ("pairs", "strengths", "sizes", "rows")
-    kind = sys.argv.pop(1) if sys.argv[1:2] and sys.argv[1] in kinds else "pairs"
-    options = read_options(__doc__, {"size": 32}, out=Path, preset="balanced", size=0, rows=[""], height=256)
+    options = read_options(
+        __doc__, {"size": 32}, kinds, out=Path, preset="balanced", size=0, rows=[""], height=256
+    )
     quick = QUICK if options.quick else {}
-    if kind == "rows":
+    if options.kind == "rows":
         rows = [[read(item, options.height) for item in row.split(",")] for row in options.rows]
         sheet(rows, options.height).save(options.out, quality=90)
         return
     start()
     config = settings(options.preset, log_every=100, **quick)
-    if kind == "pairs":
+    if options.kind == "pairs":
         sizes = {pair: options.size or size for pair, size in SIZES.items()}
         jobs = [(f"{pair}, {size} px", pair, size, config) for pair, size in sizes.items()]
         width, cells = 4, paint_all(jobs[: 1 if quick else None])
-    elif kind == "strengths":
+    elif options.kind == "strengths":
         strengths = [config.replace(strength=strength) for strength in (0.0, 0.25, 0.5, 0.75, 1.0)]
         jobs = [(f"strength {one.loss.strength}", PAIRS[0], options.size or 256, one) for one in strengths]
         width, cells = 5, paint_all(jobs[: 1 if quick else None])

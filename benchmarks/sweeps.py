@@ -4,7 +4,7 @@
 
 Two sweeps: of pictures of equal size, and of two weights. Each is one command, then as many single commands,
 then one command on a Ray cluster of this machine that paints one run at a time with all cores. The results
-are compared to the bit. What Ray adds to each run includes a share of the time that the cluster takes to start.
+are compared to the bit. What Ray adds to each run includes a share of the time in which the cluster starts.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def main() -> None:
         size=320,
         frames=10,
         still=20,
-        ways=list(WAYS),
+        ways=WAYS,
         preset="balanced",
         save=Path,
     )
