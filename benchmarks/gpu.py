@@ -46,15 +46,16 @@ def main() -> None:
     with scratch() as folder:
         has_gpu = options.device == "gpu" and not options.quick
         bench = Bench(folder, has_gpu, options.weights, options.quick)
-        for part, check in [(part, check) for part in options.parts for check in PARTS[part](bench)]:
+        checks = [(part, check) for part in options.parts for check in PARTS[part](bench)]
+        for name, check in checks:
             if time.monotonic() - began > options.seconds:
-                print_row(part, "not begun: out of time", "", "")
+                print_row(name, "not begun: out of time", "", "")
                 continue
             begun = time.monotonic()
             for row in check():
-                rows.append({"part": part, "after": time.monotonic() - begun, **row})
+                rows.append({"part": name, "after": time.monotonic() - begun, **row})
                 verdict = {True: "good", False: "BAD", None: ""}[row["ok"]]
-                print_row(part, row["check"], row["found"], verdict)
+                print_row(name, row["check"], row["found"], verdict)
             if options.json:
                 options.json.write_text(json.dumps({"card": card(), "rows": rows}, indent=2) + "\n")
     bad = sum(row["ok"] is False for row in rows)

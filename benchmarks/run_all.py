@@ -28,8 +28,8 @@ COMMANDS = {
     "painting_float32": ("painting.py", "--precision", "float32"),
     "session": ("session.py",),
     "sweeps": ("sweeps.py",),
-    "scale": ("scale.py", "--sizes", "1", "4", "16"),
-    "scale_large": ("scale.py", "--sizes", "64", "--tiles", "1024"),
+    "scale": ("scale.py", "--precision", "auto", "--sizes", "1", "4", "16"),
+    "scale_large": ("scale.py", "--precision", "auto", "--sizes", "64", "--tiles", "1024"),
     "scale_out": ("scale_out.py", "--precision", "auto"),
     "loss_over_time": (
         *("loss_over_time.py", "--plot", "{folder}/loss_over_time.png"),

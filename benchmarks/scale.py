@@ -1,6 +1,6 @@
 """What an iteration costs in time and memory as pictures grow, in one piece and in tiles.
 
-    python benchmarks/scale.py [--sizes 1 4 16 64] [--tiles none 2048 1024] [--precision auto]
+    python benchmarks/scale.py [--sizes 1 4 16 64] [--tiles none 2048 1024] [--precision float32]
                                [--convolution direct] [--rounds 1] [--optimizer adam] [--json FILE] [--quick]
 
 Each row is a process of its own, printed as soon as it is measured, so that one row can be had alone:
@@ -80,7 +80,7 @@ def main() -> None:
         {"sizes": [0.006], "tiles": ["48"]},
         sizes=[1.0, 4.0, 16.0, 64.0],
         tiles=["none", "2048", "1024"],
-        precision="auto",
+        precision="float32",
         convolution="direct",
         optimizer="adam",
         rounds=1,

@@ -88,7 +88,7 @@ def main() -> None:
             if workers > 1:
                 seconds, _ = paint(folder / f"{workers}-alone", workers, flags, alone=True)
                 print_row(
-                    f"{workers}, each alone", f"{seconds:.2f}", f"{workers * first / seconds:.2f}", "0.0"
+                    f"{workers}, each alone", f"{seconds:.2f}", f"{workers * times[0] / seconds:.2f}", "0.0"
                 )
     print(f"\n{side}² pixels, tiles of {options.tile}, {options.precision}, one core to each worker.")
     print(f"Largest relative difference of the loss: {max(abs(t / totals[0] - 1) for t in totals):.1e}.")

@@ -7,9 +7,9 @@ which is installed on first use, paint them once, at the style weights that they
 are judged by distances that none of them minimises: style by Gaussians of layers no preset uses, by patches
 and by colours; content by SSIM of the luma and by relu3_1. Each distance is divided by that of the photo
 itself (style) or of the style picture itself, cut to the photo's shape (content): 1 is "nothing done" and
-"nothing left". A system's figure is the mean height of its curve over the range of content that all cover: less is
-better. Points are told beside the curve of `balanced` at the same distance from the photo, and at the same
-distance from the style.
+"nothing left". A system's figure is the mean height of its curve over the range of content that all cover:
+less is better. Points stand beside the curve of `balanced` at the same distance from the photo, and at the
+same distance from the style.
 
 What is in --work is not painted again: take another folder after a change.
 """

@@ -41,11 +41,12 @@ class Bench:
         options = {"timeout": timeout, "environment": hidden}
         return call(f"gpu_checks.{function}", options, weights=self.weights, **arguments)
 
-    def run(self, *flags: str, timeout: float = 240, **environment: str) -> Ended:
-        """Run the command line as a user does, into a new folder."""
+    def run(self, *flags: str, watch: Callable[[int], None] | None = None, **environment: str) -> Ended:
+        """Run the command line as a user does, into a new folder, for four minutes at most."""
         out = Path(tempfile.mkdtemp(dir=self.folder)) / "run"
         environment = environment if self.has_gpu else HIDDEN | environment
-        return run_command(out, *flags, weights=self.weights, timeout=timeout, environment=environment)
+        options = {"timeout": 240, "watch": watch, "environment": environment}
+        return run_command(out, *flags, weights=self.weights, **options)
 
     def flags(self, size: int, *more: str) -> list[str]:
         """Return the flags of a run of `balanced` whose longest side is `size` pixels."""

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -84,29 +83,13 @@ def without_compiler(bench: Bench) -> Iterator[dict[str, Any]]:
 
 def growth(bench: Bench) -> Iterator[dict[str, Any]]:
     """See how much of the card a small run takes."""
-    before = used_megabytes()
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "run.py",
-            f"--output_dir={bench.folder / 'growth'}",
-            f"--weights={bench.weights}",
-            *bench.flags(512, *ONE_SCALE, "--iterations=1500"),
-        ],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    most, end = 0, time.monotonic() + 25
-    while process.poll() is None and time.monotonic() < end:
-        most = max(most, used_megabytes() - before)
-        time.sleep(0.5)
-    process.terminate()
-    code = process.wait(timeout=60)
+    before, held = used_megabytes(), [0]
+    flags = bench.flags(512, *ONE_SCALE, "--iterations=500")
+    done = bench.run(*flags, watch=lambda pid: held.append(used_megabytes() - before))
     yield row(
-        "memory of a run at 512, ended by SIGTERM",
-        f"{most} MB of the card; exit code {code}",
-        0 < most < 20_000 and code in (0, 143),
+        "memory of a run at 512",
+        f"{max(held)} MB of the card; exit code {done.code}",
+        0 < max(held) < 20_000 and done.code == 0,
     )
 
 
@@ -154,13 +137,13 @@ def holding(leave: float) -> Iterator[str]:
         text=True,
     )
     try:
-        said = ""
+        problem = ""
         for line in process.stdout:
-            if line.startswith("HOLDING"):
-                said = ""
+            problem = line.strip()[:200]
+            if problem == "HOLDING":
+                problem = ""
                 break
-            said = line.strip()[:200]
-        yield said
+        yield problem
     finally:
         process.stdin.close()
         process.wait(timeout=60)
