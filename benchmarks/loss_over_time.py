@@ -102,7 +102,7 @@ def main() -> None:
     options = read_options(
         __doc__, {"pairs": PAIRS[:1], "size": 48}, pairs=PAIRS, size=512, plot=Path, json=Path
     )
-    changes = {"iterations": 5, "log_every": 5} if options.quick else {}
+    changes = {"iterations": 5, "log_every": 5, "convolution": "direct"} if options.quick else {}
     start()
     results: dict[str, dict[str, list]] = {}
     for pair in options.pairs:

@@ -25,6 +25,8 @@ DIRECTED = "two regions of a frame"
 """The case with two styles, masks, and what was painted before of a clip."""
 FORMATS = {"float32": "float32", "TF32": "tf32", "bfloat16": "bfloat16"}
 """Name → `--precision`."""
+FEW = ("original", "gatys", "balanced", DIRECTED)
+"""Cases of formats other than float32, and of --quick."""
 
 
 def checks(bench: Bench) -> list[Check]:
@@ -46,7 +48,8 @@ def against_the_cpu(bench: Bench) -> Iterator[dict[str, Any]]:
         out = str(bench.folder / f"{name}.npz")
         device = "CPU" if name == "reference" else "GPU"
         try:
-            bench.call("right.evaluate_all", device, size=size, out=out, precision=precision)
+            few = bench.quick or precision != "float32"
+            bench.call("right.evaluate_all", device, size=size, out=out, precision=precision, few=few)
             arrays[name] = dict(np.load(out))
         except (ChildError, OSError) as error:
             yield failed(f"{name} against the CPU", error)
@@ -186,12 +189,12 @@ def gradient_of(record: Any) -> np.ndarray:
     return record.state.solver["gradient"].numpy()
 
 
-def evaluate_all(*, size: list[int], precision: str, out: str, weights: str) -> Iterator[str]:
+def evaluate_all(*, size: list[int], precision: str, few: bool, out: str, weights: str) -> Iterator[str]:
     """Write losses, gradient and total after some steps of every case to an .npz file; yield its name."""
     start()
     session, arrays = nst.Session(nst.load_weights(weights)), {}
     for name, config in cases(precision).items():
-        if precision != "float32" and name not in ("original", "gatys", "balanced", DIRECTED):
+        if few and name not in FEW:
             continue
         steps = run(session, config.replace(log_every=STEPS), size, directed=name == DIRECTED)
         record = next(steps)
