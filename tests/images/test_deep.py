@@ -11,7 +11,18 @@ from PIL import Image, ImageCms
 
 from neural_style_tf.errors import UserError
 from neural_style_tf.images import color, deep, load_image, save_image
-from neural_style_tf.images.resize import upright
+
+METHODS = [None, 0, 3, 1, 5, 4, 6, 2]
+
+
+def upright(array, orientation):
+    flips = {2: "h", 3: "vh", 4: "v", 5: "t", 6: "th", 7: "tvh", 8: "tv"}.get(orientation, "")
+    for step in flips:
+        array = {"h": lambda a: a[:, ::-1], "v": lambda a: a[::-1], "t": lambda a: a.swapaxes(0, 1)}[step](
+            array
+        )
+    return array
+
 
 RNG = np.random.default_rng(0)
 SUFFIXES = (".png", ".tiff")
