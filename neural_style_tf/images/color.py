@@ -73,17 +73,13 @@ def rgb_profile(space: str) -> bytes:
     return bytes(profile)
 
 
-def profile_name(profile: bytes) -> str:
-    """Return the description of an ICC profile; empty if it is damaged."""
-    try:
-        return ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).strip(" \0\n")
-    except (ImageCms.PyCMSError, OSError):
-        return ""
-
-
 def is_hdr(profile: bytes) -> bool:
     """Return whether an ICC profile is of high dynamic range, by its name."""
-    return re.search(r"\b(PQ|HLG)\b|2100", profile_name(profile)) is not None
+    try:
+        name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+    except (ImageCms.PyCMSError, OSError):
+        return False
+    return re.search(r"\b(PQ|HLG)\b|2100", name) is not None
 
 
 def is_gray(pixels: np.ndarray) -> bool:
@@ -92,14 +88,10 @@ def is_gray(pixels: np.ndarray) -> bool:
 
 
 class ColorReader:
-    """Reads a decoded picture strip by strip, as floats in one colour space.
+    """Reads a decoded picture strip by strip, as floats in the profile `target`; None is sRGB.
 
-    A large picture exists in full only as it was decoded.
-
-    Attributes:
-        shape: (H, W), pixels.
-        has_alpha: Whether any pixel is not opaque.
-        profile: The picture's own profile for RGB, if the pixels are left in it; else None.
+    With `keep`, colours with a good profile for RGB are left in it; `profile` then is that profile, else
+    None. A large picture exists in full only as it was decoded.
     """
 
     def __init__(
@@ -112,16 +104,6 @@ class ColorReader:
         target: bytes | None = None,
         keep: bool = False,
     ) -> None:
-        """Work out how the picture's colours are converted.
-
-        Args:
-            pixels: 8 bits a channel, of mode L, LA, RGB, RGBA, CMYK or LAB; or 16, uint16 `[H, W, 1 to 4]`.
-            profile: ICC profile of the picture; None for sRGB.
-            name: The file, as notes show it.
-            notes: Gets what was converted or ignored.
-            target: ICC profile to convert to; None for sRGB.
-            keep: Leave colours with a good profile for RGB in it.
-        """
         self._pixels = pixels
         if isinstance(pixels, np.ndarray):
             self.shape, base = pixels.shape[:2], "L" if pixels.shape[-1] < 3 else "RGB"

@@ -7,7 +7,6 @@ into a `UserError` or a note; whatever calls Pillow for the pixels of a file run
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import logging
 import os
@@ -24,12 +23,12 @@ from PIL import ExifTags, Image, ImageFile, ImageOps
 from neural_style_tf.errors import UserError
 from neural_style_tf.images import deep, tiff
 from neural_style_tf.images.color import is_hdr, rgb_profile
+from neural_style_tf.images.files import ADVICE, check_size
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM")
 # Pillow gives 1 for a TIFF that does not say its resolution.
 _MIN_DPI, _MAX_DPI = 1.0, 30_000.0
 _READABLE = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP or PPM"
-_ADVICE = "give a smaller picture, or raise --max_pixels"
 
 # A decoder holds a picture twice at most, in 8 bytes a pixel; WebP's holds it four times.
 _SHARE_OF_PIXELS = {"WEBP": 0.6}
@@ -77,35 +76,19 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded picture, upright.
-
-    Attributes:
-        pixels: 8 bits a channel: an image of mode L, LA, RGB, RGBA, CMYK or LAB. 16 bits: uint16
-            `[H, W, 1 to 4]`.
-        profile: ICC profile of the file, or of the colour space that it names.
-        dpi: Pixels an inch, across and down, if the file says so.
-    """
+    """A decoded picture, upright."""
 
     pixels: Image.Image | np.ndarray
+    """8 bits a channel: of mode L, LA, RGB, RGBA, CMYK or LAB; 16 bits: uint16 `[H, W, 1 to 4]`."""
     profile: bytes | None
+    """ICC profile of the file, or of the colour space that it names."""
     dpi: tuple[float, float] | None
+    """Pixels an inch, across and down, if the file says so."""
 
 
 @contextlib.contextmanager
 def quiet_pillow(name: str, notes: list[str], *, max_pixels: int) -> Iterator[None]:
-    """Run Pillow inside: its exceptions become `UserError`, its warnings notes, its limit of pixels ours.
-
-    Args:
-        name: The file, as messages show it.
-        notes: Gets the warnings worth showing.
-        max_pixels: Pillow refuses by itself, before it allocates, what is above twice this.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        UserError: Instead of any `Exception` from the body.
-    """
+    """Run Pillow inside: its exceptions become `UserError`, its warnings notes, its limit of pixels ours."""
     with _pillow_lock, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         limit = Image.MAX_IMAGE_PIXELS
@@ -119,7 +102,7 @@ def quiet_pillow(name: str, notes: list[str], *, max_pixels: int) -> Iterator[No
         except Image.DecompressionBombError as error:
             count = re.search(r"\((\d+) pixels\)", str(error))
             came = f"{int(count[1]):,} pixels" if count else "too many pixels"
-            raise UserError(f"{name} has {came}, over the limit of {max_pixels:,}; {_ADVICE}") from error
+            raise UserError(f"{name} has {came}, over the limit of {max_pixels:,}; {ADVICE}") from error
         except MemoryError as error:
             raise UserError(f"{name} needs more memory than there is; shrink the picture") from error
         except Exception as error:
@@ -136,17 +119,10 @@ def quiet_pillow(name: str, notes: list[str], *, max_pixels: int) -> Iterator[No
 def decode(
     data: bytes, name: str, notes: list[str], *, max_pixels: int, allow_truncated: bool = False
 ) -> Decoded:
-    """Decode the first frame of a picture; call it inside `quiet_pillow`.
+    """Decode the first frame of a picture, inside `quiet_pillow`.
 
-    Args:
-        data: The bytes of the file.
-        name: The file, as messages show it.
-        notes: Gets what the user should know.
-        max_pixels: Pictures with more pixels by their header are refused before they are decoded.
-        allow_truncated: Keep what can be decoded of a damaged file.
-
-    Raises:
-        UserError: Not a picture, too large, or damaged.
+    A picture with more than `max_pixels` by its header is refused before it is decoded. `allow_truncated`
+    keeps what can be decoded of a damaged file.
     """
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     for truncated in (False, True) if allow_truncated else (False,):
@@ -218,7 +194,7 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> Decoded:
 
 def _load_by_pillow(image: Image.Image, name: str, max_pixels: int) -> str:
     """Decode an opened picture; return how its file packs a pixel, in Pillow's words ("RGB;16B", "L;4")."""
-    _check_size(*image.size, name, int(max_pixels * _SHARE_OF_PIXELS.get(image.format, 1)))
+    check_size(*image.size, name, int(max_pixels * _SHARE_OF_PIXELS.get(image.format, 1)))
     arguments = image.tile[0][3] if image.tile else ""
     rawmode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     if image.format != "TIFF":
@@ -257,14 +233,10 @@ def _load_by_libvips(
     """Return a TIFF of more than 8 bits, or of a kind that Pillow reads wrong; None if libvips does, too."""
     if not deep.is_installed():
         return None
-    vips_notes = []
+    truncated = ImageFile.LOAD_TRUNCATED_IMAGES
     try:
         levels, mode, profile, dpi = deep.load_tiff(
-            data,
-            page,
-            vips_notes,
-            functools.partial(_check_size, name=name, max_pixels=max_pixels),
-            allow_truncated=ImageFile.LOAD_TRUNCATED_IMAGES,
+            data, page, name, notes, max_pixels=max_pixels, allow_truncated=truncated
         )
     except UserError:
         raise
@@ -275,7 +247,6 @@ def _load_by_libvips(
         if opened is None:
             raise
         return None
-    notes += [f"{name} {note}" for note in vips_notes]
     pixels = levels
     if mode == "CMYK":
         channels = np.moveaxis((levels // 257).astype(np.uint8), -1, 0)
@@ -318,14 +289,6 @@ def _with_plain_mode(image: Image.Image, rawmode: str) -> Image.Image:
     if is_grey:
         return image.convert("L")
     return image if image.mode in ("CMYK", "LAB") else image.convert("RGB")
-
-
-def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise UserError(
-            f"{name} is {width} × {height} = {width * height:,} pixels,"
-            f" over the limit of {max_pixels:,}; {_ADVICE}"
-        )
 
 
 def _dpi(stated: object) -> tuple[float, float] | None:

@@ -10,13 +10,13 @@ import functools
 import importlib.util
 import logging
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neural_style_tf.errors import UserError
+from neural_style_tf.images.files import check_size
 from neural_style_tf.images.resize import strips
 
 if TYPE_CHECKING:
@@ -64,11 +64,7 @@ def scale_by_guess(
 ) -> tuple[np.ndarray, str]:
     """Return values whose white is not agreed on as 16 bits, and a note on the choice.
 
-    Args:
-        values: `[H, W, …]`.
-        dtype: Type in the file, if it is another.
-        negative: Whether 0 is white.
-        is_opacity: Whether 0 is always black.
+    `dtype` is the type in the file, if it is another; 0 is white if `negative`, and black if `is_opacity`.
     """
     low, high, is_finite = values.min(), values.max(), True
     if values.dtype.kind == "f":
@@ -103,11 +99,7 @@ def is_installed() -> bool:
 
 
 def check_installed() -> None:
-    """Refuse 16 bits without the extra `deep`, or where libvips cannot be loaded.
-
-    Raises:
-        UserError: As said.
-    """
+    """Refuse 16 bits without the extra `deep`, or where libvips cannot be loaded."""
     with contextlib.suppress(ImportError, OSError):
         if is_installed():
             _vips()
@@ -129,15 +121,9 @@ def _vips() -> Any:
 
 
 def load_png(data: bytes, size: tuple[int, int], orientation: int) -> np.ndarray:
-    """Return a PNG of 16 bits a channel, upright, of 2 to 4 channels.
+    """Return a PNG of 2 to 4 channels of 16 bits, upright; ValueError if libvips reads something else.
 
-    Args:
-        data: The bytes of the file.
-        size: (width, height) of the upright picture that Pillow reads.
-        orientation: EXIF's, also where libvips does not find it.
-
-    Raises:
-        ValueError: libvips reads something else, or nothing.
+    `size` is (width, height) of the upright picture, and `orientation` is EXIF's, both by Pillow.
     """
     image = _open(data).copy()
     image.set_type(_vips().GValue.gint_type, "orientation", orientation)
@@ -148,21 +134,9 @@ def load_png(data: bytes, size: tuple[int, int], orientation: int) -> np.ndarray
 
 
 def load_tiff(
-    data: bytes,
-    page: Page,
-    notes: list[str],
-    check_size: Callable[[int, int], None],
-    *,
-    allow_truncated: bool,
+    data: bytes, page: Page, name: str, notes: list[str], *, max_pixels: int, allow_truncated: bool
 ) -> tuple[np.ndarray, str, bytes | None, tuple[float, float] | None]:
-    """Decode a picture of a TIFF, of any kind that libvips reads right.
-
-    Args:
-        data: The bytes of the file.
-        page: Which picture.
-        notes: Gets what was guessed or left out.
-        check_size: Raises an error for a width and height that are too large, before anything is decoded.
-        allow_truncated: Keep what can be decoded of a damaged file.
+    """Decode a picture of a TIFF of any kind that libvips reads right.
 
     Returns:
         The picture, upright, 0 is black; Pillow's name of its channels: L, LA, RGB, RGBA or CMYK; its ICC
@@ -176,7 +150,7 @@ def load_tiff(
         image = _open(data, page=page.number, fail_on="none" if allow_truncated else "error")
     except ValueError as error:
         raise NotImplementedError(str(error)) from error
-    check_size(image.width, image.height)
+    check_size(image.width, image.height, name, max_pixels)
     mode = _MODES.get(image.interpretation, "")
     colors = len(mode)
     further = image.bands - colors
@@ -202,10 +176,10 @@ def load_tiff(
     # libvips inverts unsigned grey whose 0 is white, and no other.
     negative = page.photometric == _WHITE_IS_ZERO and image.format not in ("uchar", "ushort", "uint")
     levels, note = _leveled(_pixels(image[: len(mode)]), colors, negative=negative)
-    notes += [note] if note else []
+    notes += [f"{name} {note}"] if note else []
     if image.bands > len(mode):
         read = "only the first is read" if len(mode) == 1 else f"only the first {len(mode)} are read"
-        notes.append(f"has {image.bands} channels; {read}")
+        notes.append(f"{name} has {image.bands} channels; {read}")
     profile = image.get("icc-profile-data") if image.get_typeof("icc-profile-data") else None
     return levels, mode, profile, dpi
 
@@ -240,11 +214,7 @@ def _leveled(pixels: np.ndarray, colors: int, *, negative: bool) -> tuple[np.nda
 
 
 def convert(levels: np.ndarray, own: bytes | None, target: bytes | None) -> np.ndarray:
-    """Return colours `[H, W, 3 or 4]` of one ICC profile in another; None is sRGB. Alpha stays as it is.
-
-    Raises:
-        ValueError: libvips cannot convert them.
-    """
+    """Return colours `[H, W, 3 or 4]` of one ICC profile in another; None is sRGB. Alpha stays as it is."""
     vips = _vips()
     image = vips.Image.new_from_array(np.ascontiguousarray(levels[..., :3]), interpretation="rgb16").copy()
     if own:
@@ -263,14 +233,7 @@ def convert(levels: np.ndarray, own: bytes | None, target: bytes | None) -> np.n
 
 
 def encode(levels: np.ndarray, form: str, *, profile: bytes, dpi: tuple[float, float] | None) -> bytes:
-    """Return a file of 16 bits a channel.
-
-    Args:
-        levels: uint16 `[H, W, 3 or 4]`.
-        form: `PNG` or `TIFF`.
-        profile: ICC profile of the colours.
-        dpi: Pixels an inch, across and down; None to leave it out.
-    """
+    """Return a `PNG` or `TIFF` file of 16 bits a channel; `dpi` are pixels an inch, across and down."""
     vips = _vips()
     image = vips.Image.new_from_array(np.ascontiguousarray(levels), interpretation="rgb16").copy()
     if dpi:

@@ -24,6 +24,8 @@ LITTER = ("desktop.ini", "ehthumbs.db", "thumbs.db")
 _BYTES_PER_PIXEL = 8
 _BYTES_OF_METADATA = 64 << 20
 _NAMES_TO_COMPARE = 2000
+ADVICE = "give a smaller picture, or raise --max_pixels"
+"""What to do about too many pixels."""
 
 
 def natural(text: str) -> list[tuple[int, str]]:
@@ -57,11 +59,7 @@ def _is_litter(file: str) -> bool:
 
 
 def read_bounded(path: str | os.PathLike[str], *, max_pixels: int) -> bytes:
-    """Read a regular file once, without blocking, and no more bytes than `max_pixels` can need.
-
-    Raises:
-        UserError: The path is not a readable, non-empty regular file within the limit.
-    """
+    """Read a regular file once, without blocking, and no more bytes than `max_pixels` can need."""
     name = show(path)
     if not os.fspath(path):
         raise UserError("the name of the picture is empty; expected the path of a file")
@@ -83,12 +81,20 @@ def read_bounded(path: str | os.PathLike[str], *, max_pixels: int) -> bytes:
         raise UserError(f"{name} is not a valid file name: {error}") from None
     if max(len(data), status.st_size) > limit:
         raise UserError(
-            f"{name} holds more than {limit:,} bytes, too many for {max_pixels:,} pixels; "
-            "give a smaller picture, or raise --max_pixels"
+            f"{name} holds more than {limit:,} bytes, too many for {max_pixels:,} pixels; {ADVICE}"
         )
     if not data:
         raise UserError(f"{name} is empty (0 bytes); expected a picture, such as PNG or JPEG")
     return data
+
+
+def check_size(width: int, height: int, name: str, max_pixels: int) -> None:
+    """Refuse a picture with more than `max_pixels`."""
+    if width * height > max_pixels:
+        raise UserError(
+            f"{name} is {width} × {height} = {width * height:,} pixels,"
+            f" over the limit of {max_pixels:,}; {ADVICE}"
+        )
 
 
 def _check_regular(mode: int, name: str) -> None:

@@ -19,17 +19,10 @@ _ANOTHER_SHAPE = 0.03
 
 
 def load_mask(path: str | os.PathLike[str], **options: Any) -> tuple[np.ndarray, Picture]:
-    """Read a mask from a picture of any kind: its opacity if it has transparency, else its brightness.
-
-    Args:
-        path: A picture.
-        **options: See `load_image`.
+    """Read a mask from a picture, by `load_image`: its opacity if it has transparency, else its brightness.
 
     Returns:
-        float32 `[H, W]`, 0–1, and what else is known of the file.
-
-    Raises:
-        UserError: See `load_image`.
+        float32 `[H, W]`, 0–1, and the picture without its pixels.
     """
     picture = load_image(path, **options)
     levels = luma(picture.pixels) if picture.alpha is None else picture.alpha.astype(np.float32)
@@ -80,10 +73,6 @@ def fill_hidden(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
 
     Whatever a program left there is not part of the picture, and a network would see it beside the border.
     The colours are averaged by opacity over ever larger squares, until one has any.
-
-    Args:
-        pixels: float32 `[H, W, 3]`.
-        alpha: Opacity, uint8 `[H, W]`; None for opaque.
     """
     hidden = None if alpha is None else alpha == 0
     if hidden is None or not hidden.any() or hidden.all():

@@ -91,8 +91,7 @@ def unreadable(kind: Page | str, name: str) -> UserError:
 def find_picture(data: bytes, name: str, notes: list[str]) -> Page | None:
     """Return the first picture that is not much smaller than the largest; None if the file is damaged.
 
-    Raises:
-        UserError: A camera's raw file, or one that shows nothing but a thumbnail.
+    A camera's raw file is refused, and so is one that shows nothing but a thumbnail.
     """
     if data[:4] == b"MM\0+":
         # Pillow does not look into such files.

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import importlib
 import io
 import os
 import sys
@@ -13,8 +14,6 @@ import pytest
 from PIL import Image, ImageCms, JpegImagePlugin, features
 
 from neural_style_tf.errors import RunError, UserError
-import importlib
-
 from neural_style_tf.images import check_output, color, fit_size, load_image, resize, save_image
 
 resizing = importlib.import_module("neural_style_tf.images.resize")
