@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import os
 import re
 import textwrap
-from collections.abc import Iterable
 
 _LONGEST_REASON = 400
 _TRACE = re.compile(r"\(most recent call last\):\s*$|^\s*File |^<stack traces|^Node: ")
@@ -37,12 +35,6 @@ def show(path: str | bytes | os.PathLike[str]) -> str:
     """Return the path as one printable line: its `repr` if it holds newlines, surrogates or the like."""
     text = os.fsdecode(path)
     return text if text.isprintable() and text.strip() == text and text else repr(text)
-
-
-def did_you_mean(word: str, valid: Iterable[str]) -> str:
-    """Return ` (did you mean 'x'?)` for the nearest of `valid`, or an empty string if none is near."""
-    near = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def reason(error: BaseException) -> str:

@@ -17,11 +17,12 @@ from neural_style_tf.config.fields import flat, leaves
 from neural_style_tf.config.parsing import format_list
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import REPEATED_FILES, Config, Job, ScaleConfig, SweepConfig
-from neural_style_tf.errors import UserError, did_you_mean, show
+from neural_style_tf.errors import UserError, show
 from neural_style_tf.images.files import expand_files
 from neural_style_tf.runs.manifest import NOT_REPEATED, flag_texts, from_anywhere
 from neural_style_tf.runs.replay import read_run, settings_of
 from neural_style_tf.sweeps.space import Axis, parse_axis
+from neural_style_tf.utils.text import did_you_mean
 from neural_style_tf.weights.structure import printable
 
 USAGE = """Neural style transfer: paint one picture in the manner of another.

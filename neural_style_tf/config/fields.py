@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from neural_style_tf.errors import UserError, did_you_mean
+from neural_style_tf.errors import UserError
+from neural_style_tf.utils.text import did_you_mean
 
 
 def setting(

@@ -9,7 +9,8 @@ from typing import Any
 from neural_style_tf.config.fields import flat
 from neural_style_tf.config.parsing import LayerWeights, format_list
 from neural_style_tf.config.schema import Config
-from neural_style_tf.errors import UserError, did_you_mean
+from neural_style_tf.errors import UserError
+from neural_style_tf.utils.text import did_you_mean
 
 
 def _named(preset: str, **settings: Any) -> Config:

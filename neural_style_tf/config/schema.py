@@ -22,7 +22,7 @@ from neural_style_tf.config.parsing import (
 )
 from neural_style_tf.errors import UserError
 from neural_style_tf.models.architecture import VGG19
-from neural_style_tf.utils.paths import shortened
+from neural_style_tf.utils.text import shortened
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,8 @@ import stat
 from itertools import islice
 from pathlib import Path
 
-from neural_style_tf.errors import UserError, did_you_mean, show
+from neural_style_tf.errors import UserError, show
+from neural_style_tf.utils.text import did_you_mean
 
 PICTURES = (
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpeg", ".jpg"),

@@ -18,7 +18,7 @@ from neural_style_tf.sweeps.folder import SweepFolder, SweptRun, name_runs, safe
 from neural_style_tf.sweeps.report import write_report
 from neural_style_tf.sweeps.space import FILES, Axis, combine
 from neural_style_tf.utils.console import Console, duration
-from neural_style_tf.utils.paths import shortened
+from neural_style_tf.utils.text import shortened
 
 MOST_MISTAKES = 20
 """That are shown; the others are counted."""

@@ -16,9 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from neural_style_tf.config.schema import REPEATED_FILES
-from neural_style_tf.errors import UserError, did_you_mean, show
+from neural_style_tf.errors import UserError, show
 from neural_style_tf.images.files import expand_files
 from neural_style_tf.transfer import initial
+from neural_style_tf.utils.text import did_you_mean
 from neural_style_tf.weights import resolve
 
 MOST_RUNS = 10_000

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from neural_style_tf.utils.paths import shortened
+from neural_style_tf.utils.text import shortened
 
 PARTIAL, NAME_KEPT = ".partial-", 40
 UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK, errno.EXDEV}

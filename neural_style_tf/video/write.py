@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from neural_style_tf.errors import RunError, UserError, did_you_mean, show
+from neural_style_tf.errors import RunError, UserError, show
 from neural_style_tf.utils.atomic import atomic_path
+from neural_style_tf.utils.text import did_you_mean
 from neural_style_tf.video.read import decoded, film_of, sound_of, stamp_of, url
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}

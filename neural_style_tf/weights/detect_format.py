@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-from neural_style_tf.errors import UserError, did_you_mean, show
+from neural_style_tf.errors import UserError, show
+from neural_style_tf.utils.text import did_you_mean
 from neural_style_tf.weights.registry import refusal
 
 MAT, HDF5, NPZ, ONNX = "mat", "hdf5", "npz", "onnx"

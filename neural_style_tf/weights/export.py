@@ -8,8 +8,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from neural_style_tf.errors import UserError, did_you_mean, show
+from neural_style_tf.errors import UserError, show
 from neural_style_tf.utils.atomic import atomic_file
+from neural_style_tf.utils.text import did_you_mean
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.cache_format import write_converted
 from neural_style_tf.weights.keras_h5 import KERAS_NAMES, RECORD_ATTRIBUTE

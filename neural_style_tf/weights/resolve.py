@@ -8,8 +8,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from neural_style_tf.errors import UserError, did_you_mean, show
+from neural_style_tf.errors import UserError, show
 from neural_style_tf.utils.paths import exists, is_file
+from neural_style_tf.utils.text import did_you_mean
 from neural_style_tf.weights import Weights, detect_format
 from neural_style_tf.weights.cache_format import SUFFIX, converted_path
 from neural_style_tf.weights.download import DownloadError, Limits, Progress, download

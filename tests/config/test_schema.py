@@ -11,7 +11,7 @@ from neural_style_tf.config.parsing import format_layer_weights, parse_layer_wei
 from neural_style_tf.config.presets import PRESETS, preset
 from neural_style_tf.config.schema import LONGEST_TITLE, Config, Job, OptimizerConfig
 from neural_style_tf.errors import UserError
-from neural_style_tf.utils.paths import shortened
+from neural_style_tf.utils.text import shortened
 
 RELU = tuple((f"relu{block}_1", 1.0) for block in (1, 2, 3, 4, 5))
 

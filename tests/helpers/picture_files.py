@@ -29,6 +29,26 @@ def encoded(suffix, image=None, **options):
     return file.getvalue()
 
 
+# EXIF 2.32, tag 0x0112: where the first stored row and the first stored column are seen.
+ORIENTATIONS = {
+    1: ("top", "left"),
+    2: ("top", "right"),
+    3: ("bottom", "right"),
+    4: ("bottom", "left"),
+    5: ("left", "top"),
+    6: ("right", "top"),
+    7: ("right", "bottom"),
+    8: ("left", "bottom"),
+}
+
+
+def as_stored(upright, orientation):
+    first_row, first_column = ORIENTATIONS[orientation]
+    stored = upright.swapaxes(0, 1) if first_row in ("left", "right") else upright
+    stored = stored[::-1] if first_row in ("right", "bottom") else stored
+    return np.ascontiguousarray(stored[:, ::-1] if first_column in ("right", "bottom") else stored)
+
+
 def chunk(name, data):
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 

@@ -7,6 +7,7 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from picture_files import ORIENTATIONS, as_stored
 from PIL import Image
 
 from neural_style_tf.errors import UserError
@@ -17,24 +18,6 @@ COLORS = RNG.integers(0, 256, (20, 30, 3), np.uint8)
 # A picture that survives JPEG and tells every turn and mirror image of itself apart.
 Y, X = np.mgrid[0 : 1 : 40 * 1j, 0 : 1 : 64 * 1j]
 SMOOTH = np.stack([255 * X, 255 * Y, 255 * (1 - X) * (1 - Y)], -1).astype(np.uint8)
-# EXIF 2.32, tag 0x0112: where the first stored row and the first stored column are seen.
-ORIENTATIONS = {
-    1: ("top", "left"),
-    2: ("top", "right"),
-    3: ("bottom", "right"),
-    4: ("bottom", "left"),
-    5: ("left", "top"),
-    6: ("right", "top"),
-    7: ("right", "bottom"),
-    8: ("left", "bottom"),
-}
-
-
-def as_stored(upright, orientation):
-    first_row, first_column = ORIENTATIONS[orientation]
-    stored = upright.swapaxes(0, 1) if first_row in ("left", "right") else upright
-    stored = stored[::-1] if first_row in ("right", "bottom") else stored
-    return np.ascontiguousarray(stored[:, ::-1] if first_column in ("right", "bottom") else stored)
 
 
 def exif_of(orientation):
