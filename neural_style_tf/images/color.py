@@ -1,4 +1,4 @@
-"""Colour management: profiles, and the colours of any decoded picture in one of them."""
+"""Colour management: the profile of a picture, and the colours of any decoded picture in another profile."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
 from neural_style_tf.images import deep
 from neural_style_tf.images.resize import strips
@@ -37,6 +37,11 @@ _RGB_SPACES = {
         None,
     ),
 }
+# PQ and HLG, and the primaries of colour spaces, by ITU-T H.273.
+_HDR_TRANSFERS = (16, 18)
+_SPACES, _UNNAMED = {9: "BT.2020", 12: "Display P3"}, (0, 2)
+# Values of EXIF's ColorSpace; the first is not of the standard, and cameras write it.
+_ADOBE, _UNCALIBRATED = 2, 65535
 # Offsets in an ICC profile (ICC.1:2022): the date, the tag table, and in a tag its XYZ, the parameters of
 # its curve, its text.
 _DATE, _TAG_TABLE, _XYZ, _CURVE, _TEXT = slice(24, 36), 128, 8, 12, 28
@@ -73,7 +78,60 @@ def rgb_profile(space: str) -> bytes:
     return bytes(profile)
 
 
-def is_hdr(profile: bytes) -> bool:
+def find_profile(
+    data: bytes, image: Image.Image | None, profile: bytes | None, name: str, notes: list[str]
+) -> bytes | None:
+    """Return a picture's ICC profile, or that of the space its file only names; note high dynamic range."""
+    try:
+        exif = image.getexif() if image else Image.Exif()
+        primaries, transfer = _code_points(data, image)
+        if transfer in _HDR_TRANSFERS or (profile and _is_hdr(profile)):
+            notes.append(
+                f"{name} is in high dynamic range, and is read as if it were not: its colours will be pale; "
+                "export it in standard range"
+            )
+        elif not profile and image and image.mode not in ("CMYK", "LAB"):
+            space = _SPACES.get(primaries, "")
+            if primaries in _UNNAMED:
+                space = _exif_space(exif, name, notes)
+            return rgb_profile(space) if space else None
+    except Exception:
+        notes.append(f"{name}: its EXIF data is damaged and ignored")
+    return profile
+
+
+def _exif_space(exif: Image.Exif, name: str, notes: list[str]) -> str:
+    """Return "Adobe RGB" if EXIF says so; empty for sRGB."""
+    camera = exif.get_ifd(ExifTags.IFD.Exif)
+    color_space = camera.get(ExifTags.Base.ColorSpace)
+    rules = exif.get_ifd(ExifTags.IFD.Interop) if ExifTags.IFD.Interop in camera else {}
+    if color_space == _ADOBE or str(rules.get(ExifTags.Interop.InteropIndex, "")).startswith("R03"):
+        return "Adobe RGB"
+    if color_space == _UNCALIBRATED:
+        notes.append(
+            f"{name}: its EXIF data says that its colours are not sRGB, and no profile says which; "
+            "they are read as sRGB"
+        )
+    return ""
+
+
+def _code_points(data: bytes, image: Image.Image | None) -> tuple[int, int]:
+    """Return colour primaries and transfer characteristics by ITU-T H.273; 0, 0 if a file has none."""
+    match image.format if image else None:
+        case "HEIF":
+            nclx = image.info.get("nclx_profile") or {}
+            return nclx.get("color_primaries", 0), nclx.get("transfer_characteristics", 0)
+        case "PNG":
+            codes = re.search(rb"\0\0\0\x04cICP(.)(.)", data[: data.find(b"IDAT")], re.DOTALL)
+        case "AVIF":
+            # The first is that of the picture itself; others belong to a gain map.
+            codes = re.search(rb"colr(?:nclx\0(.)\0(.)|prof|rICC)", data, re.DOTALL)
+        case _:
+            codes = None
+    return (ord(codes[1]), ord(codes[2])) if codes and codes[1] else (0, 0)
+
+
+def _is_hdr(profile: bytes) -> bool:
     """Return whether an ICC profile is of high dynamic range, by its name."""
     try:
         name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))

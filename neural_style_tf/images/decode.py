@@ -22,7 +22,7 @@ from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from neural_style_tf.errors import UserError
 from neural_style_tf.images import deep, tiff
-from neural_style_tf.images.color import is_hdr, rgb_profile
+from neural_style_tf.images.color import find_profile
 from neural_style_tf.images.files import ADVICE, check_size
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM")
@@ -34,12 +34,6 @@ _READABLE = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP or PPM"
 _SHARE_OF_PIXELS = {"WEBP": 0.6}
 _MAX_WARNINGS = 3
 _IMAGE_LENGTH = 257
-# PQ and HLG, and the primaries of colour spaces, by ITU-T H.273.
-_HDR_TRANSFERS = (16, 18)
-_SPACES, _UNNAMED = {9: "BT.2020", 12: "Display P3"}, (0, 2)
-# Values of EXIF's ColorSpace; the first is not of the standard, and cameras write it.
-_ADOBE, _UNCALIBRATED = 2, 65535
-
 _RAW = "a camera's raw file"
 # (offset, bytes, kind): enough to say what came instead of a picture, or which kind is damaged.
 _SIGNATURES = (
@@ -171,7 +165,7 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> Decoded:
             album = image.format == "HEIF"
             what = "holds several pictures; the main picture" if album else "is animated; the first frame"
             notes.append(f"{name} {what} is used")
-    profile = _profile(data, image, image.info.get("icc_profile"), name, notes)
+    profile = find_profile(data, image, image.info.get("icc_profile"), name, notes)
     orientation = 1
     with contextlib.suppress(Exception):
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -251,7 +245,7 @@ def _load_by_libvips(
     if mode == "CMYK":
         channels = np.moveaxis((levels // 257).astype(np.uint8), -1, 0)
         pixels = Image.merge(mode, [Image.fromarray(channel) for channel in channels])
-    profile = _profile(data, opened, profile, name, notes)
+    profile = find_profile(data, opened, profile, name, notes)
     return Decoded(pixels, profile, _dpi(dpi))
 
 
@@ -298,59 +292,6 @@ def _dpi(stated: object) -> tuple[float, float] | None:
     except (TypeError, ValueError, ZeroDivisionError):
         return None
     return (across, down) if all(_MIN_DPI < value <= _MAX_DPI for value in (across, down)) else None
-
-
-def _profile(
-    data: bytes, image: Image.Image | None, profile: bytes | None, name: str, notes: list[str]
-) -> bytes | None:
-    """Return a picture's ICC profile, or that of the space its file only names; note high dynamic range."""
-    try:
-        exif = image.getexif() if image else Image.Exif()
-        primaries, transfer = _code_points(data, image)
-        if transfer in _HDR_TRANSFERS or (profile and is_hdr(profile)):
-            notes.append(
-                f"{name} is in high dynamic range, and is read as if it were not: its colours will be pale; "
-                "export it in standard range"
-            )
-        elif not profile and image and image.mode not in ("CMYK", "LAB"):
-            space = _SPACES.get(primaries, "")
-            if primaries in _UNNAMED:
-                space = _exif_space(exif, name, notes)
-            return rgb_profile(space) if space else None
-    except Exception:
-        notes.append(f"{name}: its EXIF data is damaged and ignored")
-    return profile
-
-
-def _exif_space(exif: Image.Exif, name: str, notes: list[str]) -> str:
-    """Return "Adobe RGB" if EXIF says so; empty for sRGB."""
-    camera = exif.get_ifd(ExifTags.IFD.Exif)
-    color_space = camera.get(ExifTags.Base.ColorSpace)
-    rules = exif.get_ifd(ExifTags.IFD.Interop) if ExifTags.IFD.Interop in camera else {}
-    if color_space == _ADOBE or str(rules.get(ExifTags.Interop.InteropIndex, "")).startswith("R03"):
-        return "Adobe RGB"
-    if color_space == _UNCALIBRATED:
-        notes.append(
-            f"{name}: its EXIF data says that its colours are not sRGB, and no profile says which; "
-            "they are read as sRGB"
-        )
-    return ""
-
-
-def _code_points(data: bytes, image: Image.Image | None) -> tuple[int, int]:
-    """Return colour primaries and transfer characteristics by ITU-T H.273; 0, 0 if a file has none."""
-    match image.format if image else None:
-        case "HEIF":
-            nclx = image.info.get("nclx_profile") or {}
-            return nclx.get("color_primaries", 0), nclx.get("transfer_characteristics", 0)
-        case "PNG":
-            codes = re.search(rb"\0\0\0\x04cICP(.)(.)", data[: data.find(b"IDAT")], re.DOTALL)
-        case "AVIF":
-            # The first is that of the picture itself; others belong to a gain map.
-            codes = re.search(rb"colr(?:nclx\0(.)\0(.)|prof|rICC)", data, re.DOTALL)
-        case _:
-            codes = None
-    return (ord(codes[1]), ord(codes[2])) if codes and codes[1] else (0, 0)
 
 
 @contextlib.contextmanager
