@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import re
@@ -219,7 +220,9 @@ def _to_profile(
                 if _changes_nothing(transform):
                     return None, None
                 if keep and source == base == "RGB":
-                    if _can_be_written(data):
+                    with contextlib.suppress(ImageCms.PyCMSError):
+                        # Fails for a scanner's profile, which only says how to read it.
+                        _transform(ImageCms.createProfile("sRGB"), "RGB", data)
                         return data, None
                     notes.append(
                         f"{name}: its colour profile can only be read; the picture is converted to sRGB"
@@ -232,15 +235,6 @@ def _to_profile(
         return None, _transform(ImageCms.createProfile("LAB"), "LAB", target)
     # Without a profile the numbers are sRGB.
     return None, None if target is None else _transform(ImageCms.createProfile("sRGB"), "RGB", target)
-
-
-def _can_be_written(profile: bytes) -> bool:
-    """Return whether colours can be converted to a profile; that of a scanner only says how to read it."""
-    try:
-        _transform(ImageCms.createProfile("sRGB"), "RGB", profile)
-    except ImageCms.PyCMSError:
-        return False
-    return True
 
 
 def _transform(

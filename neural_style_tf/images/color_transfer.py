@@ -5,8 +5,8 @@
     luminance both in grey, the style with the photo's mean and deviation      `match_luma`
 
 Everything is computed in floats: in 8 bits a conversion shifts hues, above all where it clips. Luma is Y' of
-ITU-R BT.601, as in JPEG. Source of the methods: Gatys et al., "Preserving Color in Neural Artistic Style Transfer", arXiv
-1606.05897; of the map that moves colours least, Pitié and Kokaram, "The Linear Monge-Kantorovitch Linear
+ITU-R BT.601, as in JPEG. Sources: Gatys et al., "Preserving Color in Neural Artistic Style Transfer", arXiv
+1606.05897; for the map that moves colours least, Pitié and Kokaram, "The Linear Monge-Kantorovitch Linear
 Colour Mapping for Example-Based Colour Transfer", 2007.
 """
 

@@ -28,7 +28,6 @@ from neural_style_tf.images.files import ADVICE, check_size
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM")
 # Pillow gives 1 for a TIFF that does not say its resolution.
 _MIN_DPI, _MAX_DPI = 1.0, 30_000.0
-_READABLE = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP or PPM"
 
 # A decoder holds a picture twice at most, in 8 bytes a pixel; WebP's holds it four times.
 _SHARE_OF_PIXELS = {"WEBP": 0.6}
@@ -54,7 +53,7 @@ _SIGNATURES = (
     ),
     (6, b"HEAPCCDR", _RAW),
 )
-_KNOWN = ("PNG", "JPEG", "WebP", "AVIF", "HEIC", "TIFF", "GIF", "BMP", "PPM")
+_READABLE = ("PNG", "JPEG", "WebP", "AVIF", "HEIC", "TIFF", "GIF", "BMP", "PPM")
 # The brands in the first box of an ISO media file; some cameras' raw files are such files, too.
 _BRANDS = {
     "AVIF": (b"avif", b"avis"),
@@ -340,7 +339,7 @@ def _kind(data: bytes) -> str:
 
 def _damaged(data: bytes, name: str, error: Exception, *, curable: bool) -> str:
     kind = _kind(data)
-    if kind in _KNOWN:
+    if kind in _READABLE:
         # Without a header there is nothing that could be used.
         curable = curable and not isinstance(error, Image.UnidentifiedImageError)
         cure = ", or pass --allow_truncated to use what is there" if curable else ""
@@ -348,7 +347,8 @@ def _damaged(data: bytes, name: str, error: Exception, *, curable: bool) -> str:
         article = "an" if kind == "AVIF" else "a"
         return f"{name} is {article} {kind} file that is cut short or damaged ({reason}); copy it again{cure}"
     what = f"it looks like {kind}" if kind else f"it starts with {data[:8]!r}"
-    return f"{name} is not a picture that can be read: expected {_READABLE}, but {what}; convert it to PNG"
+    expected = f"{', '.join(_READABLE[:-1])} or {_READABLE[-1]}"
+    return f"{name} is not a picture that can be read: expected {expected}, but {what}; convert it to PNG"
 
 
 def _reason(error: Exception) -> str:

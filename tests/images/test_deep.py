@@ -76,22 +76,26 @@ def test_a_wide_gamut_is_converted_or_kept(tmp_path, p3, suffix, bits):
     assert np.abs(there.pixels[:, 20:] - colors[:, 20:]).max() < 2
 
 
-def test_pictures_in_other_spaces_beside_one_whose_profile_is_kept(tmp_path, p3):
+def test_pictures_in_other_spaces_beside_one_whose_profile_is_kept(tmp_path, p3, monkeypatch):
+    image = Image.fromarray((LEVELS >> 8).astype(np.uint8))
     for name, mode in (("a.png", "RGB"), ("g.png", "L"), ("c.jpg", "CMYK")):
-        Image.fromarray((LEVELS >> 8).astype(np.uint8)).convert(mode).save(tmp_path / name)
+        image.convert(mode).save(tmp_path / name)
         assert load_image(tmp_path / name, keep_profile=True).profile is None
-        picture = load_image(tmp_path / name, profile=p3)
-        assert picture.profile == p3
+        assert load_image(tmp_path / name, profile=p3).profile == p3
     # Grey is grey in both.
     grey = load_image(tmp_path / "g.png", profile=p3).pixels
     assert np.ptp(grey, -1).max() <= 1 and np.abs(grey - load_image(tmp_path / "g.png").pixels).max() <= 1
-    # A profile that can only be read from, as scanners have: the picture is converted to sRGB.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(color, "_can_be_written", lambda profile: False)
-        Image.fromarray((LEVELS >> 8).astype(np.uint8)).convert("RGB").save(
-            tmp_path / "s.png", icc_profile=p3
-        )
-        scanned = load_image(tmp_path / "s.png", keep_profile=True)
+    # Of a profile that can only be read from, as scanners have, the picture is converted to sRGB.
+    transform = color._transform
+
+    def refuse(profile, mode, target):
+        if target is not None:
+            raise ImageCms.PyCMSError
+        return transform(profile, mode, target)
+
+    monkeypatch.setattr(color, "_transform", refuse)
+    image.convert("RGB").save(tmp_path / "s.png", icc_profile=p3)
+    scanned = load_image(tmp_path / "s.png", keep_profile=True)
     assert scanned.profile is None and "can only be read" in scanned.notes[0]
 
 
