@@ -273,6 +273,9 @@ def _with_plain_mode(image: Image.Image, rawmode: str) -> Image.Image:
     if key is not None and rawmode in ("L;2", "L;4"):
         # The key counts in the bits of the file, the pixels have been spread over 0 … 255.
         image.info["transparency"] = key * (255 // (2 ** int(rawmode[2]) - 1))
+    elif key is not None and image.mode == "1":
+        # Before version 12 Pillow left it in the bit of the file.
+        image.info["transparency"] = 255 if key else 0
     elif key is not None and "16" in rawmode:
         image.info["transparency"] = tuple(level >> 8 for level in key)
     # Pillow makes colours of grey of 16 bits with opacity.

@@ -60,7 +60,7 @@ class Page:
         if self.compression == _UNCOMPRESSED:
             # Pillow takes the samples of such pictures for others.
             garbled = (self.is_planar and (self.bits > 8 or self.extra is not None)) or self.is_ycbcr
-        elif self.is_planar and self.photometric <= 1:
+        elif self.is_planar and (self.photometric <= 1 or self.samples > 4):
             garbled = True
         else:
             # libtiff has swapped the bytes already, and Pillow swaps them back; Pillow's has no WebP.
