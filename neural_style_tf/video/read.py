@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image, ImageOps
 
 from neural_style_tf.errors import RunError, UserError, show
 from neural_style_tf.images import MAX_PIXELS, load_image, resize
 from neural_style_tf.images.decode import open_frames, quiet_pillow
 from neural_style_tf.images.files import expand_files
-from neural_style_tf.images.resize import upright
 
 VIDEO_SUFFIXES = frozenset(
     ".3g2 .3gp .asf .avi .dv .f4v .flv .m2ts .m2v .m4v .mkv .mov .mp4 .mpeg "  # noqa: SIM905
@@ -258,7 +257,6 @@ def _open_animation(file: Path, *, max_pixels: int, allow_truncated: bool) -> Cl
         with quiet():
             picture, begin = opened.enter_context(open_frames(file, ANIMATED))
             count = picture.n_frames - begin
-            orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
             plays = _plays(picture)
             said = {name.lower(): text for name, text in picture.info.items() if isinstance(name, str)}
         for index in range(count):
@@ -292,10 +290,10 @@ def _open_animation(file: Path, *, max_pixels: int, allow_truncated: bool) -> Cl
                 try:
                     with quiet():
                         picture.seek(begin + number - 1)
-                        pixels = np.asarray(picture.convert("RGB"), np.float32)
-                        alpha = _alpha_of(picture)
-                        pixels = upright(pixels, orientation)[:height, :width]
-                        alpha = None if alpha is None else upright(alpha, orientation)[:height, :width]
+                        upright = ImageOps.exif_transpose(picture)
+                        pixels = np.asarray(upright.convert("RGB"), np.float32)[:height, :width]
+                        alpha = _alpha_of(upright)
+                        alpha = None if alpha is None else alpha[:height, :width]
                 except UserError as error:
                     raise RunError(f"frame {number}: {error}") from None
                 yield Frame(number, times[number - 1], pixels, alpha)

@@ -21,7 +21,7 @@ from neural_style_tf.weights.keras_h5 import read_keras
 
 
 def lacks(monkeypatch, name, code, owner=os):
-    def refuse(*given, **named):
+    def refuse(*_, **__):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(owner, name, refuse)
@@ -99,4 +99,4 @@ def test_a_file_has_the_usual_permissions(umask, tmp_path, mask, mode):
     write_text(tmp_path / "x", "")
     with serving(file_answer(DATA)) as (address, _):
         path = download(published(address), tmp_path)
-    assert {stat.S_IMODE(one.stat().st_mode) for one in (path, tmp_path / "x")} == {mode}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (path, tmp_path / "x")} == {mode}
