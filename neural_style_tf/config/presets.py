@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from neural_style_tf.config.fields import flat
-from neural_style_tf.config.parsing import LayerWeights, format_list
+from neural_style_tf.config.parsing import LayerWeights, to_text
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.utils.text import did_you_mean
@@ -154,37 +154,12 @@ def preset(name: str) -> Config:
     return PRESETS[name]
 
 
-SHOWN = (
-    "content_layers",
-    "content_loss",
-    "content_weight",
-    "style_layers",
-    "gram",
-    "style_loss",
-    "style_weight",
-    "strength_range",
-    "tv_weight",
-    "temporal_weight",
-    "pooling",
-    "padding",
-    "init",
-    "optimizer",
-    "clamp",
-    "keep_gray",
-    "learning_rate",
-    "scales",
-    "scale_detail",
-    "scale_iterations",
-    "iterations",
-)
-
-
 def table() -> str:
-    """Return the presets as a Markdown table, for docs/presets.md."""
+    """Return the settings in which presets differ as a Markdown table, for docs/presets.md."""
     lines = ["| setting | " + " | ".join(f"`{name}`" for name in PRESETS) + " |"]
     lines.append("|---" * (len(PRESETS) + 1) + "|")
-    for setting in SHOWN:
-        values = [flat(config)[setting] for config in PRESETS.values()]
-        cells = [format_list(v) if isinstance(v, tuple) else f"{v}" for v in values]
-        lines.append(f"| `{setting}` | " + " | ".join(cell.replace(",", ", ") for cell in cells) + " |")
+    for row in zip(*(flat(config).items() for config in PRESETS.values()), strict=True):
+        texts = [to_text(value).replace(",", ", ") for _, value in row]
+        if len(set(texts)) > 1 and row[0][0] != "preset":
+            lines.append(f"| `{row[0][0]}` | " + " | ".join(texts) + " |")
     return "\n".join(lines) + "\n"

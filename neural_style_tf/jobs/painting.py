@@ -25,10 +25,7 @@ from neural_style_tf.runs.output_dir import OutputFolder, check_folder, holds_ru
 from neural_style_tf.runs.outputs import check_outputs, clear_the_way, find_checkpoint, make_listeners
 from neural_style_tf.runs.replay import changes_since, check_files, read_run
 from neural_style_tf.runs.resume import (
-    EXACT_SINCE,
-    MASKED_SINCE,
     check_same_run,
-    check_transparency,
     differences,
     read_manifest,
     step_of,
@@ -172,7 +169,6 @@ class Run:
         folder = self._here.output_dir
         earlier = read_manifest(Path(folder))
         away = "move that folder away to paint it anew"
-        earlier.check_network(f"the run in {show(folder)}", f"so it cannot be repeated; {away}")
         if found := differences(earlier, self._config, self._hashes, result=self._size):
             raise UserError(f"the run in {show(folder)} is another one: {'; '.join(found)}; {away}")
 
@@ -420,8 +416,6 @@ class Run:
             check_files(self._repeated, {"weights": weights.sha256}, self._job.from_run)
             for line in changes_since(self._repeated, device):
                 say(line)
-            if self._repeated.form < MASKED_SINCE and self._has_transparency:
-                say("hidden colours counted when that run was made, and do not now: the bits differ")
         return device, weights
 
     def _checkpoint(self, folder: OutputFolder, weights: Weights) -> str | None:
@@ -435,8 +429,6 @@ class Run:
     def _check_resumed(self, earlier: Manifest, hashes: dict[str, str]) -> None:
         """Refuse to go on with a run of other settings or files; hashes as of `resume.differences`."""
         check_same_run(earlier, self._config, hashes, result=self._size)
-        if self._has_transparency:
-            check_transparency(earlier)
 
     def _clear_the_way(self, folder: OutputFolder, checkpoint: str | None) -> None:
         """Remove an earlier run, or what a run that goes on had written after its checkpoint."""
@@ -480,7 +472,7 @@ class Run:
 
     def _choose(self) -> None:
         """Choose what is `auto` once, and record it: a resumed or repeated run computes alike."""
-        from neural_style_tf.models.precision import has_bfloat16, has_tf32
+        from neural_style_tf.models.precision import has_bfloat16
         from neural_style_tf.tiling.planner import check_memory, plan_memory
         from neural_style_tf.transfer.session import settle
 
@@ -498,12 +490,6 @@ class Run:
             say(f"auto: --precision={network.precision} --convolution={network.convolution}")
         if network.precision == "bfloat16" and not has_bfloat16():
             say("this machine has no hardware for bfloat16, and takes longer than in float32")
-        before = self._earlier or self._repeated
-        on_gpu = before is not None and str(before.circumstances.get("device", "")).startswith("GPU")
-        if network.precision == "float32" and on_gpu and before.form < EXACT_SINCE and has_tf32():
-            say(
-                "that run's float32 was TF32, and now is float32: for TF32 give --precision=tf32 to a new run"
-            )
         room = plan_memory(self._config, self._size, **self._beside_result, share=self._machine.memory)
         room = room._replace(tile=self._cluster.least(room.tile))
         self._console.say(str(room))

@@ -6,23 +6,12 @@ import contextlib
 import json
 from pathlib import Path
 
-from neural_style_tf.config.fields import flat
+from neural_style_tf.config.fields import flat, tagged
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import STATES
 from neural_style_tf.utils.atomic import write_bytes
-
-MASKED_SINCE = 3
-"""Version of the manifest since which what is transparent does not count."""
-EXACT_SINCE = 4
-"""Version of the manifest since which float32 is not TF32 on GPUs that have it."""
-CLIPS_ONLY = ("temporal_weight",)
-"""Settings that a single picture has no use for, and whose value is another in each preset."""
-CHOSEN = ("tile", "precision", "convolution")
-"""Settings of which `auto` is decided when a run begins, and holds for it on every machine."""
-HARMLESS = ("preset", "iterations", "tile", "log_every", "save_every", "save_minutes", "end_frame")
-"""Settings that a continued run may change; a run that is finished is extended by --iterations."""
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -49,10 +38,6 @@ def check_same_run(
     Raises:
         UserError: Naming each difference.
     """
-    manifest.check_network(
-        "--resume: the run in --output_dir",
-        "so it cannot be continued. Give another --output_dir, or --overwrite to begin anew",
-    )
     if found := differences(manifest, config, hashes, result=result):
         raise UserError(
             f"--resume: this is not the run in --output_dir: {'; '.join(found)}. Give another --output_dir, "
@@ -79,15 +64,12 @@ def differences(
     if then["style_size"] == now["image_size"] == max(result) and now["style_size"] == -1:
         # Another word for the same size.
         now["style_size"] = then["style_size"]
-    for name in CLIPS_ONLY:
-        # A run from before there were clips is of a picture, which has no use for it.
-        then[name] = manifest.config.get(name, now[name])
     found = [
         f"--{name} was {then[name]!r}, now {value!r}"
         for name, value in now.items()
-        if name not in HARMLESS
+        if name not in tagged("resume", Config)
         and then[name] != value
-        and not (name in CHOSEN and value == "auto")
+        and not (name in tagged("auto", Config) and value == "auto")
         # A file of any name, as long as it is the same.
         and not (name == "init" and hashes.get("init") and manifest.inputs.get("init"))
     ]
@@ -100,19 +82,6 @@ def differences(
     return [*found, *manifest.other_files(hashes), *manifest.missing_files(hashes)]
 
 
-def check_transparency(manifest: Manifest) -> None:
-    """Refuse to go on with a run of a picture with transparency that an earlier version began.
-
-    Raises:
-        UserError: What is transparent counted there as what is visible.
-    """
-    if manifest.form < MASKED_SINCE:
-        raise UserError(
-            "--resume: the run in --output_dir has a picture with transparency, and was begun by a version "
-            "for which hidden colours counted. Give another --output_dir, or --overwrite to begin anew"
-        )
-
-
 def with_its_choices(manifest: Manifest, config: Config) -> Config:
     """Return `config` with what the run began with where that is `auto`: anything else has other bits."""
     default = flat(Config())
@@ -120,7 +89,7 @@ def with_its_choices(manifest: Manifest, config: Config) -> Config:
         **{
             name: manifest.config.get(name, default[name])
             for name, value in flat(config).items()
-            if name in CHOSEN and value == "auto"
+            if name in tagged("auto", Config) and value == "auto"
         }
     )
 

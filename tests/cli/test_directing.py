@@ -91,20 +91,6 @@ def test_the_command_line_wins_over_a_file_of_flags(files, monkeypatch):
     assert parse(["run.py", "--flagfile=g.txt"])[1].style == ("a.png", "b.png")
 
 
-def test_a_manifest_of_one_style_is_read(job, files):
-    """As version 2 wrote it: a name, and a number."""
-    assert job(*SHORT, "--output_dir=o") == 0
-    facts = json.loads(Path("o/run.json").read_text())
-    facts["manifest"] = 2
-    facts["job"]["style"], facts["config"]["style_scale"] = facts["job"]["style"][0], 1.0
-    for name in ("colors", "style_blend", "mask_weight", "mask_guides", "keep_gray"):
-        del facts["config"][name]
-    Path("o/run.json").write_text(json.dumps(facts))
-    assert job.bare("--from_run=o/run.json", "--output_dir=p", "--quiet") == 0
-    assert job("--iterations=3", "--save_every=1", "--quiet", "--output_dir=o", "--resume") == 0
-    assert result("p") != result()
-
-
 def test_a_cut_out_is_the_same_on_black_and_on_white_and_keeps_its_shape(job, files):
     with Image.open("c.png") as picture:
         pixels = np.dstack([np.asarray(picture), np.asarray(Image.open("left.png"))])
@@ -187,19 +173,6 @@ def test_mistakes_are_one_line_and_nothing_is_written(job, files, capsys, flags,
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert sorted(files.rglob("*")) == before
-
-
-def test_a_transparent_run_of_an_earlier_version_is_not_continued(job, files, capsys):
-    with Image.open("c.png") as picture:
-        pixels = np.dstack([np.asarray(picture), np.asarray(Image.open("left.png"))])
-    Image.fromarray(pixels).save("c.png")
-    assert job(*SHORT, "--output_dir=o") == 0
-    facts = json.loads(Path("o/run.json").read_text())
-    Path("o/run.json").write_text(json.dumps(facts | {"manifest": 2}))
-    assert job("--iterations=3", "--save_every=1", "--output_dir=o", "--resume") == 2
-    assert "hidden colours counted" in capsys.readouterr().err
-    Path("o/run.json").write_text(json.dumps(facts))
-    assert job("--iterations=3", "--save_every=1", "--output_dir=o", "--resume", "--quiet") == 0
 
 
 def test_another_colour_space_is_another_run(job, files, capsys):

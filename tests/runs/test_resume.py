@@ -1,6 +1,5 @@
 """A run that was interrupted goes on to the same bits; another run is refused."""
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -155,19 +154,6 @@ def test_a_setting_that_was_not_there_was_at_its_default():
     check_same_run(manifest, Config(), {}, result=(40, 48))
     with pytest.raises(UserError, match="--convolution was 'direct', now 'winograd'"):
         check_same_run(manifest, Config(convolution="winograd"), {}, result=(40, 48))
-
-
-@pytest.mark.parametrize(("given", "longest", "same"), [(-1, 512, True), (-1, 300, False), (512, 300, True)])
-def test_the_style_size_of_versions_before_enlarge_is_kept(given, longest, same):
-    """--style_size=-1 meant --image_size then, and means the size of the result now."""
-    facts = {"config": {"style_size": -1, "image_size": 512}, "inputs": {}, "weights": {}}
-    manifest = Manifest.from_json(json.dumps(facts))
-    with contextlib.ExitStack() as stack:
-        if not same:
-            stack.enter_context(pytest.raises(UserError, match="--style_size was 512, now -1"))
-        check_same_run(manifest, Config(style_size=given), {}, result=(200, longest))
-    assert manifest.config["style_size"] == 512
-    assert Manifest.from_json(json.dumps(facts | {"manifest": 2})).config["style_size"] == -1
 
 
 @pytest.mark.parametrize("tile", ["auto", "64"])
