@@ -128,14 +128,14 @@ def test_the_tile_of_the_first_part_is_kept(monkeypatch, job, capsys):
     from neural_style_tf.tiling import planner
 
     again = (*NONE, "--output_dir=o", "--resume")
-    assert job(*NONE, "--output_dir=o", "--tile=64", "--quiet") == 0
+    assert job(*NONE, "--output_dir=o", "--tile=16", "--quiet") == 0
     monkeypatch.setattr(planner, "available_bytes", lambda: 10**12)
     assert job(*again, "--quiet") == 0
-    assert json.loads(Path("o/run.json").read_text())["config"]["tile"] == "64"
-    # Unless there is a flag for it: by then there may be less.
-    assert job(*again, "--tile=96") == 0
-    assert "--tile was 64, now 96: the run goes on with the same gradient" in capsys.readouterr().out
-    assert json.loads(Path("o/run.json").read_text())["config"]["tile"] == "96"
+    assert json.loads(Path("o/run.json").read_text())["config"]["tile"] == "16"
+    # A flag changes it.
+    assert job(*again, "--tile=none") == 0
+    assert "--tile was 16, now none: the run goes on with the same gradient" in capsys.readouterr().out
+    assert json.loads(Path("o/run.json").read_text())["config"]["tile"] == "none"
 
 
 def test_what_auto_was_decided_to_be_is_kept_on_another_processor(monkeypatch, job, capsys):
