@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,6 +26,13 @@ TAGS = {
     "page": "the page has a control for it, or decides it itself",
 }
 """What a setting may be beyond its type and range."""
+LIMITS = {
+    "low": ("at least", operator.ge),
+    "high": ("at most", operator.le),
+    "above": ("more than", operator.gt),
+    "below": ("below", operator.lt),
+}
+"""Limits of a number, or of each number of a list."""
 
 
 def setting(
@@ -38,6 +46,7 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
+    below: float | None = None,
     value: str = "",
 ) -> Any:
     """Declare a field.
@@ -52,13 +61,14 @@ def setting(
         low: The smallest number allowed.
         high: The largest.
         above: A number that the value must exceed.
+        below: A number that it must not reach.
         value: What a value is: FILE, FOLDER or a form such as N,N,…, for `--help` where the default is empty.
     """
     if unknown := set(tags.split()) - TAGS.keys():
         raise TypeError(f"no such tags: {unknown}")
     kind = kind or parsing.OF_DEFAULT[type(default)]
     metadata = {"help": explanation, "tags": tags.split(), "kind": kind, "choices": choices, "is_own": is_own}
-    metadata |= {"low": low, "high": high, "above": above, "value": value}
+    metadata |= {"low": low, "high": high, "above": above, "below": below, "value": value}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -141,19 +151,25 @@ def read(field: dataclasses.Field, value: Any) -> Any:
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:
-    keys = ("choices", "is_own", "low", "high", "above")
-    choices, is_own, low, high, above = (field.metadata[key] for key in keys)
+    name, choices, is_own = f"--{field.name}", field.metadata["choices"], field.metadata["is_own"]
     if choices and value not in choices and not (is_own and is_own(value)):
         nearest = did_you_mean(value, choices)
-        raise UserError(f"--{field.name} must be one of {', '.join(choices)}, not {value!r}{nearest}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"--{field.name} must be a finite number, not {value}")
-    if low is not None and value < low:
-        raise UserError(f"--{field.name} must be at least {low}, not {value}")
-    if high is not None and value > high:
-        raise UserError(f"--{field.name} must be at most {high}, not {value}")
-    if above is not None and value <= above:
-        raise UserError(f"--{field.name} must be more than {above}, not {value}")
+        raise UserError(f"{name} must be one of {', '.join(choices)}, not {value!r}{nearest}")
+    if value == "" != field.default:
+        raise UserError(f"{name} is empty: leave it out for {field.default!r}")
+    if "\0" in parsing.to_text(value):
+        raise UserError(f"{name}: a name cannot hold a zero byte")
+    if isinstance(value, tuple):
+        name = f"each number of {name}"
+    for item in value if isinstance(value, tuple) else (value,):
+        # Of a layer its weight.
+        number = item[1] if isinstance(item, tuple) else item
+        if isinstance(number, float) and not math.isfinite(number):
+            raise UserError(f"{name} must be a finite number, not {number}")
+        for key, (word, holds) in LIMITS.items():
+            limit = field.metadata[key]
+            if limit is not None and not holds(number, limit):
+                raise UserError(f"{name} must be {word} {limit}, not {parsing.to_text(number)}")
 
 
 def from_text(field: dataclasses.Field, *texts: str) -> Any:

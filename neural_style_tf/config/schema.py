@@ -8,20 +8,11 @@ its help from these fields. Flags are flat, and so are the keywords of `Config` 
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
 from neural_style_tf.config.fields import Settings, assign, flat, group, leaves, setting, tagged
-from neural_style_tf.config.parsing import (
-    FLOATS,
-    INTS,
-    LAYERS,
-    LayerWeights,
-    any_file,
-    names_a_class,
-    to_text,
-)
+from neural_style_tf.config.parsing import FLOATS, INTS, LAYERS, LayerWeights, any_file, names_a_class
 from neural_style_tf.errors import UserError
 from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.utils.text import shortened
@@ -83,11 +74,13 @@ class LossConfig(Settings):
         (("relu4_2", 1.0),),
         "layers whose features are kept, as name or name:weight, comma-separated",
         kind=LAYERS,
+        low=0,
     )
     style_layers: LayerWeights = setting(
         tuple((f"relu{block}_1", 1.0) for block in range(1, 6)),
         "layers whose Gram matrices are matched, as name or name:weight (w_l), comma-separated",
         kind=LAYERS,
+        low=0,
     )
     content_loss: str = setting(
         "mean",
@@ -113,6 +106,7 @@ class LossConfig(Settings):
         "default: all alike",
         value="W,W,…",
         kind=FLOATS,
+        low=0,
     )
     mask_weight: tuple[float, ...] = setting(
         (),
@@ -120,6 +114,7 @@ class LossConfig(Settings):
         "strokes are as strong in a small region as in a large one",
         value="W,W,…",
         kind=FLOATS,
+        low=0,
     )
     mask_guides: str = setting(
         "simple",
@@ -145,9 +140,12 @@ class LossConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("style_blend", "mask_weight"):
-            check_weights(name, getattr(self, name))
+            if getattr(self, name) and not any(getattr(self, name)):
+                raise UserError(f"--{name} has only zeros: one must be more than 0")
         for name in ("content_layers", "style_layers"):
-            check_layer_weights(name, getattr(self, name))
+            layers = [VGG19.check(layer) for layer, _ in getattr(self, name)]
+            if twice := [layer for layer in layers if layers.count(layer) > 1]:
+                raise UserError(f"--{name} names {twice[0]} twice")
         if not self.content_layers and not self.style_layers:
             raise UserError("--content_layers and --style_layers are both empty: nothing to optimise")
         contents = self.content_weight * sum(weight for _, weight in self.content_layers)
@@ -179,8 +177,7 @@ class OptimizerConfig(Settings):
 
     optimizer: str = setting("adam", "optimiser of the pixels: adam or lbfgs", choices=("adam", "lbfgs"))
     clamp: bool = setting(
-        False,
-        "keep each pixel within 0–255 throughout, instead of clipping only what is saved",
+        False, "keep each pixel within 0–255 throughout, instead of clipping only what is saved"
     )
     keep_gray: bool = setting(
         False, "keep the result grey where the photo and the style picture are grey, without coloured noise"
@@ -200,21 +197,16 @@ class OptimizerConfig(Settings):
         "learning rate of Adam over the iterations of a scale: constant, or cosine, which falls to 0",
         choices=("constant", "cosine"),
     )
-    adam_beta1: float = setting(0.9, "Adam's decay of the mean gradient", low=0)
-    adam_beta2: float = setting(0.999, "Adam's decay of the mean squared gradient", low=0)
+    adam_beta1: float = setting(0.9, "Adam's decay of the mean gradient", low=0, below=1)
+    adam_beta2: float = setting(0.999, "Adam's decay of the mean squared gradient", low=0, below=1)
     adam_epsilon: float = setting(1e-8, "Adam's ε, added to √v", above=0)
     averaging: float = setting(
         0.0,
         "decay of an average over Adam's images, such as 0.8; the average becomes the result if its loss is "
         "the lowest; 0: no average",
         low=0,
+        below=1,
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("adam_beta1", "adam_beta2", "averaging"):
-            if getattr(self, name) >= 1:
-                raise UserError(f"--{name} must be below 1, not {getattr(self, name)}")
 
 
 MOST_SCALES = 32
@@ -242,6 +234,8 @@ class ScaleConfig(Settings):
         "size of the strokes: factor by which the style picture is enlarged before it is looked at; of "
         "several styles one for all, or one for each, comma-separated",
         kind=FLOATS,
+        above=0,
+        high=16,
     )
     scales: int = setting(
         1,
@@ -266,13 +260,13 @@ class ScaleConfig(Settings):
         "those of sizes that a small picture does not have are left out",
         value="N,N,…",
         kind=INTS,
+        low=0,
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for value in self.style_scale or (0.0,):
-            if not 0 < value <= 16:
-                raise UserError(f"--style_scale must be more than 0 and at most 16, not {value:g}")
+        if not self.style_scale:
+            raise UserError("--style_scale is empty: leave it out for 1")
         if self.enlarge and not self.image_size:
             raise UserError("--enlarge needs the size of the result: give --image_size, more than 0")
         counts = self.scale_iterations
@@ -281,8 +275,6 @@ class ScaleConfig(Settings):
                 f"--scale_iterations must name {self.scales - 1} counts, one for each of "
                 f"--scales={self.scales} but the last, not {len(counts)}"
             )
-        if any(count < 0 for count in counts):
-            raise UserError(f"--scale_iterations must be at least 0, not {min(counts)}")
 
     def counts(self, coarser: int) -> tuple[int, ...]:
         """Return `scale_iterations` for so many coarser scales: the last, before them the first again."""
@@ -314,6 +306,8 @@ class VideoConfig(Settings):
         tags="clip",
         value="N,N,…",
         kind=INTS,
+        low=1,
+        high=100,
     )
     passes: int = setting(
         1,
@@ -329,15 +323,10 @@ class VideoConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if any(lag < 1 for lag in self.long_term) or not self.long_term:
-            raise UserError("--long_term must be numbers of frames, at least 1, such as 1,2,4")
-        if max(self.long_term) > MOST_FRAMES_BACK:
-            raise UserError(f"--long_term: at most {MOST_FRAMES_BACK} frames back, not {max(self.long_term)}")
+        if not self.long_term:
+            raise UserError("--long_term is empty: leave it out for 1,2,4")
         if self.end_frame and self.end_frame < self.start_frame:
             raise UserError(f"--end_frame={self.end_frame} is before --start_frame={self.start_frame}")
-
-
-MOST_FRAMES_BACK = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -381,9 +370,7 @@ class Config(Settings):
     """
 
     preset: str = setting(
-        "original",
-        "named collection of settings, which other flags override: {presets}",
-        tags="resume",
+        "original", "named collection of settings, which other flags override: {presets}", tags="resume"
     )
     iterations: int = setting(
         1000, "number of updates of the pixels, at the last of --scales", tags="argument resume", low=0
@@ -590,12 +577,6 @@ class Job(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("weights", "weights_dir"):
-            if not getattr(self, name):
-                raise UserError(f"--{name} is empty: leave it out for {getattr(Job, name)!r}")
-        for name, value in flat(self).items():
-            if "\0" in to_text(value):
-                raise UserError(f"--{name}: a name cannot hold a zero byte")
         if 0 < self.dpi < 1:
             raise UserError(f"--dpi must be at least 1, or 0 for what the photo says, not {self.dpi:g}")
         if 0 < self.frame_rate < 0.001:
@@ -692,24 +673,3 @@ class SweepConfig(Settings):
 
 SETTINGS = {leaf.name: leaf for kind in (Job, Config, SweepConfig) for leaf in leaves(kind)}
 """Name → field of every setting."""
-
-
-def check_weights(name: str, weights: tuple[float, ...]) -> None:
-    """Refuse a weight below 0 or not finite, and only zeros."""
-    for weight in weights:
-        if not math.isfinite(weight) or weight < 0:
-            raise UserError(f"--{name} must be numbers ≥ 0, not {weight:g}")
-    if weights and not sum(weights) > 0:
-        raise UserError(f"--{name} has only zeros: one must be more than 0")
-
-
-def check_layer_weights(name: str, pairs: LayerWeights) -> None:
-    """Refuse an unknown layer, a layer that is named twice, and a weight below 0 or not finite."""
-    seen = set()
-    for layer, weight in pairs:
-        VGG19.check(layer)
-        if layer in seen:
-            raise UserError(f"--{name} names {layer} twice")
-        if not math.isfinite(weight) or weight < 0:
-            raise UserError(f"--{name}: the weight of {layer} must be a number ≥ 0, not {weight}")
-        seen.add(layer)

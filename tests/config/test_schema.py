@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from neural_style_tf.config import parsing
-from neural_style_tf.config.fields import flat, from_text, leaves, setting, tagged, to_text
+from neural_style_tf.config.fields import LIMITS, flat, from_text, leaves, setting, tagged, to_text
 from neural_style_tf.config.presets import PRESETS, preset
 from neural_style_tf.config.schema import LONGEST_TITLE, SETTINGS, Config, Job, OptimizerConfig, SweepConfig
 from neural_style_tf.errors import UserError
@@ -41,8 +41,8 @@ ODD = {
 
 @pytest.mark.parametrize("field", SETTINGS.values(), ids=SETTINGS)
 def test_texts_are_read_back(field):
-    limits = [field.metadata[key] for key in ("low", "high", "above")]
-    odd = ODD[field.metadata["kind"]] if limits == [None] * 3 else ()
+    limits = [field.metadata[key] for key in LIMITS]
+    odd = ODD[field.metadata["kind"]] if limits == [None] * 4 else ()
     for value in (field.default, *(field.metadata["choices"] or odd)):
         again = from_text(field, *to_text(field, value))
         assert again == value and type(again) is type(value)
@@ -65,8 +65,13 @@ def test_texts_are_read_back(field):
         ({"content_layers": "36"}, r"names here, not torchvision's numbers"),
         ({"content_layers": "9" * 500}, r"no layer"),
         ({"style_layers": "relu6_1"}, r"no layer 'relu6_1'.*did you mean 'relu"),
+        ({"style_blend": "1,nan"}, "each number of --style_blend must be a finite number, not nan"),
+        ({"style_scale": 0}, "each number of --style_scale must be more than 0"),
+        ({"style_scale": ()}, "--style_scale is empty: leave it out for 1"),
+        ({"style_blend": "0,0"}, "--style_blend has only zeros"),
+        ({"init": ""}, "--init is empty: leave it out for 'noise'"),
         ({"enlarge": True, "image_size": 0}, "--enlarge needs the size"),
-        ({"style_layers": (("relu1_1", -1.0),)}, "weight of relu1_1 must be a number ≥ 0"),
+        ({"style_layers": (("relu1_1", -1.0),)}, "each number of --style_layers must be at least 0, not -1"),
         ({"style_layers": (("relu1_1", 1.0), ("relu1_1", 2.0))}, "relu1_1 twice"),
         ({"style_layers": (), "content_layers": ()}, "nothing to optimise"),
         ({"adam_beta1": 1.0}, "--adam_beta1 must be below 1"),

@@ -534,7 +534,7 @@ def test_passes_of_an_earlier_run_are_not_read_when_it_is_painted_over(job, clip
         (("--content=clip.mp4", "--output=a.jpg"), "a clip can be written as .mp4, .mov, .mkv, .webp, .gif"),
         (("--content=clip.mp4", "--output=clip.mp4", "--overwrite"), "clip.mp4 is read"),
         (("--content=clip.mp4", "--flow=none"), "--flow: none is no folder"),
-        (("--content=clip.mp4", "--long_term=0"), "--long_term must be numbers of frames, at least 1"),
+        (("--content=clip.mp4", "--long_term=0"), "--long_term must be at least 1, not 0"),
         (("--content=clip.mp4", "--long_term=a"), "--long_term must be whole numbers"),
         (
             ("--content=clip.mp4", "--start_frame=3", "--end_frame=2"),
