@@ -67,11 +67,7 @@ class CommandLine:
         return several or (not self._frames and any(expand_files(name) != [name] for name in self.contents))
 
     def check_single(self) -> None:
-        """Refuse, for a single run, what shares out the runs of a sweep.
-
-        Raises:
-            UserError: Naming the flag.
-        """
+        """Refuse, for a single run, a flag that shares out the runs of a sweep."""
         for name in tagged("shares", SweepConfig):
             if getattr(self.sweep, name) != getattr(SweepConfig, name):
                 raise UserError(
@@ -80,20 +76,14 @@ class CommandLine:
                 )
 
     def axes(self) -> list[Axis]:
-        """Return the swept settings; several `--content` come first.
-
-        Raises:
-            UserError: A setting that is swept and also has a flag of its own, or as of `parse_axis`.
-        """
+        """Return the swept settings; several `--content` come first."""
         samples, seed = self.sweep.sweep_samples, self._value("seed")
         axes = [
             parse_axis(text, samples=samples, seed=seed, frames=self._frames) for text in self.sweep.sweep
         ]
         for axis in axes:
             if axis.name in self.here:
-                raise UserError(
-                    f"--{axis.name} stands beside its sweep, --sweep={axis.name}=…: leave one of them out"
-                )
+                raise UserError(f"--{axis.name} is given, and swept by --sweep={axis.name}=…: leave one out")
         if self.contents and not any(axis.name == "content" for axis in axes):
             files = [
                 file for name in self.contents for file in ([name] if self._frames else expand_files(name))
@@ -116,21 +106,17 @@ class CommandLine:
         )
 
     def files(self) -> Job:
-        """Return the files that all runs have in common; a picture may be missing.
-
-        Raises:
-            UserError: A value out of range, a `--from_run` that cannot be read.
-        """
+        """Return the files that all runs have in common; content and style may be missing."""
         return _resolve_job(self._values(self.texts))[1]
 
     def settings(self, changes: Mapping[str, str] | None = None) -> tuple[Config, Job]:
         """Return the resolved settings and the files of one run.
 
         Args:
-            changes: Name of a flag → its text, which wins over the command line.
+            changes: Name of a setting → its text, which wins over the command line.
 
         Raises:
-            UserError: A value that cannot be, a file flag missing.
+            UserError: A value that cannot be, or no content or style.
         """
         changes = changes or {}
         texts = {**self.texts, **{name: (text,) for name, text in changes.items()}}

@@ -20,7 +20,7 @@ TAGS = {
     "argument": "runs that differ in it share their compiled steps",
     "auto": "`auto` is decided when a run begins, and holds for it on every machine",
     "resume": "may change when a run is resumed",
-    "anew": "is given anew to each run: --from_run, flags.txt and TensorBoard's comparison leave it out",
+    "anew": "is of one run alone: --from_run, flags.txt and TensorBoard's comparison leave it out",
     "clip": "is about clips: refused for a picture",
     "shares": "shares out the runs of a sweep: refused for a single run",
     "page": "the page has a control for it, or decides it itself",
@@ -43,11 +43,8 @@ def setting(
     kind: parsing.Kind | None = None,
     choices: tuple[str, ...] = (),
     is_own: Callable[[str], bool] | None = None,
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
     value: str = "",
+    **limits: float,
 ) -> Any:
     """Declare a field.
 
@@ -58,18 +55,14 @@ def setting(
         kind: How its values are read; default: by the type of `default`.
         choices: The words allowed, for a setting that is a word.
         is_own: Whether a value that is none of `choices` names something of the user's own.
-        low: The smallest number allowed.
-        high: The largest.
-        above: A number that the value must exceed.
-        below: A number that it must not reach.
         value: What a value is: FILE, FOLDER or a form such as N,N,…, for `--help` where the default is empty.
+        **limits: By the keys of `LIMITS`.
     """
-    if unknown := set(tags.split()) - TAGS.keys():
-        raise TypeError(f"no such tags: {unknown}")
+    if unknown := (set(tags.split()) - TAGS.keys()) | (limits.keys() - LIMITS.keys()):
+        raise TypeError(f"no such tags or limits: {unknown}")
     kind = kind or parsing.OF_DEFAULT[type(default)]
     metadata = {"help": explanation, "tags": tags.split(), "kind": kind, "choices": choices, "is_own": is_own}
-    metadata |= {"low": low, "high": high, "above": above, "below": below, "value": value}
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata | {"value": value, "limits": limits})
 
 
 def group(kind: type) -> Any:
@@ -166,10 +159,10 @@ def _check(field: dataclasses.Field, value: Any) -> None:
         number = item[1] if isinstance(item, tuple) else item
         if isinstance(number, float) and not math.isfinite(number):
             raise UserError(f"{name} must be a finite number, not {number}")
-        for key, (word, holds) in LIMITS.items():
-            limit = field.metadata[key]
-            if limit is not None and not holds(number, limit):
-                raise UserError(f"{name} must be {word} {limit}, not {parsing.to_text(number)}")
+        for key, limit in field.metadata["limits"].items():
+            words, holds = LIMITS[key]
+            if not holds(number, limit):
+                raise UserError(f"{name} must be {words} {limit}, not {parsing.to_text(number)}")
 
 
 def from_text(field: dataclasses.Field, *texts: str) -> Any:

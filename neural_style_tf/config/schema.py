@@ -167,8 +167,8 @@ class LossConfig(Settings):
     @property
     def layers(self) -> tuple[str, ...]:
         """The layers whose features the losses need, in network order."""
-        wanted = {name for name, _ in self.content_layers + self.style_layers}
-        return tuple(name for name in VGG19.layers if name in wanted)
+        used = dict(self.content_layers + self.style_layers)
+        return tuple(layer for layer in VGG19.layers if layer in used)
 
 
 @dataclasses.dataclass(frozen=True)

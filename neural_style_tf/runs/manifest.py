@@ -32,20 +32,17 @@ class Manifest:
     """`run.json`: everything needed to know what made a result, and to make it again.
 
     Attributes:
-        config: Every setting by its flag's name, in JSON's types.
-        job: The files, likewise.
+        config: Every setting of `Config` by its flag's name, in JSON's types.
         inputs: Role of each picture (`Job.pictures`) and, where --init names a file, `init` → path, sha256
             and notes.
         weights: network, origin, source, sha256, generation and notes.
-        circumstances: What is no setting and may yet change the bits; see `circumstances`.
+        job: Every setting of `Job`, likewise.
+        circumstances: What is no setting and may yet change the bits.
         status: `running`, `finished`, `interrupted` or `failed: …`.
         version: Of this program.
-        started: When, ISO 8601.
-        resumed: When each time.
-        ended: When, or `""`.
-        notes: What the run said.
-        steps: Number of updates made.
-        seconds: That it took.
+        started: In ISO 8601, as are `resumed`, a time for each, and `ended`.
+        notes: Lines that the run printed about its steps.
+        steps: Updates of the pixels.
         final: Name of a loss → its last value.
         best: step and total of the result.
     """

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from neural_style_tf.config import parsing
-from neural_style_tf.config.fields import LIMITS, flat, from_text, leaves, setting, tagged, to_text
+from neural_style_tf.config.fields import flat, from_text, leaves, setting, tagged, to_text
 from neural_style_tf.config.presets import PRESETS, preset
 from neural_style_tf.config.schema import LONGEST_TITLE, SETTINGS, Config, Job, OptimizerConfig, SweepConfig
 from neural_style_tf.errors import UserError
@@ -41,8 +41,7 @@ ODD = {
 
 @pytest.mark.parametrize("field", SETTINGS.values(), ids=SETTINGS)
 def test_texts_are_read_back(field):
-    limits = [field.metadata[key] for key in LIMITS]
-    odd = ODD[field.metadata["kind"]] if limits == [None] * 4 else ()
+    odd = () if field.metadata["limits"] else ODD[field.metadata["kind"]]
     for value in (field.default, *(field.metadata["choices"] or odd)):
         again = from_text(field, *to_text(field, value))
         assert again == value and type(again) is type(value)
@@ -218,7 +217,7 @@ def test_every_setting_is_explained_under_a_name_of_its_own():
 
 def test_a_tag_that_is_none_is_an_error_of_the_code():
     assert "tile" in tagged("auto", Job, Config)
-    with pytest.raises(TypeError, match="no such tags: {'clips'}"):
+    with pytest.raises(TypeError, match="no such tags or limits: {'clips'}"):
         setting(1, "a number", tags="clips")
 
 
