@@ -149,7 +149,7 @@ def test_regions_too_small_are_told_before_anything_is_computed(job, files, caps
         ((*BOTH, "--style_scale=1,2,3"), "--style_scale has 3 numbers"),
         ((*BOTH, "--style_scale=1,0"), "--style_scale must be more than 0"),
         (("--style_scale=17",), "--style_scale must be at most 16"),
-        (("--style_scale=",), "--style_scale must be more than 0"),
+        (("--style_scale=",), "--style_scale is empty"),
         (("--style_scale=big",), "must be numbers such as 3,7"),
         (("--mask_weight=1",), "--mask_weight is about the regions of --content_mask"),
         ((*BOTH, "--content_mask=left.png", "--content_mask=right.png", "--mask_weight=1"), "has 1 numbers"),

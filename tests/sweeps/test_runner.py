@@ -248,9 +248,9 @@ def test_dry_run_of_a_repeated_run_and_of_a_folder_that_is_taken(job, capsys):
     ("arguments", "said"),
     [
         (["--sweep=style_wieght=1,2"], "no setting 'style_wieght' (did you mean 'style_weight'?)"),
-        (["--sweep=tv_weight=1,2,3,4,5,6,x"], "--tv_weight=x"),
+        (["--sweep=tv_weight=1,2,3,4,5,6,x"], "tv_weight=x: --tv_weight must be a number"),
         (["--sweep=tv_weight=1,-2"], "--tv_weight must be at least 0"),
-        (["--sweep=iterations=1,2.5"], "--iterations=2.5"),
+        (["--sweep=iterations=1,2.5"], "--iterations must be a whole number"),
         (["--sweep=pooling=max,avreage"], "--pooling must be one of"),
         (["--sweep=tv_weight=1,2", "--tv_weight=3"], "is given, and swept"),
         (["--sweep=tv_weight=1,2", "--sweep=tv_weight=3"], "is given twice"),
