@@ -580,16 +580,6 @@ def test_an_interrupted_sweep_of_clips_goes_on(job, clip, interrupted):
     assert "result.mp4" in Path("o/index.html").read_text()
 
 
-def test_a_run_from_before_there_were_clips_is_continued(job):
-    run = ("--iterations=2", "--save_every=1", "--preset=gatys", "--quiet", "--output_dir=o")
-    assert job(*run, *LAYERS) == 0
-    facts = json.loads(Path("o/run.json").read_text())
-    for name in ("temporal_weight", "long_term", "start_frame", "end_frame", "every", "first_iterations"):
-        del facts["config"][name]
-    Path("o/run.json").write_text(json.dumps(facts))
-    assert job(*run, *LAYERS, "--iterations=4", "--resume") == 0
-
-
 def test_a_clip_whose_encoding_failed_is_finished_by_resume(job, clip, monkeypatch):
     from neural_style_tf.jobs import clip as module
 
