@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from neural_style_tf.cli import flags
+from neural_style_tf.config.fields import tagged
 from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import UserError
@@ -133,13 +134,10 @@ def _sweep(line: flags.CommandLine, console: Console, interrupts: Interrupts) ->
     return interrupts.exit_code if interrupted else code
 
 
-SHARING = ("jobs", "ray", "shard")
-"""Flags that share out runs."""
-
-
 def _shares_scenes(line: flags.CommandLine) -> bool:
     """Return whether a command line asks for one clip, and to share it out."""
-    shared = any(getattr(line.sweep, name) != getattr(SweepConfig, name) for name in SHARING)
+    shares = tagged("shares", SweepConfig)
+    shared = any(getattr(line.sweep, name) != getattr(SweepConfig, name) for name in shares)
     if line.is_sweep or not shared:
         return False
     job = line.files()

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neural_style_tf.config.fields import flat
-from neural_style_tf.config.schema import Config, Job, VideoConfig, numbered
+from neural_style_tf.config.fields import flat, tagged
+from neural_style_tf.config.schema import SETTINGS, Config, Job, numbered
 from neural_style_tf.errors import RunError, UserError, reason, show
 from neural_style_tf.images import Picture, fit_size, resize
 from neural_style_tf.images.color_transfer import luma
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from neural_style_tf.transfer.loop import Tick
     from neural_style_tf.video.flow import Flow
 
-CLIP_FILES = ("frame_rate", "flow", "pixel_format")
-"""Settings of `Job` that are about clips."""
 MOST_SPANS = 6
 """Of damaged frames that are named."""
 ALMOST = 0.98
@@ -487,8 +485,7 @@ def make_run(config: Config, job: Job, *rest: Any, **options: Any) -> Run:
 
 def _refuse_clip_flags(config: Config, job: Job) -> None:
     """Refuse, for a picture, what is about clips."""
-    given = flat(config.video) | {name: getattr(job, name) for name in CLIP_FILES}
-    default = flat(VideoConfig()) | {name: getattr(Job(), name) for name in CLIP_FILES}
-    for name, value in given.items():
-        if value != default[name]:
+    values = flat(config) | flat(job)
+    for name in tagged("clip", Config, Job):
+        if values[name] != SETTINGS[name].default:
             raise UserError(f"--{name} is about clips, and {show(job.content)} is a picture: leave it out")

@@ -534,7 +534,7 @@ def test_passes_of_an_earlier_run_are_not_read_when_it_is_painted_over(job, clip
         (("--content=clip.mp4", "--output=a.jpg"), "a clip can be written as .mp4, .mov, .mkv, .webp, .gif"),
         (("--content=clip.mp4", "--output=clip.mp4", "--overwrite"), "clip.mp4 is read"),
         (("--content=clip.mp4", "--flow=none"), "--flow: none is no folder"),
-        (("--content=clip.mp4", "--long_term=0"), "--long_term must be numbers of frames, at least 1"),
+        (("--content=clip.mp4", "--long_term=0"), "--long_term must be at least 1, not 0"),
         (("--content=clip.mp4", "--long_term=a"), "--long_term must be whole numbers"),
         (
             ("--content=clip.mp4", "--start_frame=3", "--end_frame=2"),
@@ -578,16 +578,6 @@ def test_an_interrupted_sweep_of_clips_goes_on(job, clip, interrupted):
     assert painted.stat().st_mtime_ns == before
     assert len(frames("o/seed=0")) == len(frames("o/seed=1")) == 3
     assert "result.mp4" in Path("o/index.html").read_text()
-
-
-def test_a_run_from_before_there_were_clips_is_continued(job):
-    run = ("--iterations=2", "--save_every=1", "--preset=gatys", "--quiet", "--output_dir=o")
-    assert job(*run, *LAYERS) == 0
-    facts = json.loads(Path("o/run.json").read_text())
-    for name in ("temporal_weight", "long_term", "start_frame", "end_frame", "every", "first_iterations"):
-        del facts["config"][name]
-    Path("o/run.json").write_text(json.dumps(facts))
-    assert job(*run, *LAYERS, "--iterations=4", "--resume") == 0
 
 
 def test_a_clip_whose_encoding_failed_is_finished_by_resume(job, clip, monkeypatch):
