@@ -61,5 +61,6 @@ class Supplies:
     output: str = ""
 
 
-Report = Callable[[int, int, bool], bool]
-"""Take the step of a run, how many are planned, and whether something was saved; return whether to stop."""
+Report = Callable[[int, int, bool, float | None], bool]
+"""Take the step of a run, how many are planned, whether something was saved, and an estimate of the seconds
+left; return whether to stop."""
