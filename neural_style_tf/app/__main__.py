@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import os
 import re
@@ -13,13 +14,10 @@ import tempfile
 import threading
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from neural_style_tf.config.schema import Job
 from neural_style_tf.errors import UserError, reason
 from neural_style_tf.utils.console import Console
-
-if TYPE_CHECKING:
-    from neural_style_tf.app.requests import Place
 
 HOST = "127.0.0.1"
 USAGE_ERROR = 2
@@ -31,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console()
     arguments = make_parser().parse_args(argv)
     try:
-        place, hosts = _checked(arguments)
-        _serve(place, hosts, arguments, console)
+        base, hosts = _checked(arguments)
+        _serve(base, hosts, arguments, console)
     except UserError as error:
         console.error(str(error))
         return USAGE_ERROR
@@ -66,13 +64,12 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _checked(arguments: argparse.Namespace) -> tuple[Place, list[str]]:
-    """Find the mistakes that can be found before Gradio is imported; return the place and further names."""
+def _checked(arguments: argparse.Namespace) -> tuple[Job, list[str]]:
+    """Check the flags before Gradio is imported; return the folder and network of all runs, and names."""
     if importlib.util.find_spec("gradio") is None:
         raise UserError('the page needs Gradio: pip install "neural-style-tf[app]"')
     # Not before `--help` is answered: they take a moment.
     from neural_style_tf.app.guard import host_of
-    from neural_style_tf.app.requests import Place
     from neural_style_tf.weights.resolve import check_spec
 
     hosts = [name for names in arguments.host for name in names.split(",")]
@@ -93,7 +90,8 @@ def _checked(arguments: argparse.Namespace) -> tuple[Place, list[str]]:
             f"--output_dir: cannot write in {str(folder)!r}: {error.strerror}; give another folder"
         ) from None
     check_spec(arguments.weights, Path(arguments.weights_dir))
-    return Place(folder, arguments.weights, str(Path(arguments.weights_dir).absolute())), hosts
+    weights_dir = str(Path(arguments.weights_dir).absolute())
+    return Job(output_dir=str(folder), weights=arguments.weights, weights_dir=weights_dir), hosts
 
 
 def _check_port(port: int | None) -> None:
@@ -112,7 +110,7 @@ def _check_port(port: int | None) -> None:
             ) from None
 
 
-def _serve(place: Place, hosts: Sequence[str], arguments: argparse.Namespace, console: Console) -> None:
+def _serve(base: Job, hosts: Sequence[str], arguments: argparse.Namespace, console: Console) -> None:
     """Serve until a signal; a run that is being painted is saved then."""
     ended = threading.Event()
     signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -124,12 +122,16 @@ def _serve(place: Place, hosts: Sequence[str], arguments: argparse.Namespace, co
         if arguments.share:
             _check_proxy()
         from neural_style_tf.app.page import Page
+        from neural_style_tf.app.queue import RunQueue
+        from neural_style_tf.app.requests import check_fits
+        from neural_style_tf.jobs.painter import Painter
 
-        page = Page(place, Path(temporary), environment=proxies)
+        painter = functools.partial(Painter, go_on="press Paint further")
+        page = Page(base, Path(temporary), lambda: RunQueue(painter, check_fits, environment=proxies))
         try:
             browser, share = not arguments.no_browser, arguments.share
             address = page.launch(arguments.port, browser=browser, share=share, hosts=hosts)
-            console.say(f"the page is at {address} – end it with Ctrl-C; paintings go to {place.output_dir}")
+            console.say(f"the page is at {address} – end it with Ctrl-C; paintings go to {base.output_dir}")
             ended.wait()
             for number in signals:
                 # A second one ends this process at once; the one that paints saves all the same.

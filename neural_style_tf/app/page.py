@@ -25,14 +25,13 @@ from neural_style_tf.app.guard import HOSTS, Guard, host_of
 from neural_style_tf.app.layout import DRAWN, LARGEST_CANVAS, NO_RUN, Layout, status_line
 from neural_style_tf.app.pictures import check_picture, layer_of, preview, strokes
 from neural_style_tf.app.queue import PlannedRun, QueuedRun, RunQueue
-from neural_style_tf.app.requests import MOST_STYLES, Place, Request, Style, check_fits, plan, whole
+from neural_style_tf.app.requests import MOST_STYLES, Request, Style, plan
 from neural_style_tf.config.fields import flat
 from neural_style_tf.config.schema import Config, Job, numbered
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import deep, load_image, save_image
 from neural_style_tf.images.masks import fit_mask, load_mask
 from neural_style_tf.jobs.error_messages import line_of
-from neural_style_tf.jobs.painter import Painter
 from neural_style_tf.utils.atomic import atomic_path
 from neural_style_tf.utils.console import duration
 
@@ -83,35 +82,20 @@ class Page:
     """The page, and the queue behind it.
 
     Args:
-        place: Where runs are written.
+        base: The folder of all runs and the network.
         temporary: A folder for uploads and previews, the only one whose files are served.
-        queue: Paints the runs; default: one worker process.
-        environment: Variables that this process adds to its own.
+        make_queue: Makes what paints the runs.
     """
 
-    def __init__(
-        self,
-        place: Place,
-        temporary: Path,
-        queue: RunQueue | None = None,
-        *,
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
-        self._place, self._temporary = place, temporary
+    def __init__(self, base: Job, temporary: Path, make_queue: Callable[[], RunQueue]) -> None:
+        self._base, self._output_dir, self._temporary = base, Path(base.output_dir), temporary
         self._previews = temporary / "previews"
-        self._queue = queue or RunQueue(
-            functools.partial(Painter, go_on="press Paint further"), check_fits, environment=environment
-        )
-        try:
-            with gr.Blocks(
-                title="neural-style-tf", analytics_enabled=False, delete_cache=(3600, 24 * 3600)
-            ) as self.blocks:
-                self._parts = Layout()
-                self._connect()
-        except BaseException:
-            # Its process waits for this one, and at the end this one for it.
-            self._queue.close()
-            raise
+        with gr.Blocks(
+            title="neural-style-tf", analytics_enabled=False, delete_cache=(3600, 24 * 3600)
+        ) as self.blocks:
+            self._parts = Layout()
+            self._connect()
+        self._queue = make_queue()
 
     def launch(self, port: int | None, *, browser: bool, share: bool, hosts: Sequence[str] = ()) -> str:
         """Serve the page in a thread; return its address.
@@ -235,13 +219,11 @@ class Page:
     def _paint(self, state: gr.State, values: Values) -> Changes:
         """Put what the controls ask for into the queue."""
         browser = values[state]
-        return self._submit(browser, lambda: plan(self._request(browser, values), self._place))
+        return self._submit(browser, lambda: plan(self._request(browser, values), self._base))
 
     def _go_on(self, browser: Browser, more: float | None) -> Changes:
         """Go on with the run that is shown."""
-        return self._submit(
-            browser, lambda: gallery.go_on(self._run_shown(browser), whole("Iterations to add", more))
-        )
+        return self._submit(browser, lambda: gallery.go_on(self._run_shown(browser), int(more or 0)))
 
     def _submit(self, browser: Browser, make_run: Callable[[], PlannedRun]) -> Changes:
         mistake = ""
@@ -284,7 +266,7 @@ class Page:
 
     def _arrive(self, browser: Browser) -> Changes:
         """Show a browser that arrives what is being painted, or the newest painting."""
-        stored = (run.path.name for run in gallery.find_runs(self._place.output_dir))
+        stored = (run.path.name for run in gallery.find_runs(self._output_dir))
         browser.view(next(iter(self._queue.line()), None) or next(stored, ""))
         return self._look(browser)
 
@@ -312,7 +294,7 @@ class Page:
         return changes | self._changed_gallery(browser)
 
     def _stored(self, browser: Browser) -> StoredRun | None:
-        return gallery.read_stored(self._place.output_dir / browser.name) if browser.name else None
+        return gallery.read_stored(self._output_dir / browser.name) if browser.name else None
 
     def _run_shown(self, browser: Browser) -> StoredRun:
         run = self._stored(browser)
@@ -418,7 +400,7 @@ class Page:
 
     def _changed_gallery(self, browser: Browser) -> Changes:
         line = self._queue.line()
-        runs = [run for run in gallery.find_runs(self._place.output_dir) if run.path.name not in line]
+        runs = [run for run in gallery.find_runs(self._output_dir) if run.path.name not in line]
         if not browser.needs("gallery", [(run.path, run.status, run.manifest.steps) for run in runs]):
             return {}
         pictures = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,20 +30,9 @@ MOST_STYLES = 3
 PICTURES_SHOWN = 40
 """About how many times the picture is saved while it grows: each costs a checkpoint, too."""
 LOSSES_A_PICTURE = 4
-WHOLE_NUMBERS = {"image_size": "Size", "iterations": "Iterations", "seed": "Seed"}
-"""Settings without a fraction, and what the page calls them."""
 
 _decoding = threading.Lock()
 """Held while pictures are decoded, which takes memory, however many browsers press Paint at once."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """The folder of the runs, and the network as of `--weights` and `--weights_dir`."""
-
-    output_dir: Path
-    weights: str = Job.weights
-    weights_dir: str = Job.weights_dir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +75,7 @@ def settings_of(request: Request) -> Config:
     """Return the settings of a request.
 
     Raises:
-        UserError: A number that is not finite or out of range.
+        UserError: A value that cannot be.
     """
     changes = dict(request.settings)
     known = preset(changes.pop("preset"))
@@ -95,7 +83,8 @@ def settings_of(request: Request) -> Config:
         # Settings that depend on the size are chosen anew.
         network = {name: getattr(known.network, name) for name in ("precision", "convolution")}
         known = request.base.replace(tile="auto", style_blend=(), mask_weight=(), **network)
-    changes |= {name: whole(label, changes[name]) for name, label in WHOLE_NUMBERS.items()}
+    # A browser may send a fraction of 0, and nothing from an empty field.
+    changes |= {name: int(changes[name] or 0) for name in ("image_size", "iterations", "seed")}
     changes["iterations"] = changes["iterations"] or known.iterations
     changes["style_scale"] = (float(changes["style_scale"]),)
     weights = tuple(float(style.weight) for style in request.styles)
@@ -112,20 +101,12 @@ def watched(config: Config) -> Config:
     return config.replace(log_every=log_every, save_every=LOSSES_A_PICTURE * log_every)
 
 
-def whole(label: str, value: float | None) -> int:
-    """Return the whole number in a field; an empty field is 0.
-
-    Raises:
-        UserError: It is not finite, negative, or has a fraction.
-    """
-    value = 0 if value is None else value
-    if not math.isfinite(value) or value < 0 or value != int(value):
-        raise UserError(f"{label} must be a whole number, 0 or more, not {value:g}")
-    return int(value)
-
-
-def plan(request: Request, place: Place) -> PlannedRun:
+def plan(request: Request, base: Job) -> PlannedRun:
     """Check a request, keep its pictures, and claim a folder for it.
+
+    Args:
+        request: From the page.
+        base: The folder of all runs and the network.
 
     Raises:
         UserError: What is missing or cannot be, in words for the page.
@@ -137,7 +118,7 @@ def plan(request: Request, place: Place) -> PlannedRun:
         raise UserError("There is no style yet: drop a painting as Style 1, or choose an example.")
     config = settings_of(request)
     regions = fill_regions([style.region for style in request.styles])
-    folder, paths = place.output_dir, [request.photo, *(style.path for style in request.styles)]
+    folder, paths = Path(base.output_dir), [request.photo, *(style.path for style in request.styles)]
     with _decoding:
         for path in paths:
             if not Path(path).exists():
@@ -150,13 +131,11 @@ def plan(request: Request, place: Place) -> PlannedRun:
             "" if style.origin is None else str(store_mask(style.origin, f"{name}-part", folder))
             for style, name in zip(request.styles, names, strict=True)
         ]
-        job = Job(
+        job = base.replace(
             content=str(photo),
             style=tuple(map(str, styles)),
             content_mask=tuple(masks),
             style_mask=tuple(origins) if any(origins) else (),
-            weights=place.weights,
-            weights_dir=place.weights_dir,
             bits=request.bits,
             output_dir=str(folder / clean_name(f"{title}-{'+'.join(names)}")),
         )

@@ -10,7 +10,7 @@ from command_line import WEIGHTS_DIR, write_picture
 from narrow import SHALLOW
 
 from neural_style_tf.app.gallery import command_of, find_runs, go_on, read_stored
-from neural_style_tf.app.requests import Place, Request, Style, plan
+from neural_style_tf.app.requests import Request, Style, plan
 from neural_style_tf.cli import flags
 from neural_style_tf.config.fields import flat
 from neural_style_tf.config.presets import PRESETS
@@ -21,6 +21,8 @@ from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import LOCK
 from neural_style_tf.utils.lock import Lock
 
+BUNDLED = {"weights": "bundled", "weights_dir": str(WEIGHTS_DIR)}
+
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
@@ -28,7 +30,7 @@ def store(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_picture(tmp_path / "c.png")
     write_picture(tmp_path / "s.png", seed=1)
-    job = flat(Job(content="c.png", style="s.png", weights="bundled", weights_dir=str(WEIGHTS_DIR)))
+    job = flat(Job(content="c.png", style="s.png", **BUNDLED))
 
     def write(name="a", status="interrupted", steps=None, **settings):
         folder = tmp_path / "o" / name
@@ -113,7 +115,7 @@ def test_a_run_of_the_page_is_repeated_and_extended_to_the_same_bits(job, tmp_pa
     settings = {"preset": "gatys", "strength": 0.7, "style_scale": 1, "image_size": 32, "colors": "style"}
     settings |= {"iterations": 2, "seed": 0}
     request = Request(str(photo), (Style(str(style)),), settings, base=PRESETS["gatys"].replace(**SHALLOW))
-    run = plan(request, Place(tmp_path / "out", "bundled", str(WEIGHTS_DIR)))
+    run = plan(request, Job(output_dir=str(tmp_path / "out"), **BUNDLED))
     reports = []
     assert Painter()(run.task, lambda *report: reports.append(report)).status == "finished"
     # Steps, saved, and the seconds left of the record.

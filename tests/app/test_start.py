@@ -32,9 +32,9 @@ def start(tmp_path, monkeypatch, capsys):
 def test_it_serves_under_further_names(start, tmp_path):
     names = "--host=box.example,hub.example:8443", "--host=https://a.example/user/me/"
     assert start("--no_browser", *names) == (0, "")
-    [(place, hosts, arguments, _)] = start.served
-    assert place.output_dir == tmp_path / "output" and place.output_dir.is_dir()
-    assert place.weights == "bundled" and arguments.no_browser and not arguments.share
+    [(base, hosts, arguments, _)] = start.served
+    assert base.output_dir == str(tmp_path / "output") and (tmp_path / "output").is_dir()
+    assert base.weights == "bundled" and arguments.no_browser and not arguments.share
     assert hosts == ["box.example", "hub.example:8443", "https://a.example/user/me/"]
 
 

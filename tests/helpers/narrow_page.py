@@ -36,10 +36,10 @@ def serve(output_dir, port, painter):
         prepare_environment(os.environ, temporary)
         from neural_style_tf.app.page import Page
         from neural_style_tf.app.queue import RunQueue
-        from neural_style_tf.app.requests import Place
+        from neural_style_tf.config.schema import Job
 
-        place = Place(Path(output_dir), "bundled", str(WEIGHTS_DIR))
-        page = Page(place, Path(temporary), RunQueue(PAINTERS[painter]))
+        base = Job(output_dir=output_dir, weights="bundled", weights_dir=str(WEIGHTS_DIR))
+        page = Page(base, Path(temporary), lambda: RunQueue(PAINTERS[painter]))
         try:
             sys.stdout.write(page.launch(int(port), browser=False, share=False) + "\n")
             sys.stdout.flush()
