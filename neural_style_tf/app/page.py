@@ -200,14 +200,16 @@ class Page:
     ) -> Changes:
         """Show a picture, or none, and on its canvas its masks: a file for each colour of the brush."""
         part, shown = self._parts.pictures[number], path and preview(path, self._previews)
-        browser.drawings[number] = None
+        drawing = None
         if shown:
             with Image.open(preview(shown, self._previews, longest=LARGEST_CANVAS)) as opened:
                 canvas = np.asarray(opened)
-            drawn = [mask and fit_mask(load_mask(mask)[0], canvas.shape[:2]) >= 0.5 for mask in masks]
+            size = canvas.shape[:2]
+            drawn = [fit_mask(load_mask(mask)[0], size) >= 0.5 if mask else None for mask in masks]
             layer = layer_of(drawn, part.colors)
             layers = [] if layer is None else [layer]
-            browser.drawings[number] = {"background": canvas, "layers": layers, "composite": None}
+            drawing = {"background": canvas, "layers": layers, "composite": None}
+        browser.drawings[number] = drawing
         return {
             part.path: str(path or ""),
             part.line: "",
