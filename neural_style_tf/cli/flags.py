@@ -19,7 +19,7 @@ from neural_style_tf.config.schema import SETTINGS, Config, Job, ScaleConfig, Sw
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.images.files import expand_files
 from neural_style_tf.runs.manifest import with_absolute_paths
-from neural_style_tf.runs.replay import read_run, settings_of
+from neural_style_tf.runs.resume import repeated_manifest, settings_of
 from neural_style_tf.sweeps.space import Axis, parse_axis
 from neural_style_tf.utils.text import did_you_mean
 
@@ -171,7 +171,7 @@ def _resolve_job(values: Mapping[str, Any]) -> tuple[Config | None, Job]:
     if path := values.get("from_run"):
         if "preset" in values:
             raise UserError("--from_run has every setting of its run, and --preset changes them: give one")
-        base, job = settings_of(read_run(path), path)
+        base, job = settings_of(repeated_manifest(path), path)
     return base, job.replace(**{leaf.name: values[leaf.name] for leaf in leaves(Job) if leaf.name in values})
 
 

@@ -30,11 +30,13 @@ from neural_style_tf.runs.manifest import (
 )
 from neural_style_tf.runs.output_dir import OutputFolder, check_folder, holds_run
 from neural_style_tf.runs.outputs import check_outputs, find_checkpoint
-from neural_style_tf.runs.replay import changes_since, check_files, read_run
 from neural_style_tf.runs.resume import (
+    changes_since,
+    check_files,
     check_same_run,
     differences,
-    read_manifest,
+    earlier_manifest,
+    repeated_manifest,
     step_of,
     trim_metrics,
     with_its_choices,
@@ -181,7 +183,7 @@ class Run:
     def check_finished(self) -> None:
         """Refuse an output folder whose finished run has other settings or files."""
         folder = self._here.output_dir
-        earlier = read_manifest(Path(folder))
+        earlier = earlier_manifest(Path(folder))
         away = "move that folder away to paint it anew"
         if found := differences(earlier, self._config, self.hashes, result=self._size):
             raise UserError(f"the run in {show(folder)} is another one: {'; '.join(found)}; {away}")
@@ -194,7 +196,7 @@ class Run:
         job, folder = self._here, Path(self._here.output_dir)
         check_folder(folder, overwrite=job.overwrite, resume=job.resume)
         if job.resume and holds_run(folder):
-            self._check_resumed(read_manifest(folder), self.hashes)
+            self._check_resumed(earlier_manifest(folder), self.hashes)
 
     def memory(self) -> int:
         """Return the bytes that the run and its process take, estimated for float32."""
@@ -214,7 +216,7 @@ class Run:
         folder = OutputFolder(job.output_dir, overwrite=job.overwrite, resume=job.resume)
         try:
             if job.resume and holds_run(folder.path):
-                self._earlier = read_manifest(folder.path)
+                self._earlier = earlier_manifest(folder.path)
                 self._check_resumed(self._earlier, self.hashes)
             return self._transfer(folder)
         finally:
@@ -227,7 +229,7 @@ class Run:
         if job.resume and job.overwrite:
             raise UserError("--resume goes on with a run and --overwrite replaces it: give one of them")
         if job.from_run:
-            self._repeated = read_run(job.from_run)
+            self._repeated = repeated_manifest(job.from_run)
             check_files(self._repeated, self.hashes, job.from_run)
         if self._supplies.weights is None:
             check_spec(job.weights, Path(job.weights_dir), network=job.network, trust=job.trust_weights)

@@ -124,7 +124,7 @@ def test_only_its_own_output_is_replaced_by_a_resumed_run(job, tmp_path, capsys)
     there = f"--output_dir={tmp_path / 'o'}"
     run = ("--output_dir=o", "--output=holiday.png", "--quiet")
     assert job("--iterations=1", *run, "--resume") == 2
-    assert "not of the run to go on with" in capsys.readouterr().err
+    assert "the run to resume did not write it" in capsys.readouterr().err
     assert job("--iterations=1", "--output_dir=o", "--output=mine.png", "--quiet") == 0
     assert job("--iterations=2", *run, "--resume") == 2
     assert (tmp_path / "holiday.png").read_text() == "precious"
