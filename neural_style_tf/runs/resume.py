@@ -110,7 +110,7 @@ def with_its_choices(manifest: Manifest, config: Config) -> Config:
 
 
 def settings_of(manifest: Manifest, path: str) -> tuple[Config, Job]:
-    """Return settings and files of a run that --from_run repeats; messages show the `path` of its `run.json`."""
+    """Return settings and files of a run that --from_run repeats; `path`, of its `run.json`, is for messages."""
     config = dict(manifest.config)
     job = {name: value for name, value in manifest.job.items() if name not in tagged("anew", Job)}
     for kind, settings in ((Config, config), (Job, job)):
