@@ -60,7 +60,7 @@ class ClipRun(Run):
         """Return the first frame to paint, for what is checked of a photo."""
         from neural_style_tf.video.flow import LEAST_SIDE, FlowFolder, dis_flow
 
-        job, config = self._job, self._config
+        job, config = self.job, self.config
         if not has_video_library():
             raise UserError(f"{show(job.content)} is a clip, for which OpenCV and PyAV are needed: {INSTALL}")
         if self._worker.workers > 1:
@@ -71,7 +71,7 @@ class ClipRun(Run):
             raise UserError("--bits=16 is about pictures, and the frames of a clip have 8: leave it out")
         here = self._supplies.files.get(job.content, job.content)
         self.clip: Clip = open_clip(here, frames=job.frames, rate=job.frame_rate, **job.reading)
-        self._machine.repeats = True
+        self.machine.repeats = True
         self._moving: dict[str, Clip] = {}
         self.flow: Flow = FlowFolder(job.flow) if job.flow else dis_flow
         try:
@@ -101,7 +101,7 @@ class ClipRun(Run):
             after: None up to this number.
             clip: Those of another clip, such as a mask that moves.
         """
-        video = self._config.video
+        video = self.config.video
         clip = clip or self.clip
         return clip.frames(video.start_frame, video.end_frame, video.every, after=after)
 
@@ -139,7 +139,7 @@ class ClipRun(Run):
             for frame in frames[role]:
                 if frame.number == number:
                     return moving_mask(self._moving[role], frame)
-            raise RunError(f"{show(self._job.pictures[role])} has no frame {number}, as --{role} must")
+            raise RunError(f"{show(self.job.pictures[role])} has no frame {number}, as --{role} must")
 
         def masks(number: int) -> Masks:
             given = self._given_masks
@@ -156,7 +156,7 @@ class ClipRun(Run):
         return masks
 
     def _check_outputs(self) -> None:
-        self.check_output(self._here, written=output_of(self._here))
+        self.check_output(self.here, written=output_of(self.here))
 
     def check_output(self, job: Job, *, written: str) -> None:
         """Refuse an `--output` that cannot hold the clip, is read, or is there and not to be replaced.
@@ -168,12 +168,12 @@ class ClipRun(Run):
         Raises:
             UserError: Naming the file.
         """
-        video = self._config.video
+        video = self.config.video
         if job.output:
             frames = self.clip.planned(video.start_frame, video.end_frame, video.every)
-            check_clip_output(job.output, frames=frames, size=self._size)
+            check_clip_output(job.output, frames=frames, size=self.size)
             check_not_there(job, written=written)
-        check_not_read(job, "result.mp4", self._config.init)
+        check_not_read(job, "result.mp4", self.config.init)
 
     def _checkpoint(self, folder: OutputFolder | None, weights: Weights) -> str | None:
         """Read what is known of painted frames; return the newest, named as a checkpoint is."""
@@ -181,20 +181,20 @@ class ClipRun(Run):
         from neural_style_tf.video.memory import needed
 
         self._known = []
-        if self._earlier is None:
-            self._console.say(f"writing to {folder.path}{os.sep}")
+        if self.earlier is None:
+            self.console.say(f"writing to {folder.path}{os.sep}")
             return None
-        self._check_resumed(self._earlier, self._hashes | {"weights": weights.sha256})
-        self._known, notes = read_states(folder.path, needed(self._config.video.long_term))
+        self._check_resumed(self.earlier, self._hashes | {"weights": weights.sha256})
+        self._known, notes = read_states(folder.path, needed(self.config.video.long_term))
         for note in notes:
-            self._console.say(note)
+            self.console.say(note)
         begun = newest_metric(folder.path / "metrics.jsonl")
-        if not self._known and (notes or begun > self._config.video.start_frame):
+        if not self._known and (notes or begun > self.config.video.start_frame):
             raise UserError(
                 f"--resume: the run in {show(folder.path)} left no state that can be read; --overwrite "
                 "begins it anew, or give another --output_dir"
             )
-        end, painted = self._config.video.end_frame, self._newest
+        end, painted = self.config.video.end_frame, self._newest
         if 0 < end < painted:
             raise UserError(
                 f"--resume: the run in {show(folder.path)} has painted frame {painted} already: "
@@ -203,7 +203,7 @@ class ClipRun(Run):
         where = f"after frame {painted}" if painted else "from the beginning"
         if holds_passes(folder.path):
             where += ", with what earlier passes made"
-        self._console.say(f"going on with {folder.path}{os.sep} {where}")
+        self.console.say(f"going on with {folder.path}{os.sep} {where}")
         return f"frame-{painted}" if painted else None
 
     @property
@@ -214,16 +214,16 @@ class ClipRun(Run):
     def _check_resumed(self, earlier: Manifest, hashes: dict[str, str]) -> None:
         super()._check_resumed(earlier, hashes)
         # With several passes what comes at the end counts for what is before it.
-        for name in ("iterations", "end_frame") if self._config.video.passes > 1 else ("iterations",):
-            before, now = earlier.config.get(name), flat(self._config)[name]
+        for name in ("iterations", "end_frame") if self.config.video.passes > 1 else ("iterations",):
+            before, now = earlier.config.get(name), flat(self.config)[name]
             if before != now:
                 raise UserError(f"--resume: --{name} was {before}, now {now}: frames would be painted unlike")
         for name in ("frame_rate", "stretch_contrast"):
-            before, now = earlier.job.get(name, getattr(Job(), name)), getattr(self._job, name)
+            before, now = earlier.job.get(name, getattr(Job(), name)), getattr(self.job, name)
             if before != now:
                 raise UserError(f"--resume: --{name} was {before}, now {now}: it counts for the whole clip")
         flows = [
-            str(Path(flow).absolute()) if flow else "" for flow in (earlier.job.get("flow"), self._job.flow)
+            str(Path(flow).absolute()) if flow else "" for flow in (earlier.job.get("flow"), self.job.flow)
         ]
         if flows[0] != flows[1]:
             raise UserError("--resume: --flow is another than the run began with: frames would move unlike")
@@ -231,7 +231,7 @@ class ClipRun(Run):
     def _clear_the_way(self, folder: OutputFolder, checkpoint: str | None) -> None:
         from neural_style_tf.runs.clip_files import remove_after
 
-        if self._earlier is None:
+        if self.earlier is None:
             folder.clear()
             return
         # What earlier passes made of later frames is kept.
@@ -253,23 +253,23 @@ class ClipRun(Run):
         from neural_style_tf.video.paint import paint_clip
 
         self._plan = None
-        video = self._config.video
+        video = self.config.video
         last, begun = self._last_frame(), time.monotonic()
         after = self._newest
-        seconds = self._earlier.seconds or 0.0 if self._earlier else 0.0
-        going_on = self._earlier is not None
+        seconds = self.earlier.seconds or 0.0 if self.earlier else 0.0
+        going_on = self.earlier is not None
         if not self._known and not (going_on and holds_passes(folder.path)):
-            self._console.say("the first frame of a scene takes as long as a picture")
+            self.console.say("the first frame of a scene takes as long as a picture")
         painted = paint_clip(
-            self._machine.session(),
+            self.machine.session(),
             self.frames(after),
             self._styles,
-            self._config,
+            self.config,
             flow=self.flow,
             masks=self._masks_of_frames(after),
             initial=self._initial,
             before=self._known,
-            passes=PassFiles(folder.path, begin, self._console.say, going_on=going_on),
+            passes=PassFiles(folder.path, begin, self.console.say, going_on=going_on),
             tick=tick,
         )
         said: set[str] = set()
@@ -300,24 +300,24 @@ class ClipRun(Run):
                     self._write(folder, finished=False)
             raise
         if one is not None or self._known:
-            self._write(folder, finished=not self._stopped)
+            self._write(folder, finished=not self.stopped)
         last = one.memory.number if one is not None else after
-        whole = not video.end_frame and not self._stopped
+        whole = not video.end_frame and not self.stopped
         if whole and last + video.every <= ALMOST * self.clip.count:
-            self._console.say(
+            self.console.say(
                 f"the clip ends at frame {last} of about {self.clip.count}: is its file cut short?"
             )
 
     def _last_frame(self) -> int:
         """Return the number of the last frame to paint, about; 0 if that is not known."""
-        video = self._config.video
+        video = self.config.video
         count = self.clip.planned(video.start_frame, video.end_frame, video.every)
         return video.start_frame + (count - 1) * video.every if count else video.end_frame
 
     def _write(self, folder: OutputFolder, *, finished: bool) -> None:
         """Write the clip of what is painted; the user's own file only gets one that is finished."""
-        job = self._job.replace(output=self._here.output if finished else "")
-        write_result(folder.path, [folder.path], self.clip, self._config, job, self._console.say)
+        job = self.job.replace(output=self.here.output if finished else "")
+        write_result(folder.path, [folder.path], self.clip, self.config, job, self.console.say)
 
     def _listeners(self, folder: OutputFolder, report: ManifestWriter, after: int) -> list[Listener]:
         from neural_style_tf.runs.callbacks import Metrics, Saving
@@ -326,16 +326,16 @@ class ClipRun(Run):
         from neural_style_tf.runs.tensorboard import Curves
         from neural_style_tf.video.memory import needed
 
-        path, config = folder.path, self._config
+        path, config = folder.path, self.config
         found = [
             report,
             Metrics(path / "metrics.jsonl", after=after),
-            Curves(path, config, settings_table(config, self._job), after=after),
-            Frames(path, Saving(stretch=self._job.stretch_contrast)),
+            Curves(path, config, settings_table(config, self.job), after=after),
+            Frames(path, Saving(stretch=self.job.stretch_contrast)),
             States(path, needed(config.video.long_term)),
-            FrameProgress(self._console, self._last_frame(), config.video.every),
+            FrameProgress(self.console, self._last_frame(), config.video.every),
         ]
-        return [*found, *(FramesOnly(one) for one in self._reporting())]
+        return [*found, *(FramesOnly(one) for one in self.reporting())]
 
     def _painting(self, folder: OutputFolder) -> Path:
         return folder.path / "frames"
@@ -343,11 +343,11 @@ class ClipRun(Run):
     def execute(self) -> int:
         """Run; return the exit code: that of a failure if frames of the clip were damaged."""
         code = super().execute()
-        return FAILURE if code == SUCCESS and self._damage() and not self._job.allow_truncated else code
+        return FAILURE if code == SUCCESS and self._damage() and not self.job.allow_truncated else code
 
     def _damage(self) -> list[str]:
         """Return a line for each clip of which damaged frames were painted."""
-        video = self._config.video
+        video = self.config.video
         painted = range(
             video.start_frame, video.end_frame + 1 if video.end_frame else sys.maxsize, video.every
         )
@@ -361,14 +361,14 @@ class ClipRun(Run):
         from neural_style_tf.runs.clip_files import holds_passes
 
         for line in self._damage():
-            (self._console.say if self._job.allow_truncated else self._console.error)(line)
+            (self.console.say if self.job.allow_truncated else self.console.error)(line)
 
         if record is None and status == "interrupted":
             kept = ": what its passes made is kept" if holds_passes(folder.path) else ""
-            self._console.say(f"interrupted before a frame was done{kept}")
+            self.console.say(f"interrupted before a frame was done{kept}")
             return
         took = f" after {duration(record.seconds)}" if record is not None else ": nothing was left to paint"
-        self._console.say(f"{status}{took}: {folder.path / 'result.mp4'}")
+        self.console.say(f"{status}{took}: {folder.path / 'result.mp4'}")
 
 
 def damage_line(path: Path, numbers: Sequence[int]) -> str:
