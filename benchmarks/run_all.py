@@ -40,7 +40,7 @@ COMMANDS = {
     "video": ("video.py",),
     "video_real": (
         *("video.py", "--clip", "real", "--start", "85", "--size", "224", "--frames", "6", "--still", "0"),
-        *("--ways", "each alone", "long-term", "three passes"),
+        *("--ways", "each alone", "long-term"),
     ),
     "tradeoff": (
         *("tradeoff.py", "--plot", "{folder}/tradeoff.png", "--size", "256"),

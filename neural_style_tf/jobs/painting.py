@@ -8,16 +8,12 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import UnreadableFile, UserError, reason, show
-from neural_style_tf.images import Picture
-from neural_style_tf.images.masks import load_mask
-from neural_style_tf.jobs.inputs import read_init, read_inputs
+from neural_style_tf.jobs.inputs import PictureFiles, read_init, read_inputs
 from neural_style_tf.jobs.machine import Machine
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Report, Supplies
@@ -42,7 +38,7 @@ from neural_style_tf.runs.resume import (
 from neural_style_tf.tiling.memory_model import LARGE_PICTURE, choose_tile, estimate_run
 from neural_style_tf.tiling.system_memory import check_start
 from neural_style_tf.transfer.plan import Inputs, Plan, plan_run
-from neural_style_tf.transfer.records import Listener, StepRecord
+from neural_style_tf.transfer.records import Listener, Record, StepRecord
 from neural_style_tf.transfer.scales import Scale
 from neural_style_tf.utils.atomic import write_text
 from neural_style_tf.utils.console import Console, duration
@@ -72,7 +68,7 @@ class Reporting(Listener):
         self._report, self._received, self._saves = report, received, saves
         self._planned = 0
 
-    def on_step(self, record: StepRecord) -> None:
+    def on_step(self, record: Record) -> None:
         """Report a step."""
         self._planned = record.planned
         self._pass_on(record.step, record.last or record.due or self._saves(record.step))
@@ -86,8 +82,122 @@ class Reporting(Listener):
             self._received.append(signal.SIGTERM)
 
 
+class Work(Protocol):
+    """What a run paints, and all that differs between a picture and a clip.
+
+    Attributes:
+        result: Name of the painting, a file or a folder, in the output folder.
+    """
+
+    result: str
+
+    def read(
+        self, config: Config, job: Job, machine: Machine, files: Mapping[str, str]
+    ) -> tuple[PictureFiles, Inputs]:
+        """Read the pictures; see `inputs.read_inputs`."""
+
+    def plan(self, inputs: Inputs, config: Config) -> Plan:
+        """Plan the run."""
+
+    def check_outputs(self, run: Run) -> None:
+        """Refuse outputs that cannot be written, or would destroy a file."""
+
+    def check_resumed(self, run: Run, earlier: Manifest) -> None:
+        """Refuse to continue a run with further settings that must not change."""
+
+    def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:
+        """Return the checkpoint to continue from, or None; its name ends with its step or frame."""
+
+    def clear_after(self, folder: OutputFolder, step: int) -> None:
+        """Remove what a run that is continued has written after its checkpoint."""
+
+    def records(
+        self, run: Run, folder: OutputFolder | None, checkpoint: str | None, tick: Tick
+    ) -> Iterator[Record]:
+        """Paint; yield steps or frames.
+
+        Args:
+            run: Has the settings, the machine and the plan.
+            folder: Where the run writes; None for a worker that does not.
+            checkpoint: From `find_checkpoint`.
+            tick: See `transfer.loop.Tick`.
+        """
+
+    def listeners(self, run: Run, folder: OutputFolder) -> list[Listener]:
+        """Return what writes and prints the painting."""
+
+    def say_end(self, run: Run, folder: OutputFolder, status: str, record: Record | None) -> None:
+        """Print how the run ended."""
+
+    def is_flawed(self, run: Run) -> bool:
+        """Return whether the painting has faults, which makes the exit code that of a failure."""
+
+
+class Painting:
+    """A picture to be painted; see `Work`."""
+
+    result = "result.png"
+
+    def read(
+        self, config: Config, job: Job, machine: Machine, files: Mapping[str, str]
+    ) -> tuple[PictureFiles, Inputs]:
+        """Read the pictures."""
+        return read_inputs(config, job, machine, files)
+
+    def plan(self, inputs: Inputs, config: Config) -> Plan:
+        """Plan the run."""
+        return plan_run(inputs, config)
+
+    def check_outputs(self, run: Run) -> None:
+        """Refuse outputs that cannot be written, or would destroy a file."""
+        check_outputs(run.here, run.config, run.files.photo, size=run.size, say=run.console.say)
+
+    def check_resumed(self, run: Run, earlier: Manifest) -> None:
+        """Refuse nothing more."""
+
+    def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:
+        """Return the newest good checkpoint."""
+        return find_checkpoint(folder, planned=run.scales[-1].end, say=run.console.say)
+
+    def clear_after(self, folder: OutputFolder, step: int) -> None:
+        """Remove losses after the checkpoint; pictures are written again."""
+        trim_metrics(folder.path / "metrics.jsonl", step)
+
+    def records(
+        self, run: Run, folder: OutputFolder | None, checkpoint: str | None, tick: Tick
+    ) -> Iterator[StepRecord]:
+        """Paint; yield the steps."""
+        return run.machine.session().run(run.take_plan(), tick=tick, resume=checkpoint)
+
+    def listeners(self, run: Run, folder: OutputFolder) -> list[Listener]:
+        """Return what writes and prints the picture."""
+        from neural_style_tf.runs.callbacks import Pictures, Progress, Result, Saving
+        from neural_style_tf.runs.checkpoints import Checkpoints
+
+        path, job, photo, saves = folder.path, run.job, run.files.photo, run.config.saving
+        dpi = (job.dpi, job.dpi) if job.dpi else photo.dpi
+        saving = Saving(photo.alpha, job.stretch_contrast, int(job.bits), photo.profile, dpi)
+        results = [path / "result.png"] + ([Path(run.here.output)] if run.here.output else [])
+        return [
+            Result(results, saves, saving),
+            Pictures(path / "images", saves, saving),
+            # After the files that a checkpoint asserts to be written.
+            Checkpoints(path / "checkpoints", saves),
+            Progress(run.console, printed=run.notes),
+        ]
+
+    def say_end(self, run: Run, folder: OutputFolder, status: str, record: StepRecord) -> None:
+        """Print where the result is."""
+        result = folder.path / self.result
+        run.console.say(f"{status} after {duration(record.seconds)}: {result} (step {record.best_step})")
+
+    def is_flawed(self, run: Run) -> bool:
+        """Return False: a picture is whole, or not read at all."""
+        return False
+
+
 class Run:
-    """A run that paints a picture: its files are read and checked at once, and written by `execute`.
+    """A run: its files are read and checked at once, and written by `execute`.
 
     Args:
         config: Its settings.
@@ -95,6 +205,7 @@ class Run:
         machine: What it shares with other runs.
         console: Where it prints.
         interrupts: Signals that end it.
+        work: What it paints: a picture (`Painting`) or a clip (`clip.ClipPainting`).
         report: Takes its progress.
         supplies: Copies of its files, and other places to write to.
 
@@ -110,9 +221,11 @@ class Run:
         console: Console,
         interrupts: Interrupts,
         *,
+        work: Work,
         report: Report | None = None,
         supplies: Supplies | None = None,
     ) -> None:
+        self._work = work
         self.console, self._interrupts, self.machine = console, interrupts, machine
         self._report_to, self._supplies = report, supplies or Supplies()
         self._worker = find_worker(job.distribute, os.environ)
@@ -120,9 +233,7 @@ class Run:
         self.config, self.job = config, job
         files = self._supplies.files
         try:
-            self.files, inputs = read_inputs(
-                config, job, machine, files, content=self._content(), read_mask=self._read_mask
-            )
+            self.files, inputs = work.read(config, job, machine, files)
         except UserError as error:
             raise UnreadableFile(str(error)) from error
         self.files, inputs = read_init(config, job, self.files, inputs, files)
@@ -137,7 +248,7 @@ class Run:
         self.stopped = False
         self.earlier: Manifest | None = None
         self._repeated: Manifest | None = None
-        self._plan = self._planned(inputs)
+        self._plan = work.plan(inputs, config)
         self._scales, self._regions = self._plan.scales, self._plan.masks.regions
         self.notes = self._plan.notes
         self._check()
@@ -233,24 +344,7 @@ class Run:
         if self._supplies.weights is None:
             check_spec(job.weights, Path(job.weights_dir))
         if self._worker.rank == 0:
-            self._check_outputs()
-
-    def _planned(self, inputs: Inputs) -> Plan:
-        """Plan the run."""
-        return plan_run(inputs, self.config)
-
-    def _content(self) -> Picture | None:
-        """Return the content, if it is no picture file."""
-        return None
-
-    def _read_mask(self, role: str, path: str, **reading: Any) -> tuple[np.ndarray, Picture]:
-        """Read the mask of a role; see `images.masks.load_mask`."""
-        return load_mask(path, **reading)
-
-    def _check_outputs(self) -> None:
-        """Refuse outputs that cannot be written, or would destroy a file."""
-        photo = self.files.photo
-        check_outputs(self.here, self.config, photo, size=self.size, say=self.console.say)
+            self._work.check_outputs(self)
 
     def _transfer(self, folder: OutputFolder | None) -> int:
         """Run, as the chief in a folder, as another worker without; return the exit code."""
@@ -266,7 +360,7 @@ class Run:
 
     def _steps(self, folder: OutputFolder | None, device: str, weights: Weights) -> int:
         self._cluster.check_same(facts_in_common(self.config, self.hashes, weights))
-        checkpoint = self._checkpoint(folder, weights) if folder else None
+        checkpoint = self._find_checkpoint(folder, weights) if folder else None
         self._choose()
         listeners: list[Listener] = []
         report = record = None
@@ -287,9 +381,9 @@ class Run:
                 report = self._report(folder, weights, device, checkpoint)
                 listeners.extend(self._listeners(folder, report, step_of(checkpoint)))
 
-        steps = self._records(folder, checkpoint, tick, begin)
+        records = self._work.records(self, folder, checkpoint, tick)
         try:
-            for record in steps:
+            for record in records:
                 begin()
                 self._tell(listeners, record, folder)
             if report is None and checkpoint is not None and not self.stopped:
@@ -313,10 +407,12 @@ class Run:
         self._cluster.all_gather(status)
         self._raise_first(faults, folder)
         if folder is not None:
-            self._say_end(folder, status, record)
-        return SUCCESS if finished else self._interrupts.exit_code
+            self._work.say_end(self, folder, status, record)
+        if not finished:
+            return self._interrupts.exit_code
+        return FAILURE if self._work.is_flawed(self) else SUCCESS
 
-    def _tell(self, listeners: list[Listener], record: StepRecord, folder: OutputFolder | None) -> None:
+    def _tell(self, listeners: list[Listener], record: Record, folder: OutputFolder | None) -> None:
         """Pass a step to the listeners; after a fault only to those that save the painting, and at once."""
         faults: list[Exception] = []
         for listener in listeners:
@@ -332,37 +428,12 @@ class Run:
         """Raise the first of several errors, with a note that says where the painting is."""
         if not faults:
             return
-        painting = folder and self._painting(folder)
+        painting = folder and folder.path / self._work.result
         notes = [note for fault in faults for note in getattr(fault, "__notes__", ())]
         if not notes and painting and painting.exists():
             notes = [f"what is painted is in {painting}"]
         faults[0].__notes__ = notes
         raise faults[0]
-
-    def _painting(self, folder: OutputFolder) -> Path:
-        """Return the file or folder of the painting."""
-        return folder.path / "result.png"
-
-    def _records(
-        self,
-        folder: OutputFolder | None,
-        checkpoint: str | None,
-        tick: Tick,
-        begin: Callable[[], None],
-    ) -> Iterator[StepRecord]:
-        """Paint; yield the steps.
-
-        Args:
-            folder: Where the run writes; None for a worker that does not.
-            checkpoint: From `_checkpoint`.
-            tick: See `transfer.loop.Tick`.
-            begin: To be called before anything is written in the folder, if that is before the first record.
-        """
-        return self.machine.session().run(self.take_plan(), tick=tick, resume=checkpoint)
-
-    def forget_pictures(self) -> None:
-        """Keep only what is known of them."""
-        self._plan = None
 
     def take_plan(self) -> Plan:
         """Return the plan with the choices of this run; it is not kept, so that its pictures can go."""
@@ -373,11 +444,6 @@ class Run:
         )
         plan, self._plan = dataclasses.replace(self._plan, config=config), None
         return plan
-
-    def _say_end(self, folder: OutputFolder, status: str, record: StepRecord) -> None:
-        """Say how the run ended."""
-        result = folder.path / "result.png"
-        self.console.say(f"{status} after {duration(record.seconds)}: {result} (step {record.best_step})")
 
     def _start(self) -> tuple[str, Weights]:
         """Import TensorFlow and load the weights; print what is used."""
@@ -418,29 +484,26 @@ class Run:
                 say(line)
         return device, weights
 
-    def _checkpoint(self, folder: OutputFolder, weights: Weights) -> str | None:
-        """Return the checkpoint to go on from, if that is asked for and there is one."""
+    def _find_checkpoint(self, folder: OutputFolder, weights: Weights) -> str | None:
+        """Return the checkpoint to continue from, if that is asked for and there is one."""
         if self.earlier is None:
             self.console.say(f"writing to {folder.path}{os.sep}")
             return None
         self._check_resumed(self.earlier, self.hashes | {"weights": weights.sha256})
-        return find_checkpoint(folder, planned=self.scales[-1].end, say=self.console.say)
+        return self._work.find_checkpoint(self, folder)
 
     def _check_resumed(self, earlier: Manifest, hashes: dict[str, str]) -> None:
-        """Refuse to go on with a run of other settings or files; hashes as of `resume.differences`."""
+        """Refuse to continue a run of other settings or files; hashes as of `resume.differences`."""
         check_same_run(earlier, self.config, hashes, result=self.size)
-
-    def _clear_the_way(self, folder: OutputFolder, checkpoint: str | None) -> None:
-        """Remove an earlier run, or what a run that goes on had written after its checkpoint."""
-        if checkpoint is None:
-            folder.clear()
-        else:
-            trim_metrics(folder.path / "metrics.jsonl", step_of(checkpoint))
+        self._work.check_resumed(self, earlier)
 
     def _report(
         self, folder: OutputFolder, weights: Weights, device: str, checkpoint: str | None
     ) -> ManifestWriter:
-        self._clear_the_way(folder, checkpoint)
+        if checkpoint is None:
+            folder.clear()
+        else:
+            self._work.clear_after(folder, step_of(checkpoint))
         report = ManifestWriter(
             folder.path / "run.json",
             self.config,
@@ -455,32 +518,20 @@ class Run:
         return report
 
     def _listeners(self, folder: OutputFolder, report: ManifestWriter, after: int) -> list[Listener]:
-        from neural_style_tf.runs.callbacks import Metrics, Pictures, Progress, Result, Saving
-        from neural_style_tf.runs.checkpoints import Checkpoints
+        """Return all callbacks, those that report to others last: what they report is saved by then."""
+        from neural_style_tf.runs.callbacks import Metrics
         from neural_style_tf.runs.tensorboard import Curves
 
-        path, job, photo = folder.path, self.job, self.files.photo
-        config, saves = self.config, self.config.saving
-        dpi = (job.dpi, job.dpi) if job.dpi else photo.dpi
-        saving = Saving(photo.alpha, job.stretch_contrast, int(job.bits), photo.profile, dpi)
-        results = [path / "result.png"] + ([Path(self.here.output)] if self.here.output else [])
-        return [
+        settings = settings_table(self.config, self.job)
+        listeners = [
             report,
-            Metrics(path / "metrics.jsonl", after=after),
-            Curves(path, config, settings_table(config, job), after=after),
-            Result(results, saves, saving),
-            Pictures(path / "images", saves, saving),
-            # After the files that a checkpoint asserts to be written.
-            Checkpoints(path / "checkpoints", saves),
-            Progress(self.console, printed=self.notes),
-            *self.reporting(),
+            Metrics(folder.path / "metrics.jsonl", after=after),
+            Curves(folder.path, self.config, settings, after=after),
+            *self._work.listeners(self, folder),
         ]
-
-    def reporting(self) -> list[Listener]:
-        """Return what reports to others how far the run is; to be called after what saves."""
-        if self._report_to is None:
-            return []
-        return [Reporting(self._report_to, self._interrupts.received, self.config.saving.saves)]
+        if self._report_to is not None:
+            listeners.append(Reporting(self._report_to, self._interrupts.received, self.config.saving.saves))
+        return listeners
 
     def _choose(self) -> None:
         """Decide what `auto` means, and record it, so that a resumed or repeated run computes the same."""

@@ -204,10 +204,7 @@ def test_a_task_paints_from_copies_and_sends_what_it_wrote(tasks, monkeypatch):
 def test_an_earlier_result_in_a_shared_folder_is_replaced_after_a_machine_was_lost(
     tasks, monkeypatch, reached, told
 ):
-    """Whether it was lost before its first step or after: --overwrite is meant once, and not forgotten.
-
-    Of a clip with several passes no step is told before the last.
-    """
+    """Whether it was lost before its first step or after: --overwrite is meant once, and not forgotten."""
     monkeypatch.setitem(__import__("sys").modules, "ray", _Local)
     monkeypatch.setattr(ray_cluster, "_painters", {})
     [task] = tasks("a", overwrite=True)
