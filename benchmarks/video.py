@@ -68,7 +68,7 @@ def load_clip(path: Path, start: int, count: int, width: int) -> list[np.ndarray
     from neural_style_tf.video.read import open_clip
 
     clip = open_clip(str(path), max_pixels=2**27, allow_truncated=False)
-    frames = [frame.pixels for frame in clip.frames(start, start + count - 1, 1)]
+    frames = [frame.pixels for frame in clip.read(range(start, start + count))]
     return [resize(frame, (round(width * frame.shape[0] / frame.shape[1]), width)) for frame in frames]
 
 

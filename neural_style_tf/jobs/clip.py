@@ -78,7 +78,9 @@ class ClipPainting:
             )
         if job.bits == "16":
             raise UserError("--bits=16 is about pictures, and the frames of a clip have 8: leave it out")
-        self._video, self._pictures = config.video, job.pictures
+        video, self._pictures = config.video, job.pictures
+        end = video.end_frame + 1 if video.end_frame else sys.maxsize
+        self._numbers = range(video.start_frame, end, video.every)
         path = files.get(job.content, job.content)
         self.clip: Clip = open_clip(path, frames=job.frames, rate=job.frame_rate, **job.reading)
         self.flow: Flow = FlowFolder(job.flow) if job.flow else dis_flow
@@ -88,11 +90,11 @@ class ClipPainting:
         except RunError as error:
             raise UserError(f"--content: {error}") from None
         if first is None:
-            raise UserError(f"--start_frame={config.video.start_frame}: {show(job.content)} is not that long")
+            raise UserError(f"--start_frame={video.start_frame}: {show(job.content)} is not that long")
         size = fit_size(first.pixels.shape[:2], config.sizes.image_size, enlarge=config.sizes.enlarge)
         if job.flow:
-            every, count = config.video.every, self._planned_frames()
-            lags = [lag * every for lag in sorted({1, *config.video.long_term}) if lag < count]
+            count = len(self._planned)
+            lags = [lag * video.every for lag in sorted({1, *video.long_term}) if lag < count]
             self.flow.check([(first.number, first.number + lag) for lag in lags])
         elif min(size) < LEAST_SIDE:
             raise UserError(
@@ -106,17 +108,19 @@ class ClipPainting:
 
     def frames(self, after: int = 0, clip: Clip | None = None) -> Iterator[Frame]:
         """Return the frames to paint that come after frame `after`, of this clip or of a mask that moves."""
-        video = self._video
-        return (clip or self.clip).frames(video.start_frame, video.end_frame, video.every, after=after)
+        numbers = self._numbers[self._numbers.index(after) + 1 :] if after else self._numbers
+        return (clip or self.clip).read(numbers)
 
-    def _planned_frames(self) -> int:
-        """Return how many frames are painted, about; 0 if that is not known."""
-        return self.clip.planned(self._video.start_frame, self._video.end_frame, self._video.every)
+    @property
+    def _planned(self) -> range:
+        """Numbers of the frames to paint, about; empty if the file does not say how many it has."""
+        return range(self._numbers.start, min(self._numbers.stop, self.clip.count + 1), self._numbers.step)
 
-    def _last_frame(self) -> int:
-        """Return the number of the last frame to paint, about; 0 if that is not known."""
-        video, count = self._video, self._planned_frames()
-        return video.start_frame + (count - 1) * video.every if count else video.end_frame
+    @property
+    def _last(self) -> int:
+        """The number of the last frame to paint, about; 0 if that is not known."""
+        planned, stop = self._planned, self._numbers.stop
+        return planned[-1] if planned else stop - 1 if stop < sys.maxsize else 0
 
     def _read_mask(self, role: str, path: str, **reading: Any) -> tuple[np.ndarray, Picture]:
         """Read a mask; of one that moves, its first frame."""
@@ -130,7 +134,7 @@ class ClipPainting:
             # Names the flag of the mask instead of that of the clip.
             text = str(error).removeprefix("--content: ").removeprefix("--frames: ")
             raise UserError(f"--{role}: {text}") from None
-        last = self._last_frame()
+        last = self._last
         if first is None or (clip.count and clip.count < NEARLY_ALL * last):
             raise UserError(
                 f"--{role}: {show(path)} has {clip.count} frames, and {last} are painted: each needs its mask"
@@ -179,7 +183,7 @@ class ClipPainting:
             UserError: Naming the file.
         """
         if job.output:
-            check_clip_output(job.output, frames=self._planned_frames(), size=size)
+            check_clip_output(job.output, frames=len(self._planned), size=size)
             check_not_there(job, written=written)
         check_not_read(job, "result.mp4", config.init)
 
@@ -205,12 +209,12 @@ class ClipPainting:
         for note in notes:
             run.console.say(note)
         begun = newest_metric(folder.path / "metrics.jsonl")
-        if not self._states and (notes or begun > self._video.start_frame):
+        if not self._states and (notes or begun > self._numbers.start):
             raise UserError(
                 f"--resume: the run in {show(folder.path)} left no state that can be read; --overwrite "
                 "begins it anew, or give another --output_dir"
             )
-        newest, end = self._newest, self._video.end_frame
+        newest, end = self._newest, run.config.video.end_frame
         if 0 < end < newest:
             raise UserError(
                 f"--resume: the run in {show(folder.path)} has painted frame {newest} already: "
@@ -241,9 +245,9 @@ class ClipPainting:
 
         if checkpoint is None:
             run.console.say("the first frame of a scene takes as long as a picture")
-        newest, last = self._newest, self._last_frame()
+        newest, last = self._newest, self._last
         seconds, begun = run.earlier.seconds or 0.0 if run.earlier else 0.0, time.monotonic()
-        self._progress = FrameProgress(run.console, last, self._video.every)
+        self._progress = FrameProgress(run.console, last, self._numbers.step)
         inputs, self._inputs = self._inputs, None
 
         def ticked(step: int) -> bool:
@@ -279,8 +283,8 @@ class ClipPainting:
             raise
         if newest:
             self._write(run, folder, finished=not run.stopped)
-        whole = not self._video.end_frame and not run.stopped
-        if whole and newest + self._video.every <= NEARLY_ALL * self.clip.count:
+        whole = not run.config.video.end_frame and not run.stopped
+        if whole and newest + self._numbers.step <= NEARLY_ALL * self.clip.count:
             run.console.say(
                 f"the clip ends at frame {newest} of about {self.clip.count}: is its file cut short?"
             )
@@ -317,11 +321,9 @@ class ClipPainting:
 
     def _damage(self) -> list[str]:
         """Return a line for each clip of which damaged frames were painted."""
-        end = self._video.end_frame
-        painted = range(self._video.start_frame, end + 1 if end else sys.maxsize, self._video.every)
         lines = []
         for clip in (self.clip, *self._moving.values()):
-            if numbers := [number for number in sorted(clip.damaged) if number in painted]:
+            if numbers := [number for number in sorted(clip.damaged) if number in self._numbers]:
                 lines.append(damage_line(clip.path, numbers))
         return lines
 

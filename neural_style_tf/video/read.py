@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import hashlib
 import importlib.util
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -68,7 +67,8 @@ class Clip:
         files: The file, or those of all frames.
         rate: Frames a second, on average.
         count: Number of frames, about; 0 where the file does not say.
-        read: Numbers of frames, from 1 → these frames, as far as there are any.
+        read: Numbers of frames, from 1 → these frames, as far as there are any. What lies behind them may be
+            damaged, and is not looked at.
         notes: Lines that the user should see.
         has_audio: Whether there is sound that can be decoded.
         has_alpha: Whether it has transparency, as far as that is known.
@@ -90,24 +90,6 @@ class Clip:
     length: Fraction | None = None
     plays: int = 0
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    def frames(self, start: int, end: int, every: int, *, after: int = 0) -> Iterator[Frame]:
-        """Return some of the frames.
-
-        Args:
-            start: Number of the first, from 1.
-            end: Number of the last; 0: all.
-            every: Distance of the frames.
-            after: Leave out frames up to this number.
-        """
-        first = start + max(0, -(-(after + 1 - start) // every)) * every
-        # Frames beyond the end are not looked at: they may be damaged.
-        return self.read(range(first, end + 1 if end else sys.maxsize, every))
-
-    def planned(self, start: int, end: int, every: int) -> int:
-        """Return how many frames `frames` will give, about; 0 if that is not known."""
-        last = min(end or self.count, self.count)
-        return max(0, -(-(last - start + 1) // every))
 
     def shown_last(self, number: int, time: Fraction, every: int) -> Fraction:
         """Return the seconds for which frame `number`, shown at `time`, ends a painted clip."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import heapq
 import itertools
 import operator
@@ -88,24 +89,28 @@ def write_clip(
         RunError: The encoder fails.
         OSError: The file cannot be written.
     """
-    suffix, times, tags = path.suffix.lower(), list(times), tags or {}
-    sound = None if suffix in ANIMATIONS else sound
-
-    def write(heard: Path | None) -> None:
+    suffix, times, tags = path.suffix.lower(), [*times, times[-1] + last], tags or {}
+    if suffix in ANIMATIONS:
         with atomic_path(path) as file:
-            if suffix in ANIMATIONS:
-                _write_animation(file, suffix, frames, times, last=last, plays=plays, tags=tags)
-                return
-            options = {"pixel_format": pixel_format, "sound": heard, "begin": begin, "tags": tags}
-            _write_video(file, suffix, frames, times, last=last, **options)
-
+            _write_animation(file, ANIMATIONS[suffix], frames, times, plays, tags)
+        return ()
+    write = functools.partial(
+        _write_video,
+        frames=frames,
+        times=times,
+        form=CONTAINERS[suffix],
+        pixel_format=pixel_format,
+        tags=tags,
+    )
     try:
-        write(sound)
+        with atomic_path(path) as file:
+            write(file, sound=sound, begin=begin)
     except Exception as error:
         if sound is None:
             raise
         # Any fault of the sound: the painting must not be lost for it.
-        write(None)
+        with atomic_path(path) as file:
+            write(file)
         return (f"{show(path)} is without the sound of {show(sound)}, which cannot be used: {error}",)
     return ()
 
@@ -119,24 +124,16 @@ def _refusal(frames: int, size: tuple[int, int], suffix: str) -> str:
 
 
 def _write_animation(
-    file: Path,
-    suffix: str,
-    frames: Sequence[Path],
-    times: list[Fraction],
-    *,
-    last: Fraction,
-    plays: int,
-    tags: Mapping[str, str],
+    file: Path, kind: str, frames: Sequence[Path], times: list[Fraction], plays: int, tags: Mapping[str, str]
 ) -> None:
-    kind = ANIMATIONS[suffix]
     with Image.open(frames[0]) as opened:
         first = opened.convert("RGB")
     size = first.height, first.width
     if _too_much(len(frames), size):
-        raise RunError(_refusal(len(frames), size, suffix))
+        raise RunError(_refusal(len(frames), size, file.suffix))
     # Rounded in sum, not each by itself; GIF counts hundredths.
     unit = 10 if kind == "GIF" else 1
-    shown = [unit * round(1000 * time / unit) for time in (*times, times[-1] + last)]
+    shown = [unit * round(1000 * time / unit) for time in times]
     durations = [max(SHORTEST_SHOWN, end - start) for start, end in itertools.pairwise(shown)]
     options = {"WEBP": {"quality": 80, "method": 4}, "GIF": {"optimize": False}}[kind]
     if kind == "WEBP":
@@ -157,33 +154,31 @@ def _write_animation(
 
 def _write_video(
     file: Path,
-    suffix: str,
+    *,
     frames: Sequence[Path],
     times: list[Fraction],
-    *,
-    last: Fraction,
+    form: str,
     pixel_format: str,
-    sound: Path | None,
-    begin: Fraction,
     tags: Mapping[str, str],
+    sound: Path | None = None,
+    begin: Fraction = Fraction(0),
 ) -> None:
     import av
 
     from neural_style_tf.video import film
 
-    end = times[-1] + last
-    options = {"movflags": "+faststart"} if suffix != ".mkv" else {}
+    options = {} if form == "matroska" else {"movflags": "+faststart"}
     try:
         with contextlib.ExitStack() as stack:
-            output = stack.enter_context(av.open(str(file), "w", format=CONTAINERS[suffix], options=options))
+            output = stack.enter_context(av.open(str(file), "w", format=form, options=options))
             output.metadata.update(tags)
-            rate = Fraction(len(frames)) / end
+            rate = len(frames) / times[-1]
             stream = _add_picture_stream(output, rate, frames[0], pixel_format)
-            parts = [_picture_packets(stream, frames, [*times, end], pixel_format)]
+            parts = [_picture_packets(stream, frames, times, pixel_format)]
             if sound is not None:
                 zero = _first_stamp(sound) + begin
                 source = stack.enter_context(av.open(film.url(sound)))
-                parts.append(_sound_packets(output, source, zero, end))
+                parts.append(_sound_packets(output, source, zero, times[-1]))
             # Every stream must be added before the first packet is written, which `merge` does.
             for _, packets in heapq.merge(*parts, key=operator.itemgetter(0)):
                 output.mux(packets)

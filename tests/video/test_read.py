@@ -34,8 +34,8 @@ def opened(path, **options):
     return open_clip(str(path), **READING | options)
 
 
-def all_of(clip, start=1, end=0, every=1, **more):
-    return list(clip.frames(start, end, every, **more))
+def all_of(clip, start=1, end=0):
+    return list(clip.read(range(start, end + 1 if end else 10**9)))
 
 
 def times_of(clip):
@@ -57,13 +57,6 @@ def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
     pattern = opened(tmp_path / "clip" / "f1?.png", frames=True, rate=12.5)
     near(pattern, frames[2:], 1e-6)
     assert pattern.rate == Fraction(25, 2)
-
-
-def test_some_of_the_frames(tmp_path):
-    clip = opened(write_folder(tmp_path / "clip", moving_frames(9, 16, 16)), frames=True)
-    assert [frame.number for frame in clip.frames(2, 8, 3)] == [2, 5, 8]
-    assert [frame.number for frame in clip.frames(2, 8, 3, after=4)] == [5, 8]
-    assert clip.planned(2, 8, 3) == 3 and clip.planned(1, 0, 1) == 9 and clip.planned(4, 99, 4) == 2
 
 
 @pytest.mark.parametrize(
@@ -136,7 +129,7 @@ def test_what_cannot_be_read_is_refused(tmp_path):
 def test_frames_of_another_size_end_the_clip(tmp_path):
     folder = write_folder(tmp_path / "clip", moving_frames(3))
     Image.fromarray(moving_frames(1, 30, 30)[0]).save(folder / "f9.png")
-    frames = opened(folder, frames=True).frames(1, 0, 1)
+    frames = opened(folder, frames=True).read(range(1, 9))
     assert next(frames).number == 1
     with pytest.raises(RunError, match=r"frame 2, .*f9\.png, is 30×30, and the first is 56×40"):
         next(frames)
@@ -160,22 +153,22 @@ def test_of_a_folder_only_the_frames_in_question_are_read(tmp_path):
     for number in (9, 12):
         (folder / f"f{number}.png").write_bytes(b"no picture")
     clip = opened(folder, frames=True)
-    assert [frame.number for frame in clip.frames(1, 4, 1, after=2)] == [3, 4]
-    assert [frame.number for frame in clip.frames(1, 3, 2)] == [1, 3]
+    assert [frame.number for frame in clip.read(range(3, 5))] == [3, 4]
+    assert [frame.number for frame in clip.read(range(1, 4, 2))] == [1, 3]
     with pytest.raises(RunError, match="frame 2: "):
         all_of(clip)
 
 
 def test_damage_beyond_the_end_is_not_looked_at(tmp_path):
-    path = write_video(tmp_path / "v.mp4", moving_frames(20, 32, 48))
+    path = write_video(tmp_path / "v.mp4", moving_frames(30, 48, 64))
     data = bytearray(path.read_bytes())
     quarter = len(data) // 4
     # Within the frames; their index comes last.
     data[2 * quarter : 3 * quarter] = b"\xff" * quarter
     path.write_bytes(data)
     clip = opened(path)
-    assert [frame.number for frame in clip.frames(1, 3, 1)] == [1, 2, 3] and not clip.damaged
-    assert len(all_of(clip)) == 20 and clip.damaged
+    assert [frame.number for frame in all_of(clip, 1, 3)] == [1, 2, 3] and not clip.damaged
+    assert len(all_of(clip)) == 30 and clip.damaged
 
 
 def test_an_interlaced_video_is_told(tmp_path):
@@ -201,8 +194,9 @@ def test_an_interlaced_video_is_told(tmp_path):
 )
 def test_a_damaged_packet_does_not_end_a_clip(tmp_path, name, codec, pixel_format, options):
     """Frames keep their numbers and times, also behind it; what is lost is shown by its neighbour."""
+    # Of frames of 32×48, the encoder x265 writes beyond its memory.
     path = write_video(
-        tmp_path / name, moving_frames(30, 32, 48), codec=codec, pixel_format=pixel_format, options=options
+        tmp_path / name, moving_frames(30, 48, 64), codec=codec, pixel_format=pixel_format, options=options
     )
     whole = opened(path)
     expected = all_of(whole)
@@ -317,7 +311,7 @@ def test_opacity_is_read(tmp_path, name, codec, pixel_format, options):
 def test_opacity_is_turned_with_the_picture(tmp_path):
     path = write_matte(tmp_path / "matte.mov", discs(), "png", "rgba")
     turn(path, 90)
-    for frame, alpha in zip(opened(path).frames(1, 0, 1), discs(), strict=True):
+    for frame, alpha in zip(all_of(opened(path)), discs(), strict=True):
         assert (frame.alpha == np.rot90(alpha, -1)).all() and frame.pixels.shape == (64, 48, 3)
 
 
@@ -400,7 +394,7 @@ def test_a_clip_is_hashed_once_and_read_from_its_key_frames(tmp_path, monkeypatc
     decoded = count_calls(monkeypatch, film, "stamp_of")
     for start in (16, 31, 40, 46, 58):
         clip = opened(path)
-        frame = next(clip.frames(start, 0, 1))
+        frame = next(clip.read(range(start, 100)))
         assert clip.sha256 == first.sha256
         assert frame.number == start and frame.time == whole[start - 1].time
         assert (frame.pixels == whole[start - 1].pixels).all()
