@@ -1,4 +1,4 @@
-"""The ways a run can fail that are not bugs, and how paths and reasons are shown in their messages."""
+"""The errors of a run that are not bugs, and how their messages show paths and reasons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TRACE = re.compile(r"\(most recent call last\):\s*$|^\s*File |^<stack traces|^N
 
 
 class UserError(ValueError):
-    """A mistake in what the user gave: a file, a flag, a combination.
+    """A mistake of the user: a file, a flag, a combination of flags.
 
     The message is one line (or a few short ones) that says what was expected, what came, and what to
     do. The command line prints it without a traceback and exits with code 2.
@@ -21,27 +21,27 @@ class UserError(ValueError):
 
 
 class UnreadableFile(UserError):
-    """A picture or clip of a run cannot be used; a sweep may leave such runs out."""
+    """A picture or clip cannot be read; `--skip_unreadable` leaves such runs out of a sweep."""
 
 
 class RunError(RuntimeError):
-    """A run that could not go on although its input was valid; whatever was good is saved.
+    """A run with valid input that could not go on; its last good state is saved.
 
     The command line prints the message and exits with code 1.
     """
 
 
 def show(path: str | bytes | os.PathLike[str]) -> str:
-    """Return the path as one printable line: its `repr` if it holds newlines, surrogates or the like."""
+    """Return a path as one printable line: its `repr` if it has newlines, surrogates or outer spaces."""
     text = os.fsdecode(path)
     return text if text.isprintable() and text.strip() == text and text else repr(text)
 
 
 def reason(error: BaseException) -> str:
-    """Return the message of an exception in one line, wherever in a library's text the reason stands.
+    """Return the message of an exception in one line, without tracebacks that a library put into it.
 
-    Below a traceback it is the first line that belongs to none. A heading, which ends with a colon, goes with
-    all that it announces, another line with those that are indented under it.
+    After a traceback, it is the first line that is not part of one. A line that ends with a colon is a
+    heading: all lines below it belong to the message. Otherwise only the indented lines below do.
     """
     lines = [line for line in str(error).splitlines() if line.strip() and "[[{{node" not in line]
     if traces := [at for at, line in enumerate(lines) if _TRACE.search(line)]:

@@ -15,31 +15,28 @@ OUT_OF_MEMORY = (
     f"--history; {KEPT}"
 )
 GO_ON, RETRY = "go on with --resume", "give the same command with --retry_failed"
-"""What to do once the cause is gone: with a single run, and with one of a sweep."""
+"""Advice once the cause is gone, for a single run and for a run of a sweep."""
 FULL = f"make room, then go on with --resume; {KEPT}"
-"""After what a full disk, a quota or a limit on the size of files has stopped."""
+"""Advice after a full disk, a quota or a limit on the size of files."""
 DISK_ERRORS = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)}
 
 
 def line_of(error: Exception) -> str | None:
-    """Return the line for the user about any error, with its notes, or None for a bug."""
+    """Return the message of any error, with its notes, or None for a bug."""
     line = _line_of(error)
     return None if line is None else "; ".join([line, *getattr(error, "__notes__", ())])
 
 
 def _line_of(error: Exception) -> str | None:
     if isinstance(error, RunError):
-        # For a file or memory the cause says what helps; for TensorFlow the error itself is clearer.
+        # A cause about a file or memory gives better advice; one of TensorFlow is less clear than the error.
         cause = error.__cause__ if isinstance(error.__cause__, OSError | MemoryError) else None
         return explain(cause) or str(error)
     return str(error) if isinstance(error, UserError) else explain(error)
 
 
 def explain(error: BaseException | None) -> str | None:
-    """Return a line about an error that is no bug of ours, or None.
-
-    TensorFlow's errors are recognised without importing it.
-    """
+    """Return a line about an error of the system, or None for a bug; does not import TensorFlow."""
     if isinstance(error, MemoryError):
         return OUT_OF_MEMORY
     if isinstance(error, OSError):
@@ -47,7 +44,7 @@ def explain(error: BaseException | None) -> str | None:
     if not type(error).__module__.startswith("tensorflow"):
         return None
     text = str(error)
-    # To TensorFlow a full disk, too, is a resource that is exhausted.
+    # TensorFlow reports a full disk as ResourceExhaustedError, too.
     for meaning in DISK_ERRORS.values():
         if meaning.lower() in text.lower():
             return f"{meaning} while a checkpoint or TensorBoard's file was written; {FULL}"
@@ -59,7 +56,7 @@ def explain(error: BaseException | None) -> str | None:
 def _explain_file(error: OSError) -> str:
     path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
     if path is not None and path.name.startswith(PARTIAL):
-        # The name of a file that is only there while it is written says nothing to a user.
+        # Temporary files have names that a user does not know.
         path = path.parent
     name = f": {path}" if path else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

@@ -20,11 +20,11 @@ class Machine:
     """What the runs of a process share: TensorFlow, started once, the cluster, pictures, compiled steps.
 
     Args:
-        several: Whether there will be several runs, so that it pays to keep what a further one can use.
-        memory: Bytes that a run may take, because others run beside it.
+        several: Whether there will be several runs, which pays for keeping pictures and compiled steps.
+        memory: Bytes that a run may take, because other processes paint, too.
 
     Attributes:
-        repeats: Whether one run paints several pictures.
+        repeats: Whether a run paints several pictures, as a clip does.
     """
 
     PICTURES, LARGE = 4, 64 * 2**20
@@ -37,8 +37,8 @@ class Machine:
         self._pictures: dict[tuple, Picture] = {}
 
     def load_image(self, path: str, **reading: Any) -> Picture:
-        """Return a picture as `images.load_image`; the last few of several runs are kept."""
-        # A file that is replaced meanwhile is another picture.
+        """Load a picture; the last few are kept if there are several runs."""
+        # The key changes when the file is replaced.
         status = Path(path).stat() if is_file(path) else None
         stamp = status and (status.st_mtime_ns, status.st_size, status.st_ino)
         key = (path, stamp, *sorted(reading.items()))
@@ -50,16 +50,10 @@ class Machine:
         return picture
 
     def load_weights(self, job: Job, *, given: Weights | None = None, console: Console) -> Weights:
-        """Return the weights that a run asks for; those of the run before are kept, and said once.
-
-        Args:
-            job: What it asks for.
-            given: The weights, if they are here already.
-            console: For what a user should know.
-        """
+        """Return the weights of a run, or `given` ones; print their source if the last run had others."""
         asked = ("", given.sha256) if given else (job.weights, job.weights_dir)
         if self._weights is None or self._weights[0] != asked:
-            # Two networks need not be in memory at once.
+            # Drop the former network first, so that two are never in memory.
             self._weights = self._session = None
             weights = given or load_weights(
                 job.weights, folder=Path(job.weights_dir), progress=Download(console), log=console.say
@@ -71,7 +65,7 @@ class Machine:
         return self._weights[1]
 
     def session(self) -> Session:
-        """Return what the runs with the weights that were loaded last share."""
+        """Return the session of the runs with the weights that were loaded last."""
         from neural_style_tf.transfer.session import Session
 
         if self._session is None:

@@ -17,15 +17,15 @@ from neural_style_tf.utils.console import Console
 
 
 class Painter:
-    """Paints the runs of a sweep in this process; they share what they can.
+    """Paints runs one after another in this process; they share networks and compiled steps.
 
     Args:
-        machine: What they share.
-        console: For what they say; default: silence.
-        interrupts: What ends a run; default: those that arrive while it is painted.
-        memory: Bytes that a run may take, because others run beside it.
-        threads: That a run computes with, unless it says how many; 0: all.
-        go_on: What to do with a run that failed, once the cause is gone.
+        machine: What the runs share.
+        console: Where they print; default: nowhere.
+        interrupts: Signals that end a run; default: those that arrive while it is painted.
+        memory: Bytes that a run may take, because other processes paint, too.
+        threads: Threads of a run whose job does not say; 0 for all.
+        go_on: Advice in the message of a run that failed.
     """
 
     def __init__(

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from types import FrameType
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
-"""The fourth is what Slurm sends before a time limit if asked to, the last what `sweeps.executors` sends."""
+"""Slurm can send SIGUSR1 before a time limit; a sweep sends SIGUSR2 to its processes."""
 
 
 class Interrupts:
-    """What was received so far.
+    """The signals that a run has received.
 
     Attributes:
         received: Signal numbers, in order.
-        graceful: Whether the first one only asks; the second always ends at once.
+        graceful: Whether the run saves and ends itself at the first signal; the second ends it at once.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Interrupts:
 
     @property
     def exit_code(self) -> int:
-        """128 plus the first signal, as shells have it."""
+        """128 plus the number of the first signal, the convention of shells."""
         return 128 + (self.received[0] if self.received else signal.SIGINT)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -37,11 +37,11 @@ class Interrupts:
 
     @contextlib.contextmanager
     def collected(self) -> Iterator[None]:
-        """Receive signals in the body; one that is ignored from outside, as by `nohup`, stays ignored.
+        """Receive signals in the body; a signal that the parent process ignores (`nohup`) stays ignored.
 
         Raises:
-            KeyboardInterrupt: A signal was to end the body at once, even if another error came of it: an
-                import that is broken off may say that its package is damaged.
+            KeyboardInterrupt: A signal ended the body, also where that caused another error: an interrupted
+                import may report that its package is damaged.
         """
         former = {}
         for name in NAMES:

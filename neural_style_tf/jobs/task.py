@@ -12,14 +12,14 @@ from neural_style_tf.weights import Weights
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A checked run.
+    """A run of a sweep or of the page.
 
     Attributes:
-        name: Of its folder in that of the sweep.
+        name: Name of its folder in the folder of the sweep.
         config: Its settings.
         job: Its files.
-        memory: Bytes that it takes, estimated.
-        hashes: Role of each picture → SHA-256 of what was checked; empty if nothing was.
+        memory: Estimate of its memory, bytes.
+        hashes: Role of each picture → SHA-256 when it was checked; empty if it was not.
     """
 
     name: str
@@ -34,8 +34,8 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        status: What happened; `in use`: another process was at it.
-        line: What went wrong, for the user; of a finished run, what its result suffers from.
+        status: `in use` if another process writes in its folder.
+        line: What went wrong, for the user; of a finished run, the flaws of its result.
         trace: The traceback of a bug.
     """
 
@@ -46,13 +46,13 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Supplies:
-    """What a run uses in place of the files that its settings name, on a machine that lacks them.
+    """Replacements for the files of a run, on a machine that does not have them.
 
     Attributes:
-        files: Name in the settings → path of a copy here.
-        weights: The network, ready; None: as the settings say.
-        output_dir: Where the run writes; `""`: as the settings say.
-        output: Where the user's own copy of the result is written, likewise.
+        files: Name in the settings → path of a copy.
+        weights: The network; None to load what the settings name.
+        output_dir: The folder to write in; `""` for that of the settings.
+        output: The path of `--output`, likewise.
     """
 
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -62,4 +62,4 @@ class Supplies:
 
 
 Report = Callable[[int, int, bool], bool]
-"""Take the step of a run, how many are planned, and whether something was saved; return whether to stop."""
+"""(step, planned steps, whether something was saved) → whether the run shall stop."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import BUNDLED, environment, read_metrics, spawn, write_picture
+from command_line import BUNDLED, SMALL, environment, read_metrics, spawn, write_picture
 from paths import ROOT
 from PIL import Image
 
@@ -288,6 +288,7 @@ def test_a_name_that_is_not_utf8(job, tmp_path, capsys):
     assert "--output_dir" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_running_out_is_one_line_and_keeps_what_was_saved(job, tmp_path):
     """A limit on the size of files stands for a full disk; the shell sets it for the child only."""
     command = [sys.executable, str(ROOT / "run.py"), "--content=c.png", "--style=s.png", *BUNDLED]
@@ -301,12 +302,12 @@ def test_running_out_is_one_line_and_keeps_what_was_saved(job, tmp_path):
 
 def test_closed_standard_output(job, tmp_path):
     command = f"{sys.executable} {ROOT / 'run.py'} --content=c.png --style=s.png {' '.join(BUNDLED)}"
-    line = f"{command} --iterations=1 --output_dir=o >&-"
+    line = f"{command} {' '.join(SMALL)} --iterations=1 --output_dir=o >&-"
     done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("delay", [0.05, 0.2, 0.6, 1.5])
+@pytest.mark.parametrize("delay", [0.05, 0.2, pytest.param(0.6, marks=pytest.mark.slow), 1.5])
 def test_interrupted_while_it_starts(job, tmp_path, delay):
     process = spawn(tmp_path, "--iterations=100000", "--output_dir=o")
     time.sleep(delay)
@@ -414,7 +415,7 @@ def test_importing_the_package_does_not_import_tensorflow():
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
 )
 def test_an_interrupted_run_saves_and_says_so(job, tmp_path, number, code):
-    process = spawn(tmp_path, "--iterations=100000", "--log_every=5")
+    process = spawn(tmp_path, "--iterations=100000", "--log_every=5", *SMALL)
     for line in process.stdout:
         if line.startswith("step 5/"):
             break
@@ -431,7 +432,7 @@ def test_an_interrupted_run_saves_and_says_so(job, tmp_path, number, code):
 
 
 def test_a_reader_that_leaves_does_not_end_the_run(job, tmp_path):
-    process = spawn(tmp_path, "--iterations=5", "--log_every=1")
+    process = spawn(tmp_path, "--iterations=5", "--log_every=1", *SMALL)
     process.stdout.readline()
     process.stdout.close()
     assert process.wait(timeout=60) == 0, process.stderr.read()

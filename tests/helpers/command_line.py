@@ -15,6 +15,10 @@ WEIGHTS_DIR = ROOT / "weights"
 BUNDLED = ("--weights=bundled", f"--weights_dir={WEIGHTS_DIR}")
 
 
+SMALL = ("--content_layers=relu2_1", "--style_layers=relu1_1,relu2_1")
+"""Two blocks of the network, so that a process of its own is over in seconds."""
+
+
 def write_picture(path, shape=(48, 64), seed=0):
     coarse = np.random.default_rng(seed).uniform(0, 255, (6, 8, 3)).astype(np.uint8)
     Image.fromarray(coarse).resize(shape[::-1], Image.Resampling.BICUBIC).save(path)

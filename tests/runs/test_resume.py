@@ -1,6 +1,5 @@
 """A run that was interrupted goes on to the same bits; another run is refused."""
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from command_line import environment, read_metrics, spawn
+from command_line import SMALL, environment, read_metrics, spawn
 from narrow import SHALLOW, warm_stylize
 
 from neural_style_tf.config.fields import flat
@@ -63,7 +62,7 @@ def strip(rows):
 
 
 def test_a_killed_run_continues_as_if_nothing_happened(real_job, tmp_path):
-    flags = ["--iterations=30", "--log_every=2", "--save_every=4"]
+    flags = ["--iterations=30", "--log_every=2", "--save_every=4", *SMALL]
     assert real_job(*flags, "--output_dir=whole", "--quiet") == 0
     # oneDNN may compute in another order with filters that it has reordered; this process does not.
     process = spawn(
@@ -155,19 +154,6 @@ def test_a_setting_that_was_not_there_was_at_its_default():
     check_same_run(manifest, Config(), {}, result=(40, 48))
     with pytest.raises(UserError, match="--convolution was 'direct', now 'winograd'"):
         check_same_run(manifest, Config(convolution="winograd"), {}, result=(40, 48))
-
-
-@pytest.mark.parametrize(("given", "longest", "same"), [(-1, 512, True), (-1, 300, False), (512, 300, True)])
-def test_the_style_size_of_versions_before_enlarge_is_kept(given, longest, same):
-    """--style_size=-1 meant --image_size then, and means the size of the result now."""
-    facts = {"config": {"style_size": -1, "image_size": 512}, "inputs": {}, "weights": {}}
-    manifest = Manifest.from_json(json.dumps(facts))
-    with contextlib.ExitStack() as stack:
-        if not same:
-            stack.enter_context(pytest.raises(UserError, match="--style_size was 512, now -1"))
-        check_same_run(manifest, Config(style_size=given), {}, result=(200, longest))
-    assert manifest.config["style_size"] == 512
-    assert Manifest.from_json(json.dumps(facts | {"manifest": 2})).config["style_size"] == -1
 
 
 @pytest.mark.parametrize("tile", ["auto", "64"])
@@ -289,7 +275,7 @@ def test_leftovers_of_a_kill_are_swept(job):
 
 
 def test_two_runs_in_one_folder_are_kept_apart(job, tmp_path, capsys):
-    process = spawn(tmp_path, "--iterations=100000", "--log_every=1", "--output_dir=o")
+    process = spawn(tmp_path, "--iterations=100000", "--log_every=1", "--output_dir=o", *SMALL)
     try:
         for line in process.stdout:
             if line.startswith("step 1/"):

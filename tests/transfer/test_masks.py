@@ -15,8 +15,8 @@ from neural_style_tf.transfer.plan import Inputs
 from neural_style_tf.transfer.records import Rows
 
 BASE = Config(
-    **SHALLOW, style_loss="wasserstein", content_loss="relative", style_weight=10.0, tv_weight=0.0
-).replace(optimizer="lbfgs", init="content", iterations=4, log_every=2, save_every=0, image_size=0)
+    **SHALLOW, style_loss="moments", content_loss="relative", style_weight=10.0, tv_weight=0.0
+).replace(init="content", iterations=4, log_every=2, save_every=0, image_size=0)
 LEFT = np.zeros((40, 48), np.float32)
 LEFT[:, :24] = 1
 WHITE = np.ones((7, 9), np.float32)
