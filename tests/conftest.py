@@ -17,6 +17,7 @@ use_tensorflow_backend()
 import numpy as np
 import pytest
 from command_line import BUNDLED, write_picture
+from harness import Warm
 from narrow import make_narrow_weights, warm_session
 
 # Started in the background of a shell, the suite would hand down that Ctrl-C is ignored.
@@ -52,6 +53,14 @@ def put_back():
 
     yield config.is_op_determinism_enabled
     config.disable_op_determinism()
+
+
+@pytest.fixture(scope="session")
+def warm_process(tmp_path_factory):
+    """A process that has imported TensorFlow and forks a real run on demand."""
+    process = Warm(tmp_path_factory.mktemp("warm"))
+    yield process
+    process.close()
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import write_picture
+from command_line import SMALL, write_picture
 from PIL import Image
 
 from neural_style_tf.cli.flags import parse
 
-SHORT = ("--iterations=2", "--save_every=1", "--quiet")
+SHORT = (*SMALL, "--iterations=2", "--save_every=1", "--quiet")
 BOTH = ("--style=s.png", "--style=t.png")
 
 
@@ -33,7 +33,7 @@ def result(folder="o"):
 def test_everything_at_once_is_recorded_repeated_and_resumed(job, files):
     masks = ("--content_mask=left.png", "--content_mask=right.png", "--style_mask=", "--style_mask=left.png")
     more = ("--content_weight_mask=left.png", "--colors=content", "--mask_weight=1,2", "--style_scale=1,0.9")
-    flags = (*BOTH, *masks, *more, "--iterations=4", "--save_every=2", "--quiet")
+    flags = (*BOTH, *SMALL, *masks, *more, "--iterations=4", "--save_every=2", "--quiet")
     assert job(*flags, "--output_dir=o") == 0
     facts = json.loads(Path("o/run.json").read_text())
     assert list(facts["inputs"]) == [

@@ -33,7 +33,7 @@ def test_a_photo_smaller_than_asked_for_is_told_and_can_be_enlarged(job, capsys)
     assert job(*shallow, "--image_size=128", "--output_dir=o") == 0
     said = capsys.readouterr().out
     assert "result: 64×48, the size of the photo, which is smaller than --image_size=128; --enlarge" in said
-    assert job(*shallow, "--image_size=128", "--enlarge", "--tile=32", "--output_dir=o") == 0
+    assert job(*shallow, "--image_size=128", "--enlarge", "--output_dir=o") == 0
     assert "result:" not in capsys.readouterr().out
     with Image.open("o/result.png") as result:
         assert result.size == (128, 96)
@@ -410,40 +410,32 @@ def test_importing_the_package_does_not_import_tensorflow():
     assert done.stdout.strip() == "False"
 
 
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
-)
-def test_an_interrupted_run_saves_and_says_so(job, tmp_path, number, code):
-    process = spawn(tmp_path, "--iterations=100000", "--log_every=5", *SMALL)
-    for line in process.stdout:
-        if line.startswith("step 5/"):
-            break
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == code, err
-    folder = tmp_path / "output" / "c-s"
-    assert "interrupted after" in out and err == ""
-    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
-    last = read_metrics(folder)[-1]["step"]
-    assert saved_steps(folder / "checkpoints")[0] == last
-    with Image.open(folder / "result.png") as result:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_saves_and_says_so(real_job, warm_process, tmp_path, number, code):
+    interrupt = f"import os; at(5, lambda record: os.kill(os.getpid(), {int(number)}))"
+    flags = ("--iterations=100000", "--log_every=5", "--output_dir=o")
+    assert warm_process.run(*flags, before=interrupt, folder=tmp_path) == code, warm_process.said()
+    assert "interrupted after" in warm_process.said()
+    assert json.loads((tmp_path / "o" / "run.json").read_text())["status"] == "interrupted"
+    last = read_metrics(tmp_path / "o")[-1]["step"]
+    assert saved_steps(tmp_path / "o" / "checkpoints")[0] == last
+    with Image.open(tmp_path / "o" / "result.png") as result:
         result.load()
 
 
-def test_a_reader_that_leaves_does_not_end_the_run(job, tmp_path):
-    process = spawn(tmp_path, "--iterations=5", "--log_every=1", *SMALL)
-    process.stdout.readline()
-    process.stdout.close()
-    assert process.wait(timeout=60) == 0, process.stderr.read()
-    process.stderr.close()
-    assert json.loads((tmp_path / "output" / "c-s" / "run.json").read_text())["status"] == "finished"
+def test_a_reader_that_leaves_does_not_end_the_run(real_job, warm_process, tmp_path):
+    leave = "import os; read, write = os.pipe(); os.close(read); os.dup2(write, 1)"
+    assert warm_process.run("--iterations=2", "--output_dir=o", before=leave, folder=tmp_path) == 0
+    assert json.loads((tmp_path / "o" / "run.json").read_text())["status"] == "finished"
 
 
 def test_a_total_variation_that_drowns_all_else_is_told(job, capsys):
-    flags = ("--preset=balanced", "--scales=1", "--scale_iterations=", "--iterations=1", "--overwrite")
-    assert job(*flags, "--tv_weight=10") == 0
+    flags = (*SMALL, "--iterations=0", "--overwrite")
+    assert job(*flags, "--style_loss=relative", "--content_loss=relative", "--tv_weight=10") == 0
     assert "--tv_weight=10 outweighs losses that are relative" in capsys.readouterr().out
-    for fine in (flags, ("--preset=original", "--iterations=1", "--tv_weight=1000", "--overwrite")):
-        assert job(*fine) == 0
+    for fine in (
+        ("--style_loss=relative", "--content_loss=relative", "--tv_weight=0"),
+        ("--tv_weight=1000",),
+    ):
+        assert job(*flags, *fine) == 0
         assert "outweighs" not in capsys.readouterr().out

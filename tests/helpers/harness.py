@@ -77,15 +77,17 @@ class Warm:
         if self._process.stdout.readline() != "1\n":
             raise RuntimeError("the warm process has more than one thread")
 
-    def start(self, *flags, dies_at=0, before=""):
+    def start(self, *flags, dies_at=0, before="", folder=None):
         """Start a run.
 
         Args:
             *flags: Beside `RUN`.
+            folder: Where it runs; default: that of the process.
             dies_at: Let it kill itself just before its file operation of this number.
             before: Python code that it runs first; `at(step, action)` in it acts at a logged step.
         """
-        task = {"flags": run_flags(flags), "dies_at": dies_at, "before": before}
+        self._place = Path(folder or self._folder)
+        task = {"flags": run_flags(flags), "dies_at": dies_at, "before": before, "folder": str(self._place)}
         self._process.stdin.write(json.dumps(task) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
@@ -101,7 +103,7 @@ class Warm:
 
     def said(self):
         """Return what the last run wrote to standard output and standard error."""
-        return (Path(self._folder) / "said.txt").read_text()
+        return (self._place / "said.txt").read_text()
 
     def close(self):
         """End the process."""
@@ -125,6 +127,7 @@ def serve():
         task = json.loads(line)
         child = os.fork()
         if child == 0:
+            os.chdir(task["folder"])
             said = os.open("said.txt", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
             os.dup2(said, 1), os.dup2(said, 2)
             operations = []

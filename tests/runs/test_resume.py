@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from command_line import SMALL, environment, read_metrics, spawn
+from command_line import read_metrics
 from narrow import SHALLOW, warm_stylize
 
 from neural_style_tf.config.fields import flat
@@ -17,6 +17,7 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.runs import checkpoints
 from neural_style_tf.runs.manifest import Manifest
+from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.runs.resume import check_same_run, trim_metrics
 from neural_style_tf.runs.tensorboard import Curves
 from neural_style_tf.transfer.records import Rows, StepRecord
@@ -61,19 +62,12 @@ def strip(rows):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
-def test_a_killed_run_continues_as_if_nothing_happened(real_job, tmp_path):
-    flags = ["--iterations=30", "--log_every=2", "--save_every=4", *SMALL]
-    assert real_job(*flags, "--output_dir=whole", "--quiet") == 0
-    # oneDNN may compute in another order with filters that it has reordered; this process does not.
-    process = spawn(
-        tmp_path, *flags, "--output_dir=cut", env=environment(TF_ONEDNN_ASSUME_FROZEN_WEIGHTS="0")
-    )
-    for line in process.stdout:
-        if line.startswith("step 10/"):
-            process.send_signal(signal.SIGKILL)
-            break
-    process.communicate(timeout=30)
-    assert real_job(*flags, "--output_dir=cut", "--resume", "--quiet") == 0
+def test_a_killed_run_continues_as_if_nothing_happened(real_job, warm_process, tmp_path):
+    flags = ("--iterations=14", "--log_every=2", "--save_every=4")
+    kill = "import os; at(10, lambda record: os.kill(os.getpid(), 9))"
+    assert warm_process.run(*flags, "--output_dir=whole", folder=tmp_path) == 0, warm_process.said()
+    assert warm_process.run(*flags, "--output_dir=cut", before=kill, folder=tmp_path) == -signal.SIGKILL
+    assert warm_process.run(*flags, "--output_dir=cut", "--resume", folder=tmp_path) == 0
     assert strip(read_metrics("cut")) == strip(read_metrics("whole"))
     assert Path("cut/result.png").read_bytes() == Path("whole/result.png").read_bytes()
     seconds = [row["seconds"] for row in read_metrics("cut")]
@@ -274,16 +268,8 @@ def test_leftovers_of_a_kill_are_swept(job):
     assert not any(path.exists() for path in litter) and Path("o/.partial-mine.png").exists()
 
 
-def test_two_runs_in_one_folder_are_kept_apart(job, tmp_path, capsys):
-    process = spawn(tmp_path, "--iterations=100000", "--log_every=1", "--output_dir=o", *SMALL)
-    try:
-        for line in process.stdout:
-            if line.startswith("step 1/"):
-                break
-        assert job("--output_dir=o", "--overwrite") == 2
-        assert "another run is writing" in capsys.readouterr().err
-    finally:
-        process.kill()
-        process.communicate()
-    # A crash leaves no lock behind.
-    assert job("--iterations=1", "--output_dir=o", "--overwrite", "--quiet") == 0
+def test_two_runs_in_one_folder_are_kept_apart(job, capsys):
+    running = OutputFolder("o", overwrite=False)
+    assert job("--output_dir=o", "--overwrite") == 2
+    assert "another run is writing" in capsys.readouterr().err
+    running.release()

@@ -1,14 +1,9 @@
-"""TensorBoard for real: started on a run's folder, read back through its own HTTP API."""
+"""What a run writes for TensorBoard, read as TensorBoard itself reads it."""
 
-import json
-import socket
-import subprocess
-import sys
-import time
 import types
-import urllib.request
 
 import pytest
+import tensorflow as tf
 from narrow import SHALLOW, make_narrow_weights, warm_stylize
 from objectives import names
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
@@ -24,69 +19,38 @@ from neural_style_tf.runs.tensorboard import Curves
 from neural_style_tf.sweeps.executors import Event
 from neural_style_tf.sweeps.runner import Sweep
 from neural_style_tf.sweeps.space import Axis
-from neural_style_tf.transfer.session import stylize
 from neural_style_tf.utils.console import Console
 
 WEIGHTS = make_narrow_weights()
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def read(folder):
+    """Return the runs in a folder as TensorBoard reads them."""
+    multiplexer = EventMultiplexer(tensor_size_guidance={"tensors": 0}).AddRunsFromDirectory(str(folder))
+    multiplexer.Reload()
+    return multiplexer
 
 
-@pytest.fixture
-def server(tmp_path):
-    port = free_port()
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(tmp_path), "--port", str(port)]
-    process = subprocess.Popen(
-        [*command, "--host=127.0.0.1", "--load_fast=false", "--reload_interval=1"], stderr=subprocess.DEVNULL
-    )
-    yield f"http://127.0.0.1:{port}/data/plugin"
-    process.terminate()
-    process.wait(timeout=20)
-
-
-def get(address, *, until, question=None):
-    """Return the JSON that an address answers, to a question if there is one, once `until` is true of it."""
-    request = urllib.request.Request(address, question and json.dumps(question).encode())
-    request.add_header("Content-Type", "application/json")
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                value = json.load(answer)
-            if until(value):
-                return value
-        except OSError:
-            pass
-        time.sleep(0.3)
-    raise AssertionError(f"no good answer from {address}")
-
-
-def test_the_curves_are_the_records(server, tmp_path, pictures):
+def test_the_curves_are_the_records(tmp_path, pictures):
     config = Config(**SHALLOW, iterations=6, log_every=2, save_every=1)
     curves = Curves(tmp_path / "a-run", config, {"style_weight": "100.0"})
     totals = {}
-    for record in stylize(*pictures, config, weights=WEIGHTS):
+    for record in warm_stylize(*pictures, config, weights=WEIGHTS):
         curves.on_step(record)
         totals[record.step] = record.total
     curves.on_end()
-    tags = get(f"{server}/scalars/tags", until=lambda value: "a-run" in value)
-    losses = {f"loss/{name}" for name in names(config)}
-    assert set(tags["a-run"]) == losses | {"seconds"}
-    points = get(
-        f"{server}/scalars/scalars?run=a-run&tag=loss/total", until=lambda value: len(value) == len(totals)
-    )
-    assert {step: value for _, step, value in points} == pytest.approx(totals)
-    images = get(f"{server}/images/tags", until=bool)
-    assert "image" in images["a-run"]
-    texts = get(f"{server}/text/text?run=a-run&tag=config", until=bool)
-    assert "style_weight" in texts[0]["text"]
+    events = read(tmp_path)
+    tags = set(events.Runs()["a-run"]["tensors"])
+    assert {f"loss/{name}" for name in names(config)} | {"seconds", "image"} <= tags
+    points = {
+        one.step: float(tf.make_ndarray(one.tensor_proto)) for one in events.Tensors("a-run", "loss/total")
+    }
+    assert points == pytest.approx(totals)
+    [text] = events.Tensors("a-run", "config")
+    assert b"style_weight" in text.tensor_proto.string_val[0]
 
 
-def test_runs_compare_by_their_settings_and_last_losses(server, tmp_path, pictures):
+def test_runs_compare_by_their_settings_and_last_losses(tmp_path, pictures):
     finals = {}
     for name, weight in (("light", 1.0), ("heavy", 50.0)):
         config = Config(**SHALLOW, iterations=2, log_every=1, style_weight=weight)
@@ -95,26 +59,15 @@ def test_runs_compare_by_their_settings_and_last_losses(server, tmp_path, pictur
             curves.on_step(record)
         curves.on_end()
         finals[weight] = record.total
-    question = {
-        "experimentName": "",
-        "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"],
-        "colParams": [{"metric": {"tag": "loss/total", "group": ""}}],
-        "startIndex": 0,
-        "sliceSize": 10,
-    }
-    answer = get(
-        f"{server}/hparams/session_groups",
-        question=question,
-        until=lambda value: len(value.get("sessionGroups", [])) == 2,
-    )
-    found = {}
-    for group in answer["sessionGroups"]:
-        assert [session["status"] for session in group["sessions"]] == ["STATUS_SUCCESS"]
-        assert group["hparams"]["content"] in ("light.jpg", "heavy.jpg")
-        assert group["hparams"]["clamp"] is False
-        values = {one["name"]["tag"]: one["value"] for one in group["metricValues"]}
-        found[group["hparams"]["style_weight"]] = values["loss/total"]
-    assert found == pytest.approx(finals)
+    _, groups = ask_hparams(tmp_path, metric="loss/total")
+    totals = {}
+    for group in groups:
+        assert [session.status for session in group.sessions] == [api_pb2.STATUS_SUCCESS]
+        assert group.hparams["content"].string_value in ("light.jpg", "heavy.jpg")
+        assert group.hparams["clamp"].bool_value is False
+        [value] = [one.value for one in group.metric_values if one.name.tag == "loss/total"]
+        totals[group.hparams["style_weight"].number_value] = value
+    assert totals == pytest.approx(finals)
 
 
 def write_sweep(root, axes):
@@ -172,14 +125,14 @@ def test_sweeps_and_single_runs_in_one_folder_are_compared_by_all_that_differs(t
     assert [one.name for one in alone.hparam_infos][:2] == ["pooling", "seed"]
 
 
-def ask_hparams(folder):
+def ask_hparams(folder, metric=""):
     """Return what TensorBoard's HParams plugin finds in a folder: the experiment, and the groups of runs."""
-    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder))
-    multiplexer.Reload()
-    provider = MultiplexerDataProvider(multiplexer, str(folder))
+    provider = MultiplexerDataProvider(read(folder), str(folder))
     context = backend_context.Context(TBContext(data_provider=provider))
-    statuses = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_RUNNING]
+    statuses = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_RUNNING, api_pb2.STATUS_SUCCESS]
     request = api_pb2.ListSessionGroupsRequest(allowed_statuses=statuses, slice_size=100)
+    if metric:
+        request.col_params.add().metric.tag = metric
     experiment = get_experiment.Handler(RequestContext(), context, "", api_pb2.GetExperimentRequest())
     groups = list_session_groups.Handler(RequestContext(), context, "", request)
     return experiment.run(), groups.run().session_groups
