@@ -26,7 +26,8 @@ from neural_style_tf.images.files import expand_files
 from neural_style_tf.images.masks import load_mask, mask_of
 from neural_style_tf.jobs.inputs import PictureFiles, read_inputs
 from neural_style_tf.jobs.machine import Machine
-from neural_style_tf.jobs.painting import Painting, Run
+from neural_style_tf.jobs.painting import Run
+from neural_style_tf.jobs.work import Painting
 from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.runs.outputs import check_not_read, check_not_there, output_of
@@ -51,7 +52,7 @@ NEARLY_ALL = 0.98
 
 
 class ClipPainting:
-    """A clip to be painted; see `painting.Work`.
+    """A clip to be painted; see `work.Work`.
 
     Attributes:
         clip: The clip.

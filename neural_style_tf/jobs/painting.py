@@ -6,17 +6,18 @@ import dataclasses
 import functools
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import UnreadableFile, UserError, reason, show
-from neural_style_tf.jobs.inputs import PictureFiles, read_init, read_inputs
+from neural_style_tf.jobs.inputs import read_init
 from neural_style_tf.jobs.machine import Machine
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Report, Supplies
+from neural_style_tf.jobs.work import Work
 from neural_style_tf.runs.manifest import (
     Manifest,
     ManifestWriter,
@@ -25,30 +26,27 @@ from neural_style_tf.runs.manifest import (
     settings_table,
 )
 from neural_style_tf.runs.output_dir import OutputFolder, check_folder, holds_run
-from neural_style_tf.runs.outputs import check_outputs, find_checkpoint
 from neural_style_tf.runs.replay import changes_since, check_files, read_run
 from neural_style_tf.runs.resume import (
     check_same_run,
     differences,
     read_manifest,
     step_of,
-    trim_metrics,
     with_its_choices,
 )
 from neural_style_tf.tiling.memory_model import LARGE_PICTURE, choose_tile, estimate_run
 from neural_style_tf.tiling.system_memory import check_start
-from neural_style_tf.transfer.plan import Inputs, Plan, plan_run
-from neural_style_tf.transfer.records import Listener, Record, StepRecord
+from neural_style_tf.transfer.plan import Plan
+from neural_style_tf.transfer.records import Listener, Record
 from neural_style_tf.transfer.scales import Scale
 from neural_style_tf.utils.atomic import write_text
-from neural_style_tf.utils.console import Console, duration
+from neural_style_tf.utils.console import Console
 from neural_style_tf.utils.runtime import check_installation
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import check_spec
 
 if TYPE_CHECKING:
     from neural_style_tf.distributed.replicas import Cluster
-    from neural_style_tf.transfer.loop import Tick
 
 SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2
 PROCESS_BYTES = 600 * 2**20
@@ -82,120 +80,6 @@ class Reporting(Listener):
             self._received.append(signal.SIGTERM)
 
 
-class Work(Protocol):
-    """What a run paints, and all that differs between a picture and a clip.
-
-    Attributes:
-        result: Name of the painting, a file or a folder, in the output folder.
-    """
-
-    result: str
-
-    def read(
-        self, config: Config, job: Job, machine: Machine, files: Mapping[str, str]
-    ) -> tuple[PictureFiles, Inputs]:
-        """Read the pictures; see `inputs.read_inputs`."""
-
-    def plan(self, inputs: Inputs, config: Config) -> Plan:
-        """Plan the run."""
-
-    def check_outputs(self, run: Run) -> None:
-        """Refuse outputs that cannot be written, or would destroy a file."""
-
-    def check_resumed(self, run: Run, earlier: Manifest) -> None:
-        """Refuse to continue a run with further settings that must not change."""
-
-    def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:
-        """Return the checkpoint to continue from, or None; its name ends with its step or frame."""
-
-    def clear_after(self, folder: OutputFolder, step: int) -> None:
-        """Remove what a run that is continued has written after its checkpoint."""
-
-    def records(
-        self, run: Run, folder: OutputFolder | None, checkpoint: str | None, tick: Tick
-    ) -> Iterator[Record]:
-        """Paint; yield steps or frames.
-
-        Args:
-            run: Has the settings, the machine and the plan.
-            folder: Where the run writes; None for a worker that does not.
-            checkpoint: From `find_checkpoint`.
-            tick: See `transfer.loop.Tick`.
-        """
-
-    def listeners(self, run: Run, folder: OutputFolder) -> list[Listener]:
-        """Return what writes and prints the painting."""
-
-    def say_end(self, run: Run, folder: OutputFolder, status: str, record: Record | None) -> None:
-        """Print how the run ended."""
-
-    def is_flawed(self, run: Run) -> bool:
-        """Return whether the painting has faults, which makes the exit code that of a failure."""
-
-
-class Painting:
-    """A picture to be painted; see `Work`."""
-
-    result = "result.png"
-
-    def read(
-        self, config: Config, job: Job, machine: Machine, files: Mapping[str, str]
-    ) -> tuple[PictureFiles, Inputs]:
-        """Read the pictures."""
-        return read_inputs(config, job, machine, files)
-
-    def plan(self, inputs: Inputs, config: Config) -> Plan:
-        """Plan the run."""
-        return plan_run(inputs, config)
-
-    def check_outputs(self, run: Run) -> None:
-        """Refuse outputs that cannot be written, or would destroy a file."""
-        check_outputs(run.here, run.config, run.files.photo, size=run.size, say=run.console.say)
-
-    def check_resumed(self, run: Run, earlier: Manifest) -> None:
-        """Refuse nothing more."""
-
-    def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:
-        """Return the newest good checkpoint."""
-        return find_checkpoint(folder, planned=run.scales[-1].end, say=run.console.say)
-
-    def clear_after(self, folder: OutputFolder, step: int) -> None:
-        """Remove losses after the checkpoint; pictures are written again."""
-        trim_metrics(folder.path / "metrics.jsonl", step)
-
-    def records(
-        self, run: Run, folder: OutputFolder | None, checkpoint: str | None, tick: Tick
-    ) -> Iterator[StepRecord]:
-        """Paint; yield the steps."""
-        return run.machine.session().run(run.take_plan(), tick=tick, resume=checkpoint)
-
-    def listeners(self, run: Run, folder: OutputFolder) -> list[Listener]:
-        """Return what writes and prints the picture."""
-        from neural_style_tf.runs.callbacks import Pictures, Progress, Result, Saving
-        from neural_style_tf.runs.checkpoints import Checkpoints
-
-        path, job, photo, saves = folder.path, run.job, run.files.photo, run.config.saving
-        dpi = (job.dpi, job.dpi) if job.dpi else photo.dpi
-        saving = Saving(photo.alpha, job.stretch_contrast, int(job.bits), photo.profile, dpi)
-        results = [path / "result.png"] + ([Path(run.here.output)] if run.here.output else [])
-        return [
-            Result(results, saves, saving),
-            Pictures(path / "images", saves, saving),
-            # After the files that a checkpoint asserts to be written.
-            Checkpoints(path / "checkpoints", saves),
-            Progress(run.console, printed=run.notes),
-        ]
-
-    def say_end(self, run: Run, folder: OutputFolder, status: str, record: StepRecord) -> None:
-        """Print where the result is."""
-        result = folder.path / self.result
-        run.console.say(f"{status} after {duration(record.seconds)}: {result} (step {record.best_step})")
-
-    def is_flawed(self, run: Run) -> bool:
-        """Return False: a picture is whole, or not read at all."""
-        return False
-
-
 class Run:
     """A run: its files are read and checked at once, and written by `execute`.
 
@@ -205,7 +89,7 @@ class Run:
         machine: What it shares with other runs.
         console: Where it prints.
         interrupts: Signals that end it.
-        work: What it paints: a picture (`Painting`) or a clip (`clip.ClipPainting`).
+        work: What it paints: a picture (`work.Painting`) or a clip (`clip.ClipPainting`).
         report: Takes its progress.
         supplies: Copies of its files, and other places to write to.
 

@@ -34,7 +34,7 @@ from neural_style_tf.video import film, write
 from neural_style_tf.video.read import open_clip
 
 LAYERS = ("--content_layers=relu1_2", "--style_layers=relu1_1")
-QUICK = (*LAYERS, "--optimizer=lbfgs", "--init=content", "--iterations=3", "--quiet")
+QUICK = (*LAYERS, "--optimizer=adam", "--init=content", "--iterations=3", "--quiet")
 CLIP = ("--content=clip.mp4", *QUICK)
 SIZE = (48, 64)
 
