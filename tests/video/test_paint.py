@@ -22,7 +22,7 @@ SIZE = (32, 46)
 CONFIG = Config(
     **SHALLOW,
     content_loss="relative",
-    style_loss="wasserstein",
+    style_loss="moments",
     gram="positions",
     content_weight=1.0,
     style_weight=4.0,
