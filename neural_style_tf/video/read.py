@@ -136,7 +136,12 @@ def is_clip(path: str) -> bool:
 
 
 def open_clip(
-    path: str, *, frames: bool = False, rate: float = 0.0, max_pixels: int, allow_truncated: bool
+    path: str,
+    *,
+    frames: bool = False,
+    rate: float = 0.0,
+    max_pixels: int = MAX_PIXELS,
+    allow_truncated: bool = False,
 ) -> Clip:
     """Look at a clip; return the same object again while its files stay as they are.
 
