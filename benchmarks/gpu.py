@@ -14,17 +14,14 @@ can, with the same code, to prove the script. The exit code is 1 if any check fa
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
+from common import print_header, print_row, read_options, scratch
 from gpu_checks import fast, right, sturdy
 from gpu_checks.bench import Bench
 
@@ -42,33 +39,25 @@ def card() -> str:
 
 def main() -> None:
     """Run the parts and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", choices=("gpu", "cpu"), default="gpu")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--weights", default="bundled")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--seconds", type=float, default=480, help="begin no further check after this long")
-    parser.add_argument("--quick", action="store_true", help="on the CPU, tiny, to see that it works")
-    options = parser.parse_args()
-    device = "cpu" if options.quick else options.device
+    options = read_options(__doc__, device="gpu", parts=PARTS, weights="bundled", json=Path, seconds=480.0)
     print(f"Card: {card()}. Python {platform.python_version()}.\n")
-    print("| part | check | found | verdict |\n|---|---|---|---|", flush=True)
-    start, rows = time.monotonic(), []
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), device, options.weights, quick=options.quick)
-        for part in options.parts:
-            for check in PARTS[part](bench):
-                if time.monotonic() - start > options.seconds:
-                    rows.append({"part": part, "check": "not begun: out of time", "found": "", "ok": None})
-                    print(f"| {part} | not begun: out of time | | |", flush=True)
-                    break
-                begun = time.monotonic()
-                for row in check():
-                    rows.append({"part": part, "after": time.monotonic() - begun, **row})
-                    verdict = {True: "good", False: "BAD", None: ""}[row["ok"]]
-                    print(f"| {part} | {row['check']} | {row['found']} | {verdict} |", flush=True)
-                if options.json:
-                    options.json.write_text(json.dumps({"card": card(), "rows": rows}, indent=2) + "\n")
+    print_header("part", "check", "found", "verdict")
+    began, rows = time.monotonic(), []
+    with scratch() as folder:
+        has_gpu = options.device == "gpu" and not options.quick
+        bench = Bench(folder, has_gpu, options.weights, options.quick)
+        checks = [(part, check) for part in options.parts for check in PARTS[part](bench)]
+        for name, check in checks:
+            if time.monotonic() - began > options.seconds:
+                print_row(name, "not begun: out of time", "", "")
+                continue
+            begun = time.monotonic()
+            for row in check():
+                rows.append({"part": name, "after": time.monotonic() - begun, **row})
+                verdict = {True: "good", False: "BAD", None: ""}[row["ok"]]
+                print_row(name, row["check"], row["found"], verdict)
+            if options.json:
+                options.json.write_text(json.dumps({"card": card(), "rows": rows}, indent=2) + "\n")
     bad = sum(row["ok"] is False for row in rows)
     print(f"\n{bad} of {sum(row['ok'] is not None for row in rows)} checks failed.")
     sys.exit(1 if bad else 0)

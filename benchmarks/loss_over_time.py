@@ -4,119 +4,75 @@
                                         [--json FILE] [--quick]
 
 One objective, the original's. Each solver runs in a process of its own, so that none finds compiled what
-another has compiled. Ours use Winograd's method where `--convolution=auto` does for large pictures, since
-runs are long; the original never does. Every image is judged as it would be saved, clipped to 0–255 and in 8
-bits, by the same float32 objective at the same size. The time spent judging is not counted, the time spent
-tracing and starting is. A solver stops when it is clearly below the original. For an idle machine.
+another has compiled. Ours use Winograd's method; the original never does. Every picture is judged as it is
+saved, clipped to 0–255 and in 8 bits, by the same float32 objective. Starting and compiling count, writing
+and judging do not. For an idle machine.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+from common import load_pair, precisions, print_header, print_row, read_options, scratch, start
+from curves import LBFGS, Run, make_judge, run_ours
 
-from in_turn import precisions
-from judging import as_saved, make_judge, time_to
-
-from neural_style_tf.utils.runtime import start_tensorflow
+import neural_style_tf as nst
 
 PAIRS = ("coffee:starry_night", "chelsea:mosaic", "rocket:strokes")
 ORIGINAL = "original: Adam from noise, float32"
-OURS = {"init": "content", "iterations": 200, "clamp": True}
-LBFGS = {**OURS, "optimizer": "lbfgs", "history": 40}
-SOLVERS = {
-    ORIGINAL: {},
-    "Adam, cosine, from content": {**OURS, "learning_rate_schedule": "cosine", "precision": "auto"},
-    "L-BFGS, scalar": {**LBFGS, "preconditioner": "scalar", "precision": "auto"},
-    "L-BFGS, spectral, not clamped": {**LBFGS, "clamp": False, "precision": "auto"},
-    "L-BFGS, spectral": {**LBFGS, "precision": "auto"},
-    "L-BFGS, spectral, float32": LBFGS,
+OURS = {**LBFGS, "log_every": 5, "convolution": "winograd"}
+AUTO = {**OURS, "precision": "auto"}
+SOLVERS: dict[str, dict[str, Any]] = {
+    ORIGINAL: {"log_every": 10},
+    "Adam, cosine, from content": {**AUTO, "optimizer": "adam", "learning_rate_schedule": "cosine"},
+    "L-BFGS, scalar": {**AUTO, "preconditioner": "scalar"},
+    "L-BFGS, spectral, not clamped": {**AUTO, "clamp": False},
+    "L-BFGS, spectral": AUTO,
+    "L-BFGS, spectral, float32": OURS,
 }
-CLEARLY_BELOW = 0.98
-"""Of the original's best loss: where another solver has shown what it can do."""
 
 
-def curve(
-    content: object, style: object, config: object, weights: object, judge: Callable, goal: float
-) -> list:
-    """Return [(seconds, loss of the best image so far)] of one run, until it reaches `goal`."""
-    from neural_style_tf.transfer.session import stylize
-
-    points, judging, best = [], 0.0, float("inf")
-    for record in stylize(content, style, config, weights=weights):
-        seconds, start = record.seconds - judging, time.monotonic()
-        best = min(best, judge(as_saved(record.image)))
-        points.append((seconds, best))
-        judging += time.monotonic() - start
-        if best <= goal:
-            break
-    return points
-
-
-def child(pair: str, name: str, size: int, iterations: int, goal: float) -> list:
-    """Run one solver in this process; `iterations` of 0 leaves them as they are."""
-    start_tensorflow()
-    from neural_style_tf.config.schema import Config
-    from neural_style_tf.images import load_image
-    from neural_style_tf.models.winograd import select_convolution
-    from neural_style_tf.weights.resolve import load_weights
-
-    weights, base = load_weights("bundled"), Config(image_size=size, log_every=5, save_every=0)
-    paths = [ROOT / "examples" / f"{one}.jpg" for one in pair.split(":")]
-    content, style = (load_image(path, longest=size).pixels for path in paths)
-    judge, config = make_judge(content, style, base, weights), base.replace(**SOLVERS[name])
-    if name != ORIGINAL:
-        config = config.replace(convolution=select_convolution("auto", config.network.precision, sys.maxsize))
-    config = config.replace(iterations=iterations) if iterations else config
-    return curve(content, style, config, weights, judge, goal)
-
-
-def compare(pair: str, size: int, iterations: int) -> dict[str, list]:
-    """Run every solver on one pair of example pictures."""
-    curves, goal = {}, 0.0
-    names = list(SOLVERS)
-    if len(precisions()) == 1:
+def compare(pair: str, size: int, changes: dict[str, Any], *, quick: bool) -> dict[str, list]:
+    """Run every solver on one pair; return solver → [(seconds, least loss so far)]."""
+    names = [ORIGINAL, "L-BFGS, spectral, float32"] if quick else list(SOLVERS)
+    if len(precisions()) == 1 and not quick:
         # `auto` is float32 here.
         names.remove("L-BFGS, spectral, float32")
-    # In the quick form (`iterations`), one of each kind.
-    for name in names[:: 4 if iterations else 1]:
-        command = [sys.executable, __file__, "--child", pair, name, str(size), str(iterations), str(goal)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        curves[name] = json.loads(done.stdout.splitlines()[-1])
-        goal = goal or CLEARLY_BELOW * curves[name][-1][1]
-        print(f"{pair}, {name}: {curves[name][-1][1]:.4g} after {curves[name][-1][0]:.1f} s", file=sys.stderr)
+    curves = {}
+    with scratch() as folder:
+        files = [folder / f"{role}.png" for role in ("content", "style")]
+        for path, pixels in zip(files, load_pair(pair, size), strict=True):
+            nst.save_image(path, pixels)
+        judge = make_judge(*files, {})
+        for number, name in enumerate(names):
+            run = run_ours(*files, {**SOLVERS[name], **changes}, folder / str(number))
+            if run.problem:
+                raise SystemExit(f"{pair}, {name}: {run.problem}")
+            run.judge(judge)
+            curves[name] = run.best
+            seconds, loss = curves[name][-1]
+            print(f"{pair}, {name}: {loss:.4g} after {seconds:.1f} s", file=sys.stderr)
     return curves
 
 
 def print_table(results: dict[str, dict[str, list]]) -> None:
     """Print the times to the original's best loss, and how many times sooner that is."""
-    print(
-        "| solver | "
-        + " | ".join(results)
-        + " | times sooner, median |\n|---"
-        + "|---" * (len(results) + 1)
-        + "|"
-    )
+    print_header("solver", *results, "times sooner, median")
     for name in next(iter(results.values())):
         cells, ratios = [], []
         for curves in results.values():
-            best = min(value for _, value in curves[ORIGINAL])
-            theirs, ours = time_to(curves[ORIGINAL], best), time_to(curves[name], best)
-            final = curves[name][-1][1]
-            cells.append(f"{ours:.0f} s" if ours is not None else f"not reached ({final / best:.3f} × least)")
-            ratios.append(theirs / ours if ours else 0.0)
-        # A pair that was not reached counts as 0.
+            least = curves[ORIGINAL][-1][1]
+            original, ours = (Run(points=curves[solver]).time_to(least) for solver in (ORIGINAL, name))
+            ratio = curves[name][-1][1] / least
+            cells.append(f"not reached ({ratio:.3f} × least)" if ours is None else f"{ours:.0f} s")
+            # A pair that was not reached counts as 0.
+            ratios.append(original / ours if ours else 0.0)
         median = statistics.median(ratios)
-        print(f"| {name} | " + " | ".join(cells) + (f" | {median:.1f} |" if median else " | |"))
+        print_row(name, *cells, f"{median:.1f}" if median else "")
 
 
 def plot(results: dict[str, dict[str, list]], path: Path) -> None:
@@ -128,12 +84,13 @@ def plot(results: dict[str, dict[str, list]], path: Path) -> None:
 
     figure, axes = pyplot.subplots(1, len(results), figsize=(5 * len(results), 4), squeeze=False)
     for axis, (pair, curves) in zip(axes[0], results.items(), strict=True):
-        goal = min(value for _, value in curves[ORIGINAL])
+        least = curves[ORIGINAL][-1][1]
         for name, points in curves.items():
-            axis.loglog(*zip(*[(max(s, 0.5), v / goal) for s, v in points], strict=True), label=name)
+            axis.loglog(*zip(*[(max(s, 0.5), v / least) for s, v in points], strict=True), label=name)
         axis.axhline(1, color="grey", linewidth=0.5)
         axis.set(title=pair, xlabel="seconds", ylabel="least loss so far / original's least", ylim=(0.94, 4))
-        axis.set_yticks([1, 1.2, 1.5, 2, 3, 4], ["1", "1.2", "1.5", "2", "3", "4"], minor=False)
+        ticks = [1, 1.2, 1.5, 2, 3, 4]
+        axis.set_yticks(ticks, map(str, ticks), minor=False)
         axis.set_yticks([], minor=True)
     axes[0][0].legend(fontsize=7)
     figure.tight_layout()
@@ -142,30 +99,18 @@ def plot(results: dict[str, dict[str, list]], path: Path) -> None:
 
 def main() -> None:
     """Compare on every pair."""
-    if sys.argv[1:2] == ["--child"]:
-        pair, name, size, iterations, goal = sys.argv[2:]
-        print(json.dumps(child(pair, name, int(size), int(iterations), float(goal))))
-        return
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", nargs="+", default=PAIRS)
-    parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--plot", type=Path)
-    parser.add_argument("--json", type=Path, help="written after each pair; those in it are not run again")
-    parser.add_argument("--quick", action="store_true", help="one small pair, a few iterations")
-    options = parser.parse_args()
-    pairs, size, iterations = (PAIRS[:1], 48, 5) if options.quick else (options.pairs, options.size, 0)
-    results = {}
-    if options.json and options.json.exists():
-        kept = json.loads(options.json.read_text())
-        results = kept["curves"] if kept["size"] == size else {}
-    for pair in pairs:
-        if pair in results:
-            continue
-        results[pair] = compare(pair, size, iterations)
+    options = read_options(
+        __doc__, {"pairs": PAIRS[:1], "size": 48}, pairs=PAIRS, size=512, plot=Path, json=Path
+    )
+    changes = {"iterations": 5, "log_every": 5, "convolution": "direct"} if options.quick else {}
+    start()
+    results: dict[str, dict[str, list]] = {}
+    for pair in options.pairs:
+        results[pair] = compare(pair, options.size, changes, quick=options.quick)
         if options.json:
-            options.json.write_text(json.dumps({"size": size, "curves": results}) + "\n")
+            options.json.write_text(json.dumps({"size": options.size, "curves": results}) + "\n")
     print_table(results)
-    print(f"\nLongest side {size}; `auto` is {precisions()[-1]} here.")
+    print(f"\nLongest side {options.size}; `auto` is {precisions()[-1]} here.")
     if options.plot:
         plot(results, options.plot)
 

@@ -1,21 +1,26 @@
-"""Install the systems that peers.py compares with, run them, and say when each evaluation ended."""
+"""Install the systems that we compare with, run them, and say when each evaluation ended."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import re
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from common import peak_megabytes, run_process
+from curves import Run
+
+import neural_style_tf as nst
 
 FILES = Path(__file__).parent / "peer_files"
-PTH, MAT = "vgg19.pth", "vgg19.mat"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "neural-style-tf-peers"
+"""Has the environments of the systems, and the weights in their forms."""
+MAT, NPZ, PTH = CACHE / "vgg19.mat", CACHE / "vgg19.npz", CACHE / "vgg19.pth"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +31,12 @@ class Package:
         name: Package and version.
         pins: What goes into its environment first, with dependencies.
         objective: Its objective, as settings of ours.
-        iterations: What it does when nothing is said.
+        iterations: How many it makes by default.
     """
 
     name: str
     pins: tuple[str, ...]
-    objective: dict[str, object]
+    objective: dict[str, Any]
     iterations: int
 
 
@@ -69,142 +74,111 @@ class System:
     flags: tuple[str, ...] = ()
 
 
+PLAIN = ("-tv_weight", "0", "-optimizer")
 SYSTEMS = (
-    System("neural-style 0.5.7, L-BFGS", NEURAL_STYLE, "noise", ("-optimizer", "lbfgs")),
-    System("neural-style 0.5.7, L-BFGS", NEURAL_STYLE, "content", ("-optimizer", "lbfgs", "-init", "image")),
-    System("neural-style 0.5.7, Adam", NEURAL_STYLE, "noise", ("-optimizer", "adam")),
+    System("neural-style 0.5.7, L-BFGS", NEURAL_STYLE, "noise", (*PLAIN, "lbfgs")),
+    System("neural-style 0.5.7, L-BFGS", NEURAL_STYLE, "content", (*PLAIN, "lbfgs", "-init", "image")),
+    System("neural-style 0.5.7, Adam", NEURAL_STYLE, "noise", (*PLAIN, "adam")),
     System("artificial-artwork 2.0.0, Adam", ARTIFICIAL_ARTWORK, "0.4 content"),
 )
 
 
-@dataclasses.dataclass
-class Run:
-    """What was seen of a run; `problem` says why there is nothing.
-
-    Attributes:
-        seconds: When each evaluation had ended, since the optimisation began.
-        pictures: Evaluation → the file of its picture.
-        own_loss: The last total that it printed itself.
-        peak_mb: The most memory that its process held.
-        problem: Why it could not be run.
-        points: (seconds, judged loss) of the pictures.
-    """
-
-    seconds: list[float] = dataclasses.field(default_factory=list)
-    pictures: dict[int, Path] = dataclasses.field(default_factory=dict)
-    own_loss: float | None = None
-    peak_mb: float = 0.0
-    problem: str = ""
-    points: list[tuple[float, float]] = dataclasses.field(default_factory=list)
-
-    @property
-    def each(self) -> float:
-        """Seconds of one evaluation, the start left out."""
-        return statistics.median(np.diff(self.seconds)) if len(self.seconds) > 1 else float("nan")
-
-
-def peak_megabytes(pid: int) -> float:
-    """Return the most memory a process has held since its program was loaded, 0 where Linux does not tell.
-
-    What `getrusage` says of a child begins with the size of the process that started it.
-    """
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return 0.0
-    peak = re.search(r"VmHWM:\s+(\d+)", status)
-    return int(peak[1]) / 1024 if peak else 0.0
-
-
-def environment(package: Package, work: Path, python: str) -> Path:
+def install(package: Package) -> Path:
     """Return the interpreter of an environment that has the package, made on first use.
 
     Raises:
         RuntimeError: It cannot be made; says why in one line.
     """
-    name = package.name.partition("=")[0]
-    folder, wanted = work / f"env-{name}", " ".join((*package.pins, package.name))
-    inside, marker = folder / "bin" / "python", folder / "installed"
-    if marker.exists() and marker.read_text(encoding="utf-8") == wanted:
-        return inside
+    folder, contents = (
+        CACHE / f"env-{package.name.partition('=')[0]}",
+        " ".join((*package.pins, package.name)),
+    )
+    python, marker = folder / "bin" / "python", folder / "installed"
+    if marker.exists() and marker.read_text(encoding="utf-8") == contents:
+        return python
     print(f"installing {package.name} in {folder}", file=sys.stderr)
-    pip = [str(inside), "-m", "pip", "install", "--quiet"]
+    pip = (python, "-m", "pip", "install", "--quiet")
     # No torchvision loads beside every torch; peer_files has what neural-style needs of it.
-    alone = ["--no-deps"] if package is NEURAL_STYLE else []
+    alone = ("--no-deps",) if package is NEURAL_STYLE else ()
     for command in (
-        [python, "-m", "venv", "--clear", str(folder)],
-        [*pip, *package.pins],
-        [*pip, *alone, package.name],
+        (sys.executable, "-m", "venv", "--clear", folder),
+        (*pip, *package.pins),
+        (*pip, *alone, package.name),
     ):
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"not installed: {_reason(done.stderr)}")
-    marker.write_text(wanted, encoding="utf-8")
-    return inside
+        ended = run_process(command)
+        if ended.code:
+            raise RuntimeError(f"not installed: {_reason(ended.output)}")
+    marker.write_text(contents, encoding="utf-8")
+    return python
 
 
-def export_weights(work: Path) -> None:
-    """Write the bundled network in the form of each system."""
-    from neural_style_tf.weights.export import export
-    from neural_style_tf.weights.provenance import to_weights
-    from neural_style_tf.weights.stand_in import read_bundled
+def export_weights() -> None:
+    """Write the bundled network in the form of each system, with VGG-19's layers.
 
-    kernels, biases, record = read_bundled(Path(__file__).parents[1] / "weights")
-    export(to_weights(kernels, biases, record), record, work / MAT, overwrite=True)
-    arrays, index = {}, 0
-    for name, kernel in kernels.items():
-        # PyTorch keeps [N_out, N_in, 3, 3], this network's file BGR; an index counts ReLUs and poolings.
-        index += name.endswith("_1") and name != "conv1_1"
+    Where VGG-16 lacks a convolution stands an identity: relu(relu(x)) = relu(x).
+    """
+    import scipy.io
+
+    weights, arrays, layers = nst.load_weights("bundled"), {}, []
+    CACHE.mkdir(parents=True, exist_ok=True)
+    # An index of PyTorch counts convolutions, ReLUs and poolings.
+    for index, name in enumerate((*nst.VGG19.layers, "pool5")):
+        if not name.startswith("conv"):
+            layers.append({"name": name, "type": name[:4]})
+            continue
+        depth = nst.VGG19.depth(name)
+        identity = np.zeros((3, 3, depth, depth), np.float32)
+        identity[1, 1] = np.eye(depth)
+        kernel = weights.kernels.get(name, identity)
+        bias = weights.biases.get(name, np.zeros(depth, np.float32))
+        layers.append({"name": name, "type": "conv", "weights": _cell(kernel, bias.reshape(-1, 1))})
+        # PyTorch keeps [N_out, N_in, 3, 3], this network's file BGR.
         planes = kernel[:, :, ::-1] if name == "conv1_1" else kernel
         arrays[f"features.{index}.weight"] = np.ascontiguousarray(planes.transpose(3, 2, 0, 1))
-        arrays[f"features.{index}.bias"] = biases[name]
-        index += 2
-    np.savez(work / "vgg19.npz", **arrays)
+        arrays[f"features.{index}.bias"] = bias
+    scipy.io.savemat(MAT, {"layers": _cell(*layers)}, oned_as="column")
+    np.savez(NPZ, **arrays)
 
 
-def run_system(system: System, content: Path, style: Path, work: Path, **options: object) -> Run:
-    """Run a peer to its end.
+def _cell(*items: Any) -> np.ndarray:
+    """Return a cell of MATLAB."""
+    cell = np.empty((1, len(items)), object)
+    for index, item in enumerate(items):
+        cell[0, index] = item
+    return cell
+
+
+def run_system(
+    system: System, content: Path, style: Path, folder: Path, *, size: int, save_every: int = 0
+) -> Run:
+    """Run a peer to its end, as many iterations as it makes by itself.
 
     Args:
-        system: Which.
+        system: Which; its weights are written already.
         content: The content picture, at the size of the result.
         style: The style picture.
-        work: Has the exported weights; what is written goes here, and environments if nothing is said.
-        **options: `iterations`, `save_every` and `python`, the interpreter that makes environments, in
-            `environments`.
-
-    Returns:
-        The run, unjudged, or with its `problem`.
+        folder: What is written goes here.
+        size: The longest side of the result.
+        save_every: Evaluations between two pictures; 0: the last alone.
     """
-    iterations, save_every = int(options["iterations"]), int(options["save_every"])
-    folder = work / re.sub(r"\W+", "-", f"{system.label} {system.start}")
-    folder.mkdir(exist_ok=True)
-    for old in folder.glob("out*"):
-        old.unlink()
+    iterations, run = system.package.iterations, Run()
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        environments = Path(str(options.get("environments", work)))
-        environments.mkdir(parents=True, exist_ok=True)
-        python = environment(system.package, environments, str(options["python"]))
+        python = install(system.package)
         if system.package is NEURAL_STYLE:
-            subprocess.run(
-                [python, FILES / "npz_to_pth.py", work / "vgg19.npz", work / PTH],
-                check=True,
-                capture_output=True,
-            )
-            # Paths are relative: what kind of network it is, it reads off the whole path of the file.
+            subprocess.run([python, FILES / "npz_to_pth.py", NPZ, PTH], check=True, capture_output=True)
+            # Paths are relative: it reads the kind of network off the whole path of the file.
             command = [
-                *(python.parent / "neural-style", "-gpu", "c", "-seed", 0, "-model_file", f"../{PTH}"),
-                *("-disable_check", "-content_image", content, "-style_image", style),
-                *("-image_size", options["size"], "-tv_weight", 0, "-num_iterations", iterations),
-                *("-print_iter", 1, "-save_iter", save_every, "-output_image", "out.png", *system.flags),
+                *(python.parent / "neural-style", "-gpu", "c", "-seed", 0),
+                *("-model_file", os.path.relpath(PTH, folder), "-disable_check"),
+                *("-content_image", content, "-style_image", style, "-image_size", size),
+                *("-num_iterations", iterations, "-print_iter", 1, "-save_iter", save_every),
+                *("-output_image", "out.png", *system.flags),
             ]
         else:
             script = FILES / "run_artificial_artwork.py"
-            command = [python, script, content, style, iterations, save_every]
-        run = Run()
-        for line in _lines(command, folder, run, work):
-            own = re.search(r"^  Total (?:loss|Cost *) ?: (\S+)", line)
-            run.own_loss = float(own[1]) if own else run.own_loss
+            command = [python, script, content, style, iterations, save_every or iterations]
+        _follow(command, folder, run)
     except (RuntimeError, subprocess.CalledProcessError, OSError) as error:
         return Run(problem=str(error))
     for picture in folder.glob("out_*.png"):
@@ -217,22 +191,16 @@ def run_system(system: System, content: Path, style: Path, work: Path, **options
     return run
 
 
-def _lines(command: list, folder: Path, run: Run, work: Path) -> Iterator[str]:
-    """Yield what a process prints, and note when each evaluation ended and the memory it took."""
-    variables = {
-        **os.environ,
-        "PYTHONPATH": str(FILES),
-        "PYTHONUNBUFFERED": "1",
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "AA_VGG_19": str(work / MAT),
-    }
-    log, start = folder / "log.txt", time.perf_counter()
+def _follow(command: list, folder: Path, run: Run) -> None:
+    """Run a program; note when each evaluation ended, and the memory that it took."""
+    variables = {"PYTHONPATH": str(FILES), "PYTHONUNBUFFERED": "1", "CUDA_VISIBLE_DEVICES": "-1"}
+    log, began = folder / "log.txt", time.perf_counter()
     with (
         log.open("w", encoding="utf-8") as errors,
         subprocess.Popen(
-            [str(part) for part in command],
+            list(map(str, command)),
             cwd=folder,
-            env=variables,
+            env={**os.environ, **variables, "AA_VGG_19": str(MAT)},
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -241,11 +209,10 @@ def _lines(command: list, folder: Path, run: Run, work: Path) -> Iterator[str]:
         for line in process.stdout:
             now = time.perf_counter()
             if line.startswith("Running optimization"):
-                start = now
+                began = now
             elif re.match(r"Iteration \d+ /", line):
-                run.seconds.append(now - start)
+                run.seconds.append(now - began)
                 run.peak_mb = max(run.peak_mb, peak_megabytes(process.pid))
-            yield line
     if process.returncode:
         raise RuntimeError(f"failed: {_reason(log.read_text(encoding='utf-8', errors='replace'))}")
 

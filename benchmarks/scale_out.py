@@ -1,172 +1,97 @@
 """Time one iteration shared by 1, 2 … worker processes, each on a core of its own.
 
     python benchmarks/scale_out.py [--workers 1 2] [--megapixels 4] [--tile 1024] [--precision float32]
-                                   [--rounds 2] [--alone] [--json FILE] [--quick]
+                                   [--rounds 2] [--quick]
 
-The workers talk over loopback. Work per second counts iterations of the same picture in the same tiles. The
-bytes are computed: an iteration sums the Gram matrices and a few numbers, then the gradient, and in a ring
-each of n workers sends 2 (n−1)/n of what is summed. With more workers than cores they take turns on them.
-With --alone, as many processes also paint the whole picture at the same time, each for itself: what the
-machine, whose cores share its memory, could do at best.
+Each worker is a command as a user gives it; they talk over loopback. Work per second counts iterations of the
+same picture in the same tiles. The bytes are computed: an iteration sums the Gram matrices and the gradient,
+and in a ring each of n workers sends 2 (n−1)/n of what is summed. "Each alone" are as many processes that
+paint the whole picture at the same time, each for itself: what the machine, whose cores share its memory,
+could do at best.
 """
 
 from __future__ import annotations
 
-import argparse
+import itertools
 import json
 import os
 import socket
 import statistics
-import subprocess
-import sys
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+import numpy as np
+from common import print_header, print_row, read_options, run_command, scratch, settings
+from PIL import Image
 
-from neural_style_tf.config.schema import Config
-from neural_style_tf.distributed.cluster_config import find_worker
-from neural_style_tf.models.architecture import VGG19
-from neural_style_tf.utils.runtime import start_tensorflow
-
-MACHINES, SIDE, BYTES_PER_SECOND = 8, 20_000, 10e9 / 8
-"""Of the projection: 400 megapixels, 10 Gbit/s."""
-
-
-def measure(options: argparse.Namespace) -> dict[str, object]:
-    """Measure in this process, one of the workers."""
-    cores = sorted(os.sched_getaffinity(0))
-    place = find_worker("auto", os.environ)
-    os.sched_setaffinity(0, {cores[options.core % len(cores)]})
-    clusters = []
-
-    def join_workers() -> None:
-        from neural_style_tf.distributed.replicas import join
-
-        clusters.append(join("auto", place, timeout=600, say=print))
-
-    device = start_tensorflow(join=join_workers)
-    import numpy as np
-
-    from neural_style_tf.tiling.shares import plan_shares, window_area
-    from neural_style_tf.transfer.session import make_solver
-    from neural_style_tf.weights.resolve import load_weights
-
-    side = round((options.megapixels * 1e6) ** 0.5)
-    config = Config(image_size=0, tile=str(options.tile), precision=options.precision)
-    picture = np.random.default_rng(0).uniform(0, 255, (side, side, 3)).astype(np.float32)
-    # The style's share of the targets is no part of an iteration: a small picture will do.
-    solver = make_solver([picture, picture[:64, :64]], config, load_weights("bundled"), cluster=clusters[0])
-    solver.start()
-    times = []
-    # Prepares what is compiled.
-    solver.advance()
-    for _ in range(options.rounds):
-        begun = time.perf_counter()
-        solver.advance()
-        times.append(time.perf_counter() - begun)
-
-    def areas(length: int, workers: int, tile: int) -> list[int]:
-        stride, halo = solver.step.evaluation.alignment
-        shares = plan_shares(length, length, tile=tile, replicas=workers, stride=stride, halo=halo)
-        return [sum(map(window_area, share)) for share in shares]
-
-    return {
-        "device": device,
-        "workers": place.workers,
-        "side": side,
-        "seconds": statistics.median(times),
-        "total": solver.losses["total"],
-        "areas": areas(side, place.workers, options.tile),
-        "projected_area": max(areas(SIDE, MACHINES, max(1024, options.tile))),
-    }
+import neural_style_tf as nst
 
 
 def bytes_sent(side: int, workers: int) -> float:
-    """Return what each worker sends in an iteration."""
-    config = Config()
-    grams = sum(VGG19.depth(name) ** 2 for name, _ in config.loss.style_layers)
-    terms = 4 + len(config.loss.style_layers) + 2 * len(config.loss.content_layers) + 2
-    return 4 * (grams + terms + 3 * side * side) * 2 * (workers - 1) / workers
+    """Return how many bytes each worker sends in an iteration of a square picture."""
+    layers = [name for name, _ in settings("original").loss.style_layers]
+    summed = 3 * side * side + sum(nst.VGG19.depth(layer) ** 2 for layer in layers)
+    return 4 * summed * 2 * (workers - 1) / workers
 
 
-def start(workers: int, arguments: list[str], *, alone: bool = False) -> dict[str, object]:
-    """Run workers, together or each alone; return what the first measured."""
-    sockets = [socket.socket() for _ in range(workers)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
-    processes = []
-    for index in range(workers):
-        group, rank = (addresses[index : index + 1], 0) if alone else (addresses, index)
-        cluster = {"cluster": {"worker": group}, "task": {"type": "worker", "index": rank}}
-        environment = os.environ | {"TF_CONFIG": json.dumps(cluster)}
-        command = [sys.executable, __file__, "--child", f"--core={index}", *arguments]
-        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
-    outputs = [process.communicate()[0] for process in processes]
-    if any(process.returncode for process in processes):
-        raise SystemExit(f"a worker failed: {[process.returncode for process in processes]}")
-    return json.loads(outputs[0].splitlines()[-1])
+def paint(folder: Path, workers: int, flags: list[str], *, alone: bool = False) -> tuple[float, float]:
+    """Run workers, together or each alone; return the seconds of an iteration, and the last loss."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(workers)]
+    addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in sockets]
+    for server in sockets:
+        server.close()
 
+    cores = sorted(os.sched_getaffinity(0))
 
-def project(row: dict[str, object]) -> str:
-    """Return what one worker's time makes of eight machines and 400 megapixels, as a sentence."""
-    computing = row["seconds"] / sum(row["areas"]) * row["projected_area"]
-    sending = bytes_sent(SIDE, MACHINES) / BYTES_PER_SECOND
-    return (
-        f"On paper: {MACHINES} machines, each as fast as one worker here, {SIDE**2 / 1e6:.0f} megapixels, "
-        f"10 Gbit/s: {computing:.0f} s of computing and {sending:.1f} s of sending "
-        f"({bytes_sent(SIDE, MACHINES) / 1e9:.1f} GB from each) per iteration; with machines N times as "
-        f"fast {computing:.0f}/N + {sending:.1f} s."
-    )
+    def work(index: int) -> tuple[float, float]:
+        # Of this thread, and of the processes that it starts.
+        os.sched_setaffinity(0, {cores[index % len(cores)]})
+        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        shared = {} if alone or workers == 1 else {"TF_CONFIG": json.dumps(task)}
+        place = folder / str(index) if alone else folder / "shared"
+        ended = run_command(place, *flags, environment=shared)
+        if index and shared:
+            return 0.0, 0.0
+        moments = [record["seconds"] for record in ended.records]
+        # The first step prepares what is compiled.
+        steps = [after - before for before, after in itertools.pairwise(moments)][1:]
+        return statistics.median(steps), ended.records[-1]["total"]
+
+    with ThreadPoolExecutor(workers) as pool:
+        return next(pool.map(work, range(workers)))
 
 
 def main() -> None:
-    """Measure each number of workers and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--megapixels", type=float, default=4)
-    parser.add_argument("--tile", type=int, default=1024)
-    parser.add_argument("--precision", default="float32")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--quick", action="store_true", help="a tiny picture, to see that this script works")
-    parser.add_argument("--alone", action="store_true", help="also as many processes that share nothing")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--core", type=int, default=0, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.quick:
-        options.megapixels, options.tile, options.rounds = 0.01, 64, 1
-    if options.child:
-        print(json.dumps(measure(options)))
-        return
-    passed_on = ("megapixels", "tile", "precision", "rounds")
-    arguments = [f"--{name}={getattr(options, name)}" for name in passed_on] + ["--quick"] * options.quick
-    print("| workers | s/iteration | work per second | MB sent by each | largest share |")
-    print("|---|---|---|---|---|")
-    rows = []
-    for workers in options.workers:
-        row = start(workers, arguments)
-        rows.append(row | {"bytes": bytes_sent(row["side"], workers)})
-        share = max(row["areas"]) / sum(row["areas"])
-        print(
-            f"| {workers} | {row['seconds']:.2f} | {rows[0]['seconds'] / row['seconds']:.2f} "
-            f"| {rows[-1]['bytes'] / 1e6:.1f} | {share:.3f} |",
-            flush=True,
-        )
-        if options.alone and workers > 1:
-            seconds = start(workers, arguments, alone=True)["seconds"]
-            rows[-1]["alone_seconds"] = seconds
-            best = workers * rows[0]["seconds"] / seconds
-            print(f"| {workers}, each alone | {seconds:.2f} | {best:.2f} | 0.0 | |", flush=True)
-    print(f"\n{rows[0]['side']}² pixels, tiles of {options.tile}, {options.precision}; {rows[0]['device']}.")
-    off = max(abs(row["total"] / rows[0]["total"] - 1) for row in rows)
-    print(f"Largest relative difference of the loss: {off:.1e}.")
-    print(project(rows[0]))
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+    """Measure each number of workers, and print the table."""
+    quick = {"megapixels": 0.01, "tile": 64, "rounds": 1}
+    options = read_options(
+        __doc__, quick, workers=[1, 2], megapixels=4.0, tile=1024, precision="float32", rounds=2
+    )
+    side = round((options.megapixels * 1e6) ** 0.5)
+    print_header("workers", "s/iteration", "work per second", "MB sent by each")
+    times: list[float] = []
+    totals: list[float] = []
+    with scratch() as folder:
+        pixels = np.random.default_rng(0).uniform(0, 255, (side, side, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "content.png")
+        # The style picture is no part of an iteration: a small one will do.
+        Image.fromarray(pixels[:64, :64]).save(folder / "style.png")
+        flags = [f"--{role}={folder / f'{role}.png'}" for role in ("content", "style")]
+        flags += ["--image_size=0", f"--tile={options.tile}", "--log_every=1"]
+        flags += [f"--precision={options.precision}", f"--iterations={options.rounds + 1}", "--save_every=0"]
+        for workers in options.workers:
+            seconds, total = paint(folder / f"{workers}", workers, flags)
+            totals.append(total)
+            times.append(seconds)
+            sent = f"{bytes_sent(side, workers) / 1e6:.1f}"
+            print_row(workers, f"{seconds:.2f}", f"{times[0] / seconds:.2f}", sent)
+            if workers > 1:
+                seconds, _ = paint(folder / f"{workers}-alone", workers, flags, alone=True)
+                print_row(
+                    f"{workers}, each alone", f"{seconds:.2f}", f"{workers * times[0] / seconds:.2f}", "0.0"
+                )
+    print(f"\n{side}² pixels, tiles of {options.tile}, {options.precision}, one core to each worker.")
+    print(f"Largest relative difference of the loss: {max(abs(t / totals[0] - 1) for t in totals):.1e}.")
 
 
 if __name__ == "__main__":

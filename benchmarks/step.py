@@ -14,87 +14,63 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import resource
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
-
-from in_turn import precisions
+from common import peak_megabytes, precisions, seconds_of
 
 from neural_style_tf.models.architecture import Architecture
 from neural_style_tf.utils.runtime import start_tensorflow
 
 
-def seconds(function: Callable[[], object]) -> float:
-    """Return how long one call takes."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def peak_megabytes() -> float:
-    """Return the most memory this process ever held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def convolution_shapes(
-    size: int, deepest: str, architecture: Architecture
-) -> list[tuple[str, int, int, int]]:
-    """Return (name, side, N_in, N_out) of every convolution of a network up to a layer."""
+def convolution_shapes(size: int, deepest: str, architecture: Architecture) -> list[tuple[int, int, int]]:
+    """Return (side, N_in, N_out) of every convolution of a network up to a layer."""
     shapes, depth = [], 3
     for name in architecture.up_to(deepest):
         if name.startswith("conv"):
-            shapes.append((name, -(-size // architecture.stride(name)), depth, architecture.depth(name)))
+            shapes.append((-(-size // architecture.stride(name)), depth, architecture.depth(name)))
             depth = architecture.depth(name)
     return shapes
 
 
 def make_limit(
-    size: int, deepest: str, precision: str, architecture: Architecture
-) -> tuple[Callable[[], None], float]:
+    size: int, deepest: str, dtype: str, architecture: Architecture
+) -> tuple[Callable[[], object], float]:
     """Return a function that runs the convolutions alone, and their TFLOP."""
     import tensorflow as tf
 
     def random(*shape: int) -> tf.Tensor:
-        return tf.cast(tf.random.normal(shape), precision)
+        return tf.cast(tf.random.normal(shape), dtype)
 
-    calls, flop = [], 0.0
-    for _, side, n_in, n_out in convolution_shapes(size, deepest, architecture):
+    tensors, flop = [], 0.0
+    for side, n_in, n_out in convolution_shapes(size, deepest, architecture):
         kernel = random(3, 3, n_in, n_out)
-        below, above = random(1, side, side, n_in), random(1, side, side, n_out)
-        calls.append((_forward(kernel), below))
-        calls.append((_backward(kernel, [1, side, side, n_in]), above))
+        tensors.append((kernel, random(1, side, side, n_in), random(1, side, side, n_out)))
         flop += 2 * 2 * 9 * n_in * n_out * side * side / 1e12
 
-    def run() -> None:
-        for function, tensor in calls:
-            result = function(tensor)
-        # Waits for an accelerator, and fetches one number only.
-        result[0, 0, 0, 0].numpy()
+    @tf.function(autograph=False)
+    def run() -> tf.Tensor:
+        done = tf.zeros([])
+        for kernel, below, above in tensors:
+            # One after another, as in a network.
+            with tf.control_dependencies([done]):
+                done = tf.cast(tf.nn.conv2d(below, kernel, 1, "SAME")[0, 0, 0, 0], tf.float32)
+            with tf.control_dependencies([done]):
+                backward = tf.raw_ops.Conv2DBackpropInput(
+                    input_sizes=below.shape,
+                    filter=kernel,
+                    out_backprop=above,
+                    strides=[1, 1, 1, 1],
+                    padding="SAME",
+                )
+                done = tf.cast(backward[0, 0, 0, 0], tf.float32)
+        return done
 
-    return run, flop
-
-
-def _forward(kernel: object) -> Callable:
-    import tensorflow as tf
-
-    return tf.function(lambda below: tf.nn.conv2d(below, kernel, 1, "SAME"), autograph=False)
-
-
-def _backward(kernel: object, shape: list[int]) -> Callable:
-    import tensorflow as tf
-
-    return tf.function(
-        lambda above: tf.raw_ops.Conv2DBackpropInput(
-            input_sizes=shape, filter=kernel, out_backprop=above, strides=[1, 1, 1, 1], padding="SAME"
-        ),
-        autograph=False,
-    )
+    # Waits for an accelerator, and fetches one number only.
+    return lambda: run().numpy(), flop
 
 
 def measure(size: int, variant: str, rounds: int) -> dict[str, object]:
@@ -119,7 +95,7 @@ def measure(size: int, variant: str, rounds: int) -> dict[str, object]:
     network = solver.step.evaluation.network.architecture
     limit, tflop = make_limit(size, network.deepest(config.loss.layers), precision, network)
     limit()
-    pairs = [(seconds(step), seconds(limit)) for _ in range(rounds)]
+    pairs = [(seconds_of(step), seconds_of(limit)) for _ in range(rounds)]
     step_time, limit_time = (statistics.median(times) for times in zip(*pairs, strict=True))
     return {
         "device": device,

@@ -35,10 +35,7 @@ TESTS = (
     *("tests/losses/test_functional.py", "tests/losses/test_moments.py", "tests/losses/test_wasserstein.py"),
     "tests/models/test_vgg19.py",
     # Weight files: .mat, .h5 of Keras 2 and 3, .npz, and the bundled network, converted anew.
-    "tests/weights/test_forms.py::test_matconvnet_in_process",
-    "tests/weights/test_forms.py::test_keras",
-    "tests/weights/test_forms.py::test_npz_keeps_the_originals_name_and_hash",
-    "tests/weights/test_stand_in.py::test_a_converted_form_that_is_not_todays_is_made_again[truncated]",
+    *("tests/weights/test_read.py", "tests/weights/test_bundled.py"),
     # Runs of the command line: painted, killed, resumed to the same bits, logged; mistakes told early.
     "tests/cli/test_main.py::test_a_run_writes_what_the_readme_says",
     "tests/cli/test_main.py::test_help_and_mistakes_do_without_tensorflow",
@@ -47,7 +44,8 @@ TESTS = (
     "tests/runs/test_resume.py::test_a_killed_run_continues_as_if_nothing_happened",
     "tests/runs/test_tensorboard.py",
     # What else depends on the versions of libraries: pictures, 16 bits, clips.
-    *("tests/images/test_read.py", "tests/images/test_deep.py", "tests/video/test_write.py"),
+    *("tests/images/test_read.py", "tests/images/test_write.py", "tests/images/test_deep.py"),
+    "tests/video/test_write.py",
 )
 """What meets other libraries, in a few minutes. The rest of the tests is about our own code."""
 LEFT_OUT = ("tests/images/test_deep.py::test_a_run_in_16_bits_keeps_profile_and_resolution",)

@@ -8,8 +8,10 @@ import pytest
 from command_line import environment
 from paths import ROOT
 
+import neural_style_tf
+
 # Benchmarks are not tests: of the quick ones that take no more than seconds.
-FAST = ("compare", "fuzz", "sheets")
+FAST = ("compare", "fuzz")
 SCRIPTS = sorted(
     path.stem
     for path in (ROOT / "benchmarks").glob("*.py")
@@ -25,6 +27,8 @@ def test_all_that_a_script_takes_from_the_package_is_there(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("neural_style_tf"):
             exec(compile(ast.Module([node], []), str(path), "exec"), {})
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "nst":
+            assert node.attr in neural_style_tf.__all__
 
 
 @pytest.mark.parametrize(

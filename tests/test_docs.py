@@ -9,8 +9,7 @@ from paths import ROOT
 from neural_style_tf.app.__main__ import make_parser
 from neural_style_tf.cli import flags
 from neural_style_tf.config import presets
-from neural_style_tf.config.fields import leaves
-from neural_style_tf.config.schema import Config, Job, SweepConfig
+from neural_style_tf.config.schema import SETTINGS
 
 PAGES = [
     ROOT / "README.md",
@@ -20,7 +19,6 @@ PAGES = [
     *sorted((ROOT / "neural_style_tf").rglob("*.md")),
 ]
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
-# Flags of other programs, and of `python -m neural_style_tf.weights`.
 # Of absl, TensorBoard, Slurm, Ray, twine and Docker.
 OTHER_FLAGS = {
     "address",
@@ -32,7 +30,6 @@ OTHER_FLAGS = {
     "flagfile",
     "logdir",
     "help",
-    "convert",
     "upgrade",
     "strict",
     "build",
@@ -72,12 +69,11 @@ def test_flags_table_is_generated():
 
 
 def test_the_meaning_of_a_flag_names_its_choices():
-    fields = [field for kind in (Config, Job, SweepConfig) for field in leaves(kind)]
-    assert any(field.metadata["choices"] for field in fields)
-    for field in fields:
+    assert any(field.metadata["choices"] for field in SETTINGS.values())
+    for field in SETTINGS.values():
         choices = presets.PRESETS if field.name == "preset" else field.metadata["choices"]
         for choice in choices:
-            assert re.search(rf"\b{choice}\b", field.metadata["help"]), f"--{field.name}: {choice}"
+            assert re.search(rf"\b{choice}\b", flags.explanation(field)), f"--{field.name}: {choice}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from common import ONE_SCALE, ChildError, load_pair, settings, start
 
-from gpu_checks.bench import Bench, failed, row
+import neural_style_tf as nst
+from gpu_checks.bench import Bench, Check, failed, row
 
 EXACT = 1e-4
 """Largest difference in float32, as a share of the norm of what is compared."""
@@ -22,54 +25,54 @@ DIRECTED = "two regions of a frame"
 """The case with two styles, masks, and what was painted before of a clip."""
 FORMATS = {"float32": "float32", "TF32": "tf32", "bfloat16": "bfloat16"}
 """Name → `--precision`."""
+FEW = ("original", "gatys", "balanced", DIRECTED)
+"""Cases of formats other than float32, and of --quick."""
 
 
-def checks(bench: Bench) -> Iterator[Callable[[], Iterator[dict[str, Any]]]]:
-    """Yield the checks in order."""
-    yield functools.partial(against_the_cpu, bench)
-    yield functools.partial(tiles, bench)
-    yield functools.partial(bits, bench)
-    yield functools.partial(replicas, bench)
+def checks(bench: Bench) -> list[Check]:
+    """Return the checks in order."""
+    return [functools.partial(check, bench) for check in (against_the_cpu, tiles, bits, replicas)]
+
+
+def formats(bench: Bench) -> dict[str, str]:
+    """Return the formats that are compared."""
+    return {"float32": "float32"} if bench.quick else FORMATS
 
 
 def against_the_cpu(bench: Bench) -> Iterator[dict[str, Any]]:
     """Compare losses, gradients and ten steps of each solver."""
     size = [40, 56] if bench.quick else [150, 200]
-    reference = str(bench.folder / "reference.npz")
     styles = {case: config.loss.style_loss for case, config in cases("float32").items()}
-    try:
-        bench.child("right.evaluate_all", device="CPU", size=size, out=reference, precision="float32")
-        expected = dict(np.load(reference))
-    except (RuntimeError, OSError) as error:
-        yield failed("reference on the CPU", error)
-        return
-    for name, precision in list(FORMATS.items())[: 1 if bench.quick else None]:
+    arrays: dict[str, dict[str, np.ndarray]] = {}
+    for name, precision in {"reference": "float32", **formats(bench)}.items():
         out = str(bench.folder / f"{name}.npz")
+        device = "CPU" if name == "reference" else "GPU"
         try:
-            bench.child("right.evaluate_all", size=size, out=out, precision=precision)
-            found = dict(np.load(out))
-        except (RuntimeError, OSError) as error:
+            few = bench.quick or precision != "float32"
+            bench.call("right.evaluate_all", device, size=size, out=out, precision=precision, few=few)
+            arrays[name] = dict(np.load(out))
+        except (ChildError, OSError) as error:
             yield failed(f"{name} against the CPU", error)
-            continue
-        exact = name == "float32"
-        for kind, label, limit in (
-            ("losses", "losses", EXACT),
-            ("gradient", "gradient", EXACT),
-            ("total", f"total after {STEPS} steps", 10 * EXACT),
-        ):
-            limits = dict.fromkeys(styles, limit)
-            if kind != "losses":
-                limits |= {case: WASSERSTEIN for case, style in styles.items() if style == "wasserstein"}
+            if name == "reference":
+                return
+    expected = arrays.pop("reference")
+    for name, found in arrays.items():
+        for kind, limit in (("losses", EXACT), ("gradient", EXACT), ("total", 10 * EXACT)):
             errors = {
-                key.removesuffix(f"/{kind}"): difference(found[key], value)
-                for key, value in expected.items()
+                key.removesuffix(f"/{kind}"): difference(found[key], expected[key])
+                for key in found
                 if key.endswith(f"/{kind}")
             }
-            worst = max(errors, key=lambda key: np.nan_to_num(errors[key] / limits[key], nan=np.inf))
+            sensitive = kind != "losses"
+            limits = {
+                case: WASSERSTEIN if sensitive and styles[case] == "wasserstein" else limit for case in errors
+            }
+            worst = max(errors, key=lambda case: np.nan_to_num(errors[case] / limits[case], nan=np.inf))
+            label = f"total after {STEPS} steps" if kind == "total" else kind
             yield row(
                 f"{name} against the CPU in float32: {label}, {len(errors)} cases",
                 f"differ by up to {errors[worst]:.1e} ({worst}; limit {limits[worst]:.0e})",
-                bool(errors[worst] <= limits[worst]) if exact else None,
+                bool(errors[worst] <= limits[worst]) if name == "float32" else None,
                 errors=errors,
             )
 
@@ -77,13 +80,13 @@ def against_the_cpu(bench: Bench) -> Iterator[dict[str, Any]]:
 def tiles(bench: Bench) -> Iterator[dict[str, Any]]:
     """Compare the gradient in tiles with that in one piece."""
     size, tile = ([70, 90], 32) if bench.quick else ([500, 700], 256)
-    for name, precision in list(FORMATS.items())[: 1 if bench.quick else None]:
+    for name, precision in formats(bench).items():
         try:
-            found = dict(bench.child("right.compare_tiles", size=size, tile=tile, precision=precision))
-        except RuntimeError as error:
+            errors = dict(bench.call("right.compare_tiles", size=size, tile=tile, precision=precision))
+        except ChildError as error:
             yield failed(f"{name}: tiles", error)
             continue
-        for loss, error in found.items():
+        for loss, error in errors.items():
             limit = WASSERSTEIN if loss == "wasserstein" else EXACT
             yield row(
                 f"{name}, {loss}: gradient in tiles of {tile}, {size[1]}×{size[0]}",
@@ -94,52 +97,49 @@ def tiles(bench: Bench) -> Iterator[dict[str, Any]]:
 
 
 def bits(bench: Bench) -> Iterator[dict[str, Any]]:
-    """Compare a run with its repetition."""
+    """Compare a run with its repetition, in one process and in another."""
     size = [40, 56] if bench.quick else [300, 400]
     for deterministic in (True, False):
-        label = "with --deterministic" if deterministic else "without --deterministic"
-        try:
-            runs = [
-                run
-                for precision in ("float32", "bfloat16")[: 1 if bench.quick else None]
-                for _ in range(2 if deterministic else 1)
-                for run in bench.child(
-                    "right.repeat", size=size, deterministic=deterministic, precision=precision
-                )
-            ]
-        except RuntimeError as error:
-            yield failed(f"the same flags twice, {label}", error)
-            continue
-        for precision in dict.fromkeys(run["precision"] for run in runs):
-            mine = [run for run in runs if run["precision"] == precision]
-            images = [run[turn] for run in mine for turn in ("images", "again")]
-            same = all(image == images[0] for image in images)
-            largest = max(value for run in mine for value in run["difference"].values())
+        for precision in ("float32",) if bench.quick else ("float32", "bfloat16"):
+            label = f"the same flags twice, --{'' if deterministic else 'no'}deterministic, {precision}"
+            arguments = {"size": size, "deterministic": deterministic, "precision": precision}
+            try:
+                processes = [
+                    bench.call("right.repeat", **arguments) for _ in range(2 if deterministic else 1)
+                ]
+            except ChildError as error:
+                yield failed(label, error)
+                continue
+            results = [dict(zip(("adam", "lbfgs"), values, strict=True)) for values in processes]
+            same = all(
+                len({image for result in results for image in result[solver]["images"]}) == 1
+                for solver in ("adam", "lbfgs")
+            )
+            largest = max(value["difference"] for result in results for value in result.values())
             yield row(
-                f"the same flags twice, {label}, {precision}: {STEPS} steps of each solver",
-                f"the same bits, in {len(mine)} process(es)"
+                f"{label}: {STEPS} steps of each solver",
+                f"the same bits, in {len(results)} process(es)"
                 if same
                 else f"differ, by {largest:.2g} grey levels at most within a process",
                 same if deterministic else None,
-                seconds=mine[0]["seconds"],
+                seconds={solver: value["seconds"] for solver, value in results[0].items()},
             )
 
 
 def replicas(bench: Bench) -> Iterator[dict[str, Any]]:
     """Compare two replicas with one device."""
-    size = [70, 90] if bench.quick else [300, 400]
     if not bench.has_gpu:
         yield row("two replicas", "only with a GPU; tests/distributed has it on the CPU")
         return
     try:
-        [found] = bench.child("right.compare_replicas", start=False, size=size)
-    except RuntimeError as error:
+        [errors] = bench.call("right.compare_replicas", size=[300, 400])
+    except ChildError as error:
         yield failed("two logical devices of one GPU", error)
         return
     yield row(
         f"two logical devices of one GPU against one: gradient, and total after {STEPS} steps",
-        f"differ by {found['gradient']:.1e} and {found['total']:.1e} (limit {WASSERSTEIN:.0e})",
-        max(found["gradient"], found["total"]) <= WASSERSTEIN,
+        f"differ by {errors['gradient']:.1e} and {errors['total']:.1e} (limit {WASSERSTEIN:.0e})",
+        max(errors.values()) <= WASSERSTEIN,
     )
 
 
@@ -153,126 +153,89 @@ def difference(found: Any, expected: Any) -> float:
 
 def cases(precision: str) -> dict[str, Any]:
     """Return the settings to compare, by name: every preset, and every style loss."""
-    from neural_style_tf.config.presets import PRESETS
-
-    one_size = {
-        "image_size": 0,
-        "scales": 1,
-        "scale_iterations": (),
-        "precision": precision,
-        "convolution": "direct",
-        "tile": "none",
-    }
-    found = {name: config.replace(**one_size) for name, config in PRESETS.items()}
-    base = found["balanced"]
+    fixed = {"precision": precision, "convolution": "direct", "tile": "none", **ONE_SCALE}
+    configs = {name: settings(name, **fixed) for name in nst.PRESETS}
+    base = configs["balanced"]
     for loss in ("gatys", "mean", "moments", "relative", "wasserstein"):
         if loss != base.loss.style_loss:
-            found[f"style_loss={loss}"] = base.replace(style_loss=loss)
+            configs[f"style_loss={loss}"] = base.replace(style_loss=loss)
     # What of `balanced` a GPU computes in another way.
-    found["padding=zero"] = base.replace(padding="zero")
-    found[DIRECTED] = base
-    return found
+    configs["padding=zero"] = base.replace(padding="zero")
+    configs[DIRECTED] = base
+    return configs
 
 
-def pictures(size: list[int]) -> list[np.ndarray]:
-    """Return content, two styles, and an initial picture, of examples, [H, W, 3]."""
-    from gpu_checks.bench import ROOT
-    from neural_style_tf.images import load_image, resize
-
-    content, *styles = (
-        resize(load_image(str(ROOT / "examples" / f"{name}.jpg")).pixels, tuple(size))
-        for name in ("chelsea", "mosaic", "strokes")
-    )
+def run(session: nst.Session, config: Any, size: list[int], *, directed: bool = False) -> Iterator[Any]:
+    """Return a run of examples [H, W, 3]; if directed with two styles, regions and a frame before."""
+    height, width = size
+    content, style = (pixels[:height, :width] for pixels in load_pair("chelsea:mosaic", 512))
     noise = np.random.default_rng(0).uniform(-20, 20, content.shape)
-    return [np.asarray(p, np.float32) for p in (content, *styles, np.clip(content + noise, 0, 255))]
+    initial = np.clip(content + noise, 0, 255).astype(np.float32)
+    inputs = nst.Inputs(content, style, initial)
+    if directed:
+        from neural_style_tf.losses.temporal import Warped
+
+        other = load_pair("chelsea:strokes", 512)[1][:height, :width]
+        ramp = np.tile(np.linspace(0, 1, width, dtype=np.float32), (height, 1))
+        left = np.clip(4 * ramp - 1.5, 0, 1)
+        masks = nst.Masks(content=(left, 1 - left))
+        warped = Warped(np.roll(content, 2, 1), (ramp > 0.5).astype(np.float32))
+        inputs = nst.Inputs(content, (style, other), initial, masks, warped)
+    return session.run(inputs, config)
 
 
-def directions(size: list[int], frame: np.ndarray, config: Any) -> dict[str, Any]:
-    """Return regions with a soft border, and half of the frame known from before, for `make_solver`."""
-    from neural_style_tf.losses.temporal import Warped
-    from neural_style_tf.transfer.masks import Masks
-
-    ramp = np.tile(np.linspace(0, 1, size[1], dtype=np.float32), (size[0], 1))
-    left = np.clip(4 * ramp - 1.5, 0, 1)
-    masks = Masks(content=(left, 1 - left)).check(2, config)
-    warped = Warped(np.roll(frame, 2, 1), (ramp > 0.5).astype(np.float32))
-    return {"guidance": masks.at(tuple(size), [tuple(size)] * 2, config), "warped": warped}
+def gradient_of(record: Any) -> np.ndarray:
+    """Return the gradient [1, H, W, 3] at the image of a record."""
+    return record.state.solver["gradient"].numpy()
 
 
-def make(config: Any, weights: Any, size: list[int], *, cluster: Any = None, directed: bool = False) -> Any:
-    """Return a solver that has started."""
-    from neural_style_tf.transfer.session import make_solver
-
-    content, *styles, initial = pictures(size)
-    directing = directions(size, content, config) if directed else {}
-    given = [content, *styles[: 2 if directed else 1]]
-    solver = make_solver(given, config, weights, cluster=cluster, initial=initial, **directing)
-    if not solver.start():
-        raise RuntimeError("the first losses are not finite")
-    return solver
-
-
-def evaluate_all(*, size: list[int], precision: str, out: str, weights: str) -> Iterator[str]:
+def evaluate_all(*, size: list[int], precision: str, few: bool, out: str, weights: str) -> Iterator[str]:
     """Write losses, gradient and total after some steps of every case to an .npz file; yield its name."""
-    from neural_style_tf.config.presets import PRESETS
-    from neural_style_tf.weights.resolve import load_weights
-
-    loaded, found = load_weights(weights), {}
+    start()
+    session, arrays = nst.Session(nst.load_weights(weights)), {}
     for name, config in cases(precision).items():
-        if precision != "float32" and name not in ("original", "gatys", "balanced", DIRECTED):
+        if few and name not in FEW:
             continue
-        solver = make(config, loaded, size, directed=name == DIRECTED)
-        found[f"{name}/losses"] = solver.state["values"].numpy()
-        found[f"{name}/gradient"] = solver.state["gradient"].numpy()
-        if name in PRESETS:
-            solver.advance(STEPS)
-            found[f"{name}/total"] = solver.state["values"].numpy()[:1]
-    np.savez(out, **found)
+        steps = run(session, config.replace(log_every=STEPS), size, directed=name == DIRECTED)
+        record = next(steps)
+        arrays[f"{name}/losses"] = np.array(list(record.terms.values()))
+        arrays[f"{name}/gradient"] = gradient_of(record)
+        if name in nst.PRESETS:
+            arrays[f"{name}/total"] = np.array([next(steps).total])
+    np.savez(out, **arrays)
     yield out
 
 
 def compare_tiles(*, size: list[int], tile: int, precision: str, weights: str) -> Iterator[tuple[str, float]]:
     """Yield style loss and how far its gradient in tiles is from that in one piece."""
-    from neural_style_tf.weights.resolve import load_weights
-
-    config, loaded = cases(precision)["balanced"], load_weights(weights)
+    start()
+    session, config = nst.Session(nst.load_weights(weights)), cases(precision)["balanced"]
     for loss in ("relative", "wasserstein"):
-        config = config.replace(style_loss=loss)
-        solvers = [make(config.replace(tile=t), loaded, size) for t in (str(tile), "none")]
-        yield loss, difference(*(solver.state["gradient"].numpy() for solver in solvers))
+        changed = config.replace(style_loss=loss)
+        gradients = [
+            gradient_of(next(run(session, changed.replace(tile=pieces), size)))
+            for pieces in (str(tile), "none")
+        ]
+        yield loss, difference(*gradients)
 
 
 def repeat(*, size: list[int], deterministic: bool, precision: str, weights: str) -> Iterator[dict[str, Any]]:
-    """Run each solver twice; yield hashes of both images, and how they differ."""
-    import time
-
-    import tensorflow as tf
-
-    from neural_style_tf.weights.resolve import load_weights
-
-    if deterministic:
-        tf.config.experimental.enable_op_determinism()
-    loaded = load_weights(weights)
-    found: dict[str, Any] = {
-        "precision": precision,
-        "images": {},
-        "again": {},
-        "difference": {},
-        "seconds": {},
-    }
-    for name in ("adam", "lbfgs"):
-        config = cases(precision)["balanced"].replace(optimizer=name, deterministic=deterministic)
+    """Run each solver twice; yield hashes of both images, how they differ, and the seconds of a step."""
+    start()
+    loaded = nst.load_weights(weights)
+    for optimizer in ("adam", "lbfgs"):
+        changes = {"optimizer": optimizer, "deterministic": deterministic, "log_every": STEPS}
+        config = cases(precision)["balanced"].replace(**changes)
         images = []
         for _ in range(2):
-            solver = make(config, loaded, size)
-            start = time.perf_counter()
-            solver.advance(STEPS)
-            images.append(solver.image.numpy())
-            found["seconds"][name] = (time.perf_counter() - start) / STEPS
+            steps = run(nst.Session(loaded, keep_bytes=0), config, size)
+            next(steps)
+            began = time.perf_counter()
+            images.append(next(steps).image)
+            seconds = (time.perf_counter() - began) / STEPS
         hashes = [hashlib.sha256(image.tobytes()).hexdigest()[:16] for image in images]
-        found["images"][name], found["again"][name] = hashes
-        found["difference"][name] = float(np.abs(images[0] - images[1]).max())
-    yield found
+        largest = float(np.abs(images[0] - images[1]).max())
+        yield {"images": hashes, "difference": largest, "seconds": seconds}
 
 
 def compare_replicas(*, size: list[int], weights: str) -> Iterator[dict[str, float]]:
@@ -280,22 +243,17 @@ def compare_replicas(*, size: list[int], weights: str) -> Iterator[dict[str, flo
     import tensorflow as tf
 
     from neural_style_tf.distributed.replicas import Cluster
-    from neural_style_tf.weights.resolve import load_weights
 
-    gpu = tf.config.list_physical_devices("GPU")[0]
+    [gpu, *_] = tf.config.list_physical_devices("GPU")
     half = tf.config.LogicalDeviceConfiguration(memory_limit=8192)
     tf.config.set_logical_device_configuration(gpu, [half, half])
-    loaded, config = load_weights(weights), cases("float32")["balanced"].replace(optimizer="adam")
-    solvers = []
-    devices = tf.config.list_logical_devices("GPU")
+    devices = [device.name for device in tf.config.list_logical_devices("GPU")]
     # NCCL refuses two ranks on one card.
-    strategy = tf.distribute.MirroredStrategy(
-        [device.name for device in devices], cross_device_ops=tf.distribute.ReductionToOneDevice()
-    )
+    strategy = tf.distribute.MirroredStrategy(devices, cross_device_ops=tf.distribute.ReductionToOneDevice())
+    config = cases("float32")["balanced"].replace(optimizer="adam", log_every=STEPS)
+    gradients, totals = [], []
     for cluster in (Cluster(), Cluster(strategy)):
-        solver = make(config, loaded, size, cluster=cluster)
-        gradient = solver.state["gradient"].numpy()
-        solver.advance(STEPS)
-        solvers.append((gradient, solver.state["values"].numpy()[:1]))
-    (one_gradient, one_total), (gradient, total) = solvers
-    yield {"gradient": difference(gradient, one_gradient), "total": difference(total, one_total)}
+        steps = run(nst.Session(nst.load_weights(weights), cluster=cluster), config, size)
+        gradients.append(gradient_of(next(steps)))
+        totals.append([next(steps).total])
+    yield {"gradient": difference(*gradients), "total": difference(*totals)}

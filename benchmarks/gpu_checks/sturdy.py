@@ -8,13 +8,17 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from gpu_checks.bench import ROOT, Bench, Done, row
+from common import ROOT, Ended
 
+from gpu_checks.bench import Bench, Check, row
+
+ONE_SCALE = ("--scales=1", "--scale_iterations=")
+SHORT = (*ONE_SCALE, "--iterations=12")
 HOLD = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -32,31 +36,13 @@ sys.stdin.read()
 """
 
 
-def checks(bench: Bench) -> Iterator[Callable[[], Iterator[dict[str, Any]]]]:
-    """Yield the checks in order."""
-    yield functools.partial(hidden, bench)
-    yield functools.partial(unusable, bench)
-    yield functools.partial(without_compiler, bench)
-    yield functools.partial(growth, bench)
-    yield functools.partial(two_at_once, bench)
-    yield functools.partial(full_card, bench)
+def checks(bench: Bench) -> list[Check]:
+    """Return the checks in order."""
+    on_gpus = (unusable, without_compiler, growth, full_card) if bench.has_gpu else ()
+    return [functools.partial(check, bench) for check in (hidden, two_at_once, *on_gpus)]
 
 
-def flags(bench: Bench, size: int, iterations: int = 12) -> list[str]:
-    """Return the flags of a short run."""
-    size = 48 if bench.quick else size
-    return [
-        f"--content={bench.picture('astronaut', size)}",
-        f"--style={bench.picture('starry_night', min(size, 512))}",
-        "--preset=balanced",
-        f"--image_size={size}",
-        "--scales=1",
-        "--scale_iterations=",
-        f"--iterations={iterations}",
-    ]
-
-
-def verdict(check: str, done: Done, *, device: str = "", says: str = "") -> dict[str, Any]:
+def verdict(check: str, done: Ended, *, device: str = "", says: str = "") -> dict[str, Any]:
     """Return the row of a run that must succeed, on a device and with a line, if one is given."""
     lines = [
         line for line in done.output.splitlines() if line.startswith("device:") or (says and says in line)
@@ -68,108 +54,70 @@ def verdict(check: str, done: Done, *, device: str = "", says: str = "") -> dict
 
 def hidden(bench: Bench) -> Iterator[dict[str, Any]]:
     """Run with the GPUs hidden."""
-    done = bench.run(*flags(bench, 128), CUDA_VISIBLE_DEVICES="-1")
+    done = bench.run(*bench.flags(128, *SHORT), CUDA_VISIBLE_DEVICES="-1")
     yield verdict("GPUs hidden by CUDA_VISIBLE_DEVICES=-1", done, device="device: CPU")
 
 
 def unusable(bench: Bench) -> Iterator[dict[str, Any]]:
     """Run with a GPU whose libraries TensorFlow does not find."""
-    if not bench.has_gpu:
-        return
     folder = bench.folder / "libraries"
     folder.mkdir(exist_ok=True)
     # A file that is no library comes first on the path.
     for name in ("libcudnn.so.9", "libcudart.so.12", "libcublas.so.12"):
         (folder / name).write_text("no library")
     path = f"{folder}{os.pathsep}{os.environ.get('LD_LIBRARY_PATH', '')}"
-    done = bench.run(*flags(bench, 128), LD_LIBRARY_PATH=path)
+    done = bench.run(*bench.flags(128, *SHORT), LD_LIBRARY_PATH=path)
     yield verdict("a GPU that TensorFlow cannot use", done, device="device: CPU", says="cannot use")
 
 
 def without_compiler(bench: Bench) -> Iterator[dict[str, Any]]:
     """Run without ptxas and libdevice."""
-    if not bench.has_gpu:
-        return
     path = os.pathsep.join(
         part
         for part in os.environ.get("PATH", "").split(os.pathsep)
         if not (Path(part) / "ptxas").exists() and "cuda" not in part
     )
-    done = bench.run(*flags(bench, 256), PATH=path, XLA_FLAGS="--xla_gpu_cuda_data_dir=/nonexistent")
+    done = bench.run(*bench.flags(256, *SHORT), PATH=path, XLA_FLAGS="--xla_gpu_cuda_data_dir=/nonexistent")
     yield verdict("no ptxas, no libdevice", done, device="device: GPU")
 
 
 def growth(bench: Bench) -> Iterator[dict[str, Any]]:
     """See how much of the card a small run takes."""
-    if not bench.has_gpu:
-        return
-    before = used_megabytes()
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "run.py",
-            f"--output_dir={bench.folder / 'growth'}",
-            f"--weights={bench.weights}",
-            *flags(bench, 512, 1500),
-        ],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    most, end = 0, time.monotonic() + 25
-    while process.poll() is None and time.monotonic() < end:
-        most = max(most, used_megabytes() - before)
-        time.sleep(0.5)
-    process.terminate()
-    code = process.wait(timeout=60)
+    before, held = used_megabytes(), [0]
+    flags = bench.flags(512, *ONE_SCALE, "--iterations=500")
+    done = bench.run(*flags, watch=lambda pid: held.append(used_megabytes() - before))
     yield row(
-        "memory of a run at 512, ended by SIGTERM",
-        f"{most} MB of the card; exit code {code}",
-        0 < most < 20_000 and code in (0, 143),
+        "memory of a run at 512",
+        f"{max(held)} MB of the card; exit code {done.code}",
+        0 < max(held) < 20_000 and done.code == 0,
     )
 
 
 def two_at_once(bench: Bench) -> Iterator[dict[str, Any]]:
     """Start two runs together."""
-    command = [sys.executable, "run.py", f"--weights={bench.weights}", *flags(bench, 512)]
-    environment = dict(os.environ) | ({} if bench.has_gpu else {"CUDA_VISIBLE_DEVICES": "-1"})
-    start = time.monotonic()
-    processes = [
-        subprocess.Popen(
-            [*command, f"--output_dir={bench.folder / f'two{index}'}"],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for index in range(2)
-    ]
-    outputs = [process.communicate(timeout=240)[0] for process in processes]
-    for process, output in zip(processes, outputs, strict=True):
-        done = Done(process.returncode, output, time.monotonic() - start)
-        yield verdict("one of two runs at once", done)
+    flags = bench.flags(512, *SHORT)
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(bench.run, *flags) for _ in range(2)]
+        for run in runs:
+            yield verdict("one of two runs at once", run.result())
 
 
 def full_card(bench: Bench) -> Iterator[dict[str, Any]]:
     """Run while another process holds most of the card."""
-    if not bench.has_gpu:
-        yield row("a full card", "only with a GPU")
-        return
     with holding(leave=6e9) as message:
         if message:
             yield row("another process holds most of the card", message, False)
             return
-        done = bench.run(*flags(bench, 1024))
+        done = bench.run(*bench.flags(1024, *SHORT))
         yield verdict("another process holds all but 6 GB: 1024 pixels", done, device="device: GPU")
-        done = bench.run(*flags(bench, 3072, 4), "--tile=none", "--optimizer=adam")
+        done = bench.run(*bench.flags(3072, *ONE_SCALE, "--iterations=4", "--tile=none", "--optimizer=adam"))
         yield verdict(
             "another process holds all but 6 GB: 3072 pixels, --tile=none",
             done,
             says="out of memory: going on",
         )
     with holding(leave=3e8):
-        done = bench.run(*flags(bench, 512))
+        done = bench.run(*bench.flags(512, *SHORT))
         ok = "Traceback" not in done.output and done.code in (0, 1, 2)
         yield row(
             "another process holds all but 300 MB: 512 pixels",
@@ -189,13 +137,13 @@ def holding(leave: float) -> Iterator[str]:
         text=True,
     )
     try:
-        said = ""
+        problem = ""
         for line in process.stdout:
-            if line.startswith("HOLDING"):
-                said = ""
+            problem = line.strip()[:200]
+            if problem == "HOLDING":
+                problem = ""
                 break
-            said = line.strip()[:200]
-        yield said
+        yield problem
     finally:
         process.stdin.close()
         process.wait(timeout=60)

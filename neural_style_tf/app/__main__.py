@@ -50,10 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Not before `--help` and the mistakes above are answered: it takes a moment.
         from neural_style_tf.weights.resolve import check_spec
 
-        check_spec(arguments.weights, Path(arguments.weights_dir))
+        folder, trust = Path(arguments.weights_dir), arguments.trust_weights
+        check_spec(arguments.weights, folder, trust=trust)
         from neural_style_tf.app.requests import Place
 
-        place = Place(output_dir, arguments.weights, str(Path(arguments.weights_dir).absolute()))
+        place = Place(output_dir, arguments.weights, str(folder.absolute()), trust_weights=trust)
         _serve(
             place,
             port,
@@ -80,6 +81,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", default="auto", help="the network, as of the command line (auto)")
     parser.add_argument(
         "--weights_dir", default="weights", metavar="FOLDER", help="where weight files are (weights)"
+    )
+    parser.add_argument(
+        "--trust_weights", action="store_true", help="also parse an unpublished weight file that you trust"
     )
     parser.add_argument(
         "--host",

@@ -34,6 +34,7 @@ from neural_style_tf.app.requests import (
     plan,
     whole,
 )
+from neural_style_tf.config.fields import flat, tagged
 from neural_style_tf.config.schema import Config, Job, numbered
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import deep, load_image, save_image
@@ -537,9 +538,10 @@ def _layers(drawing: dict[str, Any] | None) -> list[np.ndarray]:
 
 def _not_taken_over(config: Config, job: Job) -> list[str]:
     """Return what of a run the page cannot paint with, in words."""
-    default = Job()
-    names = ("content_weight_mask", "stretch_contrast", "dpi", "allow_truncated", "max_pixels")
-    lost = [f"--{name}" for name in names if getattr(job, name) != getattr(default, name)]
+    kept = {name for tag in ("page", "clip", "anew") for name in tagged(tag, Job)}
+    lost = [
+        f"--{name}" for name, value in flat(job).items() if name not in kept and value != getattr(Job, name)
+    ]
     if len(job.style) > MOST_STYLES:
         lost.append(f"the styles after the first {MOST_STYLES}")
     if len(set(config.sizes.style_scale)) > 1:

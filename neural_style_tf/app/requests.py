@@ -14,6 +14,7 @@ import numpy as np
 
 from neural_style_tf.app.pictures import check_picture, clean_name, store_mask, store_picture, title_of
 from neural_style_tf.app.queue import PlannedRun
+from neural_style_tf.config.fields import flat, tagged
 from neural_style_tf.config.presets import preset
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
@@ -46,11 +47,13 @@ class Place:
         output_dir: The folder of the runs.
         weights: As of `--weights`.
         weights_dir: As of `--weights_dir`.
+        trust_weights: As of `--trust_weights`.
     """
 
     output_dir: Path
     weights: str = Job.weights
     weights_dir: str = Job.weights_dir
+    trust_weights: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,8 +113,8 @@ def settings(request: Request) -> Config:
     known = preset(request.preset)
     if request.base is not None and request.base.preset == request.preset:
         # What depends on the size is chosen anew.
-        network = {name: getattr(known.network, name) for name in ("precision", "convolution")}
-        known = request.base.replace(tile="auto", style_blend=(), mask_weight=(), **network)
+        chosen = {name: flat(known)[name] for name in tagged("auto", Config)}
+        known = request.base.replace(style_blend=(), mask_weight=(), **chosen)
     iterations = whole("Iterations", request.iterations)
     config = known.replace(
         strength=float(request.strength),
@@ -188,6 +191,7 @@ def plan(request: Request, place: Place) -> PlannedRun:
             style_mask=tuple(origins) if any(origins) else (),
             weights=place.weights,
             weights_dir=place.weights_dir,
+            trust_weights=place.trust_weights,
             bits=request.bits,
             output_dir=str(place.output_dir / title),
         )

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import codecs
-import contextlib
 import dataclasses
 import re
 import shlex
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from absl import flags as absl_flags
 
-from neural_style_tf.config.fields import flat, leaves
-from neural_style_tf.config.parsing import format_list
+from neural_style_tf.config.fields import flat, from_text, leaves, tagged, to_flags
+from neural_style_tf.config.parsing import to_text
 from neural_style_tf.config.presets import PRESETS
-from neural_style_tf.config.schema import REPEATED_FILES, Config, Job, ScaleConfig, SweepConfig
+from neural_style_tf.config.schema import SETTINGS, Config, Job, ScaleConfig, SweepConfig
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.images.files import expand_files
-from neural_style_tf.runs.manifest import NOT_REPEATED, flag_texts, from_anywhere
+from neural_style_tf.runs.manifest import with_absolute_paths
 from neural_style_tf.runs.replay import read_run, settings_of
 from neural_style_tf.sweeps.space import Axis, parse_axis
 from neural_style_tf.utils.text import did_you_mean
-from neural_style_tf.weights.structure import printable
 
 USAGE = """Neural style transfer: paint one picture in the manner of another.
 
@@ -31,13 +29,11 @@ usage: python run.py --content=PHOTO --style=PAINTING [--iterations=N] [flags]
 
 Any flag can be put in a file, one to a line, and read with --flagfile=FILE.
 """
-
-# Of a flag file; of a message that repeats what came.
-_MOST_BYTES, _LONGEST = 1 << 20, 300
-_REPEATED = ("content", "sweep", *REPEATED_FILES)
-# Of `Job`; of `Config` all can be swept.
-_SWEPT = ("content", *REPEATED_FILES, "content_weight_mask", "weights", "stretch_contrast")
-_NUMBERS = ("style_blend", "mask_weight", "style_scale")
+GROUPS = (("Files", Job), ("Settings (defaults of the preset `original`)", Config), ("Sweeps", SweepConfig))
+LONGEST_FLAG_FILE = 1 << 20
+"""In bytes."""
+Texts = Mapping[str, tuple[str, ...]]
+"""Name of a setting → the texts of its flags."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,34 +41,34 @@ class CommandLine:
     """What a command line asks for.
 
     Attributes:
+        texts: Of every setting that it or its flag files name.
+        here: Names of the settings that stand on the command line itself, not in a flag file.
         sweep: How many runs, and which.
-        contents: What `--content` names, a pattern each.
-        files_given: What each of `schema.REPEATED_FILES` names, if it is given.
-        given: Names of the settings that stand on the command line itself, not in a flag file.
-        values: Flags of absl as they were given.
     """
 
+    texts: Texts
+    here: Set[str]
     sweep: SweepConfig
-    contents: tuple[str, ...]
-    files_given: Mapping[str, tuple[str, ...]]
-    given: frozenset[str]
-    values: absl_flags.FlagValues
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """What `--content` names, a pattern each."""
+        return self.texts.get("content", ())
+
+    @property
+    def _frames(self) -> bool:
+        """Whether a folder, as content, is one clip."""
+        return self._value("frames")
 
     @property
     def is_sweep(self) -> bool:
-        """Whether several runs are asked for, or one in a form that could be several."""
-        contents = self.contents
-        if self.values["frames"].value:
-            return bool(self.sweep.sweep) or len(contents) > 1
-        return bool(self.sweep.sweep) or len(contents) > 1 or any(expand_files(c) != [c] for c in contents)
+        """Whether the command line asks for several runs, or for one in a form that could be several."""
+        several = bool(self.sweep.sweep) or len(self.contents) > 1
+        return several or (not self._frames and any(expand_files(name) != [name] for name in self.contents))
 
     def check_single(self) -> None:
-        """Refuse, for a single run, what shares out the runs of a sweep.
-
-        Raises:
-            UserError: Naming the flag.
-        """
-        for name in ("jobs", "shard", "ray", "shared_output"):
+        """Refuse, for a single run, a flag that shares out the runs of a sweep."""
+        for name in tagged("shares", SweepConfig):
             if getattr(self.sweep, name) != getattr(SweepConfig, name):
                 raise UserError(
                     f"--{name} is about the runs of a sweep, and this is a single run: give --sweep, or "
@@ -80,86 +76,59 @@ class CommandLine:
                 )
 
     def axes(self) -> list[Axis]:
-        """Return the swept settings; several `--content` come first.
-
-        Raises:
-            UserError: A setting that is swept and given, or as of `parse_axis`.
-        """
-        kinds = {field.name: type(field.default) for field in leaves(Config)}
-        kinds |= {field.name: type(field.default) for field in leaves(Job) if field.name in _SWEPT}
-        seed = self.values["seed"].value or Config.seed
-        given = {
-            "samples": self.sweep.sweep_samples,
-            "seed": seed,
-            "frames": bool(self.values["frames"].value),
-        }
-        axes = [parse_axis(text, kinds, **given) for text in self.sweep.sweep]
+        """Return the swept settings; several `--content` come first."""
+        samples, seed = self.sweep.sweep_samples, self._value("seed")
+        axes = [
+            parse_axis(text, samples=samples, seed=seed, frames=self._frames) for text in self.sweep.sweep
+        ]
         for axis in axes:
-            if {axis.name, f"no{axis.name}"} & self.given:
+            if axis.name in self.here:
                 raise UserError(f"--{axis.name} is given, and swept by --sweep={axis.name}=…: leave one out")
         if self.contents and not any(axis.name == "content" for axis in axes):
-            as_frames = self.values["frames"].value
-            found = [path for one in self.contents for path in ([one] if as_frames else expand_files(one))]
-            if not found:
+            files = [
+                file for name in self.contents for file in ([name] if self._frames else expand_files(name))
+            ]
+            if not files:
                 raise UserError(f"--content={show(self.contents[0])}: no picture there")
-            if len(set(found)) < len(found):
-                twice = next(path for path in found if found.count(path) > 1)
+            if len(set(files)) < len(files):
+                twice = next(file for file in files if files.count(file) > 1)
                 raise UserError(f"--content: {show(twice)} is named twice")
-            if len(found) > 1 or found != list(self.contents):
-                axes.insert(0, Axis("content", tuple(found)))
+            if len(files) > 1 or files != list(self.contents):
+                axes.insert(0, Axis("content", tuple(files)))
         return axes
 
     def base(self, swept: Set[str]) -> dict[str, Any]:
-        """Return name → value of what was given and is not swept, but for what is asked anew each time."""
-        skipped = {*swept, "content", *(field.name for field in leaves(SweepConfig))}
-        skipped |= set(NOT_REPEATED) - {"from_run", "output"}
-        found = {name: value for name, value in self._given().items() if name not in skipped}
-        if "content" not in swept and self.contents:
-            found["content"] = self.contents[-1]
-        found = from_anywhere(found)
-        # One file is recorded as one.
-        one = {name: found[name][0] for name in REPEATED_FILES if len(found.get(name, ())) == 1}
-        for name in _NUMBERS:
-            with contextlib.suppress(KeyError, ValueError):
-                one[name] = float(found[name])
-        return found | one
-
-    def _given(self) -> dict[str, Any]:
-        """Return name → value of what was given."""
-        given = {name: self.values[name].value for name in self.values if self.values[name].present}
-        given |= self.files_given
-        return given | {"content": self.contents[-1]} if self.contents else given
+        """Return name → value of what identifies a sweep: every setting that it names and does not sweep."""
+        left_out = {*swept, *(leaf.name for leaf in leaves(SweepConfig)), *tagged("anew", Job)}
+        left_out -= {"from_run", "output"} - swept
+        return with_absolute_paths(
+            {name: value for name, value in self._values(self.texts).items() if name not in left_out}
+        )
 
     def files(self) -> Job:
-        """Return the files that all runs have in common; whether a picture is missing is not checked.
-
-        Raises:
-            UserError: A value out of range, a `--from_run` that cannot be read.
-        """
-        names = {field.name for field in leaves(Job)}
-        given = {name: value for name, value in self._given().items() if name in names}
-        if not given.get("from_run"):
-            return Job(**given)
-        return settings_of(read_run(given["from_run"]), given["from_run"])[1].replace(**given)
+        """Return the files that all runs have in common; content and style may be missing."""
+        return _resolve_job(self._values(self.texts))[1]
 
     def settings(self, changes: Mapping[str, str] | None = None) -> tuple[Config, Job]:
         """Return the resolved settings and the files of one run.
 
         Args:
-            changes: Name of a flag → its text, which wins over what was given.
+            changes: Name of a setting → its text, which wins over the command line.
 
         Raises:
-            UserError: A value that cannot be, a file flag missing.
+            UserError: A value that cannot be, or no content or style.
         """
-        given = self._given()
-        for name, text in (changes or {}).items():
-            try:
-                given[name] = self.values[name].parser.parse(text)
-            except (absl_flags.Error, ValueError) as error:
-                raise UserError(
-                    f"--{name}={printable(text, _LONGEST)}: {' '.join(str(error).split())}"
-                ) from None
-        return _resolve(given, self.given | (changes or {}).keys())
+        changes = changes or {}
+        texts = {**self.texts, **{name: (text,) for name, text in changes.items()}}
+        return _resolve(self._values(texts), self.here | changes.keys())
+
+    def _value(self, name: str) -> Any:
+        field = SETTINGS[name]
+        return from_text(field, *self.texts[name]) if name in self.texts else field.default
+
+    @staticmethod
+    def _values(texts: Texts) -> dict[str, Any]:
+        return {name: from_text(SETTINGS[name], *several) for name, several in texts.items()}
 
 
 def parse(argv: Sequence[str]) -> tuple[Config, Job]:
@@ -171,121 +140,161 @@ def parse(argv: Sequence[str]) -> tuple[Config, Job]:
 
 
 def read(argv: Sequence[str]) -> CommandLine:
-    """Read a command line.
-
-    Args:
-        argv: The program's name and its arguments.
-
-    Returns:
-        What it asks for; the settings themselves are not checked yet.
+    """Read a command line: the program's name and its arguments.
 
     Raises:
-        UserError: An unknown flag, a value of the wrong type.
+        UserError: An unknown flag, a missing value, a flag file that cannot be read.
     """
-    values = _define()
-    line = argv[1:]
-    placed = _placed(line, values)
-    # So that flags win over files wherever they stand.
-    placed.sort(key=lambda one: one[0] is line)
-    try:
-        rest = values([argv[0], *(argument for _, argument in placed)])[1:]
-    except absl_flags.UnrecognizedFlagError as error:
-        name = printable(error.flagname, _LONGEST)
-        raise UserError(
-            f"unknown flag --{name}{did_you_mean(name, list(values))}; --help lists them"
-        ) from None
-    except (absl_flags.Error, OSError, ValueError) as error:
-        raise UserError(printable(" ".join(str(error).split()), _LONGEST)) from None
-    if rest:
-        raise UserError(f"unexpected argument {rest[0]!r}: every setting is a flag, such as --content=FILE")
-    given = {name: values[name].value for name in values if values[name].present}
-    here = frozenset(_name(argument) for place, argument in placed if place is line)
-    files = {
-        name: _of_the_last_place(given[name], [place for place, one in placed if _name(one) == name])
-        for name in ("content", *REPEATED_FILES)
-        if given.get(name)
-    }
-    contents = files.pop("content", ())
-    names = [field.name for field in leaves(SweepConfig)]
-    chosen = {name: given[name] for name in names if given.get(name) is not None}
-    if "sweep" in chosen:
-        chosen["sweep"] = tuple(chosen["sweep"])
-    return CommandLine(SweepConfig(**chosen), contents, files, here, values)
+    texts, here = _read(argv[1:])
+    sweep = {leaf.name: texts[leaf.name] for leaf in leaves(SweepConfig) if leaf.name in texts}
+    return CommandLine(texts, here, SweepConfig(**CommandLine._values(sweep)))
 
 
-def _resolve(given: dict[str, Any], here: Set[str]) -> tuple[Config, Job]:
+def _resolve(values: dict[str, Any], here: Set[str]) -> tuple[Config, Job]:
     """Return the settings that flags make: preset < flag file < flags, the names of which are `here`."""
-    if "scales" in here and "scale_iterations" in given.keys() - here:
+    if "scales" in here and "scale_iterations" in values.keys() - here:
         # As those of a preset do, those of a flag file follow.
-        counts = ScaleConfig(scales=0, scale_iterations=given["scale_iterations"])
-        given["scale_iterations"] = counts.replace(scales=given["scales"]).scale_iterations
-    base_config, base_job = None, Job()
-    if given.get("from_run"):
-        if "preset" in given:
-            raise UserError("--from_run has every setting of its run, and --preset changes them: give one")
-        base_config, base_job = settings_of(read_run(given["from_run"]), given["from_run"])
-    job_names, config_names = ({field.name for field in leaves(kind)} for kind in (Job, Config))
-    job = base_job.replace(**{name: value for name, value in given.items() if name in job_names})
-    changes = {name: value for name, value in given.items() if name in config_names}
-    config = base_config.replace(**changes) if base_config else Config(**changes)
+        counts = ScaleConfig(scales=0, scale_iterations=values["scale_iterations"])
+        values["scale_iterations"] = counts.replace(scales=values["scales"]).scale_iterations
+    base, job = _resolve_job(values)
+    changes = {leaf.name: values[leaf.name] for leaf in leaves(Config) if leaf.name in values}
+    config = base.replace(**changes) if base else Config(**changes)
     for name in ("content", "style"):
         if not getattr(job, name):
             raise UserError(f"--{name}=FILE is missing: --content and --style name the two pictures")
     return config, job
 
 
+def _resolve_job(values: Mapping[str, Any]) -> tuple[Config | None, Job]:
+    """Return the settings of the run that `--from_run` names, if any, and the files."""
+    base, job = None, Job()
+    if path := values.get("from_run"):
+        if "preset" in values:
+            raise UserError("--from_run has every setting of its run, and --preset changes them: give one")
+        base, job = settings_of(read_run(path), path)
+    return base, job.replace(**{leaf.name: values[leaf.name] for leaf in leaves(Job) if leaf.name in values})
+
+
 def command(config: Config, job: Job, *, program: Sequence[str] = ("python", "run.py")) -> str:
     """Return the command line of a run, for a shell: its preset and what differs from it."""
     known = PRESETS.get(config.preset, PRESETS[Config.preset])
-    # Its settings are all here.
-    job = job.replace(from_run="")
-    words = [*program]
-    for settings, defaults in ((job, Job()), (config, known)):
-        before = flat(defaults)
-        for name, value in flat(settings).items():
-            if value != before[name] or (name == "preset" and value != Config.preset):
-                words += flag_texts(name, value)
-    return shlex.join(words)
+    before = flat(Job()) | flat(known) | {"preset": Config.preset}
+    # What `--from_run` names is all here.
+    values = flat(job.replace(from_run="")) | flat(config)
+    words = [to_flags(SETTINGS[name], value) for name, value in values.items() if value != before[name]]
+    return shlex.join([*program, *(word for several in words for word in several)])
 
 
 def help_text() -> str:
     """Return what `--help` prints."""
     lines = [USAGE]
-    groups = ("Files", Job), ("Settings (defaults of the preset `original`)", Config), ("Sweeps", SweepConfig)
-    for title, settings in groups:
+    for title, kind in GROUPS:
         lines.append(f"{title}:\n")
-        for field in leaves(settings):
-            default = _default_text(field)
-            lines.append(f"  --{field.name}{default}")
-            lines.append(f"      {field.metadata['help']}")
+        for field in leaves(kind):
+            lines += [f"  --{_usage(field)}", f"      {explanation(field)}"]
         lines.append("")
     return "\n".join(lines)
 
 
 def table() -> str:
     """Return the flags as a Markdown table, for docs/flags.md."""
-    lines = ["| flag | meaning |", "|---|---|"]
-    for settings in (Job, Config, SweepConfig):
-        for field in leaves(settings):
-            flag = f"`--{field.name}{_default_text(field)}`"
-            lines.append(f"| {flag} | {field.metadata['help']} |")
-    return "\n".join(lines) + "\n"
+    rows = [f"| `--{_usage(field)}` | {explanation(field)} |" for field in SETTINGS.values()]
+    return "\n".join(["| flag | meaning |", "|---|---|", *rows]) + "\n"
+
+
+def explanation(field: dataclasses.Field) -> str:
+    """Return the help text of a setting; that of `--preset` names those there are."""
+    return field.metadata["help"].replace("{presets}", ", ".join(PRESETS))
+
+
+def _usage(field: dataclasses.Field) -> str:
+    if isinstance(field.default, bool):
+        return field.name
+    return f"{field.name}={to_text(field.default) or field.metadata['value']}"
+
+
+def _read(arguments: Sequence[str], where: str = "", around: tuple[Path, ...] = ()) -> tuple[Texts, Set[str]]:
+    """Return the texts of all flags, and the names of those that do not come from a further flag file.
+
+    The flags of a command line, or of a flag file, win over those of the flag files that it names. absl would
+    apply a flag file where it stands, read a device or a file inside itself for ever, and take quotes and a
+    byte-order mark for part of a name.
+
+    Args:
+        arguments: Of the command line, or of a flag file.
+        where: What a message begins with.
+        around: The flag file in which they stand, and those that name it.
+    """
+    values = _define()
+    own, texts = [], {}
+    for name, argument in _with_values(arguments, where):
+        if name == "flagfile":
+            texts = _over(_read_flag_file(argument.partition("=")[2], around), texts)
+        else:
+            own.append(argument)
+    try:
+        # Unknown flags are left over: absl's own search for a similar name recurses with each letter.
+        rest = [argument for argument in values(["", *own], known_only=True)[1:] if argument != "--"]
+    except (absl_flags.Error, ValueError) as error:
+        raise UserError(where + _cut(str(error))) from None
+    if rest and (name := _name(rest[0])) and name not in SETTINGS:
+        nearest = did_you_mean(name, SETTINGS)
+        raise UserError(f"{where}unknown flag --{_cut(name)}{nearest}; --help lists them")
+    if rest:
+        raise UserError(
+            f"{where}unexpected argument {_cut(repr(rest[0]))}: every setting is a flag, such as "
+            "--content=FILE"
+        )
+    here: dict[str, tuple[str, ...]] = {}
+    for name, field in SETTINGS.items():
+        if not values[name].present:
+            continue
+        value = values[name].value
+        here[name] = (to_text(value),) if isinstance(value, bool) else tuple(value)
+        is_path = field.metadata["value"] in ("FILE", "FOLDER")
+        # The first would silently not be used.
+        if is_path and "repeated" not in field.metadata["tags"] and len(here[name]) > 1:
+            raise UserError(f"{where}--{name} is given {len(here[name])} times: give one")
+    return _over(here, texts), here.keys()
+
+
+def _over(texts: Texts, others: Texts) -> Texts:
+    """Return the texts of two places; those of the first win, but sweeps add up."""
+    sweeps = others.get("sweep", ()) + texts.get("sweep", ())
+    return {**others, **texts, **({"sweep": sweeps} if sweeps else {})}
 
 
 def _define() -> absl_flags.FlagValues:
+    """Return absl's flags: it splits names from values, and `fields.from_text` reads the values."""
     values = absl_flags.FlagValues()
-    makers = {
-        bool: absl_flags.DEFINE_bool,
-        int: absl_flags.DEFINE_integer,
-        float: absl_flags.DEFINE_float,
-    }
-    for settings in (Config, Job, SweepConfig):
-        for field in leaves(settings):
-            maker = makers.get(type(field.default), absl_flags.DEFINE_string)
-            if field.name in _REPEATED:
-                maker = absl_flags.DEFINE_multi_string
-            maker(field.name, None, field.metadata["help"], flag_values=values)
+    for field in SETTINGS.values():
+        is_bool = isinstance(field.default, bool)
+        define = absl_flags.DEFINE_bool if is_bool else absl_flags.DEFINE_multi_string
+        define(field.name, None, "", flag_values=values)
     return values
+
+
+def _with_values(arguments: Sequence[str], where: str) -> Iterator[tuple[str, str]]:
+    """Yield the name of each flag and the flag as `--name=value`; of what is none "" and itself.
+
+    Raises:
+        UserError: A value is missing; absl would take the flag that follows for it.
+    """
+    rest = iter(arguments)
+    for argument in rest:
+        name = _name(argument)
+        takes_value = name == "flagfile" or (
+            name in SETTINGS and not isinstance(SETTINGS[name].default, bool)
+        )
+        if takes_value and "=" not in argument:
+            value = next(rest, None)
+            follower = _name(value or "")
+            if value is None or {follower, follower.removeprefix("no")} & {"flagfile", *SETTINGS}:
+                came = "nothing" if value is None else _cut(value)
+                form = "FILE" if name == "flagfile" else "…"
+                raise UserError(f"{where}--{name}={form} needs a value, and {came} follows --{name}")
+            argument = f"--{name}={value}"
+        yield name, argument
 
 
 def _name(argument: str) -> str:
@@ -293,69 +302,18 @@ def _name(argument: str) -> str:
     return argument.lstrip("-").partition("=")[0] if argument.startswith("-") else ""
 
 
-def _of_the_last_place(values: Sequence[str], places: Sequence[object]) -> tuple[str, ...]:
-    """Return those of a repeated flag's values that stand where its last one does, which win over others."""
-    return tuple(value for value, place in zip(values, places, strict=True) if place is places[-1])
+def _cut(text: str) -> str:
+    """Return the beginning of a text, in one printable line."""
+    return "".join(c if c.isprintable() else " " for c in f"{text:.300}")
 
 
-def _placed(
-    arguments: Sequence[str],
-    values: absl_flags.FlagValues,
-    where: str = "",
-    around: tuple[Path, ...] = (),
-) -> list[tuple[Sequence[str], str]]:
-    """Join each flag with its value, and put what flag files say in their place.
-
-    Args:
-        arguments: Of the command line, or of a flag file.
-        values: All flags.
-        where: What a message about one of them begins with.
-        around: The flag file in which they stand, and those in which that one is named.
-
-    Returns:
-        For each argument those among which it stands; and itself, `--name=value` if it takes a value.
-
-    Raises:
-        UserError: A value is missing, a file is named twice, or a flag file cannot be read.
-    """
-    found: list[tuple[Sequence[str], str]] = []
-    rest = iter(arguments)
-    for argument in rest:
-        name = _name(argument)
-        takes_value = name == "flagfile" or (name in values and not values[name].boolean)
-        if takes_value and "=" not in argument:
-            value = next(rest, None)
-            following = _name(value or "")
-            if value is None or {following, following.removeprefix("no")} & {"flagfile", *values}:
-                came = "nothing" if value is None else printable(value, _LONGEST)
-                kind = "FILE" if name == "flagfile" else "…"
-                raise UserError(f"{where}--{name}={kind} needs a value, and {came} follows --{name}")
-            argument = f"--{name}={value}"
-        if name == "flagfile":
-            found += _read_flag_file(argument.partition("=")[2], values, around)
-        else:
-            found.append((arguments, argument))
-    # The first would silently not be used.
-    names = [_name(argument) for place, argument in found if place is arguments]
-    for name in ("init", "weights", "output", "output_dir", "from_run", "content_weight_mask"):
-        if names.count(name) > 1:
-            raise UserError(f"{where}--{name} is given {names.count(name)} times: give one")
-    return found
-
-
-def _read_flag_file(
-    name: str, values: absl_flags.FlagValues, around: tuple[Path, ...]
-) -> list[tuple[Sequence[str], str]]:
-    """Return what a flag file says, as of `_placed`.
-
-    absl would read a device or a file inside itself for ever, and takes quotes and a byte-order mark for part
-    of a name.
-    """
+def _read_flag_file(name: str, around: tuple[Path, ...]) -> Texts:
+    """Return the texts of the flags in a file."""
     path = Path(name).expanduser()
     try:
         if path.exists() and not path.is_file():
             raise UserError(f"--flagfile={show(name)}: not a file")
-        if path.stat().st_size > _MOST_BYTES:
+        if path.stat().st_size > LONGEST_FLAG_FILE:
             raise UserError(f"--flagfile={show(name)}: too long for a file of flags")
         if path.resolve() in around:
             raise UserError(f"--flagfile={show(name)}: this file includes itself")
@@ -367,13 +325,13 @@ def _read_flag_file(
         raise UserError(f"--flagfile={show(name)}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise UserError(f"--flagfile={show(name)}: not a text of flags, one to a line, in UTF-8") from None
-    except ValueError as error:
-        if isinstance(error, UserError):
-            raise
+    except UserError:
+        raise
+    except ValueError:
         raise UserError(f"--flagfile={name!r}: not a file name") from None
     lines = [line.strip() for line in text.splitlines()]
     arguments = [_unquoted(line) for line in lines if line and not line.startswith(("#", "//"))]
-    return _placed(arguments, values, f"--flagfile={show(name)}: ", (*around, path.resolve()))
+    return _read(arguments, f"--flagfile={show(name)}: ", (*around, path.resolve()))[0]
 
 
 def _unquoted(line: str) -> str:
@@ -391,10 +349,3 @@ def _unquoted(line: str) -> str:
         # A quote without its end, or several words: part of a name.
         return before + value
     return before + word
-
-
-def _default_text(field: dataclasses.Field) -> str:
-    if isinstance(field.default, bool):
-        return ""
-    text = format_list(field.default) if isinstance(field.default, tuple) else str(field.default)
-    return f"={text or field.metadata['value']}"

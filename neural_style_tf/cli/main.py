@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from neural_style_tf.cli import flags
+from neural_style_tf.config.fields import tagged
 from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import UserError
@@ -133,13 +134,10 @@ def _sweep(line: flags.CommandLine, console: Console, interrupts: Interrupts) ->
     return interrupts.exit_code if interrupted else code
 
 
-SHARING = ("jobs", "ray", "shard")
-"""Flags that share out runs."""
-
-
 def _shares_scenes(line: flags.CommandLine) -> bool:
     """Return whether a command line asks for one clip, and to share it out."""
-    shared = any(getattr(line.sweep, name) != getattr(SweepConfig, name) for name in SHARING)
+    shares = tagged("shares", SweepConfig)
+    shared = any(getattr(line.sweep, name) != getattr(SweepConfig, name) for name in shares)
     if line.is_sweep or not shared:
         return False
     job = line.files()
@@ -167,8 +165,14 @@ def _executor(
         cluster.check()
 
         def network(job: Job) -> Weights:
-            folder, progress = Path(job.weights_dir), Download(console)
-            return load_weights(job.weights, folder=folder, progress=progress, log=console.say)
+            return load_weights(
+                job.weights,
+                folder=job.weights_dir,
+                network=job.network,
+                trust=job.trust_weights,
+                progress=Download(console),
+                log=console.say,
+            )
 
         def on_cluster(tasks: Sequence[Task]) -> Iterator[Event]:
             # The tasks are asked to save and end.

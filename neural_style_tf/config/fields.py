@@ -1,49 +1,68 @@
-"""Declare settings as fields of a dataclass, check them, and flatten groups of them."""
+"""Declare settings as fields of a dataclass, read and write their values, and flatten groups of them."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-import sys
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from neural_style_tf.config import parsing
 from neural_style_tf.errors import UserError
 from neural_style_tf.utils.text import did_you_mean
+
+TAGS = {
+    "reads": "names a file or folder that the run reads: recorded from the root",
+    "picture": "such a file that is a picture: its hash is recorded",
+    "repeated": "its flag may be repeated",
+    "swept": "of `Job`: may be swept; of `Config` every setting may",
+    "argument": "runs that differ in it share their compiled steps",
+    "auto": "`auto` is decided when a run begins, and holds for it on every machine",
+    "resume": "may change when a run is resumed",
+    "anew": "is of one run alone: --from_run, flags.txt and TensorBoard's comparison leave it out",
+    "clip": "is about clips: refused for a picture",
+    "shares": "shares out the runs of a sweep: refused for a single run",
+    "page": "the page has a control for it, or decides it itself",
+}
+"""What a setting may be beyond its type and range."""
+LIMITS = {
+    "low": ("at least", operator.ge),
+    "high": ("at most", operator.le),
+    "above": ("more than", operator.gt),
+    "below": ("below", operator.lt),
+}
+"""Limits of a number, or of each number of a list."""
 
 
 def setting(
     default: Any,
     explanation: str,
     *,
+    tags: str = "",
+    kind: parsing.Kind | None = None,
     choices: tuple[str, ...] = (),
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    value: str = "",
     is_own: Callable[[str], bool] | None = None,
-    read: Callable[[str, Any], tuple] | None = None,
+    value: str = "",
+    **limits: float,
 ) -> Any:
-    """Declare a field with its help text and what it may be.
+    """Declare a field.
 
     Args:
-        default: The value when nothing is said.
+        default: The value of a run that does not name it.
         explanation: One sentence for `--help`.
+        tags: Keys of `TAGS`, with spaces between.
+        kind: How its values are read; default: by the type of `default`.
         choices: The words allowed, for a setting that is a word.
-        low: The smallest number allowed.
-        high: The largest.
-        above: A number that the value must exceed.
-        value: What `--help` calls a value where the default is empty, such as FILE.
         is_own: Whether a value that is none of `choices` names something of the user's own.
-        read: Name of a list and what is given for it → its value.
-
-    Returns:
-        A dataclass field.
+        value: What a value is: FILE, FOLDER or a form such as N,N,…, for `--help` where the default is empty.
+        **limits: By the keys of `LIMITS`.
     """
-    metadata = {"help": explanation, "choices": choices, "low": low, "high": high}
-    metadata |= {"above": above, "value": value, "read": read, "is_own": is_own}
-    return dataclasses.field(default=default, metadata=metadata)
+    if unknown := (set(tags.split()) - TAGS.keys()) | (limits.keys() - LIMITS.keys()):
+        raise TypeError(f"no such tags or limits: {unknown}")
+    kind = kind or parsing.OF_DEFAULT[type(default)]
+    metadata = {"help": explanation, "tags": tags.split(), "kind": kind, "choices": choices, "is_own": is_own}
+    return dataclasses.field(default=default, metadata=metadata | {"value": value, "limits": limits})
 
 
 def group(kind: type) -> Any:
@@ -60,81 +79,104 @@ def leaves(kind: type) -> tuple[dataclasses.Field, ...]:
     )
 
 
+def tagged(tag: str, *kinds: type) -> tuple[str, ...]:
+    """Return the names of the settings of dataclasses that have a tag, in their order."""
+    return tuple(leaf.name for kind in kinds for leaf in leaves(kind) if tag in leaf.metadata["tags"])
+
+
 def flat(value: Any) -> dict[str, Any]:
     """Return name → value of every setting of a dataclass, those of its groups in their place."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for field in dataclasses.fields(value):
-        given = getattr(value, field.name)
-        found |= flat(given) if "group" in field.metadata else {field.name: given}
-    return found
+        own = getattr(value, field.name)
+        values |= flat(own) if "group" in field.metadata else {field.name: own}
+    return values
 
 
-def assign(value: Any, settings: Mapping[str, Any]) -> None:
+class Settings:
+    """Base of a frozen dataclass of settings, which are read and checked as of `read` when it is made."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if "group" not in field.metadata:
+                object.__setattr__(self, field.name, read(field, getattr(self, field.name)))
+
+    def replace(self, **changes: Any) -> Any:
+        """Return a copy with some settings changed, checked again."""
+        return dataclasses.replace(self, **changes)
+
+
+def assign(value: Settings, settings: Mapping[str, Any]) -> None:
     """Set the fields of a frozen dataclass with groups, from settings by their flat names and whole groups.
 
     Raises:
         TypeError: A name that is neither.
         UserError: A group that is not of its type.
     """
-    left = dict(settings)
+    rest = dict(settings)
     for field in dataclasses.fields(value):
-        if "group" in field.metadata:
-            kind = field.metadata["group"]
-            given = left.pop(field.name, None)
-            names = {leaf.name for leaf in dataclasses.fields(kind)} & left.keys()
-            changes = {name: left.pop(name) for name in names}
-            if not isinstance(given, kind | None):
-                raise UserError(f"{field.name} must be a {kind.__name__}, not {given!r}")
-            replace = functools.partial(dataclasses.replace, given)
-            given = kind(**changes) if given is None else getattr(given, "replace", replace)(**changes)
-        else:
-            given = left.pop(field.name, field.default)
-        object.__setattr__(value, field.name, given)
-    if left:
-        raise TypeError(f"no such settings: {', '.join(left)}")
+        own = rest.pop(field.name, None if "group" in field.metadata else field.default)
+        if kind := field.metadata.get("group"):
+            changes = {leaf.name: rest.pop(leaf.name) for leaf in leaves(kind) if leaf.name in rest}
+            if not isinstance(own, kind | None):
+                raise UserError(f"{field.name} must be a {kind.__name__}, not {own!r}")
+            own = kind(**changes) if own is None else own.replace(**changes)
+        object.__setattr__(value, field.name, own)
+    if rest:
+        raise TypeError(f"no such settings: {', '.join(rest)}")
 
 
-def check_fields(value: Any) -> None:
-    """Check every field of a settings dataclass against its declaration; take 1 for 1.0, NumPy's as Python's.
+def read(field: dataclasses.Field, value: Any) -> Any:
+    """Return the value of a setting, from its text, or from a value of Python or NumPy.
 
     Raises:
-        UserError: Naming the flag, what it may be and what it is.
+        UserError: It is out of range; the message names the flag, what it may be and what came.
     """
-    for field in dataclasses.fields(value):
-        if "group" in field.metadata:
-            continue
-        given = getattr(value, field.name)
-        # NumPy's numbers, strings and arrays.
-        given = given.tolist() if hasattr(given, "tolist") else given
-        if read := field.metadata["read"]:
-            given = read(field.name, given)
-        elif type(field.default) is float and type(given) is int:
-            given = float(given) if abs(given) <= sys.float_info.max else math.inf
-        object.__setattr__(value, field.name, given)
-        if type(given) is not type(field.default):
-            expected = type(field.default).__name__
-            raise UserError(
-                f"--{field.name} must be of type {expected}, not {type(given).__name__} {given!r}"
-            )
-        check_setting(field.name, given, field.metadata)
+    kind = field.metadata["kind"]
+    try:
+        read_value = kind.read(value.tolist() if hasattr(value, "tolist") else value)
+    except UserError:
+        raise
+    except parsing.MISTAKES:
+        raise UserError(f"--{field.name} must be {kind.expected}, not {value!r:.300}") from None
+    _check(field, read_value)
+    return read_value
 
 
-def check_setting(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
-    """Check one value against the `metadata` that `setting` gave its field.
-
-    Raises:
-        UserError: Naming the flag, what it may be and what it is.
-    """
-    choices, low, high, above = (metadata.get(key) for key in ("choices", "low", "high", "above"))
-    is_own = metadata.get("is_own")
+def _check(field: dataclasses.Field, value: Any) -> None:
+    name, choices, is_own = f"--{field.name}", field.metadata["choices"], field.metadata["is_own"]
     if choices and value not in choices and not (is_own and is_own(value)):
-        nearest = did_you_mean(str(value), choices)
-        raise UserError(f"--{name} must be one of {', '.join(choices)}, not {value!r}{nearest}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"--{name} must be a finite number, not {value}")
-    if low is not None and value < low:
-        raise UserError(f"--{name} must be at least {low}, not {value}")
-    if high is not None and value > high:
-        raise UserError(f"--{name} must be at most {high}, not {value}")
-    if above is not None and value <= above:
-        raise UserError(f"--{name} must be more than {above}, not {value}")
+        nearest = did_you_mean(value, choices)
+        raise UserError(f"{name} must be one of {', '.join(choices)}, not {value!r}{nearest}")
+    if value == "" != field.default:
+        raise UserError(f"{name} is empty: leave it out for {field.default!r}")
+    if "\0" in parsing.to_text(value):
+        raise UserError(f"{name}: a name cannot hold a zero byte")
+    if isinstance(value, tuple):
+        name = f"each number of {name}"
+    for item in value if isinstance(value, tuple) else (value,):
+        # Of a layer its weight.
+        number = item[1] if isinstance(item, tuple) else item
+        if isinstance(number, float) and not math.isfinite(number):
+            raise UserError(f"{name} must be a finite number, not {number}")
+        for key, limit in field.metadata["limits"].items():
+            words, holds = LIMITS[key]
+            if not holds(number, limit):
+                raise UserError(f"{name} must be {words} {limit}, not {parsing.to_text(number)}")
+
+
+def from_text(field: dataclasses.Field, *texts: str) -> Any:
+    """Return the value of a setting from the texts of its flag: of several the last, unless each counts."""
+    return read(field, texts if field.metadata["kind"] is parsing.TEXTS else texts[-1])
+
+
+def to_text(field: dataclasses.Field, value: Any) -> tuple[str, ...]:
+    """Return the texts that `from_text` reads back: one, or one for each value of a repeated flag."""
+    return value if field.metadata["kind"] is parsing.TEXTS else (parsing.to_text(value),)
+
+
+def to_flags(field: dataclasses.Field, value: Any) -> list[str]:
+    """Return `--name=text` for each text; of a bool `--name` or `--noname`."""
+    if isinstance(value, bool):
+        return [f"--{'' if value else 'no'}{field.name}"]
+    return [f"--{field.name}={text}" for text in to_text(field, value)]

@@ -1,10 +1,11 @@
-"""Read and format lists of settings, from flags or from Python: layers with weights, counts, and numbers."""
+"""Read the value of a setting, from its text or from Python, by its type."""
 
 from __future__ import annotations
 
+import dataclasses
 import numbers
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,107 +14,120 @@ from neural_style_tf.errors import UserError
 from neural_style_tf.utils.paths import exists
 
 LayerWeights = tuple[tuple[str, float], ...]
+MISTAKES = (TypeError, ValueError, OverflowError)
+"""What `Kind.read` raises for anything that is not a value of its type."""
 
 
-def parse_layer_weights(text: str) -> LayerWeights:
-    """Parse `relu1_1,relu2_1:0.5` into ((`relu1_1`, 1.0), (`relu2_1`, 0.5)).
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A type of settings.
 
-    Raises:
-        UserError: A weight that is not a number.
+    Attributes:
+        read: A text, or a value of Python → the value.
+        expected: What it may be, for messages.
     """
-    pairs = []
-    for item in filter(None, (part.strip() for part in text.split(","))):
-        layer, colon, weight = item.partition(":")
-        try:
-            pairs.append((layer.strip(), float(weight) if colon else 1.0))
-        except ValueError:
-            raise UserError(f"the weight of layer {layer!r} must be a number, not {weight!r}") from None
-    return tuple(pairs)
+
+    read: Callable[[Any], Any]
+    expected: str
 
 
-def read_layer_weights(name: str, value: Any) -> LayerWeights:
-    """Return layers with their weights.
+def _bool(value: Any) -> bool:
+    words = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+    if isinstance(value, str) and value.strip().lower() in words:
+        return words[value.strip().lower()]
+    return _of_type(bool, value)
 
-    Args:
-        name: Of the flag, for the message.
-        value: Text as of `parse_layer_weights`, a list of such texts and of (layer, weight), or a dictionary.
 
-    Raises:
-        UserError: Something else.
-    """
-    given = (value,) if isinstance(value, str) else value
+def _int(value: Any) -> int:
+    return int(value if isinstance(value, str) else _of_type(numbers.Integral, value))
+
+
+def _float(value: Any) -> float:
+    return float(value if isinstance(value, str) else _of_type(numbers.Real, value))
+
+
+def _text(value: Any) -> str:
+    return _of_type(str, value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(_text, _items(value)))
+
+
+def _ints(value: Any) -> tuple[int, ...]:
+    return tuple(map(_int, _split(value) if isinstance(value, str) else _items(value)))
+
+
+def _floats(value: Any) -> tuple[float, ...]:
+    return tuple(map(_float, _split(value) if isinstance(value, str) else _items(value)))
+
+
+def _layers(value: Any) -> LayerWeights:
     pairs: list[tuple[str, float]] = []
-    try:
-        for item in given.items() if isinstance(given, Mapping) else given:
-            if isinstance(item, str):
-                pairs += parse_layer_weights(item)
-            else:
-                layer, weight = item
-                pairs.append((str(_of_type(str, layer)), float(_of_type(numbers.Real, weight))))
-    except UserError:
-        raise
-    except (TypeError, ValueError, OverflowError):
-        example = "relu1_1,relu2_1:0.5 or [('relu1_1', 1.0), ('relu2_1', 0.5)]"
-        raise UserError(f"--{name} must be a list of layers such as {example}, not {value!r}") from None
+    for item in value.items() if isinstance(value, Mapping) else _items(value):
+        if isinstance(item, str):
+            parts = (part.partition(":") for part in _split(item))
+            pairs += [(layer.strip(), float(weight) if colon else 1.0) for layer, colon, weight in parts]
+        else:
+            layer, weight = item
+            pairs.append((_text(layer), _float(weight)))
     return tuple(pairs)
-
-
-def read_counts(name: str, value: Any) -> tuple[int, ...]:
-    """Return `120,100`, or a list of whole numbers, as (120, 100).
-
-    Raises:
-        UserError: Something that is not a whole number.
-    """
-    try:
-        if isinstance(value, str):
-            return tuple(int(item) for item in value.split(",") if item.strip())
-        return tuple(int(_of_type(numbers.Integral, one)) for one in _several(value))
-    except (TypeError, ValueError):
-        raise UserError(f"--{name} must be whole numbers such as 120,100, not {value!r}") from None
-
-
-def read_numbers(name: str, value: Any) -> tuple[float, ...]:
-    """Return `3,7`, or a list of numbers, as (3.0, 7.0).
-
-    Raises:
-        UserError: Something that is not a number.
-    """
-    try:
-        if isinstance(value, str):
-            return tuple(map(float, value.split(","))) if value.strip() else ()
-        return tuple(float(_of_type(numbers.Real, one)) for one in _several(value))
-    except (TypeError, ValueError, OverflowError):
-        raise UserError(f"--{name} must be numbers such as 3,7, not {value!r}") from None
-
-
-def _several(value: Any) -> tuple:
-    return tuple(value) if isinstance(value, tuple | list) else (value,)
 
 
 def _of_type(kind: type, value: Any) -> Any:
-    """Return a value of a kind; True is not a number."""
-    if not isinstance(value, kind) or isinstance(value, bool):
+    """Return a value of a type; True is not a number."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise TypeError
     return value
 
 
-def format_list(value: tuple) -> str:
-    """Return the text that a parser of this module reads back; file names are only joined."""
-    if all(isinstance(item, int | float | str) for item in value):
-        return ",".join(repr(item) if isinstance(item, float) else str(item) for item in value)
-    return format_layer_weights(value)
+def _items(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, tuple | list) else (value,)
 
 
-def format_layer_weights(pairs: LayerWeights) -> str:
-    """Return the text that `parse_layer_weights` reads back."""
-    return ",".join(layer if weight == 1 else f"{layer}:{weight!r}" for layer, weight in pairs)
+def _split(text: str) -> list[str]:
+    """Return the items of a list; a comma may follow the last."""
+    text = text.strip().removesuffix(",")
+    return [item.strip() for item in text.split(",")] if text else []
+
+
+BOOL = Kind(_bool, "true or false")
+INT = Kind(_int, "a whole number such as 3")
+FLOAT = Kind(_float, "a number such as 0.5")
+TEXT = Kind(_text, "a text")
+TEXTS = Kind(_texts, "a text or a list of texts")
+INTS = Kind(_ints, "whole numbers such as 120,100")
+FLOATS = Kind(_floats, "numbers such as 3,7")
+LAYERS = Kind(_layers, "layers such as relu1_1,relu2_1:0.5 or [('relu1_1', 1.0), ('relu2_1', 0.5)]")
+OF_DEFAULT = {bool: BOOL, int: INT, float: FLOAT, str: TEXT, tuple: TEXTS}
+"""Type of a default → kind of its setting, for those that do not name one."""
+
+
+def to_text(value: Any) -> str:
+    """Return the text that the kind of a value reads back."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    if isinstance(value, tuple):
+        return ",".join(_pair(*item) if isinstance(item, tuple) else to_text(item) for item in value)
+    return str(value)
+
+
+def _pair(layer: str, weight: float) -> str:
+    return layer if weight == 1 else f"{layer}:{to_text(weight)}"
+
+
+def any_file(text: str) -> bool:
+    """Return True: a text that is none of a setting's words is the name of a file, looked at later."""
+    return True
 
 
 def names_a_class(text: str) -> bool:
     """Return whether a text is `package.module:Class`.
 
     Raises:
-        UserError: It is, and no such package is to be found; nothing is imported.
+        UserError: It is, and there is no such package; nothing is imported.
     """
     module, colon, name = text.partition(":")
     if not (colon and name.isidentifier() and all(part.isidentifier() for part in module.split("."))):

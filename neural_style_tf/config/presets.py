@@ -4,52 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 from neural_style_tf.config.fields import flat
-from neural_style_tf.config.parsing import LayerWeights, format_list
+from neural_style_tf.config.parsing import LayerWeights, to_text
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.utils.text import did_you_mean
-
-
-def _named(preset: str, **settings: Any) -> Config:
-    """Return settings that are called `preset`, which cannot be looked up yet."""
-    config = Config(**settings)
-    object.__setattr__(config, "preset", preset)
-    return config
 
 
 def _first_of_each_block(kind: str, weight: float) -> LayerWeights:
     return tuple((f"{kind}{block}_1", weight) for block in range(1, 6))
 
 
-ORIGINAL = _named(
-    "original",
-    # The 2017 TensorFlow repository this project is faithful to: all of its constants.
-    content_weight=5.0,
-    style_weight=100.0,
-    tv_weight=100.0,
-    # This project's, as of all presets: a 300th of the loss of a finished picture, for an error of one level.
-    temporal_weight=2e4,
-    content_layers=(("relu4_2", 1.0),),
-    # Each of the five counts 1, and they are summed.
-    style_layers=_first_of_each_block("relu", 1.0),
-    content_loss="mean",
-    gram="elements",
-    style_loss="mean",
-    pooling="max",
-    init="noise",
-    learning_rate=10.0,
-    adam_beta1=0.9,
-    adam_beta2=0.999,
-    adam_epsilon=1e-8,
-    iterations=1000,
-    log_every=20,
-)
+# The 2017 TensorFlow repository that this project is faithful to: the defaults in schema.py.
+# Its five style layers count 1 each, and are summed. `temporal_weight` is this project's, in all presets: a
+# 300th of the loss of a finished picture, for an error of one level.
+ORIGINAL = Config()
 
-SLIDES = _named(
-    "slides",
+SLIDES = Config(
     # The slides: content at conv4_4, before its ReLU, ½ Σ (F−P)².
     content_layers=(("conv4_4", 1.0),),
     content_loss="gatys",
@@ -74,8 +46,7 @@ SLIDES = _named(
     iterations=1000,
 )
 
-GATYS = _named(
-    "gatys",
+GATYS = Config(
     # The authors' notebook (leongatys/PytorchNeuralStyleTransfer, MIT): content 1 · MSE at relu4_2.
     content_layers=(("relu4_2", 1.0),),
     content_loss="mean",
@@ -98,8 +69,7 @@ GATYS = _named(
     preconditioner="scalar",
 )
 
-BALANCED = _named(
-    "balanced",
+BALANCED = Config(
     # This project's own: every term relative to the energy of its target, so that one setting serves every
     # network, picture and size. The numbers were chosen by looking at many pairs.
     content_layers=(("relu4_2", 1.0),),
@@ -137,54 +107,28 @@ BALANCED = _named(
 )
 
 PRESETS: Mapping[str, Config] = MappingProxyType(
-    {config.preset: config for config in (ORIGINAL, SLIDES, GATYS, BALANCED)}
+    {"original": ORIGINAL, "slides": SLIDES, "gatys": GATYS, "balanced": BALANCED}
 )
 """Name → settings; `original` is the default."""
+for _name, _config in PRESETS.items():
+    # Not by an argument, which would look the name up.
+    object.__setattr__(_config, "preset", _name)
 
 
 def preset(name: str) -> Config:
-    """Return the preset called `name`.
-
-    Raises:
-        UserError: There is none; the message names those there are.
-    """
+    """Return the preset called `name`; the message about another names those there are."""
     if not isinstance(name, str) or name not in PRESETS:
         guess = did_you_mean(str(name), PRESETS)
         raise UserError(f"no preset {name!r}{guess}; there are {', '.join(PRESETS)}")
     return PRESETS[name]
 
 
-SHOWN = (
-    "content_layers",
-    "content_loss",
-    "content_weight",
-    "style_layers",
-    "gram",
-    "style_loss",
-    "style_weight",
-    "strength_range",
-    "tv_weight",
-    "temporal_weight",
-    "pooling",
-    "padding",
-    "init",
-    "optimizer",
-    "clamp",
-    "keep_gray",
-    "learning_rate",
-    "scales",
-    "scale_detail",
-    "scale_iterations",
-    "iterations",
-)
-
-
 def table() -> str:
-    """Return the presets as a Markdown table, for docs/presets.md."""
+    """Return the settings in which presets differ as a Markdown table, for docs/presets.md."""
     lines = ["| setting | " + " | ".join(f"`{name}`" for name in PRESETS) + " |"]
     lines.append("|---" * (len(PRESETS) + 1) + "|")
-    for setting in SHOWN:
-        values = [flat(config)[setting] for config in PRESETS.values()]
-        cells = [format_list(v) if isinstance(v, tuple) else f"{v}" for v in values]
-        lines.append(f"| `{setting}` | " + " | ".join(cell.replace(",", ", ") for cell in cells) + " |")
+    for row in zip(*(flat(config).items() for config in PRESETS.values()), strict=True):
+        texts = [to_text(value).replace(",", ", ") for _, value in row]
+        if len(set(texts)) > 1 and row[0][0] != "preset":
+            lines.append(f"| `{row[0][0]}` | " + " | ".join(texts) + " |")
     return "\n".join(lines) + "\n"

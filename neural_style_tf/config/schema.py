@@ -1,37 +1,27 @@
-"""Every setting, once: its default, its range and its help text.
+"""Every setting, once: its default, its range, its help text, and what it is (`fields.TAGS`).
 
 `Config` is what an optimisation needs to know, in groups, so that the signature of a function says which of
-them it depends on. `Job` is which files a run reads and writes. The command line makes its flags and its help
-from these fields. Flags are flat, and so are the keywords of `Config` and `Config.replace`.
+them it depends on. `Job` names the files that a run reads and writes. The command line makes its flags and
+its help from these fields. Flags are flat, and so are the keywords of `Config` and `Config.replace`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
-from neural_style_tf.config.fields import assign, check_fields, flat, group, setting
-from neural_style_tf.config.parsing import (
-    LayerWeights,
-    names_a_class,
-    read_counts,
-    read_layer_weights,
-    read_numbers,
-)
+from neural_style_tf.config.fields import Settings, assign, flat, group, leaves, setting, tagged
+from neural_style_tf.config.parsing import FLOATS, INTS, LAYERS, LayerWeights, any_file, names_a_class
 from neural_style_tf.errors import UserError
 from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.utils.text import shortened
+from neural_style_tf.weights.resolve import SPECS
 
 
 @dataclasses.dataclass(frozen=True)
-class NetworkConfig:
-    """What the network sees and how it computes.
-
-    Raises:
-        UserError: A value out of range.
-    """
+class NetworkConfig(Settings):
+    """What the network sees and how it computes."""
 
     pooling: str = setting("max", "pooling of the network: max or average", choices=("max", "average"))
     padding: str = setting(
@@ -47,6 +37,7 @@ class NetworkConfig:
         "float32",
         "number format of the convolutions: float32; tf32, float32 with the products of 10 bits of NVIDIA's "
         "GPUs since Ampere; bfloat16; auto: bfloat16 where the hardware has it, else float32",
+        tags="auto",
         choices=("auto", "float32", "tf32", "bfloat16"),
     )
     convolution: str = setting(
@@ -54,11 +45,9 @@ class NetworkConfig:
         "algorithm of the convolutions: direct, or Winograd's in blocks 3 and 4, with a quarter of the "
         "multiplications and more rounding (winograd); large: winograd for large pictures; auto: large, "
         "unless there is a GPU or, in bfloat16, a processor with matrix units (AMX)",
+        tags="auto",
         choices=("auto", "direct", "winograd", "large"),
     )
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 RELATIVE = ("relative", "moments", "wasserstein")
@@ -67,16 +56,14 @@ MUCH_TV = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
-class LossConfig:
-    """What is minimised.
+class LossConfig(Settings):
+    """What is minimised."""
 
-    Raises:
-        UserError: A value out of range.
-    """
-
-    content_weight: float = setting(5.0, "α, weight of the content loss", low=0)
-    style_weight: float = setting(100.0, "β, weight of the style loss", low=0)
-    tv_weight: float = setting(100.0, "weight of the total variation, which smooths noise", low=0)
+    content_weight: float = setting(5.0, "α, weight of the content loss", tags="argument", low=0)
+    style_weight: float = setting(100.0, "β, weight of the style loss", tags="argument", low=0)
+    tv_weight: float = setting(
+        100.0, "weight of the total variation, which smooths noise", tags="argument", low=0
+    )
     temporal_weight: float = setting(
         2e4,
         "of a clip: weight of how far a frame is from the one before, moved along with the scene; 0: each "
@@ -86,12 +73,14 @@ class LossConfig:
     content_layers: LayerWeights = setting(
         (("relu4_2", 1.0),),
         "layers whose features are kept, as name or name:weight, comma-separated",
-        read=read_layer_weights,
+        kind=LAYERS,
+        low=0,
     )
     style_layers: LayerWeights = setting(
         tuple((f"relu{block}_1", 1.0) for block in range(1, 6)),
         "layers whose Gram matrices are matched, as name or name:weight (w_l), comma-separated",
-        read=read_layer_weights,
+        kind=LAYERS,
+        low=0,
     )
     content_loss: str = setting(
         "mean",
@@ -116,14 +105,16 @@ class LossConfig:
         "weight of each of several styles, comma-separated, in the order of --style; divided by their sum; "
         "default: all alike",
         value="W,W,…",
-        read=read_numbers,
+        kind=FLOATS,
+        low=0,
     )
     mask_weight: tuple[float, ...] = setting(
         (),
         "weight of the style in each region of --content_mask, comma-separated; default: 1 each, with which "
         "strokes are as strong in a small region as in a large one",
         value="W,W,…",
-        read=read_numbers,
+        kind=FLOATS,
+        low=0,
     )
     mask_guides: str = setting(
         "simple",
@@ -135,19 +126,26 @@ class LossConfig:
         0.5,
         "how much style, 0 to 1: multiplies --style_weight by 1/--strength_range up to --strength_range; 0.5 "
         "leaves it",
+        tags="argument",
         low=0,
         high=1,
     )
     strength_range: float = setting(
-        100.0, "factor by which --strength=1 multiplies --style_weight, and --strength=0 divides it", low=1
+        100.0,
+        "factor by which --strength=1 multiplies --style_weight, and --strength=0 divides it",
+        tags="argument",
+        low=1,
     )
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         for name in ("style_blend", "mask_weight"):
-            check_weights(name, getattr(self, name))
+            if getattr(self, name) and not any(getattr(self, name)):
+                raise UserError(f"--{name} has only zeros: one must be more than 0")
         for name in ("content_layers", "style_layers"):
-            check_layer_weights(name, getattr(self, name))
+            layers = [VGG19.check(layer) for layer, _ in getattr(self, name)]
+            if twice := [layer for layer in layers if layers.count(layer) > 1]:
+                raise UserError(f"--{name} names {twice[0]} twice")
         if not self.content_layers and not self.style_layers:
             raise UserError("--content_layers and --style_layers are both empty: nothing to optimise")
         contents = self.content_weight * sum(weight for _, weight in self.content_layers)
@@ -169,22 +167,17 @@ class LossConfig:
     @property
     def layers(self) -> tuple[str, ...]:
         """The layers whose features the losses need, in network order."""
-        wanted = {name for name, _ in self.content_layers + self.style_layers}
-        return tuple(name for name in VGG19.layers if name in wanted)
+        used = dict(self.content_layers + self.style_layers)
+        return tuple(layer for layer in VGG19.layers if layer in used)
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
-    """What moves the pixels.
-
-    Raises:
-        UserError: A value out of range.
-    """
+class OptimizerConfig(Settings):
+    """What moves the pixels."""
 
     optimizer: str = setting("adam", "optimiser of the pixels: adam or lbfgs", choices=("adam", "lbfgs"))
     clamp: bool = setting(
-        False,
-        "keep each pixel within 0–255 throughout, instead of clipping only what is saved",
+        False, "keep each pixel within 0–255 throughout, instead of clipping only what is saved"
     )
     keep_gray: bool = setting(
         False, "keep the result grey where the photo and the style picture are grey, without coloured noise"
@@ -196,39 +189,32 @@ class OptimizerConfig:
         "(spectral), or one for all (scalar), as published",
         choices=("spectral", "scalar"),
     )
-    learning_rate: float = setting(10.0, "learning rate of Adam, in grey levels (of 255)", above=0)
+    learning_rate: float = setting(
+        10.0, "learning rate of Adam, in grey levels (of 255)", tags="argument", above=0
+    )
     learning_rate_schedule: str = setting(
         "constant",
         "learning rate of Adam over the iterations of a scale: constant, or cosine, which falls to 0",
         choices=("constant", "cosine"),
     )
-    adam_beta1: float = setting(0.9, "Adam's decay of the mean gradient", low=0)
-    adam_beta2: float = setting(0.999, "Adam's decay of the mean squared gradient", low=0)
+    adam_beta1: float = setting(0.9, "Adam's decay of the mean gradient", low=0, below=1)
+    adam_beta2: float = setting(0.999, "Adam's decay of the mean squared gradient", low=0, below=1)
     adam_epsilon: float = setting(1e-8, "Adam's ε, added to √v", above=0)
     averaging: float = setting(
         0.0,
         "decay of an average over Adam's images, such as 0.8; the average becomes the result if its loss is "
         "the lowest; 0: no average",
         low=0,
+        below=1,
     )
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        for name in ("adam_beta1", "adam_beta2", "averaging"):
-            if getattr(self, name) >= 1:
-                raise UserError(f"--{name} must be below 1, not {getattr(self, name)}")
 
 
 MOST_SCALES = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class ScaleConfig:
-    """The sizes at which pictures are looked at, coarse to fine.
-
-    Raises:
-        UserError: A value out of range.
-    """
+class ScaleConfig(Settings):
+    """The sizes at which pictures are looked at, coarse to fine."""
 
     image_size: int = setting(
         512,
@@ -247,7 +233,9 @@ class ScaleConfig:
         (1.0,),
         "size of the strokes: factor by which the style picture is enlarged before it is looked at; of "
         "several styles one for all, or one for each, comma-separated",
-        read=read_numbers,
+        kind=FLOATS,
+        above=0,
+        high=16,
     )
     scales: int = setting(
         1,
@@ -261,6 +249,7 @@ class ScaleConfig:
         0.0,
         "share, 0 to 1, of the photo's finer detail that is put back where a larger size begins with what a "
         "smaller one has painted",
+        tags="argument",
         low=0,
         high=1,
     )
@@ -270,14 +259,14 @@ class ScaleConfig:
         "--scales=0 the last is for the last coarser scale, the first also for all that are not named, and "
         "those of sizes that a small picture does not have are left out",
         value="N,N,…",
-        read=read_counts,
+        kind=INTS,
+        low=0,
     )
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        for value in self.style_scale or (0.0,):
-            if not 0 < value <= 16:
-                raise UserError(f"--style_scale must be more than 0 and at most 16, not {value:g}")
+        super().__post_init__()
+        if not self.style_scale:
+            raise UserError("--style_scale is empty: leave it out for 1")
         if self.enlarge and not self.image_size:
             raise UserError("--enlarge needs the size of the result: give --image_size, more than 0")
         counts = self.scale_iterations
@@ -286,8 +275,6 @@ class ScaleConfig:
                 f"--scale_iterations must name {self.scales - 1} counts, one for each of "
                 f"--scales={self.scales} but the last, not {len(counts)}"
             )
-        if any(count < 0 for count in counts):
-            raise UserError(f"--scale_iterations must be at least 0, not {min(counts)}")
 
     def counts(self, coarser: int) -> tuple[int, ...]:
         """Return `scale_iterations` for so many coarser scales: the last, before them the first again."""
@@ -304,58 +291,53 @@ class ScaleConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class VideoConfig:
-    """Which frames of a clip are painted, and how they follow each other.
+class VideoConfig(Settings):
+    """Which frames of a clip are painted, and how they follow each other."""
 
-    Raises:
-        UserError: A value out of range.
-    """
-
-    start_frame: int = setting(1, "of a clip: the first frame to paint, from 1", low=1)
-    end_frame: int = setting(0, "of a clip: the last frame to paint; 0: the last there is", low=0)
-    every: int = setting(1, "of a clip: paint only every so many frames", low=1)
+    start_frame: int = setting(1, "of a clip: the first frame to paint, from 1", tags="clip", low=1)
+    end_frame: int = setting(
+        0, "of a clip: the last frame to paint; 0: the last there is", tags="clip resume", low=0
+    )
+    every: int = setting(1, "of a clip: paint only every so many frames", tags="clip", low=1)
     long_term: tuple[int, ...] = setting(
         (1, 2, 4),
         "of a clip: how many frames back is looked for what a frame shows, comma-separated; the nearest "
         "frame in which it was visible counts",
+        tags="clip",
         value="N,N,…",
-        read=read_counts,
+        kind=INTS,
+        low=1,
+        high=100,
     )
     first_iterations: int = setting(
-        0, "of a clip: iterations of the first frame of each scene; 0: as --iterations", low=0
+        0, "of a clip: iterations of the first frame of each scene; 0: as --iterations", tags="clip", low=0
     )
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        if any(lag < 1 for lag in self.long_term) or not self.long_term:
-            raise UserError("--long_term must be numbers of frames, at least 1, such as 1,2,4")
-        if max(self.long_term) > MOST_FRAMES_BACK:
-            raise UserError(f"--long_term: at most {MOST_FRAMES_BACK} frames back, not {max(self.long_term)}")
+        super().__post_init__()
+        if not self.long_term:
+            raise UserError("--long_term is empty: leave it out for 1,2,4")
         if self.end_frame and self.end_frame < self.start_frame:
             raise UserError(f"--end_frame={self.end_frame} is before --start_frame={self.start_frame}")
 
 
-MOST_FRAMES_BACK = 100
-
-
 @dataclasses.dataclass(frozen=True)
-class SaveConfig:
-    """When losses are logged and pictures and checkpoints saved.
+class SaveConfig(Settings):
+    """When losses are logged and pictures and checkpoints saved."""
 
-    Raises:
-        UserError: A value out of range.
-    """
-
-    log_every: int = setting(20, "iterations between two logged losses", low=1)
+    log_every: int = setting(20, "iterations between two logged losses", tags="resume", low=1)
     save_every: int = setting(
-        20, "iterations between two saved pictures and checkpoints; 0 saves only the result", low=0
+        20,
+        "iterations between two saved pictures and checkpoints; 0 saves only the result",
+        tags="resume",
+        low=0,
     )
     save_minutes: float = setting(
-        10.0, "minutes after which a checkpoint is saved before --save_every asks for it; 0: never", low=0
+        10.0,
+        "minutes after which a checkpoint is saved before --save_every asks for it; 0: never",
+        tags="resume",
+        low=0,
     )
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def logs(self, step: int) -> bool:
         """Return whether a step is recorded: each that is logged or saved."""
@@ -367,7 +349,7 @@ class SaveConfig:
 
 
 @dataclasses.dataclass(frozen=True, init=False)
-class Config:
+class Config(Settings):
     """All settings of an optimisation; the defaults are the original repository's.
 
     Args:
@@ -380,18 +362,23 @@ class Config:
     """
 
     preset: str = setting(
-        "original",
-        "named collection of settings, original, slides, gatys or balanced, which other flags override",
+        "original", "named collection of settings, which other flags override: {presets}", tags="resume"
     )
-    iterations: int = setting(1000, "number of updates of the pixels, at the last of --scales", low=0)
+    iterations: int = setting(
+        1000, "number of updates of the pixels, at the last of --scales", tags="argument resume", low=0
+    )
     loss: LossConfig = group(LossConfig)
     network: NetworkConfig = group(NetworkConfig)
     init: str = setting(
         "noise",
         "initial image: noise, content, style, a picture file, or a .npy float array [H, W, 3], RGB 0–255, "
         "used exactly",
+        tags="reads",
+        choices=("noise", "content", "style"),
+        is_own=any_file,
+        value="FILE",
     )
-    seed: int = setting(0, "seed of the initial noise", low=0)
+    seed: int = setting(0, "seed of the initial noise", tags="argument", low=0)
     optimization: OptimizerConfig = group(OptimizerConfig)
     sizes: ScaleConfig = group(ScaleConfig)
     colors: str = setting(
@@ -413,6 +400,7 @@ class Config:
         "auto",
         "longest side of the tiles in which the gradient is computed, exactly, to bound memory; none: in one "
         "piece; auto: in tiles only where memory would not suffice",
+        tags="auto resume",
     )
     video: VideoConfig = group(VideoConfig)
     saving: SaveConfig = group(SaveConfig)
@@ -423,7 +411,7 @@ class Config:
 
             settings = vars(preset(settings["preset"])) | settings
         assign(self, settings)
-        check_fields(self)
+        super().__post_init__()
         if self.tile not in ("auto", "none") and not (self.tile.isascii() and self.tile.isdigit()):
             raise UserError(f"--tile must be auto, none or a number of pixels, not {self.tile!r}")
         smallest = VGG19.stride(VGG19.deepest(self.loss.layers))
@@ -442,67 +430,95 @@ class Config:
         return Config(preset=changes.pop("preset"), **own).replace(**changes)
 
 
-REPEATED_FILES = ("style", "content_mask", "style_mask")
-"""Files of `Job` that are given again, one for each style."""
-
-
 @dataclasses.dataclass(frozen=True)
-class Job:
-    """The files of one run of the command line.
-
-    Raises:
-        UserError: A value out of range.
-    """
+class Job(Settings):
+    """The files of one run of the command line."""
 
     content: str = setting(
         "",
         "content picture, such as a photo (required); a video or an animation is painted frame by frame, "
         "and so is a folder with --frames",
+        tags="reads picture repeated swept page",
         value="FILE",
     )
     style: tuple[str, ...] = setting(
         (),
-        "style picture, such as a painting (required); given again, the styles are blended (to try one after "
-        "the other use --sweep=style=…)",
+        "style picture, such as a painting (required); of several --style the styles are blended (to try one "
+        "after the other use --sweep=style=…)",
+        tags="reads picture repeated swept page",
         value="FILE",
     )
     content_mask: tuple[str, ...] = setting(
         (),
-        "picture that is white where in the photo the style goes; given again for each style, in their "
-        "order; what none covers is left as it is. Of a clip it may be a clip, too, or a folder of frames",
+        "picture that is white where in the photo the style goes; one for each --style, in their order; what "
+        "none covers is left as it is. Of a clip it may be a clip, too, or a folder of frames",
+        tags="reads picture repeated swept page",
         value="FILE",
     )
     style_mask: tuple[str, ...] = setting(
         (),
-        "picture that is white where the style is taken from in its picture; given again for each style; "
-        "empty: all of it",
+        "picture that is white where the style is taken from in its picture; one for each --style; empty: "
+        "all of it",
+        tags="reads picture repeated swept page",
         value="FILE",
     )
     content_weight_mask: str = setting(
         "",
         "picture that multiplies the content loss, place by place: white leaves it, black takes it away, so "
         "that all else is painted more freely than what is white, such as a face; of a clip a clip, too",
+        tags="reads picture swept",
         value="FILE",
     )
     output_dir: str = setting(
-        "", "folder for everything the run writes; default output/<content>-<style>", value="FOLDER"
+        "",
+        "folder for everything the run writes; default output/<content>-<style>",
+        tags="anew",
+        value="FOLDER",
     )
     output: str = setting(
         "",
         "also write the result here: .png, .jpg, .webp or .tiff; a clip: .mp4, .mov, .mkv, .webp or .gif",
+        tags="anew",
         value="FILE",
     )
     from_run: str = setting(
-        "", "repeat the run of this run.json; other flags change single settings", value="FILE"
+        "", "repeat the run of this run.json; other flags change single settings", tags="anew", value="FILE"
     )
-    overwrite: bool = setting(False, "replace what an earlier run left in --output_dir and --output")
+    overwrite: bool = setting(
+        False, "replace what an earlier run left in --output_dir and --output", tags="anew"
+    )
     resume: bool = setting(
-        False, "go on with the run in --output_dir where it was interrupted, or add --iterations to it"
+        False,
+        "go on with the run in --output_dir where it was interrupted, or add --iterations to it",
+        tags="anew",
     )
     weights: str = setting(
-        "auto", "auto, mat, keras, bundled, or a .mat, .h5 or .npz file of VGG-19 (see weights/README.md)"
+        "auto",
+        "auto, mat, keras, bundled, or a .mat, .h5 or .npz file of VGG-19 or VGG-16 (see weights/README.md)",
+        tags="reads swept page",
+        choices=SPECS,
+        is_own=any_file,
+        value="FILE",
     )
-    weights_dir: str = setting("weights", "folder where weight files are looked for and downloaded to")
+    network: str = setting(
+        "auto",
+        "vgg19 or vgg16; auto: that of the file that --weights names, and VGG-19 where there is a choice",
+        choices=("auto", "vgg19", "vgg16"),
+        tags="swept page",
+    )
+    trust_weights: bool = setting(
+        False,
+        "also parse a weight file whose hash is not that of a published one; a crafted file could take over "
+        "this program, so trust only a file of which you know where it comes from",
+        # A run.json may come from elsewhere.
+        tags="anew",
+    )
+    weights_dir: str = setting(
+        "weights",
+        "folder where weight files are looked for and downloaded to",
+        tags="reads page",
+        value="FOLDER",
+    )
     max_pixels: int = setting(
         100_000_000,
         "refuse input pictures of more pixels than this; WebP, which takes more memory, of six tenths of it",
@@ -510,11 +526,14 @@ class Job:
     )
     allow_truncated: bool = setting(False, "accept pictures whose files end too early")
     stretch_contrast: bool = setting(
-        False, "stretch each saved picture to 0…255 instead of clipping, as the original repository did"
+        False,
+        "stretch each saved picture to 0…255 instead of clipping, as the original repository did",
+        tags="swept",
     )
     bits: str = setting(
         "8",
         "bits a channel of result.png, and of --output as .png or .tiff: 8, or 16 with the extra deep",
+        tags="page",
         choices=("8", "16"),
     )
     dpi: float = setting(
@@ -524,23 +543,27 @@ class Job:
         False,
         "paint the pictures that --content names, as a folder or a pattern, as the frames of one clip, in "
         "the order of their numbers",
+        tags="page",
     )
-    frame_rate: float = setting(0.0, "frames a second of --frames; 0: 24", low=0, high=1000)
+    frame_rate: float = setting(0.0, "frames a second of --frames; 0: 24", tags="clip", low=0, high=1000)
     pixel_format: str = setting(
         "yuv420p",
         "of result.mp4: colours at half the resolution, which every player shows (yuv420p), or at full "
         "(yuv444p)",
+        tags="clip",
         choices=("yuv420p", "yuv444p"),
     )
     flow: str = setting(
         "",
         "of a clip: folder of optical flow that another program computed, as backward_<this>_<earlier>.flo "
         "and forward_<earlier>_<this>.flo; default: computed here",
+        tags="clip reads",
         value="FOLDER",
     )
     threads: int = setting(
         0,
         "threads that compute on the CPU, so that it is free for other things; 0: all cores",
+        tags="page",
         low=0,
         high=1024,
     )
@@ -548,40 +571,32 @@ class Job:
         "auto",
         "how to parallelise: mirrored: all local GPUs; multiworker: the machines of TF_CONFIG or Slurm; "
         "auto: multiworker if TF_CONFIG is set, else mirrored; none: one device",
+        tags="anew",
         choices=("auto", "none", "mirrored", "multiworker"),
     )
-    worker_timeout: float = setting(600.0, "seconds to wait for another worker before the run ends", above=0)
-    quiet: bool = setting(False, "print nothing but errors")
-    verbose: bool = setting(False, "show TensorFlow's own messages")
+    worker_timeout: float = setting(
+        600.0, "seconds to wait for another worker before the run ends", tags="anew", above=0
+    )
+    quiet: bool = setting(False, "print nothing but errors", tags="anew")
+    verbose: bool = setting(False, "show TensorFlow's own messages", tags="anew")
 
     def __post_init__(self) -> None:
-        for name in REPEATED_FILES:
-            given = getattr(self, name)
-            files = (given,) if isinstance(given, str) else given
-            if not isinstance(files, tuple | list) or not all(isinstance(file, str) for file in files):
-                raise UserError(f"--{name} must be names of files, not {given!r}")
-            object.__setattr__(self, name, tuple(files))
-        check_fields(self)
+        super().__post_init__()
         if 0 < self.dpi < 1:
             raise UserError(f"--dpi must be at least 1, or 0 for what the photo says, not {self.dpi:g}")
         if 0 < self.frame_rate < 0.001:
             raise UserError(f"--frame_rate must be at least 0.001, or 0 for 24, not {self.frame_rate:g}")
-        for field in dataclasses.fields(self):
-            if field.name in ("weights", "weights_dir") and not getattr(self, field.name):
-                raise UserError(f"--{field.name} is empty: leave it out for {field.default!r}")
-            if "\0" in str(getattr(self, field.name)):
-                raise UserError(f"--{field.name}: a name cannot hold a zero byte")
 
     @property
     def pictures(self) -> dict[str, str]:
         """Role → file of every picture that the run reads, `style_2` for the second style and so on."""
-        found = {"content": self.content}
-        for name in REPEATED_FILES:
-            files = getattr(self, name)
-            found |= dict(zip(numbered(name, len(files)), files, strict=True))
-        found["content_weight_mask"] = self.content_weight_mask
+        files: dict[str, str] = {}
+        for name in tagged("picture", Job):
+            value = getattr(self, name)
+            paths = (value,) if isinstance(value, str) else value
+            files |= dict(zip(numbered(name, len(paths)), paths, strict=True))
         # An empty mask says: all of it.
-        return {role: path for role, path in found.items() if path or "mask" not in role}
+        return {role: path for role, path in files.items() if path or "mask" not in role}
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -600,10 +615,6 @@ class Job:
             return title
         return "-".join(shortened(part, (LONGEST_TITLE - 1) // 2) for part in (first, styles) if part)
 
-    def replace(self, **changes: Any) -> Job:
-        """Return a copy with some settings changed, checked again."""
-        return dataclasses.replace(self, **changes)
-
 
 def numbered(name: str, count: int) -> list[str]:
     """Return the roles of several pictures of a kind, such as `style`, `style_2` and `style_3`."""
@@ -615,18 +626,15 @@ LONGEST_TITLE = 120
 
 
 @dataclasses.dataclass(frozen=True)
-class SweepConfig:
-    """Many runs from one command line.
-
-    Raises:
-        UserError: A value out of range.
-    """
+class SweepConfig(Settings):
+    """Many runs from one command line."""
 
     sweep: tuple[str, ...] = setting(
         (),
-        "run with each of these values; given again, with each combination. Also NAME=linspace(a,b,n), "
-        "logspace(a,b,n), uniform(a,b), loguniform(a,b), or files by a glob. A ; in a value stands for the "
-        "comma of a list",
+        "run with each of these values; of several --sweep, with each combination. Also "
+        "NAME=linspace(a,b,n), logspace(a,b,n), uniform(a,b), loguniform(a,b), or files by a glob. A ; in a "
+        "value stands for the comma of a list",
+        tags="repeated",
         value="NAME=V,V,…",
     )
     sweep_zip: str = setting("", "swept settings that advance together, comma-separated", value="NAME,NAME")
@@ -641,52 +649,32 @@ class SweepConfig:
     retry_failed: bool = setting(False, "also try the runs of the sweep that failed before")
     dry_run: bool = setting(False, "check everything, print the command of each run, and write nothing")
     jobs: int = setting(
-        1, "runs side by side, in processes that share out the cores, or have a GPU each", low=1, high=256
+        1,
+        "runs side by side, in processes that share out the cores, or have a GPU each",
+        tags="shares",
+        low=1,
+        high=256,
     )
     shard: str = setting(
         "auto",
         "I/N: paint only the I-th of N parts of the sweep, 1 to N, so that N machines share it; auto: as "
         "Slurm's array says, if this is a task of one; none: all of it",
+        tags="shares",
     )
     ray: str = setting(
         "",
         "hand the runs to a Ray cluster: auto, for the one this machine is part of; HOST:PORT; or local, for "
         "one on this machine",
+        tags="shares",
         value="ADDRESS",
     )
     ray_cpus: int = setting(4, "processor cores that each run takes of the cluster of --ray", low=1)
     shared_output: bool = setting(
-        False, "with --ray: the machines of the cluster write to --output_dir themselves; all must see it"
+        False,
+        "with --ray: the machines of the cluster write to --output_dir themselves; all must see it",
+        tags="shares",
     )
 
-    def __post_init__(self) -> None:
-        check_fields(self)
 
-
-def check_weights(name: str, weights: tuple[float, ...]) -> None:
-    """Check a list of weights.
-
-    Raises:
-        UserError: One below 0 or not finite, or only zeros.
-    """
-    for weight in weights:
-        if not math.isfinite(weight) or weight < 0:
-            raise UserError(f"--{name} must be numbers ≥ 0, not {weight:g}")
-    if weights and not sum(weights) > 0:
-        raise UserError(f"--{name} has only zeros: one must be more than 0")
-
-
-def check_layer_weights(name: str, pairs: LayerWeights) -> None:
-    """Check a list of (layer, weight).
-
-    Raises:
-        UserError: An unknown layer, one named twice, a weight below 0 or not finite.
-    """
-    seen = set()
-    for layer, weight in pairs:
-        VGG19.check(layer)
-        if layer in seen:
-            raise UserError(f"--{name} names {layer} twice")
-        if not math.isfinite(weight) or weight < 0:
-            raise UserError(f"--{name}: the weight of {layer} must be a number ≥ 0, not {weight}")
-        seen.add(layer)
+SETTINGS = {leaf.name: leaf for kind in (Job, Config, SweepConfig) for leaf in leaves(kind)}
+"""Name → field of every setting."""

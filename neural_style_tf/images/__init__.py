@@ -4,7 +4,8 @@ A picture is `[H, W, 3]`, red first, sRGB, 0–255.
 """
 
 from neural_style_tf.images.color import is_gray
-from neural_style_tf.images.read import MAX_PIXELS, Picture, fill_hidden, load_image
+from neural_style_tf.images.masks import fill_hidden
+from neural_style_tf.images.read import MAX_PIXELS, Picture, load_image
 from neural_style_tf.images.resize import fit_size, resize
 from neural_style_tf.images.write import check_output, save_image, to_picture
 

@@ -4,9 +4,9 @@
     before    the style picture with the photo's mean and covariance           `match_colors`
     luminance both in grey, the style with the photo's mean and deviation      `match_luma`
 
-All in floats: in 8 bits a conversion shifts hues, above all where it clips. Luma is Y' of ITU-R BT.601, as in
-JPEG. Source of the methods: Gatys et al., "Preserving Color in Neural Artistic Style Transfer", arXiv
-1606.05897; of the map that moves colours least, Pitié and Kokaram, "The Linear Monge-Kantorovitch Linear
+Everything is computed in floats: in 8 bits a conversion shifts hues, above all where it clips. Luma is Y' of
+ITU-R BT.601, as in JPEG. Sources: Gatys et al., "Preserving Color in Neural Artistic Style Transfer", arXiv
+1606.05897; for the map that moves colours least, Pitié and Kokaram, "The Linear Monge-Kantorovitch Linear
 Colour Mapping for Example-Based Colour Transfer", 2007.
 """
 
@@ -48,8 +48,8 @@ def match_colors(
     Args:
         style: RGB `[h, w, 3]`, 0–255.
         photo: RGB `[H, W, 3]`, 0–255.
-        where: `[h, w]`, how much each pixel of the style counts; None for alike.
-        of: `[H, W]`, likewise of the photo.
+        where: `[h, w]`, weight of each pixel of the style; None for equal weights.
+        of: `[H, W]`, weight of each pixel of the photo; None for equal weights.
 
     Returns:
         float32 `[h, w, 3]`; values may leave 0–255.
@@ -76,11 +76,11 @@ def clipped_share(pixels: np.ndarray) -> float:
 
 
 def _moments(pixels: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and covariance of the colours, with `RIDGE`, of float64."""
+    """Return mean and covariance of the colours, with `RIDGE`, float64; weights of 0 count as equal ones."""
     flat = np.asarray(pixels, np.float64).reshape(-1, 3)
-    given = None if weights is None or not weights.any() else np.asarray(weights, np.float64).ravel()
-    mean = np.average(flat, axis=0, weights=given)
-    return mean, np.cov(flat, rowvar=False, bias=True, aweights=given) + RIDGE * np.eye(3)
+    weights = None if weights is None or not weights.any() else np.asarray(weights, np.float64).ravel()
+    mean = np.average(flat, axis=0, weights=weights)
+    return mean, np.cov(flat, rowvar=False, bias=True, aweights=weights) + RIDGE * np.eye(3)
 
 
 def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:

@@ -1,18 +1,32 @@
-"""Find picture files by a folder or a pattern, in the order of their numbers."""
+"""Find picture files by a folder or a pattern, and read their bytes."""
 
 from __future__ import annotations
 
+import errno
 import glob
+import os
 import re
+import stat
+from itertools import islice
 from pathlib import Path
+
+from neural_style_tf.errors import UserError, show
+from neural_style_tf.utils.text import did_you_mean
 
 PICTURES = (
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpeg", ".jpg"),
     *(".png", ".ppm", ".tif", ".tiff", ".webp"),
 )
-"""Endings of what a folder is searched for; a file that is named may have any."""
+"""Suffixes of the files that a folder stands for; a file that is named itself may have any suffix."""
 LITTER = ("desktop.ini", "ehthumbs.db", "thumbs.db")
-"""Files that systems put beside pictures; so are all hidden ones, such as `._photo.jpg`."""
+"""Files that systems put beside pictures; hidden files such as `._photo.jpg` are litter, too."""
+
+# The largest picture of 8 bytes a pixel (16-bit RGBA, uncompressed) plus room for its metadata.
+_BYTES_PER_PIXEL = 8
+_BYTES_OF_METADATA = 64 << 20
+_NAMES_TO_COMPARE = 2000
+ADVICE = "give a smaller picture, or raise --max_pixels"
+"""What to do about too many pixels."""
 
 
 def natural(text: str) -> list[tuple[int, str]]:
@@ -24,18 +38,18 @@ def natural(text: str) -> list[tuple[int, str]]:
 def expand_files(pattern: str) -> list[str]:
     """Return the files of a glob, or the pictures of a folder, in natural order, without litter.
 
-    A plain name is itself, and so is what cannot be looked at: reading it says why.
+    A plain name stands for itself. So does a folder that may not be read; whoever reads it says why.
     """
     path = Path(pattern)
     try:
-        # An empty name is not the folder one is in.
+        # An empty name is not the current folder.
         if pattern and path.is_dir():
-            found = [str(one) for one in path.iterdir() if one.suffix.lower() in PICTURES]
+            names = [str(file) for file in path.iterdir() if file.suffix.lower() in PICTURES]
         elif path.exists() or not glob.has_magic(pattern):
             return [pattern]
         else:
-            found = glob.glob(pattern)  # noqa: PTH207 - absolute patterns, too
-        return sorted((one for one in found if not _is_litter(one) and Path(one).is_file()), key=natural)
+            names = glob.glob(pattern)  # noqa: PTH207 - absolute patterns, too
+        return sorted((name for name in names if not _is_litter(name) and Path(name).is_file()), key=natural)
     except OSError:
         return [pattern]
 
@@ -43,3 +57,78 @@ def expand_files(pattern: str) -> list[str]:
 def _is_litter(file: str) -> bool:
     name = Path(file).name
     return name.startswith(".") or name.lower() in LITTER
+
+
+def read_bounded(path: str | os.PathLike[str], *, max_pixels: int) -> bytes:
+    """Read a regular file once, without blocking, and no more bytes than `max_pixels` can need."""
+    name = show(path)
+    if not os.fspath(path):
+        raise UserError("the name of the picture is empty; expected the path of a file")
+    limit = _BYTES_PER_PIXEL * max_pixels + _BYTES_OF_METADATA
+    try:
+        # Checked before the file is opened as well: opening a device or a pipe can block or have effects.
+        _check_regular(Path(os.fsdecode(path)).stat().st_mode, name)
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(path, flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            _check_regular(status.st_mode, name)
+            # A file that grows meanwhile is cut; the floor is for files that claim 0 bytes.
+            data = file.read(max(status.st_size, 1 << 20) + 1) if status.st_size <= limit else b""
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(_why_unreadable(path, error)) from error
+    except ValueError as error:
+        raise UserError(f"{name} is not a valid file name: {error}") from None
+    if max(len(data), status.st_size) > limit:
+        raise UserError(
+            f"{name} holds more than {limit:,} bytes, too many for {max_pixels:,} pixels; {ADVICE}"
+        )
+    if not data:
+        raise UserError(f"{name} is empty (0 bytes); expected a picture, such as PNG or JPEG")
+    return data
+
+
+def check_size(width: int, height: int, name: str, max_pixels: int) -> None:
+    """Refuse a picture with more than `max_pixels`."""
+    if width * height > max_pixels:
+        raise UserError(
+            f"{name} is {width} × {height} = {width * height:,} pixels,"
+            f" over the limit of {max_pixels:,}; {ADVICE}"
+        )
+
+
+def _check_regular(mode: int, name: str) -> None:
+    if stat.S_ISDIR(mode):
+        raise UserError(f"{name} is a folder; expected a picture file")
+    if not stat.S_ISREG(mode):
+        kind = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+        raise UserError(f"{name} is {kind}; expected a picture in a regular file")
+
+
+def _why_unreadable(path: str | os.PathLike[str], error: OSError) -> str:
+    name = show(path)
+    match error.errno:
+        case errno.ENOENT:
+            return f"{name} {_missing(Path(os.fsdecode(path)))}"
+        case errno.ENOTDIR:
+            return f"{name} does not exist: a part of its path is a file, not a folder"
+        case errno.EACCES | errno.EPERM:
+            return f"{name} cannot be read: permission denied; change its permissions"
+        case errno.ELOOP:
+            return f"{name} cannot be read: it is a link that leads back to itself"
+        case _:
+            return f"{name} cannot be read: {error.strerror or type(error).__name__}"
+
+
+def _missing(path: Path) -> str:
+    if path.is_symlink():
+        return "is a symbolic link to a file that does not exist"
+    if not path.parent.is_dir():
+        return f"does not exist: there is no folder {show(path.parent)}"
+    try:
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in islice(entries, _NAMES_TO_COMPARE)]
+    except OSError:
+        names = []
+    return f"does not exist{did_you_mean(path.name, names)}"

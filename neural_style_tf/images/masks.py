@@ -1,4 +1,4 @@
-"""Masks: pictures that say where, white for here, black for not here, grey for in between."""
+"""Masks and opacity: where, as a picture; white for here, black for not here, grey for in between."""
 
 from __future__ import annotations
 
@@ -10,47 +10,40 @@ from PIL import Image
 
 from neural_style_tf.images.color_transfer import luma
 from neural_style_tf.images.read import Picture, load_image
+from neural_style_tf.images.resize import resample
 
-BLACK, WHITE = 5.5, 249.5
+_BLACK, _WHITE = 5.5, 249.5
 """Levels up to which a mask is black, and from which it is white: JPEG's noise lies beyond them."""
+_ANOTHER_SHAPE = 0.03
+"""Relative difference of two aspect ratios that is worth a note."""
 
-ANOTHER_SHAPE = 0.03
-"""Difference of width by height that is worth a word."""
 
-
-def load_mask(path: str | os.PathLike[str], **reading: Any) -> tuple[np.ndarray, Picture]:
-    """Read a mask from a picture of any kind.
-
-    Args:
-        path: A picture. Where it has transparency its opacity is the mask, else its brightness.
-        **reading: See `load_image`.
+def load_mask(path: str | os.PathLike[str], **options: Any) -> tuple[np.ndarray, Picture]:
+    """Read a mask from a picture, by `load_image`: its opacity if it has transparency, else its brightness.
 
     Returns:
-        float32 `[H, W]`, 0–1, and what else is known of the file.
-
-    Raises:
-        UserError: As of `load_image`.
+        float32 `[H, W]`, 0–1, and the picture without its pixels.
     """
-    picture = load_image(path, **reading)
+    picture = load_image(path, **options)
     levels = luma(picture.pixels) if picture.alpha is None else picture.alpha.astype(np.float32)
     return mask_of(levels), picture.without_pixels()
 
 
 def mask_of(levels: np.ndarray) -> np.ndarray:
-    """Return the mask `[H, W]`, 0–1, of grey levels, 0–255, likewise."""
-    return np.clip((levels - BLACK) / (WHITE - BLACK), 0.0, 1.0)
+    """Return the mask `[H, W]`, 0–1, of grey levels, 0–255."""
+    return np.clip((levels - _BLACK) / (_WHITE - _BLACK), 0.0, 1.0)
 
 
 def fit_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return a mask `[H, W]`, 0–1, at another size (H, W): averaged over areas, or interpolated.
 
-    What is 0 or 1 everywhere stays so exactly.
+    A mask that is 0 or 1 everywhere stays so exactly.
     """
     if mask.shape == tuple(size):
         return mask
     smaller = size[0] <= mask.shape[0] and size[1] <= mask.shape[1]
     kind = Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR
-    # A reduction along one axis and an enlargement along the other is both, one after the other.
+    # A reduction along one axis and an enlargement along the other are done one after the other.
     least = (min(size[0], mask.shape[0]), min(size[1], mask.shape[1]))
     if not smaller and least != mask.shape:
         return fit_mask(fit_mask(mask, least), size)
@@ -68,8 +61,32 @@ def with_opacity(mask: np.ndarray | None, alpha: np.ndarray | None) -> np.ndarra
 
 
 def stretched(shape: tuple[int, ...], like: tuple[int, ...]) -> str:
-    """Return what to say of a mask whose shape is another than its picture's; `""` if it is the same."""
+    """Return a note on a mask whose aspect ratio is another than its picture's; empty if it is the same."""
     ratio = (shape[1] * like[0]) / (shape[0] * like[1])
-    if abs(ratio - 1) <= ANOTHER_SHAPE:
+    if abs(ratio - 1) <= _ANOTHER_SHAPE:
         return ""
     return f"is {shape[1]}×{shape[0]}, and is stretched to the shape of its picture, {like[1]}×{like[0]}"
+
+
+def fill_hidden(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """Return a picture with colours under full transparency replaced by those of the visible pixels around.
+
+    Whatever a program left there is not part of the picture, and a network would see it beside the border.
+    The colours are averaged by opacity over ever larger squares, until one has any.
+    """
+    hidden = None if alpha is None else alpha == 0
+    if hidden is None or not hidden.any() or hidden.all():
+        return pixels
+    opacity = alpha.astype(np.float32)[..., np.newaxis] / 255.0
+    levels = [np.concatenate([pixels * opacity, opacity], -1)]
+    while max(levels[-1].shape[:2]) > 1:
+        height, width = levels[-1].shape[:2]
+        padded = np.pad(levels[-1], [(0, height % 2), (0, width % 2), (0, 0)])
+        levels.append(padded.reshape(-(-height // 2), 2, -(-width // 2), 2, 4).mean((1, 3)))
+    around = levels[-1][..., :3] / np.maximum(levels[-1][..., 3:], 1e-12)
+    for level in reversed(levels[:-1]):
+        around = resample(around, level.shape[:2], smooth=True)
+        weight = np.minimum(level[..., 3:], 1.0)
+        visible = level[..., :3] / np.maximum(level[..., 3:], 1e-12)
+        around = weight * visible + (1.0 - weight) * around
+    return np.where(hidden[..., np.newaxis], around, pixels)

@@ -1,21 +1,13 @@
-"""Compute sizes of pictures, resize them, and apply EXIF orientation."""
+"""Compute sizes of pictures, and resize them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
 
-# EXIF orientation → (swap rows and columns, then reverse the rows, then reverse the columns).
-_TURNS = {
-    1: (False, False, False),
-    2: (False, False, True),
-    3: (False, True, True),
-    4: (False, True, False),
-    5: (True, False, False),
-    6: (True, False, True),
-    7: (True, True, True),
-    8: (True, True, False),
-}
+_PIXELS_PER_STRIP = 1 << 20
 
 
 def fit_size(size: tuple[int, int], longest: int | None, *, enlarge: bool = False) -> tuple[int, int]:
@@ -47,7 +39,7 @@ def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     Args:
         pixels: float `[H, W]`, `[H, W, C]` or `[1, H, W, C]`, any range.
-        size: (H, W) wanted, pixels.
+        size: New (H, W), pixels.
 
     Returns:
         float32, the shape of the input with its H and W replaced.
@@ -78,8 +70,9 @@ def resample(planes: np.ndarray, size: tuple[int, int], *, smooth: bool = False)
     return resampled
 
 
-def upright(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Return a picture `[H, W, ...]` stored with this EXIF orientation (1 to 8) the right way up."""
-    swap, rows, columns = _TURNS[orientation]
-    array = array.swapaxes(0, 1) if swap else array
-    return np.ascontiguousarray(array[:: -1 if rows else 1, :: -1 if columns else 1])
+def strips(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Yield the rows of a picture `[H, W, …]` from top to bottom, about a million pixels at a time."""
+    height, width = shape[:2]
+    rows = max(1, _PIXELS_PER_STRIP // width)
+    for top in range(0, height, rows):
+        yield slice(top, min(top + rows, height))

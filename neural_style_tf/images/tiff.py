@@ -1,176 +1,141 @@
-"""What a TIFF holds: which of its pictures is the picture, and the form of its pixels."""
+"""TIFF: choose the picture among those of the file, and tell whether Pillow reads its pixels right."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from PIL import TiffImagePlugin
 
 from neural_style_tf.errors import UserError
+from neural_style_tf.images import deep
 
 DEVELOP = "develop it, as with darktable or RawTherapee, and give the JPEG or TIFF"
-"""What to do with a camera's raw file."""
-_MOST_PICTURES = 1000
+"""Advice about a camera's raw file."""
+_MAX_PICTURES = 1000
 _RAW_SUFFIXES = frozenset(
     ".3fr .arw .cr2 .dcr .dng .erf .fff .gpr .iiq .kdc .mef .mos .nef .nrw .pef .rwl .sr2 .srf .srw".split()  # noqa: SIM905
 )
-# Of the TIFF 6.0 specification, but for the last, which is DNG's.
+# Tags of the TIFF 6.0 specification; the last is DNG's.
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
 _SAMPLES, _PLANAR, _SUB_PICTURES, _EXTRA, _FORMAT, _DNG_VERSION = 277, 284, 330, 338, 339, 50706
 _SPACES = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
-YCBCR, _SENSOR = 6, (32803, 34892)
+_YCBCR, _SENSOR = 6, (32803, 34892)
 # Where the pixels are: in strips, in tiles, or in a JPEG.
 _PLACES = (273, 324, 513)
 _UNCOMPRESSED, _WEBP = 1, 50001
-_UNSIGNED = 1
 _NUMBERS = {1: "integers", 2: "signed integers", 3: "floating-point numbers"}
 
 
-class Form(NamedTuple):
-    """How one picture of a TIFF stores its pixels; values of tags as the TIFF 6.0 specification has them.
+class Page:
+    """How one picture of a TIFF stores its pixels; `number` counts from 0, None inside of another picture."""
 
-    Attributes:
-        page: Its number among the pictures of the file, from 0; None for one inside of another.
-        area: Its pixels; 0 if the file does not say where they are.
-        is_full: Whether it is neither a reduced copy of another picture nor a mask.
-        bits: Of a sample.
-        numbers: 1 for unsigned integers, 2 for signed ones, 3 for floating point.
-        samples: Channels; 0 if nothing is known of the form.
-        extra: Meaning of those beyond the colours: 1 and 2 are opacity; None if the file does not say.
-        photometric: The colour space; 0 is grey whose 0 is white.
-        is_planar: Whether each channel is stored by itself.
-        compression: The method; 1 is none.
-        is_big_endian: Whether the first byte of a number is the highest.
-    """
+    def __init__(self, tags: Mapping[int, Any], number: int | None, *, is_big_endian: bool) -> None:
+        def integer(tag: int, default: int) -> int:
+            value = tags.get(tag, default)
+            value = value[0] if isinstance(value, tuple) and value else value
+            return value if isinstance(value, int) else default
 
-    page: int | None
-    area: int
-    is_full: bool
-    bits: int
-    numbers: int
-    samples: int
-    extra: tuple[int, ...] | None
-    photometric: int
-    is_planar: bool
-    compression: int
-    is_big_endian: bool
+        self.number, self.is_big_endian = number, is_big_endian
+        # Pixels; 0 if the file does not say where they are.
+        self.area = integer(_WIDTH, 0) * integer(_HEIGHT, 0) * any(tag in tags for tag in _PLACES)
+        # Neither a reduced copy of another picture nor a mask.
+        self.is_full = not integer(_SUBFILE, 0) & 5 and integer(_OLD_SUBFILE, 1) != 2
+        self.samples, self.bits = integer(_SAMPLES, 1), integer(_BITS, 1)
+        self.sample_format = integer(_FORMAT, 1)
+        # Meaning of the channels beyond the colours: 1 and 2 are opacity; None if the file does not say.
+        self.extra = tags.get(_EXTRA) if isinstance(tags.get(_EXTRA), tuple) else None
+        self.photometric, self.compression = integer(_PHOTOMETRIC, 0), integer(_COMPRESSION, _UNCOMPRESSED)
+        self.is_ycbcr = self.photometric == _YCBCR
+        self.is_planar = integer(_PLANAR, 1) == 2 and self.samples > 1
+        self.is_raw = _DNG_VERSION in tags or self.photometric in _SENSOR
 
     @property
     def is_right_in_pillow(self) -> bool:
         """Whether Pillow reads such a picture right, if it opens it at all."""
-        whole = self.bits <= 16 and self.numbers == _UNSIGNED
-        planar = self.is_planar and self.samples > 1
+        is_whole = self.bits <= 16 and self.sample_format == 1
         if self.compression == _UNCOMPRESSED:
-            # It takes the samples of such pictures for others.
-            garbled = (planar and (self.bits > 8 or self.extra is not None)) or self.photometric == YCBCR
-        elif planar and self.photometric <= 1:
+            # Pillow takes the samples of such pictures for others.
+            garbled = (self.is_planar and (self.bits > 8 or self.extra is not None)) or self.is_ycbcr
+        elif self.is_planar and (self.photometric <= 1 or self.samples > 4):
             garbled = True
         else:
             # libtiff has swapped the bytes already, and Pillow swaps them back; Pillow's has no WebP.
-            garbled = (self.is_big_endian and not whole) or self.compression == _WEBP
-        # It takes signed bytes for unsigned ones.
-        return not garbled and (whole or self.bits > 8)
+            garbled = (self.is_big_endian and not is_whole) or self.compression == _WEBP
+        # Pillow takes signed bytes for unsigned ones.
+        return not garbled and (is_whole or self.bits > 8)
 
     def __str__(self) -> str:
-        if not self.samples:
-            return "big-endian numbers in a BigTIFF"
         channels = "1 channel" if self.samples == 1 else f"{self.samples} channels"
         space = _SPACES.get(self.photometric, f"colour space {self.photometric}")
-        numbers = _NUMBERS.get(self.numbers, "numbers of an unknown kind")
-        planes = ", in separate planes" if self.is_planar and self.samples > 1 else ""
+        numbers = _NUMBERS.get(self.sample_format, "numbers of an unknown kind")
+        planes = ", in separate planes" if self.is_planar else ""
         method = f", compressed by method {self.compression}" if self.compression != _UNCOMPRESSED else ""
         return f"{channels} ({space}) of {self.bits}-bit {numbers}{planes}{method}"
 
 
-def find_picture(data: bytes, name: str, notes: list[str]) -> Form | None:
-    """Return the form of the picture in a TIFF that is neither a thumbnail nor a mask.
+def unreadable(kind: Page | str, name: str) -> UserError:
+    """Return the error for a TIFF that is whole and of a kind that cannot be read."""
+    cure = "save it as RGB of 8 or 16 bits"
+    if not deep.is_installed():
+        cure = (
+            "save it as RGB of 8 bits, or install the extra deep, which reads more kinds: "
+            'pip install "neural-style-tf[deep]"'
+        )
+    return UserError(f"{name} is a TIFF of {kind}, which cannot be read right; {cure}")
 
-    Args:
-        data: The bytes of the file.
-        name: The file, as messages show it.
-        notes: Gets what is left out.
 
-    Returns:
-        The first picture that is not much smaller than the largest; None if the file is damaged.
+def find_picture(data: bytes, name: str, notes: list[str]) -> Page | None:
+    """Return the first picture that is not much smaller than the largest; None if the file is damaged.
 
-    Raises:
-        UserError: A camera's raw file, or one in which nothing but a thumbnail can be found.
+    A camera's raw file is refused, and so is one that shows nothing but a thumbnail.
     """
-    directories = _directories(data)
-    raw = data[8:10] == b"CR" or Path(name.strip("'\"")).suffix.lower() in _RAW_SUFFIXES
-    if raw or any(_DNG_VERSION in tags or form.photometric in _SENSOR for tags, form in directories):
+    if data[:4] == b"MM\0+":
+        # Pillow does not look into such files.
+        raise unreadable("big-endian numbers in a BigTIFF", name)
+    pages = _pages(data)
+    is_named_raw = Path(name.strip("'\"")).suffix.lower() in _RAW_SUFFIXES
+    if data[8:10] == b"CR" or is_named_raw or any(page.is_raw for page in pages):
         raise UserError(f"{name} is a camera's raw file; {DEVELOP}")
-    if not directories:
+    if not pages:
         return None
-    full = [form for _, form in directories if form.is_full]
-    largest = max((form.area for form in full), default=0)
-    pictures = [form for form in full if form.page is not None and 2 * form.area >= largest]
-    if not pictures:
+    largest = max((page.area for page in pages if page.is_full), default=0)
+    shown = [page for page in pages if page.is_full and page.number is not None]
+    picture = next((page for page in shown if 2 * page.area >= largest), None)
+    if picture is None:
         raise UserError(
             f"{name} shows only a thumbnail of its picture, as a camera's raw file does; {DEVELOP}"
         )
-    pages = [form for form in full if form.page is not None]
-    if len(pages) > 1:
-        first = pictures[0] is pages[0]
-        which = "the first picture" if first else f"picture {pictures[0].page + 1}, the first of full size,"
+    if len(shown) > 1:
+        first = picture is shown[0]
+        which = "the first picture" if first else f"picture {picture.number + 1}, the first of full size,"
         notes.append(f"{name} holds several pictures; {which} is used")
-    return pictures[0] if pictures[0].area else None
+    return picture if picture.area else None
 
 
-def _directories(data: bytes) -> list[tuple[Mapping[int, Any], Form]]:
-    """Return the tags and the form of each picture, also of those inside of others."""
+def _pages(data: bytes) -> list[Page]:
+    """Return all pictures of a file, also those inside of others, up to the first damaged directory."""
     file = io.BytesIO(data)
     header = file.read(16 if data[2:3] == b"+" else 8)
-    try:
-        following = TiffImagePlugin.ImageFileDirectory_v2(header).next
-    except Exception:
-        return []
-    if data[2:4] == b"\0+":
-        # Pillow does not look into large files of big-endian machines.
-        return [({}, Form(0, 1, True, 0, 0, 0, None, 1, True, _UNCOMPRESSED, True))]
-    places, seen, found = [(following, 0)], set(), []
-    while places and len(found) < _MOST_PICTURES:
-        at, page = places.pop(0)
-        if not 0 < at < len(data) or at in seen:
-            continue
-        seen.add(at)
-        tags = TiffImagePlugin.ImageFileDirectory_v2(header)
-        try:
-            file.seek(at)
+    pages, visited = [], set()
+    # A damaged directory ends the search; reading the picture says what is wrong.
+    with contextlib.suppress(Exception):
+        places = [(TiffImagePlugin.ImageFileDirectory_v2(header).next, 0)]
+        while places and len(pages) < _MAX_PICTURES:
+            offset, number = places.pop(0)
+            if not 0 < offset < len(data) or offset in visited:
+                continue
+            visited.add(offset)
+            tags = TiffImagePlugin.ImageFileDirectory_v2(header)
+            file.seek(offset)
             tags.load(file)
-            found.append((tags, _form(tags, page, is_big_endian=header[:2] == b"MM")))
+            pages.append(Page(tags, number, is_big_endian=header[:2] == b"MM"))
             inside = tags.get(_SUB_PICTURES, ())
             inside = inside if isinstance(inside, tuple) else (inside,)
             places += [(place, None) for place in inside if isinstance(place, int)]
-            if page is not None:
-                places.append((tags.next, page + 1))
-        except Exception:
-            # Reading the picture says what is wrong.
-            break
-    return found
-
-
-def _form(tags: Mapping[int, Any], page: int | None, *, is_big_endian: bool) -> Form:
-    def number(tag: int, default: int) -> int:
-        value = tags.get(tag, default)
-        value = value[0] if isinstance(value, tuple) and value else value
-        return value if isinstance(value, int) else default
-
-    extra = tags.get(_EXTRA)
-    is_whole = any(tag in tags for tag in _PLACES)
-    return Form(
-        page=page,
-        area=number(_WIDTH, 0) * number(_HEIGHT, 0) * is_whole,
-        is_full=not number(_SUBFILE, 0) & 5 and number(_OLD_SUBFILE, 1) != 2,
-        bits=number(_BITS, 1),
-        numbers=number(_FORMAT, _UNSIGNED),
-        samples=number(_SAMPLES, 1),
-        extra=extra if isinstance(extra, tuple) else None,
-        photometric=number(_PHOTOMETRIC, 0),
-        is_planar=number(_PLANAR, 1) == 2,
-        compression=number(_COMPRESSION, _UNCOMPRESSED),
-        is_big_endian=is_big_endian,
-    )
+            if number is not None:
+                places.append((tags.next, number + 1))
+    return pages

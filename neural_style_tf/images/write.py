@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from neural_style_tf.errors import RunError, UserError, show
 from neural_style_tf.images import deep
+from neural_style_tf.images.color import srgb_profile
+from neural_style_tf.images.resize import strips
 from neural_style_tf.utils.atomic import atomic_file
 from neural_style_tf.utils.text import did_you_mean
 
@@ -26,10 +27,8 @@ _OPTIONS = {
     "TIFF": {"compression": "tiff_adobe_deflate"},
 }
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
-_PROFILE_DATE = slice(24, 36)
 DEEP_FORMATS = ("PNG", "TIFF")
 """Those that hold 16 bits a channel."""
-_PIXELS_PER_BAND = 1 << 18
 
 
 def check_output(path: str | os.PathLike[str], *, size: tuple[int, int] | None = None) -> None:
@@ -50,20 +49,21 @@ def check_output(path: str | os.PathLike[str], *, size: tuple[int, int] | None =
         guess = did_you_mean(suffix, _SUFFIXES)
         raise UserError(f"{name} has {came}{guess}; a picture can be written as {', '.join(_SUFFIXES)}")
     try:
+        reason = ""
         if "\0" in str(path):
-            raise UserError(f"{name} cannot be written: a file name cannot hold a null character")
-        if not path.parent.exists():
-            raise UserError(f"{name} cannot be written: there is no folder {folder}; create it first")
-        if not path.parent.is_dir():
-            raise UserError(f"{name} cannot be written: {folder} is not a folder")
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise UserError(f"{name} cannot be written: permission denied in folder {folder}")
-        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-            raise UserError(f"{name} cannot be written: something that is not a file has this name")
+            reason = "a file name cannot hold a null character"
+        elif not path.parent.exists():
+            reason = f"there is no folder {folder}; create it first"
+        elif not path.parent.is_dir():
+            reason = f"{folder} is not a folder"
+        elif not os.access(path.parent, os.W_OK | os.X_OK):
+            reason = f"permission denied in folder {folder}"
+        elif path.exists() and not stat.S_ISREG(path.stat().st_mode):
+            reason = "something that is not a file has this name"
     except (OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{name} cannot be written: {error}") from error
+        reason = str(error)
+    if reason:
+        raise UserError(f"{name} cannot be written: {reason}")
     limit = _LONGEST_SIDE.get(_SUFFIXES[suffix])
     if size and limit and max(size) > limit:
         raise UserError(
@@ -122,10 +122,11 @@ def save_image(
             raise ValueError(f"expected alpha of uint8 {pixels.shape[:2]}, not {alpha.dtype} {alpha.shape}")
         if form == "JPEG":
             notes, alpha = (f"{show(Path(path).name)}: JPEG cannot hold transparency; it is left out",), None
-    profile = profile or _srgb_profile()
+    profile = profile or srgb_profile()
     if bits == 16 and form in DEEP_FORMATS:
         deep.check_installed()
-        encoded = deep.encode(to_levels(pixels, alpha=alpha, stretch=stretch), form, profile=profile, dpi=dpi)
+        levels = _quantize(pixels, np.uint16, alpha=alpha, stretch=stretch)
+        encoded = deep.encode(levels, form, profile=profile, dpi=dpi)
         _write(path, lambda file: file.write(encoded))
         return notes
     options = dict(_OPTIONS[form])
@@ -149,78 +150,32 @@ def _write(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) ->
 
 
 def to_picture(pixels: np.ndarray, *, alpha: np.ndarray | None = None, stretch: bool = False) -> Image.Image:
-    """Round and clip pixels to 8 bits, a band of rows at a time.
-
-    Args:
-        pixels: float `[H, W, 3]`, or what gives such an array in bands of rows when it is sliced.
-        alpha: Opacity, uint8 `[H, W]`.
-        stretch: See `save_image`.
-
-    Returns:
-        The picture, RGB or RGBA.
+    """Return pixels, rounded and clipped to 8 bits, as an image of mode RGB or RGBA; see `save_image`.
 
     Raises:
         ValueError: A pixel is not a finite number.
     """
-    height, width, _ = pixels.shape
-    low, high = _range(pixels)
-    picture = Image.new("RGB" if alpha is None else "RGBA", (width, height))
-    for top, band in _bands(pixels):
-        levels = _round(_stretched(band, low, high) if stretch else band, 1.0, np.uint8)
-        if alpha is not None:
-            levels = np.dstack([levels, alpha[top : top + len(levels)]])
-        picture.paste(Image.fromarray(levels), (0, top))
-    return picture
+    return Image.fromarray(_quantize(pixels, np.uint8, alpha=alpha, stretch=stretch))
 
 
-def to_levels(pixels: np.ndarray, *, alpha: np.ndarray | None, stretch: bool) -> np.ndarray:
-    """Round and clip pixels to 16 bits; arguments and errors as of `to_picture`.
-
-    Returns:
-        uint16 `[H, W, 3 or 4]`.
-    """
-    height, width, _ = pixels.shape
-    low, high = _range(pixels)
-    levels = np.empty((height, width, 3 if alpha is None else 4), np.uint16)
-    for top, band in _bands(pixels):
-        values = _stretched(band, low, high) if stretch else band
-        levels[top : top + len(band), :, :3] = _round(values, deep.LEVEL, np.uint16)
-    if alpha is not None:
-        levels[..., 3] = alpha.astype(np.uint16) * int(deep.LEVEL)
-    return levels
-
-
-def _range(pixels: np.ndarray) -> tuple[float, float]:
-    """Return the smallest and the largest value, all of which must be finite."""
+def _quantize(pixels: np.ndarray, dtype: type, *, alpha: np.ndarray | None, stretch: bool) -> np.ndarray:
+    """Return pixels `[H, W, 3 or 4]`, rounded and clipped to 8 or 16 bits, a strip of rows at a time."""
     bad, low, high = 0, np.inf, -np.inf
-    for _, band in _bands(pixels):
-        bad += band.size - int(np.isfinite(band).sum())
-        low, high = min(low, band.min()), max(high, band.max())
+    for rows in strips(pixels.shape):
+        strip = pixels[rows]
+        bad += strip.size - int(np.isfinite(strip).sum())
+        low, high = min(low, strip.min()), max(high, strip.max())
     if bad:
-        size = pixels.shape[0] * pixels.shape[1] * 3
-        raise ValueError(f"{bad} of {size} values are not finite; a NaN is never written to a picture")
-    return low, high
-
-
-def _stretched(band: np.ndarray, low: float, high: float) -> np.ndarray:
-    return (band - low) * (255.0 / (float(high - low) or 1.0))
-
-
-def _round(values: np.ndarray, scale: float, dtype: type) -> np.ndarray:
-    return np.floor(np.clip(values, 0.0, 255.0) * values.dtype.type(scale) + 0.5).astype(dtype)
-
-
-def _bands(pixels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (first row, float rows) of a quarter of a million pixels each."""
-    rows = max(1, _PIXELS_PER_BAND // pixels.shape[1])
-    for top in range(0, pixels.shape[0], rows):
-        band = pixels[top : top + rows]
-        yield top, band if band.dtype == np.float64 else band.astype(np.float32, copy=False)
-
-
-@functools.cache
-def _srgb_profile() -> bytes:
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    # The moment of creation, by which two runs would differ.
-    profile[_PROFILE_DATE] = bytes(12)
-    return bytes(profile)
+        count = pixels.shape[0] * pixels.shape[1] * 3
+        raise ValueError(f"{bad} of {count} values are not finite; a NaN is never written to a picture")
+    level = np.iinfo(dtype).max // 255
+    levels = np.empty((*pixels.shape[:2], 3 if alpha is None else 4), dtype)
+    for rows in strips(pixels.shape):
+        strip = pixels[rows]
+        strip = strip if strip.dtype == np.float64 else strip.astype(np.float32, copy=False)
+        if stretch:
+            strip = (strip - low) * (255.0 / (float(high - low) or 1.0))
+        levels[rows, :, :3] = np.floor(np.clip(strip, 0.0, 255.0) * strip.dtype.type(level) + 0.5)
+    if alpha is not None:
+        levels[..., 3] = alpha.astype(dtype) * level
+    return levels

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neural_style_tf.config.fields import flat
-from neural_style_tf.config.schema import Config, Job, VideoConfig, numbered
+from neural_style_tf.config.fields import flat, tagged
+from neural_style_tf.config.schema import SETTINGS, Config, Job, numbered
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import RunError, UserError, reason, show
 from neural_style_tf.images import Picture, fit_size, resize
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from neural_style_tf.transfer.loop import Tick
     from neural_style_tf.video.flow import Flow
 
-CLIP_FILES = ("frame_rate", "flow", "pixel_format")
-"""Settings of `Job` that are about clips."""
 SHOWN_SPANS = 6
 """Spans of damaged frames that a message names."""
 NEARLY_ALL = 0.98
@@ -425,8 +423,7 @@ def make_run(config: Config, job: Job, *rest: Any, **options: Any) -> Run:
 
 def _refuse_clip_flags(config: Config, job: Job) -> None:
     """Refuse flags about clips for a picture."""
-    values = flat(config.video) | {name: getattr(job, name) for name in CLIP_FILES}
-    defaults = flat(VideoConfig()) | {name: getattr(Job(), name) for name in CLIP_FILES}
-    for name, value in values.items():
-        if value != defaults[name]:
+    values = flat(config) | flat(job)
+    for name in tagged("clip", Config, Job):
+        if values[name] != SETTINGS[name].default:
             raise UserError(f"--{name} is about clips, and {show(job.content)} is a picture: leave it out")

@@ -33,7 +33,7 @@ class Machine:
         self.device, self.cluster, self.memory = "", None, memory
         self.repeats = False
         self._several, self._session = several, None
-        self._weights: tuple[tuple[str, str], Weights] | None = None
+        self._weights: tuple[tuple[str, ...], Weights] | None = None
         self._pictures: dict[tuple, Picture] = {}
 
     def load_image(self, path: str, **reading: Any) -> Picture:
@@ -51,17 +51,22 @@ class Machine:
 
     def load_weights(self, job: Job, *, given: Weights | None = None, console: Console) -> Weights:
         """Return the weights of a run, or `given` ones; print their source if the last run had others."""
-        asked = ("", given.sha256) if given else (job.weights, job.weights_dir)
-        if self._weights is None or self._weights[0] != asked:
+        source = ("", given.sha256) if given else (job.weights, job.weights_dir, job.network)
+        if self._weights is None or self._weights[0] != source:
             # Drop the former network first, so that two are never in memory.
             self._weights = self._session = None
             weights = given or load_weights(
-                job.weights, folder=Path(job.weights_dir), progress=Download(console), log=console.say
+                job.weights,
+                folder=job.weights_dir,
+                network=job.network,
+                trust=job.trust_weights,
+                progress=Download(console),
+                log=console.say,
             )
             console.say(
                 f"weights: {weights.source}{f' ({weights.generation})' if weights.generation else ''}"
             )
-            self._weights = asked, weights
+            self._weights = source, weights
         return self._weights[1]
 
     def session(self) -> Session:

@@ -178,7 +178,6 @@ class Run:
         folder = self.here.output_dir
         earlier = read_manifest(Path(folder))
         away = "move that folder away to paint it anew"
-        earlier.check_network(f"the run in {show(folder)}", f"so it cannot be repeated; {away}")
         if found := differences(earlier, self.config, self.hashes, result=self.size):
             raise UserError(f"the run in {show(folder)} is another one: {'; '.join(found)}; {away}")
 
@@ -226,7 +225,7 @@ class Run:
             self._repeated = read_run(job.from_run)
             check_files(self._repeated, self.hashes, job.from_run)
         if self._supplies.weights is None:
-            check_spec(job.weights, Path(job.weights_dir))
+            check_spec(job.weights, Path(job.weights_dir), network=job.network, trust=job.trust_weights)
         if self._worker.rank == 0:
             self._work.check_outputs(self)
 

@@ -24,7 +24,7 @@ def extract_features(
 
     Args:
         pixels: [H, W, 3], RGB 0–255.
-        layers: Such as `relu4_2`; see `VGG19_LAYERS`.
+        layers: Such as `relu4_2`; see `VGG19_LAYERS`. The last of a block stands for one that VGG-16 lacks.
         weights: Of the network, from `load_weights`.
         network: Pooling and padding, such as `PRESETS["balanced"].network`; default: those of `Config`.
             Its precision and its algorithm of convolution are for runs, and not used. On NVIDIA's GPUs
@@ -41,17 +41,19 @@ def extract_features(
         raise UserError(f"pixels must be an array [H, W, 3], not {list(pixels.shape)}")
     if isinstance(layers, str) or not layers:
         raise UserError(f"layers must be a list of at least one layer, such as ['relu4_2'], not {layers!r}")
+    stands_for = {layer: weights.architecture.resolve(layer) for layer in layers}
     model = build_network(
         weights.kernels,
         weights.biases,
-        outputs=tuple(layers),
+        outputs=tuple(dict.fromkeys(stands_for.values())),
+        architecture=weights.architecture,
         pooling=settings.pooling,
         padding=settings.padding,
         transpose_kernels=settings.transpose_kernels,
     )
     # In a graph of its own: oneDNN may keep filters by kernel, and eager calls of equal shape share one.
     found = tf.function(model, autograph=False)(preprocess(pixels))
-    return {layer: found[layer][0].numpy() for layer in layers}
+    return {layer: found[stands_for[layer]][0].numpy() for layer in layers}
 
 
 def gram_matrix(features: np.ndarray, normalization: str = "positions") -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from neural_style_tf.models import winograd
-from neural_style_tf.models.architecture import VGG19, Architecture
+from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
 
 
 @tf.custom_gradient
@@ -94,7 +94,7 @@ def build_network(
     biases: Mapping[str, np.ndarray],
     *,
     outputs: Sequence[str],
-    architecture: Architecture = VGG19,
+    architecture: Architecture | None = None,
     pooling: str = "max",
     padding: str = "zero",
     transpose_kernels: bool = False,
@@ -109,7 +109,7 @@ def build_network(
             than the architecture's, so that tests can run a narrow network.
         biases: The same names → [N_out].
         outputs: Layer names: `conv*` before the ReLU, `relu*` after it, `pool*`.
-        architecture: Its layers.
+        architecture: Its layers; default: VGG-19, or VGG-16 for its thirteen convolutions.
         pooling: `max`, as the network was trained, or `average`, which Gatys et al. prefer (section 2).
         padding: What convolutions see beyond the picture: `zero`, as the network was trained, or `edge`, its
             outermost positions repeated, which leaves no frame around the result.
@@ -123,11 +123,13 @@ def build_network(
     Returns:
         A model from a mean-subtracted RGB image [1, H, W, 3] to {layer: features [1, H_l, W_l, N_l]},
         H_l and W_l rounded up at each pooling (SAME), as MatConvNet and the original repository do. Its
-        attribute `architecture` is the argument. Nothing in it is trainable.
+        attribute `architecture` says its layers. Nothing in it is trainable.
 
     Raises:
         UserError: A layer that the network does not have.
     """
+    if architecture is None:
+        architecture = VGG19 if "conv3_4" in kernels else VGG16
     image = keras.Input((None, None, 3), batch_size=1, dtype=dtype, name="image")
     compute = compute_dtype or dtype
     features, found = image, {}

@@ -13,30 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from neural_style_tf import __version__
-from neural_style_tf.config.fields import flat
-from neural_style_tf.config.parsing import format_list
-from neural_style_tf.config.schema import REPEATED_FILES, Config, Job
-from neural_style_tf.errors import UserError
+from neural_style_tf.config.fields import flat, tagged, to_flags
+from neural_style_tf.config.parsing import to_text
+from neural_style_tf.config.schema import SETTINGS, Config, Job
 from neural_style_tf.images import Picture, deep
 from neural_style_tf.transfer.records import Listener, Record
 from neural_style_tf.utils.atomic import write_text
 from neural_style_tf.weights import Weights
-from neural_style_tf.weights.registry import RETIRED
 
+FORM = 1
+"""Version of the form of `run.json`."""
 PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "pillow")
-# Where to write and what to replace is asked anew at each run; the terminal is not part of a result.
-NOT_REPEATED = (
-    "from_run",
-    "output_dir",
-    "output",
-    "overwrite",
-    "resume",
-    "quiet",
-    "verbose",
-    "distribute",
-    "worker_timeout",
-)
-FILE_FLAGS = ("content", *REPEATED_FILES, "content_weight_mask", "weights_dir", "flow")
+FOREIGN = "it is not one that this program wrote"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,23 +32,19 @@ class Manifest:
     """`run.json`: everything needed to know what made a result, and to make it again.
 
     Attributes:
-        config: Every setting by its flag's name, in JSON's types.
-        job: The files, likewise.
+        config: Every setting of `Config` by its flag's name, in JSON's types.
         inputs: Role of each picture (`Job.pictures`) and, where --init names a file, `init` → path, sha256
             and notes.
-        weights: origin, source, sha256, generation and notes of the network.
-        circumstances: What is no setting and may yet change the bits; see `circumstances`.
+        weights: network, origin, source, sha256, generation and notes.
+        job: Every setting of `Job`, likewise.
+        circumstances: What is no setting and may yet change the bits.
         status: `running`, `finished`, `interrupted` or `failed: …`.
         version: Of this program.
-        started: When, ISO 8601.
-        resumed: When each time.
-        ended: When, or `""`.
-        notes: What the run said.
-        steps: Number of updates made.
-        seconds: That it took.
+        started: In ISO 8601, as are `resumed`, a time for each, and `ended`.
+        notes: Lines that the run printed about its steps.
+        steps: Updates of the pixels.
         final: Name of a loss → its last value.
         best: step and total of the result.
-        form: Version of the form in which it was written.
     """
 
     config: Mapping[str, Any]
@@ -78,42 +62,38 @@ class Manifest:
     seconds: float | None = None
     final: Mapping[str, float] | None = None
     best: Mapping[str, float] | None = None
-    form: int = dataclasses.field(default=0, compare=False)
 
     def to_json(self) -> str:
         """Return the text of `run.json`; what is not known yet is left out."""
         facts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        del facts["form"]
         known = {name: value for name, value in facts.items() if value not in (None, "")}
-        return json.dumps({"manifest": MANIFEST, **known}, indent=2) + "\n"
+        return json.dumps({"manifest": FORM, **known}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """Read a manifest of this or an earlier version.
+        """Read a manifest.
 
         Raises:
-            ValueError: It is not one, or one of a later version; the message says which.
+            ValueError: It is none, or of another version; the message says which.
         """
         try:
             facts = json.loads(text)
         # RecursionError: brackets by the thousand.
         except (ValueError, RecursionError):
-            raise ValueError("it is not one that this program wrote") from None
-        if not isinstance(facts, dict) or type(facts.get("manifest", 1)) is not int:
-            raise ValueError("it is not one that this program wrote")
-        if facts.get("manifest", 1) > MANIFEST:
-            raise ValueError("a later version of this program wrote it: install that one")
-        form = facts.get("manifest", 1)
-        facts = _of_version_1(facts) if form < 2 else facts
-        facts = (_of_version_2(facts) if form < 3 else facts) | {"form": form}
+            raise ValueError(FOREIGN) from None
+        form = facts.get("manifest") if isinstance(facts, dict) else None
+        if type(form) is not int:
+            raise ValueError(FOREIGN)
+        if form != FORM:
+            raise ValueError(
+                f"another version of this program wrote it (form {form}, not {FORM}): paint anew"
+            )
         values = {field.name: facts[field.name] for field in dataclasses.fields(cls) if field.name in facts}
-        kinds = {name: _KINDS.get(name, str) for name in values}
-        if not {"config", "inputs", "weights"} <= values.keys() or not all(
-            isinstance(values[name], kind) for name, kind in kinds.items()
-        ):
-            raise ValueError("it is not one that this program wrote")
-        if not all(isinstance(one, dict) for one in values["inputs"].values()):
-            raise ValueError("it is not one that this program wrote")
+        kinds = {name: _KINDS.get(name, str) for name in ("config", "inputs", "weights", *values)}
+        if not all(isinstance(values.get(name), kind) for name, kind in kinds.items()):
+            raise ValueError(FOREIGN)
+        if not all(isinstance(facts_of_file, dict) for facts_of_file in values["inputs"].values()):
+            raise ValueError(FOREIGN)
         return cls(
             **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         )
@@ -123,8 +103,8 @@ class Manifest:
         known = dict(self.inputs) | {"weights": self.weights}
         return [
             f"the {role} file is " + ("another one" if role in known else "new")
-            for role, value in hashes.items()
-            if known.get(role, {}).get("sha256") != value
+            for role, sha256 in hashes.items()
+            if known.get(role, {}).get("sha256") != sha256
         ]
 
     def missing_files(self, hashes: Mapping[str, str]) -> list[str]:
@@ -132,53 +112,14 @@ class Manifest:
         gone = self.inputs.keys() - hashes.keys() - {"init"}
         return [f"the {role} file is not given" for role in sorted(gone)]
 
-    def check_network(self, before: str, after: str) -> None:
-        """Refuse a run whose network this program no longer has.
-
-        Args:
-            before: What the message begins with.
-            after: What to do instead.
-
-        Raises:
-            UserError: It was made with the bundled network of earlier versions.
-        """
-        if self.weights.get("sha256") == RETIRED.sha256:
-            raise UserError(
-                f"{before} was made with {RETIRED.generation}, which --weights=bundled no longer is, {after}"
-            )
-
-
-MANIFEST = 4
-"""Version of the form of `run.json`. Version 1 did not say so, and had the circumstances at the top level;
-version 2 had one style; in version 3 the precision `auto` stayed undecided, and float32 could be TF32."""
 
 _ENDS = ("steps", "seconds", "final", "best")
 _KINDS = {
     **dict.fromkeys(("config", "job", "inputs", "weights", "circumstances", "final", "best"), dict),
     **dict.fromkeys(("resumed", "notes"), list),
-    **dict.fromkeys(("steps", "form"), int),
+    "steps": int,
     "seconds": (int, float),
 }
-
-
-def _of_version_1(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest of version 1 in the form and the words of version 2."""
-    config = facts.get("config")
-    if isinstance(config, dict) and "enlarge" not in config and config.get("style_size") == -1:
-        # It meant --image_size; now it means the size of the result.
-        config = config | {"style_size": config.get("image_size", 512)}
-    at_the_top = {name: facts[name] for name in ("device", "python", "machine", "packages") if name in facts}
-    return {"circumstances": at_the_top, **facts, "config": config}
-
-
-def _of_version_2(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest of one style in the form for several."""
-    config, job = facts.get("config"), facts.get("job")
-    if isinstance(config, dict) and isinstance(config.get("style_scale"), int | float):
-        config = config | {"style_scale": [float(config["style_scale"])]}
-    if isinstance(job, dict) and isinstance(job.get("style"), str):
-        job = job | {"style": [job["style"]]}
-    return facts | {name: value for name, value in (("config", config), ("job", job)) if value is not None}
 
 
 class ManifestWriter(Listener):
@@ -214,9 +155,11 @@ class ManifestWriter(Listener):
         }
         if init is not None:
             files["init"] = {"path": config.init, "sha256": init}
+        # A run that goes on keeps the `--output` of its earlier part.
+        output = from_the_root(job.output) if job.output or not earlier else earlier.job.get("output", "")
         self._manifest = Manifest(
-            config=from_anywhere(flat(config)),
-            job=from_anywhere(flat(job)) | {"output": _recorded_output(job, earlier)},
+            config=with_absolute_paths(flat(config)),
+            job=with_absolute_paths(flat(job)) | {"output": output},
             inputs=files,
             weights={
                 "network": weights.architecture.name,
@@ -260,31 +203,18 @@ class ManifestWriter(Listener):
         write_text(self._path, self._manifest.to_json())
 
 
-def from_the_root(path: str) -> str:
-    """Return a path of a file that means the same in every folder; a link itself, not what it leads to."""
-    return str(Path(path).parent.resolve() / Path(path).name)
-
-
-def _recorded_output(job: Job, earlier: Manifest | None) -> str:
-    """Return the path of `--output` from the root, or that of an earlier part of the run."""
-    if job.output:
-        return from_the_root(job.output)
-    return str(earlier.job.get("output", "")) if earlier else ""
-
-
 def facts_in_common(config: Config, hashes: dict[str, str], weights: Weights) -> dict[str, Any]:
-    """Return what all workers of a run must have in common: name → value.
+    """Return what all workers of a run must have in common: name → value; paths may differ.
 
     Args:
         config: The resolved settings.
-        hashes: Role of each picture and, if `--init` names a file, `init` → SHA-256; a file's path may be
-            another elsewhere.
+        hashes: Role of each picture and, if `--init` names a file, `init` → SHA-256.
         weights: The network.
     """
     facts = {f"--{name}": value for name, value in flat(config).items()}
     if "init" in hashes:
         facts["--init"] = hashes["init"]
-    files = {f"the {role} picture": value for role, value in hashes.items() if role != "init"}
+    files = {f"the {role} picture": sha256 for role, sha256 in hashes.items() if role != "init"}
     versions = {name: _version(name) for name in ("tensorflow", "keras")}
     return facts | files | {"the weights": weights.sha256, "neural-style-tf": __version__} | versions
 
@@ -309,71 +239,49 @@ def _version(package: str) -> str:
 
 
 def flag_lines(config: Config, job: Job) -> str:
-    """Return a flag file that repeats a run from any folder of this machine.
-
-    Args:
-        config: The resolved settings, all of which are written.
-        job: The files; their paths are made absolute.
-
-    Returns:
-        Lines `--name=value`.
-    """
+    """Return a flag file that repeats a run, with all of its settings, from any folder of this machine."""
     lines = [f"# neural-style-tf {__version__}; repeat with --flagfile=THIS --output_dir=ANOTHER"]
-    for settings in (config, job):
-        for name, value in flat(settings).items():
-            if name in NOT_REPEATED or value == "":
+    for name, value in with_absolute_paths(flat(config) | flat(job)).items():
+        if name in tagged("anew", Job) or value == "":
+            continue
+        for line in to_flags(SETTINGS[name], value):
+            # A flag file is read line by line, and lines are stripped.
+            if [line] == line.strip().splitlines():
+                lines.append(line)
                 continue
-            for line in flag_texts(name, _absolute(name, value)):
-                # A flag file is read line by line, and lines are stripped.
-                if [line] == line.strip().splitlines():
-                    lines.append(line)
-                    continue
-                lines.append(f"# cannot be written: {line!r}")
-                if name in FILE_FLAGS:
-                    # Without this picture it would be another painting: such a flag is refused.
-                    lines.append(f"--{name}_cannot_be_written")
+            # Without this file it would be another painting: an unknown flag is refused.
+            lines += [f"# cannot be written: {line!r}", f"--{name}_cannot_be_written"]
     return "\n".join(lines) + "\n"
 
 
 def settings_table(config: Config, job: Job) -> dict[str, bool | int | float | str]:
-    """Return name → value of every setting, lists as a flag has them, one number as itself."""
+    """Return name → value of every setting, lists as a flag has them, a single number as itself."""
 
     def simple(value: Any) -> Any:
         if not isinstance(value, tuple):
             return value
-        return value[0] if len(value) == 1 and isinstance(value[0], float) else format_list(value)
+        return value[0] if len(value) == 1 and isinstance(value[0], float) else to_text(value)
 
-    return {name: simple(value) for settings in (config, job) for name, value in flat(settings).items()}
-
-
-def flag_texts(name: str, value: Any) -> list[str]:
-    """Return `--name=value`, or `--name` and `--noname`; one for each of several files."""
-    if isinstance(value, bool):
-        return [f"--{name}" if value else f"--no{name}"]
-    if name in REPEATED_FILES:
-        return [f"--{name}={file}" for file in value]
-    return [f"--{name}={_text(value)}"]
+    return {name: simple(value) for name, value in (flat(config) | flat(job)).items()}
 
 
-def _absolute(name: str, value: Any) -> Any:
-    """Return the value of a flag so that it means the same in another folder."""
-    if isinstance(value, tuple | list) and name in REPEATED_FILES:
-        return tuple(_absolute(name, one) for one in value)
-    if not isinstance(value, str) or not value:
-        return value
-    is_file = name in FILE_FLAGS or (name in ("weights", "init") and Path(value).is_file())
-    return str(Path(value).absolute()) if is_file else value
+def from_the_root(path: str) -> str:
+    """Return a path that means the same in every folder, of a link its own; "" stays empty."""
+    return str(Path(path).parent.resolve() / Path(path).name) if path else ""
 
 
-def from_anywhere(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings by name, with paths that hold in every folder."""
-    return {name: _absolute(name, value) for name, value in fields.items()}
+def with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by name, with the paths of what a run reads `from_the_root`."""
 
+    def absolute(name: str, value: Any) -> Any:
+        if name not in tagged("reads", Config, Job):
+            return value
+        if isinstance(value, tuple):
+            return tuple(map(from_the_root, value))
+        is_word = SETTINGS[name].metadata["choices"] and not Path(value).is_file()
+        return value if is_word else from_the_root(value)
 
-def _text(value: Any) -> str:
-    if isinstance(value, tuple):
-        return format_list(value)
-    return repr(value) if isinstance(value, float) else str(value)
+    return {name: absolute(name, value) for name, value in values.items()}
 
 
 def _now() -> str:

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neural_style_tf.config.fields import flat, leaves
+from neural_style_tf.config.fields import flat, leaves, tagged
 from neural_style_tf.config.schema import Config, Job
-from neural_style_tf.errors import UserError, show
-from neural_style_tf.runs.manifest import NOT_REPEATED, Manifest, circumstances
+from neural_style_tf.errors import UserError
+from neural_style_tf.runs.manifest import Manifest, circumstances
 
 
 def read_run(path: str) -> Manifest:
     """Return the manifest in a `run.json`.
 
     Raises:
-        UserError: It is missing, was edited into something else, or is of a network that is no longer used.
+        UserError: It is missing, of another version, or was edited into something else.
     """
     try:
-        manifest = Manifest.from_json(Path(path).read_text(encoding="utf-8-sig"))
+        return Manifest.from_json(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--from_run: cannot read {path!r} as the run.json of a run: {reason}") from None
-    manifest.check_network(
-        f"--from_run: the run of {show(path)}",
-        "so it cannot be repeated. To paint with its settings, use the flags.txt beside it: --flagfile=FILE",
-    )
-    return manifest
 
 
 def settings_of(manifest: Manifest, path: str) -> tuple[Config, Job]:
@@ -34,14 +29,13 @@ def settings_of(manifest: Manifest, path: str) -> tuple[Config, Job]:
     Raises:
         UserError: There is a setting that this version does not know, or a value that cannot be.
     """
-    job = {name: value for name, value in manifest.job.items() if name not in NOT_REPEATED}
     config = dict(manifest.config)
-    for settings, given in ((Config, config), (Job, job)):
-        unknown = given.keys() - {field.name for field in leaves(settings)}
-        if unknown:
+    job = {name: value for name, value in manifest.job.items() if name not in tagged("anew", Job)}
+    for kind, settings in ((Config, config), (Job, job)):
+        if unknown := settings.keys() - {leaf.name for leaf in leaves(kind)}:
             raise UserError(f"--from_run: {path!r} has settings that are unknown here: {', '.join(unknown)}")
     try:
-        # What the run's version did not have yet did then what its default does now, whatever the preset.
+        # A setting that the run's version did not have did then what its default does now, with any preset.
         return Config(**flat(Config()) | config), Job(**job)
     except UserError as error:
         raise UserError(f"--from_run: {path!r}: {error}") from None
@@ -52,7 +46,7 @@ def check_files(manifest: Manifest, hashes: dict[str, str], path: str) -> None:
 
     Args:
         manifest: From `read_run`.
-        hashes: `content`, `style`, `init` or `weights` → SHA-256 of what is there now.
+        hashes: `content`, `style`, `init` or `weights` → SHA-256 of its file now.
         path: Of the `run.json`, for the message.
 
     Raises:

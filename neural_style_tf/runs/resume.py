@@ -6,19 +6,12 @@ import contextlib
 import json
 from pathlib import Path
 
-from neural_style_tf.config.fields import flat
+from neural_style_tf.config.fields import flat, tagged
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import STATES
 from neural_style_tf.utils.atomic import write_bytes
-
-CLIPS_ONLY = ("temporal_weight",)
-"""Settings that a single picture has no use for, and whose value is another in each preset."""
-CHOSEN = ("tile", "precision", "convolution")
-"""Settings of which `auto` is decided when a run begins, and holds for it on every machine."""
-HARMLESS = ("preset", "iterations", "tile", "log_every", "save_every", "save_minutes", "end_frame")
-"""Settings that a continued run may change; a run that is finished is extended by --iterations."""
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -45,10 +38,6 @@ def check_same_run(
     Raises:
         UserError: Naming each difference.
     """
-    manifest.check_network(
-        "--resume: the run in --output_dir",
-        "so it cannot be continued. Give another --output_dir, or --overwrite to begin anew",
-    )
     if found := differences(manifest, config, hashes, result=result):
         raise UserError(
             f"--resume: this is not the run in --output_dir: {'; '.join(found)}. Give another --output_dir, "
@@ -72,18 +61,12 @@ def differences(
     now, default = (json.loads(json.dumps(flat(one))) for one in (config, Config()))
     # A setting that the run's version did not have yet did then what its default does now.
     then = default | json.loads(json.dumps(dict(manifest.config)))
-    if then["style_size"] == now["image_size"] == max(result) and now["style_size"] == -1:
-        # Another word for the same size.
-        now["style_size"] = then["style_size"]
-    for name in CLIPS_ONLY:
-        # A run from before there were clips is of a picture, which has no use for it.
-        then[name] = manifest.config.get(name, now[name])
     found = [
         f"--{name} was {then[name]!r}, now {value!r}"
         for name, value in now.items()
-        if name not in HARMLESS
+        if name not in tagged("resume", Config)
         and then[name] != value
-        and not (name in CHOSEN and value == "auto")
+        and not (name in tagged("auto", Config) and value == "auto")
         # The file may have another name: its hash is compared below.
         and not (name == "init" and hashes.get("init") and manifest.inputs.get("init"))
     ]
@@ -103,7 +86,7 @@ def with_its_choices(manifest: Manifest, config: Config) -> Config:
         **{
             name: manifest.config.get(name, default[name])
             for name, value in flat(config).items()
-            if name in CHOSEN and value == "auto"
+            if name in tagged("auto", Config) and value == "auto"
         }
     )
 

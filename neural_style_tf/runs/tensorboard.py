@@ -11,7 +11,8 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.hparams import api_pb2, summary
 
-from neural_style_tf.config.schema import Config
+from neural_style_tf.config.fields import tagged
+from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.images import to_picture
 from neural_style_tf.runs.output_dir import EVENTS
 from neural_style_tf.transfer.records import Listener, Record
@@ -21,8 +22,6 @@ from neural_style_tf.utils.console import printable
 IMAGES_APART = 5
 LONGEST_SIDE = 2048
 """Of an image for TensorBoard; a larger one is reduced by a whole number."""
-NOT_COMPARED = ("output_dir", "output", "from_run", "overwrite", "resume", "quiet", "verbose")
-"""Where a run is written and what it says: differs between runs that are otherwise the same."""
 
 
 class Curves(Listener):
@@ -55,7 +54,7 @@ class Curves(Listener):
         with self._writer.as_default(step=max(after, 0)):
             tf.summary.text("config", printable(table))
             if after < 0:
-                compared = {k: v for k, v in settings.items() if k not in NOT_COMPARED}
+                compared = {k: v for k, v in settings.items() if k not in tagged("anew", Job)}
                 hparams.hparams({k: printable(v) if isinstance(v, str) else v for k, v in compared.items()})
 
     def on_step(self, record: Record) -> None:

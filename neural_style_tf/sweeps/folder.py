@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from neural_style_tf import __version__
+from neural_style_tf.config.fields import tagged
+from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import LOCK, writable
 from neural_style_tf.runs.resume import find_manifest, status_of
-from neural_style_tf.sweeps.space import FILES
 from neural_style_tf.utils.atomic import write_text
 from neural_style_tf.utils.lock import Lock
 from neural_style_tf.utils.paths import exists
@@ -44,7 +45,7 @@ class SweptRun:
 
 def safe(name: str, value: str) -> str:
     """Return the value of a setting as part of a file name; of a file, its name without the ending."""
-    text = Path(value).stem if name in FILES else value
+    text = Path(value).stem if name in tagged("reads", Config, Job) else value
     return re.sub(r"[^\w.+\-]+", "_", text) or "_"
 
 

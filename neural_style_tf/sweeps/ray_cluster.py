@@ -349,7 +349,7 @@ class _Driver:
         return self._stored[key]
 
     def _weights(self, job: Job) -> Any:
-        asked = job.weights, job.weights_dir
+        asked = job.weights, job.weights_dir, job.network
         if self._network[0] != asked:
             weights = self._load_weights(job)
             self._network = asked, None if weights is None else self._ray.put(weights)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from neural_style_tf.config.fields import tagged
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UnreadableFile, UserError, show
 from neural_style_tf.jobs.task import Task
@@ -16,7 +17,7 @@ from neural_style_tf.runs.resume import continued
 from neural_style_tf.sweeps.executors import Event, split
 from neural_style_tf.sweeps.folder import SweepFolder, SweptRun, name_runs, safe
 from neural_style_tf.sweeps.report import write_report
-from neural_style_tf.sweeps.space import FILES, Axis, combine
+from neural_style_tf.sweeps.space import Axis, combine
 from neural_style_tf.utils.console import Console, duration
 from neural_style_tf.utils.text import shortened
 
@@ -28,11 +29,6 @@ SHARE = 0.1
 """Of the time of a sweep, for table, sheet and page while runs are left."""
 WIDEST = 100
 """The line of progress, in characters, without the time that is left."""
-ARGUMENTS = (
-    *("content_weight", "style_weight", "tv_weight", "strength", "strength_range", "scale_detail"),
-    *("learning_rate", "seed", "iterations"),
-)
-"""Settings that compiled steps take as arguments or do not know: runs that differ in them share all else."""
 
 
 class Run(Protocol):
@@ -221,9 +217,10 @@ class Sweep:
 
         def place(run: SweptRun) -> list[int]:
             # Other weights are another network, with which nothing is shared.
+            arguments, files = tagged("argument", Config), tagged("reads", Config, Job)
             names = sorted(
                 run.settings,
-                key=lambda name: (name != "weights", 2 * (name in ARGUMENTS) + (name in FILES)),
+                key=lambda name: (name != "weights", 2 * (name in arguments) + (name in files)),
             )
             return [ranks[name][run.settings[name]] for name in names]
 

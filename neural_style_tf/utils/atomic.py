@@ -15,29 +15,20 @@ from neural_style_tf.utils.text import shortened
 
 PARTIAL, NAME_KEPT = ".partial-", 40
 UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK, errno.EXDEV}
-"""What a file system answers that does not know an operation: network shares, object stores, FUSE."""
+"""Errors of file systems that lack an operation: network shares, object stores, FUSE."""
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give the path of a temporary neighbour of `path` to write to, and move it into place at the end.
+    """Yield an empty file beside `path`, with its suffix, to write to; it replaces `path` at the end.
 
     If the body raises, or the process dies, `path` keeps its former content (or stays absent).
-
-    Args:
-        path: The file to write; its folder must exist.
-
-    Yields:
-        The path of an empty file with the same suffix.
-
-    Raises:
-        OSError: The folder is missing, read-only or full.
     """
     path = Path(path)
-    # Its name shows whose it is, so that what a killed process left can be removed; see `leftovers`.
+    # The name tells `leftovers` to which file it belongs.
     temporary = path.with_name(f"{_partial(path)}{secrets.token_hex(8)}{path.suffix}")
     try:
-        # Opened in the usual way it has the usual permissions.
+        # `open`, unlike `mkstemp`, gives it the usual permissions.
         with temporary.open("xb") as written:
             yield temporary
             _move_into_place(written, temporary, path)
@@ -65,29 +56,13 @@ def _move_into_place(file: BinaryIO, temporary: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a temporary neighbour of `path` for writing; see `atomic_path`.
-
-    Yields:
-        A binary file object.
-    """
+    """Open a binary file that replaces `path` at the end; see `atomic_path`."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         yield file
 
 
 def write_piece(path: str | os.PathLike[str], data: bytes, *, first: bool, last: bool) -> None:
-    """Add a piece to a file that arrives in several; with its last one it is moved into place.
-
-    One writer at a time: with its first piece a file that was given up begins anew.
-
-    Args:
-        path: The file; its folder must exist.
-        data: The piece.
-        first: Whether it is the first.
-        last: Whether it is the last.
-
-    Raises:
-        OSError: The folder is missing, read-only or full.
-    """
+    """Add a piece to a file that arrives in several, from one writer; the last piece moves it into place."""
     path = Path(path)
     partial = path.with_name(f"{_partial(path)}pieces")
     try:
@@ -103,18 +78,18 @@ def write_piece(path: str | os.PathLike[str], data: bytes, *, first: bool, last:
 
 
 def leftovers(folder: Path, pattern: str) -> list[Path]:
-    """Return what processes that were killed left beside files of `folder` whose names match `pattern`."""
+    """Return temporary files that killed processes left beside files of `folder` that match `pattern`."""
     return sorted(folder.glob(f"{PARTIAL}{pattern}-*"))
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` to `path` atomically; see `atomic_file`."""
+    """Write `data` to `path` atomically."""
     with atomic_file(path) as file:
         file.write(data)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` to `path` as UTF-8, atomically; see `atomic_file`."""
+    """Write `text` to `path` as UTF-8, atomically."""
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 

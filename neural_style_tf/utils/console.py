@@ -9,11 +9,9 @@ from typing import TextIO
 
 
 class Console:
-    """Writes lines to a stream, and goes silent, not down, when nobody reads it any more.
+    """Writes lines to a stream, by default standard output, and goes silent when its reader is gone.
 
-    Args:
-        quiet: Drop everything but errors.
-        stream: Where lines go; default: standard output.
+    With `quiet` it writes errors only.
     """
 
     def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:
@@ -23,7 +21,7 @@ class Console:
 
     @property
     def interactive(self) -> bool:
-        """Whether a person watches, so that a line may be rewritten."""
+        """Whether the stream is a terminal, where a line can be rewritten."""
         with contextlib.suppress(ValueError, AttributeError):
             return not self.quiet and self.stream.isatty()
         return False
@@ -36,7 +34,7 @@ class Console:
         self.live_line = False
 
     def rewrite(self, line: str) -> None:
-        """Replace the line on which the cursor stands."""
+        """Replace the line of the cursor."""
         self._write(f"\r\x1b[2K{line}")
         self.live_line = True
 
@@ -57,11 +55,7 @@ class Console:
 
 
 class Download:
-    """Shows how far a download is: a live line each second for a person, now and then a line for a file.
-
-    Args:
-        console: Where to write.
-    """
+    """Shows the progress of a download: one live line on a terminal, else a line every 15 seconds."""
 
     LIVE, PLAIN = 1.0, 15.0
     """Seconds between two lines."""
@@ -71,7 +65,7 @@ class Download:
         self._begun = self._shown = 0.0
 
     def __call__(self, done: int, total: int) -> None:
-        """Take the bytes that are there and the bytes expected."""
+        """Show `done` of `total` bytes."""
         now, live = time.monotonic(), self._console.interactive
         self._begun, self._shown = self._begun or now, self._shown or now
         if done < total and now - self._shown < (self.LIVE if live else self.PLAIN):
@@ -83,12 +77,12 @@ class Download:
 
 
 def encoding_of(stream: TextIO) -> str:
-    """Return how a stream encodes what is written to it."""
+    """Return the encoding of a stream."""
     return getattr(stream, "encoding", None) or "utf-8"
 
 
 def printable(text: str, encoding: str = "utf-8") -> str:
-    """Return `text` with what cannot be encoded escaped, such as names that are not UTF-8."""
+    """Return `text` with characters that cannot be encoded escaped, such as names that are not UTF-8."""
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 

@@ -1,4 +1,4 @@
-"""Lock files: what one process at a time may do; the system drops a lock when its process dies."""
+"""Lock files, held by one process at a time; the system drops a lock when its process dies."""
 
 from __future__ import annotations
 
@@ -12,23 +12,16 @@ from neural_style_tf.utils.atomic import UNSUPPORTED
 
 
 class Lock:
-    """A lock file that is there while it is held.
-
-    Args:
-        path: Of the file; its folder exists.
-    """
+    """A lock file that exists while it is held; its folder must exist."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock: FileLock | None = None
 
     def acquire(self) -> bool:
-        """Take the lock; return whether this process may go on.
+        """Take the lock; return False if another process holds it.
 
-        On a file system without locks it may: one process at a time is then the user's care.
-
-        Raises:
-            OSError: The file cannot be made.
+        On a file system without locks it is always taken: the user sees to it that one process runs.
         """
         lock = FileLock(self._path, timeout=0, fallback_to_soft=False)
         try:
@@ -46,8 +39,8 @@ class Lock:
         if self._lock is None:
             return
         lock, self._lock = self._lock, None
-        # Removed while it is held: later it may be another process's. Windows removes no file that is open.
-        # The folder may be gone, or no longer ours to write in.
+        # Remove it while it is held: later it may be another process's. Windows cannot remove an open file.
+        # The folder may be gone or read-only by now.
         with contextlib.suppress(OSError):
             self._path.unlink()
         lock.release()

@@ -1,4 +1,4 @@
-"""What is asked of paths that may not be looked at."""
+"""`exists` and `is_file` that return False where a parent folder is unreadable."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 
 
 def exists(path: str | os.PathLike[str]) -> bool:
-    """Return whether there is something under a name; False where its folder may not be searched.
+    """`Path.exists` that returns False where the parent folder is unreadable.
 
-    `Path.exists` raises there, before what reads or writes the file can say in its own words that it cannot.
+    `Path.exists` raises there, before the code that reads or writes the file can say why it cannot.
     """
     return os.path.exists(path)  # noqa: PTH110
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
-    """Return whether there is a file under a name; likewise."""
+    """`Path.is_file` that returns False where the parent folder is unreadable."""
     return os.path.isfile(path)  # noqa: PTH113

@@ -32,8 +32,10 @@ _CPUINFO = Path("/proc/cpuinfo")
 _WSL_DRIVERS = (Path("/usr/lib/wsl/lib/libcuda.so"), Path("/usr/lib/x86_64-linux-gnu/libcuda.so.1"))
 """NVIDIA's driver where Windows has the GPU: under WSL2, and in a container there."""
 _NAME_OF_GPU = re.compile(r"\d+|(GPU|MIG)-.+")
-# Each makes float32 another format, or switches TF32 off, whatever `--precision` says.
-_OTHER_FORMATS = (
+# The first makes TensorBoard's plug-in ask for Keras 2, a package that need not be there. The others make
+# float32 another format, or switch TF32 off, whatever `--precision` says.
+_MISLEADING = (
+    "TF_USE_LEGACY_KERAS",
     "NVIDIA_TF32_OVERRIDE",
     "ONEDNN_DEFAULT_FPMATH_MODE",
     "DNNL_DEFAULT_FPMATH_MODE",
@@ -50,13 +52,11 @@ def cores() -> int:
 
 
 def nvidia_devices(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Return what CUDA calls the NVIDIA GPUs that it may use, whether or not TensorFlow can use them.
+    """Return CUDA's names of the NVIDIA GPUs that it may use, whether or not TensorFlow can use them.
 
     CUDA counts from 0, whatever their files in `/dev` are called: a container may have `nvidia2` alone. Under
-    WSL2 there is one file for all; the first GPU counts.
-
-    Args:
-        environment: `CUDA_VISIBLE_DEVICES` is read from it, up to the first that names no GPU, as CUDA does.
+    WSL2 there is one file for all; the first GPU counts. `CUDA_VISIBLE_DEVICES` is read up to the first name
+    that is of no GPU, as CUDA does.
     """
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
@@ -81,11 +81,7 @@ def missing_package(name: str) -> str:
 
 
 def check_installation() -> None:
-    """Find without importing it whether TensorFlow is installed.
-
-    Raises:
-        UserError: It is not.
-    """
+    """Raise `UserError` if TensorFlow is not installed, without importing it."""
     if "tensorflow" not in sys.modules and importlib.util.find_spec("tensorflow") is None:
         raise UserError(missing_package("TensorFlow"))
 
@@ -110,10 +106,8 @@ def lacks_avx() -> str:
 def use_tensorflow_backend() -> None:
     """Let Keras run on TensorFlow; call it before TensorFlow is imported, which imports Keras.
 
-    `KERAS_BACKEND` and `keras.json` name the backend of programs that run on several. This one does not.
-
-    Raises:
-        UserError: Keras was imported before, with another backend.
+    `KERAS_BACKEND` and `keras.json` name the backend of programs that run on several; this one does not.
+    A Keras that was imported before, with another backend, is refused.
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
     keras = sys.modules.get("keras")
@@ -127,8 +121,7 @@ def use_tensorflow_backend() -> None:
 def prefer_onednn() -> None:
     """Let TensorFlow use oneDNN's convolutions on every x86 processor; call it before TensorFlow is imported.
 
-    TensorFlow itself does so only on processors with AVX-512 VNNI. With AVX2 they are faster, too, and take
-    less memory than Eigen's.
+    TensorFlow itself does so only with AVX-512 VNNI. With AVX2 they are also faster and smaller than Eigen's.
     """
     if platform.machine().lower() in ("x86_64", "amd64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -141,21 +134,17 @@ def start_tensorflow(
     threads: int = 0,
     join: Callable[[], object] = lambda: None,
 ) -> str:
-    """Import TensorFlow for a run of the command line and return the name of the device it will use.
+    """Import TensorFlow for a run and return the name of its device: `CPU (2 cores)`, `GPU NVIDIA H200`.
 
-    Memory of a GPU is taken as needed. Only the command line calls this: its settings hold for the
-    whole process.
+    Memory of a GPU is taken as needed. A library should not call this: it sets up the whole process.
 
     Args:
         verbose: Let TensorFlow print its start-up messages.
-        sparing: Give memory that is free back to the system. TensorFlow's own pool on the CPU keeps it, in
-            pieces that the next large picture does not fit into, and so do the C library's heaps; without
-            them a step takes longer (docs/large_pictures.md).
-        threads: That compute on the CPU; 0: one for each core.
-        join: Called before the first operation, after which no process can become one of a cluster.
-
-    Returns:
-        Such as `CPU (2 cores)` or `GPU NVIDIA H200`.
+        sparing: Return free memory to the system. TensorFlow's own pool on the CPU and the C library's heaps
+            keep it in pieces that the next large picture does not fit into; without them a step takes longer
+            (docs/large_pictures.md).
+        threads: Of the CPU; 0: one for each core.
+        join: Called before the first operation, after which no process can become a worker of a cluster.
 
     Raises:
         UserError: TensorFlow is installed, but cannot be imported.
@@ -164,9 +153,7 @@ def start_tensorflow(
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     prefer_onednn()
     use_tensorflow_backend()
-    # With it TensorBoard's plug-in asks for Keras 2, a package that need not be there.
-    os.environ.pop("TF_USE_LEGACY_KERAS", None)
-    for name in _OTHER_FORMATS:
+    for name in _MISLEADING:
         os.environ.pop(name, None)
     # oneDNN may keep its reordered copy of each filter. It caches per kernel of a graph; this package
     # runs every convolution inside a graph whose weights never change.
@@ -183,9 +170,9 @@ def start_tensorflow(
         if threads:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(threads)
-        found = tf.config.list_physical_devices("GPU")
-        gpus = [gpu for gpu in found if not _lacks_kernels(gpu)]
-        if len(gpus) < len(found):
+        all_gpus = tf.config.list_physical_devices("GPU")
+        gpus = [gpu for gpu in all_gpus if not _lacks_kernels(gpu)]
+        if len(gpus) < len(all_gpus):
             tf.config.set_visible_devices(gpus, "GPU")
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
@@ -202,22 +189,22 @@ def start_tensorflow(
 def unused_gpu() -> str:
     """Return a line for the user if there is an NVIDIA GPU that TensorFlow does not use, else ''.
 
-    To be asked after `start_tensorflow`, which drops TensorFlow's own message. A GPU that
-    CUDA_VISIBLE_DEVICES hides is not missed.
+    Call it after `start_tensorflow`, which drops TensorFlow's own message. A GPU that CUDA_VISIBLE_DEVICES
+    hides is not missed.
     """
     import tensorflow as tf
 
-    found = tf.config.list_physical_devices("GPU")
-    if lacking := [gpu for gpu in found if _lacks_kernels(gpu)]:
+    gpus = tf.config.list_physical_devices("GPU")
+    if lacking := [gpu for gpu in gpus if _lacks_kernels(gpu)]:
         details = tf.config.experimental.get_device_details(lacking[0])
         capability = ".".join(map(str, details["compute_capability"]))
-        others = "the other GPUs" if len(lacking) < len(found) else "the CPU"
+        others = "the other GPUs" if len(lacking) < len(gpus) else "the CPU"
         return (
             f"{details.get('device_name', 'a GPU')} is not used: TensorFlow {tf.__version__} has no kernels "
             f"for its compute capability {capability}; going on with {others}"
         )
-    # There is one, and it is not hidden.
-    if found or not nvidia_devices({}) or not nvidia_devices():
+    # Without a variable that hides them, and with it.
+    if gpus or not nvidia_devices({}) or not nvidia_devices():
         return ""
     if importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.cudnn") is None:
         return (
@@ -263,11 +250,7 @@ def _lacks_kernels(gpu: tf.config.PhysicalDevice) -> bool:
 
 
 def _return_freed_memory() -> None:
-    """Let the C library take each piece of memory above 1 MB from the system, and give it back when freed.
-
-    By itself glibc does so from 32 MB on, and keeps the smaller pieces for what may come.
-    Other C libraries are left as they are.
-    """
+    """Let glibc return each piece of memory above 1 MB to the system when it is freed, not from 32 MB on."""
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
 
@@ -290,24 +273,24 @@ if not os.read(0, 1):
 def _stderr_held_back() -> Iterator[None]:
     """Hold back what C++ writes to file descriptor 2, which no Python setting reaches; drop it at the end.
 
-    If the process dies meanwhile, another one shows it: no code of the one that dies would be run.
+    If the process dies meanwhile, another process shows it: the dying one runs no code of its own.
     """
     with contextlib.ExitStack() as stack:
         try:
             sys.stderr.flush()
             saved = os.dup(2)
             stack.callback(os.close, saved)
-            said = stack.enter_context(tempfile.TemporaryFile())
+            held_back = stack.enter_context(tempfile.TemporaryFile())
             # In a session of its own no Ctrl-C of the terminal ends it.
             watch = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _WATCH],
                 stdin=subprocess.PIPE,
-                stdout=said,
+                stdout=held_back,
                 start_new_session=True,
             )
             stack.callback(watch.communicate, b"1")
             stack.callback(os.dup2, saved, 2)
-            os.dup2(said.fileno(), 2)
+            os.dup2(held_back.fileno(), 2)
         except (OSError, ValueError, AttributeError):
             # Without a standard error, or a process to spare, nothing is held back.
             pass

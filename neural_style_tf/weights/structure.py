@@ -1,141 +1,87 @@
-"""The structure of VGG-19's sixteen convolutions, and the check that a file has it."""
+"""Tell which network the arrays of a file are, and bring VGG-16 to the magnitudes of VGG-19."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
-CONVOLUTIONS_PER_BLOCK = (2, 2, 4, 4, 4)
+from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
 
-CONVOLUTIONS = tuple(
-    f"conv{block}_{index}"
-    for block, count in enumerate(CONVOLUTIONS_PER_BLOCK, 1)
-    for index in range(1, count + 1)
-)
-"""VGG-19's convolutions, input first (Simonyan and Zisserman, arXiv 1409.1556, table 1, column E)."""
+Arrays = dict[str, np.ndarray]
 
-WIDTHS = (64,) * 2 + (128,) * 2 + (256,) * 4 + (512,) * 8
-"""Number of filters of each of `CONVOLUTIONS`."""
-
-ABSENT_FROM_VGG16 = ("conv3_4", "conv4_4", "conv5_4")
+_BLOCKS = {"1": 1.0, "2": 0.643, "3": 0.481, "4": 3.63, "5": 2.0}
 
 
-class WrongStructure(ValueError):
-    """A file that is not a VGG-19; the message says what was found, without the file's name."""
+class WrongFile(ValueError):
+    """A file that holds no network that this program knows; the message says why, without the file's name."""
 
 
-def kernel_shapes(widths: Sequence[int] = WIDTHS) -> dict[str, tuple[int, int, int, int]]:
-    """Return the shape of each kernel.
+def check_network(kernels: Arrays, biases: Arrays) -> tuple[Arrays, Arrays, Architecture]:
+    """Return the convolutions as contiguous float32 in network order, and the network that they are.
 
-    Args:
-        widths: Number of filters of each of the sixteen convolutions.
-
-    Returns:
-        `conv1_1` … `conv5_4` → (3, 3, N_in, N_out).
-    """
-    inputs = (3, *widths[:-1])
-    return {name: (3, 3, n, m) for name, n, m in zip(CONVOLUTIONS, inputs, widths, strict=True)}
-
-
-def check_names(found: Iterable[str]) -> None:
-    """Refuse a file in which a convolution is missing.
-
-    Args:
-        found: Names of the layers with weights that the file has.
+    Widths may differ from those of the published network.
 
     Raises:
-        WrongStructure: One of the sixteen is missing; names the network where it is recognised.
+        WrongFile: A layer is missing, its shape does not fit, or it holds NaN, infinity or no numbers.
     """
-    found = list(found)
-    missing = [name for name in CONVOLUTIONS if name not in found]
-    if not missing:
-        return
-    if not found:
-        raise WrongStructure("no layers with weights")
-    if tuple(missing) == ABSENT_FROM_VGG16:
-        raise WrongStructure(f"VGG-16 (it has no {', '.join(missing)})")
-    if len(missing) == len(CONVOLUTIONS):
-        raise WrongStructure(f"another network, with the layers {listing(found)}")
-    raise WrongStructure(f"a network without {listing(missing)}")
+    names = {name for name in kernels if name in biases and name.startswith("conv")}
+    network = VGG19 if "conv3_4" in names or "conv4_4" in names else VGG16
+    layers = [name for name, _ in network.channels]
+    if missing := [name for name in layers if name not in names]:
+        raise WrongFile(f"no {_listing(missing)}, as {network.name} has; it has {_listing(sorted(names))}")
+    inputs = 3
+    for name in layers:
+        shape = kernels[name].shape
+        if len(shape) != 4 or shape[:3] != (3, 3, inputs):
+            raise WrongFile(f"{name} has a kernel of shape {_shape(shape)}, expected 3×3×{inputs}×N")
+        inputs = shape[3]
+        if biases[name].shape != (inputs,):
+            raise WrongFile(f"{name} has a bias of shape {_shape(biases[name].shape)}, expected {inputs}")
+    arrays = ({name: _to_float32(source[name], name) for name in layers} for source in (kernels, biases))
+    return *arrays, network
 
 
-def check_shapes(
-    name: str, kernel: tuple[int, ...], bias: tuple[int, ...], *, widths: Sequence[int] = WIDTHS
-) -> None:
-    """Refuse a layer of the wrong shape, before its numbers are read.
+def gain(layer: str) -> float:
+    """Return c_l: how much larger the output of a convolution of VGG-16 is made.
 
-    Args:
-        name: One of `CONVOLUTIONS`.
-        kernel: Shape of its kernel, [3, 3, N_in, N_out] expected.
-        bias: Shape of its bias, [N_out] expected.
-        widths: Number of filters of each of the sixteen convolutions.
-
-    Raises:
-        WrongStructure: A shape differs.
+    The activations of VGG-16 have other magnitudes than VGG-19's, and published loss weights depend on them.
+    With these factors a noise image has the losses that the INSTALL.md of jcjohnson/neural-style prints for
+    VGG-19 (`benchmarks/calibration.py` compares them), so that weights tuned for VGG-19 keep their meaning.
     """
-    expected = kernel_shapes(widths)[name]
-    if tuple(kernel) != expected:
-        raise WrongStructure(f"{name} has a kernel of shape {_shape(kernel)}, expected {_shape(expected)}")
-    if tuple(bias) != expected[3:]:
-        raise WrongStructure(f"{name} has a bias of shape {_shape(bias)}, expected {_shape(expected[3:])}")
+    return 3.39 if layer == "conv4_1" else _BLOCKS[layer[4]]
 
 
-def check_structure(
-    kernels: Mapping[str, np.ndarray], biases: Mapping[str, np.ndarray], *, widths: Sequence[int] = WIDTHS
-) -> None:
-    """Refuse anything but a complete VGG-19 with finite numbers.
+def rescale(kernels: Arrays, biases: Arrays) -> tuple[Arrays, Arrays]:
+    """Return the convolutions of VGG-16, in network order, with outputs c_l times larger.
 
-    Args:
-        kernels: Layer name → [3, 3, N_in, N_out].
-        biases: Layer name → [N_out].
-        widths: Number of filters of each of the sixteen convolutions.
-
-    Raises:
-        WrongStructure: A layer is missing, has another shape or type, or holds NaN or infinity.
+    A network of convolutions and ReLUs is positively homogeneous, so that W'_l = (c_l / c_{l-1}) W_l and
+    b'_l = c_l b_l are exact.
     """
-    check_names(name for name in kernels if name in biases)
-    for name in CONVOLUTIONS:
-        check_shapes(name, kernels[name].shape, biases[name].shape, widths=widths)
-        for what, array in (("kernel", kernels[name]), ("bias", biases[name])):
-            if array.dtype != np.float32:
-                raise WrongStructure(f"{name} has a {what} of {array.dtype}, expected float32")
-            if not np.isfinite(array).all():
-                raise WrongStructure(f"NaN or infinity in the {what} of {name}")
+    larger: Arrays = {}
+    before = 1.0
+    for name, kernel in kernels.items():
+        larger[name] = kernel * np.float32(gain(name) / before)
+        before = gain(name)
+    return larger, {name: bias * np.float32(gain(name)) for name, bias in biases.items()}
 
 
-def to_float32(array: np.ndarray, name: str) -> np.ndarray:
-    """Return `array` as contiguous float32.
-
-    Args:
-        array: The numbers of a kernel or a bias, of any shape.
-        name: Layer they belong to, for the message.
-
-    Returns:
-        The same numbers, rows first in memory; `array` itself if nothing had to change.
-
-    Raises:
-        WrongStructure: `array` is not of a floating-point type.
-    """
+def _to_float32(array: np.ndarray, name: str) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.floating):
-        raise WrongStructure(f"{name} holds {array.dtype}, expected floating-point numbers")
-    # A float64 beyond float32's range becomes infinity, which check_structure then names.
+        raise WrongFile(f"{name} holds {array.dtype}, expected floating-point numbers")
+    # A float64 beyond float32's range becomes infinity.
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype=np.float32)
+        array = np.ascontiguousarray(array, np.float32)
+    if not np.isfinite(array).all():
+        raise WrongFile(f"NaN or infinity in {name}")
+    return array
 
 
-def listing(names: Iterable[str], most: int = 8) -> str:
-    """Return names in one short line, fit for a terminal."""
+def _listing(names: Iterable[str], most: int = 8) -> str:
     names = list(names)
-    shown = ", ".join(printable(name, 40) for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def printable(text: str, longest: int = 400) -> str:
-    """Return `text` without control characters, which a file may have smuggled in, cut to a length."""
-    text = "".join(c if c.isprintable() else " " for c in text)
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "no convolution") + rest
 
 
 def _shape(shape: Iterable[int]) -> str:
-    return "×".join(str(n) for n in shape) or "()"
+    return "×".join(map(str, shape)) or "()"

@@ -13,6 +13,7 @@ from neural_style_tf.app.requests import Place, Request, Style, plan
 from neural_style_tf.cli import flags
 from neural_style_tf.errors import UserError
 from neural_style_tf.jobs.painter import Painter
+from neural_style_tf.runs.manifest import FORM
 from neural_style_tf.runs.output_dir import LOCK
 from neural_style_tf.utils.lock import Lock
 
@@ -44,7 +45,7 @@ def test_runs_are_found_the_newest_first(paint, tmp_path):
 
 
 def test_a_run_that_another_process_paints_is_not_taken_for_a_dead_one(tmp_path):
-    facts = {"config": {}, "inputs": {}, "weights": {}, "manifest": 3, "status": "running"}
+    facts = {"config": {}, "inputs": {}, "weights": {}, "manifest": FORM, "status": "running"}
     (tmp_path / "run.json").write_text(json.dumps(facts))
     lock = Lock(tmp_path / LOCK)
     assert lock.acquire() and read_stored(tmp_path).status == "running"

@@ -16,6 +16,7 @@ from PIL import Image
 
 from neural_style_tf.app.guard import HOSTS
 from neural_style_tf.app.queue import MOST_WAITING
+from neural_style_tf.runs.manifest import FORM
 
 pytest.importorskip("gradio", reason='needs Gradio: pip install ".[app]"')
 
@@ -122,7 +123,7 @@ def test_a_folder_that_the_system_cleans_away_is_made_anew(client, folder):
 def test_why_a_painting_is_not_shown_is_said(client, folder):
     run = folder / "out" / "stuck"
     run.mkdir(parents=True)
-    facts = {"config": {}, "inputs": {}, "weights": {}, "manifest": 3, "status": "finished"}
+    facts = {"config": {}, "inputs": {}, "weights": {}, "manifest": FORM, "status": "finished"}
     (run / "run.json").write_text(json.dumps(facts))
     write_picture(run / "result.png")
     previews = Path(client.upload(folder / "sea.png")).parents[1] / "previews"

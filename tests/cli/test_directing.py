@@ -140,16 +140,16 @@ def test_regions_too_small_are_told_before_anything_is_computed(job, files, caps
         ((*BOTH, "--style="), "the name of the picture is empty"),
         ((*BOTH, "--style_blend=1"), "--style_blend has 1 numbers, and there are 2 --style"),
         ((*BOTH, "--style_blend=1,2,3"), "--style_blend has 3 numbers"),
-        ((*BOTH, "--style_blend=1,-2"), "--style_blend must be numbers ≥ 0, not -2"),
+        ((*BOTH, "--style_blend=1,-2"), "--style_blend must be at least 0, not -2"),
         ((*BOTH, "--style_blend=0,0"), "--style_blend has only zeros"),
-        ((*BOTH, "--style_blend=1,nan"), "--style_blend must be numbers ≥ 0"),
-        ((*BOTH, "--style_blend=1,inf"), "--style_blend must be numbers ≥ 0"),
+        ((*BOTH, "--style_blend=1,nan"), "--style_blend must be a finite number"),
+        ((*BOTH, "--style_blend=1,inf"), "--style_blend must be a finite number"),
         ((*BOTH, "--style_blend=1;2"), "must be numbers such as 3,7"),
         ((*BOTH, "--style_blend=one,two"), "must be numbers such as 3,7"),
         ((*BOTH, "--style_scale=1,2,3"), "--style_scale has 3 numbers"),
         ((*BOTH, "--style_scale=1,0"), "--style_scale must be more than 0"),
-        (("--style_scale=17",), "--style_scale must be more than 0 and at most 16"),
-        (("--style_scale=",), "--style_scale must be more than 0"),
+        (("--style_scale=17",), "--style_scale must be at most 16"),
+        (("--style_scale=",), "--style_scale is empty"),
         (("--style_scale=big",), "must be numbers such as 3,7"),
         (("--mask_weight=1",), "--mask_weight is about the regions of --content_mask"),
         ((*BOTH, "--content_mask=left.png", "--content_mask=right.png", "--mask_weight=1"), "has 1 numbers"),
@@ -173,3 +173,37 @@ def test_mistakes_are_one_line_and_nothing_is_written(job, files, capsys, flags,
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert sorted(files.rglob("*")) == before
+
+
+def test_another_colour_space_is_another_run(job, files, capsys):
+    assert job(*SHORT, "--output_dir=o") == 0
+    assert job("--iterations=3", "--profile=content", "--output_dir=o", "--resume") == 2
+    assert "--profile was 'srgb', now 'content'" in capsys.readouterr().err
+
+
+def test_files_of_a_repeated_run_are_neither_added_nor_dropped(job, files, capsys):
+    assert job(*SHORT, *BOTH, "--content_weight_mask=left.png", "--output_dir=o") == 0
+    again = ("--from_run=o/run.json", "--output_dir=p", "--quiet")
+    for change, said in (
+        (("--content_weight_mask=",), "the content_weight_mask file is not given"),
+        (("--style=s.png",), "the style_2 file is not given"),
+        (("--style_mask=left.png", "--style_mask=right.png"), "the style_mask file is new"),
+    ):
+        assert job.bare(*again, *change) == 2
+        assert said in capsys.readouterr().err
+    assert not Path("p").exists()
+
+
+def test_a_flag_file_that_cannot_hold_a_name_cannot_be_used(job, files, capsys):
+    Path("t.png").rename("t.png ")
+    assert job(*SHORT, "--style=s.png", "--style=t.png ", "--output_dir=o") == 0
+    assert job.bare("--flagfile=o/flags.txt", "--output_dir=p") == 2
+    assert "style_cannot_be_written" in capsys.readouterr().err
+
+
+def test_what_is_odd_about_a_mask_is_told(job, files, capsys):
+    frames = [Image.new("L", (64, 48), level) for level in (200, 0)]
+    frames[0].save("m.gif", save_all=True, append_images=frames[1:])
+    assert job("--iterations=1", "--content_mask=m.gif", "--output_dir=o") == 0
+    assert "m.gif is animated; the first frame is used" in capsys.readouterr().out
+    assert "animated" in Path("o/run.json").read_text()

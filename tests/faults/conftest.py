@@ -3,14 +3,14 @@
 import pytest
 from harness import ROOT, WORKLOADS, Warm, traces, write_pictures
 
-from neural_style_tf.weights.stand_in import read_bundled
+from neural_style_tf import load_weights
 
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
     # Converted before anything counts what a run writes.
-    read_bundled(ROOT / "weights")
+    load_weights("bundled", folder=ROOT / "weights")
     write_pictures(folder)
     return folder
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Outcome, Supplies
+from neural_style_tf.runs.manifest import FORM
 from neural_style_tf.runs.resume import continued, is_finished
 from neural_style_tf.utils.atomic import write_bytes
 
@@ -70,8 +71,8 @@ class FakePainter:
         for old in (folder / "checkpoints").iterdir():
             old.unlink()
         write_bytes(folder / "checkpoints" / f"ckpt-{step}.{step}", b"state")
-        facts = {"manifest": 2, "config": {}, "inputs": {}, "weights": {}, "status": status, "steps": step}
-        write_bytes(folder / "run.json", json.dumps(facts).encode())
+        facts = {"config": {}, "inputs": {}, "weights": {}, "status": status, "steps": step}
+        write_bytes(folder / "run.json", json.dumps(facts | {"manifest": FORM}).encode())
 
 
 def slow_to_end():

@@ -1,8 +1,9 @@
-"""Writes small weight files in every form, and serves bytes over loopback, for the weights tests."""
+"""Writes small weight files in every format, and serves bytes over loopback, for the weights tests."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.server
 import threading
 
@@ -12,23 +13,19 @@ import pytest
 import scipy.io
 
 from neural_style_tf.errors import UserError
-from neural_style_tf.weights import readers
-from neural_style_tf.weights.cache_format import write_converted
-from neural_style_tf.weights.provenance import Record
-
-FULL = (64, 64, 128, 128, *(256,) * 4, *(512,) * 8)
-SMALL = tuple(width // 8 for width in FULL)
-NAMES = [f"conv{b}_{i}" for b, n in enumerate((2, 2, 4, 4, 4), 1) for i in range(1, n + 1)]
+from neural_style_tf.models.architecture import VGG19
+from neural_style_tf.weights import read, registry
 
 
-def network(widths=SMALL, seed=0):
-    """Random kernels and biases by name, RGB."""
+def network(architecture=VGG19, seed=0):
+    """Random kernels and biases by name, RGB, of an eighth of the network's width."""
     rng = np.random.default_rng(seed)
-    kernels, biases, n = {}, {}, 3
-    for name, m in zip(NAMES, widths, strict=True):
-        kernels[name] = rng.standard_normal((3, 3, n, m), dtype=np.float32)
-        biases[name] = rng.standard_normal(m, dtype=np.float32)
-        n = m
+    kernels, biases, inputs = {}, {}, 3
+    for name, width in architecture.channels:
+        scale = np.float32(np.sqrt(2 / (9 * inputs)))
+        kernels[name] = rng.standard_normal((3, 3, inputs, width // 8), dtype=np.float32) * scale
+        biases[name] = rng.standard_normal(width // 8, dtype=np.float32)
+        inputs = width // 8
     return kernels, biases
 
 
@@ -40,69 +37,33 @@ def cell(items):
 
 
 def _conv(layout, name, kernel, bias):
+    """The fields of MatConvNet's layer, in the order of a generation."""
     if layout == "filters":
-        return {
-            "filters": kernel,
-            "biases": bias.reshape(1, -1),
-            "type": "conv",
-            "name": name,
-            "pad": [[1.0] * 4],
-        }
+        return {"filters": kernel, "biases": bias.reshape(1, -1), "type": "conv", "name": name}
     if layout == "old":
-        return {
-            "weights": cell([kernel, bias.reshape(1, -1)]),
-            "pad": [[1.0] * 4],
-            "type": "conv",
-            "name": name,
-            "stride": [[1.0, 1.0]],
-        }
-    return {
-        "name": name,
-        "type": "conv",
-        "weights": cell([kernel, bias.reshape(-1, 1)]),
-        "size": np.array([kernel.shape], float),
-        "pad": 1.0,
-        "stride": 1.0,
-        "precious": 0.0,
-        "dilate": 1.0,
-        "opts": np.empty((1, 0), object),
-    }
+        weights = cell([kernel, bias.reshape(1, -1)])
+        return {"weights": weights, "pad": [[1.0] * 4], "type": "conv", "name": name}
+    weights = cell([kernel, bias.reshape(-1, 1)])
+    return {"name": name, "type": "conv", "weights": weights, "opts": np.empty((1, 0), object)}
 
 
-def layers43(kernels, biases, layout="new"):
-    """All 43 layers of MatConvNet's VGG-19, with tiny fully connected ones."""
+def write_mat(path, kernels, biases, layout="new", compress=False):
+    """A MatConvNet file with all kinds of layers: layout `new`, `old` or `filters`."""
     layers = []
-    for block, count in enumerate((2, 2, 4, 4, 4), 1):
-        for index in range(1, count + 1):
-            name = f"conv{block}_{index}"
-            if name in kernels:
-                layers.append(_conv(layout, name, kernels[name], biases[name]))
-                layers.append({"type": "relu", "name": f"relu{block}_{index}"})
-        layers.append({"method": "max", "type": "pool", "name": f"pool{block}", "pool": [[2.0, 2.0]]})
-    for name in ("fc6", "fc7"):
-        layers.append(_conv(layout, name, np.ones((1, 1, 4, 4), np.float32), np.ones(4, np.float32)))
-        layers.append({"type": "relu", "name": f"relu{name[2]}"})
-    layers.append(_conv(layout, "fc8", np.ones((1, 1, 4, 4), np.float32), np.ones(4, np.float32)))
+    for name in kernels:
+        if name.endswith("_1") and layers:
+            layers.append({"method": "max", "type": "pool", "name": f"pool{int(name[4]) - 1}"})
+        layers.append(_conv(layout, name, kernels[name], biases[name]))
+        layers.append({"type": "relu", "name": f"relu{name[4:]}", "weights": np.empty((0, 0), object)})
+    layers.append(_conv(layout, "fc6", np.ones((7, 7, 4, 4), np.float32), np.ones(4, np.float32)))
     layers.append({"type": "softmax", "name": "prob"})
-    return layers
-
-
-def write_mat(path, kernels, biases, layout="new", *, layers=None, extra=None, compress=False):
-    """A MatConvNet file: layout `new` (layers meta), `old` (layers classes normalization) or `filters`."""
-    layers = layers43(kernels, biases, layout) if layers is None else layers
-    content = {"layers": cell(layers)}
-    if layout == "new":
-        content["meta"] = {"normalization": {"averageImage": np.full((1, 1, 3), 120.0)}, "classes": "tench"}
-    else:
-        content["classes"] = {"name": cell(["n01440764"]), "description": cell(["tench"])}
-        content["normalization"] = {"averageImage": np.full((8, 8, 3), 120.0), "keepAspect": 1.0}
-    content.update(extra or {})
-    scipy.io.savemat(path, content, do_compression=compress)
+    meta = {"normalization": {"averageImage": np.full((1, 1, 3), 120.0)}, "classes": "tench"}
+    scipy.io.savemat(path, {"layers": cell(layers), "meta": meta}, do_compression=compress)
     return path
 
 
 def write_h5(path, kernels, biases, form="notop"):
-    """A Keras file: `notop` (W_1:0), `kernel` (kernel:0), `nested`, `model` (whole model) or `keras3`."""
+    """A Keras file: `notop` (W_1:0), `nested`, `model` (a whole model) or `keras3`."""
     with h5py.File(path, "w") as file:
         root = file.create_group("model_weights") if form == "model" else file
         for number, name in enumerate(kernels):
@@ -114,12 +75,8 @@ def write_h5(path, kernels, biases, form="notop"):
                 keys = ("0", "1")
             else:
                 group = root.create_group(keras)
-                keys = {
-                    "notop": (f"{keras}_W_1:0", f"{keras}_b_1:0"),
-                    "kernel": ("kernel:0", "bias:0"),
-                    "nested": (f"{keras}/kernel:0", f"{keras}/bias:0"),
-                    "model": (f"{keras}/kernel:0", f"{keras}/bias:0"),
-                }[form]
+                nested = f"{keras}/kernel:0", f"{keras}/bias:0"
+                keys = (f"{keras}_W_1:0", f"{keras}_b_1:0") if form == "notop" else nested
             # Bias first and kernel last, in name and in order: only the shape tells which is which.
             group[keys[1]] = biases[name]
             group[keys[0]] = kernel
@@ -129,49 +86,32 @@ def write_h5(path, kernels, biases, form="notop"):
     return path
 
 
-def small_npz(path, kernels, biases, **changes):
-    values = {"origin": "keras", "source": "x.h5", "sha256": "0" * 64, "md5": "", "size": 1, "mtime_ns": 1}
+def write_npz(path, kernels, biases):
+    """An .npz without a record, as a user may write one."""
+    arrays = {f"{name}.kernel": kernel for name, kernel in kernels.items()}
     with path.open("wb") as file:
-        write_converted(file, kernels, biases, Record(**{**values, "layout": "test", **changes}))
+        np.savez(file, **arrays, **{f"{name}.bias": bias for name, bias in biases.items()})
     return path
 
 
-def fingerprinted():
-    kernels, biases = network()
-    kernel = kernels["conv1_1"]
-    kernel[0, 0, :, 0] = (0.39416704, 0.46418372, 0.34119523)
-    kernel[0, 1, :, 0] = (0.37740308, 0.41810837, 0.33999205)
-    kernel[1, 0, :, 0] = (0.2671299, 0.30511212, 0.23215917)
-    return kernels, biases
+def publish(monkeypatch, path, **changes):
+    """Make the file at `path` a published one; return its entry."""
+    _, sha256 = registry.hash_file(path)
+    entry = registry.PublishedFile("the test's", path.name, sha256=sha256, size=path.stat().st_size)
+    entry = dataclasses.replace(entry, **changes)
+    monkeypatch.setattr(registry, "PUBLISHED", (*registry.PUBLISHED, entry))
+    return entry
 
 
-def read(path, **options):
-    return readers.read_file(path, widths=SMALL, **options)
-
-
-def refused(path, *words, **options):
+def refused(path, *words, trust=True):
     """The one-line message with which a file is refused; it must contain the words."""
     with pytest.raises(UserError) as caught:
-        readers.read_file(path, **{"widths": SMALL, "keep": False, **options})
+        read.read_file(path, trust=trust)
     message = str(caught.value)
-    assert "\n" not in message
-    assert "Traceback" not in message
+    assert message.isprintable()
     for word in words:
         assert word in message, message
     return message
-
-
-def same(weights, kernels, biases):
-    assert list(weights.kernels) == NAMES == list(weights.biases)
-    for name in NAMES:
-        for got, expected in ((weights.kernels, kernels), (weights.biases, biases)):
-            np.testing.assert_array_equal(got[name], expected[name], err_msg=name)
-            assert got[name].dtype == np.float32
-            assert got[name].flags.c_contiguous
-
-
-def no_child(*arguments, **options):
-    raise AssertionError("the .mat was read again")
 
 
 @contextlib.contextmanager
@@ -207,26 +147,13 @@ def serving(answer, *, context=None):
         thread.join()
 
 
-def file_answer(data, *, etag='"v1"', ranges=True, cut=None):
-    """An answer that sends `data` as a static file server would, or only `cut` bytes of the body."""
+def file_answer(data):
+    """An answer that sends `data` as a static file server would."""
 
     def answer(handler):
-        start, asked = 0, handler.headers.get("Range")
-        condition = handler.headers.get("If-Range")
-        if ranges and asked and condition in (None, etag):
-            start = int(asked.removeprefix("bytes=").removesuffix("-"))
-        if start and start >= len(data):
-            handler.send_error(416)
-            return
-        handler.send_response(206 if start else 200)
-        if start:
-            handler.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        if etag:
-            handler.send_header("ETag", etag)
-        handler.send_header("Content-Type", "application/octet-stream")
-        handler.send_header("Content-Length", str(len(data) - start))
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(data)))
         handler.end_headers()
-        body = data[start:]
-        handler.wfile.write(body if cut is None else body[:cut])
+        handler.wfile.write(data)
 
     return answer

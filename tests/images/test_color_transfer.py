@@ -30,10 +30,10 @@ def moments(pixels, weights=None):
 def test_luma_of_the_painting_and_chroma_of_the_photo():
     """By the YCbCr of BT.601, written out."""
     photo, painting = picture(9, 7), picture(9, 7)
-    found = with_colors_of(photo, painting)
-    np.testing.assert_allclose(luma(found), luma(painting), atol=1e-3)
+    result = with_colors_of(photo, painting)
+    np.testing.assert_allclose(luma(result), luma(painting), atol=1e-3)
     for channel, scale in ((2, 0.564), (0, 0.713)):
-        chroma = [scale * (one[..., channel] - luma(one)) for one in (photo, found)]
+        chroma = [scale * (pixels[..., channel] - luma(pixels)) for pixels in (photo, result)]
         np.testing.assert_allclose(*chroma, atol=1e-3)
     np.testing.assert_allclose(with_colors_of(photo, photo), photo, atol=1e-4)
 
@@ -51,17 +51,17 @@ def test_parts_of_the_pictures_may_count_alone():
     photo, style = picture(30, 40), picture(25, 35)
     where, of = np.zeros((25, 35)), np.zeros((30, 40))
     where[:10], of[20:] = 1, 1
-    found = match_colors(style, photo, where=where, of=of)
-    np.testing.assert_allclose(moments(found, where)[0], moments(photo, of)[0], atol=1e-2)
-    np.testing.assert_allclose(moments(found, where)[1], moments(photo, of)[1], atol=20)
+    result = match_colors(style, photo, where=where, of=of)
+    np.testing.assert_allclose(moments(result, where)[0], moments(photo, of)[0], atol=1e-2)
+    np.testing.assert_allclose(moments(result, where)[1], moments(photo, of)[1], atol=20)
 
 
 def test_grey_with_the_mean_and_deviation_of_the_photo():
     photo, style = to_gray(picture(30, 40)), to_gray(picture(25, 35, spread=90))
-    found = match_luma(style, photo)
-    assert np.ptp(found, axis=-1).max() < 1e-3
-    assert found.mean() == pytest.approx(photo.mean(), abs=1e-2)
-    assert found.std() == pytest.approx(photo.std(), rel=0.01)
+    result = match_luma(style, photo)
+    assert np.ptp(result, axis=-1).max() < 1e-3
+    assert result.mean() == pytest.approx(photo.mean(), abs=1e-2)
+    assert result.std() == pytest.approx(photo.std(), rel=0.01)
 
 
 @pytest.mark.parametrize("change", [match_colors, match_luma])
@@ -71,8 +71,8 @@ def test_grey_flat_and_two_coloured_pictures_stay_finite(change):
     pictures = [picture(8, 8), to_gray(picture(8, 8)), np.full((8, 8, 3), 77, np.float32), two]
     for style in pictures:
         for photo in pictures:
-            found = change(style, photo)
-            assert np.isfinite(found).all() and np.abs(found).max() < 2000
+            result = change(style, photo)
+            assert np.isfinite(result).all() and np.abs(result).max() < 2000
 
 
 def test_how_much_is_clipped():

@@ -33,17 +33,17 @@ def test_pictures_of_any_kind(tmp_path):
 
 
 def test_the_noise_of_jpeg_is_no_mask(tmp_path):
-    found = saved(tmp_path / "m.jpg", Image.fromarray(SHAPE), quality=85)
+    mask = saved(tmp_path / "m.jpg", Image.fromarray(SHAPE), quality=85)
     inside = np.s_[18:22, 34:50]
-    assert (found[inside] == 1).all() and (found[:2] == 0).all()
+    assert (mask[inside] == 1).all() and (mask[:2] == 0).all()
     noisy = np.clip(SHAPE.astype(int) + RNG.integers(-5, 6, SHAPE.shape), 0, 255).astype(np.uint8)
     np.testing.assert_array_equal(saved(tmp_path / "n.png", Image.fromarray(noisy)), SHAPE / 255)
 
 
 def test_soft_values_stay_soft(tmp_path):
     ramp = np.tile(np.arange(256, dtype=np.uint8), (4, 1))
-    found = saved(tmp_path / "r.png", Image.fromarray(ramp))[0]
-    assert (np.diff(found) >= 0).all() and found[127] == pytest.approx(0.5, abs=0.01)
+    mask = saved(tmp_path / "r.png", Image.fromarray(ramp))[0]
+    assert (np.diff(mask) >= 0).all() and mask[127] == pytest.approx(0.5, abs=0.01)
 
 
 def test_reduced_by_the_mean_of_areas():
@@ -52,8 +52,8 @@ def test_reduced_by_the_mean_of_areas():
     np.testing.assert_allclose(fit_mask(mask, (10, 12)), expected, atol=1e-6)
     assert fit_mask(mask, (40, 60)) is mask
     for size in ((10, 100), (100, 10), (90, 130), (1, 1)):
-        found = fit_mask(mask, size)
-        assert found.shape == size and found.mean() == pytest.approx(mask.mean(), abs=0.02)
+        fitted = fit_mask(mask, size)
+        assert fitted.shape == size and fitted.mean() == pytest.approx(mask.mean(), abs=0.02)
         assert (fit_mask(np.ones((7, 9), np.float32), size) == 1).all()
         assert (fit_mask(np.zeros((7, 9), np.float32), size) == 0).all()
 
@@ -70,15 +70,15 @@ def test_colours_under_full_transparency_are_those_around(tmp_path):
     """Whatever a program left there: a cut-out on black is one on white."""
     rgba = np.zeros((32, 48, 4), np.uint8)
     rgba[8:24, 10:30] = 200, 30, 60, 255
-    found = []
+    results = []
     for hidden in (0, 255, 127):
         rgba[rgba[..., 3] == 0, :3] = hidden
         Image.fromarray(rgba).save(tmp_path / "a.png")
         picture = load_image(tmp_path / "a.png")
         np.testing.assert_array_equal(picture.alpha, rgba[..., 3])
-        found.append(fill_hidden(picture.pixels, picture.alpha))
-        np.testing.assert_allclose(found[-1], np.broadcast_to([200, 30, 60], (32, 48, 3)), atol=0.5)
+        results.append(fill_hidden(picture.pixels, picture.alpha))
+        np.testing.assert_allclose(results[-1], np.broadcast_to([200, 30, 60], (32, 48, 3)), atol=0.5)
         smaller = load_image(tmp_path / "a.png", longest=31)
         filled = fill_hidden(smaller.pixels, smaller.alpha)
         np.testing.assert_allclose(filled, np.broadcast_to([200, 30, 60], (21, 31, 3)), atol=2)
-    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+    assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])

@@ -455,7 +455,7 @@ def test_mistakes_of_shared_clips_are_told_in_one_line(job, cut_clip, capsys, ar
         (("--output=a.jpg",), "a clip can be written as .mp4, .mov, .mkv, .webp, .gif"),
         (("--output=clip.mp4", "--overwrite"), "clip.mp4 is read"),
         (("--flow=none",), "--flow: none is no folder"),
-        (("--long_term=0",), "--long_term must be numbers of frames, at least 1"),
+        (("--long_term=0",), "--long_term must be at least 1, not 0"),
         (("--long_term=a",), "--long_term must be whole numbers"),
         (("--start_frame=3", "--end_frame=2"), "--end_frame=2 is before --start_frame=3"),
         (("--content=none", "--frames", "--frame_rate=1e-7"), "--frame_rate must be at least 0.001"),

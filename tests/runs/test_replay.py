@@ -11,11 +11,13 @@ from command_line import read_metrics, write_picture
 from neural_style_tf.cli import flags, main
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
-from neural_style_tf.runs.manifest import Manifest
+from neural_style_tf.runs.manifest import FORM, Manifest
 from neural_style_tf.runs.replay import changes_since
 from neural_style_tf.runs.resume import check_same_run
 
-SMALL = ["--content_layers=relu2_1", "--style_layers=relu1_1,relu2_1:0.5", "--iterations=3", "--log_every=1"]
+LAYERS = ("--content_layers=relu2_1", "--style_layers=relu1_1,relu2_1:0.5")
+SMALL = (*LAYERS, "--iterations=2", "--log_every=1")
+NONE = (*LAYERS, "--iterations=0")
 
 
 def losses(folder):
@@ -24,8 +26,7 @@ def losses(folder):
 
 def test_a_run_json_repeats_its_run_from_another_folder(job, tmp_path, monkeypatch, capsys, put_back):
     write_picture(tmp_path / "i.png", seed=2)
-    flags_ = ["--init=i.png", "--optimizer=lbfgs", "--history=3", "--strength=0.4", "--deterministic"]
-    assert job(*SMALL, *flags_, "--output_dir=a", "--quiet") == 0
+    assert job(*SMALL, "--init=i.png", "--strength=0.4", "--deterministic", "--output_dir=a", "--quiet") == 0
     facts = json.loads(Path("a/run.json").read_text())
     # Decided once, from the memory at hand, and on record.
     assert facts["config"]["tile"] == "none"
@@ -36,22 +37,20 @@ def test_a_run_json_repeats_its_run_from_another_folder(job, tmp_path, monkeypat
     assert Path("b/result.png").read_bytes() == Path("../a/result.png").read_bytes()
     assert losses("b") == losses("../a")
     # And so does the repeated run's own.
-    config, job_ = flags.parse(["run.py", "--from_run=b/run.json"])
-    assert json.loads(json.dumps(facts["config"]["style_layers"])) == [
-        list(p) for p in config.loss.style_layers
-    ]
-    assert Path(job_.content) == tmp_path / "c.png" and not job_.output_dir
+    config, files = flags.parse(["run.py", "--from_run=b/run.json"])
+    assert json.loads(json.dumps(config.loss.style_layers)) == facts["config"]["style_layers"]
+    assert Path(files.content) == tmp_path / "c.png" and not files.output_dir
 
 
 @pytest.fixture
-def made(real_job):
-    """Return the folder of a run, made once without running."""
+def made(job):
+    """Return the folder of a run of no iterations."""
     np.save("i.npy", np.zeros((48, 64, 3)))
-    assert real_job(*SMALL, "--init=i.npy", "--iterations=0", "--output_dir=a", "--quiet") == 0
+    assert job(*NONE, "--init=i.npy", "--output_dir=a", "--quiet") == 0
     return Path("a")
 
 
-def test_only_on_the_same_files(made, real_job, capsys):
+def test_only_on_the_same_files(made, job, capsys):
     shutil.copy("c.png", "moved.png")
     write_picture(Path("c.png"), seed=9)
     again = ["run.py", "--from_run=a/run.json", "--output_dir=b"]
@@ -64,20 +63,20 @@ def test_only_on_the_same_files(made, real_job, capsys):
     assert "the init file is another one" in capsys.readouterr().err
     np.save("i.npy", np.zeros((48, 64, 3)))
     facts = json.loads((made / "run.json").read_text())
-    facts["weights"]["sha256"] = "0" * 64
+    facts["weights"]["sha256"] = "f" * 64
     (made / "run.json").write_text(json.dumps(facts))
     assert main.run([*again, "--content=moved.png"]) == 2
     assert "the weights file is another one" in capsys.readouterr().err and not Path("b").exists()
 
 
-def test_resume_looks_at_the_init_file_not_at_its_name(made, real_job, capsys):
+def test_resume_looks_at_the_init_file_not_at_its_name(made, job, capsys):
     shutil.copy("i.npy", "j.npy")
-    again = [*SMALL, "--iterations=0", "--output_dir=a", "--resume"]
-    assert real_job(*again, "--init=j.npy", "--quiet") == 0
+    again = [*NONE, "--output_dir=a", "--resume"]
+    assert job(*again, "--init=j.npy", "--quiet") == 0
     np.save("j.npy", np.ones((48, 64, 3)))
-    assert real_job(*again, "--init=j.npy") == 2
+    assert job(*again, "--init=j.npy") == 2
     assert "the init file is another one" in capsys.readouterr().err
-    assert real_job(*again, "--init=content") == 2
+    assert job(*again, "--init=content") == 2
     assert "--init was" in capsys.readouterr().err
 
 
@@ -89,30 +88,31 @@ def test_flags_change_single_settings(tmp_path, made):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("facts", "message"),
     [
+        ({"manifest": FORM + 1}, "another version of this program wrote it .*: paint anew"),
+        ({"inputs": 3}, "not one that this program wrote"),
+        ({"config": {"sed": 1}}, "unknown here: sed"),
+        ({"config": {"seed": "x"}}, "--seed must be a whole number"),
+        ({"config": {"style_layers": [3]}}, "--style_layers must be layers"),
+        ({}, "--content=FILE is missing"),
         (None, "No such file"),
-        ("{", "not one that this program wrote"),
-        ('{"config": {}}', "not one that this program wrote"),
-        ('{"config": {"sed": 1}, "job": {}, "inputs": {}, "weights": {}}', "unknown here: sed"),
-        ('{"config": {"seed": "x"}, "job": {}, "inputs": {}, "weights": {}}', "--seed must be of type int"),
-        ('{"config": {"style_layers": [3]}, "job": {}, "inputs": {}, "weights": {}}', "a list"),
-        ('{"config": {}, "job": {}, "inputs": {}, "weights": {}}', "--content=FILE is missing"),
     ],
 )
-def test_a_run_json_that_is_none(tmp_path, text, message):
+def test_a_run_json_that_is_none(tmp_path, facts, message):
     path = tmp_path / "r.json"
-    if text is not None:
-        path.write_text(text)
+    if facts is not None:
+        whole = {"manifest": FORM, "config": {}, "job": {}, "inputs": {}, "weights": {}}
+        path.write_text(json.dumps(whole | facts))
     with pytest.raises(UserError, match=message) as error:
         flags.parse(["run.py", f"--from_run={path}"])
     assert "\n" not in str(error.value)
 
 
-def test_a_run_json_of_an_editor_and_of_an_earlier_preset_is_the_run_it_was(tmp_path):
-    """With a byte-order mark; a setting that it lacks had its default then, whatever the preset has now."""
-    facts = {"config": {"preset": "balanced", "iterations": 7}, "inputs": {}, "weights": {}}
-    facts["job"] = {"content": "c.png", "style": "s.png"}
+def test_a_setting_that_a_run_json_lacks_had_its_default_whatever_the_preset_has(tmp_path):
+    """In a file that an editor saved with a byte-order mark."""
+    config, job = {"preset": "balanced", "iterations": 7}, {"content": "c.png", "style": "s.png"}
+    facts = {"manifest": FORM, "config": config, "job": job, "inputs": {}, "weights": {}}
     (tmp_path / "r.json").write_text(json.dumps(facts), encoding="utf-8-sig")
     config, _ = flags.parse(["run.py", f"--from_run={tmp_path / 'r.json'}"])
     assert (config.preset, config.iterations, config.loss) == ("balanced", 7, Config().loss)
@@ -127,66 +127,50 @@ def test_the_tile_of_the_first_part_is_kept(monkeypatch, job, capsys):
     """Memory may be another at the time of the resume; the tile is not."""
     from neural_style_tf.tiling import planner
 
-    few = [*SMALL, "--output_dir=o", "--save_every=1"]
-    assert job(*few, "--tile=16", "--iterations=2", "--quiet") == 0
+    again = (*NONE, "--output_dir=o", "--resume")
+    assert job(*NONE, "--output_dir=o", "--tile=16", "--quiet") == 0
     monkeypatch.setattr(planner, "available_bytes", lambda: 10**12)
-    assert job(*few, "--iterations=3", "--resume", "--quiet") == 0
+    assert job(*again, "--quiet") == 0
     assert json.loads(Path("o/run.json").read_text())["config"]["tile"] == "16"
-    # Unless it is asked for: by then there may be less.
-    assert job(*few, "--iterations=4", "--resume", "--tile=32") == 0
-    assert "--tile was 16, now 32: the run goes on with the same gradient" in capsys.readouterr().out
-    assert json.loads(Path("o/run.json").read_text())["config"]["tile"] == "32"
+    # A flag changes it.
+    assert job(*again, "--tile=none") == 0
+    assert "--tile was 16, now none: the run goes on with the same gradient" in capsys.readouterr().out
+    assert json.loads(Path("o/run.json").read_text())["config"]["tile"] == "none"
 
 
 def test_what_auto_was_decided_to_be_is_kept_on_another_processor(monkeypatch, job, capsys):
-    """A processor with bfloat16 begins; one without it goes on, and repeats."""
+    """A processor with bfloat16 begins; another without it goes on, and repeats."""
     from neural_style_tf.models import precision
 
     def network(folder):
         settings = json.loads(Path(folder, "run.json").read_text())["config"]
         return settings["precision"], settings["convolution"]
 
-    def edit(**changes):
-        facts = json.loads(Path("o/run.json").read_text())
-        facts["config"] |= {name: changes.pop(name) for name in ("precision",) if name in changes}
-        Path("o/run.json").write_text(json.dumps(facts | changes))
-
-    flags_ = [*SMALL, "--precision=auto", "--convolution=auto", "--save_every=1"]
-    again = [*flags_, "--output_dir=o", "--resume"]
+    first = (*NONE, "--precision=auto", "--convolution=auto", "--output_dir=o")
     monkeypatch.setattr(precision, "_cpu_flags", lambda: "avx512_bf16")
-    assert job(*flags_, "--output_dir=o") == 0
+    assert job(*first) == 0
     assert "auto: --precision=bfloat16 --convolution=direct\n" in capsys.readouterr().out
     assert network("o") == ("bfloat16", "direct")
     assert "--precision=bfloat16\n" in Path("o/flags.txt").read_text()
     monkeypatch.setattr(precision, "_cpu_flags", lambda: "avx2")
-    assert job(*again, "--iterations=4") == 0
+    assert job(*first, "--resume") == 0
     said = capsys.readouterr().out
     assert "auto: --precision=bfloat16 " in said and "no hardware for bfloat16" in said
     assert network("o") == ("bfloat16", "direct")
     assert job("--from_run=o/run.json", "--output_dir=b", "--quiet") == 0 and network("b") == network("o")
-    assert job(*again, "--iterations=4", "--precision=float32") == 2
+    assert job(*first, "--resume", "--precision=float32") == 2
     assert "--precision was 'bfloat16', now 'float32'" in capsys.readouterr().err
-    # One that only a GPU computes.
-    edit(precision="tf32")
+    # A format that only a GPU computes.
+    facts = json.loads(Path("o/run.json").read_text())
+    Path("o/run.json").write_text(json.dumps(facts | {"config": facts["config"] | {"precision": "tf32"}}))
     before = Path("o/result.png").read_bytes()
-    assert job(*again, "--iterations=5") == 2
+    assert job(*first, "--resume") == 2
     error = capsys.readouterr().err
-    assert (
-        "--precision=tf32 needs" in error and "cannot be continued here" in error and error.count("\n") == 1
-    )
-    assert Path("o/result.png").read_bytes() == before
-    # Of a version that did not decide, and of one whose float32 was TF32.
-    edit(precision="auto", manifest=3)
-    assert job(*again, "--iterations=5", "--quiet") == 0 and network("o")[0] == "float32"
-    edit(manifest=3, circumstances={"device": "GPU X"})
-    monkeypatch.setattr(precision, "has_tf32", lambda: True)
-    assert job(*again, "--iterations=6") == 0
-    assert "that run's float32 was TF32, and now is float32" in capsys.readouterr().out
+    assert "--precision=tf32 needs" in error and "cannot be continued here" in error
+    assert error.count("\n") == 1 and Path("o/result.png").read_bytes() == before
 
 
 def test_a_run_json_without_the_file_s_hash_is_another_run():
-    from neural_style_tf.config.schema import Config
-
     manifest = Manifest(config={}, inputs={"init": {"path": "i.png"}}, weights={})
     with pytest.raises(UserError, match="the init file is another one"):
         check_same_run(manifest, Config(), {"init": "a"}, result=(40, 48))

@@ -223,7 +223,7 @@ def test_dry_run_prints_command_lines_that_do_the_same(job, capsys):
     assert job(*FAST, *GRID, "--dry_run") == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4 and not Path("o").exists()
-    assert "--output_dir=o/style_weight=1,tv_weight=5 " in lines[1] and "--tv_weight=5.0" in lines[1]
+    assert "--output_dir=o/style_weight=1,tv_weight=5 " in lines[1] and "--tv_weight=5" in lines[1]
     assert job(*FAST, "--dry_run") == 0
     assert capsys.readouterr().out.startswith("python run.py --content=c.png --style=s.png --output_dir=o")
 
@@ -248,9 +248,9 @@ def test_dry_run_of_a_repeated_run_and_of_a_folder_that_is_taken(job, capsys):
     ("arguments", "said"),
     [
         (["--sweep=style_wieght=1,2"], "no setting 'style_wieght' (did you mean 'style_weight'?)"),
-        (["--sweep=tv_weight=1,2,3,4,5,6,x"], "--tv_weight=x"),
+        (["--sweep=tv_weight=1,2,3,4,5,6,x"], "tv_weight=x: --tv_weight must be a number"),
         (["--sweep=tv_weight=1,-2"], "--tv_weight must be at least 0"),
-        (["--sweep=iterations=1,2.5"], "--iterations=2.5"),
+        (["--sweep=iterations=1,2.5"], "--iterations must be a whole number"),
         (["--sweep=pooling=max,avreage"], "--pooling must be one of"),
         (["--sweep=tv_weight=1,2", "--tv_weight=3"], "is given, and swept"),
         (["--sweep=tv_weight=1,2", "--sweep=tv_weight=3"], "is given twice"),

@@ -1,4 +1,4 @@
-"""What is asked of paths that may not be looked at."""
+"""Paths in a folder that may not be searched."""
 
 import os
 

