@@ -57,18 +57,18 @@ class Reporting(Listener):
     """Reports the progress of a run to a sweep or the page, and stops it when their answer says so.
 
     Args:
-        report: Takes the step, the planned steps, and whether something was saved; returns whether to stop.
+        report: As of `task.Report`.
         received: Signals of the run; a stop is noted here as a signal.
         saves: Whether a step is saved.
     """
 
     def __init__(self, report: Report, received: list[int], saves: Callable[[int], bool]) -> None:
         self._report, self._received, self._saves = report, received, saves
-        self._planned = 0
+        self._planned, self._seconds_left = 0, None
 
     def on_step(self, record: Record) -> None:
         """Report a step."""
-        self._planned = record.planned
+        self._planned, self._seconds_left = record.planned, record.seconds_left
         self._pass_on(record.step, record.last or record.due or self._saves(record.step))
 
     def on_tick(self, step: int) -> None:
@@ -76,7 +76,7 @@ class Reporting(Listener):
         self._pass_on(step, False)
 
     def _pass_on(self, step: int, saved: bool) -> None:
-        if self._report(step, self._planned, saved) and not self._received:
+        if self._report(step, self._planned, saved, self._seconds_left) and not self._received:
             self._received.append(signal.SIGTERM)
 
 

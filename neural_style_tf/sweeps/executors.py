@@ -39,6 +39,7 @@ class Event:
     name: str
     step: int = 0
     planned: int = 0
+    seconds_left: float | None = None
     outcome: Outcome | None = None
 
 
@@ -298,10 +299,10 @@ def _serve(connection: Connection, make_painter: Callable[[], Painter], environm
     os.environ.update(environment)
     tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
 
-    def report(step: int, planned: int, saved: bool) -> bool:
+    def report(step: int, planned: int, saved: bool, seconds_left: float | None = None) -> bool:
         # A parent that is gone does not keep the run from being saved.
         with contextlib.suppress(OSError):
-            connection.send((step, planned))
+            connection.send((step, planned, seconds_left))
         return False
 
     # The parent may be gone; what it asked for is saved then.

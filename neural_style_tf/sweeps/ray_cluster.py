@@ -430,7 +430,7 @@ def paint_on_node(
         supplies = Supplies(copies, network)
         if shared:
 
-            def report(step: int, planned: int, saved: bool) -> bool:
+            def report(step: int, planned: int, saved: bool, seconds_left: float | None = None) -> bool:
                 return ray.get(keeper.tick.remote(task.name, attempt, step, planned))
 
             return painter(task, report, supplies)
@@ -464,7 +464,7 @@ class _Mirror:
         self._folder = folder
         self._sent = stamps(folder)
 
-    def report(self, step: int, planned: int, saved: bool) -> bool:
+    def report(self, step: int, planned: int, saved: bool, seconds_left: float | None = None) -> bool:
         if saved:
             self.send()
         return self._ray.get(self._keeper.tick.remote(self._task.name, self._attempt, step, planned))
