@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,8 +22,10 @@ from neural_style_tf.transfer.scales import fit_content
 from neural_style_tf.utils.atomic import write_bytes
 from neural_style_tf.utils.console import Console
 from neural_style_tf.utils.paths import exists
-from neural_style_tf.video.flow import CUT, Flow, reliability
-from neural_style_tf.video.read import Frame
+
+if TYPE_CHECKING:
+    from neural_style_tf.video.flow import Flow
+    from neural_style_tf.video.read import Frame
 
 SCENES = ("start_frame", "end_frame")
 """Settings in which the runs of the scenes differ."""
@@ -34,6 +37,8 @@ def find_scenes(frames: Iterable[Frame], config: Config, flow: Flow) -> list[tup
     Raises:
         RunError: A frame cannot be read.
     """
+    from neural_style_tf.video.flow import CUT, reliability
+
     scenes: list[tuple[int, int]] = []
     before: np.ndarray | None = None
     for frame in frames:
