@@ -9,10 +9,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import wait
-from pathlib import Path
 
 from neural_style_tf.errors import UserError
 from neural_style_tf.jobs.task import Outcome, Task
+from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.sweeps.executors import Event, Painter, Worker
 from neural_style_tf.transfer.scales import Scale, work_left
 
@@ -200,9 +200,9 @@ class RunQueue:
         self._outcomes[run.name] = outcome
         for oldest in list(self._outcomes)[:-OUTCOMES_KEPT]:
             del self._outcomes[oldest]
-        # Its folder was made to claim the name.
-        with contextlib.suppress(OSError):
-            Path(run.task.job.output_dir).rmdir()
+        # Removes the folder, which claims the name, if nothing was written but the lock of a killed process.
+        with contextlib.suppress(OSError, UserError):
+            OutputFolder(run.task.job.output_dir, overwrite=True).release()
 
     def _paint(self, run: PlannedRun) -> Outcome:
         """Paint a run; return how it ended."""
@@ -220,11 +220,7 @@ class RunQueue:
                 self._note(event, left)
             if stops_sent < self._stops_asked:
                 stops_sent += 1
-                if self._progress.step or stops_sent > 1:
-                    worker.interrupt()
-                else:
-                    # What an interrupted import leaves half-made serves no further run.
-                    worker.stop()
+                worker.interrupt()
         return Outcome("interrupted")
 
     def _check_or_restart(self, run: PlannedRun) -> None:

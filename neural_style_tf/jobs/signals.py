@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
-"""The fourth is what Slurm sends before a time limit if asked to, the last what `sweeps.executors` sends."""
+"""The last two are what Slurm sends before a time limit if asked to."""
 
 
 class Interrupts:
