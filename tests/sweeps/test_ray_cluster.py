@@ -36,8 +36,8 @@ def send(files, name, attempt, contents, removed=()):
     files.remove(name, attempt, removed)
 
 
-def options(address="local", **others):
-    return SweepConfig(ray=address, ray_cpus=1, **others)
+def options(address="local", ray_cpus=1, **others):
+    return SweepConfig(ray=address, ray_cpus=ray_cpus, **others)
 
 
 def no_weights(job):
@@ -252,12 +252,12 @@ def test_an_earlier_result_in_a_shared_folder_is_replaced_after_a_machine_was_lo
     [task] = tasks("a", overwrite=True)
     FakePainter()(task)
     before = steps_of("a")
-    driver = make_driver(FakeRay({"CPU": 2}), options(shared_output=True), fake_painter())
-    files = driver._ray.files
-    files.begin(task)
+    ray = FakeRay({"CPU": 2})
+    driver = make_driver(ray, options(shared_output=True), fake_painter())
+    ray.files.begin(task)
 
     def report(step, planned, saved):
-        files.tick("a", 1, step, planned)
+        ray.files.tick("a", 1, step, planned)
         return step == reached
 
     if reached:
@@ -287,10 +287,10 @@ def test_what_is_waited_for_is_said_once(tasks, monkeypatch, make_driver, head, 
     # Nothing begins, unless it did before the machine left.
     monkeypatch.setattr(ray_cluster, "paint_on_node", lambda *_, **__: Outcome("finished"))
     lines = []
-    sweep = options().replace(ray_cpus=2)
-    driver = make_driver(FakeRay(had, free, then, looks=5), sweep, fake_painter(), lines.append)
+    ray = FakeRay(had, free, then, looks=5)
+    driver = make_driver(ray, options(ray_cpus=2), fake_painter(), lines.append)
     if then:
-        driver._ray.files.begin(*tasks("a"))
+        ray.files.begin(*tasks("a"))
     assert outcomes(driver.paint(tasks("a"))) == {"a": Outcome("finished")}
     assert len(lines) == 1 and re.search(line, lines[0]) and lines[0].isprintable()
 
