@@ -22,6 +22,7 @@ from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.jobs.task import Outcome, Supplies, Task
 from neural_style_tf.runs.output_dir import FolderInUse, OutputFolder
+from neural_style_tf.runs.resume import status_of
 from neural_style_tf.sweeps import ray_cluster
 from neural_style_tf.sweeps.ray_cluster import RunFiles, check_installed, files_of, on_ray, stamps
 
@@ -362,12 +363,16 @@ def two_nodes(tasks):
 
 @pytest.mark.slow
 def test_a_lost_machine_loses_nothing(two_nodes, tasks):
-    events = on_ray(tasks(*"abcdef"), fake_painter(0.5), options(two_nodes.address), no_weights, [])
-    found, killed = {}, False
+    events = on_ray(tasks(*"abcdef"), fake_painter(1.0), options(two_nodes.address), no_weights, [])
+    found, painted, killed = {}, set(), False
     for event in events:
         if event.outcome:
             found[event.name] = event.outcome
-        elif event.step >= 3 and not killed:
+            painted.discard(event.name)
+        elif event.step >= 2:
+            painted.add(event.name)
+        # Both machines have saved something.
+        if len(painted) == 2 and not killed:
             killed = True
             [lost] = two_nodes.worker_nodes
             two_nodes.remove_node(lost, allow_graceful=False)
@@ -399,13 +404,17 @@ def test_a_sweep_on_two_machines_has_the_bits_of_one_process_and_survives_the_lo
     write_picture(Path("s.png"), (40, 50), seed=1)
     common = [
         *("run.py", "--content=c.png", "--style=s.png", *BUNDLED, "--content_layers=relu1_1"),
-        *("--style_layers=relu1_1", "--iterations=600", "--log_every=20", "--save_every=20"),
+        *("--style_layers=relu1_1", "--iterations=400", "--log_every=20", "--save_every=20"),
         *("--sweep=tv_weight=0,5,9,20", "--threads=1"),
     ]
     assert main.run([*common, "--output_dir=ray", f"--ray={two_nodes.address}"]) == 0
 
+    def is_going_on(folder):
+        return list(folder.glob("checkpoints/ckpt-*")) and status_of(folder) == "running"
+
     def kill():
-        while not list(Path("lost").glob("*/checkpoints/ckpt-*")):
+        # Both machines have saved something.
+        while len([folder for folder in Path("lost").glob("*=*") if is_going_on(folder)]) < 2:
             time.sleep(0.1)
         [lost] = two_nodes.worker_nodes
         two_nodes.remove_node(lost, allow_graceful=False)
