@@ -67,19 +67,12 @@ def choose_executor(
         painter = Painter(machine, console, interrupts)
         return lambda tasks: one_after_another(tasks, painter, received)
     if sweep.ray:
-        from neural_style_tf.sweeps.ray_cluster import check_installed, on_ray
+        from neural_style_tf.sweeps.ray_cluster import RayExecutor, check_installed
 
         check_installed()
         _check_sendable(job)
         load_weights = functools.partial(machine.load_weights, console=console)
-        shared_out = functools.partial(
-            on_ray,
-            make_painter=Painter,
-            sweep=sweep,
-            load_weights=load_weights,
-            received=received,
-            say=console.say,
-        )
+        shared_out = RayExecutor(Painter, sweep, load_weights, received, console.say)
     else:
         memory = available_bytes()
         # Whole cores; each process has a GPU of its own.

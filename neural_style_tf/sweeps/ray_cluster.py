@@ -65,41 +65,6 @@ def check_installed() -> None:
         raise UserError('--ray needs Ray: pip install "neural-style-tf[cluster]"')
 
 
-def on_ray(
-    tasks: Sequence[Task],
-    make_painter: Callable[[], Painter],
-    sweep: SweepConfig,
-    load_weights: Callable[[Job], Weights | None],
-    received: Sequence[int],
-    say: Callable[[str], None] = lambda line: None,
-) -> Iterator[Event]:
-    """Join the cluster that `--ray` names, and paint on it; return the events of the runs as they arrive.
-
-    Args:
-        tasks: The runs, in order.
-        make_painter: Called once in each process of the cluster; must be picklable.
-        sweep: `ray`, `ray_cpus` and `shared_output`.
-        load_weights: Returns the network of a run, which is sent; None: the machines load it themselves.
-        received: Signals, as they arrive: at the first, the runs save and end.
-        say: Gets a line when no run can begin.
-
-    Raises:
-        UserError: There is no such cluster. The call raises it, before the first event.
-        RunError: The cluster is gone.
-    """
-    if not tasks:
-        return iter(())
-    ray = _join(sweep.ray)
-
-    def paint() -> Iterator[Event]:
-        try:
-            yield from _Driver(ray, make_painter, sweep, load_weights, received, say).paint(tasks)
-        finally:
-            ray.shutdown()
-
-    return paint()
-
-
 def _join(address: str) -> Any:
     """Import Ray and become a driver of a cluster; return the module."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -150,25 +115,37 @@ def _no_cluster(address: str, why: str) -> UserError:
     )
 
 
-class _Driver:
-    """Hands out tasks, and watches over them; arguments as of `on_ray`."""
+@dataclasses.dataclass
+class RayExecutor:
+    """Joins the cluster that `--ray` names, and paints on it: hands out tasks, and watches over them.
 
-    def __init__(
-        self,
-        ray: Any,
-        make_painter: Callable[[], Painter],
-        sweep: SweepConfig,
-        load_weights: Callable[[Job], Weights | None],
-        received: Sequence[int],
-        say: Callable[[str], None],
-    ) -> None:
-        self._ray, self._make_painter, self._sweep = ray, make_painter, sweep
-        self._load_weights, self._received, self._say = load_weights, received, say
+    Args:
+        make_painter: Called once in each process of the cluster; must be picklable.
+        sweep: `ray`, `ray_cpus` and `shared_output`.
+        load_weights: Returns the network of a run, which is sent; None: the machines load it themselves.
+        received: Signals, as they arrive: at the first, the runs save and end.
+        say: Gets a line when no run can begin.
+
+    Raises:
+        UserError: There is no such cluster. The call raises it, before the first event.
+        RunError: The cluster is gone.
+    """
+
+    make_painter: Callable[[], Painter]
+    sweep: SweepConfig
+    load_weights: Callable[[Job], Weights | None]
+    received: Sequence[int]
+    say: Callable[[str], None] = print
+
+    def __call__(self, tasks: Sequence[Task]) -> Iterator[Event]:
+        """Return the events of the runs, as they arrive."""
+        if not tasks:
+            return iter(())
+        self._ray = ray = _join(self.sweep.ray)
         here = ray.get_runtime_context().get_node_id()
         on_this_node = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
-        self._files = ray.remote(num_cpus=0, scheduling_strategy=on_this_node)(RunFiles).remote(
-            shared=sweep.shared_output
-        )
+        actor = ray.remote(num_cpus=0, scheduling_strategy=on_this_node)(RunFiles)
+        self._files = actor.remote(shared=self.sweep.shared_output)
         # The modification time tells a file that was replaced.
         self._picture = functools.lru_cache(PICTURES)(lambda name, time: ray.put(Path(name).read_bytes()))
         self._network: tuple[Weights | None, Any] = None, None
@@ -177,9 +154,16 @@ class _Driver:
         # Name of a run that has begun → its step, and how many are planned.
         self._begun: dict[str, tuple[int, int]] = {}
         self._quiet_since, self._has_said = time.monotonic(), False
+        return self._paint(tasks)
 
-    def paint(self, tasks: Sequence[Task]) -> Iterator[Event]:
-        waiting, stopping = deque(tasks), False
+    def _paint(self, tasks: Sequence[Task]) -> Iterator[Event]:
+        try:
+            yield from self._watch(deque(tasks))
+        finally:
+            self._ray.shutdown()
+
+    def _watch(self, waiting: deque[Task]) -> Iterator[Event]:
+        stopping = False
         while waiting or self._running:
             self._check_head()
             while waiting and len(self._running) < AHEAD * self._slots(waiting[0]):
@@ -200,7 +184,7 @@ class _Driver:
                 if outcome is not None:
                     yield from self._end(task, outcome)
             self._mention_shortage()
-            if self._received and not stopping:
+            if self.received and not stopping:
                 stopping = True
                 waiting.clear()
                 self._ray.get(self._files.stop.remote())
@@ -228,10 +212,9 @@ class _Driver:
             return self._ray.get(reference)
         except exceptions.TaskCancelledError:
             return None
-        except exceptions.RayTaskError as error:
-            return Outcome("failed", f"{type(error.cause).__name__}: {reason(error.cause)}", str(error))
         except exceptions.RayError as error:
-            line = f"{type(error).__name__}: {reason(error)}"
+            cause = getattr(error, "cause", error)
+            line = f"{type(cause).__name__}: {reason(cause)}"
             return Outcome("failed", f"{line}; the same command goes on with the run")
 
     def _submit(self, task: Task) -> None:
@@ -242,25 +225,15 @@ class _Driver:
             # As it is recorded.
             output=task.job.output and from_the_root(task.job.output),
         )
-        weights = self._load_weights(job)
+        weights = self.load_weights(job)
         if weights is not self._network[0]:
             self._network = weights, self._ray.put(weights)
         pictures = {name: self._picture(name, Path(name).stat().st_mtime_ns) for name in files_of(task)}
-        remote = self._ray.remote(
-            num_cpus=demand["CPU"],
-            num_gpus=demand["GPU"],
-            memory=demand["memory"],
-            max_retries=RETRIES,
-            name=task.name,
-        )(paint_on_node)
-        reference = remote.remote(
-            self._make_painter,
-            self._files,
-            dataclasses.replace(task, job=job),
-            pictures,
-            self._network[1],
-            shared=self._sweep.shared_output,
-        )
+        cpus, gpus, memory = demand.values()
+        resources = {"num_cpus": cpus, "num_gpus": gpus, "memory": memory}
+        paint = self._ray.remote(**resources, max_retries=RETRIES, name=task.name)(paint_on_node)
+        arguments = self.make_painter, self._files, dataclasses.replace(task, job=job), pictures
+        reference = paint.remote(*arguments, self._network[1], shared=self.sweep.shared_output)
         self._running[reference] = task, demand
 
     def _nodes(self) -> list[Mapping[str, float]]:
@@ -273,7 +246,7 @@ class _Driver:
             max((node.get(name, 0) for node in self._nodes()), default=0) for name in ("CPU", "GPU", "memory")
         )
         return {
-            "CPU": max(1, min(self._sweep.ray_cpus, int(cpus))),
+            "CPU": max(1, min(self.sweep.ray_cpus, int(cpus))),
             "GPU": min(1, int(gpus)),
             "memory": int(min(task.memory, MEMORY_SHARE * memory)),
         }
@@ -303,24 +276,20 @@ class _Driver:
                 takes.append(f"{amount / size:.3g} {unit}")
                 free.append(f"{available.get(name, 0) / size:.3g} of {total / size:.3g} {unit}")
         never = "; no machine has that much: add one, or stop; the same command then asks for what there is"
-        self._say(
+        self.say(
             f"waiting, since no run begins: {task.name} takes {', '.join(takes)}; free in the cluster: "
             f"{', '.join(free)}{'' if fits else never}"
         )
 
     def _check_head(self) -> None:
-        """Wait for the head of the cluster if it does not answer, since every call of Ray would.
-
-        Raises:
-            RunError: It is gone.
-        """
+        """Wait for the head of the cluster if it does not answer, as each call of Ray would; not for ever."""
         address = self._ray.get_runtime_context().gcs_address
         since = time.monotonic()
         while True:
             try:
                 return _connect(address)
             except OSError as error:
-                if self._received or time.monotonic() - since > HEAD_SECONDS:
+                if self.received or time.monotonic() - since > HEAD_SECONDS:
                     raise RunError(
                         f"the Ray cluster at {address} does not answer any more ({error.strerror or error}); "
                         "what was saved is kept: the same command goes on with the runs when it is back"
@@ -363,7 +332,7 @@ def paint_on_node(
         task: The run; its paths are those of the driver's machine.
         pictures: Name of a file → reference of its content.
         weights: The network; None: as the settings say.
-        shared: Whether the run's folder is seen from here.
+        shared: Whether the run's folder can be reached from here.
     """
     import ray
 

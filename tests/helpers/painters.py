@@ -23,7 +23,7 @@ def fake_painter(seconds=0.0, **unused):
 class FakePainter:
     """Paints a text; the name of a run says what happens.
 
-    The name of a run says what happens: `bad` raises, `dies` kills its process at the third step, but only in
+    `bad` fails, `dies` kills its process at the third step, but only in
     its first attempt.
     """
 

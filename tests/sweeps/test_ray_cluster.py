@@ -24,7 +24,7 @@ from neural_style_tf.jobs.task import Outcome, Supplies, Task
 from neural_style_tf.runs.output_dir import FolderInUse, OutputFolder
 from neural_style_tf.runs.resume import status_of
 from neural_style_tf.sweeps import ray_cluster
-from neural_style_tf.sweeps.ray_cluster import RunFiles, check_installed, files_of, on_ray, stamps
+from neural_style_tf.sweeps.ray_cluster import RayExecutor, RunFiles, check_installed, files_of, stamps
 
 
 def pack(folder):
@@ -41,8 +41,8 @@ def options(address="local", ray_cpus=1, **others):
     return SweepConfig(ray=address, ray_cpus=ray_cpus, **others)
 
 
-def no_weights(job):
-    return None
+def on_ray(tasks, make_painter, sweep, received=()):
+    return RayExecutor(make_painter, sweep, lambda job: None, received)(tasks)
 
 
 def outcomes(events):
@@ -156,38 +156,36 @@ class FakeRay:
     The resources of its machine are `free` of `had`, and become `then` at the second look.
     """
 
-    exceptions = types.SimpleNamespace(
-        RayError=OSError, RayTaskError=RecursionError, TaskCancelledError=EOFError
-    )
+    exceptions = types.SimpleNamespace(RayError=OSError, TaskCancelledError=EOFError)
 
-    def __init__(self, had, free=(), then=None, looks=1):
+    def __init__(self, had, free=(), then=None, looks=1, shared=False):
         self.had, self.free, self.then, self.looks, self.looked = had, dict(free), then, looks, 0
+        self.files = RunFiles(shared=shared)
         strategies = types.SimpleNamespace(NodeAffinitySchedulingStrategy=lambda *_, **__: None)
         self.util = types.SimpleNamespace(scheduling_strategies=strategies)
 
     def get_runtime_context(self):
         return types.SimpleNamespace(get_node_id=lambda: "here", gcs_address="127.0.0.1:1")
 
+    def init(self, **options):
+        pass
+
+    def shutdown(self):
+        pass
+
     def remote(self, **options):
+        class Actor:
+            @staticmethod
+            def __getattr__(name):
+                return types.SimpleNamespace(remote=getattr(self.files, name))
+
         def make(target):
             def start(*arguments, **named):
-                made = target(*arguments, **named)
-                if not isinstance(made, RunFiles):
-                    return Reference(made)
-                self.files = made
-                return self.as_actor(made)
+                return Actor() if target is RunFiles else Reference(target(*arguments, **named))
 
             return types.SimpleNamespace(remote=start)
 
         return make
-
-    @staticmethod
-    def as_actor(target):
-        class Actor:
-            def __getattr__(self, name):
-                return types.SimpleNamespace(remote=getattr(target, name))
-
-        return Actor()
 
     def put(self, value):
         return Reference(value)
@@ -209,15 +207,15 @@ class FakeRay:
 
 
 @pytest.fixture
-def make_driver(monkeypatch):
-    """Return a function that makes the driver of a `FakeRay`."""
+def paint_on(monkeypatch):
+    """Return a function that paints on a `FakeRay`."""
 
-    def make(ray, sweep, painter, say=print):
+    def paint(ray, tasks, sweep, say=print):
         monkeypatch.setitem(sys.modules, "ray", ray)
         monkeypatch.setattr(ray_cluster, "_painters", [])
-        return ray_cluster._Driver(ray, painter, sweep, no_weights, [], say)
+        return outcomes(RayExecutor(fake_painter(), sweep, lambda job: None, [], say)(tasks))
 
-    return make
+    return paint
 
 
 @pytest.fixture
@@ -227,13 +225,13 @@ def head(monkeypatch):
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_tasks_paint_from_copies_and_their_files_come_back(tasks, make_driver, head, shared):
+def test_tasks_paint_from_copies_and_their_files_come_back(tasks, paint_on, head, shared):
     runs = [*tasks("bad"), *tasks("a", output="out/copy.png"), *tasks("b")]
     Path("out").mkdir()
     # A file that has gone since the check ends its run, and no other.
     lost = dataclasses.replace(runs[0], name="lost", job=runs[0].job.replace(content="gone.png"))
-    driver = make_driver(FakeRay({"CPU": 2}), options(shared_output=shared), fake_painter())
-    assert outcomes(driver.paint([lost, *runs])) == {
+    ray = FakeRay({"CPU": 2}, shared=shared)
+    assert paint_on(ray, [lost, *runs], options(shared_output=shared)) == {
         "lost": Outcome("failed", "gone.png cannot be read: No such file or directory"),
         "bad": Outcome("failed", "no more paint"),
         "a": Outcome("finished"),
@@ -247,14 +245,13 @@ def test_tasks_paint_from_copies_and_their_files_come_back(tasks, make_driver, h
 
 @pytest.mark.parametrize("reached", [0, 2])
 def test_an_earlier_result_in_a_shared_folder_is_replaced_after_a_machine_was_lost(
-    tasks, make_driver, head, reached
+    tasks, paint_on, head, reached
 ):
     """Whether before its first step or after: --overwrite is meant once, and not forgotten."""
     [task] = tasks("a", overwrite=True)
     FakePainter()(task)
     before = steps_of("a")
-    ray = FakeRay({"CPU": 2})
-    driver = make_driver(ray, options(shared_output=True), fake_painter())
+    ray = FakeRay({"CPU": 2}, shared=True)
     ray.files.begin(task)
 
     def report(step, planned, saved):
@@ -264,7 +261,7 @@ def test_an_earlier_result_in_a_shared_folder_is_replaced_after_a_machine_was_lo
     if reached:
         FakePainter()(task, report)
     Path("c").write_bytes(b"new")
-    assert outcomes(driver.paint([task])) == {"a": Outcome("finished")}
+    assert paint_on(ray, [task], options(shared_output=True)) == {"a": Outcome("finished")}
     assert Path("o/a/result.png").read_bytes() == b"new+style"
     assert steps_of("a") == before * 2
 
@@ -282,29 +279,27 @@ def test_an_earlier_result_in_a_shared_folder_is_replaced_after_a_machine_was_lo
         ),
     ],
 )
-def test_what_is_waited_for_is_said_once(tasks, monkeypatch, make_driver, head, had, free, then, line):
+def test_what_is_waited_for_is_said_once(tasks, monkeypatch, paint_on, head, had, free, then, line):
     """A head without cores, a busy cluster, a machine with a GPU that leaves."""
     monkeypatch.setattr(ray_cluster, "START_SECONDS", 0.0)
     # Nothing begins, unless it did before the machine left.
     monkeypatch.setattr(ray_cluster, "paint_on_node", lambda *_, **__: Outcome("finished"))
     lines = []
     ray = FakeRay(had, free, then, looks=5)
-    driver = make_driver(ray, options(ray_cpus=2), fake_painter(), lines.append)
     if then:
         ray.files.begin(*tasks("a"))
-    assert outcomes(driver.paint(tasks("a"))) == {"a": Outcome("finished")}
+    assert paint_on(ray, tasks("a"), options(ray_cpus=2), lines.append) == {"a": Outcome("finished")}
     assert len(lines) == 1 and re.search(line, lines[0]) and lines[0].isprintable()
 
 
-def test_a_cluster_that_is_gone_ends_the_sweep_in_a_line(tasks, monkeypatch, make_driver):
+def test_a_cluster_that_is_gone_ends_the_sweep_in_a_line(tasks, monkeypatch, paint_on):
     """Nothing listens at its address; Ray would end this process after a minute."""
     monkeypatch.setattr(ray_cluster, "HEAD_SECONDS", 0.0)
     monkeypatch.setattr(ray_cluster, "LOOK_UP_SECONDS", 0.01)
-    driver = make_driver(FakeRay({"CPU": 2}), options(), fake_painter())
     with pytest.raises(
         RunError, match=r"cluster at 127\.0\.0\.1:1 does not answer any more \(.+\); what was"
     ):
-        list(driver.paint(tasks("a")))
+        paint_on(FakeRay({"CPU": 2}), tasks("a"), options())
 
 
 @pytest.mark.parametrize(
@@ -317,8 +312,8 @@ def test_a_cluster_that_is_gone_ends_the_sweep_in_a_line(tasks, monkeypatch, mak
 )
 def test_no_cluster_is_a_line(tasks, address, line):
     with pytest.raises(UserError, match=line):
-        on_ray(tasks("a"), fake_painter(), options(address), no_weights, [])
-    assert list(on_ray([], fake_painter(), options(address), no_weights, [])) == []
+        on_ray(tasks("a"), fake_painter(), options(address))
+    assert list(on_ray([], fake_painter(), options(address))) == []
 
 
 def test_other_versions_than_the_cluster_s_are_both_named(tasks, monkeypatch):
@@ -331,7 +326,7 @@ def test_other_versions_than_the_cluster_s_are_both_named(tasks, monkeypatch):
     with pytest.raises(
         UserError, match=r"with: Ray: 2\.60\.0 This process with: Ray: 2\.59\.0; install the same"
     ):
-        on_ray(tasks("a"), fake_painter(), options(), no_weights, [])
+        on_ray(tasks("a"), fake_painter(), options())
 
 
 @pytest.mark.slow
@@ -339,7 +334,7 @@ def test_a_cluster_of_this_machine(tasks):
     """One driver, real processes of Ray, a painter without TensorFlow."""
     pytest.importorskip("ray")
     runs = [*tasks("a", "dies", "bad"), *tasks("copied", output="out/copy.png")]
-    found = outcomes(on_ray(runs, fake_painter(), options(), no_weights, []))
+    found = outcomes(on_ray(runs, fake_painter(), options()))
     assert found == dict.fromkeys(("a", "dies", "copied"), Outcome("finished")) | {
         "bad": Outcome("failed", "no more paint")
     }
@@ -363,7 +358,7 @@ def two_nodes(tasks):
 
 @pytest.mark.slow
 def test_a_lost_machine_loses_nothing(two_nodes, tasks):
-    events = on_ray(tasks(*"abcdef"), fake_painter(1.0), options(two_nodes.address), no_weights, [])
+    events = on_ray(tasks(*"abcdef"), fake_painter(1.0), options(two_nodes.address))
     found, painted, killed = {}, set(), False
     for event in events:
         if event.outcome:
@@ -387,13 +382,13 @@ def test_a_lost_machine_loses_nothing(two_nodes, tasks):
 def test_a_signal_saves_and_the_same_again_goes_on(two_nodes, tasks):
     sweep = options(two_nodes.address, shared_output=True)
     received, found = [], {}
-    for event in on_ray(tasks(*"abcd"), fake_painter(0.5), sweep, no_weights, received):
+    for event in on_ray(tasks(*"abcd"), fake_painter(0.5), sweep, received):
         if event.step >= 2 and not received:
             received.append(signal.SIGINT)
         if event.outcome:
             found[event.name] = event.outcome.status
     assert "interrupted" in found.values() and "finished" not in found.values()
-    again = outcomes(on_ray(tasks(*"abcd"), fake_painter(), sweep, no_weights, []))
+    again = outcomes(on_ray(tasks(*"abcd"), fake_painter(), sweep))
     assert again == dict.fromkeys("abcd", Outcome("finished"))
     assert all(steps_of(name) == ALL_STEPS for name in "abcd")
 
