@@ -43,6 +43,7 @@ class Event:
     name: str
     step: int = 0
     planned: int = 0
+    seconds_left: float | None = None
     outcome: Outcome | None = None
 
 
@@ -281,9 +282,9 @@ def _serve(connection: Connection, make_painter: Callable[[], Painter], environm
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SHARED_SIGNALS)
     os.environ.update(environment)
 
-    def report(step: int, planned: int, saved: bool) -> bool:
+    def report(step: int, planned: int, saved: bool, seconds_left: float | None = None) -> bool:
         try:
-            connection.send((step, planned))
+            connection.send((step, planned, seconds_left))
             # During a run the parent sends only `_STOP`. A pipe that it has closed can be read, too.
             return connection.poll()
         except OSError:

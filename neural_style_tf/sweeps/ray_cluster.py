@@ -359,7 +359,7 @@ def paint_on_node(
             copies[original] = str(copy)
         supplies = Supplies(copies, weights)
         if shared:
-            return painter(task, lambda step, planned, saved: call("tick", step, planned), supplies)
+            return painter(task, lambda step, planned, *_: call("tick", step, planned), supplies)
         run = _LocalRun(here / "run", call)
         run.fetch(names)
         output = here / f"output{Path(task.job.output).suffix}"
@@ -393,7 +393,7 @@ class _LocalRun:
             path.write_bytes(self._call("read", name))
         self._sent = stamps(self.folder)
 
-    def report(self, step: int, planned: int, saved: bool) -> bool:
+    def report(self, step: int, planned: int, saved: bool, seconds_left: float | None = None) -> bool:
         """Send what was saved, and the step; return whether to stop."""
         if saved:
             self.send()
