@@ -197,12 +197,12 @@ class RunQueue:
             self._worker.close()
 
     def _end(self, run: PlannedRun, outcome: Outcome) -> None:
-        self._outcomes[run.name] = outcome
-        for oldest in list(self._outcomes)[:-OUTCOMES_KEPT]:
-            del self._outcomes[oldest]
         # Removes the folder, which claims the name, if nothing was written but the lock of a killed process.
         with contextlib.suppress(OSError, UserError):
             OutputFolder(run.task.job.output_dir, overwrite=True).release()
+        self._outcomes[run.name] = outcome
+        for oldest in list(self._outcomes)[:-OUTCOMES_KEPT]:
+            del self._outcomes[oldest]
 
     def _paint(self, run: PlannedRun) -> Outcome:
         """Paint a run; return how it ended."""
