@@ -16,6 +16,7 @@ from neural_style_tf.errors import UserError
 from neural_style_tf.jobs.error_messages import line_of
 from neural_style_tf.jobs.painter import Painter
 from neural_style_tf.jobs.task import Outcome, Task
+from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.sweeps.executors import Worker
 from neural_style_tf.transfer.scales import Scale
 
