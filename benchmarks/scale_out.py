@@ -48,7 +48,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     device = start_tensorflow(join=join_workers)
     import numpy as np
 
-    from neural_style_tf.tiling.shares import plan_shares, window_area
+    from neural_style_tf.tiling.grid import plan_shares, window_area
     from neural_style_tf.transfer.session import make_solver
     from neural_style_tf.weights.resolve import load_weights
 

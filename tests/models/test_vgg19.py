@@ -34,13 +34,15 @@ def test_parameter_count(full_weights):
     assert model.trainable_weights == []
 
 
-@pytest.mark.parametrize(("pooling", "padding"), [("max", "zero"), ("average", "zero"), ("max", "edge")])
+@pytest.mark.parametrize(("pooling", "padding"), [("max", "zero"), ("average", "edge")])
 def test_every_layer_equals_the_naive_twin(pooling, padding):
     image = np.random.default_rng(0).uniform(-100, 100, (37, 45, 3))
     expected = reference.features(image, WEIGHTS64, VGG19_LAYERS, pooling, padding)
     found = tf.function(build(VGG19_LAYERS, pooling=pooling, padding=padding))(image[None])
     for name in VGG19_LAYERS:
-        assert found[name].shape[1:] == expected[name].shape, name
+        height, width, depth = expected[name].shape
+        assert found[name].shape == (1, height, width, depth)
+        assert (VGG19.positions(name, 37, 45), VGG19.depth(name)) == (height * width, 8 * depth), name
         assert found[name][0].numpy() == pytest.approx(expected[name], rel=1e-9, abs=1e-9), name
 
 
@@ -71,15 +73,7 @@ def symmetric(features):
     return tf.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
 
 
-def test_shapes_round_up_and_match_the_geometry():
-    found = build(VGG19_LAYERS)(np.zeros((1, 37, 45, 3)))
-    for name in VGG19_LAYERS:
-        height, width = found[name].shape[1:3]
-        assert height * width == VGG19.positions(name, 37, 45), name
-        assert found[name].shape[-1] == VGG19.depth(name) // 8, name
-
-
-@pytest.mark.parametrize("name", ["conv1_1", "relu2_2", "relu4_2", "pool4", "relu5_1"])
+@pytest.mark.parametrize("name", ["relu2_2", "pool3", pytest.param("relu5_1", marks=pytest.mark.slow)])
 def test_halo_is_the_receptive_field(name):
     """A pixel reaches exactly `halo` positions beyond its stride cell, measured by brute force."""
     step, reach = VGG19.stride(name), VGG19.halo(name)

@@ -84,7 +84,7 @@ def test_it_never_leaves_the_range(settings):
     assert settings or np.all(np.diff(totals) <= 0), "L-BFGS never rises"
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("optimizer", [pytest.param("adam", marks=pytest.mark.slow), "lbfgs"])
 @pytest.mark.parametrize("clamp", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_what_is_saved_is_what_was_minimised(pictures, narrow_weights, optimizer, clamp):
     """Also if the initial image is out of range; and without --clamp it is not so."""
