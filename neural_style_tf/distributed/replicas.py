@@ -177,17 +177,13 @@ class Cluster:
 
 
 def join(distribute: str, worker: WorkerInfo, *, timeout: float, say: Callable[[str], None]) -> Cluster:
-    """Join the other workers and return all replicas, before TensorFlow's first operation.
+    """Join the other workers and return all replicas; before TensorFlow's first operation.
 
     Args:
-        distribute: `--distribute`.
+        distribute: `--distribute`; `mirrored` without two GPUs is a `UserError`.
         worker: From `find_worker`.
-        timeout: Seconds to wait for another worker before giving up, now and later.
+        timeout: Seconds to wait for another worker, now and later; then a `RunError`.
         say: Called with the reason before the process is killed because TensorFlow does not stop waiting.
-
-    Raises:
-        UserError: `mirrored`, without two GPUs.
-        RunError: A worker did not join.
     """
     gpus = len(tf.config.get_visible_devices("GPU"))
     if worker.workers == 1:

@@ -24,13 +24,7 @@ OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, MemoryError)
 
 
 class Replicas(Protocol):
-    """The replicas that evaluate an objective together; see `distributed.replicas.Cluster`.
-
-    Attributes:
-        replicas: Their number.
-        workers: The number of processes.
-        rank: The index of this process.
-    """
+    """The replicas that evaluate an objective together, in several processes; see `replicas.Cluster`."""
 
     replicas: int
     workers: int

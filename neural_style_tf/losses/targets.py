@@ -66,14 +66,9 @@ def make_sources(
     guidance: Guidance,
     blend: Sequence[float] = (),
 ) -> tuple[Source, ...]:
-    """Return the sources of the targets: the photo, and each style picture that is used.
+    """Return the sources of the targets: the photo [1, H, W, 3], and each style picture that is used.
 
-    Args:
-        terms: All terms of the objective.
-        content: [1, H, W, 3].
-        styles: Each [1, h, w, 3], of a size of its own.
-        guidance: The masks.
-        blend: Weight ≥ 0 of each style, 0 to leave it out; default: 1 each.
+    `blend` has a weight ≥ 0 for each style; 0 leaves it out, and the default is 1 each.
     """
     sources = [Source(content, tuple(term for term in terms if term.source == "content"))]
     blend = tuple(blend) or (1.0,) * len(styles)
@@ -136,14 +131,9 @@ def make_targets(
     without_source: Mapping[str, Tree],
     architecture: Architecture,
 ) -> dict[str, Tree]:
-    """Return name of a term → its target.
+    """Return name of a term → its target, from the statistics of each whole source.
 
-    Args:
-        terms: All terms of the objective.
-        sources: From `make_sources`.
-        statistics: From `gather_statistics`, of each whole source.
-        without_source: Targets of the terms that look at no source; {} by default.
-        architecture: Of the network.
+    `without_source` has the targets of terms that look at no source; theirs is {} by default.
     """
     targets: dict[str, Tree] = {}
     for term in terms:
@@ -181,18 +171,8 @@ def compile_look(
 ) -> Callable[..., Statistics]:
     """Return the compiled function from a picture of any size to the statistics of the terms.
 
-    It is always a graph: eager calls of equal shape share one kernel, and with it the filters that oneDNN
-    reordered for the first of them.
-
-    Args:
-        network: Has all layers of the terms.
-        terms: All of one source.
-        dtype: Of the picture.
-        guided: The layers that have a guide.
-        tiled: Whether the function takes windows.
-
-    Returns:
-        (picture, *guides), or (window, box of its tile, *guides) → statistics.
+    It takes (picture, *guides), or if `tiled` (window, box of its tile, *guides), with a guide for each layer
+    of `guided`. Always a graph: eager calls share kernels, and oneDNN may keep the filters of the first.
     """
     signature = [tf.TensorSpec([1, None, None, 3], dtype)]
     if tiled:

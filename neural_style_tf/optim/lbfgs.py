@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from neural_style_tf.optim import Evaluate, Losses, Optimizer, State
 from neural_style_tf.optim.history import clear, make_history, put, read
-from neural_style_tf.optim.preconditioner import PRECONDITIONERS, Preconditioner
+from neural_style_tf.optim.preconditioner import PRECONDITIONERS, Scalar
 from neural_style_tf.optim.projections import Unbounded, make_bounds
 
 ARMIJO, CURVATURE = 1e-4, 0.9
@@ -76,7 +76,7 @@ class LBFGS(Optimizer):
     agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity
 
     @property
-    def _h0(self) -> Preconditioner:
+    def _h0(self) -> Scalar:
         return PRECONDITIONERS[self.preconditioner]
 
     def init(self, image: tf.Variable) -> State:

@@ -7,7 +7,6 @@ Notation as in `lbfgs`: s and y are differences of images and of gradients. Alon
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -23,51 +22,32 @@ RANGE = 30.0
 """Largest factor between the curvature of a band and that of the whole image."""
 
 
-class Preconditioner(Protocol):
-    """H₀, symmetric and positive definite, learnt from pairs of positive curvature; static."""
-
-    def init(self, image: tf.Variable) -> State:
-        """Return the state before the first pair."""
-
-    def learn(self, state: State, s: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """Add a pair [1, H, W, 3]; return a tensor that depends on everything that takes memory."""
-
-    def apply(self, state: State, q: tf.Tensor) -> tf.Tensor:
-        """Return H₀ q for q [1, H, W, 3]; before the first pair, up to a factor."""
-
-    def inherit(self, state: State, coarser: State) -> None:
-        """Take over what was learnt at the next coarser scale."""
-
-    def forget(self, state: State) -> None:
-        """Return to the state before the first pair, also from values that are not finite."""
-
-
 class Scalar:
     """H₀ = γ I with γ = s·y / y·y of the newest pair (Nocedal and Wright, eq. 7.20)."""
 
     def init(self, image: tf.Variable) -> State:
-        """Return γ = 1."""
+        """Return the state before the first pair: γ = 1."""
         return {"gamma": tf.Variable(1.0, dtype=image.dtype)}
 
     def learn(self, state: State, s: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """Replace γ."""
+        """Add a pair [1, H, W, 3]; return a tensor that depends on everything that takes memory."""
         gamma = tf.reduce_sum(s * y) / tf.reduce_sum(y * y)
         state["gamma"].assign(gamma)
         return gamma
 
     def apply(self, state: State, q: tf.Tensor) -> tf.Tensor:
-        """Return γ q."""
+        """Return H₀ q for q [1, H, W, 3]; before the first pair, up to a factor."""
         return state["gamma"] * q
 
     def inherit(self, state: State, coarser: State) -> None:
-        """Do nothing: γ depends on the number of pixels."""
+        """Take over what was learnt at the next coarser scale: nothing, γ depends on the number of pixels."""
 
     def forget(self, state: State) -> None:
-        """Set γ = 1."""
+        """Return to the state before the first pair, also from values that are not finite."""
         state["gamma"].assign(1.0)
 
 
-class Spectral:
+class Spectral(Scalar):
     """H₀ = F⁻¹ D F: one γ for each band of spatial frequency and each colour.
 
     The curvature of the losses differs between frequencies: that of total variation grows with the square of

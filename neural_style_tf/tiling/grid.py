@@ -102,13 +102,7 @@ def plan_shares(
 ) -> tuple[tuple[Tile, ...], ...]:
     """Return the tiles of each replica, such that the busiest replica has as little work as possible.
 
-    Args:
-        height: Of the picture.
-        width: Of the picture.
-        tile: The longest side of a core; None: one band of the picture for each replica.
-        replicas: Their number.
-        stride: Cores and windows begin at its multiples.
-        halo: How far a window extends beyond its core.
+    Arguments as for `plan_tiles`; without a tile each replica gets one band of the picture.
     """
 
     def spans(length: int, count: int) -> tuple[Span, ...]:

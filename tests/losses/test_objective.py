@@ -103,10 +103,3 @@ def test_total_is_the_weighted_sum(pictures):
 def test_a_term_of_weight_zero_is_left_out():
     config = Config(style_layers=(("relu1_1", 1.0), ("relu2_1", 0.0)), content_weight=0.0, tv_weight=1.0)
     assert [term.name for term in make_terms(config.loss)] == ["tv", "style/relu1_1"]
-
-
-def test_preprocess_and_back(pictures):
-    image = pixels.preprocess(pictures[0])
-    assert image.shape == (1, 40, 48, 3)
-    assert image[0, 0, 0].numpy() == pytest.approx(pictures[0][0, 0] - reference.MEAN, abs=1e-4)
-    assert pixels.deprocess(image).numpy() == pytest.approx(pictures[0], abs=1e-4)

@@ -73,6 +73,7 @@ def test_rounding_at_full_width(dtype, allowed):
         assert 0 < np.std(ours.astype("float64") - exact) < allowed * np.std(exact)
 
 
+@pytest.mark.slow
 def test_rounds_seven_times_as_much_as_direct_convolutions_in_bfloat16():
     """As docs/solver.md says; of features as after a ReLU."""
     features = tf.cast(np.maximum(random(20, 16, 256), 0), "bfloat16")
