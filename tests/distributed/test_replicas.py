@@ -154,8 +154,10 @@ def test_shares_cover_the_picture_and_are_nearly_equal(size, tile, replicas):
     ("name", "tile"),
     [
         pytest.param("plain", None, marks=pytest.mark.slow),
+        ("relative", 32),
         ("moments", None),
-        ("masks", 32),
+        # What masks add is covered by tiles, which add up likewise (`test_guides`).
+        pytest.param("masks", 32, marks=pytest.mark.slow),
     ],
 )
 def test_parts_add_up(name, tile):
@@ -294,12 +296,18 @@ def alone(tmp_path, monkeypatch):
     return lambda *flags: main.run(["run.py", *pictures, "--quiet", *all_flags(flags)])
 
 
-def test_two_workers_are_one(start, alone, tmp_path):
-    """With two styles, each in its region, and the colours of the photo."""
+# Two styles, each in its region.
+REGIONS = ["--style=c.png", "--content_mask=m.png", "--content_mask=c.png", "--content_weight_mask=c.png"]
+
+
+@pytest.mark.parametrize(
+    "regions", [[], pytest.param(REGIONS, marks=pytest.mark.slow)], ids=["plain", "masks"]
+)
+def test_two_workers_are_one(start, alone, tmp_path, regions):
+    """With the colours of the photo."""
     write_picture(tmp_path / "m.png", seed=3)
     # A shallow network, for the time that it takes to compile.
-    flags = ["--content_layers=relu2_2", "--style_layers=relu1_1,relu2_1", "--colors=match"]
-    flags += ["--style=c.png", "--content_mask=m.png", "--content_mask=c.png", "--content_weight_mask=c.png"]
+    flags = ["--content_layers=relu2_2", "--style_layers=relu1_1,relu2_1", "--colors=match", *regions]
     codes, errors = end(start(2, "--output_dir=two", *flags, extra=["--tile_for_memory=32"]))
     assert codes == [0, 0], errors
     # The tile that the one with less memory needs is used by all, and on record.

@@ -57,7 +57,8 @@ def test_the_minimum_within_bounds_is_found(preconditioner):
     assert np.mean((expected.reshape(-1, 3) == LOW) | (expected.reshape(-1, 3) == HIGH)) > 0.3
 
 
-@pytest.mark.parametrize("preconditioner", [pytest.param("scalar", marks=pytest.mark.slow), "spectral"])
+@pytest.mark.slow
+@pytest.mark.parametrize("preconditioner", ["scalar", "spectral"])
 def test_as_good_as_scipys_with_bounds_on_the_real_objective(pictures, narrow_weights, preconditioner):
     """What SciPy reaches in 60 evaluations is reached in 66; in fewer by the spectral one."""
     objective, content, names = real_objective(pictures, narrow_weights)
