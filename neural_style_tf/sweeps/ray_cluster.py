@@ -37,7 +37,6 @@ from neural_style_tf.jobs.painter import Painter
 from neural_style_tf.jobs.task import Outcome, Supplies, Task
 from neural_style_tf.runs.manifest import from_the_root
 from neural_style_tf.runs.output_dir import FolderInUse, OutputFolder
-from neural_style_tf.runs.outputs import clear_the_way
 from neural_style_tf.runs.resume import continued, is_finished
 from neural_style_tf.sweeps.executors import Event
 from neural_style_tf.transfer.initial import WORDS
@@ -467,7 +466,7 @@ class RunFiles:
             except UserError as error:
                 return Outcome("failed", str(error))
             if job.overwrite and not is_finished(task.job):
-                clear_the_way(run.folder, None)
+                run.folder.clear()
         return run.count, run.has_written, list(stamps(run.folder.path))
 
     def _current(self, name: str, attempt: int) -> _Attempts | None:
