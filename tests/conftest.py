@@ -88,11 +88,9 @@ def real_job(tmp_path, monkeypatch):
 @pytest.fixture
 def job(real_job, narrow_weights, monkeypatch):
     """Return `real_job` on the narrow network in a warm session, for all about files and messages."""
-    from neural_style_tf.cli import main
     from neural_style_tf.jobs import machine
 
-    for module in (main, machine):
-        monkeypatch.setattr(module, "load_weights", lambda *given, **named: narrow_weights)
+    monkeypatch.setattr(machine, "load_weights", lambda *given, **named: narrow_weights)
 
     def session(shared):
         assert shared.cluster.replicas == 1

@@ -11,12 +11,13 @@ import functools
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from neural_style_tf.errors import UserError
 from neural_style_tf.jobs.error_messages import line_of
+from neural_style_tf.jobs.painter import Painter
 from neural_style_tf.jobs.task import Outcome, Task
-from neural_style_tf.sweeps.executors import Painter, Worker
+from neural_style_tf.runs.output_dir import OutputFolder
+from neural_style_tf.sweeps.executors import Worker
 from neural_style_tf.transfer.scales import Scale
 
 MOST_WAITING = 8
@@ -122,18 +123,15 @@ class RunQueue:
             queued.stops += 1
             if not queued.begun:
                 self._end(queued, Outcome("interrupted"))
-            elif queued.step or queued.stops > 1:
-                self._worker.interrupt()
             else:
-                # An import that was interrupted is half-made: the process cannot paint another run.
-                self._worker.stop()
+                self._worker.interrupt()
 
     def close(self) -> None:
         """Save the run that is painted, forget those that wait, and end the process."""
         with self._lock:
             for queued in [self._runs[name] for name in self.line()]:
                 if queued.begun:
-                    self._worker.stop()
+                    self._worker.interrupt()
                 else:
                     self._end(queued, Outcome("interrupted"))
         self._thread.shutdown()
@@ -175,6 +173,6 @@ class RunQueue:
             ended = [name for name, other in self._runs.items() if other.outcome is not None]
             for name in ended[:-ENDED_KEPT]:
                 del self._runs[name]
-        # An empty folder was made to claim the name.
-        with contextlib.suppress(OSError):
-            Path(queued.run.task.job.output_dir).rmdir()
+        # Removes the folder, which claims the name, if nothing was written but the lock of a killed process.
+        with contextlib.suppress(OSError, UserError):
+            OutputFolder(queued.run.task.job.output_dir, overwrite=True).release()

@@ -6,21 +6,18 @@ import dataclasses
 import functools
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import UnreadableFile, UserError, reason, show
-from neural_style_tf.images import Picture
-from neural_style_tf.images.masks import load_mask
-from neural_style_tf.jobs.inputs import read_init, read_inputs
+from neural_style_tf.jobs.inputs import read_init
 from neural_style_tf.jobs.machine import Machine
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Report, Supplies
+from neural_style_tf.jobs.work import Work
 from neural_style_tf.runs.manifest import (
     Manifest,
     ManifestWriter,
@@ -29,7 +26,6 @@ from neural_style_tf.runs.manifest import (
     settings_table,
 )
 from neural_style_tf.runs.output_dir import OutputFolder, check_folder, holds_run
-from neural_style_tf.runs.outputs import check_outputs, find_checkpoint
 from neural_style_tf.runs.resume import (
     changes_since,
     check_files,
@@ -38,23 +34,21 @@ from neural_style_tf.runs.resume import (
     earlier_manifest,
     repeated_manifest,
     step_of,
-    trim_metrics,
     with_its_choices,
 )
 from neural_style_tf.tiling.memory_model import LARGE_PICTURE, choose_tile, estimate_run
 from neural_style_tf.tiling.system_memory import check_start
-from neural_style_tf.transfer.plan import Inputs, Plan, plan_run
-from neural_style_tf.transfer.records import Listener, StepRecord
+from neural_style_tf.transfer.plan import Plan
+from neural_style_tf.transfer.records import Listener, Record
 from neural_style_tf.transfer.scales import Scale
 from neural_style_tf.utils.atomic import write_text
-from neural_style_tf.utils.console import Console, duration
+from neural_style_tf.utils.console import Console
 from neural_style_tf.utils.runtime import check_installation
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import check_spec
 
 if TYPE_CHECKING:
     from neural_style_tf.distributed.replicas import Cluster
-    from neural_style_tf.transfer.loop import Tick
 
 SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2
 PROCESS_BYTES = 600 * 2**20
@@ -74,7 +68,7 @@ class Reporting(Listener):
         self._report, self._received, self._saves = report, received, saves
         self._planned, self._seconds_left = 0, None
 
-    def on_step(self, record: StepRecord) -> None:
+    def on_step(self, record: Record) -> None:
         """Report a step."""
         self._planned, self._seconds_left = record.planned, record.seconds_left
         self._pass_on(record.step, record.last or record.due or self._saves(record.step))
@@ -89,7 +83,7 @@ class Reporting(Listener):
 
 
 class Run:
-    """A run that paints a picture: its files are read and checked at once, and written by `execute`.
+    """A run: its files are read and checked at once, and written by `execute`.
 
     Args:
         config: Its settings.
@@ -97,6 +91,7 @@ class Run:
         machine: What it shares with other runs.
         console: Where it prints.
         interrupts: Signals that end it.
+        work: What it paints: a picture (`work.Painting`) or a clip (`clip.ClipPainting`).
         report: Takes its progress.
         supplies: Copies of its files, and other places to write to.
 
@@ -112,41 +107,41 @@ class Run:
         console: Console,
         interrupts: Interrupts,
         *,
+        work: Work,
         report: Report | None = None,
         supplies: Supplies | None = None,
     ) -> None:
-        self._console, self._interrupts, self._machine = console, interrupts, machine
+        self._work = work
+        self.console, self._interrupts, self.machine = console, interrupts, machine
         self._report_to, self._supplies = report, supplies or Supplies()
         self._worker = find_worker(job.distribute, os.environ)
         console.quiet = console.quiet or self._worker.rank > 0
-        self._config, self._job = config, job
+        self.config, self.job = config, job
         files = self._supplies.files
         try:
-            self._files, inputs = read_inputs(
-                config, job, machine, files, content=self._content(), read_mask=self._read_mask
-            )
+            self.files, inputs = work.read(config, job, machine, files)
         except UserError as error:
             raise UnreadableFile(str(error)) from error
-        self._files, inputs = read_init(config, job, self._files, inputs, files)
+        self.files, inputs = read_init(config, job, self.files, inputs, files)
         default = Path("output") / job.title
         # What is recorded, and where things are here.
-        self._job = job.replace(output_dir=job.output_dir or str(default))
-        self._here = self._job.replace(
-            output_dir=self._supplies.output_dir or self._job.output_dir,
+        self.job = job.replace(output_dir=job.output_dir or str(default))
+        self.here = self.job.replace(
+            output_dir=self._supplies.output_dir or self.job.output_dir,
             output=self._supplies.output or job.output,
             from_run=self._supplies.files.get(job.from_run, job.from_run),
         )
-        self._stopped = False
-        self._earlier: Manifest | None = None
+        self.stopped = False
+        self.earlier: Manifest | None = None
         self._repeated: Manifest | None = None
-        self._plan = self._planned(inputs)
+        self._plan = work.plan(inputs, config)
         self._scales, self._regions = self._plan.scales, self._plan.masks.regions
-        self._notes = self._plan.notes
+        self.notes = self._plan.notes
         self._check()
 
     @property
     def _cluster(self) -> Cluster:
-        return self._machine.cluster
+        return self.machine.cluster
 
     @property
     def scales(self) -> tuple[Scale, ...]:
@@ -154,14 +149,14 @@ class Run:
         return self._scales
 
     @property
-    def _size(self) -> tuple[int, int]:
+    def size(self) -> tuple[int, int]:
         """(H, W) of the result."""
         return self._scales[-1].content
 
     @property
     def hashes(self) -> Mapping[str, str]:
         """Role of each picture, and `init` for a file that --init names → SHA-256."""
-        return self._files.hashes
+        return self.files.hashes
 
     def check_unchanged(self, hashes: Mapping[str, str]) -> None:
         """Refuse pictures that have changed since a sweep checked them.
@@ -174,7 +169,7 @@ class Run:
         """
         for role, value in hashes.items():
             if self.hashes.get(role) != value:
-                path = self._config.init if role == "init" else self._job.pictures[role]
+                path = self.config.init if role == "init" else self.job.pictures[role]
                 raise UserError(
                     f"{show(path)} was changed after the sweep began: put the former file back, or paint the "
                     "new one in another --output_dir"
@@ -182,10 +177,10 @@ class Run:
 
     def check_finished(self) -> None:
         """Refuse an output folder whose finished run has other settings or files."""
-        folder = self._here.output_dir
+        folder = self.here.output_dir
         earlier = earlier_manifest(Path(folder))
         away = "move that folder away to paint it anew"
-        if found := differences(earlier, self._config, self.hashes, result=self._size):
+        if found := differences(earlier, self.config, self.hashes, result=self.size):
             raise UserError(f"the run in {show(folder)} is another one: {'; '.join(found)}; {away}")
 
     def check_folder(self) -> None:
@@ -193,15 +188,15 @@ class Run:
 
         Only `execute` checks the network, the checkpoints and the folder's lock.
         """
-        job, folder = self._here, Path(self._here.output_dir)
+        job, folder = self.here, Path(self.here.output_dir)
         check_folder(folder, overwrite=job.overwrite, resume=job.resume)
         if job.resume and holds_run(folder):
             self._check_resumed(earlier_manifest(folder), self.hashes)
 
     def memory(self) -> int:
         """Return the bytes that the run and its process take, estimated for float32."""
-        estimate = functools.partial(estimate_run, self._config, self._size, **self._beside_result)
-        return PROCESS_BYTES + estimate(choose_tile(self._config.tile, estimate, available=None))
+        estimate = functools.partial(estimate_run, self.config, self.size, **self._beside_result)
+        return PROCESS_BYTES + estimate(choose_tile(self.config.tile, estimate, available=None))
 
     @property
     def _beside_result(self) -> dict[str, Any]:
@@ -212,12 +207,12 @@ class Run:
         """Run; return the exit code."""
         if self._worker.rank > 0:
             return self._transfer(None)
-        job = self._here
+        job = self.here
         folder = OutputFolder(job.output_dir, overwrite=job.overwrite, resume=job.resume)
         try:
             if job.resume and holds_run(folder.path):
-                self._earlier = earlier_manifest(folder.path)
-                self._check_resumed(self._earlier, self.hashes)
+                self.earlier = earlier_manifest(folder.path)
+                self._check_resumed(self.earlier, self.hashes)
             return self._transfer(folder)
         finally:
             folder.release()
@@ -225,7 +220,7 @@ class Run:
     def _check(self) -> None:
         """Find every mistake that can be found without TensorFlow."""
         check_installation()
-        job = self._here
+        job = self.here
         if job.resume and job.overwrite:
             raise UserError("--resume goes on with a run and --overwrite replaces it: give one of them")
         if job.from_run:
@@ -234,24 +229,7 @@ class Run:
         if self._supplies.weights is None:
             check_spec(job.weights, Path(job.weights_dir), network=job.network, trust=job.trust_weights)
         if self._worker.rank == 0:
-            self._check_outputs()
-
-    def _planned(self, inputs: Inputs) -> Plan:
-        """Plan the run."""
-        return plan_run(inputs, self._config)
-
-    def _content(self) -> Picture | None:
-        """Return the content, if it is no picture file."""
-        return None
-
-    def _read_mask(self, role: str, path: str, **reading: Any) -> tuple[np.ndarray, Picture]:
-        """Read the mask of a role; see `images.masks.load_mask`."""
-        return load_mask(path, **reading)
-
-    def _check_outputs(self) -> None:
-        """Refuse outputs that cannot be written, or would destroy a file."""
-        photo = self._files.photo
-        check_outputs(self._here, self._config, photo, size=self._size, say=self._console.say)
+            self._work.check_outputs(self)
 
     def _transfer(self, folder: OutputFolder | None) -> int:
         """Run, as the chief in a folder, as another worker without; return the exit code."""
@@ -266,8 +244,8 @@ class Run:
             raise
 
     def _steps(self, folder: OutputFolder | None, device: str, weights: Weights) -> int:
-        self._cluster.check_same(facts_in_common(self._config, self.hashes, weights))
-        checkpoint = self._checkpoint(folder, weights) if folder else None
+        self._cluster.check_same(facts_in_common(self.config, self.hashes, weights))
+        checkpoint = self._find_checkpoint(folder, weights) if folder else None
         self._choose()
         listeners: list[Listener] = []
         report = record = None
@@ -277,8 +255,8 @@ class Run:
             for listener in listeners:
                 listener.on_tick(step)
             received.extend(next(filter(None, self._cluster.all_gather(received)), [])[len(received) :])
-            self._stopped = bool(received)
-            return self._stopped
+            self.stopped = bool(received)
+            return self.stopped
 
         def begin() -> None:
             # An earlier run in the folder is kept until the first step is done.
@@ -288,16 +266,16 @@ class Run:
                 report = self._report(folder, weights, device, checkpoint)
                 listeners.extend(self._listeners(folder, report, step_of(checkpoint)))
 
-        steps = self._records(folder, checkpoint, tick, begin)
+        records = self._work.records(self, folder, checkpoint, tick)
         try:
-            for record in steps:
+            for record in records:
                 begin()
                 self._tell(listeners, record, folder)
-            if report is None and checkpoint is not None and not self._stopped:
+            if report is None and checkpoint is not None and not self.stopped:
                 # Of a clip, nothing was left to paint.
                 report = self._report(folder, weights, device, checkpoint)
             # A signal during the last step, or while it was written, did not cut the run short.
-            finished = not self._stopped or (record is not None and record.finished)
+            finished = not self.stopped or (record is not None and record.finished)
             status = "finished" if finished else "interrupted"
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else f"failed: {reason(error)}"
@@ -314,10 +292,12 @@ class Run:
         self._cluster.all_gather(status)
         self._raise_first(faults, folder)
         if folder is not None:
-            self._say_end(folder, status, record)
-        return SUCCESS if finished else self._interrupts.exit_code
+            self._work.say_end(self, folder, status, record)
+        if not finished:
+            return self._interrupts.exit_code
+        return FAILURE if self._work.is_flawed(self) else SUCCESS
 
-    def _tell(self, listeners: list[Listener], record: StepRecord, folder: OutputFolder | None) -> None:
+    def _tell(self, listeners: list[Listener], record: Record, folder: OutputFolder | None) -> None:
         """Pass a step to the listeners; after a fault only to those that save the painting, and at once."""
         faults: list[Exception] = []
         for listener in listeners:
@@ -333,155 +313,110 @@ class Run:
         """Raise the first of several errors, with a note that says where the painting is."""
         if not faults:
             return
-        painting = folder and self._painting(folder)
+        painting = folder and folder.path / self._work.result
         notes = [note for fault in faults for note in getattr(fault, "__notes__", ())]
         if not notes and painting and painting.exists():
             notes = [f"what is painted is in {painting}"]
         faults[0].__notes__ = notes
         raise faults[0]
 
-    def _painting(self, folder: OutputFolder) -> Path:
-        """Return the file or folder of the painting."""
-        return folder.path / "result.png"
-
-    def _records(
-        self,
-        folder: OutputFolder | None,
-        checkpoint: str | None,
-        tick: Tick,
-        begin: Callable[[], None],
-    ) -> Iterator[StepRecord]:
-        """Paint; yield the steps.
-
-        Args:
-            folder: Where the run writes; None for a worker that does not.
-            checkpoint: From `_checkpoint`.
-            tick: See `transfer.loop.Tick`.
-            begin: To be called before anything is written in the folder, if that is before the first record.
-        """
-        return self._machine.session().run(self._take_plan(), tick=tick, resume=checkpoint)
-
-    def forget_pictures(self) -> None:
-        """Keep only what is known of them."""
-        self._plan = None
-
-    def _take_plan(self) -> Plan:
+    def take_plan(self) -> Plan:
         """Return the plan with the choices of this run; it is not kept, so that its pictures can go."""
         config = self._plan.config.replace(
-            precision=self._config.network.precision,
-            convolution=self._config.network.convolution,
-            tile=self._config.tile,
+            precision=self.config.network.precision,
+            convolution=self.config.network.convolution,
+            tile=self.config.tile,
         )
         plan, self._plan = dataclasses.replace(self._plan, config=config), None
         return plan
-
-    def _say_end(self, folder: OutputFolder, status: str, record: StepRecord) -> None:
-        """Say how the run ended."""
-        result = folder.path / "result.png"
-        self._console.say(f"{status} after {duration(record.seconds)}: {result} (step {record.best_step})")
 
     def _start(self) -> tuple[str, Weights]:
         """Import TensorFlow and load the weights; print what is used."""
         from neural_style_tf.utils.runtime import lacks_avx, start_tensorflow, unused_gpu
 
-        say = self._console.say
-        for line in (*self._files.lines, *self._notes):
+        say = self.console.say
+        for line in (*self.files.lines, *self.notes):
             say(line)
         check_start()
-        height, width = self._size
-        if max(self._size) < self._config.sizes.image_size:
+        height, width = self.size
+        if max(self.size) < self.config.sizes.image_size:
             say(
                 f"result: {width}×{height}, the size of the photo, which is smaller than "
-                f"--image_size={self._config.sizes.image_size}; --enlarge paints larger than the photo"
+                f"--image_size={self.config.sizes.image_size}; --enlarge paints larger than the photo"
             )
-        if self._config.loss.drowns_in_tv:
+        if self.config.loss.drowns_in_tv:
             say(
-                f"--tv_weight={self._config.loss.tv_weight:g} outweighs losses that are relative to their "
+                f"--tv_weight={self.config.loss.tv_weight:g} outweighs losses that are relative to their "
                 "targets, and makes the result flat: about 3e-4 smooths noise"
             )
-        if not self._machine.device:
+        if not self.machine.device:
             if note := lacks_avx():
-                self._console.error(note)
-            self._machine.device = start_tensorflow(
-                verbose=self._job.verbose,
+                self.console.error(note)
+            self.machine.device = start_tensorflow(
+                verbose=self.job.verbose,
                 sparing=height * width >= LARGE_PICTURE,
-                threads=self._job.threads,
+                threads=self.job.threads,
                 join=self._join,
             )
-            say(f"device: {self._machine.device}")
+            say(f"device: {self.machine.device}")
             if note := unused_gpu():
                 say(f"  {note}")
-        device = self._machine.device
-        weights = self._machine.load_weights(self._job, given=self._supplies.weights, console=self._console)
+        device = self.machine.device
+        weights = self.machine.load_weights(self.job, given=self._supplies.weights, console=self.console)
         if self._repeated:
-            check_files(self._repeated, {"weights": weights.sha256}, self._job.from_run)
+            check_files(self._repeated, {"weights": weights.sha256}, self.job.from_run)
             for line in changes_since(self._repeated, device):
                 say(line)
         return device, weights
 
-    def _checkpoint(self, folder: OutputFolder, weights: Weights) -> str | None:
-        """Return the checkpoint to go on from, if that is asked for and there is one."""
-        if self._earlier is None:
-            self._console.say(f"writing to {folder.path}{os.sep}")
+    def _find_checkpoint(self, folder: OutputFolder, weights: Weights) -> str | None:
+        """Return the checkpoint to continue from, if that is asked for and there is one."""
+        if self.earlier is None:
+            self.console.say(f"writing to {folder.path}{os.sep}")
             return None
-        self._check_resumed(self._earlier, self.hashes | {"weights": weights.sha256})
-        return find_checkpoint(folder, planned=self.scales[-1].end, say=self._console.say)
+        self._check_resumed(self.earlier, self.hashes | {"weights": weights.sha256})
+        return self._work.find_checkpoint(self, folder)
 
     def _check_resumed(self, earlier: Manifest, hashes: dict[str, str]) -> None:
-        """Refuse to go on with a run of other settings or files; hashes as of `resume.differences`."""
-        check_same_run(earlier, self._config, hashes, result=self._size)
-
-    def _clear_the_way(self, folder: OutputFolder, checkpoint: str | None) -> None:
-        """Remove an earlier run, or what a run that goes on had written after its checkpoint."""
-        if checkpoint is None:
-            folder.clear()
-        else:
-            trim_metrics(folder.path / "metrics.jsonl", step_of(checkpoint))
+        """Refuse to continue a run of other settings or files; hashes as of `resume.differences`."""
+        check_same_run(earlier, self.config, hashes, result=self.size)
+        self._work.check_resumed(self, earlier)
 
     def _report(
         self, folder: OutputFolder, weights: Weights, device: str, checkpoint: str | None
     ) -> ManifestWriter:
-        self._clear_the_way(folder, checkpoint)
+        if checkpoint is None:
+            folder.clear()
+        else:
+            self._work.clear_after(folder, step_of(checkpoint))
         report = ManifestWriter(
             folder.path / "run.json",
-            self._config,
-            self._job,
-            inputs=self._files.pictures,
+            self.config,
+            self.job,
+            inputs=self.files.pictures,
             init=self.hashes.get("init"),
             weights=weights,
             device=device,
-            earlier=self._earlier,
+            earlier=self.earlier,
         )
-        write_text(folder.path / "flags.txt", flag_lines(self._config, self._job))
+        write_text(folder.path / "flags.txt", flag_lines(self.config, self.job))
         return report
 
     def _listeners(self, folder: OutputFolder, report: ManifestWriter, after: int) -> list[Listener]:
-        from neural_style_tf.runs.callbacks import Metrics, Pictures, Progress, Result, Saving
-        from neural_style_tf.runs.checkpoints import Checkpoints
+        """Return all callbacks, those that report to others last: what they report is saved by then."""
+        from neural_style_tf.runs.callbacks import Metrics
         from neural_style_tf.runs.tensorboard import Curves
 
-        path, job, photo = folder.path, self._job, self._files.photo
-        config, saves = self._config, self._config.saving
-        dpi = (job.dpi, job.dpi) if job.dpi else photo.dpi
-        saving = Saving(photo.alpha, job.stretch_contrast, int(job.bits), photo.profile, dpi)
-        results = [path / "result.png"] + ([Path(self._here.output)] if self._here.output else [])
-        return [
+        settings = settings_table(self.config, self.job)
+        listeners = [
             report,
-            Metrics(path / "metrics.jsonl", after=after),
-            Curves(path, config, settings_table(config, job), after=after),
-            Result(results, saves, saving),
-            Pictures(path / "images", saves, saving),
-            # After the files that a checkpoint asserts to be written.
-            Checkpoints(path / "checkpoints", saves),
-            Progress(self._console, printed=self._notes),
-            *self._reporting(),
+            Metrics(folder.path / "metrics.jsonl", after=after),
+            Curves(folder.path, self.config, settings, after=after),
+            *self._work.listeners(self, folder),
         ]
-
-    def _reporting(self) -> list[Listener]:
-        """Return what reports to others how far the run is; to be called after what saves."""
-        if self._report_to is None:
-            return []
-        return [Reporting(self._report_to, self._interrupts.received, self._config.saving.saves)]
+        if self._report_to is not None:
+            listeners.append(Reporting(self._report_to, self._interrupts.received, self.config.saving.saves))
+        return listeners
 
     def _choose(self) -> None:
         """Decide what `auto` means, and record it, so that a resumed or repeated run computes the same."""
@@ -489,31 +424,31 @@ class Run:
         from neural_style_tf.tiling.planner import check_memory, plan_memory
         from neural_style_tf.transfer.session import settle
 
-        asked, say = self._config.network, self._console.say
-        if self._earlier is not None:
-            self._config = with_its_choices(self._earlier, self._config)
-            if (before := self._earlier.config.get("tile", "auto")) != self._config.tile:
+        asked, say = self.config.network, self.console.say
+        if self.earlier is not None:
+            self.config = with_its_choices(self.earlier, self.config)
+            if (before := self.earlier.config.get("tile", "auto")) != self.config.tile:
                 say(
-                    f"--tile was {before}, now {self._config.tile}: the run goes on with the same "
+                    f"--tile was {before}, now {self.config.tile}: the run goes on with the same "
                     "gradient, which other tiles round differently"
                 )
-        self._config = settle(self._config, self._size, self._cluster)
-        network = self._config.network
+        self.config = settle(self.config, self.size, self._cluster)
+        network = self.config.network
         if asked != network:
             say(f"auto: --precision={network.precision} --convolution={network.convolution}")
         if network.precision == "bfloat16" and not has_bfloat16():
             say("this machine has no hardware for bfloat16, and takes longer than in float32")
-        room = plan_memory(self._config, self._size, **self._beside_result, share=self._machine.memory)
+        room = plan_memory(self.config, self.size, **self._beside_result, share=self.machine.memory)
         room = room._replace(tile=self._cluster.least(room.tile))
-        self._console.say(str(room))
-        check_memory(self._config, self._size, room.tile, **self._beside_result)
-        self._config = self._config.replace(tile=str(room.tile or "none"))
+        self.console.say(str(room))
+        check_memory(self.config, self.size, room.tile, **self._beside_result)
+        self.config = self.config.replace(tile=str(room.tile or "none"))
 
     def _join(self) -> None:
         """Join the cluster of workers, if there is one."""
         from neural_style_tf.distributed.replicas import join
 
-        job = self._job
-        self._machine.cluster = join(
-            job.distribute, self._worker, timeout=job.worker_timeout, say=self._console.error
+        job = self.job
+        self.machine.cluster = join(
+            job.distribute, self._worker, timeout=job.worker_timeout, say=self.console.error
         )

@@ -133,11 +133,6 @@ class OutputFolder:
         for name in FILES:
             (self.path / name).unlink(missing_ok=True)
 
-    def clear_events(self) -> None:
-        """Remove TensorBoard's files."""
-        for path in self.path.glob(EVENTS):
-            path.unlink()
-
     def _sweep(self) -> None:
         """Remove unfinished files of a killed run."""
         # The name of an unfinished file has only the beginning of a long name.

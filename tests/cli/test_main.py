@@ -400,7 +400,7 @@ def test_help_and_mistakes_do_without_tensorflow(job, tmp_path):
             "tensorflow",
             "keras",
             "h5py",
-            "scipy.io",
+            "scipy",
         }
 
 
