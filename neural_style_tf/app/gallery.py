@@ -16,10 +16,9 @@ from neural_style_tf.config.fields import flat
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config, Job, SaveConfig
 from neural_style_tf.errors import UserError
-from neural_style_tf.runs import replay
 from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import is_in_use
-from neural_style_tf.runs.resume import metric_rows
+from neural_style_tf.runs.resume import metric_rows, repeated_manifest, settings_of
 from neural_style_tf.transfer.scales import Scale
 
 MOST_SHOWN = 60
@@ -59,7 +58,7 @@ class StoredRun:
             UserError: It is of another version, or a clip.
         """
         path = str(self.path / "run.json")
-        return replay.settings_of(replay.read_run(path), path)
+        return settings_of(repeated_manifest(path), path)
 
     def losses(self) -> tuple[dict[str, float], ...]:
         """Return about `MOST_ROWS` rows of `metrics.jsonl`, with the last."""

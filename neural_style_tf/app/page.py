@@ -32,8 +32,8 @@ from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import deep, load_image, save_image
 from neural_style_tf.images.masks import fit_mask, load_mask
 from neural_style_tf.jobs.error_messages import line_of
-from neural_style_tf.utils.atomic import atomic_path
 from neural_style_tf.utils.console import duration
+from neural_style_tf.utils.files import atomic_path
 
 SECONDS_BETWEEN_LOOKS = 1.0
 TROUBLE = (UserError, RunError, OSError, MemoryError)

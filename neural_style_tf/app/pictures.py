@@ -15,7 +15,7 @@ from PIL import Image, ImageColor
 from neural_style_tf.errors import UserError
 from neural_style_tf.images import load_image, save_image
 from neural_style_tf.images.files import PICTURES
-from neural_style_tf.utils.atomic import atomic_path
+from neural_style_tf.utils.files import atomic_path
 from neural_style_tf.video.read import is_clip
 
 FOLDER = "pictures"

@@ -16,12 +16,11 @@ from neural_style_tf.config.fields import flat, from_text, leaves, tagged, to_fl
 from neural_style_tf.config.parsing import to_text
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import SETTINGS, Config, Job, ScaleConfig, SweepConfig
-from neural_style_tf.errors import UserError, show
+from neural_style_tf.errors import UserError, did_you_mean, one_line, show
 from neural_style_tf.images.files import expand_files
 from neural_style_tf.runs.manifest import with_absolute_paths
 from neural_style_tf.runs.resume import repeated_manifest, settings_of
 from neural_style_tf.sweeps.space import Axis, parse_axis
-from neural_style_tf.utils.text import did_you_mean
 
 USAGE = """Neural style transfer: paint one picture in the manner of another.
 
@@ -236,13 +235,13 @@ def _read(arguments: Sequence[str], where: str = "", around: tuple[Path, ...] = 
         # Unknown flags are left over: absl's own search for a similar name recurses with each letter.
         rest = [argument for argument in values(["", *own], known_only=True)[1:] if argument != "--"]
     except (absl_flags.Error, ValueError) as error:
-        raise UserError(where + _cut(str(error))) from None
+        raise UserError(where + one_line(str(error))) from None
     if rest and (name := _name(rest[0])) and name not in SETTINGS:
         nearest = did_you_mean(name, SETTINGS)
-        raise UserError(f"{where}unknown flag --{_cut(name)}{nearest}; --help lists them")
+        raise UserError(f"{where}unknown flag --{one_line(name)}{nearest}; --help lists them")
     if rest:
         raise UserError(
-            f"{where}unexpected argument {_cut(repr(rest[0]))}: every setting is a flag, such as "
+            f"{where}unexpected argument {one_line(repr(rest[0]))}: every setting is a flag, such as "
             "--content=FILE"
         )
     here: dict[str, tuple[str, ...]] = {}
@@ -290,7 +289,7 @@ def _with_values(arguments: Sequence[str], where: str) -> Iterator[tuple[str, st
             value = next(rest, None)
             follower = _name(value or "")
             if value is None or {follower, follower.removeprefix("no")} & {"flagfile", *SETTINGS}:
-                came = "nothing" if value is None else _cut(value)
+                came = "nothing" if value is None else one_line(value)
                 form = "FILE" if name == "flagfile" else "…"
                 raise UserError(f"{where}--{name}={form} needs a value, and {came} follows --{name}")
             argument = f"--{name}={value}"
@@ -300,11 +299,6 @@ def _with_values(arguments: Sequence[str], where: str) -> Iterator[tuple[str, st
 def _name(argument: str) -> str:
     """Return the name of the flag that an argument is; "" for one that is none."""
     return argument.lstrip("-").partition("=")[0] if argument.startswith("-") else ""
-
-
-def _cut(text: str) -> str:
-    """Return the beginning of a text, in one printable line."""
-    return "".join(c if c.isprintable() else " " for c in f"{text:.300}")
 
 
 def _read_flag_file(name: str, around: tuple[Path, ...]) -> Texts:

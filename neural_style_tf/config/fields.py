@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from neural_style_tf.config import parsing
-from neural_style_tf.errors import UserError
-from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.errors import UserError, did_you_mean
 
 TAGS = {
     "reads": "names a file or folder that the run reads: recorded from the root",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from neural_style_tf.errors import UserError
-from neural_style_tf.utils.paths import exists
+from neural_style_tf.utils.files import exists
 
 LayerWeights = tuple[tuple[str, float], ...]
 MISTAKES = (TypeError, ValueError, OverflowError)

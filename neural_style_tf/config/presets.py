@@ -8,8 +8,7 @@ from types import MappingProxyType
 from neural_style_tf.config.fields import flat
 from neural_style_tf.config.parsing import LayerWeights, to_text
 from neural_style_tf.config.schema import Config
-from neural_style_tf.errors import UserError
-from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.errors import UserError, did_you_mean
 
 
 def _first_of_each_block(kind: str, weight: float) -> LayerWeights:

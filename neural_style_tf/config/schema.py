@@ -15,7 +15,7 @@ from neural_style_tf.config.fields import Settings, assign, flat, group, leaves,
 from neural_style_tf.config.parsing import FLOATS, INTS, LAYERS, LayerWeights, any_file, names_a_class
 from neural_style_tf.errors import UserError
 from neural_style_tf.models.architecture import VGG19
-from neural_style_tf.utils.text import shortened
+from neural_style_tf.utils.files import shortened
 from neural_style_tf.weights.registry import NETWORKS, SPECS
 
 

@@ -20,7 +20,7 @@ from itertools import islice
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, one_line
 from neural_style_tf.images import deep, tiff
 from neural_style_tf.images.color import find_profile
 from neural_style_tf.images.files import ADVICE, check_size
@@ -32,6 +32,7 @@ _MIN_DPI, _MAX_DPI = 1.0, 30_000.0
 # A decoder holds a picture twice at most, in 8 bytes a pixel; WebP's holds it four times.
 _SHARE_OF_PIXELS = {"WEBP": 0.6}
 _MAX_WARNINGS = 3
+_LONGEST_REASON = 120
 _IMAGE_LENGTH = 257
 _RAW = "a camera's raw file"
 # (offset, bytes, kind): enough to say what came instead of a picture, or which kind is damaged.
@@ -105,7 +106,7 @@ def quiet_pillow(name: str, notes: list[str], *, max_pixels: int) -> Iterator[No
     # A programmer's warning (a deprecation) and Pillow's own limit say nothing about this picture.
     shown = [w for w in caught if issubclass(w.category, UserWarning)]
     shown = [w for w in shown if not issubclass(w.category, Image.DecompressionBombWarning)]
-    lines = dict.fromkeys(f"{name}: {_one_line(str(w.message))}" for w in shown)
+    lines = dict.fromkeys(f"{name}: {one_line(str(w.message), _LONGEST_REASON)}" for w in shown)
     notes.extend(islice(lines, _MAX_WARNINGS))
 
 
@@ -357,8 +358,4 @@ def _damaged(data: bytes, name: str, error: Exception, *, curable: bool) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return "its header cannot be read"
-    return _one_line(str(error)) or type(error).__name__
-
-
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)[:120].strip()
+    return one_line(str(error), _LONGEST_REASON) or type(error).__name__

@@ -10,8 +10,7 @@ import stat
 from itertools import islice
 from pathlib import Path
 
-from neural_style_tf.errors import UserError, show
-from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.errors import UserError, did_you_mean, show
 
 PICTURES = (
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpeg", ".jpg"),

@@ -11,12 +11,11 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from neural_style_tf.errors import RunError, UserError, show
+from neural_style_tf.errors import RunError, UserError, did_you_mean, show
 from neural_style_tf.images import deep
 from neural_style_tf.images.color import srgb_profile
 from neural_style_tf.images.resize import strips
-from neural_style_tf.utils.atomic import atomic_file
-from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.utils.files import atomic_file
 
 _SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 _OPTIONS = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from neural_style_tf.config.schema import Job
 from neural_style_tf.images import Picture, load_image
 from neural_style_tf.utils.console import Console, Download
-from neural_style_tf.utils.paths import is_file
+from neural_style_tf.utils.files import is_file
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import load_weights
 

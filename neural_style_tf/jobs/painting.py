@@ -41,8 +41,8 @@ from neural_style_tf.tiling.system_memory import check_start
 from neural_style_tf.transfer.plan import Plan
 from neural_style_tf.transfer.records import Listener, Record
 from neural_style_tf.transfer.scales import Scale
-from neural_style_tf.utils.atomic import write_text
 from neural_style_tf.utils.console import Console
+from neural_style_tf.utils.files import write_text
 from neural_style_tf.utils.runtime import check_installation
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import check_spec

@@ -12,8 +12,8 @@ import numpy as np
 from neural_style_tf.runs.callbacks import Saving, save_picture
 from neural_style_tf.runs.resume import metric_rows
 from neural_style_tf.transfer.records import FrameRecord, FrameState, Listener
-from neural_style_tf.utils.atomic import atomic_file
 from neural_style_tf.utils.console import Console, duration
+from neural_style_tf.utils.files import atomic_file
 
 SPARE = 2
 """States that are kept beside those that the next frame needs, in case the newest is damaged."""

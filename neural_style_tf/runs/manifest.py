@@ -19,7 +19,7 @@ from neural_style_tf.config.schema import SETTINGS, Config, Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.images import Picture, deep
 from neural_style_tf.transfer.records import Listener, Record
-from neural_style_tf.utils.atomic import write_text
+from neural_style_tf.utils.files import write_text
 from neural_style_tf.weights import Weights
 
 FORM = 1

@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from neural_style_tf.errors import UserError
-from neural_style_tf.utils.atomic import leftovers
-from neural_style_tf.utils.lock import Lock
-from neural_style_tf.utils.paths import exists
+from neural_style_tf.utils.files import Lock, exists, leftovers
 
 # `run.json` marks a folder as this program's, and is removed last: without it the folder could not be reused.
 FILES = ("result.png", "result.mp4", "metrics.jsonl", "flags.txt", "run.json")

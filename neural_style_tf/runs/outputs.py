@@ -14,7 +14,7 @@ from neural_style_tf.images.files import expand_files
 from neural_style_tf.runs.output_dir import OutputFolder, files_of_a_run
 from neural_style_tf.runs.resume import earlier_manifest, newest_metric, step_of
 from neural_style_tf.transfer.initial import WORDS
-from neural_style_tf.utils.paths import exists
+from neural_style_tf.utils.files import exists
 
 Say = Callable[[str], None]
 

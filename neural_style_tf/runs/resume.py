@@ -11,8 +11,7 @@ from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
 from neural_style_tf.runs.manifest import Manifest, circumstances, read_manifest
 from neural_style_tf.runs.output_dir import STATES
-from neural_style_tf.utils.atomic import write_bytes
-from neural_style_tf.utils.paths import exists
+from neural_style_tf.utils.files import exists, write_bytes
 
 
 def find_manifest(folder: Path) -> Manifest | None:
@@ -110,7 +109,7 @@ def with_its_choices(manifest: Manifest, config: Config) -> Config:
 
 
 def settings_of(manifest: Manifest, path: str) -> tuple[Config, Job]:
-    """Return settings and files of a run that --from_run repeats; `path`, of its `run.json`, is for messages."""
+    """Return settings and files of a run that --from_run repeats; messages show its `path`."""
     config = dict(manifest.config)
     job = {name: value for name, value in manifest.job.items() if name not in tagged("anew", Job)}
     for kind, settings in ((Config, config), (Job, job)):

@@ -16,8 +16,8 @@ from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.images import to_picture
 from neural_style_tf.runs.output_dir import EVENTS
 from neural_style_tf.transfer.records import Listener, Record
-from neural_style_tf.utils.atomic import atomic_path
 from neural_style_tf.utils.console import printable
+from neural_style_tf.utils.files import atomic_path
 
 IMAGE_EVERY = 5
 """Images are written at each so many saved steps."""

@@ -17,9 +17,7 @@ from neural_style_tf.config.fields import tagged
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.runs.output_dir import LOCK, writable
-from neural_style_tf.utils.atomic import write_text
-from neural_style_tf.utils.lock import Lock
-from neural_style_tf.utils.paths import exists
+from neural_style_tf.utils.files import Lock, exists, write_text
 
 FORMAT = 1
 # How long to wait for another process that writes `sweep.json`.

@@ -40,7 +40,7 @@ from neural_style_tf.runs.output_dir import FolderInUse, OutputFolder
 from neural_style_tf.runs.resume import continued, is_finished
 from neural_style_tf.sweeps.executors import Event
 from neural_style_tf.transfer.initial import WORDS
-from neural_style_tf.utils.atomic import write_bytes
+from neural_style_tf.utils.files import write_bytes
 from neural_style_tf.weights import Weights
 
 # How often a run is begun again whose machine or process was lost.

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from neural_style_tf.errors import reason, show
 from neural_style_tf.runs.resume import find_manifest
 from neural_style_tf.sweeps.folder import SweptRun
-from neural_style_tf.utils.atomic import atomic_file, write_text
+from neural_style_tf.utils.files import atomic_file, write_text
 
 # Sizes of the sheet, in pixels: the largest and the smallest side of a thumbnail, the space around it, a line
 # of text, and the largest side of the whole, labels aside.

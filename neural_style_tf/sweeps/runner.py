@@ -20,7 +20,7 @@ from neural_style_tf.sweeps.report import write_report
 from neural_style_tf.sweeps.shards import part_of
 from neural_style_tf.sweeps.space import Axis, combine
 from neural_style_tf.utils.console import Console, duration
-from neural_style_tf.utils.text import shortened
+from neural_style_tf.utils.files import shortened
 
 # Mistakes that are shown; the others are counted.
 MOST_MISTAKES = 20

@@ -19,9 +19,8 @@ from neural_style_tf.runs.resume import is_finished
 from neural_style_tf.sweeps.folder import SweepFolder
 from neural_style_tf.sweeps.space import Axis
 from neural_style_tf.transfer.scales import fit_content
-from neural_style_tf.utils.atomic import write_bytes
 from neural_style_tf.utils.console import Console
-from neural_style_tf.utils.paths import exists
+from neural_style_tf.utils.files import exists, write_bytes
 
 if TYPE_CHECKING:
     from neural_style_tf.video.flow import Flow

@@ -18,9 +18,8 @@ from pathlib import Path
 from neural_style_tf.config.fields import leaves, tagged
 from neural_style_tf.config.parsing import to_text
 from neural_style_tf.config.schema import SETTINGS, Config, Job
-from neural_style_tf.errors import UserError, show
+from neural_style_tf.errors import UserError, did_you_mean, show
 from neural_style_tf.images.files import expand_files
-from neural_style_tf.utils.text import did_you_mean
 
 MOST_RUNS = 10_000
 _RANGES = {"linspace": 3, "logspace": 3, "uniform": 2, "loguniform": 2}

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from neural_style_tf.config.schema import SETTINGS, Config
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, did_you_mean
 from neural_style_tf.images import load_image, resize
 from neural_style_tf.models.architecture import MEAN_RGB
-from neural_style_tf.utils.paths import exists
-from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.utils.files import exists
 
 WORDS = SETTINGS["init"].metadata["choices"]
 

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from neural_style_tf.errors import RunError, UserError, show
-from neural_style_tf.utils.atomic import atomic_path
-from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.errors import RunError, UserError, did_you_mean, show
+from neural_style_tf.utils.files import atomic_path
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 ANIMATIONS = {".webp": "WEBP", ".gif": "GIF"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_style_tf.utils.atomic import atomic_file
+from neural_style_tf.utils.files import atomic_file
 from neural_style_tf.weights.structure import Arrays, WrongFile
 
 SUFFIX = ".converted.npz"

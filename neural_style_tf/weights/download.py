@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from neural_style_tf.errors import UserError, reason, show
-from neural_style_tf.utils.lock import Lock
-from neural_style_tf.utils.text import printable
+from neural_style_tf.errors import UserError, one_line, reason, show
+from neural_style_tf.utils.files import Lock
 from neural_style_tf.weights.registry import PublishedFile
 
 Progress = Callable[[int, int], None]
@@ -66,7 +65,7 @@ def download(
         certificate = isinstance(error, requests.exceptions.SSLError)
         hint = f"; {file.advice}" if certificate and file.advice else ""
         # Headers, which are quoted, can hold anything.
-        raise DownloadError(f"Cannot download {file.url}: {printable(_explain(error, file))}{hint}") from None
+        raise DownloadError(f"Cannot download {file.url}: {one_line(_explain(error, file))}{hint}") from None
     except OSError as error:
         raise DownloadError(f"Cannot download into {show(folder)}: {error.strerror or error}") from None
     return target

@@ -8,10 +8,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from neural_style_tf.errors import UserError, reason, show
+from neural_style_tf.errors import UserError, did_you_mean, reason, show
 from neural_style_tf.models.architecture import VGG16, Architecture
-from neural_style_tf.utils.paths import is_file
-from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.utils.files import is_file
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.bundled import read_onnx
 from neural_style_tf.weights.converted import (

@@ -8,10 +8,9 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from neural_style_tf.errors import UserError, show
+from neural_style_tf.errors import UserError, did_you_mean, show
 from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
-from neural_style_tf.utils.paths import exists, is_file
-from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.utils.files import exists, is_file
 from neural_style_tf.weights import Weights, download, registry
 from neural_style_tf.weights.bundled import bundled_path
 from neural_style_tf.weights.converted import SUFFIX, converted_path

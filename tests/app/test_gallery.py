@@ -19,7 +19,7 @@ from neural_style_tf.errors import UserError
 from neural_style_tf.jobs.painter import Painter
 from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import LOCK
-from neural_style_tf.utils.lock import Lock
+from neural_style_tf.utils.files import Lock
 
 BUNDLED = {"weights": "bundled", "weights_dir": str(WEIGHTS_DIR)}
 
