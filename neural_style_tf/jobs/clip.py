@@ -21,7 +21,6 @@ from neural_style_tf.config.schema import SETTINGS, Config, Job, numbered
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import RunError, UserError, reason, show
 from neural_style_tf.images import Picture, fit_size, resize
-from neural_style_tf.images.color_transfer import luma
 from neural_style_tf.images.files import expand_files
 from neural_style_tf.images.masks import load_mask, mask_of
 from neural_style_tf.jobs.inputs import PictureFiles, read_inputs
@@ -344,10 +343,10 @@ def damage_line(path: Path, numbers: Sequence[int]) -> str:
 
 def moving_mask(clip: Clip, frame: Frame) -> np.ndarray:
     """Return a frame as a mask [H, W], 0–1: its opacity if the clip has transparency, else its brightness."""
-    if frame.alpha is not None:
-        return mask_of(frame.alpha.astype(np.float32))
     # A frame without transparency, of a clip that has some, is opaque everywhere.
-    return np.ones(frame.pixels.shape[:2], np.float32) if clip.has_alpha else mask_of(luma(frame.pixels))
+    if clip.has_alpha and frame.alpha is None:
+        return np.ones(frame.pixels.shape[:2], np.float32)
+    return mask_of(frame.pixels, frame.alpha)
 
 
 def write_result(

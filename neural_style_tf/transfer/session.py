@@ -1,4 +1,4 @@
-"""`stylize`, the algorithm from pictures to records; `Session`, which keeps what further runs can use."""
+"""`stylize`: from pictures to records; `Session`: runs that share networks and compiled steps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import gc
 import math
+import operator
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
@@ -40,18 +41,17 @@ from neural_style_tf.transfer.loop import Loop, Tick, Until, explain_culprits
 from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.plan import Inputs, Plan, plan_run
 from neural_style_tf.transfer.records import StepRecord
-from neural_style_tf.transfer.scales import Scale
 from neural_style_tf.transfer.solver import CompiledStep, Solver
 from neural_style_tf.transfer.state import saved_scale
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import load_weights
 
 KEPT_BYTES, KEPT_SHARE = 2**31, 0.25
-"""What a `Session` keeps for further runs by default: at most, and of the memory available."""
+"""Default size of the cache of a `Session`: at most these bytes, and this share of the available memory."""
 GRAPH_BYTES = 12 * 2**20
-"""What TensorFlow takes for a compiled function, about, beside its kernels."""
+"""Approximate memory of a compiled function, without the network's kernels."""
 KERNEL_COPIES = 2
-"""Copies of the network's kernels, in oneDNN's order, that a compiled step holds: forward and backward."""
+"""A compiled step holds the network's kernels in oneDNN's order twice: forward and backward."""
 
 
 def stylize(
@@ -70,22 +70,21 @@ def stylize(
     For several runs in one process see `Session`; for masks see `Inputs`.
 
     Args:
-        content: [H, W, 3], RGB 0–255; one larger than `config.sizes.image_size` is reduced to it.
-        style: The style picture, likewise, of any shape; reduced to `config.sizes.style_size`. A tuple of
-            several is blended.
-        config: All settings; default: the preset `original`.
-        weights: The network; default: what `load_weights("auto")` finds.
-        tick: See `loop.Tick`.
-        resume: Prefix of a checkpoint of the same run, to go on from; the steps up to it are not repeated.
-            Of several workers only the chief reads it.
-        initial: [H, W, 3], RGB 0–255, to begin with instead of what `config.init` names; resized.
+        content: The content picture [H, W, 3], RGB 0–255; reduced to the setting `image_size`.
+        style: The style picture [h, w, 3], RGB 0–255, reduced to `style_size`; or a tuple of several to blend.
+        config: The settings; default: the preset `original`.
+        weights: The weights of the network; default: `load_weights("auto")`.
+        tick: Called after each compiled call with the step that it reached; True ends the run early.
+        resume: Prefix of a checkpoint of the same run to continue from. Of several workers only the chief
+            reads it.
+        initial: A picture [h, w, 3], RGB 0–255, to begin with instead of the one that `config.init` names.
         cluster: The replicas that share the work; default: this process alone.
 
     Yields:
-        A record for step 0, every step that `config.saving.logs`, the last step, and whenever a save is due.
+        A record of step 0, of each step that is logged or saved, and of the last step.
 
     Raises:
-        UserError: A picture that is not [H, W, 3], or too small for the network.
+        UserError: A picture is not [H, W, 3], or is too small for the network.
         RunError: The loss stopped being finite and did not recover; the last record was yielded before.
     """
     session = Session(weights, cluster=cluster, keep_bytes=0)
@@ -93,19 +92,19 @@ def stylize(
 
 
 class Session:
-    """Paints one run after another; runs share networks and compiled steps.
+    """A sequence of runs that share networks and compiled steps.
 
     A run that differs from an earlier one only in weights of losses, learning rate, seed or pictures compiles
-    nothing, and gives the same bits as alone. In tiles and on several replicas its pictures must be of the
-    same size, too. What was used last is kept. Runs of one session may overlap: each has its own state.
-    TensorFlow has two settings for the whole process: `deterministic` holds for the rest of it, and
-    `precision` as the run that began last has it, so runs that overlap must have the same.
+    nothing, and gives the same bits as alone; in tiles and on several replicas this holds for pictures of
+    equal size. Runs of one session may overlap: each has its own state. Two settings of TensorFlow are of
+    the whole process: `deterministic` cannot be unset, and `precision` is that of the run that began last, so
+    runs that overlap must agree on it.
 
     Args:
-        weights: The network of all runs; default: what `load_weights("auto")` finds.
+        weights: The weights of the network; default: `load_weights("auto")`.
         cluster: The replicas that share the work; default: this process alone.
-        keep_bytes: Memory for what is kept between runs, about; 0 keeps nothing; default: 2 GiB, or a
-            quarter of what is available if that is less.
+        keep_bytes: Approximate size of the cache, of which the least recently used is dropped; 0 for none;
+            default: 2 GiB, or a quarter of the available memory if that is less.
     """
 
     def __init__(
@@ -119,7 +118,7 @@ class Session:
         if keep_bytes is None:
             available = memory_at_hand()
             keep_bytes = KEPT_BYTES if available is None else min(KEPT_BYTES, int(KEPT_SHARE * available))
-        self._kept = cachetools.LRUCache(max(keep_bytes, 1), getsizeof=lambda kept: kept.size)
+        self._kept = cachetools.LRUCache(max(keep_bytes, 1), getsizeof=operator.itemgetter(1))
 
     def run(
         self,
@@ -130,15 +129,15 @@ class Session:
         resume: str | None = None,
         until: Until | None = None,
     ) -> Iterator[StepRecord]:
-        """Paint; records and errors as of `stylize`.
+        """Paint; arguments, records and errors as of `stylize`.
 
         Args:
-            inputs: The pictures, or what `plan_run` made of them. A run drops them as soon as it can; if the
-                caller keeps them, they stay in memory.
-            config: All settings, unless `inputs` is a plan; default: the preset `original`.
-            tick: See `loop.Tick`.
-            resume: Prefix of a checkpoint to go on from.
-            until: See `loop.Until`.
+            inputs: The pictures, or a plan. The run drops them early; they stay in memory if the caller
+                keeps them.
+            config: The settings, unless `inputs` is a plan; default: the preset `original`.
+            tick: Called after each compiled call with the step that it reached; True ends the run early.
+            resume: Prefix of a checkpoint to continue from.
+            until: Called after each record; True ends the scale, as if its iterations were done.
         """
         plan = inputs if isinstance(inputs, Plan) else plan_run(inputs, config or Config())
         del inputs
@@ -150,7 +149,7 @@ class Session:
         scales = plan.scales
         switch_tf32(config.network.precision)
         loop = Loop(scales, config, tick or (lambda step: False), cluster, until or (lambda record: False))
-        first, going_on = cluster.all_gather(
+        first, resumed = cluster.all_gather(
             [saved_scale(resume, len(scales)) if resume else 0, bool(resume)]
         )[0]
         coarser, networks = None, self._networks(config)
@@ -161,11 +160,11 @@ class Session:
                 initial = plan.initial
                 last = scale is scales[-1]
                 if last:
-                    # Each of its pictures would take memory for as long as the run lasts.
+                    # Its pictures would stay in memory until the run ends.
                     del plan
                 prepared = self.prepare(
                     pictures,
-                    at_scale(scale, config),
+                    config.replace(iterations=scale.iterations, scales=1, scale_iterations=()),
                     guidance=guidance,
                     warped=warped,
                     coarser=coarser,
@@ -178,14 +177,14 @@ class Session:
                 coarser, solver = None, prepared.solver
                 loop.enter(solver, scale, prepared.terms, (*notes, *prepared.notes), finish)
                 notes = ()
-                if going_on and scale.index == first:
+                if resumed and scale.index == first:
                     loop.restore(resume)
                 elif not loop.call(solver.start):
                     raise RunError(
                         f"the loss of the initial image is not finite ({explain_culprits(solver)}); "
                         "nothing to save"
                     )
-                yield from loop.steps(scale, recorded=going_on or scale.index > 0)
+                yield from loop.steps(scale, recorded=resumed or scale.index > 0)
                 last = loop.stopped or last
                 loop.leave(last=last)
                 if last:
@@ -213,14 +212,15 @@ class Session:
         """Compute the targets and the initial image of one scale; return a solver that is ready to `start`.
 
         Args:
-            pictures: Content and styles, each [H, W, 3], RGB 0–255, used at this size. The list is emptied
-                as soon as they are not needed, so that a large picture does not stay in memory.
-            config: All settings, of this scale.
-            guidance: The masks at this size; default: none.
-            warped: Of a clip, the frame before, at this size.
-            coarser: What the next coarser scale left, whose image is taken up.
-            initial: The picture to begin with without a coarser scale; default: what `config.init` names.
-            networks: Those of the coarser scales; default: none yet.
+            pictures: Content and styles, each [H, W, 3], RGB 0–255, at the size of the scale. The list is
+                emptied early, so that large pictures do not stay in memory.
+            config: The settings of this scale.
+            guidance: The masks at this size; default: no masks.
+            warped: In a clip, the frame painted before, warped to this one, at this size.
+            coarser: The result of the next coarser scale, with whose image this one begins.
+            initial: The picture to begin with if there is no coarser scale; default: the one that
+                `config.init` names.
+            networks: The networks of the run; default: new ones.
         """
         size, networks = pictures[0].shape[:2], networks or self._networks(config)
         sizes = [picture.shape[:2] for picture in pictures]
@@ -276,12 +276,10 @@ class Session:
         coarser: Coarser | None,
         network: keras.Model,
     ) -> CompiledStep:
-        """Return the compiled step of the coarser scale, or of an earlier run, or a new one."""
+        """Return the compiled step of the coarser scale or of an earlier run, or compile a new one."""
         key = (evaluation, optimizer, config.deterministic)
-        if coarser is not None:
-            before = coarser.step
-            if (before.evaluation, before.optimizer) == key[:2]:
-                return before
+        if coarser is not None and (coarser.step.evaluation, coarser.step.optimizer) == key[:2]:
+            return coarser.step
         make = functools.partial(CompiledStep, evaluation, optimizer)
         return self._keep(key, make, GRAPH_BYTES + KERNEL_COPIES * bytes_of(network))
 
@@ -295,7 +293,7 @@ class Session:
         *,
         tiled: bool,
     ) -> Callable[..., Any]:
-        """Return `targets.compile_look` of these arguments, compiled once for all scales."""
+        """Return `targets.compile_look` of these arguments, cached for the run and for later runs."""
         static = tuple(dataclasses.replace(term, weight=1.0) for term in terms)
         key = (network, static, dtype, guided, tiled)
         if key in networks.looks:
@@ -307,18 +305,18 @@ class Session:
 
     def _networks(self, config: Config) -> Networks:
         make = functools.partial(Networks, config, self._weights, self._cluster)
-        # Each has both kinds of convolutions.
+        # Each holds a network with direct and one with Winograd's convolutions.
         key = (dataclasses.replace(config.network, convolution="direct"), config.loss.layers)
         return self._keep(key, make, 2 * self._weights.bytes)
 
     def _keep(self, key: Hashable, make: Callable[[], Any], size: int) -> Any:
-        """Return the value of a key; make it if it is not kept, and keep it if it fits."""
+        """Return the cached value of a key; make it if needed, and cache it if its `size` in bytes fits."""
         if key not in self._kept:
-            made = Kept(make(), size)
+            value = make()
             if size > self._kept.maxsize:
-                return made.value
-            self._kept[key] = made
-        return self._kept[key].value
+                return value
+            self._kept[key] = value, size
+        return self._kept[key][0]
 
 
 def make_solver(
@@ -331,7 +329,7 @@ def make_solver(
     warped: Warped | None = None,
     initial: np.ndarray | None = None,
 ) -> Solver:
-    """Return a new solver, ready to `start`; see `Session.prepare`."""
+    """Return a solver that is ready to `start`, of a session of its own; see `Session.prepare`."""
     switch_tf32(config.network.precision)
     session = Session(weights, cluster=cluster, keep_bytes=0)
     return session.prepare(pictures, config, guidance=guidance, warped=warped, initial=initial).solver
@@ -340,11 +338,11 @@ def make_solver(
 def make_optimizer(
     config: OptimizerConfig, iterations: int, agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity
 ) -> Optimizer:
-    """Return the optimiser of some settings.
+    """Return the optimiser that settings name.
 
     Args:
-        config: Which optimiser, and its settings.
-        iterations: Planned, for a learning rate that shrinks.
+        config: The settings of the optimiser.
+        iterations: Number of planned iterations, for the schedule of the learning rate.
         agree: Broadcasts a tensor from the chief, so that all workers take the same branches.
     """
     if config.optimizer == "lbfgs":
@@ -362,7 +360,7 @@ def make_optimizer(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prepared:
-    """One scale, ready to start: its solver, the terms of its objective, and lines for the user."""
+    """A scale that is ready to start: its solver, the terms of its objective, and lines for the user."""
 
     solver: Solver
     terms: tuple[Term, ...]
@@ -371,26 +369,18 @@ class Prepared:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Coarser:
-    """What one scale leaves to the next: its image in RGB, its optimiser's state, its compiled step."""
+    """The result of a coarser scale: its image [H, W, 3] in RGB, optimiser's state and compiled step."""
 
     pixels: np.ndarray
     state: State
     step: CompiledStep
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Kept:
-    """A value that a session keeps, and its size in bytes, about."""
-
-    value: Any
-    size: int
-
-
 class Networks:
-    """The networks of a run, one for each kind of convolution, built on first use; they serve all scales.
+    """The networks of a run, for all its scales: one for each kind of convolution, built on first use.
 
     Attributes:
-        looks: What `compile_look` made for this run, up to its last scale.
+        looks: The functions that `compile_look` made for this run, until its last scale.
     """
 
     def __init__(self, config: Config, weights: Weights, cluster: Cluster) -> None:
@@ -402,28 +392,25 @@ class Networks:
     def __call__(self, convolution: str) -> keras.Model:
         """Return the network with `direct` or `winograd` convolutions."""
         if convolution not in self._made:
+            settings = self._config.network
+            layers = dict.fromkeys(map(self.architecture.resolve, self._config.loss.layers))
             with self._cluster.scope():
-                self._made[convolution] = self._make(convolution)
+                self._made[convolution] = build_network(
+                    self._weights.kernels,
+                    self._weights.biases,
+                    architecture=self.architecture,
+                    outputs=tuple(layers),
+                    pooling=settings.pooling,
+                    padding=settings.padding,
+                    transpose_kernels=settings.transpose_kernels,
+                    convolution=convolution,
+                    compute_dtype=compute_dtype(settings.precision),
+                )
         return self._made[convolution]
-
-    def _make(self, convolution: str) -> keras.Model:
-        settings = self._config.network
-        layers = dict.fromkeys(map(self.architecture.resolve, self._config.loss.layers))
-        return build_network(
-            self._weights.kernels,
-            self._weights.biases,
-            architecture=self.architecture,
-            outputs=tuple(layers),
-            pooling=settings.pooling,
-            padding=settings.padding,
-            transpose_kernels=settings.transpose_kernels,
-            convolution=convolution,
-            compute_dtype=compute_dtype(settings.precision),
-        )
 
 
 def layers_that_stand_for_others(config: Config, architecture: Architecture) -> list[str]:
-    """Return a line for each layer of the settings that the network has under another name."""
+    """Return a line for each layer of the settings that the network lacks and substitutes."""
     pairs = [(layer, architecture.resolve(layer)) for layer in config.loss.layers]
     return [
         f"{architecture.name} has no {layer}: {substitute}, which ends its block, stands for it"
@@ -445,14 +432,14 @@ def first_image(
     *,
     in_gray: bool,
 ) -> tf.Tensor:
-    """Return the initial image of a scale [1, H, W, 3], mean-subtracted.
+    """Return the initial image of a scale [1, H, W, 3], mean-subtracted; the photo where nothing is painted.
 
     Args:
-        pictures: Content and styles, each [H, W, 3], at this size.
-        config: Of the scale.
-        guidance: Its cover says where the photo stays.
-        initial: A picture to begin with, of any size; default: what `config.init` names.
-        in_gray: Whether the image is grey.
+        pictures: Content and styles, each [H, W, 3], at the size of the scale.
+        config: The settings of the scale.
+        guidance: The masks at this size.
+        initial: A picture to begin with, of any size; default: the one that `config.init` names.
+        in_gray: Whether to paint in grey.
     """
     if initial is None:
         initial = initial_pixels(config, *pictures[:2])
@@ -464,18 +451,10 @@ def first_image(
 
 
 def settle(config: Config, size: tuple[int, int], cluster: Cluster) -> Config:
-    """Decide what `auto` means for precision and convolution; return the settings.
+    """Replace `auto` in precision and convolution by what all workers support, for a result of size (H, W).
 
-    All workers decide alike: the settings of the chief count, which may go on with an earlier run, and no
-    worker uses what another one lacks.
-
-    Args:
-        config: The settings.
-        size: (H, W) of the result.
-        cluster: The workers.
-
-    Raises:
-        UserError: A worker cannot compute in this precision.
+    The settings of the chief count, which may have read them from a run that it resumes. A precision that a
+    worker lacks is refused.
     """
     network = config.network
     precision, convolution = cluster.all_gather([network.precision, network.convolution])[0]
@@ -491,8 +470,3 @@ def settle(config: Config, size: tuple[int, int], cluster: Cluster) -> Config:
     if convolution == "auto":
         convolution = "direct" if "direct" in chosen else "large"
     return config.replace(precision=precision, convolution=convolution)
-
-
-def at_scale(scale: Scale, config: Config) -> Config:
-    """Return the settings of one scale of a run."""
-    return config.replace(iterations=scale.iterations, scales=1, scale_iterations=())
