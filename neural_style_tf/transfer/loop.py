@@ -83,7 +83,7 @@ class Loop:
         self._notes += notes
 
     def leave(self, *, last: bool) -> None:
-        """Release the pictures of a scale, even if records still refer to them; the last scale keeps its own."""
+        """Release the pictures of a scale, to which records may still refer; the last scale keeps them."""
         self._solver = None
         self._moves += not last
         if not last:

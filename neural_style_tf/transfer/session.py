@@ -71,7 +71,7 @@ def stylize(
 
     Args:
         content: The content picture [H, W, 3], RGB 0–255; reduced to the setting `image_size`.
-        style: The style picture [h, w, 3], RGB 0–255, reduced to `style_size`; or a tuple of several to blend.
+        style: The style picture [h, w, 3], RGB 0–255, reduced to `style_size`; a tuple of several is blended.
         config: The settings; default: the preset `original`.
         weights: The weights of the network; default: `load_weights("auto")`.
         tick: Called after each compiled call with the step that it reached; True ends the run early.

@@ -17,7 +17,7 @@ from neural_style_tf.runs.output_dir import OutputFolder, is_in_use
 from neural_style_tf.utils import files
 from neural_style_tf.utils.files import write_bytes, write_text
 from neural_style_tf.weights.download import download
-from neural_style_tf.weights.keras_h5 import read_keras
+from neural_style_tf.weights.formats import read_keras
 
 
 def lacks(monkeypatch, name, code, owner=os):
