@@ -25,8 +25,9 @@ from PIL import Image
 
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.jobs import clip as clip_module
-from neural_style_tf.jobs.clip import make_run, moving_mask
+from neural_style_tf.jobs.clip import moving_mask
 from neural_style_tf.jobs.machine import Machine
+from neural_style_tf.jobs.run import make_run
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.runs import clip_files
 from neural_style_tf.utils.console import Console
