@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,12 +16,10 @@ from neural_style_tf.config.fields import flat, tagged
 from neural_style_tf.config.presets import preset
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
-from neural_style_tf.jobs.clip import make_run
 from neural_style_tf.jobs.machine import Machine
-from neural_style_tf.jobs.painting import PROCESS_BYTES
+from neural_style_tf.jobs.run import make_run, memory_needed
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Task
-from neural_style_tf.tiling.memory_model import choose_tile, estimate_run
 from neural_style_tf.tiling.system_memory import available_bytes
 from neural_style_tf.utils.console import Console
 from neural_style_tf.utils.runtime import nvidia_devices
@@ -202,9 +199,7 @@ def check_fits(run: PlannedRun) -> None:
     if available is None or nvidia_devices():
         # TensorFlow knows the memory of a GPU; the run asks it.
         return
-    regions = len(run.task.job.content_mask)
-    estimate = functools.partial(estimate_run, config, scale.content, styles=scale.styles, regions=regions)
-    needed = PROCESS_BYTES + estimate(choose_tile(config.tile, estimate, available))
+    needed = memory_needed(config, scale, len(run.task.job.content_mask), available)
     if needed > available:
         height, width = scale.content
         raise UserError(

@@ -12,10 +12,9 @@ from neural_style_tf.config.fields import tagged
 from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import UserError
-from neural_style_tf.jobs.clip import make_run
 from neural_style_tf.jobs.error_messages import line_of
 from neural_style_tf.jobs.machine import Machine
-from neural_style_tf.jobs.painting import FAILURE, SUCCESS, USAGE_ERROR
+from neural_style_tf.jobs.run import FAILURE, SUCCESS, USAGE_ERROR, make_run
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.runs.resume import continued
 from neural_style_tf.sweeps.executors import choose_executor

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neural_style_tf.config.fields import flat, tagged
-from neural_style_tf.config.schema import SETTINGS, Config, Job, numbered
+from neural_style_tf.config.fields import flat
+from neural_style_tf.config.schema import Config, Job, numbered
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import RunError, UserError, reason, show
 from neural_style_tf.images import Picture, fit_size, resize
@@ -25,8 +25,6 @@ from neural_style_tf.images.files import expand_files
 from neural_style_tf.images.masks import load_mask, mask_of
 from neural_style_tf.jobs.inputs import PictureFiles, read_inputs
 from neural_style_tf.jobs.machine import Machine
-from neural_style_tf.jobs.painting import Run
-from neural_style_tf.jobs.work import Painting
 from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.runs.outputs import check_not_read, check_not_there, output_of
@@ -39,6 +37,7 @@ from neural_style_tf.video.read import INSTALL, Clip, Frame, has_video_library, 
 from neural_style_tf.video.write import check_clip_output, write_clip
 
 if TYPE_CHECKING:
+    from neural_style_tf.jobs.run import Run
     from neural_style_tf.transfer.loop import Tick
     from neural_style_tf.video.flow import Flow
 
@@ -49,7 +48,7 @@ NEARLY_ALL = 0.98
 
 
 class ClipPainting:
-    """A clip to be painted; see `work.Work`.
+    """A clip to be painted; see `painting.Work`.
 
     Attributes:
         clip: The clip.
@@ -408,21 +407,3 @@ def write_result(
     if fault is not None:
         fault.add_note(where)
         raise fault
-
-
-def make_run(config: Config, job: Job, *rest: Any, **options: Any) -> Run:
-    """Return the run of a picture or of a clip; arguments as of `painting.Run`."""
-    supplies = options.get("supplies")
-    files = supplies.files if supplies is not None else {}
-    if job.frames or is_clip(files.get(job.content, job.content)):
-        return Run(config, job, *rest, work=ClipPainting(), **options)
-    _refuse_clip_flags(config, job)
-    return Run(config, job, *rest, work=Painting(), **options)
-
-
-def _refuse_clip_flags(config: Config, job: Job) -> None:
-    """Refuse flags about clips for a picture."""
-    values = flat(config) | flat(job)
-    for name in tagged("clip", Config, Job):
-        if values[name] != SETTINGS[name].default:
-            raise UserError(f"--{name} is about clips, and {show(job.content)} is a picture: leave it out")

@@ -64,8 +64,16 @@ def check_installed() -> None:
         raise UserError('--ray needs Ray: pip install "neural-style-tf[cluster]"')
 
 
-def _join(address: str) -> Any:
-    """Import Ray and become a driver of a cluster; return the module."""
+def own_modules(tasks: Sequence[Task]) -> list[str]:
+    """Return the files and folders in the working directory that have the users' own losses."""
+    names = {task.config.loss.style_loss for task in tasks if ":" in task.config.loss.style_loss}
+    packages = sorted({name.partition(":")[0].partition(".")[0] for name in names})
+    paths = [path for package in packages for path in (Path(package), Path(f"{package}.py"))]
+    return [str(path.resolve()) for path in paths if path.exists()]
+
+
+def _join(address: str, modules: Sequence[str]) -> Any:
+    """Import Ray and become a driver of a cluster, which gets `modules`; return Ray."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Ray announces that it will leave hidden GPUs hidden for tasks that take none; it may do so now.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -89,7 +97,7 @@ def _join(address: str) -> Any:
             logging_level=logging.ERROR,
             configure_logging=True,
             # The cluster runs the program that this machine runs.
-            runtime_env={"py_modules": [str(Path(neural_style_tf.__file__).parent)]},
+            runtime_env={"py_modules": [str(Path(neural_style_tf.__file__).parent), *modules]},
             **({"include_dashboard": False} if address == "local" else {}),
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -140,7 +148,7 @@ class RayExecutor:
         """Return the events of the runs, as they arrive."""
         if not tasks:
             return iter(())
-        self._ray = ray = _join(self.sweep.ray)
+        self._ray = ray = _join(self.sweep.ray, own_modules(tasks))
         here = ray.get_runtime_context().get_node_id()
         on_this_node = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
         actor = ray.remote(num_cpus=0, scheduling_strategy=on_this_node)(RunFiles)

@@ -12,7 +12,7 @@ from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.jobs.clip import ClipPainting, write_result
 from neural_style_tf.jobs.machine import Machine
-from neural_style_tf.jobs.painting import Run
+from neural_style_tf.jobs.run import Run
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.runs.manifest import from_the_root
 from neural_style_tf.runs.resume import is_finished

@@ -36,6 +36,7 @@ class Record:
             of each layer.
         planned: The step, or frame, at which the run will end.
         seconds: Wall-clock seconds since the run's first evaluation began.
+        seconds_left: Estimate of the remaining seconds; None where there is none.
         notes: Lines that the user should see, for example that a step was not finite.
         last: Whether no record follows, as far as it is known.
         finished: Whether it is the last record of a run that was neither interrupted nor given up.
@@ -48,6 +49,7 @@ class Record:
     terms: Mapping[str, float]
     planned: int
     seconds: float
+    seconds_left: float | None = None
     notes: tuple[str, ...] = ()
     last: bool = False
     finished: bool = False
@@ -77,7 +79,6 @@ class StepRecord(Record):
 
     Attributes:
         scale: Index of its size; 0 is the coarsest.
-        seconds_left: Estimate of the remaining seconds; None before the first step of a scale.
         best_step: The step of least `total` at this scale, among all steps and not only the logged ones.
         best_total: Its total loss.
         due: Whether `config.saving.save_minutes` have passed since the last save.
@@ -90,7 +91,6 @@ class StepRecord(Record):
     scale: int
     best_step: int
     best_total: float
-    seconds_left: float | None = None
     state: Any = dataclasses.field(default=None, repr=False)
     best_rows: Rows = dataclasses.field(default=None, repr=False)
     painted_rows: Rows = dataclasses.field(default=None, repr=False)

@@ -23,10 +23,12 @@ from clips import (
 from command_line import read_metrics, write_picture
 from PIL import Image
 
+from neural_style_tf.cli.flags import parse
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.jobs import clip as clip_module
-from neural_style_tf.jobs.clip import make_run, moving_mask
+from neural_style_tf.jobs.clip import moving_mask
 from neural_style_tf.jobs.machine import Machine
+from neural_style_tf.jobs.run import make_run
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.runs import clip_files
 from neural_style_tf.utils.console import Console
@@ -307,6 +309,20 @@ def test_transparency_of_a_clip_is_left_out_with_a_note(tmp_path, monkeypatch, n
     files = Job(content=name, style=(str(write_picture(tmp_path / "s.png")),))
     run = make_run(Config(), files, Machine(), Console(quiet=True), Interrupts())
     assert "  transparency is left out of a clip" in run.files.lines
+
+
+def test_frames_are_reported_and_a_report_stops_the_clip(job, clip):
+    config, files = parse(["run.py", *CLIP, "--style=s.png", "--output_dir=o"])
+    reports = []
+
+    def report(step, planned, saved, seconds_left):
+        reports.append((step, planned, saved))
+        return step == 2
+
+    run = make_run(config, files, Machine(), Console(quiet=True), Interrupts(), report=report)
+    assert run.execute() == 143
+    assert [step for step, _, saved in reports if saved] == [1, 2] and reports[-1][1] == 5
+    assert facts()["status"] == "interrupted" and len(frames()) == 2
 
 
 def test_a_damaged_packet_is_told_and_all_behind_it_is_painted(job, tmp_path, capsys):

@@ -139,6 +139,15 @@ def test_the_files_that_a_run_reads():
     assert files_of(task) == ["c", "r", "start.png"]
 
 
+def test_the_module_of_a_users_own_loss_is_sent(tasks, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my_losses.py").touch()
+    [task, other] = tasks("a", "b")
+    own = dataclasses.replace(task, config=task.config.replace(style_loss="my_losses:Mine"))
+    assert ray_cluster.own_modules([own, other, own]) == [str(tmp_path / "my_losses.py")]
+    assert ray_cluster.own_modules([other]) == []
+
+
 def test_ray_that_is_not_installed_is_a_line(monkeypatch):
     monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'pip install "neural-style-tf\[cluster\]"'):
