@@ -452,8 +452,8 @@ class Job(Settings):
     content_mask: tuple[str, ...] = setting(
         (),
         "picture that is white in the region of the photo that the style paints; one for each --style, in "
-        "the same order; the photo stays as it is outside of all masks. Of a clip it may be a clip, too, or a "
-        "folder of frames",
+        "the same order; the photo stays as it is outside of all masks. Of a clip it may be a clip, too, or "
+        "a folder of frames",
         tags="reads picture repeated swept page",
         value="FILE",
     )
