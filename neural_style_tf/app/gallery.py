@@ -9,13 +9,13 @@ import json
 from pathlib import Path
 
 from neural_style_tf.app.pictures import FOLDER
-from neural_style_tf.app.queue import PlannedRun
-from neural_style_tf.app.requests import planned, watched
+from neural_style_tf.app.requests import check, watched
 from neural_style_tf.cli.flags import command
 from neural_style_tf.config.fields import flat
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config, Job, SaveConfig
 from neural_style_tf.errors import UserError
+from neural_style_tf.jobs.task import Task
 from neural_style_tf.runs import replay
 from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import is_in_use
@@ -108,7 +108,7 @@ def _changed(folder: Path) -> int:
         return 0
 
 
-def go_on(run: StoredRun, more: int) -> PlannedRun:
+def go_on(run: StoredRun, more: int) -> Task:
     """Return the run that goes on with a stored one; `more` iterations are added to a finished one.
 
     Raises:
@@ -119,7 +119,8 @@ def go_on(run: StoredRun, more: int) -> PlannedRun:
         if not more:
             raise UserError("This painting is finished: say how many iterations to add.")
         config = config.replace(iterations=config.iterations + more)
-    return planned(watched(config), job.replace(output_dir=str(run.path), resume=True))
+    config, job = watched(config), job.replace(output_dir=str(run.path), resume=True)
+    return Task(run.path.name, config, job, check(config, job).memory(available=0))
 
 
 def command_of(run: StoredRun) -> tuple[str, str]:
@@ -155,4 +156,4 @@ def _until(step: int, config: Config, job: Job) -> tuple[Config, str]:
 
 @functools.lru_cache(maxsize=64)
 def _scales(config: Config, job: Job) -> tuple[Scale, ...]:
-    return planned(config, job).scales
+    return check(config, job).scales

@@ -24,7 +24,7 @@ from neural_style_tf.app.gallery import StoredRun
 from neural_style_tf.app.guard import HOSTS, Guard, host_of
 from neural_style_tf.app.layout import DRAWN, LARGEST_CANVAS, NO_RUN, Layout, status_line
 from neural_style_tf.app.pictures import check_picture, layer_of, preview, strokes
-from neural_style_tf.app.queue import PlannedRun, QueuedRun, RunQueue
+from neural_style_tf.app.queue import QueuedRun, RunQueue
 from neural_style_tf.app.requests import MOST_STYLES, Request, Style, plan
 from neural_style_tf.config.fields import flat, tagged
 from neural_style_tf.config.schema import Config, Job, numbered
@@ -32,6 +32,7 @@ from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import deep, load_image, save_image
 from neural_style_tf.images.masks import fit_mask, load_mask
 from neural_style_tf.jobs.error_messages import line_of
+from neural_style_tf.jobs.task import Task
 from neural_style_tf.utils.atomic import atomic_path
 from neural_style_tf.utils.console import duration
 
@@ -227,13 +228,13 @@ class Page:
         """Go on with the run that is shown."""
         return self._submit(browser, lambda: gallery.go_on(self._run_shown(browser), int(more or 0)))
 
-    def _submit(self, browser: Browser, make_run: Callable[[], PlannedRun]) -> Changes:
+    def _submit(self, browser: Browser, make_task: Callable[[], Task]) -> Changes:
         mistake = ""
         try:
             self._queue.check_room()
-            run = make_run()
-            self._queue.submit(run)
-            browser.view(run.task.name)
+            task = make_task()
+            self._queue.submit(task)
+            browser.view(task.name)
         except TROUBLE as error:
             mistake = _mistake(error)
         return {self._parts.mistake: mistake} | self._changes(browser)
@@ -476,7 +477,7 @@ def _progress(queued: QueuedRun, before: int) -> str:
         return f"waiting, {'1 painting is' if before == 1 else f'{before} paintings are'} before it."
     if queued.stops:
         return "stopping after this step …"
-    if not queued.step:
+    if not queued.planned:
         return "starting …"
     left = "" if queued.seconds_left is None else f", {duration(queued.seconds_left)} left"
     bar = f'<progress aria-label="steps" max="{queued.planned}" value="{queued.step}"></progress>'

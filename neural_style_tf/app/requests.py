@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from neural_style_tf.app.pictures import check_picture, clean_name, store_mask, store_picture, title_of
-from neural_style_tf.app.queue import PlannedRun
 from neural_style_tf.config.fields import flat, tagged
 from neural_style_tf.config.presets import preset
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
 from neural_style_tf.jobs.machine import Machine
-from neural_style_tf.jobs.run import make_run, memory_needed
+from neural_style_tf.jobs.run import Run, make_run
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Task
 from neural_style_tf.tiling.system_memory import available_bytes
@@ -99,7 +98,7 @@ def watched(config: Config) -> Config:
     return config.replace(log_every=log_every, save_every=LOSSES_A_PICTURE * log_every)
 
 
-def plan(request: Request, base: Job) -> PlannedRun:
+def plan(request: Request, base: Job) -> Task:
     """Check a request, keep its pictures, and claim a folder for it.
 
     Args:
@@ -135,9 +134,10 @@ def plan(request: Request, base: Job) -> PlannedRun:
             content_mask=tuple(masks),
             style_mask=tuple(origins) if any(origins) else (),
             bits=request.bits,
-            output_dir=str(folder / clean_name(f"{title}-{'+'.join(names)}")),
         )
-        return planned(config, job, claim=True)
+        memory = check(config, job).memory(available=0)
+        path = claim_folder(folder / clean_name(f"{title}-{'+'.join(names)}"))
+        return Task(path.name, config, job.replace(output_dir=str(path)), memory)
 
 
 def claim_folder(wanted: Path) -> Path:
@@ -177,32 +177,17 @@ def fill_regions(regions: Sequence[np.ndarray | None]) -> list[np.ndarray]:
     return [rest if region is None else region for region in regions]
 
 
-def planned(config: Config, job: Job, *, claim: bool = False) -> PlannedRun:
-    """Check a run as the command line does; to claim its folder is to make it, under a name that is free.
-
-    Raises:
-        UserError: What cannot be.
-    """
-    run = make_run(config, job, Machine(), Console(quiet=True), Interrupts())
-    folder = claim_folder(Path(job.output_dir)) if claim else Path(job.output_dir)
-    return PlannedRun(Task(folder.name, config, job.replace(output_dir=str(folder))), run.scales)
+def check(config: Config, job: Job) -> Run:
+    """Check a run as the command line does; UserError: what cannot be."""
+    return make_run(config, job, Machine(), Console(quiet=True), Interrupts())
 
 
-def check_fits(run: PlannedRun) -> None:
-    """Refuse a run that the memory of this machine does not suffice for, whatever its tiles.
-
-    Raises:
-        UserError: What is needed and what there is.
-    """
-    config, scale = run.task.config, run.scales[-1]
+def check_fits(task: Task) -> None:
+    """Refuse a run whose memory this machine does not have; UserError: what is needed and what there is."""
     available = available_bytes()
-    if available is None or nvidia_devices():
-        # TensorFlow knows the memory of a GPU; the run asks it.
-        return
-    needed = memory_needed(config, scale, len(run.task.job.content_mask), available)
-    if needed > available:
-        height, width = scale.content
+    # TensorFlow knows the memory of a GPU; the run asks it.
+    if available is not None and task.memory > available and not nvidia_devices():
         raise UserError(
-            f"{width}×{height} pixels need about {needed / 1e9:.1f} GB of memory, and "
+            f"a painting of this size needs about {task.memory / 1e9:.1f} GB of memory, and "
             f"{available / 1e9:.1f} GB are free: take a smaller size, or end other programs"
         )
