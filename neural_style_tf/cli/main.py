@@ -128,7 +128,7 @@ def _paint_sweep(line: flags.CommandLine, console: Console, interrupts: Interrup
         console.say("interrupted: the same command goes on with the sweep")
         return interrupts.exit_code
     if scenes:
-        scenes.join(root, [run.folder for run in sweep.runs])
+        scenes.join(root, list(sweep.runs))
     return code
 
 
