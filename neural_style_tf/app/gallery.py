@@ -53,11 +53,7 @@ class StoredRun:
         return path if path.is_file() else None
 
     def settings(self) -> tuple[Config, Job]:
-        """Return what repeats the run.
-
-        Raises:
-            UserError: It is of another version, or a clip.
-        """
+        """Return what repeats the run; UserError: it is of another version, or a clip."""
         path = str(self.path / "run.json")
         return replay.settings_of(replay.read_run(path), path)
 
@@ -109,11 +105,7 @@ def _changed(folder: Path) -> int:
 
 
 def go_on(run: StoredRun, more: int) -> Task:
-    """Return the run that goes on with a stored one; `more` iterations are added to a finished one.
-
-    Raises:
-        UserError: It cannot be gone on with.
-    """
+    """Return the run that goes on with a stored one; `more` iterations are added to a finished one."""
     config, job = run.settings()
     if run.status == "finished":
         if not more:
@@ -124,11 +116,7 @@ def go_on(run: StoredRun, more: int) -> Task:
 
 
 def command_of(run: StoredRun) -> tuple[str, str]:
-    """Return the command line that paints a picture again to the same bits, and a note or `""`.
-
-    Raises:
-        UserError: The run cannot be repeated.
-    """
+    """Return the command line that paints a picture again to the same bits, and a note or `""`."""
     config, job = run.settings()
     # How often the page saves changes no bits.
     usual = PRESETS.get(config.preset, PRESETS["original"]).saving

@@ -80,13 +80,7 @@ class Browser:
 
 
 class Page:
-    """The page, and the queue behind it.
-
-    Args:
-        base: The folder of all runs and the network.
-        temporary: A folder for uploads and previews, the only one whose files are served.
-        make_queue: Makes what paints the runs.
-    """
+    """The page, and the queue behind it. `temporary` is the only folder whose files are served."""
 
     def __init__(self, base: Job, temporary: Path, make_queue: Callable[[], RunQueue]) -> None:
         self._base, self._output_dir, self._temporary = base, Path(base.output_dir), temporary
@@ -99,14 +93,10 @@ class Page:
         self._queue = make_queue()
 
     def launch(self, port: int | None, *, browser: bool, share: bool, hosts: Sequence[str] = ()) -> str:
-        """Serve the page in a thread; return its address.
+        """Serve the page in a thread, on a port or the first free one from 7860; return its address.
 
-        Args:
-            port: To listen on; None: the first free one from 7860.
-            browser: Open one.
-            share: Make a public link.
-            hosts: Further names that the page answers to. A name with a scheme, such as
-                `https://hub.example/user/me/proxy/7860`, is also where the page tells a browser to ask.
+        `hosts` are further names that the page answers to. A name with a scheme, such as
+        `https://hub.example/user/me/proxy/7860`, is also where the page tells a browser to ask.
         """
         known = {*HOSTS, *map(host_of, hosts)}
         public = next((name for name in hosts if "://" in name), None)

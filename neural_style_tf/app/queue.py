@@ -50,11 +50,7 @@ class QueuedRun:
 class RunQueue:
     """Paints runs one after another in a worker process.
 
-    Args:
-        make_painter: Called in the process; must be picklable.
-        check: Called just before a run begins, such as for memory; its UserError ends the run.
-        most: Runs that may wait.
-        environment: Variables that the process adds to its own.
+    `check` is called just before a run begins, such as for memory; its UserError ends the run.
     """
 
     def __init__(
@@ -82,20 +78,12 @@ class RunQueue:
             return [name for name, queued in self._runs.items() if queued.outcome is None]
 
     def check_room(self) -> None:
-        """Refuse a further run if too many wait.
-
-        Raises:
-            UserError: Saying so.
-        """
+        """Refuse a further run if too many wait."""
         if len(self.line()) > self._most:
             raise UserError(f"{self._most} paintings wait already: try again when one is done")
 
     def submit(self, task: Task) -> None:
-        """Put a run at the end of the line.
-
-        Raises:
-            UserError: Too many wait, or the run is in the line already.
-        """
+        """Put a run at the end of the line, unless too many wait, or it is in the line already."""
         name = task.name
         with self._lock:
             self.check_room()

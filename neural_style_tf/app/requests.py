@@ -69,11 +69,7 @@ class Request:
 
 
 def settings_of(request: Request) -> Config:
-    """Return the settings of a request.
-
-    Raises:
-        UserError: A value that cannot be.
-    """
+    """Return the settings of a request."""
     changes = dict(request.settings)
     known = preset(changes.pop("preset"))
     if request.base is not None and request.base.preset == known.preset:
@@ -101,13 +97,7 @@ def watched(config: Config) -> Config:
 def plan(request: Request, base: Job) -> Task:
     """Check a request, keep its pictures, and claim a folder for it.
 
-    Args:
-        request: From the page.
-        base: The folder of all runs and the network.
-
-    Raises:
-        UserError: What is missing or cannot be, in words for the page.
-        OSError: A picture could not be kept.
+    `base` has the folder of all runs and the network. A UserError is in words for the page.
     """
     if not request.photo:
         raise UserError("There is no photo yet: drop one on the left, or choose an example.")
@@ -154,16 +144,9 @@ def claim_folder(wanted: Path) -> Path:
 
 
 def fill_regions(regions: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-    """Return the region of each style; a style that is not drawn gets what the others leave.
+    """Return the region of each style, bool [H, W]; a style that is not drawn gets what the others leave.
 
-    Args:
-        regions: bool [H, W], of one size; None: not drawn.
-
-    Returns:
-        Empty if none is drawn: all styles are everywhere.
-
-    Raises:
-        UserError: The others leave nothing.
+    Empty if none is drawn: all styles are everywhere. UserError: the others leave nothing.
     """
     drawn = [region for region in regions if region is not None]
     if not drawn:

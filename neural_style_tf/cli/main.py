@@ -29,10 +29,7 @@ SHARING = ("jobs", "ray", "shard")
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        argv: The program's name and its arguments; default: those of the process.
+    """Run the command line, by default that of the process.
 
     Returns:
         The exit code: 0; 1 for a run that could not go on; 2 for a mistake of the user; 130 and 143

@@ -19,12 +19,8 @@ if TYPE_CHECKING:
 class Machine:
     """What the runs of a process share: TensorFlow, started once, the cluster, pictures, compiled steps.
 
-    Args:
-        several: Whether there will be several runs, which pays for keeping pictures and compiled steps.
-        memory: Bytes that a run may take, because other processes paint, too.
-
-    Attributes:
-        repeats: Whether a run paints several pictures, as a clip does.
+    Pictures and compiled steps are kept only if there will be `several` runs, or a clip sets `repeats`.
+    `memory` is what a run may take, in bytes, because other processes paint, too.
     """
 
     PICTURES, LARGE = 4, 64 * 2**20

@@ -18,13 +18,9 @@ from neural_style_tf.utils.console import Console
 class Painter:
     """Paints runs one after another in this process; they share networks and compiled steps.
 
-    Args:
-        machine: What the runs share.
-        console: Where they print; default: nowhere.
-        interrupts: Signals that end a run; default: those that arrive while it is painted.
-        memory: Bytes that a run may take, because other processes paint, too.
-        threads: Threads of a run whose job does not say; 0 for all.
-        go_on: Advice in the message of a run that failed.
+    Without `interrupts` a run hears the signals that arrive while it is painted. `memory` (bytes) and
+    `threads` are its share where other processes paint, too. `go_on` is the advice in the message of a run
+    that failed.
     """
 
     def __init__(

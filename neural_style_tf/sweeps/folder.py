@@ -93,11 +93,7 @@ class SweepFolder:
                 ) from None
 
     def check(self, base: Mapping[str, Any]) -> None:
-        """Refuse other values of what is not swept, in JSON's types, than the sweep was begun with.
-
-        Raises:
-            UserError: Naming each difference.
-        """
+        """Refuse other values of what is not swept, in JSON's types, than the sweep was begun with."""
         if self._base is None:
             return
         then, now = self._base, json.loads(json.dumps(dict(base)))
@@ -120,9 +116,7 @@ class SweepFolder:
     def write(self, axes: Mapping[str, Sequence[str]], base: Mapping[str, Any], runs: Runs) -> None:
         """Write what the sweep is; runs of an earlier, other space stay listed.
 
-        Raises:
-            UserError: The folder cannot be made, or another process added other runs meanwhile, under the
-                same names.
+        UserError: another process added other runs meanwhile, under the same names.
         """
         with writable(self.path):
             self.path.mkdir(parents=True, exist_ok=True)

@@ -128,12 +128,9 @@ def _no_cluster(address: str, why: str) -> UserError:
 class RayExecutor:
     """Joins the cluster that `--ray` names, and paints on it: hands out tasks, and watches over them.
 
-    Args:
-        make_painter: Called once in each process of the cluster; must be picklable.
-        sweep: `ray`, `ray_cpus` and `shared_output`.
-        load_weights: Returns the network of a run, which is sent; None: the machines load it themselves.
-        received: Signals, as they arrive: at the first, the runs save and end.
-        say: Gets a line when no run can begin.
+    `make_painter` is called once in each process of the cluster, and must be picklable. `load_weights`
+    returns the network of a run, which is sent; None: the machines load it themselves. At the first signal in
+    `received` the runs save and end. `say` gets a line when no run can begin.
     """
 
     make_painter: Callable[[], Painter]
@@ -320,13 +317,8 @@ def paint_on_node(
 ) -> Outcome:
     """Paint a run on a machine of the cluster; called there by Ray.
 
-    Args:
-        make_painter: Called once in each process.
-        files: The actor `RunFiles`.
-        task: The run; its paths are those of the driver's machine.
-        pictures: Name of a file → reference of its content.
-        weights: The network; None: as the settings say.
-        shared: Whether the run's folder can be reached from here.
+    The paths of the task are those of the driver's machine; `pictures` has references to the contents of its
+    files. With `shared` the run's folder can be reached from here; without, `files`, the actor, can.
     """
     import ray
 

@@ -35,18 +35,8 @@ WIDEST = 100
 class Sweep:
     """The runs of one command line.
 
-    Args:
-        axes: The swept settings.
-        zipped: Names of those that advance together.
-        root: The folder of the sweep.
-        base: Name → value of each setting that is set and not swept.
-        settings: Returns the settings and files of a run with some changes.
-        make_run: Makes a `jobs.painting.Run`; raises UserError for every mistake that can be found now.
-        console: For the progress.
-        skip_unreadable: Leave out runs whose pictures cannot be read.
-
     Attributes:
-        runs: All of them, in order; see `folder.Runs`.
+        runs: All of them, in order.
         skipped: Name of a run that is left out → why.
         was_cut_short: Whether `execute` left runs that it was to paint, or some were interrupted.
     """
@@ -73,11 +63,7 @@ class Sweep:
         self.was_cut_short = False
 
     def check(self) -> list[Task]:
-        """Check all runs; return those that are not skipped, in order.
-
-        Raises:
-            UserError: With a line for each mistake.
-        """
+        """Check all runs; return those that are not skipped. A UserError has a line for each mistake."""
         # Message → the first run that has it.
         mistakes: dict[str, str] = {}
         for name, swept in self.runs.items():
@@ -139,10 +125,7 @@ class Sweep:
     ) -> int:
         """Paint what is not finished; return 0, or 1 if a run failed or has a flaw. `check` comes first.
 
-        Args:
-            executor: Paints runs.
-            shard: Which part of how many, from 1.
-            retry_failed: Also try again what failed in an earlier command.
+        `shard` is which part of how many, from 1.
         """
         say, error = self._console.say, self._console.error
         mine = part_of(self._in_order(), shard[0] - 1, shard[1])

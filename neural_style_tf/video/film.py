@@ -40,11 +40,7 @@ KEY_DISTANCE = 10
 
 
 def open_video(file: Path, *, max_pixels: int, allow_truncated: bool) -> Clip:
-    """Look at a video file.
-
-    Raises:
-        UserError: It cannot be read or decoded, or has too many pixels.
-    """
+    """Look at a video file, without decoding more than its first frames."""
     try:
         with av.open(url(file)) as container:
             return _look_at(container, file, max_pixels, allow_truncated)
@@ -255,12 +251,8 @@ class _Key(NamedTuple):
 class _Video:
     """Reads a video file, and remembers where its key frames are.
 
-    Args:
-        file: The file.
-        lenient: Take it to end where it cannot be read.
-
-    Attributes:
-        damaged: Numbers of the frames that could not be decoded, or only in part, as far as it was read.
+    `damaged` has the numbers of the frames that could not be decoded, or only in part, as far as it was read.
+    A `lenient` reader takes the file to end where it cannot be read.
     """
 
     def __init__(self, file: Path, *, lenient: bool) -> None:

@@ -47,10 +47,6 @@ class FlowFolder:
 
     Their names are those of the authors' code: `backward_<this>_<earlier>.flo` and
     `forward_<earlier>_<this>.flo`, with the numbers of the frames, from 1.
-
-    Raises:
-        UserError: There is no such folder.
-        RunError: A file is missing or damaged, when it is read.
     """
 
     def __init__(self, folder: str) -> None:
@@ -63,11 +59,7 @@ class FlowFolder:
         return self._folder / names[0], self._folder / names[1]
 
     def check(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Refuse a folder that lacks the flow between two frames, each pair (earlier, this).
-
-        Raises:
-            UserError: Naming the file.
-        """
+        """Refuse a folder that lacks the flow between two frames, each pair (earlier, this)."""
         for pair in pairs:
             for path in self._paths(*pair):
                 if not path.is_file():

@@ -143,17 +143,9 @@ def open_clip(
     max_pixels: int = MAX_PIXELS,
     allow_truncated: bool = False,
 ) -> Clip:
-    """Look at a clip; return the same object again while its files stay as they are.
+    """Look at a video, an animation, or with `frames` a folder or pattern of frames at a `rate` (0: 24).
 
-    Args:
-        path: A video file or an animated picture; a folder, or a pattern of names, of frames.
-        frames: Whether it is a folder or pattern.
-        rate: Frames a second of these; 0: 24.
-        max_pixels: See `images.load_image`.
-        allow_truncated: See `images.load_image`.
-
-    Raises:
-        UserError: It is not there, or no clip, or the library that reads it is not installed.
+    Return the same object again while its files stay as they are.
     """
     file = Path(path)
     if frames:
