@@ -48,23 +48,17 @@ Values = Mapping[gr.blocks.Block, Any]
 
 @dataclasses.dataclass
 class Browser:
-    """What a browser looks at.
+    """What a browser looks at."""
 
-    Attributes:
-        name: Of the run, or `""`.
-        shown: Part of the page → what it was made from, so that only changes are sent.
-        gallery: Names of the runs, in the order in which the gallery has them.
-        files: What it may download.
-        base: Settings that were taken over from a run.
-        drawings: Number of a picture (0: the photo) → what its canvas shows when it is opened next. A canvas
-            that is filled while it is hidden has no size.
-    """
-
-    name: str = ""
+    name: str = ""  # of the run, or `""`
+    # Part of the page → what it was made from, so that only changes are sent.
     shown: dict[str, Any] = dataclasses.field(default_factory=dict)
+    # Names of the runs, in the order in which the gallery has them.
     gallery: list[str] = dataclasses.field(default_factory=list)
     files: list[Path] = dataclasses.field(default_factory=list)
-    base: Config | None = None
+    base: Config | None = None  # settings that were taken over from a run
+    # Number of a picture (0: the photo) → what its canvas shows when it is opened next. A canvas that is
+    # filled while it is hidden has no size.
     drawings: dict[int, Any] = dataclasses.field(default_factory=dict)
 
     def view(self, name: str) -> None:

@@ -26,25 +26,15 @@ ENDED_KEPT = 100
 
 @dataclasses.dataclass
 class QueuedRun:
-    """A run in the queue.
-
-    Attributes:
-        task: What is painted.
-        step: The last step; 0 before the first.
-        planned: The step at which it ends; 0 before the first.
-        seconds_left: As of the run's own record; None before there is an estimate.
-        begun: Whether it was handed to the process that paints.
-        stops: How often it was told to stop.
-        outcome: How it ended; None while it waits or is painted.
-    """
+    """A run in the queue."""
 
     task: Task
-    step: int = 0
-    planned: int = 0
-    seconds_left: float | None = None
-    begun: bool = False
-    stops: int = 0
-    outcome: Outcome | None = None
+    step: int = 0  # the last step; 0 before the first
+    planned: int = 0  # the step at which it ends; 0 before the first
+    seconds_left: float | None = None  # as of the run's own record; None before there is an estimate
+    begun: bool = False  # whether it was handed to the process that paints
+    stops: int = 0  # how often it was told to stop
+    outcome: Outcome | None = None  # how it ended; None while it waits or is painted
 
 
 class RunQueue:

@@ -34,37 +34,24 @@ _decoding = threading.Lock()
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """A style picture.
-
-    Attributes:
-        path: Of the file.
-        weight: Its share among several, ≥ 0.
-        region: Where in the photo it goes, bool [H, W]; None: not drawn.
-        origin: The part of the picture that it is taken from, bool [H, W]; None: all of it.
-    """
+    """A style picture."""
 
     path: str
-    weight: float = 1.0
-    region: np.ndarray | None = None
+    weight: float = 1.0  # its share among several, ≥ 0
+    region: np.ndarray | None = None  # where in the photo it goes, bool [H, W]; None: not drawn
+    # The part of the picture that it is taken from, bool [H, W]; None: all of it.
     origin: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a browser asks for.
+    """What a browser asks for."""
 
-    Attributes:
-        photo: Path of the file; `""`: none yet.
-        styles: At most `MOST_STYLES`.
-        settings: Flag → value of its control; `iterations` 0: as the preset.
-        bits: A channel, `8` or `16`.
-        base: Settings of an earlier run, for what the page has no control for; another preset replaces them.
-    """
-
-    photo: str
-    styles: tuple[Style, ...]
-    settings: Mapping[str, Any]
-    bits: str = "8"
+    photo: str  # path of the file; `""`: none yet
+    styles: tuple[Style, ...]  # at most `MOST_STYLES`
+    settings: Mapping[str, Any]  # flag → value of its control; `iterations` 0: as the preset
+    bits: str = "8"  # a channel, `8` or `16`
+    # Settings of an earlier run, for what the page has no control for; another preset replaces them.
     base: Config | None = None
 
 

@@ -25,17 +25,11 @@ ReadMask = Callable[..., tuple[np.ndarray, Picture]]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PictureFiles:
-    """What is known of the picture files of a run; pixels are in its `Inputs` alone.
+    """What is known of the picture files of a run; pixels are in its `Inputs` alone."""
 
-    Attributes:
-        pictures: Role → picture without pixels.
-        lines: What the user should see of them.
-        init: SHA-256 of the file that `--init` names, or None.
-    """
-
-    pictures: Mapping[str, Picture]
-    lines: tuple[str, ...]
-    init: str | None = None
+    pictures: Mapping[str, Picture]  # role → picture without pixels
+    lines: tuple[str, ...]  # what the user should see of them
+    init: str | None = None  # SHA-256 of the file that `--init` names, or None
 
     @property
     def photo(self) -> Picture:

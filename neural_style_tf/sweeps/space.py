@@ -29,17 +29,11 @@ _CALL = re.compile(r"([a-z]+)\((.*)\)")
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """One swept setting.
+    """One swept setting."""
 
-    Attributes:
-        name: Of the flag.
-        values: Texts that the flag takes, without repetition.
-        drawn: Whether they are random draws, which go together with those of other axes.
-    """
-
-    name: str
-    values: tuple[str, ...]
-    drawn: bool = False
+    name: str  # of the flag
+    values: tuple[str, ...]  # texts that the flag takes, without repetition
+    drawn: bool = False  # whether they are random draws, which go together with those of other axes
 
 
 def parse_axis(text: str, *, samples: int = 0, seed: int = 0, frames: bool = False) -> Axis:

@@ -147,17 +147,12 @@ def _codec_tag(file: Path, kind: str) -> str:
 
 
 class Decoded(NamedTuple):
-    """A frame of a video, and what is missing before it.
+    """A frame of a video, and what is missing before it."""
 
-    Attributes:
-        frame: None at the end of the file.
-        place: Byte of the file at which its packet begins; None where that is not known.
-        lost: For each frame before it that could not be decoded, when it is shown, by the file's clock in
-            seconds; None where the file does not say.
-    """
-
-    frame: Any
-    place: int | None
+    frame: Any  # none at the end of the file
+    place: int | None  # byte of the file at which its packet begins; None where that is not known
+    # For each frame before it that could not be decoded, when it is shown, by the file's clock in seconds;
+    # None where the file does not say.
     lost: list[Fraction | None]
 
 
@@ -233,19 +228,12 @@ def _first_frames(container: Any, stream: Any) -> tuple[bool, bool]:
 
 
 class _Key(NamedTuple):
-    """A key frame, at which reading can begin.
+    """A key frame, at which reading can begin."""
 
-    Attributes:
-        number: Of the frame.
-        time: See `Frame`.
-        pts: When it is shown, by the file's clock.
-        place: See `Decoded`.
-    """
-
-    number: int
-    time: Fraction
-    pts: int
-    place: int
+    number: int  # of the frame
+    time: Fraction  # see `Frame`
+    pts: int  # when it is shown, by the file's clock
+    place: int  # see `Decoded`
 
 
 class _Video:

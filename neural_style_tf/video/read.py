@@ -43,53 +43,33 @@ REMEMBERED = 8
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Frame:
-    """One frame of a clip.
+    """One frame of a clip."""
 
-    Attributes:
-        number: From 1, of all frames of the clip.
-        time: Seconds from the first frame of the clip.
-        pixels: float32 [H, W, 3], RGB 0–255.
-        alpha: Opacity, uint8 [H, W]; None where it is opaque everywhere.
-    """
-
-    number: int
-    time: Fraction
-    pixels: np.ndarray
-    alpha: np.ndarray | None = None
+    number: int  # from 1, of all frames of the clip
+    time: Fraction  # seconds from the first frame of the clip
+    pixels: np.ndarray  # float32 [H, W, 3], RGB 0–255
+    alpha: np.ndarray | None = None  # opacity, uint8 [H, W]; None where it is opaque everywhere
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clip:
-    """What is known of a clip.
+    """What is known of a clip."""
 
-    Attributes:
-        path: The file, folder or pattern.
-        files: The file, or those of all frames.
-        rate: Frames a second, on average.
-        count: Number of frames, about; 0 where the file does not say.
-        read: Numbers of frames, from 1 → these frames, as far as there are any. What lies behind them may be
-            damaged, and is not looked at.
-        notes: Lines that the user should see.
-        has_audio: Whether there is sound that can be decoded.
-        has_alpha: Whether it has transparency, as far as that is known.
-        damaged: Numbers of the frames that could not be decoded, or only in part; filled while it is read.
-        length: Seconds; None where the file does not say.
-        plays: How often an animation is shown; 0: for ever.
-        tags: Metadata, by the names in `TAGS`.
-    """
-
-    path: Path
-    files: tuple[Path, ...]
-    rate: Fraction
-    count: int
+    path: Path  # the file, folder or pattern
+    files: tuple[Path, ...]  # the file, or those of all frames
+    rate: Fraction  # frames a second, on average
+    count: int  # number of frames, about; 0 where the file does not say
+    # Numbers of frames, from 1 → these frames, as far as there are any. What lies behind them may be
+    # damaged, and is not looked at.
     read: Callable[[range], Iterator[Frame]]
-    notes: tuple[str, ...]
-    has_audio: bool = False
-    has_alpha: bool = False
+    notes: tuple[str, ...]  # lines that the user should see
+    has_audio: bool = False  # whether there is sound that can be decoded
+    has_alpha: bool = False  # whether it has transparency, as far as that is known
+    # Numbers of the frames that could not be decoded, or only in part; filled while it is read.
     damaged: set[int] = dataclasses.field(default_factory=set)
-    length: Fraction | None = None
-    plays: int = 0
-    tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    length: Fraction | None = None  # seconds; None where the file does not say
+    plays: int = 0  # how often an animation is shown; 0: for ever
+    tags: Mapping[str, str] = dataclasses.field(default_factory=dict)  # metadata, by the names in `TAGS`
 
     def shown_last(self, number: int, time: Fraction, every: int) -> Fraction:
         """Return the seconds for which frame `number`, shown at `time`, ends a painted clip."""
