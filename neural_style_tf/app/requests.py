@@ -20,7 +20,6 @@ from neural_style_tf.jobs.run import Run, make_run
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Task
 from neural_style_tf.tiling.system_memory import available_bytes
-from neural_style_tf.utils.console import Console
 from neural_style_tf.utils.runtime import nvidia_devices
 
 MOST_STYLES = 3
@@ -149,7 +148,7 @@ def fill_regions(regions: Sequence[np.ndarray | None]) -> list[np.ndarray]:
 
 def check(config: Config, job: Job) -> Run:
     """Check a run as the command line does; UserError: what cannot be."""
-    return make_run(config, job, Machine(), Console(quiet=True), Interrupts())
+    return make_run(config, job, Machine(), Interrupts())
 
 
 def check_fits(task: Task) -> None:

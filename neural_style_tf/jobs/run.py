@@ -41,7 +41,6 @@ from neural_style_tf.transfer.plan import Plan
 from neural_style_tf.transfer.records import Listener
 from neural_style_tf.transfer.scales import Scale
 from neural_style_tf.utils.atomic import write_text
-from neural_style_tf.utils.console import Console
 from neural_style_tf.utils.runtime import check_installation
 from neural_style_tf.video.read import is_clip
 from neural_style_tf.weights import Weights
@@ -69,7 +68,6 @@ class Run:
         config: Config,
         job: Job,
         machine: Machine,
-        console: Console,
         interrupts: Interrupts,
         *,
         work: Work,
@@ -78,9 +76,9 @@ class Run:
     ) -> None:
         supplies = supplies or Supplies()
         self._work, self._report_to, self._weights = work, report, supplies.weights
-        self.console, self._interrupts, self.machine = console, interrupts, machine
+        self.machine, self.console, self._interrupts = machine, machine.console, interrupts
         self._worker = find_worker(job.distribute, os.environ)
-        console.quiet = console.quiet or self._worker.rank > 0
+        self.console.quiet = self.console.quiet or self._worker.rank > 0
         self.config, self.job = config, job
         try:
             self.files, inputs = work.read(config, job, machine, supplies.files)
@@ -312,7 +310,7 @@ class Run:
             if note := unused_gpu():
                 say(f"  {note}")
         device = self.machine.device
-        weights = self.machine.load_weights(self.job, given=self._weights, console=self.console)
+        weights = self.machine.load_weights(self.job, given=self._weights)
         if self._repeated:
             check_files(self._repeated, {"weights": weights.sha256}, self.job.from_run)
             for line in changes_since(self._repeated, device):
@@ -372,7 +370,6 @@ def make_run(
     config: Config,
     job: Job,
     machine: Machine,
-    console: Console,
     interrupts: Interrupts,
     *,
     report: Report | None = None,
@@ -384,7 +381,7 @@ def make_run(
     if not (job.frames or is_clip(supplies.files.get(job.content, job.content))):
         work = Painting()
         _refuse_clip_flags(config, job)
-    return Run(config, job, machine, console, interrupts, work=work, report=report, supplies=supplies)
+    return Run(config, job, machine, interrupts, work=work, report=report, supplies=supplies)
 
 
 def _refuse_clip_flags(config: Config, job: Job) -> None:

@@ -25,7 +25,6 @@ from neural_style_tf.jobs.signals import NAMES, Interrupts
 from neural_style_tf.jobs.task import Outcome, Task
 from neural_style_tf.sweeps.shards import part_of
 from neural_style_tf.tiling.system_memory import available_bytes
-from neural_style_tf.utils.console import Console
 from neural_style_tf.utils.runtime import cores, nvidia_devices
 
 # How often an executor that waits for events looks for signals, in seconds.
@@ -51,9 +50,7 @@ Executor = Callable[[Sequence[Task]], Iterator[Event]]
 """Paints checked runs. The call itself raises what is wrong with it, before the first event."""
 
 
-def choose_executor(
-    sweep: SweepConfig, job: Job, machine: Machine, console: Console, interrupts: Interrupts
-) -> Executor:
+def choose_executor(sweep: SweepConfig, job: Job, machine: Machine, interrupts: Interrupts) -> Executor:
     """Return the executor that the flags ask for; UserError: they contradict each other."""
     received = interrupts.received
     if sweep.ray and sweep.jobs > 1:
@@ -61,15 +58,14 @@ def choose_executor(
     if sweep.shared_output and not sweep.ray:
         raise UserError("--shared_output says what the machines of a cluster see: it needs --ray")
     if not sweep.ray and sweep.jobs == 1:
-        painter = Painter(machine, console, interrupts)
+        painter = Painter(machine, interrupts)
         return lambda tasks: one_after_another(tasks, painter, received)
     if sweep.ray:
         from neural_style_tf.sweeps.ray_cluster import RayExecutor, check_installed
 
         check_installed()
         _check_sendable(job)
-        load_weights = functools.partial(machine.load_weights, console=console)
-        shared_out = RayExecutor(Painter, sweep, load_weights, received, console.say)
+        shared_out = RayExecutor(Painter, sweep, machine.load_weights, received, machine.console.say)
     else:
         memory = available_bytes()
         # Whole cores; each process has a GPU of its own.

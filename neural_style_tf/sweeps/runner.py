@@ -12,6 +12,9 @@ from typing import Any
 from neural_style_tf.config.fields import tagged
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UnreadableFile, UserError, show
+from neural_style_tf.jobs.machine import Machine
+from neural_style_tf.jobs.run import make_run
+from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Task
 from neural_style_tf.runs.resume import continued, find_manifest, status_of
 from neural_style_tf.sweeps.executors import Event, Executor
@@ -49,12 +52,11 @@ class Sweep:
         root: Path,
         base: Mapping[str, Any],
         settings: Callable[[Mapping[str, str]], tuple[Config, Job]],
-        make_run: Callable[[Config, Job], Any],
-        console: Console,
+        machine: Machine,
         skip_unreadable: bool = False,
     ) -> None:
         self._axes, self._base, self._settings = axes, base, settings
-        self._make_run, self._console = make_run, console
+        self._machine, self._console = machine, machine.console
         self._root, self._folder = root, SweepFolder(root)
         self.runs = name_runs(combine(axes, zipped), self._folder.runs)
         self._skip_unreadable = skip_unreadable
@@ -97,7 +99,7 @@ class Sweep:
         return Task(name, config, job.replace(output_dir=str(self._root / name), output=_fill(job, swept)))
 
     def _checked(self, task: Task) -> Task:
-        run = self._make_run(task.config, continued(task.job))
+        run = make_run(task.config, continued(task.job), self._machine, Interrupts())
         if status_of(self._root / task.name) == "finished":
             run.check_finished()
         return dataclasses.replace(task, memory=run.memory(), hashes=run.hashes)

@@ -55,8 +55,8 @@ class Scenes:
 
     def __init__(self, config: Config, job: Job, console: Console) -> None:
         # Finds every mistake that the runs would find, before minutes go by.
-        work, quiet = ClipPainting(), Console(quiet=True)
-        run = Run(config, job.replace(output=""), Machine(), quiet, Interrupts(), work=work)
+        work = ClipPainting()
+        run = Run(config, job.replace(output=""), Machine(), Interrupts(), work=work)
         work.forget_pictures()
         self._config, self._job, self._work, self._console = config, job, work, console
         self._size = run.size
