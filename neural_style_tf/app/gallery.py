@@ -24,7 +24,7 @@ from neural_style_tf.transfer.scales import Scale
 
 MOST_SHOWN = 60
 MOST_ROWS = 500
-"""Of a plot, about."""
+"""About how many rows of losses a plot has."""
 
 
 @dataclasses.dataclass(frozen=True)

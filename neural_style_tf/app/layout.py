@@ -16,9 +16,9 @@ LARGEST_UPLOAD = "100mb"
 LARGEST_CANVAS = 800
 """Longest side of what is drawn on with the brush, in pixels."""
 COLORS = ("#e4572e", "#2e86ab", "#7cb518")
-"""Of the brush: one for each style."""
+"""Colours of the brush, one for each style."""
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-"""There in a checkout, not in an installed package."""
+"""Only a checkout has them."""
 PHOTOS = ("chelsea.jpg", "coffee.jpg", "astronaut.jpg", "rocket.jpg")
 PAINTINGS = ("starry_night.jpg", "mosaic.jpg", "watercolour.jpg", "ink.jpg", "strokes.jpg")
 DRAWN = ("total", "content", "style")

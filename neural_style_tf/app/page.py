@@ -38,7 +38,7 @@ from neural_style_tf.utils.console import duration
 
 SECONDS_BETWEEN_LOOKS = 1.0
 TROUBLE = (UserError, RunError, OSError, MemoryError)
-"""Errors that the page says: mistakes, files that are gone, a full disk, too little memory."""
+"""Errors that the page shows as a line: mistakes, files that are gone, a full disk, too little memory."""
 
 Changes = dict[gr.blocks.Block, Any]
 """Part of the page → what it is to show; what is not named stays as it is."""
@@ -263,7 +263,7 @@ class Page:
 
     def _changes(self, browser: Browser) -> Changes:
         """Return what has changed of what is shown."""
-        # A system that cleans its temporary folders may have taken it; what is put there is nobody else's.
+        # The system may have cleaned the folder away. Only this user may write into it.
         self._temporary.mkdir(0o700, parents=True, exist_ok=True)
         run, changes = self._stored(browser), {}
         status = self._status(browser.name, run)

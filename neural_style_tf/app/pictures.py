@@ -19,12 +19,12 @@ from neural_style_tf.utils.atomic import atomic_path
 from neural_style_tf.video.read import is_clip
 
 FOLDER = "pictures"
-"""In the output folder."""
+"""Folder for pictures and masks in the output folder."""
 LONGEST_NAME = 48
-"""Of a stored picture without hash and ending, in bytes."""
+"""Longest name of a stored picture without hash and ending, in bytes."""
 HASH_DIGITS = 16
 PREVIEW = 1280
-"""Longest side of what is shown of a picture, in pixels."""
+"""Longest side of a preview, in pixels."""
 
 
 def clean_name(name: str) -> str:

@@ -116,15 +116,15 @@ def plan(request: Request, base: Job) -> Task:
         return Task(path.name, config, job.replace(output_dir=str(path)), memory)
 
 
-def claim_folder(wanted: Path) -> Path:
-    """Make a folder that was not there, `wanted` or with a number, and return its path."""
-    path, number = wanted, 1
+def claim_folder(best: Path) -> Path:
+    """Make a folder that was not there, `best` or with a number, and return its path."""
+    path, number = best, 1
     while True:
         try:
             path.mkdir(parents=True)
         except FileExistsError:
             number += 1
-            path = wanted.with_name(f"{wanted.name}-{number}")
+            path = best.with_name(f"{best.name}-{number}")
         else:
             return path
 

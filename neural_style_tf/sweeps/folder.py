@@ -26,7 +26,7 @@ FORMAT = 1
 LOCK_SECONDS = 10.0
 """How long to wait for another process that writes `sweep.json`."""
 LONGEST_NAME = 120
-"""Of a run's folder, in bytes; a run with a longer name is numbered."""
+"""Longest name of a run's folder, in bytes; a run with a longer one is numbered."""
 
 
 def safe(name: str, value: str) -> str:

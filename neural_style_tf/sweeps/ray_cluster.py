@@ -77,7 +77,7 @@ def own_modules(tasks: Sequence[Task]) -> list[str]:
 def _join(address: str, modules: Sequence[str]) -> Any:
     """Import Ray and become a driver of a cluster, which gets `modules`; return Ray."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # Ray announces that it will leave hidden GPUs hidden for tasks that take none; it may do so now.
+    # What will be the default, or Ray warns: tasks that take no GPU leave CUDA_VISIBLE_DEVICES as it is.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     head = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
     if head not in ("", "auto", "local"):
@@ -148,8 +148,8 @@ class RayExecutor:
         on_this_node = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
         actor = ray.remote(num_cpus=0, scheduling_strategy=on_this_node)(RunFiles)
         self._files = actor.remote(shared=self.sweep.shared_output)
-        # The modification time tells a file that was replaced.
-        self._picture = functools.lru_cache(PICTURES)(lambda name, time: ray.put(Path(name).read_bytes()))
+        # The modification time is part of the key: a file that was replaced is sent anew.
+        self._picture = functools.lru_cache(PICTURES)(lambda name, _: ray.put(Path(name).read_bytes()))
         self._network: tuple[Weights | None, Any] = None, None
         # Reference of a task → the task, and what it takes of a machine.
         self._running: dict[Any, tuple[Task, dict[str, int]]] = {}

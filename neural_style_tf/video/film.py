@@ -306,13 +306,14 @@ class _Video:
         # Where there is no index, decoding times count, which are a few frames earlier.
         early = round(1 / stream.time_base) if container.format.name.startswith("mpeg") else 0
         container.seek(key.pts - early, stream=stream)
-        for found in (frames := decoded(container, stream)):
-            if found.frame is not None and found.frame.pts is not None and found.frame.pts < key.pts:
+        frames = decoded(container, stream)
+        for first in frames:
+            if first.frame is not None and first.frame.pts is not None and first.frame.pts < key.pts:
                 continue
-            if found.frame is not None and (found.frame.pts, found.place) == (key.pts, key.place):
-                return container, itertools.chain([found._replace(lost=[])], frames), key
+            if first.frame is not None and (first.frame.pts, first.place) == (key.pts, key.place):
+                return container, itertools.chain([first._replace(lost=[])], frames), key
             break
-        # Such a file is always read from its beginning.
+        # Seeking did not lead to the key frame: this file is always read from its beginning.
         self._seeks = False
         return self._begin(stack, number)
 

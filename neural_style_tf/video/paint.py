@@ -59,7 +59,7 @@ def paint_clip(
         tick: See `transfer.loop.Tick`; a frame that it ends is left out.
     """
     optimizer, known, stopped = config.optimization.optimizer, list(before), False
-    # Files lack the movement since the frame that is held.
+    # A folder has no flow from the frame for which a still place was painted.
     holds = config.loss.temporal_weight > 0 and not isinstance(flow, FlowFolder)
 
     def ticked(step: int) -> bool:
@@ -93,7 +93,7 @@ def paint_clip(
             terms=last.terms,
             planned=number,
             seconds=last.seconds,
-            # Where a frame ended is no news.
+            # Frames usually end because their loss no longer falls.
             notes=tuple(note for record in records for note in record.notes if STALLED not in note),
             image_rows=last.best_rows,
             time=frame.time,

@@ -27,7 +27,7 @@ VIDEO_SUFFIXES = frozenset(
     ".3g2 .3gp .asf .avi .dv .f4v .flv .m2ts .m2v .m4v .mkv .mov .mp4 .mpeg "  # noqa: SIM905
     ".mpg .mts .mxf .ogv .ts .vob .webm .wmv .y4m".split()
 )
-"""Names of video files."""
+"""Endings of video files."""
 ANIMATED_SUFFIXES = frozenset((".gif", ".webp", ".png", ".apng", ".avif"))
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 FOLDER_RATE = Fraction(24)

@@ -27,9 +27,9 @@ QUALITY = "16"
 CLOCK = 90_000
 """Ticks a second of frame times."""
 BT709, LIMITED = 1, 1
-"""By ITU-T H.273."""
+"""Codes of the colours of BT.709 and of the limited range, by ITU-T H.273."""
 MOST_ANIMATED, LONGEST_ANIMATED = 500_000_000, 16_383
-"""Pixels of all frames of an animation, which Pillow holds in memory; of a side, WebP's limit."""
+"""Most pixels of all frames of an animation, which Pillow holds in memory; longest side of WebP."""
 SHORTEST_SHOWN = 20
 """Milliseconds; browsers slow down what is shorter."""
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
