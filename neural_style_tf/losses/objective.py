@@ -137,11 +137,11 @@ class Objective:
         targets: Targets of terms without a source, by name.
         projections: Applied to the gradient, one after the other.
         replicas: They share the work; default: this process alone.
-        any_size: Whether one compiled step serves images of all sizes; in one piece only.
-        style_network: Looks at the style pictures in place of `network`.
         look: See `targets.gather_statistics`.
 
     Attributes:
+        size: (H, W) of the image.
+        terms: The losses whose weight is not 0.
         evaluation: The static part.
         arguments: The rest: targets, weights, guides.
         notes: Lines for the user.
@@ -160,12 +160,10 @@ class Objective:
         targets: Mapping[str, Tree] | None = None,
         projections: tuple[Projection, ...] = (),
         replicas: Replicas | None = None,
-        any_size: bool = False,
-        style_network: Network | None = None,
         look: Look | None = None,
     ) -> None:
-        terms = tuple(term for term in terms if term.weight)
-        size = np.shape(content)[:2]
+        self.terms = terms = tuple(term for term in terms if term.weight)
+        self.size = size = np.shape(content)[:2]
         sources = make_sources(
             terms,
             np.asarray(content)[np.newaxis],
@@ -173,11 +171,10 @@ class Objective:
             guidance=guidance,
             blend=blend,
         )
-        looking = {"style_network": style_network, "look": look}
-        statistics, possible = look_at(network, terms, sources, size, tile, replicas, **looking)
+        statistics, possible = look_at(network, terms, sources, size, tile, replicas, look)
         all_targets = make_targets(terms, sources, statistics, targets or {}, network.architecture)
         self.notes = () if possible == tile else (tile_note(possible),)
-        fixed = None if any_size and possible is None and replicas is None else size
+        fixed = None if possible is None and replicas is None else size
         static = tuple(dataclasses.replace(term, weight=1.0) for term in terms)
         guides = guidance.guides(terms)
         guided = tuple((layer, tuple(regions)) for layer, regions in guides.items())
@@ -208,7 +205,7 @@ def look_at(
     size: tuple[int, int],
     tile: int | None,
     replicas: Replicas | None,
-    **looking: Any,
+    look: Look | None,
 ) -> tuple[list[Any], int | None]:
     """Return `gather_statistics` of all sources, and the tile for which memory sufficed.
 
@@ -226,7 +223,7 @@ def look_at(
         plans = plan_looks(network, terms, sources, size, tile)
         if replicas is not None:
             plans = [share_out(plan, workers)[replicas.rank] for plan in plans]
-        return gather_statistics(network, sources, plans=plans, **looking)
+        return gather_statistics(network, sources, plans=plans, look=look)
 
     possible = first
     while True:

@@ -94,7 +94,6 @@ def gather_statistics(
     *,
     plans: Sequence[Sequence[Tile] | None] | None = None,
     prepare: Callable[[Any], tf.Tensor] | None = None,
-    style_network: Network | None = None,
     look: Look | None = None,
 ) -> list[Statistics]:
     """Return the statistics of each source, or of a share of it.
@@ -105,15 +104,12 @@ def gather_statistics(
         plans: For each source the tiles to visit, at least one: all, or a share; None, the default: one
             piece.
         prepare: Window [1, H, W, 3] of a picture → the network's input; default: `preprocess` of RGB 0–255.
-        style_network: Looks at the style pictures in place of `network`.
         look: `compile_look`, or a function with the same arguments that caches its results.
     """
     prepare, statistics = prepare or (lambda window: preprocess(window[0])), []
     for source, plan in zip(sources, plans or [None] * len(sources), strict=True):
-        is_content = source.terms[0].source == "content"
-        looking_network = network if is_content else style_network or network
         guided = tuple(sorted(source.guides))
-        compiled_for = functools.partial(look or compile_look, looking_network, source.terms)
+        compiled_for = functools.partial(look or compile_look, network, source.terms)
         guides = [tf.constant(source.guides[layer]) for layer in guided]
         if plan is None:
             image = prepare(source.picture)
