@@ -43,7 +43,7 @@ def minimize(
     iterations: int = 500,
     callback: Callable[[int, dict[str, float]], bool | None] | None = None,
 ) -> Minimum:
-    """Minimise an objective, starting from an image.
+    """Minimise an objective from an initial image on.
 
     Args:
         objective: Of images of the size of `init`.

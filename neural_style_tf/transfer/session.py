@@ -46,9 +46,10 @@ from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import load_weights
 
 KEPT_BYTES, KEPT_SHARE = 2**31, 0.25
-"""What a `Session` keeps for further runs by default: at most, and of the memory available."""
+"""Memory that a `Session` keeps for further runs by default: at most so many bytes, and at most this share of
+what is available."""
 GRAPH_BYTES = 12 * 2**20
-"""What TensorFlow takes for a compiled function, about, beside its kernels."""
+"""Bytes of a compiled function, about, without its kernels."""
 KERNEL_COPIES = 2
 """Copies of the network's kernels, in oneDNN's order, that a compiled step holds: forward and backward."""
 
@@ -204,15 +205,7 @@ class Session:
         guidance: Guidance,
         warped: Warped | None = None,
     ) -> Objective:
-        """Return the objective of one scale.
-
-        Args:
-            pictures: Content and styles, each [H, W, 3], RGB 0–255, used at this size.
-            config: All settings, of this scale.
-            networks: Those of the run.
-            guidance: The masks at this size.
-            warped: Of a clip, the frame before, at this size.
-        """
+        """Return the objective of one scale, of content and styles [H, W, 3], RGB 0–255, at its size."""
         size, *style_sizes = (picture.shape[:2] for picture in pictures)
         guidance = dataclasses.replace(guidance, architecture=networks.architecture)
         convolution = winograd.select_convolution(
@@ -313,10 +306,8 @@ def make_optimizer(
 ) -> Optimizer:
     """Return the optimiser of some settings.
 
-    Args:
-        config: Which optimiser, and its settings.
-        iterations: Planned, for a learning rate that shrinks.
-        agree: Broadcasts a tensor from the chief, so that all workers take the same branches.
+    A learning rate that shrinks does so over `iterations`. `agree` broadcasts a tensor from the chief, so
+    that all workers take the same branches.
     """
     if config.optimizer == "lbfgs":
         return LBFGS(config.history, config.preconditioner, config.clamp, agree)
@@ -412,15 +403,10 @@ def first_image(
 
 
 def settle(config: Config, size: tuple[int, int], cluster: Cluster) -> Config:
-    """Decide what `auto` means for precision and convolution; return the settings.
+    """Decide what `auto` means for precision and convolution, for a result of `size` (H, W).
 
-    All workers decide alike: the settings of the chief count, which may go on with an earlier run, and no
-    worker uses what another one lacks.
-
-    Args:
-        config: The settings.
-        size: (H, W) of the result.
-        cluster: The workers.
+    All workers decide alike: the settings of the chief count, which may resume an earlier run, and no worker
+    uses what another one lacks.
 
     Raises:
         UserError: A worker cannot compute in this precision.
