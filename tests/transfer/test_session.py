@@ -232,7 +232,7 @@ def test_enlarged_in_tiles_is_enlarged_in_one_piece(pictures, narrow_weights):
 
 def test_too_small_for_the_network(pictures, narrow_weights):
     with pytest.raises(UserError, match="content picture would be 48×8.*relu5_1 needs sides of at least 16"):
-        next(warm_stylize(pictures[0][:8], pictures[1], weights=narrow_weights))
+        next(warm_stylize(pictures[0][:8], pictures[1], Config(), weights=narrow_weights))
     with pytest.raises(UserError, match=r"style picture must be an array \[H, W, 3\], not \[33, 51\]"):
         run((pictures[0], pictures[1][..., 0]), narrow_weights)
 
