@@ -9,7 +9,6 @@ import reference
 import tensorflow as tf
 from narrow import make_narrow_weights
 
-from neural_style_tf import weights as weights_module
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
@@ -108,10 +107,10 @@ SHALLOW = Config(content_layers=(("relu1_2", 1.0),), style_layers=(("relu1_1", 1
 EVERYWHERE = dataclasses.replace(VGG19, winograd=frozenset(VGG19.layers))
 
 
-@pytest.fixture
-def everywhere(monkeypatch):
-    """Have narrow networks, too, made of Winograd's convolutions."""
-    monkeypatch.setattr(weights_module, "VGG19", EVERYWHERE)
+@pytest.fixture(scope="module")
+def narrow_weights():
+    """A narrow network made of Winograd's convolutions."""
+    return dataclasses.replace(make_narrow_weights(), architecture=EVERYWHERE)
 
 
 # Nothing but a cut out of a tile above the last convolution.
@@ -127,7 +126,7 @@ BARE = Config(content_layers=(("conv1_2", 1.0),), style_layers=(("relu1_1", 1.0)
         pytest.param(BARE.replace(padding="edge"), 16, marks=pytest.mark.slow),
     ],
 )
-def test_same_objective(everywhere, config, tile):
+def test_same_objective(config, tile):
     """And in tiles, whose shapes the graph does not know."""
     weights = make_narrow_weights(dtype="float64")
     image, content, style = (100 * random(1, 29, 39, 3, seed=seed) for seed in range(3))
@@ -153,7 +152,7 @@ def test_same_objective(everywhere, config, tile):
     np.testing.assert_allclose(our_gradient, gradient, rtol=0, atol=1e-10 * np.abs(gradient).max())
 
 
-def test_features_of_bfloat16(everywhere, narrow_weights):
+def test_features_of_bfloat16(narrow_weights):
     """Kernels of bfloat16 as well; a few times as far from the exact ones as direct."""
     image, found = 100 * random(1, 24, 32, 3).astype("float32"), {}
     for convolution, compute in (("direct", None), ("direct", "bfloat16"), ("winograd", "bfloat16")):
@@ -184,7 +183,7 @@ def test_only_where_it_pays(narrow_weights):
 
 
 @pytest.mark.slow
-def test_a_run(everywhere, pictures, narrow_weights):
+def test_a_run(pictures, narrow_weights):
     """The setting reaches the network, whose losses differ in rounding only; twice, to the same bits."""
     totals = {}
     for convolution in ("direct", "winograd", "winograd"):
@@ -243,7 +242,7 @@ def test_the_choice_is_of_this_picture_and_counts(monkeypatch, pictures, narrow_
 
 @pytest.mark.parametrize("tile", [pytest.param("none", marks=pytest.mark.slow), "32"])
 def test_the_style_picture_is_seen_directly_and_steps_are_traced_once(
-    everywhere, pictures, narrow_weights, tile, monkeypatch
+    pictures, narrow_weights, tile, monkeypatch
 ):
     """XLA need not compile for the style picture: its targets have the bits of direct convolutions."""
     traced, convolve = [], winograd.convolve
