@@ -62,9 +62,9 @@ def load_image(
 ) -> Picture:
     """Read a PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP or PPM file, upright and in sRGB.
 
-    EXIF orientation and colour profile are applied. Grey, palette, CMYK, YCbCr and Lab become RGB. Grey of 16
-    bits keeps them all; so do 16-bit colours of PNG and TIFF, but only with the extra `deep`. The first of
-    several frames is used. HEIC needs the extra `heic`.
+    EXIF orientation and colour profile are applied. Grey, palette, CMYK, YCbCr and Lab become RGB. 16-bit
+    grey keeps all its bits; so do 16-bit colours of PNG and TIFF with the extra `deep`. Without it they are
+    read at 8. The first of several frames is used. HEIC needs the extra `heic`.
 
     Args:
         path: A regular file.

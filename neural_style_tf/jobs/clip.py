@@ -48,12 +48,7 @@ NEARLY_ALL = 0.98
 
 
 class ClipPainting:
-    """A clip to be painted; see `painting.Work`.
-
-    Attributes:
-        clip: The clip.
-        flow: Between two of its frames: `--flow`, or OpenCV.
-    """
+    """A clip to be painted; the methods are those of `painting.Painting`."""
 
     result = "frames"
 
@@ -174,11 +169,7 @@ class ClipPainting:
         self.check_output(run.here, run.config, size=run.size, written=output_of(run.here))
 
     def check_output(self, job: Job, config: Config, *, size: tuple[int, int], written: str) -> None:
-        """Refuse outputs in the folder of a job; `written` as of `outputs.check_not_there`.
-
-        Raises:
-            UserError: Naming the file.
-        """
+        """Refuse outputs in the folder of a job; `written` as of `outputs.check_not_there`."""
         if job.output:
             check_clip_output(job.output, frames=len(self._planned), size=size)
             check_not_there(job, written=written)
@@ -356,19 +347,9 @@ def write_result(
     job: Job,
     say: Callable[[str], None],
 ) -> None:
-    """Write `result.mp4`, and `--output`, from the painted frames.
+    """Write `result.mp4` to `folder`, and `--output`, from the frames in the folders `painted_in`, in order.
 
-    Args:
-        folder: For `result.mp4`.
-        painted_in: Output folders of the runs that painted them, in the order of the clip.
-        clip: Their source.
-        config: `video.every`.
-        job: `output` and `pixel_format`.
-        say: Takes lines that the user should see.
-
-    Raises:
-        RunError: The encoder fails, or a file cannot be written; its note says where the clip or its frames
-            are.
+    The note of a RunError says where the clip or its frames are.
     """
     from neural_style_tf.runs.clip_files import frame_times, painted_frames
 

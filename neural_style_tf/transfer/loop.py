@@ -17,34 +17,26 @@ from neural_style_tf.losses.catalogue import part_factors, with_parts
 from neural_style_tf.losses.objective import OUT_OF_MEMORY, tile_note
 from neural_style_tf.losses.pixels import deprocess
 from neural_style_tf.losses.term import Term
-from neural_style_tf.transfer.colors import CLIPPED_NOTE, Finish
+from neural_style_tf.transfer.colors import MUCH, Finish
 from neural_style_tf.transfer.records import Rows, StepRecord
 from neural_style_tf.transfer.scales import Scale, work_left
 from neural_style_tf.transfer.solver import Solver
 from neural_style_tf.transfer.state import RunState, restore
 
 FAULTS_ALLOWED = 3
-"""A run gives up after more losses or gradients that are not finite."""
 SECONDS_PER_CALL = 1.0
-"""As many steps as fit into this time are one compiled call."""
+
 STALLED = ": no further step lowers the loss; "
 """Part of the note of a run or a frame that ends early."""
 
 Tick = Callable[[int], bool]
-"""Called after each compiled call with the step that it reached; True ends the run early."""
+"""Called after each compiled call with the step it reached; returning True ends the run early."""
 Until = Callable[[StepRecord], bool]
-"""Called after each record; True ends the scale, as if its iterations were done."""
+"""Called after each record; returning True ends the scale there, as if its iterations were done."""
 
 
 class Loop:
-    """The loop over the steps of a run, through all its scales.
-
-    Args:
-        scales: All scales of the run, including those that a resumed run has done.
-        config: The settings of the run.
-        tick: See `Tick`.
-        cluster: The replicas that share the work.
-        until: See `Until`.
+    """The loop over the steps of a run, through all its scales, also those that a resumed run has done.
 
     Attributes:
         stopped: Whether `tick` ended the run.
@@ -54,9 +46,7 @@ class Loop:
         self, scales: tuple[Scale, ...], config: Config, tick: Tick, cluster: Cluster, until: Until
     ) -> None:
         self.scales, self.stopped = scales, False
-        self._until = until
-        self._cluster = cluster
-        self._config, self._tick = config, tick
+        self._config, self._tick, self._cluster, self._until = config, tick, cluster, until
         self._started = self._saved = time.monotonic()
         self._begun, self._work = self._started, 0
         self._solver: Solver | None = None
@@ -74,7 +64,7 @@ class Loop:
         notes: tuple[str, ...],
         finish: Finish | None = None,
     ) -> None:
-        """Begin a scale; `notes` go into its first record, `finish` is applied to images as they are read."""
+        """Begin a scale; `notes` are shown with its first record, `finish` is applied to images when read."""
         self._solver, self._state, self._finish = solver, RunState(solver.state, scale.index), finish
         self._terms = terms
         best = solver.state["best_image"]
@@ -83,12 +73,12 @@ class Loop:
         self._notes += notes
 
     def leave(self, *, last: bool) -> None:
-        """Release the pictures of a scale, to which records may still refer; the last scale keeps them."""
+        """Release the pictures of a scale, also from records that are still held; those of the last stay."""
         self._solver = None
         self._moves += not last
         if not last:
             self._pictures = {}
-        # Deleted, since None would stay among the dependencies of a checkpoint.
+        # Deleted: None would stay among the dependencies of a checkpoint.
         del self._state.solver
 
     def restore(self, prefix: str | None) -> None:
@@ -101,7 +91,7 @@ class Loop:
         self._started = time.monotonic() - float(self._state.seconds)
 
     def call(self, method: Callable[..., bool], *arguments: int) -> bool:
-        """Call a method of the solver; if memory runs out, start again in smaller tiles."""
+        """Call `start` or `advance` of the solver; when memory runs out, go on in smaller pieces."""
         self._moves += 1
         while True:
             try:
@@ -114,12 +104,7 @@ class Loop:
             method, arguments = self._solver.start, ()
 
     def steps(self, scale: Scale, *, recorded: bool) -> Iterator[StepRecord]:
-        """Yield records while taking the remaining steps of a scale.
-
-        Args:
-            scale: The present scale.
-            recorded: Whether an earlier record has the present image.
-        """
+        """Take the remaining steps of a scale, whose present image may be `recorded` already."""
         solver, last_scale = self._solver, scale is self.scales[-1]
         step, pace = scale.first_step + solver.steps, SECONDS_PER_CALL
         self._begun, self._work = time.monotonic(), work_left(self.scales, scale, step)
@@ -135,7 +120,7 @@ class Loop:
             logged = last or bool(self._notes) or (self._config.saving.logs(step) and not recorded)
             due = self._due(step)
             if logged or due:
-                # A run that `tick` stops at its last step is finished, too.
+                # Also where a tick asked to stop at the very last step.
                 finished = last_scale and not failed and (stalled or enough or step >= scale.end)
                 if last and self._finish is not None and self._finish.recolor:
                     self._notes += explain_clipping(self._rows("best_image", step))
@@ -148,8 +133,8 @@ class Loop:
             if enough:
                 continue
             # A coarse clock may measure 0.
-            steps_per_call = max(1, int(SECONDS_PER_CALL / max(pace, 1e-6)))
-            count = min(_steps_to_record(step, scale.end, self._config), steps_per_call)
+            at_once = max(1, int(SECONDS_PER_CALL / max(pace, 1e-6)))
+            count = min(_steps_to_record(step, scale.end, self._config), at_once)
             count = self._cluster.all_gather(count)[0]
             called = time.monotonic()
             good = self.call(solver.advance, count)
@@ -170,7 +155,7 @@ class Loop:
         solver, failed = self._solver, scale.first_step + self._solver.steps + 1
         self._faults += 1
         culprits = explain_culprits(solver)
-        # To continue, the run needs a finite gradient at the best image.
+        # The run cannot continue without a gradient there.
         while self._faults <= FAULTS_ALLOWED and not self.call(solver.retreat):
             self._faults += 1
         step = scale.first_step + solver.steps
@@ -193,14 +178,14 @@ class Loop:
         self._state.seconds.assign(seconds)
         self._state.faults.assign(self._faults)
         notes, self._notes = tuple(self._notes), []
-        best_step = scale.first_step + int(solver.state["best_step"])
-        best = "best_image", best_step, float(solver.state["best_total"])
+        of_best = scale.first_step + int(solver.state["best_step"])
+        best = "best_image", of_best, float(solver.state["best_total"])
         if marks["finished"] and solver.average is not None:
             try:
                 total = solver.score_average()
             except OUT_OF_MEMORY:
                 if self._cluster.worker.workers > 1:
-                    # The other workers wait for this one's part.
+                    # The others wait for this one's part.
                     raise
                 notes += ("out of memory: the average of the images is left out",)
             else:
@@ -230,7 +215,7 @@ class Loop:
     def _rows(self, name: str, step: int, *, finished: bool = True) -> Rows:
         finish, moves = self._finish if finished else None, self._moves
 
-        # Refers to the loop, not to the solver, which a record would otherwise keep in memory.
+        # Refers to the loop, not to the solver: a record that is kept must not keep the solver in memory.
         def read(top: int, bottom: int) -> np.ndarray:
             if self._moves != moves:
                 raise UserError(
@@ -244,12 +229,12 @@ class Loop:
 
 
 def explain_clipping(rows: Rows) -> list[str]:
-    """Return a note if the photo's colours clip much of a painting."""
+    """Return a line if putting the photo's colours on a painting clips much of it."""
     height, width, _ = rows.shape
     band = max(1, 2**18 // width)
     parts = (rows[top : top + band] for top in range(0, height, band))
     share = sum(len(part) * clipped_share(part) for part in parts) / height
-    if share <= CLIPPED_NOTE:
+    if share <= MUCH:
         return []
     return [f"{share:.0%} of the values leave 0–255 in the photo's colours, and are clipped"]
 
@@ -260,7 +245,7 @@ def _steps_to_record(step: int, end: int, config: Config) -> int:
 
 
 def explain_culprits(solver: Solver) -> str:
-    """Name the losses that were not finite at the last rejected image, for a message."""
+    """Name the losses that were not finite at the last refused image, for an error message."""
     rejected = zip(solver.step.evaluation.names, solver.state["rejected"].numpy(), strict=True)
     names = [name for name, value in rejected if not np.isfinite(value)]
     layers = [name for name in names if "/" in name]

@@ -1,4 +1,4 @@
-"""`stylize`: from pictures to records; `Session`: runs that share networks and compiled steps."""
+"""`stylize`, the algorithm from pictures to records; `Session`, which keeps what further runs can use."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import dataclasses
 import functools
 import gc
 import math
-import operator
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import cachetools
 import keras
@@ -21,7 +20,7 @@ from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import is_gray, resize
 from neural_style_tf.losses.catalogue import make_terms
 from neural_style_tf.losses.guides import Guidance
-from neural_style_tf.losses.objective import Evaluation, Objective
+from neural_style_tf.losses.objective import Objective
 from neural_style_tf.losses.pixels import deprocess, gray, keep_gray, preprocess
 from neural_style_tf.losses.targets import compile_look
 from neural_style_tf.losses.temporal import Temporal, Warped, hold_still
@@ -47,11 +46,12 @@ from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import load_weights
 
 KEPT_BYTES, KEPT_SHARE = 2**31, 0.25
-"""Default size of the cache of a `Session`: at most these bytes, and this share of the available memory."""
+"""Memory that a `Session` keeps for further runs by default: at most so many bytes, and at most this share of
+what is available."""
 GRAPH_BYTES = 12 * 2**20
-"""Approximate memory of a compiled function, without the network's kernels."""
+"""Bytes of a compiled function, about, without its kernels."""
 KERNEL_COPIES = 2
-"""A compiled step holds the network's kernels in oneDNN's order twice: forward and backward."""
+"""Copies of the network's kernels, in oneDNN's order, that a compiled step holds: forward and backward."""
 
 
 def stylize(
@@ -70,21 +70,22 @@ def stylize(
     For several runs in one process see `Session`; for masks see `Inputs`.
 
     Args:
-        content: The content picture [H, W, 3], RGB 0–255; reduced to the setting `image_size`.
-        style: The style picture [h, w, 3], RGB 0–255, reduced to `style_size`; a tuple of several is blended.
-        config: The settings; default: the preset `original`.
-        weights: The weights of the network; default: `load_weights("auto")`.
-        tick: Called after each compiled call with the step that it reached; True ends the run early.
-        resume: Prefix of a checkpoint of the same run to continue from. Of several workers only the chief
-            reads it.
-        initial: A picture [h, w, 3], RGB 0–255, to begin with instead of the one that `config.init` names.
+        content: [H, W, 3], RGB 0–255; one larger than `config.sizes.image_size` is reduced to it.
+        style: The style picture, likewise, of any shape; reduced to `config.sizes.style_size`. A tuple of
+            several is blended.
+        config: All settings; default: the preset `original`.
+        weights: The network; default: what `load_weights("auto")` finds.
+        tick: See `loop.Tick`.
+        resume: Prefix of a checkpoint of the same run, to go on from; the steps up to it are not repeated.
+            Of several workers only the chief reads it.
+        initial: [H, W, 3], RGB 0–255, to begin with instead of what `config.init` names; resized.
         cluster: The replicas that share the work; default: this process alone.
 
     Yields:
-        A record of step 0, of each step that is logged or saved, and of the last step.
+        A record for step 0, every step that `config.saving.logs`, the last step, and whenever a save is due.
 
     Raises:
-        UserError: A picture is not [H, W, 3], or is too small for the network.
+        UserError: A picture that is not [H, W, 3], or too small for the network.
         RunError: The loss stopped being finite and did not recover; the last record was yielded before.
     """
     session = Session(weights, cluster=cluster, keep_bytes=0)
@@ -92,19 +93,19 @@ def stylize(
 
 
 class Session:
-    """A sequence of runs that share networks and compiled steps.
+    """Paints one run after another; runs share networks and compiled steps.
 
     A run that differs from an earlier one only in weights of losses, learning rate, seed or pictures compiles
-    nothing, and gives the same bits as alone; in tiles and on several replicas this holds for pictures of
-    equal size. Runs of one session may overlap: each has its own state. Two settings of TensorFlow are of
-    the whole process: `deterministic` cannot be unset, and `precision` is that of the run that began last, so
-    runs that overlap must agree on it.
+    nothing, and gives the same bits as alone. In tiles and on several replicas its pictures must be of the
+    same size, too. What was used last is kept. Runs of one session may overlap: each has its own state.
+    TensorFlow has two settings for the whole process: `deterministic` holds for the rest of it, and
+    `precision` as the run that began last has it, so runs that overlap must have the same.
 
     Args:
-        weights: The weights of the network; default: `load_weights("auto")`.
+        weights: The network of all runs; default: what `load_weights("auto")` finds.
         cluster: The replicas that share the work; default: this process alone.
-        keep_bytes: Approximate size of the cache, of which the least recently used is dropped; 0 for none;
-            default: 2 GiB, or a quarter of the available memory if that is less.
+        keep_bytes: Memory for what is kept between runs, about; 0 keeps nothing; default: 2 GiB, or a
+            quarter of what is available if that is less.
     """
 
     def __init__(
@@ -118,7 +119,8 @@ class Session:
         if keep_bytes is None:
             available = memory_at_hand()
             keep_bytes = KEPT_BYTES if available is None else min(KEPT_BYTES, int(KEPT_SHARE * available))
-        self._kept = cachetools.LRUCache(max(keep_bytes, 1), getsizeof=operator.itemgetter(1))
+        # Key → (value, its size in bytes, about).
+        self._kept = cachetools.LRUCache(max(keep_bytes, 1), getsizeof=lambda kept: kept[1])
 
     def run(
         self,
@@ -129,15 +131,15 @@ class Session:
         resume: str | None = None,
         until: Until | None = None,
     ) -> Iterator[StepRecord]:
-        """Paint; arguments, records and errors as of `stylize`.
+        """Paint; records and errors as of `stylize`.
 
         Args:
-            inputs: The pictures, or a plan. The run drops them early; they stay in memory if the caller
-                keeps them.
-            config: The settings, unless `inputs` is a plan; default: the preset `original`.
-            tick: Called after each compiled call with the step that it reached; True ends the run early.
-            resume: Prefix of a checkpoint to continue from.
-            until: Called after each record; True ends the scale, as if its iterations were done.
+            inputs: The pictures, or what `plan_run` made of them. A run drops them as soon as it can; if the
+                caller keeps them, they stay in memory.
+            config: All settings, unless `inputs` is a plan; default: the preset `original`.
+            tick: See `loop.Tick`.
+            resume: Prefix of a checkpoint to go on from.
+            until: See `loop.Until`.
         """
         plan = inputs if isinstance(inputs, Plan) else plan_run(inputs, config or Config())
         del inputs
@@ -149,7 +151,7 @@ class Session:
         scales = plan.scales
         switch_tf32(config.network.precision)
         loop = Loop(scales, config, tick or (lambda step: False), cluster, until or (lambda record: False))
-        first, resumed = cluster.all_gather(
+        first, going_on = cluster.all_gather(
             [saved_scale(resume, len(scales)) if resume else 0, bool(resume)]
         )[0]
         coarser, networks = None, self._networks(config)
@@ -160,87 +162,66 @@ class Session:
                 initial = plan.initial
                 last = scale is scales[-1]
                 if last:
-                    # Its pictures would stay in memory until the run ends.
+                    # Each of its pictures would take memory for as long as the run lasts.
                     del plan
-                prepared = self.prepare(
-                    pictures,
-                    config.replace(iterations=scale.iterations, scales=1, scale_iterations=()),
-                    guidance=guidance,
-                    warped=warped,
-                    coarser=coarser,
-                    initial=initial,
-                    networks=networks,
-                )
-                del guidance, warped, initial
+                settings = config.replace(iterations=scale.iterations, scales=1, scale_iterations=())
+                objective = self.prepare(pictures, settings, networks, guidance, warped)
                 if last:
                     networks.looks.clear()
-                coarser, solver = None, prepared.solver
-                loop.enter(solver, scale, prepared.terms, (*notes, *prepared.notes), finish)
+                if coarser is not None:
+                    initial = enlarged(coarser.pixels, pictures[0], config.sizes.scale_detail)
+                image = first_image(pictures, settings, objective, guidance.cover, initial)
+                del pictures, guidance, warped, initial
+                solver, coarser = self._solver(objective, image, settings, coarser), None
+                loop.enter(solver, scale, objective.terms, (*notes, *objective.notes), finish)
+                del objective, image
                 notes = ()
-                if resumed and scale.index == first:
+                if going_on and scale.index == first:
                     loop.restore(resume)
                 elif not loop.call(solver.start):
                     raise RunError(
                         f"the loss of the initial image is not finite ({explain_culprits(solver)}); "
                         "nothing to save"
                     )
-                yield from loop.steps(scale, recorded=resumed or scale.index > 0)
+                yield from loop.steps(scale, recorded=going_on or scale.index > 0)
                 last = loop.stopped or last
                 loop.leave(last=last)
                 if last:
                     break
                 state = solver.state["optimizer"]
                 coarser = Coarser(deprocess(solver.image).numpy(), state, solver.step)
-                del prepared, solver, state
+                del solver, state
         finally:
-            loop = coarser = prepared = solver = networks = None  # noqa: F841
+            loop = coarser = solver = networks = None  # noqa: F841
             if not self._kept:
                 # A compiled step refers to itself.
                 gc.collect()
 
     def prepare(
         self,
-        pictures: list[np.ndarray],
+        pictures: Sequence[np.ndarray],
         config: Config,
-        *,
-        guidance: Guidance | None = None,
+        networks: Networks,
+        guidance: Guidance,
         warped: Warped | None = None,
-        coarser: Coarser | None = None,
-        initial: np.ndarray | None = None,
-        networks: Networks | None = None,
-    ) -> Prepared:
-        """Compute the targets and the initial image of one scale; return a solver that is ready to `start`.
-
-        Args:
-            pictures: Content and styles, each [H, W, 3], RGB 0–255, at the size of the scale. The list is
-                emptied early, so that large pictures do not stay in memory.
-            config: The settings of this scale.
-            guidance: The masks at this size; default: no masks.
-            warped: In a clip, the frame painted before, warped to this one, at this size.
-            coarser: The result of the next coarser scale, with whose image this one begins.
-            initial: The picture to begin with if there is no coarser scale; default: the one that
-                `config.init` names.
-            networks: The networks of the run; default: new ones.
-        """
-        size, networks = pictures[0].shape[:2], networks or self._networks(config)
-        sizes = [picture.shape[:2] for picture in pictures]
-        guidance = guidance or Masks().check(len(pictures) - 1, config).at(size, sizes[1:], config)
+    ) -> Objective:
+        """Return the objective of one scale, of content and styles [H, W, 3], RGB 0–255, at its size."""
+        size, *style_sizes = (picture.shape[:2] for picture in pictures)
         guidance = dataclasses.replace(guidance, architecture=networks.architecture)
         convolution = winograd.select_convolution(
-            config.network.convolution, config.network.precision, size[0] * size[1]
+            config.network.convolution, config.network.precision, math.prod(size)
         )
-        network = networks(convolution)
         terms = make_terms(config.loss, guidance, temporal=warped is not None)
         regions = sum(region.mask is not None for region in guidance.regions)
         tile = plan_memory(
-            config, size, styles=sizes[1:], regions=regions, architecture=networks.architecture
+            config, size, styles=style_sizes, regions=regions, architecture=networks.architecture
         ).tile
         in_gray = config.optimization.keep_gray or config.colors == "luminance"
         in_gray = in_gray and all(map(is_gray, pictures))
         held = any(isinstance(term, Temporal) for term in terms)
         shared = self._cluster.replicas > 1
-        objective = Objective(
-            network,
+        return Objective(
+            networks(convolution),
             terms,
             content=pictures[0],
             styles=pictures[1:],
@@ -250,38 +231,27 @@ class Session:
             targets={Temporal().name: Temporal.target_of(warped)} if held else {},
             projections=((keep_gray,) if in_gray else ()) + ((hold_still,) if held else ()),
             replicas=self._cluster if shared else None,
-            any_size=True,
             # XLA would compile for the style picture's shape, too: longer than its one pass takes.
-            style_network=None if shared or convolution == "direct" else networks("direct"),
-            look=functools.partial(self._look, networks),
+            look=functools.partial(self._look, networks, direct_styles=not shared),
         )
-        if coarser is not None:
-            initial = enlarged(coarser.pixels, pictures[0], config.sizes.scale_detail)
-        image = first_image(pictures, config, guidance, initial, in_gray=in_gray)
-        pictures.clear()
-        agree = self._cluster.broadcast_from_chief if self._cluster.worker.workers > 1 else tf.identity
+
+    def _solver(
+        self, objective: Objective, image: tf.Tensor, config: Config, coarser: Coarser | None
+    ) -> Solver:
+        """Return a solver with the compiled step of the coarser scale, of an earlier run, or a new one."""
+        agree = self._cluster.broadcast_from_chief if self._cluster.workers > 1 else tf.identity
         optimizer = make_optimizer(config.optimization, config.iterations, agree)
-        step = self._step(objective.evaluation, optimizer.static, config, coarser, network)
+        static = objective.evaluation, optimizer.static
+        if coarser is not None and (coarser.step.evaluation, coarser.step.optimizer) == static:
+            step = coarser.step
+        else:
+            size = GRAPH_BYTES + KERNEL_COPIES * bytes_of(objective.evaluation.network)
+            step = self._keep((*static, config.deterministic), lambda: CompiledStep(*static), size)
         solver = Solver(step, image, optimizer, objective.arguments)
         self._cluster.broadcast_variables([solver.image])
         if coarser is not None:
             optimizer.inherit(solver.state["optimizer"], coarser.state)
-        return Prepared(solver, terms, objective.notes)
-
-    def _step(
-        self,
-        evaluation: Evaluation,
-        optimizer: Optimizer,
-        config: Config,
-        coarser: Coarser | None,
-        network: keras.Model,
-    ) -> CompiledStep:
-        """Return the compiled step of the coarser scale or of an earlier run, or compile a new one."""
-        key = (evaluation, optimizer, config.deterministic)
-        if coarser is not None and (coarser.step.evaluation, coarser.step.optimizer) == key[:2]:
-            return coarser.step
-        make = functools.partial(CompiledStep, evaluation, optimizer)
-        return self._keep(key, make, GRAPH_BYTES + KERNEL_COPIES * bytes_of(network))
+        return solver
 
     def _look(
         self,
@@ -292,25 +262,26 @@ class Session:
         guided: tuple[str, ...],
         *,
         tiled: bool,
+        direct_styles: bool,
     ) -> Callable[..., Any]:
-        """Return `targets.compile_look` of these arguments, cached for the run and for later runs."""
+        """Return `targets.compile_look` of these arguments, compiled once for all scales."""
+        if direct_styles and terms[0].source == "style":
+            network = networks("direct")
         static = tuple(dataclasses.replace(term, weight=1.0) for term in terms)
         key = (network, static, dtype, guided, tiled)
-        if key in networks.looks:
-            return networks.looks[key]
-        make = functools.partial(compile_look, network, static, dtype, guided, tiled=tiled)
-        look = self._keep(key, make, GRAPH_BYTES + bytes_of(network))
-        networks.looks[key] = look
-        return look
+        if key not in networks.looks:
+            make = functools.partial(compile_look, network, static, dtype, guided, tiled=tiled)
+            networks.looks[key] = self._keep(key, make, GRAPH_BYTES + bytes_of(network))
+        return networks.looks[key]
 
     def _networks(self, config: Config) -> Networks:
         make = functools.partial(Networks, config, self._weights, self._cluster)
-        # Each holds a network with direct and one with Winograd's convolutions.
+        # Each has both kinds of convolutions.
         key = (dataclasses.replace(config.network, convolution="direct"), config.loss.layers)
         return self._keep(key, make, 2 * self._weights.bytes)
 
     def _keep(self, key: Hashable, make: Callable[[], Any], size: int) -> Any:
-        """Return the cached value of a key; make it if needed, and cache it if its `size` in bytes fits."""
+        """Return the value of a key; make it if it is not kept, and keep it if it fits."""
         if key not in self._kept:
             value = make()
             if size > self._kept.maxsize:
@@ -319,31 +290,24 @@ class Session:
         return self._kept[key][0]
 
 
-def make_solver(
-    pictures: list[np.ndarray],
-    config: Config,
-    weights: Weights,
-    *,
-    cluster: Cluster | None = None,
-    guidance: Guidance | None = None,
-    warped: Warped | None = None,
-    initial: np.ndarray | None = None,
-) -> Solver:
-    """Return a solver that is ready to `start`, of a session of its own; see `Session.prepare`."""
+def make_solver(pictures: Sequence[np.ndarray], config: Config, weights: Weights) -> Solver:
+    """Return a solver, ready to `start`, of content and styles that have their sizes; without a run."""
     switch_tf32(config.network.precision)
-    session = Session(weights, cluster=cluster, keep_bytes=0)
-    return session.prepare(pictures, config, guidance=guidance, warped=warped, initial=initial).solver
+    session = Session(weights, keep_bytes=0)
+    size, *style_sizes = (picture.shape[:2] for picture in pictures)
+    guidance = Masks().check(len(style_sizes), config).at(size, style_sizes, config)
+    objective = session.prepare(pictures, config, Networks(config, weights, Cluster()), guidance)
+    image = first_image(pictures, config, objective, guidance.cover)
+    return session._solver(objective, image, config, None)
 
 
 def make_optimizer(
     config: OptimizerConfig, iterations: int, agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity
 ) -> Optimizer:
-    """Return the optimiser that settings name.
+    """Return the optimiser of some settings.
 
-    Args:
-        config: The settings of the optimiser.
-        iterations: Number of planned iterations, for the schedule of the learning rate.
-        agree: Broadcasts a tensor from the chief, so that all workers take the same branches.
+    A learning rate that shrinks does so over `iterations`. `agree` broadcasts a tensor from the chief, so
+    that all workers take the same branches.
     """
     if config.optimizer == "lbfgs":
         return LBFGS(config.history, config.preconditioner, config.clamp, agree)
@@ -358,18 +322,8 @@ def make_optimizer(
     )
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Prepared:
-    """A scale that is ready to start: its solver, the terms of its objective, and lines for the user."""
-
-    solver: Solver
-    terms: tuple[Term, ...]
-    notes: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Coarser:
-    """The result of a coarser scale: its image [H, W, 3] in RGB, optimiser's state and compiled step."""
+class Coarser(NamedTuple):
+    """What one scale leaves to the next: its image in RGB, its optimiser's state, its compiled step."""
 
     pixels: np.ndarray
     state: State
@@ -377,10 +331,10 @@ class Coarser:
 
 
 class Networks:
-    """The networks of a run, for all its scales: one for each kind of convolution, built on first use.
+    """The networks of a run, one for each kind of convolution, built on first use; they serve all scales.
 
     Attributes:
-        looks: The functions that `compile_look` made for this run, until its last scale.
+        looks: What `compile_look` made for this run, up to its last scale.
     """
 
     def __init__(self, config: Config, weights: Weights, cluster: Cluster) -> None:
@@ -392,25 +346,28 @@ class Networks:
     def __call__(self, convolution: str) -> keras.Model:
         """Return the network with `direct` or `winograd` convolutions."""
         if convolution not in self._made:
-            settings = self._config.network
-            layers = dict.fromkeys(map(self.architecture.resolve, self._config.loss.layers))
             with self._cluster.scope():
-                self._made[convolution] = build_network(
-                    self._weights.kernels,
-                    self._weights.biases,
-                    architecture=self.architecture,
-                    outputs=tuple(layers),
-                    pooling=settings.pooling,
-                    padding=settings.padding,
-                    transpose_kernels=settings.transpose_kernels,
-                    convolution=convolution,
-                    compute_dtype=compute_dtype(settings.precision),
-                )
+                self._made[convolution] = self._make(convolution)
         return self._made[convolution]
+
+    def _make(self, convolution: str) -> keras.Model:
+        settings = self._config.network
+        layers = dict.fromkeys(map(self.architecture.resolve, self._config.loss.layers))
+        return build_network(
+            self._weights.kernels,
+            self._weights.biases,
+            architecture=self.architecture,
+            outputs=tuple(layers),
+            pooling=settings.pooling,
+            padding=settings.padding,
+            transpose_kernels=settings.transpose_kernels,
+            convolution=convolution,
+            compute_dtype=compute_dtype(settings.precision),
+        )
 
 
 def layers_that_stand_for_others(config: Config, architecture: Architecture) -> list[str]:
-    """Return a line for each layer of the settings that the network lacks and substitutes."""
+    """Return a line for each layer of the settings that the network has under another name."""
     pairs = [(layer, architecture.resolve(layer)) for layer in config.loss.layers]
     return [
         f"{architecture.name} has no {layer}: {substitute}, which ends its block, stands for it"
@@ -427,34 +384,32 @@ def bytes_of(network: keras.Model) -> int:
 def first_image(
     pictures: Sequence[np.ndarray],
     config: Config,
-    guidance: Guidance,
-    initial: np.ndarray | None,
-    *,
-    in_gray: bool,
+    objective: Objective,
+    cover: np.ndarray | None,
+    initial: np.ndarray | None = None,
 ) -> tf.Tensor:
-    """Return the initial image of a scale [1, H, W, 3], mean-subtracted; the photo where nothing is painted.
+    """Return the initial image of a scale [1, H, W, 3], mean-subtracted.
 
-    Args:
-        pictures: Content and styles, each [H, W, 3], at the size of the scale.
-        config: The settings of the scale.
-        guidance: The masks at this size.
-        initial: A picture to begin with, of any size; default: the one that `config.init` names.
-        in_gray: Whether to paint in grey.
+    It is `initial`, resized, or what `config.init` names; outside of `cover` (`Guidance.cover`) the photo.
     """
     if initial is None:
         initial = initial_pixels(config, *pictures[:2])
-    initial = resize(initial, pictures[0].shape[:2])
-    if (cover := guidance.cover) is not None:
+    initial = resize(initial, objective.size)
+    if cover is not None:
         initial = covered(initial, pictures[0], cover)
-    bounds = make_bounds(tf.float32, clamp=config.optimization.clamp)
-    return bounds.project(preprocess(gray(initial) if in_gray else initial))
+    if keep_gray in objective.evaluation.projections:
+        initial = gray(initial)
+    return make_bounds(tf.float32, clamp=config.optimization.clamp).project(preprocess(initial))
 
 
 def settle(config: Config, size: tuple[int, int], cluster: Cluster) -> Config:
-    """Replace `auto` in precision and convolution by what all workers support, for a result of size (H, W).
+    """Decide what `auto` means for precision and convolution, for a result of `size` (H, W).
 
-    The settings of the chief count, which may have read them from a run that it resumes. A precision that a
-    worker lacks is refused.
+    All workers decide alike: the settings of the chief count, which may resume an earlier run, and no worker
+    uses what another one lacks.
+
+    Raises:
+        UserError: A worker cannot compute in this precision.
     """
     network = config.network
     precision, convolution = cluster.all_gather([network.precision, network.convolution])[0]

@@ -41,7 +41,7 @@ def test_checks_before_a_run_leave_it_to_who_reads_or_writes(hidden):
     job = Job(content=str(hidden / "c.png"), output=str(hidden / "o.png"), output_dir=str(hidden / "o"))
     check_not_read(job, "result.png", "noise")
     check_not_read(job.replace(overwrite=True), "result.png", "noise")
-    assert not SweepFolder(hidden / "o").known
+    assert not SweepFolder(hidden / "o").runs
     assert continued(job) == job and not holds_run(hidden / "o")
     check_spec("auto", hidden / "w")
     check_spec("bundled", hidden / "w")
