@@ -24,15 +24,16 @@ from neural_style_tf.transfer.solver import Solver
 from neural_style_tf.transfer.state import RunState, restore
 
 FAULTS_ALLOWED = 3
+"""A run gives up after more losses or gradients that are not finite."""
 SECONDS_PER_CALL = 1.0
-
+"""As many steps as fit into this time are one compiled call."""
 STALLED = ": no further step lowers the loss; "
 """Part of the note of a run or a frame that ends early."""
 
 Tick = Callable[[int], bool]
-"""Called after each compiled call with the step it reached; returning True ends the run early."""
+"""Called after each compiled call with the step that it reached; True ends the run early."""
 Until = Callable[[StepRecord], bool]
-"""Called after each record; returning True ends the scale there, as if its iterations were done."""
+"""Called after each record; True ends the scale, as if its iterations were done."""
 
 
 class Loop:
@@ -64,7 +65,7 @@ class Loop:
         notes: tuple[str, ...],
         finish: Finish | None = None,
     ) -> None:
-        """Begin a scale; `notes` are shown with its first record, `finish` is applied to images when read."""
+        """Begin a scale; `notes` go into its first record, `finish` is applied to images as they are read."""
         self._solver, self._state, self._finish = solver, RunState(solver.state, scale.index), finish
         self._terms = terms
         best = solver.state["best_image"]
@@ -73,12 +74,12 @@ class Loop:
         self._notes += notes
 
     def leave(self, *, last: bool) -> None:
-        """Release the pictures of a scale, also from records that are still held; those of the last stay."""
+        """Release the pictures of a scale, to which records may still refer; the last scale keeps them."""
         self._solver = None
         self._moves += not last
         if not last:
             self._pictures = {}
-        # Deleted: None would stay among the dependencies of a checkpoint.
+        # Deleted, since None would stay among the dependencies of a checkpoint.
         del self._state.solver
 
     def restore(self, prefix: str | None) -> None:
@@ -91,7 +92,7 @@ class Loop:
         self._started = time.monotonic() - float(self._state.seconds)
 
     def call(self, method: Callable[..., bool], *arguments: int) -> bool:
-        """Call `start` or `advance` of the solver; when memory runs out, go on in smaller pieces."""
+        """Call a method of the solver; if memory runs out, start again in smaller tiles."""
         self._moves += 1
         while True:
             try:
@@ -120,7 +121,7 @@ class Loop:
             logged = last or bool(self._notes) or (self._config.saving.logs(step) and not recorded)
             due = self._due(step)
             if logged or due:
-                # Also where a tick asked to stop at the very last step.
+                # A run that `tick` stops at its last step is finished, too.
                 finished = last_scale and not failed and (stalled or enough or step >= scale.end)
                 if last and self._finish is not None and self._finish.recolor:
                     self._notes += explain_clipping(self._rows("best_image", step))
@@ -133,8 +134,8 @@ class Loop:
             if enough:
                 continue
             # A coarse clock may measure 0.
-            at_once = max(1, int(SECONDS_PER_CALL / max(pace, 1e-6)))
-            count = min(_steps_to_record(step, scale.end, self._config), at_once)
+            steps_per_call = max(1, int(SECONDS_PER_CALL / max(pace, 1e-6)))
+            count = min(_steps_to_record(step, scale.end, self._config), steps_per_call)
             count = self._cluster.all_gather(count)[0]
             called = time.monotonic()
             good = self.call(solver.advance, count)
@@ -155,7 +156,7 @@ class Loop:
         solver, failed = self._solver, scale.first_step + self._solver.steps + 1
         self._faults += 1
         culprits = explain_culprits(solver)
-        # The run cannot continue without a gradient there.
+        # To continue, the run needs a finite gradient at the best image.
         while self._faults <= FAULTS_ALLOWED and not self.call(solver.retreat):
             self._faults += 1
         step = scale.first_step + solver.steps
@@ -178,14 +179,14 @@ class Loop:
         self._state.seconds.assign(seconds)
         self._state.faults.assign(self._faults)
         notes, self._notes = tuple(self._notes), []
-        of_best = scale.first_step + int(solver.state["best_step"])
-        best = "best_image", of_best, float(solver.state["best_total"])
+        best_step = scale.first_step + int(solver.state["best_step"])
+        best = "best_image", best_step, float(solver.state["best_total"])
         if marks["finished"] and solver.average is not None:
             try:
                 total = solver.score_average()
             except OUT_OF_MEMORY:
                 if self._cluster.worker.workers > 1:
-                    # The others wait for this one's part.
+                    # The other workers wait for this one's part.
                     raise
                 notes += ("out of memory: the average of the images is left out",)
             else:
@@ -215,7 +216,7 @@ class Loop:
     def _rows(self, name: str, step: int, *, finished: bool = True) -> Rows:
         finish, moves = self._finish if finished else None, self._moves
 
-        # Refers to the loop, not to the solver: a record that is kept must not keep the solver in memory.
+        # Refers to the loop, not to the solver, which a record would otherwise keep in memory.
         def read(top: int, bottom: int) -> np.ndarray:
             if self._moves != moves:
                 raise UserError(
@@ -229,7 +230,7 @@ class Loop:
 
 
 def explain_clipping(rows: Rows) -> list[str]:
-    """Return a line if putting the photo's colours on a painting clips much of it."""
+    """Return a note if the photo's colours clip much of a painting."""
     height, width, _ = rows.shape
     band = max(1, 2**18 // width)
     parts = (rows[top : top + band] for top in range(0, height, band))
@@ -245,7 +246,7 @@ def _steps_to_record(step: int, end: int, config: Config) -> int:
 
 
 def explain_culprits(solver: Solver) -> str:
-    """Name the losses that were not finite at the last refused image, for an error message."""
+    """Name the losses that were not finite at the last rejected image, for a message."""
     rejected = zip(solver.step.evaluation.names, solver.state["rejected"].numpy(), strict=True)
     names = [name for name, value in rejected if not np.isfinite(value)]
     layers = [name for name in names if "/" in name]
