@@ -305,8 +305,8 @@ def make_optimizer(
 ) -> Optimizer:
     """Return the optimiser that settings name.
 
-    `iterations` is the length of the schedule of the learning rate. `agree` broadcasts a tensor from the chief,
-    so that all workers take the same branches.
+    `iterations` is the length of the learning rate's schedule. `agree` broadcasts a tensor from the chief, so
+    that all workers take the same branches.
     """
     if config.optimizer == "lbfgs":
         return LBFGS(config.history, config.preconditioner, config.clamp, agree)
