@@ -1,4 +1,4 @@
-"""`stylize`, the algorithm from pictures to records; `Session`, which keeps what further runs can use."""
+"""`stylize`: from pictures to records; `Session`: runs that share networks and compiled steps."""
 
 from __future__ import annotations
 
@@ -70,22 +70,21 @@ def stylize(
     For several runs in one process see `Session`; for masks see `Inputs`.
 
     Args:
-        content: [H, W, 3], RGB 0–255; one larger than `config.sizes.image_size` is reduced to it.
-        style: The style picture, likewise, of any shape; reduced to `config.sizes.style_size`. A tuple of
-            several is blended.
-        config: All settings; default: the preset `original`.
-        weights: The network; default: what `load_weights("auto")` finds.
-        tick: See `loop.Tick`.
-        resume: Prefix of a checkpoint of the same run, to go on from; the steps up to it are not repeated.
-            Of several workers only the chief reads it.
-        initial: [H, W, 3], RGB 0–255, to begin with instead of what `config.init` names; resized.
+        content: The content picture [H, W, 3], RGB 0–255; reduced to the setting `image_size`.
+        style: The style picture [h, w, 3], RGB 0–255, reduced to `style_size`; a tuple of several is blended.
+        config: The settings; default: the preset `original`.
+        weights: The weights of the network; default: `load_weights("auto")`.
+        tick: Called after each compiled call with the step that it reached; True ends the run early.
+        resume: Prefix of a checkpoint of the same run to continue from. Of several workers only the chief
+            reads it.
+        initial: A picture [h, w, 3], RGB 0–255, to begin with instead of the one that `config.init` names.
         cluster: The replicas that share the work; default: this process alone.
 
     Yields:
-        A record for step 0, every step that `config.saving.logs`, the last step, and whenever a save is due.
+        A record of step 0, of each step that is logged or saved, and of the last step.
 
     Raises:
-        UserError: A picture that is not [H, W, 3], or too small for the network.
+        UserError: A picture is not [H, W, 3], or is too small for the network.
         RunError: The loss stopped being finite and did not recover; the last record was yielded before.
     """
     session = Session(weights, cluster=cluster, keep_bytes=0)
@@ -93,19 +92,19 @@ def stylize(
 
 
 class Session:
-    """Paints one run after another; runs share networks and compiled steps.
+    """A sequence of runs that share networks and compiled steps.
 
     A run that differs from an earlier one only in weights of losses, learning rate, seed or pictures compiles
-    nothing, and gives the same bits as alone. In tiles and on several replicas its pictures must be of the
-    same size, too. What was used last is kept. Runs of one session may overlap: each has its own state.
-    TensorFlow has two settings for the whole process: `deterministic` holds for the rest of it, and
-    `precision` as the run that began last has it, so runs that overlap must have the same.
+    nothing, and gives the same bits as alone; in tiles and on several replicas this holds for pictures of
+    equal size. Runs of one session may overlap: each has its own state. Two settings of TensorFlow are of
+    the whole process: `deterministic` cannot be unset, and `precision` is that of the run that began last, so
+    runs that overlap must agree on it.
 
     Args:
-        weights: The network of all runs; default: what `load_weights("auto")` finds.
+        weights: The weights of the network; default: `load_weights("auto")`.
         cluster: The replicas that share the work; default: this process alone.
-        keep_bytes: Memory for what is kept between runs, about; 0 keeps nothing; default: 2 GiB, or a
-            quarter of what is available if that is less.
+        keep_bytes: Approximate size of the cache, of which the least recently used is dropped; 0 for none;
+            default: 2 GiB, or a quarter of the available memory if that is less.
     """
 
     def __init__(
@@ -131,15 +130,15 @@ class Session:
         resume: str | None = None,
         until: Until | None = None,
     ) -> Iterator[StepRecord]:
-        """Paint; records and errors as of `stylize`.
+        """Paint; arguments, records and errors as of `stylize`.
 
         Args:
-            inputs: The pictures, or what `plan_run` made of them. A run drops them as soon as it can; if the
-                caller keeps them, they stay in memory.
-            config: All settings, unless `inputs` is a plan; default: the preset `original`.
-            tick: See `loop.Tick`.
-            resume: Prefix of a checkpoint to go on from.
-            until: See `loop.Until`.
+            inputs: The pictures, or a plan. The run drops them early; they stay in memory if the caller
+                keeps them.
+            config: The settings, unless `inputs` is a plan; default: the preset `original`.
+            tick: Called after each compiled call with the step that it reached; True ends the run early.
+            resume: Prefix of a checkpoint to continue from.
+            until: Called after each record; True ends the scale, as if its iterations were done.
         """
         plan = inputs if isinstance(inputs, Plan) else plan_run(inputs, config or Config())
         del inputs
@@ -151,7 +150,7 @@ class Session:
         scales = plan.scales
         switch_tf32(config.network.precision)
         loop = Loop(scales, config, tick or (lambda step: False), cluster, until or (lambda record: False))
-        first, going_on = cluster.all_gather(
+        first, resumed = cluster.all_gather(
             [saved_scale(resume, len(scales)) if resume else 0, bool(resume)]
         )[0]
         coarser, networks = None, self._networks(config)
@@ -162,7 +161,7 @@ class Session:
                 initial = plan.initial
                 last = scale is scales[-1]
                 if last:
-                    # Each of its pictures would take memory for as long as the run lasts.
+                    # Its pictures would stay in memory until the run ends.
                     del plan
                 settings = config.replace(iterations=scale.iterations, scales=1, scale_iterations=())
                 objective = self.prepare(pictures, settings, networks, guidance, warped)
@@ -176,14 +175,14 @@ class Session:
                 loop.enter(solver, scale, objective.terms, (*notes, *objective.notes), finish)
                 del objective, image
                 notes = ()
-                if going_on and scale.index == first:
+                if resumed and scale.index == first:
                     loop.restore(resume)
                 elif not loop.call(solver.start):
                     raise RunError(
                         f"the loss of the initial image is not finite ({explain_culprits(solver)}); "
                         "nothing to save"
                     )
-                yield from loop.steps(scale, recorded=going_on or scale.index > 0)
+                yield from loop.steps(scale, recorded=resumed or scale.index > 0)
                 last = loop.stopped or last
                 loop.leave(last=last)
                 if last:
@@ -205,7 +204,7 @@ class Session:
         guidance: Guidance,
         warped: Warped | None = None,
     ) -> Objective:
-        """Return the objective of one scale, of content and styles [H, W, 3], RGB 0–255, at its size."""
+        """Return the objective of a scale; content and styles, [H, W, 3], RGB 0–255, have its sizes."""
         size, *style_sizes = (picture.shape[:2] for picture in pictures)
         guidance = dataclasses.replace(guidance, architecture=networks.architecture)
         convolution = winograd.select_convolution(
@@ -264,7 +263,7 @@ class Session:
         tiled: bool,
         direct_styles: bool,
     ) -> Callable[..., Any]:
-        """Return `targets.compile_look` of these arguments, compiled once for all scales."""
+        """Return `targets.compile_look` of these arguments, cached for the run and for later runs."""
         if direct_styles and terms[0].source == "style":
             network = networks("direct")
         static = tuple(dataclasses.replace(term, weight=1.0) for term in terms)
@@ -276,12 +275,12 @@ class Session:
 
     def _networks(self, config: Config) -> Networks:
         make = functools.partial(Networks, config, self._weights, self._cluster)
-        # Each has both kinds of convolutions.
+        # Each holds a network with direct and one with Winograd's convolutions.
         key = (dataclasses.replace(config.network, convolution="direct"), config.loss.layers)
         return self._keep(key, make, 2 * self._weights.bytes)
 
     def _keep(self, key: Hashable, make: Callable[[], Any], size: int) -> Any:
-        """Return the value of a key; make it if it is not kept, and keep it if it fits."""
+        """Return the cached value of a key; make it if needed, and cache it if its `size` in bytes fits."""
         if key not in self._kept:
             value = make()
             if size > self._kept.maxsize:
@@ -291,7 +290,7 @@ class Session:
 
 
 def make_solver(pictures: Sequence[np.ndarray], config: Config, weights: Weights) -> Solver:
-    """Return a solver, ready to `start`, of content and styles that have their sizes; without a run."""
+    """Return a solver that is ready to `start`, without a run; the pictures are used at their sizes."""
     switch_tf32(config.network.precision)
     session = Session(weights, keep_bytes=0)
     size, *style_sizes = (picture.shape[:2] for picture in pictures)
@@ -304,9 +303,9 @@ def make_solver(pictures: Sequence[np.ndarray], config: Config, weights: Weights
 def make_optimizer(
     config: OptimizerConfig, iterations: int, agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity
 ) -> Optimizer:
-    """Return the optimiser of some settings.
+    """Return the optimiser that settings name.
 
-    A learning rate that shrinks does so over `iterations`. `agree` broadcasts a tensor from the chief, so
+    `iterations` is the length of the learning rate's schedule. `agree` broadcasts a tensor from the chief, so
     that all workers take the same branches.
     """
     if config.optimizer == "lbfgs":
@@ -323,7 +322,7 @@ def make_optimizer(
 
 
 class Coarser(NamedTuple):
-    """What one scale leaves to the next: its image in RGB, its optimiser's state, its compiled step."""
+    """The result of a coarser scale: its image [H, W, 3] in RGB, optimiser's state and compiled step."""
 
     pixels: np.ndarray
     state: State
@@ -331,10 +330,10 @@ class Coarser(NamedTuple):
 
 
 class Networks:
-    """The networks of a run, one for each kind of convolution, built on first use; they serve all scales.
+    """The networks of a run, for all its scales: one for each kind of convolution, built on first use.
 
     Attributes:
-        looks: What `compile_look` made for this run, up to its last scale.
+        looks: The functions that `compile_look` made for this run, until its last scale.
     """
 
     def __init__(self, config: Config, weights: Weights, cluster: Cluster) -> None:
@@ -346,28 +345,25 @@ class Networks:
     def __call__(self, convolution: str) -> keras.Model:
         """Return the network with `direct` or `winograd` convolutions."""
         if convolution not in self._made:
+            settings = self._config.network
+            layers = dict.fromkeys(map(self.architecture.resolve, self._config.loss.layers))
             with self._cluster.scope():
-                self._made[convolution] = self._make(convolution)
+                self._made[convolution] = build_network(
+                    self._weights.kernels,
+                    self._weights.biases,
+                    architecture=self.architecture,
+                    outputs=tuple(layers),
+                    pooling=settings.pooling,
+                    padding=settings.padding,
+                    transpose_kernels=settings.transpose_kernels,
+                    convolution=convolution,
+                    compute_dtype=compute_dtype(settings.precision),
+                )
         return self._made[convolution]
-
-    def _make(self, convolution: str) -> keras.Model:
-        settings = self._config.network
-        layers = dict.fromkeys(map(self.architecture.resolve, self._config.loss.layers))
-        return build_network(
-            self._weights.kernels,
-            self._weights.biases,
-            architecture=self.architecture,
-            outputs=tuple(layers),
-            pooling=settings.pooling,
-            padding=settings.padding,
-            transpose_kernels=settings.transpose_kernels,
-            convolution=convolution,
-            compute_dtype=compute_dtype(settings.precision),
-        )
 
 
 def layers_that_stand_for_others(config: Config, architecture: Architecture) -> list[str]:
-    """Return a line for each layer of the settings that the network has under another name."""
+    """Return a line for each layer of the settings that the network lacks and substitutes."""
     pairs = [(layer, architecture.resolve(layer)) for layer in config.loss.layers]
     return [
         f"{architecture.name} has no {layer}: {substitute}, which ends its block, stands for it"
@@ -390,7 +386,8 @@ def first_image(
 ) -> tf.Tensor:
     """Return the initial image of a scale [1, H, W, 3], mean-subtracted.
 
-    It is `initial`, resized, or what `config.init` names; outside of `cover` (`Guidance.cover`) the photo.
+    It is `initial`, resized, or the picture that `config.init` names, blended over the photo by `cover`
+    (`Guidance.cover`).
     """
     if initial is None:
         initial = initial_pixels(config, *pictures[:2])
@@ -403,13 +400,10 @@ def first_image(
 
 
 def settle(config: Config, size: tuple[int, int], cluster: Cluster) -> Config:
-    """Decide what `auto` means for precision and convolution, for a result of `size` (H, W).
+    """Replace `auto` in precision and convolution by what all workers support, for a result of `size` (H, W).
 
-    All workers decide alike: the settings of the chief count, which may resume an earlier run, and no worker
-    uses what another one lacks.
-
-    Raises:
-        UserError: A worker cannot compute in this precision.
+    The settings of the chief count, which may have read them from a run that it resumes. A precision that a
+    worker lacks is refused.
     """
     network = config.network
     precision, convolution = cluster.all_gather([network.precision, network.convolution])[0]
