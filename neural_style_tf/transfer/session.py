@@ -98,8 +98,8 @@ class Session:
     A run that differs from an earlier one only in weights of losses, learning rate, seed or pictures compiles
     nothing, and gives the same bits as alone. In tiles and on several replicas its pictures must be of the
     same size, too. What was used last is kept. Runs of one session may overlap: each has its own state.
-    TensorFlow has two settings for the whole process: `deterministic` holds for the rest of it, and
-    `precision` as the run that began last has it, so runs that overlap must have the same.
+    Two settings hold for the whole process: `deterministic`, once a run has it, until the process ends; and
+    `precision`, that of the run that began last, so runs that overlap must have the same.
 
     Args:
         weights: The network of all runs; default: what `load_weights("auto")` finds.
@@ -334,7 +334,7 @@ class Networks:
     """The networks of a run, one for each kind of convolution, built on first use; they serve all scales.
 
     Attributes:
-        looks: What `compile_look` made for this run, up to its last scale.
+        looks: Results of `compile_look` that this run uses, until its last scale has its targets.
     """
 
     def __init__(self, config: Config, weights: Weights, cluster: Cluster) -> None:
@@ -346,24 +346,21 @@ class Networks:
     def __call__(self, convolution: str) -> keras.Model:
         """Return the network with `direct` or `winograd` convolutions."""
         if convolution not in self._made:
+            settings = self._config.network
+            layers = dict.fromkeys(map(self.architecture.resolve, self._config.loss.layers))
             with self._cluster.scope():
-                self._made[convolution] = self._make(convolution)
+                self._made[convolution] = build_network(
+                    self._weights.kernels,
+                    self._weights.biases,
+                    architecture=self.architecture,
+                    outputs=tuple(layers),
+                    pooling=settings.pooling,
+                    padding=settings.padding,
+                    transpose_kernels=settings.transpose_kernels,
+                    convolution=convolution,
+                    compute_dtype=compute_dtype(settings.precision),
+                )
         return self._made[convolution]
-
-    def _make(self, convolution: str) -> keras.Model:
-        settings = self._config.network
-        layers = dict.fromkeys(map(self.architecture.resolve, self._config.loss.layers))
-        return build_network(
-            self._weights.kernels,
-            self._weights.biases,
-            architecture=self.architecture,
-            outputs=tuple(layers),
-            pooling=settings.pooling,
-            padding=settings.padding,
-            transpose_kernels=settings.transpose_kernels,
-            convolution=convolution,
-            compute_dtype=compute_dtype(settings.precision),
-        )
 
 
 def layers_that_stand_for_others(config: Config, architecture: Architecture) -> list[str]:
