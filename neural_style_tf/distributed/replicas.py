@@ -52,7 +52,7 @@ class Cluster:
         self._strategy = strategy
         self.overdue = ""
         self.replicas = strategy.num_replicas_in_sync if strategy else 1
-        if self.worker.workers > 1:
+        if self.workers > 1:
             with tf.device("CPU:0"):
                 self.waiting_since = tf.Variable(0.0, dtype=tf.float64)
 
@@ -78,7 +78,7 @@ class Cluster:
     def scope(self) -> contextlib.AbstractContextManager:
         """Return the scope in which to create variables that every replica reads, such as the network's."""
         # A worker with a single replica needs no scope, which would broadcast the values.
-        several = self.replicas > self.worker.workers
+        several = self.replicas > self.workers
         return self._strategy.scope() if several else contextlib.nullcontext()
 
     def run(self, function: Callable[..., Any], *arguments: tf.Tensor) -> Any:
@@ -107,19 +107,19 @@ class Cluster:
 
     def broadcast_from_chief(self, tensor: tf.Tensor) -> tf.Tensor:
         """Return the chief's value, in a graph."""
-        if self.worker.workers == 1:
+        if self.workers == 1:
             return tensor
         return self.run(lambda number, here: self.sum(here if number == 0 else tf.zeros_like(here)), tensor)
 
     def all_reduce_sum(self, tensor: tf.Tensor) -> tf.Tensor:
         """Return the sum over all workers, eagerly."""
-        if self.worker.workers == 1:
+        if self.workers == 1:
             return tensor
         return self._waiting_for(lambda: self._strategy.reduce("sum", tf.identity(tensor), axis=None))
 
     def broadcast_variables(self, variables: Iterable[tf.Variable]) -> None:
         """Assign the chief's values to the variables of all workers."""
-        if self.worker.workers == 1:
+        if self.workers == 1:
             return
         variables = list(variables)
         # On a worker that has not started yet, a variable may have another shape.
@@ -130,7 +130,7 @@ class Cluster:
 
     def all_gather(self, value: Any) -> list[Any]:
         """Return the values of all workers, by rank; a value is one that JSON can hold."""
-        if self.worker.workers == 1:
+        if self.workers == 1:
             return [value]
         line = tf.cast(tf.io.decode_raw(json.dumps(value) + "\n", tf.uint8), tf.int32)
         lines = self._waiting_for(lambda: self._strategy.gather(line, axis=0))
@@ -152,7 +152,7 @@ class Cluster:
         """Raise a `RunError` that names the lost worker if the error came from losing one."""
         lost = (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError)
         lost += (tf.errors.CancelledError, tf.errors.InternalError, tf.errors.FailedPreconditionError)
-        if self.worker.workers == 1 or not isinstance(error, lost):
+        if self.workers == 1 or not isinstance(error, lost):
             return
         tasks = re.findall(r"/job:(\w+)/replica:0/task:(\d+)", str(error))
         ranks = {self.worker.rank_of(job, int(task)) for job, task in tasks} - {self.worker.rank}
@@ -165,7 +165,7 @@ class Cluster:
 
     def _waiting_for(self, collect: Callable[[], Any], tensors: Any = ()) -> Any:
         """Return the result of a collective operation of `tensors`, with `waiting_since` set during it."""
-        if self.worker.workers == 1:
+        if self.workers == 1:
             return collect()
         with tf.control_dependencies(tf.nest.flatten(tensors)):
             started = self.waiting_since.assign(tf.timestamp(), read_value=False)

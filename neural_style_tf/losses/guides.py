@@ -115,10 +115,10 @@ class Guidance:
         return tuple(style for style, guide in guides.items() if guide is None or guide.sum() >= LEAST)
 
     def share(self, name: str, layer: str) -> float:
-        """Return λ_r times the share of the layer's positions in the region.
+        """Return λ_r times the share of the layer's positions that are in the region.
 
-        A stroke then costs the same in a small region as in a large one, and two halves with one style weigh
-        as much as the whole.
+        With it, a stroke costs the same in a small region as in a large one, and two halves with one style
+        weigh as much as the whole.
         """
         guide, weight = self.region_guide(name, layer), self.named[name].weight
         return weight if guide is None else weight * float(guide.mean(dtype=np.float64))

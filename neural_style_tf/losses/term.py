@@ -1,7 +1,7 @@
 """`Term`, one loss of the objective, and the statistics that terms are made of.
 
-A term looks at a picture and returns a statistic, which adds over positions. So one class of a few lines
-works in one piece, in tiles, on several replicas, with several styles and with masks:
+A term computes a statistic of a picture that adds over positions. So one class of a few lines works in one
+piece, in tiles, on several replicas, with several styles and with masks:
 
     look      source picture       → statistic      additive
     target    statistic            → target         once a scale

@@ -58,7 +58,7 @@ class View:
         return self._features[layer]
 
     def pixels(self, *, below: int = 0, right: int = 0) -> tf.Tensor:
-        """Return the pixels [1, H, W, 3], of a tile with so many rows below and columns to the right."""
+        """Return the pixels [1, H, W, 3]; of a tile, its core and so many rows below and columns right."""
         if self._box is None:
             return self._pixels
         return cut(self._pixels, self._inside + tf.constant([0, below, 0, right]))

@@ -119,7 +119,7 @@ class LBFGS(Optimizer):
         return best.losses, best.gradient
 
     def stalled(self, state: State) -> tf.Tensor:
-        """Return whether searches along the steepest descent gained nothing."""
+        """Return whether line searches along the steepest descent no longer lower the loss."""
         return (state["count"] == 0) & (state["first_change"] < STALLED)
 
     def inherit(self, state: State, coarser: State) -> None:

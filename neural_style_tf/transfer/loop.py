@@ -185,7 +185,7 @@ class Loop:
             try:
                 total = solver.score_average()
             except OUT_OF_MEMORY:
-                if self._cluster.worker.workers > 1:
+                if self._cluster.workers > 1:
                     # The other workers wait for this one's part.
                     raise
                 notes += ("out of memory: the average of the images is left out",)
