@@ -109,6 +109,46 @@ def unlike_photo(pixels: np.ndarray, photo: np.ndarray) -> float:
     return float(1 - structural_similarity(*lumas, data_range=255.0, gaussian_weights=True))
 
 
+def copied_share(features: np.ndarray, style: np.ndarray, *, least: int = 6) -> float:
+    """Return the share of a painting that is copied from its style picture, 0 to 1.
+
+    Each 3×3 patch of features is matched with the nearest patch of the style by the cosine, after the style's
+    mean is subtracted. A position is copied if it lies in a 4-connected region of at least `least` positions
+    that all have the same offset (matched position − own position): the region shows one piece of the style
+    picture. Styles with a repeated texture have a high share by nature: compare paintings of one pair.
+
+    Args:
+        features: Of the painting, [H, W, N]: relu4_1 at 384 pixels.
+        style: Of the style picture, likewise [h, w, N].
+        least: The smallest region that counts.
+    """
+    from scipy.ndimage import label
+
+    mean = style.reshape(-1, style.shape[-1]).mean(0)
+    patches = _unit_patches(features - mean)
+    sources = _unit_patches(style - mean)
+    height, width = patches.shape[:2]
+    rows = patches.reshape(height * width, -1)
+    best = np.concatenate(
+        [(part @ sources.reshape(-1, rows.shape[1]).T).argmax(1) for part in np.array_split(rows, 8)]
+    )
+    down, right = np.divmod(best.reshape(height, width), sources.shape[1])
+    offsets = (down - np.arange(height)[:, np.newaxis]) * 10_000 + right - np.arange(width)
+    copied = 0
+    for offset in np.unique(offsets):
+        regions, count = label(offsets == offset)
+        sizes = np.bincount(regions.ravel(), minlength=count + 1)[1:]
+        copied += int(sizes[sizes >= least].sum())
+    return copied / offsets.size
+
+
+def _unit_patches(features: np.ndarray) -> np.ndarray:
+    """Return the 3×3 patches [H − 2, W − 2, 9 N] of features [H, W, N], each of length 1."""
+    windows = np.lib.stride_tricks.sliding_window_view(features, (3, 3), axis=(0, 1))
+    patches = windows.reshape(*windows.shape[:2], -1).astype(np.float32)
+    return patches / np.maximum(np.linalg.norm(patches, axis=-1, keepdims=True), 1e-12)
+
+
 def _root(matrix: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

@@ -95,11 +95,9 @@ def job(real_job, narrow_weights, monkeypatch):
 
     Without flags that name layers, the run has those of `SMALL`.
     """
-    from neural_style_tf.cli import main
     from neural_style_tf.jobs import machine
 
-    for module in (main, machine):
-        monkeypatch.setattr(module, "load_weights", lambda *given, **named: narrow_weights)
+    monkeypatch.setattr(machine, "load_weights", lambda *given, **named: narrow_weights)
 
     def session(shared):
         assert shared.cluster.replicas == 1

@@ -42,6 +42,20 @@ def test_gaussians_are_compared_as_by_scipys_matrix_root():
     assert distances.gaussian_w2(one, other) == pytest.approx(expected, rel=1e-9)
 
 
+def test_the_copied_share_counts_pieces_of_the_style():
+    random = np.random.default_rng(2)
+    style, painting = random.standard_normal((14, 16, 8)), random.standard_normal((12, 13, 8))
+    assert distances.copied_share(style, style) == 1
+    assert distances.copied_share(painting, style) < 0.05
+    # A piece of 6×7 positions has 4×5 whole patches; of those at its border, most are matched by it, too.
+    copy = painting.copy()
+    copy[3:9, 2:9] = style[5:11, 8:15]
+    assert 20 / (10 * 11) <= distances.copied_share(copy, style) <= 63 / (10 * 11)
+    # A piece of a single position is smaller than what counts.
+    painting[3, 2] = style[5, 8]
+    assert distances.copied_share(painting, style) < 0.05
+
+
 def test_curves_are_compared_where_all_of_them_are():
     low, high = [(0.2, 0.8), (0.4, 0.6), (0.8, 0.2)], [(0.9, 0.3), (0.4, 0.8)]
     found = tradeoff.area({"low": low, "high": high})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
+import functools
 import importlib.util
 import os
 import re
@@ -14,55 +14,23 @@ import tempfile
 import threading
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from neural_style_tf.app.guard import host_of
+from neural_style_tf.config.schema import Job
 from neural_style_tf.errors import UserError, reason
 from neural_style_tf.utils.console import Console
 
-if TYPE_CHECKING:
-    from neural_style_tf.app.requests import Place
-
 HOST = "127.0.0.1"
-FIRST_PORT, PORTS_TRIED = 7860, 20
 USAGE_ERROR = 2
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve the page until Ctrl-C.
-
-    Args:
-        argv: Arguments without the program's name; default: those of the process.
-
-    Returns:
-        The exit code: 0, or 2 for a mistake of the user.
-    """
+    """Serve the page until Ctrl-C; return the exit code: 0, or 2 for a mistake of the user."""
     console = Console()
     arguments = make_parser().parse_args(argv)
     try:
-        _check_gradio()
-        hosts = ",".join(arguments.host).split(",") if arguments.host else []
-        for name in hosts:
-            _check_host(name)
-        port = _free_port(arguments.port)
-        output_dir = _writable(Path(arguments.output_dir).absolute())
-        # Not before `--help` and the mistakes above are answered: it takes a moment.
-        from neural_style_tf.weights.resolve import check_spec
-
-        folder, trust = Path(arguments.weights_dir), arguments.trust_weights
-        check_spec(arguments.weights, folder, trust=trust)
-        from neural_style_tf.app.requests import Place
-
-        place = Place(output_dir, arguments.weights, str(folder.absolute()), trust_weights=trust)
-        _serve(
-            place,
-            port,
-            browser=not arguments.no_browser,
-            share=arguments.share,
-            hosts=hosts,
-            console=console,
-        )
+        base, hosts = _checked(arguments)
+        _serve(base, hosts, arguments, console)
     except UserError as error:
         console.error(str(error))
         return USAGE_ERROR
@@ -70,13 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return what reads the command's flags."""
+    """Return the parser of the command's flags."""
     parser = argparse.ArgumentParser(
         prog="neural-style-tf-app", description="A page to paint on, in a browser on this machine."
     )
     parser.add_argument("--output_dir", default="output", metavar="FOLDER", help="of the paintings (output)")
     parser.add_argument(
-        "--port", type=int, metavar="N", help=f"of the page; default: the first free one from {FIRST_PORT}"
+        "--port", type=int, metavar="N", help="of the page; default: the first free one from 7860"
     )
     parser.add_argument("--weights", default="auto", help="the network, as of the command line (auto)")
     parser.add_argument(
@@ -99,92 +67,87 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check_gradio() -> None:
+def _checked(arguments: argparse.Namespace) -> tuple[Job, list[str]]:
+    """Check the flags before Gradio is imported; return the folder and network of all runs, and names."""
     if importlib.util.find_spec("gradio") is None:
         raise UserError('the page needs Gradio: pip install "neural-style-tf[app]"')
+    # Not before `--help` is answered: they take a moment.
+    from neural_style_tf.app.guard import host_of
+    from neural_style_tf.weights.resolve import check_spec
 
-
-def _writable(folder: Path) -> Path:
-    """Return the output folder, made if it was not there.
-
-    Raises:
-        UserError: It cannot be written to.
-    """
+    hosts = [name for names in arguments.host for name in names.split(",")]
+    for name in hosts:
+        if host_of(name) in ("0.0.0.0", "::") or not re.fullmatch(r"[\w.:-]+", host_of(name)):
+            raise UserError(
+                "--host is a name, or an address, that the browser is given, such as box.example, not "
+                f"{name!r}"
+            )
+    _check_port(arguments.port)
+    folder = Path(arguments.output_dir).absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
-            return folder
+            pass
     except OSError as error:
         raise UserError(
             f"--output_dir: cannot write in {str(folder)!r}: {error.strerror}; give another folder"
         ) from None
+    weights_dir = Path(arguments.weights_dir).absolute()
+    check_spec(arguments.weights, weights_dir, trust=arguments.trust_weights)
+    base = Job(
+        output_dir=str(folder),
+        weights=arguments.weights,
+        weights_dir=str(weights_dir),
+        trust_weights=arguments.trust_weights,
+    )
+    return base, hosts
 
 
-def _check_host(name: str) -> None:
-    """Refuse what is no name in a browser's address bar.
-
-    Raises:
-        UserError: Likewise.
-    """
-    host = host_of(name)
-    if host in ("0.0.0.0", "::") or not re.fullmatch(r"[\w.:-]+", host):
-        raise UserError(
-            f"--host is a name, or an address, that the browser is given, such as box.example, not {name!r}"
-        )
-
-
-def _free_port(asked: int | None) -> int:
-    """Return a port that can be listened on.
-
-    Raises:
-        UserError: The one that is asked for cannot be, or none of the usual ones.
-    """
-    if asked is not None and not 0 < asked < 65536:
-        raise UserError(f"--port must be from 1 to 65535, not {asked}")
-    ports = range(FIRST_PORT, FIRST_PORT + PORTS_TRIED) if asked is None else [asked]
-    for port in ports:
-        with socket.socket() as one:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                one.bind((HOST, port))
-                return port
-    if asked is not None:
-        raise UserError(f"--port: {asked} is in use, or not allowed: leave it out, or give another")
-    raise UserError(f"the ports {ports[0]} to {ports[-1]} are all in use: give one with --port")
+def _check_port(port: int | None) -> None:
+    """Refuse a port that cannot be listened on; Gradio searches for one if none is given."""
+    if port is None:
+        return
+    if not 0 < port < 65536:
+        raise UserError(f"--port must be from 1 to 65535, not {port}")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            raise UserError(
+                f"--port: {port} is in use, or not allowed: leave it out, or give another"
+            ) from None
 
 
-def _serve(
-    place: Place, port: int, *, browser: bool, share: bool, hosts: Sequence[str], console: Console
-) -> None:
-    """Serve until a signal; a run that is being painted is saved then.
-
-    Raises:
-        UserError: The port was taken meanwhile.
-    """
+def _serve(base: Job, hosts: Sequence[str], arguments: argparse.Namespace, console: Console) -> None:
+    """Serve until a signal; a run that is being painted is saved then."""
     ended = threading.Event()
     signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     for number in signals:
         signal.signal(number, lambda *_: ended.set())
     console.say("starting …")
     with tempfile.TemporaryDirectory(prefix="neural-style-tf-", ignore_cleanup_errors=True) as temporary:
-        proxies = prepare_environment(os.environ, temporary, share=share)
-        if share:
+        proxies = prepare_environment(os.environ, temporary, share=arguments.share)
+        if arguments.share:
             _check_proxy()
         from neural_style_tf.app.page import Page
+        from neural_style_tf.app.queue import RunQueue
+        from neural_style_tf.app.requests import check_fits
+        from neural_style_tf.jobs.painter import Painter
 
-        page = Page(place, Path(temporary), environment=proxies)
+        painter = functools.partial(Painter, go_on="press Paint further")
+        page = Page(base, Path(temporary), lambda: RunQueue(painter, check_fits, environment=proxies))
         try:
-            address = page.launch(HOST, port, browser=browser, share=share, hosts=hosts)
-            console.say(f"the page is at {address} – end it with Ctrl-C; paintings go to {place.output_dir}")
+            browser, share = not arguments.no_browser, arguments.share
+            address = page.launch(arguments.port, browser=browser, share=share, hosts=hosts)
+            console.say(f"the page is at {address} – end it with Ctrl-C; paintings go to {base.output_dir}")
             ended.wait()
             for number in signals:
                 # A second one ends this process at once; the one that paints saves all the same.
                 signal.signal(number, signal.SIG_DFL)
             console.say("saving …")
         except OSError:
-            raise UserError(
-                f"--port: {port} is in use, or not allowed: leave it out, or give another"
-            ) from None
+            raise UserError("there is no free port: give another one with --port") from None
         finally:
             page.close()
 
@@ -192,15 +155,11 @@ def _serve(
 def prepare_environment(
     environment: MutableMapping[str, str], temporary: str, *, share: bool = False
 ) -> dict[str, str]:
-    """Set the variables that Gradio reads when it is imported.
-
-    Args:
-        environment: Of this process.
-        temporary: Where uploads go.
-        share: Whether a share link is asked for, from a server that only a proxy may reach.
+    """Set the variables that Gradio reads when it is imported, such as the folder for uploads.
 
     Returns:
-        The proxies that are taken away: Gradio refuses some kinds. What paints downloads weights by them.
+        The proxies that are taken away, since Gradio refuses some kinds. What paints downloads weights by
+        them. A share link needs them: its server may be reached by a proxy only.
     """
     environment |= {
         "GRADIO_TEMP_DIR": temporary,
@@ -217,11 +176,7 @@ def prepare_environment(
 
 
 def _check_proxy() -> None:
-    """Refuse a proxy that Gradio's library could not ask for a share link.
-
-    Raises:
-        UserError: Saying why.
-    """
+    """Refuse a proxy by which Gradio could not ask for a share link."""
     import httpx
 
     try:

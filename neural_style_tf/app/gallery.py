@@ -16,34 +16,23 @@ from neural_style_tf.config.fields import flat
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config, Job, SaveConfig
 from neural_style_tf.errors import UserError
+from neural_style_tf.runs import replay
 from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import is_in_use
-from neural_style_tf.runs.replay import read_run, settings_of
 from neural_style_tf.runs.resume import metric_rows
 from neural_style_tf.transfer.scales import Scale
 
 MOST_SHOWN = 60
 MOST_ROWS = 500
-"""Of a plot."""
-PROGRAM = ("neural-style-tf",)
+"""Of a plot, about."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredRun:
-    """A run in the output folder.
-
-    Attributes:
-        path: Its folder.
-        manifest: Its `run.json`.
-    """
+    """A run in the output folder: its folder, and its `run.json`."""
 
     path: Path
     manifest: Manifest
-
-    @property
-    def name(self) -> str:
-        """Of its folder."""
-        return self.path.name
 
     @property
     def status(self) -> str:
@@ -70,17 +59,12 @@ class StoredRun:
             UserError: It is of another version, or a clip.
         """
         path = str(self.path / "run.json")
-        return settings_of(read_run(path), path)
+        return replay.settings_of(replay.read_run(path), path)
 
-    @property
-    def metrics(self) -> Path:
-        """The file of losses."""
-        return self.path / "metrics.jsonl"
-
-    def losses(self) -> list[dict[str, float]]:
-        """Return about `MOST_ROWS` rows of `metrics` at most: step, scale, total, content and so on."""
-        rows = metric_rows(self.metrics)
-        return [json.loads(line) for _, line in rows[:: 1 + len(rows) // MOST_ROWS]]
+    def losses(self) -> tuple[dict[str, float], ...]:
+        """Return about `MOST_ROWS` rows of `metrics.jsonl`, with the last."""
+        path = self.path / "metrics.jsonl"
+        return _read_losses(path, path.stat().st_mtime_ns) if path.exists() else ()
 
 
 def read_stored(path: Path) -> StoredRun | None:
@@ -89,16 +73,21 @@ def read_stored(path: Path) -> StoredRun | None:
     try:
         if path.is_symlink() or file.is_symlink():
             return None
-        manifest = _read_manifest(file, file.stat().st_mtime_ns)
+        return StoredRun(path, _read_manifest(file, file.stat().st_mtime_ns))
     except (OSError, ValueError):
         return None
-    return StoredRun(path, manifest)
 
 
+# Each browser asks every second: a file is read when it has changed.
 @functools.lru_cache(maxsize=2 * MOST_SHOWN)
 def _read_manifest(file: Path, changed: int) -> Manifest:
-    """Read a file once until it changes: each browser asks every second."""
     return Manifest.from_json(file.read_text(encoding="utf-8"))
+
+
+@functools.lru_cache(maxsize=8)
+def _read_losses(file: Path, changed: int) -> tuple[dict[str, float], ...]:
+    rows = [line for _, line in metric_rows(file)]
+    return tuple(json.loads(line) for line in [*rows[: -1 : 1 + len(rows) // MOST_ROWS], *rows[-1:]])
 
 
 def find_runs(output_dir: Path) -> list[StoredRun]:
@@ -120,11 +109,7 @@ def _changed(folder: Path) -> int:
 
 
 def go_on(run: StoredRun, more: int) -> PlannedRun:
-    """Return the run that goes on with one.
-
-    Args:
-        run: Finished, interrupted or killed.
-        more: Iterations to add to a finished one; one that is not finished gets its rest.
+    """Return the run that goes on with a stored one; `more` iterations are added to a finished one.
 
     Raises:
         UserError: It cannot be gone on with.
@@ -134,8 +119,7 @@ def go_on(run: StoredRun, more: int) -> PlannedRun:
         if not more:
             raise UserError("This painting is finished: say how many iterations to add.")
         config = config.replace(iterations=config.iterations + more)
-    config = watched(config)
-    return planned(config, job.replace(output_dir=str(run.path), resume=True))
+    return planned(watched(config), job.replace(output_dir=str(run.path), resume=True))
 
 
 def command_of(run: StoredRun) -> tuple[str, str]:
@@ -145,28 +129,28 @@ def command_of(run: StoredRun) -> tuple[str, str]:
         UserError: The run cannot be repeated.
     """
     config, job = run.settings()
+    # How often the page saves changes no bits.
     usual = PRESETS.get(config.preset, PRESETS["original"]).saving
     config = config.replace(**{name: getattr(usual, name) for name in flat(SaveConfig())})
     note = ""
     if run.status != "finished":
-        config, note = _as_far_as_it_is(run, config, job)
-    return command(config, job, program=PROGRAM), note
+        config, note = _until(run.manifest.steps or 0, config, job)
+    return command(config, job, program=("neural-style-tf",)), note
 
 
-def _as_far_as_it_is(run: StoredRun, config: Config, job: Job) -> tuple[Config, str]:
-    """Return settings that end where a run was interrupted; if none do, those of all of it, and a note."""
-    step = run.manifest.steps or 0
-    scales = _scales(config, job)
-    end, last = scales[-1].end, scales[-1]
-    if step >= end:
+def _until(step: int, config: Config, job: Job) -> tuple[Config, str]:
+    """Return settings that end at a step; if there are none, those of the whole run, and a note."""
+    last = _scales(config, job)[-1]
+    if step >= last.end:
         return config, ""
-    counts_for_all = config.sizes.scales != 1 and not config.sizes.scale_iterations
-    depends_on_end = (
-        config.optimization.averaging > 0 or config.optimization.learning_rate_schedule != "constant"
+    iterations_count_elsewhere = (
+        (config.sizes.scales != 1 and not config.sizes.scale_iterations)
+        or config.optimization.averaging > 0
+        or config.optimization.learning_rate_schedule != "constant"
     )
-    if last.first_step < step and not counts_for_all and not depends_on_end:
+    if step > last.first_step and not iterations_count_elsewhere:
         return config.replace(iterations=step - last.first_step), ""
-    return config, f"It was stopped at step {step} of {end}; the command paints all of it."
+    return config, f"It was stopped at step {step} of {last.end}; the command paints all of it."
 
 
 @functools.lru_cache(maxsize=64)

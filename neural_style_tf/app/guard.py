@@ -2,60 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
-from typing import Any
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 HOSTS = ("127.0.0.1", "localhost", "::1")
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; "
-    "connect-src 'self' blob: data:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
-    "form-action 'self'; frame-ancestors 'none'"
-)
-"""Nothing is loaded from elsewhere, whatever a library asks for."""
-
-REFUSAL = "this page answers only to http://127.0.0.1 and http://localhost; --host=NAME adds another name"
-
-Message = MutableMapping[str, Any]
-Application = Callable[..., Awaitable[None]]
+REFUSAL = "this page answers only to http://127.0.0.1 and http://localhost; --host=NAME adds another name\n"
+HEADERS = {
+    # Nothing is loaded from elsewhere, whatever a library asks for.
+    "content-security-policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
+    "font-src 'self' data:; connect-src 'self' blob: data:; worker-src 'self' blob:; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
 
 
 class Guard:
-    """ASGI middleware that answers only browsers of this machine, and lets them load nothing from elsewhere.
+    """ASGI middleware that answers only requests whose `Host` and `Origin` are names of this page.
 
-    A page of another site can make a browser ask this server, under a name that it has pointed to 127.0.0.1;
-    `Host` and `Origin` give it away.
+    Another site can point a name of its own to 127.0.0.1 (`Host` shows that), or send a visitor's browser to
+    127.0.0.1 itself (`Origin` shows that). Starlette's `TrustedHostMiddleware` reads `Host` alone, and copies
+    its list of names, to which that of a share link is added after the start.
 
     Args:
         app: What is guarded.
-        hosts: Names that the page answers to; they may become more.
+        hosts: Names of the page; names that are added later count.
     """
 
-    def __init__(self, app: Application, hosts: Collection[str] = HOSTS) -> None:
+    def __init__(self, app: ASGIApp, hosts: Collection[str] = HOSTS) -> None:
         self._app, self._hosts = app, hosts
 
-    async def __call__(self, scope: Message, receive: Callable, send: Callable) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        origin = headers.get(b"origin")
-        asked = [headers.get(b"host", "")] + ([] if origin is None else [origin])
-        # Gradio would fetch an address that is asked for as a file.
-        if any(host_of(one) not in self._hosts for one in asked) or ":/" in scope["path"]:
-            await _refuse(scope, send)
+        headers = Headers(scope=scope)
+        addresses = [headers.get("host", ""), *headers.getlist("origin")]
+        # Gradio would fetch an address in place of a file.
+        if ":/" in scope["path"] or any(host_of(address) not in self._hosts for address in addresses):
+            await PlainTextResponse(REFUSAL, 403)(scope, receive, send)
             return
 
         async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
-                extra = [
-                    (b"content-security-policy", POLICY.encode()),
-                    (b"referrer-policy", b"no-referrer"),
-                    (b"x-content-type-options", b"nosniff"),
-                ]
-                message = {**message, "headers": [*message.get("headers", []), *extra]}
+                MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
         await self._app(scope, receive, send_with_policy)
@@ -67,13 +63,3 @@ def host_of(address: str) -> str:
         return urlsplit(address if "//" in address else f"//{address}").hostname or ""
     except ValueError:
         return ""
-
-
-async def _refuse(scope: Message, send: Callable) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008})
-        return
-    body = b"%s\n" % REFUSAL.encode()
-    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 403, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -22,81 +22,98 @@ from starlette.middleware import Middleware
 from neural_style_tf.app import gallery, layout
 from neural_style_tf.app.gallery import StoredRun
 from neural_style_tf.app.guard import HOSTS, Guard, host_of
-from neural_style_tf.app.layout import COLORS, DRAWN, LARGEST_CANVAS, NO_RUN, status_line
+from neural_style_tf.app.layout import DRAWN, LARGEST_CANVAS, NO_RUN, Layout, status_line
 from neural_style_tf.app.pictures import check_picture, layer_of, preview, strokes
-from neural_style_tf.app.queue import PlannedRun, Progress, RunQueue
-from neural_style_tf.app.requests import (
-    MOST_STYLES,
-    Place,
-    Request,
-    Style,
-    check_memory,
-    plan,
-    whole,
-)
+from neural_style_tf.app.queue import PlannedRun, QueuedRun, RunQueue
+from neural_style_tf.app.requests import MOST_STYLES, Request, Style, plan
 from neural_style_tf.config.fields import flat, tagged
 from neural_style_tf.config.schema import Config, Job, numbered
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import deep, load_image, save_image
 from neural_style_tf.images.masks import fit_mask, load_mask
 from neural_style_tf.jobs.error_messages import line_of
-from neural_style_tf.jobs.painter import Painter
 from neural_style_tf.utils.atomic import atomic_path
 from neural_style_tf.utils.console import duration
 
 SECONDS_BETWEEN_LOOKS = 1.0
 TROUBLE = (UserError, RunError, OSError, MemoryError)
-"""What is said on the page: mistakes, files that are gone, a full disk, too little memory."""
+"""Errors that the page says: mistakes, files that are gone, a full disk, too little memory."""
+
+Changes = dict[gr.blocks.Block, Any]
+"""Part of the page → what it is to show; what is not named stays as it is."""
+Values = Mapping[gr.blocks.Block, Any]
+"""Control → its value."""
+
+
+@dataclasses.dataclass
+class Browser:
+    """What a browser looks at.
+
+    Attributes:
+        name: Of the run, or `""`.
+        shown: Part of the page → what it was made from, so that only changes are sent.
+        gallery: Names of the runs, in the order in which the gallery has them.
+        files: What it may download.
+        base: Settings that were taken over from a run.
+        drawings: Number of a picture (0: the photo) → what its canvas shows when it is opened next. A canvas
+            that is filled while it is hidden has no size.
+    """
+
+    name: str = ""
+    shown: dict[str, Any] = dataclasses.field(default_factory=dict)
+    gallery: list[str] = dataclasses.field(default_factory=list)
+    files: list[Path] = dataclasses.field(default_factory=list)
+    base: Config | None = None
+    drawings: dict[int, Any] = dataclasses.field(default_factory=dict)
+
+    def view(self, name: str) -> None:
+        """Look at another run; everything is shown anew."""
+        self.name = name
+        self.shown = {}
+
+    def needs(self, part: str, source: Any) -> bool:
+        """Return whether a part of the page is to be shown anew, since it is made from something else now."""
+        known = part in self.shown and self.shown[part] == source
+        self.shown[part] = source
+        return not known
 
 
 class Page:
     """The page, and the queue behind it.
 
     Args:
-        place: Where runs are written.
+        base: The folder of all runs and the network.
         temporary: A folder for uploads and previews, the only one whose files are served.
-        queue: Paints the runs; default: one worker process.
-        environment: Variables that this process adds to its own.
+        make_queue: Makes what paints the runs.
     """
 
-    def __init__(
-        self,
-        place: Place,
-        temporary: Path,
-        queue: RunQueue | None = None,
-        *,
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
-        self._place, self._temporary = place, temporary
+    def __init__(self, base: Job, temporary: Path, make_queue: Callable[[], RunQueue]) -> None:
+        self._base, self._output_dir, self._temporary = base, Path(base.output_dir), temporary
         self._previews = temporary / "previews"
-        self._queue = queue or RunQueue(
-            functools.partial(Painter, go_on="press Paint further"), check_memory, environment=environment
-        )
-        try:
-            self.blocks = self._build()
-        except BaseException:
-            # Its process waits for this one, and at the end this one for it.
-            self._queue.close()
-            raise
+        with gr.Blocks(
+            title="neural-style-tf", analytics_enabled=False, delete_cache=(3600, 24 * 3600)
+        ) as self.blocks:
+            self._parts = Layout()
+            self._connect()
+        self._queue = make_queue()
 
-    def launch(self, host: str, port: int, *, browser: bool, share: bool, hosts: Sequence[str] = ()) -> str:
+    def launch(self, port: int | None, *, browser: bool, share: bool, hosts: Sequence[str] = ()) -> str:
         """Serve the page in a thread; return its address.
 
         Args:
-            host: Address to listen on.
-            port: Likewise.
+            port: To listen on; None: the first free one from 7860.
             browser: Open one.
             share: Make a public link.
-            hosts: Further names that the page answers to. One with a scheme, such as
-                `https://hub.example/user/me/proxy/7860`, is what a browser is told to ask, too.
+            hosts: Further names that the page answers to. A name with a scheme, such as
+                `https://hub.example/user/me/proxy/7860`, is also where the page tells a browser to ask.
         """
         known = {*HOSTS, *map(host_of, hosts)}
-        public = next((one for one in hosts if "://" in one), None)
+        public = next((name for name in hosts if "://" in name), None)
         # A browser that goes away in the middle of an answer is no news.
         for name in ("httpx", "uvicorn.error", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         _, local, shared = self.blocks.launch(
-            server_name=host,
+            server_name=HOSTS[0],
             server_port=port,
             inbrowser=browser,
             share=share,
@@ -129,175 +146,174 @@ class Page:
             self.blocks.close(verbose=False)
         self._queue.close()
 
-    def _build(self) -> gr.Blocks:
-        with gr.Blocks(
-            title="neural-style-tf", analytics_enabled=False, delete_cache=(3600, 24 * 3600)
-        ) as blocks:
-            self._connect(blocks, layout.build())
-        return blocks
-
-    def _connect(self, blocks: gr.Blocks, built: layout.Layout) -> None:
-        inputs, outputs, shown = built.inputs, built.outputs, built.shown
-        session = gr.State(_Session())
+    def _connect(self) -> None:
+        """Say what happens when a control is used."""
+        parts, browser = self._parts, gr.State(Browser())
         private = {"api_visibility": "private", "show_progress": "hidden"}
-        for number, one in enumerate(inputs.pictures):
-            canvas, accordion = one.brush.canvas, one.brush.accordion
-            one.file.upload(
-                functools.partial(self._take_upload, number),
-                *([session, one.file], one.shown),
-                preprocess=False,
-                **private,
+        for number, picture in enumerate(parts.pictures):
+            changed = {"outputs": picture.shown, **private}
+            take, clear = (
+                functools.partial(handler, number) for handler in (self._take_upload, self._show_picture)
             )
-            one.preview.clear(functools.partial(self._picture, number), session, one.shown, **private)
-            if one.examples:
-                one.examples.select(self._chooser(number, one.offered), session, one.shown, **private)
-            accordion.expand(functools.partial(_open_canvas, number), session, canvas, **private)
-            accordion.collapse(functools.partial(_close_canvas, number), session, None, **private)
-        built.paint.click(
-            self._paint, [session, *inputs.values], [built.line, *shown], concurrency_limit=2, **private
-        )
-        outputs.stop.click(self._stop, [session], shown, **private)
-        outputs.further.click(
-            self._go_on, [session, outputs.more], [built.line, *shown], concurrency_limit=2, **private
-        )
-        take_over = functools.partial(self._take_over, len(inputs.settings))
-        outputs.take_over.click(take_over, [session], [built.line, *inputs.settings], **private)
-        built.earlier.select(self._choose, [session], shown, **private)
-        looking = {**private, "queue": False}
-        gr.Timer(SECONDS_BETWEEN_LOOKS).tick(self._look, [session], shown, **looking)
-        blocks.load(self._arrive, [session], shown, **looking)
-        blocks.load(None, js=layout.SCRIPT)
+            picture.file.upload(take, [browser, picture.file], preprocess=False, **changed)
+            picture.preview.clear(clear, browser, **changed)
+            if picture.examples:
+                picture.examples.select(self._chooser(number), browser, **changed)
+            picture.brush.expand(functools.partial(_drawing, number), browser, picture.canvas, **private)
+        canvases = [part for picture in parts.pictures for part in (picture.path, picture.canvas)]
+        controls = [*parts.weights, *parts.settings.values()]
+        submitted = {"outputs": [parts.mistake, *parts.shown], "concurrency_limit": 2, **private}
+        paint = functools.partial(self._paint, browser)
+        parts.paint.click(paint, {browser, *canvases, *controls}, **submitted)
+        parts.further.click(self._go_on, [browser, parts.more], **submitted)
+        filled = [*(part for picture in parts.pictures for part in picture.shown), *controls]
+        parts.take_over.click(self._take_over, browser, [parts.mistake, *filled], **private)
+        parts.stop.click(self._stop, browser, parts.shown, **private)
+        parts.earlier.select(self._choose, browser, parts.shown, **private)
+        looking = {"inputs": browser, "outputs": parts.shown, "queue": False, **private}
+        gr.Timer(SECONDS_BETWEEN_LOOKS).tick(self._look, **looking)
+        self.blocks.load(self._arrive, **looking)
+        self.blocks.load(None, js=layout.SCRIPT)
 
-    def _take_upload(self, number: int, session: _Session, file: dict[str, Any]) -> list[Any]:
-        return self._take_picture(number, session, Path(file["path"]))
+    def _take_upload(self, number: int, browser: Browser, file: dict[str, Any]) -> Changes:
+        return self._take_picture(number, browser, Path(file["path"]))
 
-    def _chooser(self, number: int, offered: Sequence[Path]) -> Callable[..., list[Any]]:
-        """Return what takes a picture of the examples; Gradio reads the types of a plain function only."""
+    def _chooser(self, number: int) -> Callable[..., Changes]:
+        """Return what takes an example; Gradio reads the types of a plain function only."""
 
-        def choose(session: _Session, chosen: gr.SelectData) -> list[Any]:
-            return self._take_picture(number, session, offered[chosen.index])
+        def choose(browser: Browser, chosen: gr.SelectData) -> Changes:
+            return self._take_picture(number, browser, self._parts.pictures[number].offered[chosen.index])
 
         return choose
 
-    def _take_picture(self, number: int, session: _Session, path: Path) -> list[Any]:
+    def _take_picture(self, number: int, browser: Browser, path: Path) -> Changes:
         """Take a picture as the photo (0) or a style, or say what is wrong with it."""
         try:
             check_picture(str(path))
-            return self._picture(number, session, path)
+            return self._show_picture(number, browser, path)
         except TROUBLE as error:
-            return self._picture(number, session, line=_mistake(error, path))
+            line = _mistake(error, path)
+            return self._show_picture(number, browser) | {self._parts.pictures[number].line: line}
 
-    def _picture(
-        self,
-        number: int,
-        session: _Session,
-        path: Path | None = None,
-        masks: Sequence[str | None] = (),
-        line: str = "",
-    ) -> list[Any]:
-        """Return what is shown of a picture.
+    def _show_picture(
+        self, number: int, browser: Browser, path: Path | None = None, masks: Sequence[str | None] = ()
+    ) -> Changes:
+        """Show a picture, or none, and on its canvas its masks: a file for each colour of the brush."""
+        part, shown = self._parts.pictures[number], path and preview(path, self._previews)
+        drawing = None
+        if shown:
+            with Image.open(preview(shown, self._previews, longest=LARGEST_CANVAS)) as opened:
+                canvas = np.asarray(opened)
+            size = canvas.shape[:2]
+            drawn = [fit_mask(load_mask(mask)[0], size) >= 0.5 if mask else None for mask in masks]
+            layer = layer_of(drawn, part.colors)
+            layers = [] if layer is None else [layer]
+            drawing = {"background": canvas, "layers": layers, "composite": None}
+        browser.drawings[number] = drawing
+        return {
+            part.path: str(path or ""),
+            part.line: "",
+            part.file: gr.update(value=None, visible=path is None),
+            part.preview: gr.update(value=shown and str(shown), visible=path is not None),
+            part.brush: gr.update(open=False),
+        }
 
-        Args:
-            number: 0 for the photo, then the styles.
-            session: Of the browser.
-            path: Of the file; None: there is no picture.
-            masks: Files of what is drawn on it, one for each colour of its brush.
-            line: What is wrong with it.
+    def _paint(self, state: gr.State, values: Values) -> Changes:
+        """Put what the controls ask for into the queue."""
+        browser = values[state]
+        return self._submit(browser, lambda: plan(self._request(browser, values), self._base))
 
-        Returns:
-            The values of `PictureInput.shown`.
-        """
-        shown = None if path is None else preview(path, self._previews)
-        drawing = None if shown is None else self._drawing(number, shown, masks)
-        return [
-            "" if path is None else str(path),
-            line,
-            gr.update(value=None, visible=path is None),
-            gr.update(value=shown and str(shown), visible=path is not None),
-            session.draw(number, drawing),
-        ]
+    def _go_on(self, browser: Browser, more: float | None) -> Changes:
+        """Go on with the run that is shown."""
+        return self._submit(browser, lambda: gallery.go_on(self._run_shown(browser), int(more or 0)))
 
-    def _paint(self, session: _Session, *values: Any) -> list[Any]:
-        """Put what is asked for into the queue."""
+    def _submit(self, browser: Browser, make_run: Callable[[], PlannedRun]) -> Changes:
+        mistake = ""
         try:
             self._queue.check_room()
-            request = _request(values, session)
-            for path in filter(None, (request.photo, *(style.path for style in request.styles))):
-                if not Path(path).exists():
-                    raise UserError("A picture was dropped here long ago, and is gone: drop it once more.")
-            run = plan(request, self._place)
-            self._submit(run, session)
+            run = make_run()
+            self._queue.submit(run)
+            browser.view(run.task.name)
         except TROUBLE as error:
-            return [_mistake(error), *self._look(session)]
-        return ["", *self._look(session)]
+            mistake = _mistake(error)
+        return {self._parts.mistake: mistake} | self._changes(browser)
 
-    def _submit(self, run: PlannedRun, session: _Session) -> None:
-        self._queue.submit(run)
-        session.view(run.name)
+    def _request(self, browser: Browser, values: Values) -> Request:
+        parts, masks = self._parts, []
+        for number, picture in enumerate(parts.pictures):
+            canvas = browser.drawings.get(number, values[picture.canvas]) or {}
+            layers = [layer for layer in canvas.get("layers") or [] if layer is not None]
+            masks.append(strokes(layers, picture.colors))
+        regions, *origins = masks
+        photo, *files = (values[picture.path] for picture in parts.pictures)
+        weights = [values[weight] for weight in parts.weights]
+        styles = [
+            Style(file, weight, region, origin)
+            for file, weight, region, [origin] in zip(files, weights, regions, origins, strict=True)
+            if file
+        ]
+        settings = {name: values[control] for name, control in parts.settings.items()}
+        bits = "16" if settings.pop("bits") else "8"
+        return Request(photo, tuple(styles), settings, bits, browser.base)
 
-    def _go_on(self, session: _Session, more: float | None) -> list[Any]:
-        """Go on with the run that is shown."""
-        run = self._stored(session)
-        try:
-            if run is None:
-                raise UserError("There is no painting to go on with.")
-            self._submit(gallery.go_on(run, whole("Iterations to add", more)), session)
-        except TROUBLE as error:
-            return [_mistake(error), *self._look(session)]
-        return ["", *self._look(session)]
+    def _stop(self, browser: Browser) -> Changes:
+        self._queue.stop(browser.name)
+        return self._look(browser)
 
-    def _stop(self, session: _Session) -> list[Any]:
-        self._queue.stop(session.name)
-        return self._look(session)
-
-    def _choose(self, session: _Session, chosen: gr.SelectData) -> list[Any]:
+    def _choose(self, browser: Browser, chosen: gr.SelectData) -> Changes:
         """Show a run of the gallery."""
-        if isinstance(chosen.index, int) and 0 <= chosen.index < len(session.gallery):
-            session.view(session.gallery[chosen.index])
-        return self._look(session)
+        if isinstance(chosen.index, int) and 0 <= chosen.index < len(browser.gallery):
+            browser.view(browser.gallery[chosen.index])
+        return self._look(browser)
 
-    def _arrive(self, session: _Session) -> list[Any]:
+    def _arrive(self, browser: Browser) -> Changes:
         """Show a browser that arrives what is being painted, or the newest painting."""
-        session.view(
-            self._queue.current() or next((run.name for run in gallery.find_runs(self._place.output_dir)), "")
-        )
-        return self._look(session)
+        stored = (run.path.name for run in gallery.find_runs(self._output_dir))
+        browser.view(next(iter(self._queue.line()), None) or next(stored, ""))
+        return self._look(browser)
 
-    def _stored(self, session: _Session) -> StoredRun | None:
-        return gallery.read_stored(self._place.output_dir / session.name) if session.name else None
+    def _look(self, browser: Browser) -> Changes:
+        # Gradio takes an empty dictionary for a value.
+        return self._changes(browser) or gr.skip()
 
-    def _look(self, session: _Session) -> list[Any]:
+    def _changes(self, browser: Browser) -> Changes:
         """Return what has changed of what is shown."""
         # A system that cleans its temporary folders may have taken it; what is put there is nobody else's.
         self._temporary.mkdir(0o700, parents=True, exist_ok=True)
-        run, progress = self._stored(session), self._queue.progress(session.name)
-        status, pictures = self._status(run, progress, session.name), [gr.skip(), gr.skip()]
+        run, changes = self._stored(browser), {}
+        status = self._status(browser.name, run)
         try:
-            pictures = self._look_at_picture(session, run)
+            changes |= self._changed_picture(browser, run)
         except FileNotFoundError:
             # It is replaced, or was removed, at this moment.
             pass
         except TROUBLE as error:
             status += _mistake(error)
-        return [
-            session.changed("status", status),
-            *pictures,
-            self._look_at_losses(session, run),
-            *self._look_at_end(session, run, progress),
-            self._look_at_gallery(session),
-        ]
+        if browser.needs("status", status):
+            changes[self._parts.status] = status
+        for part in (self._changed_losses, self._changed_end):
+            changes |= part(browser, run)
+        return changes | self._changed_gallery(browser)
 
-    def _status(self, run: StoredRun | None, progress: Progress | None, name: str) -> str:
-        shown = f"<b>{html.escape(name)}</b>"
-        if progress is not None:
-            return _progress_line(shown, progress)
-        outcome = self._queue.outcome(name)
-        if outcome is not None and outcome.status in ("failed", "in use"):
-            line = outcome.line or "another process is painting it"
-            return status_line(f"{shown}: {html.escape(line)}", mistake=True)
+    def _stored(self, browser: Browser) -> StoredRun | None:
+        return gallery.read_stored(self._output_dir / browser.name) if browser.name else None
+
+    def _run_shown(self, browser: Browser) -> StoredRun:
+        run = self._stored(browser)
         if run is None:
-            stopped = outcome is not None
-            return status_line(f"{shown}: stopped before its first step." if stopped else NO_RUN)
+            raise UserError("There is no painting yet.")
+        return run
+
+    def _status(self, name: str, run: StoredRun | None) -> str:
+        shown, line, queued = f"<b>{html.escape(name)}</b>", self._queue.line(), self._queue.find(name)
+        if name in line:
+            return status_line(f"{shown}: {_progress(queued, line.index(name))}")
+        outcome = queued and queued.outcome
+        if outcome and outcome.status in ("failed", "in use"):
+            text = outcome.line or "another process is painting it"
+            return status_line(f"{shown}: {html.escape(text)}", mistake=True)
+        if run is None:
+            return status_line(f"{shown}: stopped before its first step." if outcome else NO_RUN)
         status = {
             "finished": "finished",
             "interrupted": "stopped, and saved: it can be painted further",
@@ -308,79 +324,73 @@ class Page:
         took = f" in {duration(run.manifest.seconds)}" if run.manifest.seconds else ""
         return status_line(f"{shown}: {status}{steps}{took}.")
 
-    def _look_at_picture(self, session: _Session, run: StoredRun | None) -> list[Any]:
+    def _changed_picture(self, browser: Browser, run: StoredRun | None) -> Changes:
         """Return picture and comparison."""
         result = run.result if run else None
-        if result is None:
-            return [session.changed("picture", None), session.changed("compare", None)]
-        picture = preview(result, self._previews)
-        if session.seen.get("picture") == str(picture):
-            return [gr.skip(), gr.skip()]
+        picture = result and preview(result, self._previews)
+        if not browser.needs("picture", picture):
+            return {}
         pair = None
         # Without its photo there is still the painting.
         with contextlib.suppress(*TROUBLE):
-            if run.photo is not None:
+            if picture and run.photo:
                 with Image.open(picture) as opened:
                     longest = max(opened.size)
                 pair = str(preview(run.photo, self._previews, longest=longest)), str(picture)
-        return [session.changed("picture", str(picture)), session.changed("compare", pair)]
+        return {self._parts.picture: picture and str(picture), self._parts.compare: pair}
 
-    def _look_at_losses(self, session: _Session, run: StoredRun | None) -> Any:
-        size = run.metrics.stat().st_size if run and run.metrics.exists() else 0
-        if session.seen.get("losses") == size:
-            return gr.skip()
-        session.seen["losses"] = size
-        rows = run.losses() if run else []
+    def _changed_losses(self, browser: Browser, run: StoredRun | None) -> Changes:
+        rows = run.losses() if run else ()
+        if not browser.needs("losses", rows[-1:]):
+            return {}
         points = [
             {"step": row["step"], "loss": math.log10(row[name]), "of": name}
             for row in rows
             for name in DRAWN
             if row.get(name, 0) > 0
         ]
-        return pd.DataFrame(points, columns=["step", "loss", "of"])
+        return {self._parts.plot: pd.DataFrame(points, columns=["step", "loss", "of"])}
 
-    def _look_at_end(self, session: _Session, run: StoredRun | None, progress: Progress | None) -> list[Any]:
+    def _changed_end(self, browser: Browser, run: StoredRun | None) -> Changes:
         """Return buttons, files and command, which change when a run begins or ends."""
-        state = None if progress is None else (progress.place == 0, progress.stopping)
-        result = run.result if run else None
-        stamp = result.stat().st_mtime_ns if result and progress is None else 0
-        key = (
-            session.name,
-            state,
-            run.manifest.status if run else "",
-            run.manifest.steps if run else 0,
-            stamp,
-        )
+        parts, queued = self._parts, self._queue.find(browser.name)
+        busy = queued is not None and queued.outcome is None
+        stopping = busy and queued.stops > 0
+        result = run.result if run and not busy else None
+        status = (run.manifest.status, run.manifest.steps) if run else None
+        source = (busy, stopping, status, result and result.stat().st_mtime_ns)
         # The server forgets files after a day.
-        if session.seen.get("end") == key and all(path.exists() for path in session.files):
-            return [gr.skip()] * 8
-        idle, found = progress is None, []
-        stop = "Stop at once" if progress and progress.stopping else "Stop and keep"
-        files, command, note = [gr.update(value=None, interactive=False)] * 3, "", ""
-        if idle and result is not None:
+        if not browser.needs("end", source) and all(path.exists() for path in browser.files):
+            return {}
+        files, command, note = [], "", ""
+        if result:
             with contextlib.suppress(*TROUBLE):
-                found = self._files(run, result)
-                files = [gr.update(value=str(path), interactive=True) for path in found]
+                files = self._files(run, result)
             try:
                 command, note = gallery.command_of(run)
             except TROUBLE as error:
                 note = line_of(error) or ""
-        session.seen["end"], session.files = key, found
-        return [
-            gr.update(interactive=not idle, value=stop),
-            gr.update(interactive=idle and run is not None),
-            *files,
-            command,
-            status_line(html.escape(note)) if note else "",
-            gr.update(interactive=run is not None),
-        ]
+        browser.files = files
+        values = files or [None] * len(parts.files)
+        return {
+            parts.stop: gr.update(interactive=busy, value="Stop at once" if stopping else "Stop and keep"),
+            parts.further: gr.update(interactive=not busy and run is not None),
+            **{
+                button: gr.update(value=path and str(path), interactive=path is not None)
+                for button, path in zip(parts.files, values, strict=True)
+            },
+            parts.command: command,
+            parts.note: status_line(html.escape(note)) if note else "",
+            parts.take_over: gr.update(interactive=run is not None),
+        }
 
     def _files(self, run: StoredRun, result: Path) -> list[Path]:
         """Return copies of a result as PNG, JPEG and TIFF, to be downloaded."""
-        folder = self._temporary / "downloads" / f"{run.name}-{result.stat().st_mtime_ns}"
+        name = run.path.name
+        folder = self._temporary / "downloads" / f"{name}-{result.stat().st_mtime_ns}"
         folder.mkdir(parents=True, exist_ok=True)
-        png, jpeg, tiff = (folder / f"{run.name}{suffix}" for suffix in (".png", ".jpg", ".tiff"))
-        if not all(path.exists() for path in (png, jpeg, tiff)):
+        png, jpeg, tiff = files = [folder / f"{name}{suffix}" for suffix in (".png", ".jpg", ".tiff")]
+        if not all(path.exists() for path in files):
             with atomic_path(png) as copy:
                 shutil.copyfile(result, copy)
             picture = load_image(png, keep_profile=True)
@@ -388,152 +398,53 @@ class Page:
             kept = {"profile": picture.profile, "dpi": picture.dpi}
             save_image(jpeg, picture.pixels, **kept)
             save_image(tiff, picture.pixels, alpha=picture.alpha, bits=bits, **kept)
-        return [png, jpeg, tiff]
+        return files
 
-    def _look_at_gallery(self, session: _Session) -> Any:
-        found = gallery.find_runs(self._place.output_dir)
-        runs = [run for run in found if self._queue.progress(run.name) is None]
-        key = [(run.name, run.status, run.manifest.steps) for run in runs]
-        if session.seen.get("gallery") == key:
-            return gr.skip()
-        pictures, names = [], []
+    def _changed_gallery(self, browser: Browser) -> Changes:
+        line = self._queue.line()
+        runs = [run for run in gallery.find_runs(self._output_dir) if run.path.name not in line]
+        if not browser.needs("gallery", [(run.path, run.status, run.manifest.steps) for run in runs]):
+            return {}
+        pictures = []
         for run in runs:
             with contextlib.suppress(*TROUBLE):
-                pictures.append((str(preview(run.result, self._previews, longest=256)), run.name))
-                names.append(run.name)
-        session.seen["gallery"], session.gallery = key, names
-        return pictures
+                pictures.append((str(preview(run.result, self._previews, longest=256)), run.path.name))
+        browser.gallery = [name for _, name in pictures]
+        return {self._parts.earlier: pictures}
 
-    def _take_over(self, count: int, session: _Session) -> list[Any]:
+    def _take_over(self, browser: Browser) -> Changes:
         """Fill in the pictures, masks and settings of the run that is shown."""
-        run = self._stored(session)
         try:
-            if run is None:
-                raise UserError("There is no painting to take settings from.")
-            config, job = run.settings()
-            filled = self._filled(session, config, job)
+            config, job = self._run_shown(browser).settings()
+            changes = self._filled(browser, config, job)
         except TROUBLE as error:
-            return [_mistake(error), *[gr.skip()] * count]
-        session.base = config
+            return {self._parts.mistake: _mistake(error)}
+        browser.base = config
         lost = _not_taken_over(config, job)
         line = f"Settings taken over, but for {', '.join(lost)}." if lost else "Settings taken over."
-        return [status_line(html.escape(line), mistake=bool(lost)), *filled]
+        return changes | {self._parts.mistake: status_line(html.escape(line), mistake=bool(lost))}
 
-    def _filled(self, session: _Session, config: Config, job: Job) -> list[Any]:
-        """Return the values of all controls for a run."""
-        files = job.pictures
-        blend = config.loss.style_blend or config.loss.mask_weight or (1.0,) * len(job.style)
+    def _filled(self, browser: Browser, config: Config, job: Job) -> Changes:
+        """Return the pictures and settings of a run in their controls."""
+        parts, files = self._parts, job.pictures
         masks = [files.get(role) for role in numbered("content_mask", MOST_STYLES)]
-        filled = self._picture(0, session, Path(job.content), masks)
+        changes = self._show_picture(0, browser, Path(job.content), masks)
         for number, role in enumerate(numbered("style", MOST_STYLES), 1):
             path = Path(files[role]) if role in files else None
-            filled += self._picture(number, session, path, [files.get(role.replace("style", "style_mask"))])
-        return [
-            *filled,
-            *[*(weight / max(blend) for weight in blend), *[1.0] * MOST_STYLES][:MOST_STYLES],
-            *(config.preset, config.loss.strength, max(config.sizes.style_scale), config.sizes.image_size),
-            *(config.colors, config.iterations, config.seed, job.bits == "16"),
-        ]
-
-    def _drawing(self, number: int, shown: Path, masks: Sequence[str | None]) -> Any:
-        """Return what the brush draws on, from a preview, with masks drawn already."""
-        with Image.open(preview(shown, self._previews, longest=LARGEST_CANVAS)) as opened:
-            canvas = np.asarray(opened)
-        drawn = [
-            None if mask is None else fit_mask(load_mask(mask)[0], canvas.shape[:2]) >= 0.5 for mask in masks
-        ]
-        layer = layer_of(drawn, _colors(number))
-        return {"background": canvas, "layers": [] if layer is None else [layer], "composite": None}
+            mask = files.get(role.replace("style", "style_mask"))
+            changes |= self._show_picture(number, browser, path, [mask])
+        blend = config.loss.style_blend or config.loss.mask_weight or (1.0,)
+        weights = [*(weight / max(blend) for weight in blend), *[1.0] * MOST_STYLES]
+        changes |= dict(zip(parts.weights, weights, strict=False))
+        settings = flat(config) | {
+            "style_scale": max(config.sizes.style_scale),
+            "bits": job.bits == "16",
+        }
+        return changes | {control: settings[name] for name, control in parts.settings.items()}
 
 
-@dataclasses.dataclass
-class _Session:
-    """What a browser looks at.
-
-    Attributes:
-        name: Of the run, or `""`.
-        seen: What it was shown last, so that only changes are sent.
-        gallery: Names of the runs, in the order in which it was shown them.
-        files: What it may download.
-        base: Settings that were taken over from a run.
-        open_canvases: Numbers of the pictures whose canvas can be seen: 0 for the photo, then the styles.
-        drawings: Number → what a canvas shows when it is opened next.
-    """
-
-    name: str = ""
-    seen: dict[str, Any] = dataclasses.field(default_factory=dict)
-    gallery: list[str] = dataclasses.field(default_factory=list)
-    files: list[Path] = dataclasses.field(default_factory=list)
-    base: Config | None = None
-    open_canvases: set[int] = dataclasses.field(default_factory=set)
-    drawings: dict[int, Any] = dataclasses.field(default_factory=dict)
-
-    def draw(self, number: int, drawing: Any) -> Any:
-        """Return what a canvas is to show; if it is hidden, keep that until it is opened."""
-        if number in self.open_canvases:
-            return drawing
-        self.drawings[number] = drawing
-        return gr.skip()
-
-    def view(self, name: str) -> None:
-        """Look at another run; everything is shown anew."""
-        self.name = name
-        self.seen = {}
-
-    def changed(self, part: str, value: Any) -> Any:
-        """Return a value to show, or that it is shown already."""
-        if part in self.seen and self.seen[part] == value:
-            return gr.skip()
-        self.seen[part] = value
-        return value
-
-
-def _open_canvas(number: int, session: _Session) -> Any:
-    session.open_canvases.add(number)
-    return session.drawings.pop(number, gr.skip())
-
-
-def _close_canvas(number: int, session: _Session) -> None:
-    session.open_canvases.discard(number)
-
-
-def _request(values: Sequence[Any], session: _Session) -> Request:
-    """Return what the controls ask for, from their values in the order of `Inputs.values`."""
-    pictures, rest = values[: 2 * (1 + MOST_STYLES)], values[2 * (1 + MOST_STYLES) :]
-    weights, controls = rest[:MOST_STYLES], rest[MOST_STYLES:]
-    preset, strength, stroke_size, image_size, colors, iterations, seed, deep_colors = controls
-    photo, *files = pictures[::2]
-    drawn, *parts = (
-        strokes(_layers(session.drawings.get(number, canvas)), _colors(number))
-        for number, canvas in enumerate(pictures[1::2])
-    )
-    styles = [
-        Style(file, weight, region, part)
-        for file, weight, region, [part] in zip(files, weights, drawn, parts, strict=True)
-        if file
-    ]
-    return Request(
-        photo=photo,
-        styles=tuple(styles),
-        preset=preset,
-        strength=strength,
-        stroke_size=stroke_size,
-        image_size=image_size,
-        colors=colors,
-        iterations=iterations,
-        seed=seed,
-        bits="16" if deep_colors else "8",
-        base=session.base,
-    )
-
-
-def _colors(number: int) -> Sequence[str]:
-    """Return the colours of the brush for the photo (0), one for each style, or for a style."""
-    return COLORS[number - 1 : number] if number else COLORS
-
-
-def _layers(drawing: dict[str, Any] | None) -> list[np.ndarray]:
-    return [layer for layer in (drawing or {}).get("layers") or [] if layer is not None]
+def _drawing(number: int, browser: Browser) -> Any:
+    return browser.drawings.pop(number, gr.skip())
 
 
 def _not_taken_over(config: Config, job: Job) -> list[str]:
@@ -552,21 +463,21 @@ def _not_taken_over(config: Config, job: Job) -> list[str]:
 
 
 def _mistake(error: Exception, path: Path | None = None) -> str:
-    """Return the line about an error; a path of a temporary file is said as its name."""
+    """Return the line about an error; the path of a temporary file becomes its name."""
     text = line_of(error) or str(error)
     if path is not None:
         text = text.replace(str(path), path.name)
     return status_line(html.escape(text), mistake=True)
 
 
-def _progress_line(shown: str, progress: Progress) -> str:
-    if progress.place:
-        before = "1 painting is" if progress.place == 1 else f"{progress.place} paintings are"
-        return status_line(f"{shown}: waiting, {before} before it.")
-    if progress.stopping:
-        return status_line(f"{shown}: stopping after this step …")
-    if not progress.step:
-        return status_line(f"{shown}: starting …")
-    left = "" if progress.seconds_left is None else f", {duration(progress.seconds_left)} left"
-    bar = f'<progress aria-label="steps" max="{progress.planned}" value="{progress.step}"></progress>'
-    return status_line(f"{shown}: step {progress.step} of {progress.planned}{left}{bar}")
+def _progress(queued: QueuedRun, before: int) -> str:
+    """Return what is said of a run that waits for others, or is painted."""
+    if before:
+        return f"waiting, {'1 painting is' if before == 1 else f'{before} paintings are'} before it."
+    if queued.stops:
+        return "stopping after this step …"
+    if not queued.step:
+        return "starting …"
+    left = "" if queued.seconds_left is None else f", {duration(queued.seconds_left)} left"
+    bar = f'<progress aria-label="steps" max="{queued.planned}" value="{queued.step}"></progress>'
+    return f"step {queued.step} of {queued.planned}{left}{bar}"

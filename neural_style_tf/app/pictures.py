@@ -6,15 +6,15 @@ import hashlib
 import re
 import shutil
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
 
 from neural_style_tf.errors import UserError
 from neural_style_tf.images import load_image, save_image
-from neural_style_tf.images.files import PICTURES as SUFFIXES
+from neural_style_tf.images.files import PICTURES
 from neural_style_tf.utils.atomic import atomic_path
 from neural_style_tf.video.read import is_clip
 
@@ -27,24 +27,17 @@ PREVIEW = 1280
 """Longest side of what is shown of a picture, in pixels."""
 
 
-def safe_name(name: str) -> str:
-    """Return a name of letters, digits, `_`, `.`, `+` and `-` from whatever a browser calls a file.
-
-    Args:
-        name: With folders, control characters, at any length.
-
-    Returns:
-        At most `LONGEST_NAME` bytes, without an ending; `picture` if nothing is left.
-    """
-    last = re.split(r"[/\\]", name)[-1]
-    return clean_name(Path(last.replace("\0", "_")).stem if last else "")
-
-
 def clean_name(name: str) -> str:
-    """Return what `safe_name` does, of a name without folders and ending."""
+    """Return the letters, digits, `_`, `.`, `+` and `-` of a name, `LONGEST_NAME` bytes at most."""
     stem = re.sub(r"[^\w.+\-]+", "_", unicodedata.normalize("NFC", name))
     stem = stem.strip("._-+").encode("utf-8", "ignore")[:LONGEST_NAME].decode("utf-8", "ignore")
     return stem.strip("._-+") or "picture"
+
+
+def safe_name(name: str) -> str:
+    """Return a clean name, without folders and ending, from whatever a browser calls a file."""
+    last = re.split(r"[/\\]", name)[-1]
+    return clean_name(Path(last.replace("\0", "_")).stem if last else "")
 
 
 def check_picture(path: str) -> None:
@@ -59,50 +52,36 @@ def check_picture(path: str) -> None:
 
 
 def store_picture(path: str, output_dir: Path) -> Path:
-    """Keep a picture beside the runs, so that they can be repeated.
-
-    Args:
-        path: A file; the same content is stored once, under its first name.
-        output_dir: The folder of the runs.
-
-    Returns:
-        The path of the copy, `pictures/<hash>-<name>` in the output folder.
-    """
+    """Keep a copy of a picture beside the runs, so that they can be repeated; return its path."""
     with Path(path).open("rb") as file:
-        prefix = hashlib.file_digest(file, "sha256").hexdigest()[:HASH_DIGITS]
-    folder = output_dir / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    known = sorted(folder.glob(f"{prefix}-*"))
-    if known:
-        return known[0]
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     suffix = Path(path).suffix.lower()
-    target = folder / f"{prefix}-{safe_name(Path(path).name)}{suffix if suffix in SUFFIXES else '.png'}"
-    with atomic_path(target) as temporary:
-        shutil.copyfile(path, temporary)
-    return target
-
-
-def title_of(path: Path) -> str:
-    """Return what a stored picture is called, without its hash."""
-    return re.sub(rf"^[0-9a-f]{{{HASH_DIGITS}}}-", "", path.stem)
+    name = safe_name(Path(path).name) + (suffix if suffix in PICTURES else ".png")
+    return _keep(output_dir, digest, name, lambda target: shutil.copyfile(path, target))
 
 
 def store_mask(mask: np.ndarray, name: str, output_dir: Path) -> Path:
-    """Keep a mask beside the runs as a PNG.
-
-    Args:
-        mask: bool [H, W].
-        name: What it is of.
-        output_dir: The folder of the runs.
-    """
+    """Keep a mask, bool [H, W], beside the runs as a PNG; return its path."""
     levels = np.where(mask, np.uint8(255), np.uint8(0))
-    prefix = hashlib.sha256(repr(levels.shape).encode() + levels.tobytes()).hexdigest()[:HASH_DIGITS]
-    target = output_dir / FOLDER / f"{prefix}-{clean_name(name)}.png"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.exists():
-        with atomic_path(target) as temporary:
-            Image.fromarray(levels).save(temporary, "PNG")
-    return target
+    digest = hashlib.sha256(repr(levels.shape).encode() + levels.tobytes()).hexdigest()
+    picture = Image.fromarray(levels)
+    return _keep(output_dir, digest, f"{clean_name(name)}.png", lambda target: picture.save(target, "PNG"))
+
+
+def _keep(output_dir: Path, digest: str, name: str, write: Callable[[Path], object]) -> Path:
+    """Write `pictures/<hash>-<name>`, unless the same content is there under any name."""
+    folder, prefix = output_dir / FOLDER, digest[:HASH_DIGITS]
+    folder.mkdir(parents=True, exist_ok=True)
+    if known := sorted(folder.glob(f"{prefix}-*")):
+        return known[0]
+    with atomic_path(folder / f"{prefix}-{name}") as temporary:
+        write(temporary)
+    return folder / f"{prefix}-{name}"
+
+
+def title_of(path: Path) -> str:
+    """Return the name of a stored picture without its hash and ending."""
+    return re.sub(rf"^[0-9a-f]{{{HASH_DIGITS}}}-", "", path.stem)
 
 
 def strokes(layers: Sequence[np.ndarray], colors: Sequence[str]) -> list[np.ndarray | None]:
@@ -113,46 +92,28 @@ def strokes(layers: Sequence[np.ndarray], colors: Sequence[str]) -> list[np.ndar
         colors: Of the brush, `#rrggbb`.
 
     Returns:
-        bool [H, W] for each colour, None for one that was not used.
+        bool [H, W] for each colour, None for a colour that was not used.
     """
-    used: list[np.ndarray | None] = [None] * len(colors)
-    palette = np.array([[int(color[at : at + 2], 16) for at in (1, 3, 5)] for color in colors], np.int32)
-    top = None
-    for layer in layers:
-        drawn = layer[..., 3] > 127
-        top = np.where(drawn[..., None], layer, 0 if top is None else top)
-    if top is None:
-        return used
-    distance = ((top[..., None, :3].astype(np.int32) - palette) ** 2).sum(-1)
-    nearest, drawn = distance.argmin(-1), top[..., 3] > 127
-    found = [drawn & (nearest == number) for number in range(len(colors))]
-    return [mask if mask.any() else None for mask in found]
+    if not layers:
+        return [None] * len(colors)
+    top = layers[0]
+    for layer in layers[1:]:
+        top = np.where(layer[..., 3:] > 127, layer, top)
+    palette = np.array([ImageColor.getrgb(color) for color in colors], np.int32)
+    nearest = ((top[..., None, :3] - palette) ** 2).sum(-1).argmin(-1)
+    masks = [(top[..., 3] > 127) & (nearest == number) for number in range(len(colors))]
+    return [mask if mask.any() else None for mask in masks]
 
 
 def layer_of(masks: Sequence[np.ndarray | None], colors: Sequence[str]) -> np.ndarray | None:
-    """Return the brush layer uint8 [H, W, 4] of masks bool [H, W], of which `strokes` makes them again."""
-    known = [(mask, color) for mask, color in zip(masks, colors, strict=False) if mask is not None]
-    if not known:
+    """Return the brush layer, uint8 [H, W, 4], from which `strokes` makes the masks again."""
+    drawn = [(mask, color) for mask, color in zip(masks, colors, strict=False) if mask is not None]
+    if not drawn:
         return None
-    layer = np.zeros((*known[0][0].shape, 4), np.uint8)
-    for mask, color in known:
-        layer[mask] = [*(int(color[at : at + 2], 16) for at in (1, 3, 5)), 255]
+    layer = np.zeros((*drawn[0][0].shape, 4), np.uint8)
+    for mask, color in drawn:
+        layer[mask] = ImageColor.getcolor(color, "RGBA")
     return layer
-
-
-def key_of(path: Path, *more: object) -> str:
-    """Return a name for a copy of a file, another one when the file is replaced.
-
-    Args:
-        path: The file.
-        *more: What else makes the copy another one.
-
-    Raises:
-        OSError: It is not there.
-    """
-    stat = path.stat()
-    facts = (path.absolute(), stat.st_mtime_ns, stat.st_size, *more)
-    return hashlib.sha256("\0".join(map(str, facts)).encode()).hexdigest()[:24]
 
 
 def preview(path: Path, folder: Path, *, longest: int = PREVIEW) -> Path:
@@ -167,7 +128,9 @@ def preview(path: Path, folder: Path, *, longest: int = PREVIEW) -> Path:
         UserError: It cannot be read.
         OSError: It is not there, or there is no room.
     """
-    target = folder / f"{key_of(path, longest)}.jpg"
+    stat = path.stat()
+    key = f"{path.absolute()}\0{stat.st_mtime_ns}\0{stat.st_size}\0{longest}"
+    target = folder / f"{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:24]}.jpg"
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
         picture = load_image(path, longest=longest)

@@ -1,88 +1,59 @@
-"""One run at a time, in a process that stays warm; others wait in line."""
+"""One run at a time, in a process that stays warm; others wait in line.
+
+Gradio's own queue ends an event when its browser goes away. A painting goes on.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Mapping
-from multiprocessing.connection import wait
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 from neural_style_tf.errors import UserError
+from neural_style_tf.jobs.error_messages import line_of
+from neural_style_tf.jobs.painter import Painter
 from neural_style_tf.jobs.task import Outcome, Task
-from neural_style_tf.sweeps.executors import Event, Painter, Worker
-from neural_style_tf.transfer.scales import Scale, work_left
+from neural_style_tf.runs.output_dir import OutputFolder
+from neural_style_tf.sweeps.executors import Worker
+from neural_style_tf.transfer.scales import Scale
 
 MOST_WAITING = 8
-SECONDS_TO_LOOK_UP = 0.2
-"""After which the thread that watches a run looks whether it is to be stopped."""
-OUTCOMES_KEPT = 100
+ENDED_KEPT = 100
+"""Runs that have ended and are remembered."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PlannedRun:
-    """A checked run that can be painted.
-
-    Attributes:
-        task: Its name, settings and files.
-        scales: The sizes it goes through.
-    """
+    """A checked run, and the sizes it goes through."""
 
     task: Task
     scales: tuple[Scale, ...]
 
-    @property
-    def name(self) -> str:
-        """Of its folder in the output folder."""
-        return self.task.name
 
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """Where a run stands in this queue.
+@dataclasses.dataclass
+class QueuedRun:
+    """A run in the queue.
 
     Attributes:
-        place: How many runs are before it; 0: it is being painted.
-        step: The last one.
-        planned: How many there will be; 0 until the first.
-        seconds_left: An estimate; None before there is one.
-        stopping: Whether it was asked to stop.
+        run: What is painted.
+        planned: The step at which it ends.
+        step: The last step; 0 before the first.
+        seconds_left: As of the run's own record; None before there is an estimate.
+        begun: Whether it was handed to the process that paints.
+        stops: How often it was told to stop.
+        outcome: How it ended; None while it waits or is painted.
     """
 
-    place: int
+    run: PlannedRun
+    planned: int
     step: int = 0
-    planned: int = 0
     seconds_left: float | None = None
-    stopping: bool = False
-
-
-class TimeLeft:
-    """Estimates the time left of a run from its steps, at the pace of the present scale by pixels.
-
-    Args:
-        scales: The sizes it goes through.
-        clock: Seconds.
-    """
-
-    def __init__(self, scales: tuple[Scale, ...], clock: Callable[[], float] = time.monotonic) -> None:
-        self._scales, self._clock = scales, clock
-        self._scale: Scale | None = None
-        self._begun, self._work = 0.0, 0
-        self._pace: float | None = None
-
-    def at(self, step: int) -> float | None:
-        """Take a step; return the seconds that are left after it, None before there is a pace."""
-        scale = next((one for one in self._scales if step <= one.end), self._scales[-1])
-        left = work_left(self._scales, scale, min(step, scale.end))
-        if step > scale.first_step and scale is not self._scale:
-            # The first step at a size waits for what is compiled for it.
-            self._scale, self._begun, self._work = scale, self._clock(), left
-        elif scale is self._scale and left < self._work:
-            self._pace = (self._clock() - self._begun) / (self._work - left)
-        return None if self._pace is None else self._pace * left
+    begun: bool = False
+    stops: int = 0
+    outcome: Outcome | None = None
 
 
 class RunQueue:
@@ -103,18 +74,21 @@ class RunQueue:
         most: int = MOST_WAITING,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._make_painter, self._check, self._most = make_painter, check, most
-        self._environment = environment or {}
-        self._changed = threading.Condition()
-        self._waiting: deque[PlannedRun] = deque()
-        self._current: PlannedRun | None = None
-        self._progress = Progress(0)
-        self._stops_asked = 0
-        self._outcomes: dict[str, Outcome] = {}
-        self._closing = False
-        self._worker: Worker | None = None
-        self._thread = threading.Thread(target=self._serve, name="painting", daemon=True)
-        self._thread.start()
+        self._check, self._most = check, most
+        self._make_worker = functools.partial(Worker, make_painter, environment or {})
+        self._worker = self._make_worker()
+        self._runs: dict[str, QueuedRun] = {}
+        self._lock = threading.RLock()
+        self._thread = ThreadPoolExecutor(1, "painting")
+
+    def find(self, name: str) -> QueuedRun | None:
+        """Return a run that waits, is painted, or ended lately."""
+        return self._runs.get(name)
+
+    def line(self) -> list[str]:
+        """Return the name of the run that is painted, then of those that wait, in order."""
+        with self._lock:
+            return [name for name, queued in self._runs.items() if queued.outcome is None]
 
     def check_room(self) -> None:
         """Refuse a further run if too many wait.
@@ -122,7 +96,7 @@ class RunQueue:
         Raises:
             UserError: Saying so.
         """
-        if len(self._waiting) + int(self._current is not None) > self._most:
+        if len(self.line()) > self._most:
             raise UserError(f"{self._most} paintings wait already: try again when one is done")
 
     def submit(self, run: PlannedRun) -> None:
@@ -131,123 +105,74 @@ class RunQueue:
         Raises:
             UserError: Too many wait, or the run is in the line already.
         """
-        with self._changed:
+        name = run.task.name
+        with self._lock:
             self.check_room()
-            if self.progress(run.name) is not None:
-                raise UserError(f"{run.name} is being painted already")
-            self._outcomes.pop(run.name, None)
-            self._waiting.append(run)
-            self._changed.notify_all()
-
-    def progress(self, name: str) -> Progress | None:
-        """Return where a run stands; None if it is neither painted nor waiting."""
-        with self._changed:
-            if self._current is not None and self._current.name == name:
-                return self._progress
-            before = int(self._current is not None)
-            names = [run.name for run in self._waiting]
-            return Progress(before + names.index(name)) if name in names else None
-
-    def outcome(self, name: str) -> Outcome | None:
-        """Return how a run ended since this queue was made, if it did."""
-        return self._outcomes.get(name)
-
-    def current(self) -> str | None:
-        """Return the name of the run that is painted, else of the first that waits."""
-        with self._changed:
-            runs = [*([self._current] if self._current else []), *self._waiting]
-            return runs[0].name if runs else None
+            if name in self.line():
+                raise UserError(f"{name} is being painted already")
+            self._runs.pop(name, None)
+            self._runs[name] = queued = QueuedRun(run, planned=run.scales[-1].end)
+            self._thread.submit(self._paint, queued)
 
     def stop(self, name: str) -> None:
-        """Let a run be saved and end, a second time end at once; take one that waits out of the line."""
-        with self._changed:
-            if self._current is not None and self._current.name == name:
-                self._stops_asked += 1
-                self._progress = dataclasses.replace(self._progress, stopping=True)
-            for run in [run for run in self._waiting if run.name == name]:
-                self._waiting.remove(run)
-                self._end(run, Outcome("interrupted"))
+        """Let a run be saved and end, a second time end at once; take a run that waits out of the line."""
+        with self._lock:
+            if name not in self.line():
+                return
+            queued = self._runs[name]
+            queued.stops += 1
+            if not queued.begun:
+                self._end(queued, Outcome("interrupted"))
+            else:
+                self._worker.interrupt()
 
     def close(self) -> None:
         """Save the run that is painted, forget those that wait, and end the process."""
-        with self._changed:
-            self._closing = True
-            for run in self._waiting:
-                self._end(run, Outcome("interrupted"))
-            self._waiting.clear()
-            self._changed.notify_all()
-        self._thread.join()
-
-    def _serve(self) -> None:
-        self._worker = Worker(self._make_painter, self._environment)
-        try:
-            while True:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._waiting or self._closing)
-                    if self._closing:
-                        return
-                    run = self._current = self._waiting.popleft()
-                    self._progress, self._stops_asked = Progress(0, planned=run.scales[-1].end), 0
-                outcome = self._paint(run)
-                with self._changed:
-                    self._current = None
-                    self._end(run, outcome)
-        finally:
-            # A run that is being painted is saved first.
-            self._worker.close()
-
-    def _end(self, run: PlannedRun, outcome: Outcome) -> None:
-        self._outcomes[run.name] = outcome
-        for oldest in list(self._outcomes)[:-OUTCOMES_KEPT]:
-            del self._outcomes[oldest]
-        # Its folder was made to claim the name.
-        with contextlib.suppress(OSError):
-            Path(run.task.job.output_dir).rmdir()
-
-    def _paint(self, run: PlannedRun) -> Outcome:
-        """Paint a run; return how it ended."""
-        try:
-            self._check_or_restart(run)
-        except UserError as error:
-            return Outcome("failed", str(error))
-        worker, left, stops_sent = self._worker, TimeLeft(run.scales), 0
-        worker.begin(run.task)
-        while not self._closing:
-            if wait([worker.connection], SECONDS_TO_LOOK_UP):
-                event = worker.receive()
-                if event.outcome is not None:
-                    return self._true_outcome(event.outcome, stops_sent)
-                self._note(event, left)
-            if stops_sent < self._stops_asked:
-                stops_sent += 1
-                if self._progress.step or stops_sent > 1:
-                    worker.interrupt()
+        with self._lock:
+            for queued in [self._runs[name] for name in self.line()]:
+                if queued.begun:
+                    self._worker.interrupt()
                 else:
-                    # What an interrupted import leaves half-made serves no further run.
-                    worker.stop()
-        return Outcome("interrupted")
+                    self._end(queued, Outcome("interrupted"))
+        self._thread.shutdown()
+        self._worker.close()
 
-    def _check_or_restart(self, run: PlannedRun) -> None:
-        """Check a run; a process that keeps memory of earlier runs makes room for it."""
+    def _paint(self, queued: QueuedRun) -> None:
+        """Paint a run, unless it was taken out of the line."""
+        try:
+            if queued.outcome is None:
+                self._make_room(queued.run)
+            with self._lock:
+                if queued.outcome is not None:
+                    return
+                self._worker.begin(queued.run.task)
+                queued.begun = True
+            while (event := self._worker.receive()).outcome is None:
+                queued.step, queued.seconds_left = event.step, event.seconds_left
+                queued.planned = event.planned or queued.planned
+            outcome = event.outcome
+            if queued.stops and outcome.status == "failed" and not outcome.trace:
+                # Its process was ended by the stop.
+                outcome = Outcome("interrupted")
+        except Exception as error:
+            outcome = Outcome("failed", line_of(error) or repr(error))
+        self._end(queued, outcome)
+
+    def _make_room(self, run: PlannedRun) -> None:
+        """Check a run; before it is refused, a new process gives back what the old one keeps in memory."""
         try:
             self._check(run)
         except UserError:
             self._worker.close()
-            self._worker = Worker(self._make_painter, self._environment)
+            self._worker = self._make_worker()
             self._check(run)
 
-    @staticmethod
-    def _true_outcome(outcome: Outcome, stops_sent: int) -> Outcome:
-        """Return how a run ended; a process that a stop has ended did not fail."""
-        if stops_sent and outcome.status == "failed" and not outcome.trace:
-            return Outcome("interrupted")
-        return outcome
-
-    def _note(self, event: Event, left: TimeLeft) -> None:
-        with self._changed:
-            self._progress = dataclasses.replace(
-                self._progress,
-                step=event.step,
-                planned=event.planned or self._progress.planned,
-                seconds_left=left.at(event.step),
-            )
+    def _end(self, queued: QueuedRun, outcome: Outcome) -> None:
+        with self._lock:
+            queued.outcome = outcome
+            ended = [name for name, other in self._runs.items() if other.outcome is not None]
+            for name in ended[:-ENDED_KEPT]:
+                del self._runs[name]
+        # Removes the folder, which claims the name, if nothing was written but the lock of a killed process.
+        with contextlib.suppress(OSError, UserError):
+            OutputFolder(queued.run.task.job.output_dir, overwrite=True).release()

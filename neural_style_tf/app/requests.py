@@ -1,14 +1,12 @@
-"""From what is asked for on the page to a checked run; the same settings as the command line's."""
+"""From the values of the page's controls to a checked run, with the settings of the command line."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import itertools
-import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +16,10 @@ from neural_style_tf.config.fields import flat, tagged
 from neural_style_tf.config.presets import preset
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
-from neural_style_tf.jobs.clip import make_run
 from neural_style_tf.jobs.machine import Machine
-from neural_style_tf.jobs.painting import PROCESS_BYTES
+from neural_style_tf.jobs.run import make_run, memory_needed
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Task
-from neural_style_tf.tiling.memory_model import choose_tile, estimate_run
 from neural_style_tf.tiling.system_memory import available_bytes
 from neural_style_tf.utils.console import Console
 from neural_style_tf.utils.runtime import nvidia_devices
@@ -32,28 +28,9 @@ MOST_STYLES = 3
 PICTURES_SHOWN = 40
 """About how many times the picture is saved while it grows: each costs a checkpoint, too."""
 LOSSES_A_PICTURE = 4
-LONGEST_NAME = 80
-"""Of a run's folder, in bytes."""
 
-_one_at_a_time = threading.Lock()
-"""Decoding takes memory, however many browsers ask at once."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """Where runs are written, and which network they use.
-
-    Attributes:
-        output_dir: The folder of the runs.
-        weights: As of `--weights`.
-        weights_dir: As of `--weights_dir`.
-        trust_weights: As of `--trust_weights`.
-    """
-
-    output_dir: Path
-    weights: str = Job.weights
-    weights_dir: str = Job.weights_dir
-    trust_weights: bool = False
+_decoding = threading.Lock()
+"""Held while pictures are decoded, which takes memory, however many browsers press Paint at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +40,8 @@ class Style:
     Attributes:
         path: Of the file.
         weight: Its share among several, ≥ 0.
-        region: Where in the photo it goes, bool [H, W]; None: not said.
-        origin: What of the picture it is taken from, bool [H, W]; None: all of it.
+        region: Where in the photo it goes, bool [H, W]; None: not drawn.
+        origin: The part of the picture that it is taken from, bool [H, W]; None: all of it.
     """
 
     path: str
@@ -75,60 +52,44 @@ class Style:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is asked for on the page.
+    """What a browser asks for.
 
     Attributes:
         photo: Path of the file; `""`: none yet.
         styles: At most `MOST_STYLES`.
-        preset: Its name.
-        strength: See `--strength`.
-        stroke_size: See `--style_scale`.
-        image_size: Longest side, pixels.
-        colors: See `--colors`.
-        iterations: At the final size; 0: as the preset.
-        seed: Of the initial noise.
+        settings: Flag → value of its control; `iterations` 0: as the preset.
         bits: A channel, `8` or `16`.
-        base: Settings of an earlier run, which stand where the page has none, as long as it has this preset.
+        base: Settings of an earlier run, for what the page has no control for; another preset replaces them.
     """
 
     photo: str
     styles: tuple[Style, ...]
-    preset: str = "balanced"
-    strength: float = 0.5
-    stroke_size: float = 1.0
-    image_size: float = 384
-    colors: str = "style"
-    iterations: float | None = 0
-    seed: float | None = 0
+    settings: Mapping[str, Any]
     bits: str = "8"
     base: Config | None = None
 
 
-def settings(request: Request) -> Config:
-    """Return the settings that are asked for.
+def settings_of(request: Request) -> Config:
+    """Return the settings of a request.
 
     Raises:
-        UserError: A number that is none, or out of range.
+        UserError: A value that cannot be.
     """
-    known = preset(request.preset)
-    if request.base is not None and request.base.preset == request.preset:
-        # What depends on the size is chosen anew.
+    changes = dict(request.settings)
+    known = preset(changes.pop("preset"))
+    if request.base is not None and request.base.preset == known.preset:
+        # Settings that depend on the size are chosen anew.
         chosen = {name: flat(known)[name] for name in tagged("auto", Config)}
         known = request.base.replace(style_blend=(), mask_weight=(), **chosen)
-    iterations = whole("Iterations", request.iterations)
-    config = known.replace(
-        strength=float(request.strength),
-        style_scale=(float(request.stroke_size),),
-        image_size=whole("Size", request.image_size),
-        colors=request.colors,
-        iterations=iterations or known.iterations,
-        seed=whole("Seed", request.seed),
-    )
+    # A browser may send a fraction of 0, and nothing from an empty field.
+    changes |= {name: int(changes[name] or 0) for name in ("image_size", "iterations", "seed")}
+    changes["iterations"] = changes["iterations"] or known.iterations
+    changes["style_scale"] = (float(changes["style_scale"]),)
     weights = tuple(float(style.weight) for style in request.styles)
     if len(set(weights)) > 1:
-        guided = any(style.region is not None for style in request.styles)
-        config = config.replace(**{"mask_weight" if guided else "style_blend": weights})
-    return watched(config)
+        drawn = any(style.region is not None for style in request.styles)
+        changes["mask_weight" if drawn else "style_blend"] = weights
+    return watched(known.replace(**changes))
 
 
 def watched(config: Config) -> Config:
@@ -138,27 +99,12 @@ def watched(config: Config) -> Config:
     return config.replace(log_every=log_every, save_every=LOSSES_A_PICTURE * log_every)
 
 
-def whole(label: str, value: float | None) -> int:
-    """Return a whole number of a field; an empty one is 0.
-
-    Raises:
-        UserError: It is not finite, negative, or has a fraction.
-    """
-    value = 0 if value is None else value
-    if not math.isfinite(value) or value < 0 or value != int(value):
-        raise UserError(f"{label} must be a whole number, 0 or more, not {value:g}")
-    return int(value)
-
-
-def plan(request: Request, place: Place) -> PlannedRun:
-    """Check what is asked for, keep its pictures, and claim a folder for it.
+def plan(request: Request, base: Job) -> PlannedRun:
+    """Check a request, keep its pictures, and claim a folder for it.
 
     Args:
         request: From the page.
-        place: Where it is painted.
-
-    Returns:
-        The run, ready for the queue.
+        base: The folder of all runs and the network.
 
     Raises:
         UserError: What is missing or cannot be, in words for the page.
@@ -168,74 +114,53 @@ def plan(request: Request, place: Place) -> PlannedRun:
         raise UserError("There is no photo yet: drop one on the left, or choose an example.")
     if not request.styles:
         raise UserError("There is no style yet: drop a painting as Style 1, or choose an example.")
-    config = settings(request)
+    config = settings_of(request)
     regions = fill_regions([style.region for style in request.styles])
-    with _one_at_a_time:
-        for path in (request.photo, *(style.path for style in request.styles)):
+    folder, paths = Path(base.output_dir), [request.photo, *(style.path for style in request.styles)]
+    with _decoding:
+        for path in paths:
+            if not Path(path).exists():
+                raise UserError("A picture was dropped here long ago, and is gone: drop it once more.")
             check_picture(path)
-        photo = store_picture(request.photo, place.output_dir)
-        styles = [store_picture(style.path, place.output_dir) for style in request.styles]
-        names = [title_of(path) for path in (photo, *styles)]
-        masks = [
-            str(store_mask(region, f"{names[0]}-region", place.output_dir)) for region in regions if regions
-        ]
+        photo, *styles = (store_picture(path, folder) for path in paths)
+        title, *names = map(title_of, (photo, *styles))
+        masks = [str(store_mask(region, f"{title}-region", folder)) for region in regions]
         origins = [
-            "" if style.origin is None else str(store_mask(style.origin, f"{name}-part", place.output_dir))
-            for style, name in zip(request.styles, names[1:], strict=True)
+            "" if style.origin is None else str(store_mask(style.origin, f"{name}-part", folder))
+            for style, name in zip(request.styles, names, strict=True)
         ]
-        title = clean_name(f"{names[0]}-{'+'.join(names[1:])}")
-        job = Job(
+        job = base.replace(
             content=str(photo),
             style=tuple(map(str, styles)),
             content_mask=tuple(masks),
             style_mask=tuple(origins) if any(origins) else (),
-            weights=place.weights,
-            weights_dir=place.weights_dir,
-            trust_weights=place.trust_weights,
             bits=request.bits,
-            output_dir=str(place.output_dir / title),
+            output_dir=str(folder / clean_name(f"{title}-{'+'.join(names)}")),
         )
         return planned(config, job, claim=True)
 
 
-def planned(config: Config, job: Job, *, claim: bool = False) -> PlannedRun:
-    """Check a run as the command line does.
-
-    Args:
-        config: Its settings.
-        job: Its files.
-        claim: Make its folder, under another name if there is one.
-
-    Raises:
-        UserError: What cannot be.
-    """
-    run = make_run(config, job, Machine(), Console(quiet=True), Interrupts())
-    if claim:
-        job = job.replace(output_dir=str(claim_folder(Path(job.output_dir))))
-    return PlannedRun(Task(Path(job.output_dir).name, config, job), run.scales)
-
-
 def claim_folder(wanted: Path) -> Path:
     """Make a folder that was not there, `wanted` or with a number, and return its path."""
-    wanted.parent.mkdir(parents=True, exist_ok=True)
-    for number in itertools.count(2):
-        path = wanted if number == 2 else wanted.with_name(f"{wanted.name}-{number - 1}")
+    path, number = wanted, 1
+    while True:
         try:
-            path.mkdir()
+            path.mkdir(parents=True)
         except FileExistsError:
-            continue
-        return path
-    raise RuntimeError("numbers do not end")
+            number += 1
+            path = wanted.with_name(f"{wanted.name}-{number}")
+        else:
+            return path
 
 
 def fill_regions(regions: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-    """Return the region of each style: one that has none gets what the others leave.
+    """Return the region of each style; a style that is not drawn gets what the others leave.
 
     Args:
-        regions: bool [H, W], of one size; None: not said.
+        regions: bool [H, W], of one size; None: not drawn.
 
     Returns:
-        Empty if none is said: all styles are everywhere.
+        Empty if none is drawn: all styles are everywhere.
 
     Raises:
         UserError: The others leave nothing.
@@ -252,23 +177,32 @@ def fill_regions(regions: Sequence[np.ndarray | None]) -> list[np.ndarray]:
     return [rest if region is None else region for region in regions]
 
 
-def check_memory(run: PlannedRun) -> None:
+def planned(config: Config, job: Job, *, claim: bool = False) -> PlannedRun:
+    """Check a run as the command line does; to claim its folder is to make it, under a name that is free.
+
+    Raises:
+        UserError: What cannot be.
+    """
+    run = make_run(config, job, Machine(), Console(quiet=True), Interrupts())
+    folder = claim_folder(Path(job.output_dir)) if claim else Path(job.output_dir)
+    return PlannedRun(Task(folder.name, config, job.replace(output_dir=str(folder))), run.scales)
+
+
+def check_fits(run: PlannedRun) -> None:
     """Refuse a run that the memory of this machine does not suffice for, whatever its tiles.
 
     Raises:
         UserError: What is needed and what there is.
     """
-    config, size = run.task.config, run.scales[-1].content
+    config, scale = run.task.config, run.scales[-1]
     available = available_bytes()
     if available is None or nvidia_devices():
-        # Of a GPU, TensorFlow knows; the run asks it.
+        # TensorFlow knows the memory of a GPU; the run asks it.
         return
-    estimate = functools.partial(
-        estimate_run, config, size, styles=run.scales[-1].styles, regions=len(run.task.job.content_mask)
-    )
-    needed = PROCESS_BYTES + estimate(choose_tile(config.tile, estimate, available))
+    needed = memory_needed(config, scale, len(run.task.job.content_mask), available)
     if needed > available:
+        height, width = scale.content
         raise UserError(
-            f"{size[1]}×{size[0]} pixels need about {needed / 1e9:.1f} GB of memory, and "
+            f"{width}×{height} pixels need about {needed / 1e9:.1f} GB of memory, and "
             f"{available / 1e9:.1f} GB are free: take a smaller size, or end other programs"
         )

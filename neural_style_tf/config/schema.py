@@ -16,7 +16,7 @@ from neural_style_tf.config.parsing import FLOATS, INTS, LAYERS, LayerWeights, a
 from neural_style_tf.errors import UserError
 from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.utils.text import shortened
-from neural_style_tf.weights.resolve import SPECS
+from neural_style_tf.weights.registry import NETWORKS, SPECS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -309,14 +309,6 @@ class VideoConfig(Settings):
         low=1,
         high=100,
     )
-    passes: int = setting(
-        1,
-        "of a clip: how often each scene is painted, from 3 on there and back in time by turns, so that what "
-        "comes into view later counts for what is before it, too; for strong movement of the camera",
-        tags="clip",
-        low=1,
-        high=100,
-    )
     first_iterations: int = setting(
         0, "of a clip: iterations of the first frame of each scene; 0: as --iterations", tags="clip", low=0
     )
@@ -511,7 +503,7 @@ class Job(Settings):
     network: str = setting(
         "auto",
         "vgg19 or vgg16; auto: that of the file that --weights names, and VGG-19 where there is a choice",
-        choices=("auto", "vgg19", "vgg16"),
+        choices=("auto", *NETWORKS),
         tags="swept page",
     )
     trust_weights: bool = setting(

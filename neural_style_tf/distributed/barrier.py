@@ -1,6 +1,6 @@
 """Barrier at start-up: wait, with a time-out, until all workers have joined.
 
-The chief listens at its own address until everyone has called, then lets them all go on.
+The chief listens at its own address until every worker has called, then releases them all.
 """
 
 from __future__ import annotations
@@ -18,15 +18,7 @@ PAUSE = 0.2
 
 
 def wait_for_all(worker: WorkerInfo, timeout: float) -> None:
-    """Return when all workers are there.
-
-    Args:
-        worker: Of this process; its addresses are known.
-        timeout: Seconds to wait at most.
-
-    Raises:
-        RunError: Naming those who did not come.
-    """
+    """Return when all workers have joined; after `timeout` seconds raise a `RunError` with those missing."""
     deadline = time.monotonic() + timeout
     missing = _receive(worker, deadline) if worker.rank == 0 else _call(worker, deadline)
     if missing:
@@ -35,7 +27,7 @@ def wait_for_all(worker: WorkerInfo, timeout: float) -> None:
 
 
 def _receive(worker: WorkerInfo, deadline: float) -> list[int]:
-    """Wait for everyone's call; return the ranks that are missing at the end."""
+    """Wait for a call of each worker; return the ranks of those that did not call."""
     missing, calls = set(range(1, worker.workers)), contextlib.ExitStack()
     host, _, port = worker.addresses[0].rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -48,31 +40,31 @@ def _receive(worker: WorkerInfo, deadline: float) -> list[int]:
                 call, _ = server.accept()
                 rank = _caller(call, worker.workers)
                 if rank is None:
-                    # Something else, or a worker that is slow: it calls once more.
+                    # Another program, or a slow worker, which calls again.
                     call.close()
                     continue
                 waiting[rank] = calls.enter_context(call)
                 missing.discard(rank)
         for call in waiting.values() if not missing else ():
-            # One that is lost by now is missed where its work is waited for.
+            # If a worker is lost by now, the first collective operation notices.
             with contextlib.suppress(OSError):
                 call.sendall(GO)
     return sorted(missing)
 
 
 def _caller(call: socket.socket, workers: int) -> int | None:
-    """Return the rank of the worker that calls, or None if none of this many does."""
+    """Return the rank of the calling worker; None for any other program."""
     ranks = {HELLO.format(rank, workers).encode(): rank for rank in range(1, workers)}
     call.settimeout(PAUSE)
     try:
-        with call.makefile("rb") as heard:
-            return ranks.get(heard.readline(max(map(len, ranks)) + 1))
+        with call.makefile("rb") as stream:
+            return ranks.get(stream.readline(max(map(len, ranks)) + 1))
     except OSError:
         return None
 
 
 def _call(worker: WorkerInfo, deadline: float) -> list[int]:
-    """Call the chief until it says that all are there; return its rank if it does not."""
+    """Call the chief until it releases this worker; return its rank if it does not."""
     host, _, port = worker.addresses[0].rpartition(":")
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), 1) as call:

@@ -1,4 +1,4 @@
-"""Read this worker's rank and the addresses of all workers from the environment; without TensorFlow."""
+"""Rank of this worker and addresses of all workers, from TF_CONFIG or Slurm; without TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type"
 
 @dataclasses.dataclass(frozen=True)
 class WorkerInfo:
-    """The place of this process among the workers.
+    """The rank of this process among the workers.
 
     Attributes:
         rank: 0 is the chief, which alone writes files and prints.
-        addresses: host:port of each worker by rank; under Slurm not known before TensorFlow asks it.
-        workers: How many there are.
-        chief_job: Whether the chief has a separate job, and is not the first worker.
+        addresses: host:port of each worker by rank; empty under Slurm until TensorFlow reads its variables.
+        workers: Their number.
+        chief_job: Whether TF_CONFIG has a job `chief` beside the workers.
     """
 
     rank: int = 0
@@ -31,7 +31,7 @@ class WorkerInfo:
     chief_job: bool = False
 
     def name(self, rank: int) -> str:
-        """Return how messages call a worker."""
+        """Return the name of a worker in messages."""
         address = f" ({self.addresses[rank]})" if self.addresses else ""
         return f"worker {rank}{address}"
 
@@ -41,17 +41,10 @@ class WorkerInfo:
 
 
 def find_worker(distribute: str, environment: Mapping[str, str]) -> WorkerInfo:
-    """Find out which worker this process is.
+    """Return which worker this process is, a single one without a cluster.
 
-    Args:
-        distribute: `--distribute`. `auto` looks at TF_CONFIG only; `multiworker` also at Slurm's variables.
-        environment: Of the process.
-
-    Returns:
-        Its place; that of a single process if it has no others.
-
-    Raises:
-        UserError: TF_CONFIG is not what TensorFlow expects, or `multiworker` finds no cluster.
+    `--distribute=auto` reads TF_CONFIG only, `multiworker` also Slurm's variables. Raises `UserError` if
+    TF_CONFIG is malformed, or `multiworker` finds no cluster.
     """
     if distribute in ("none", "mirrored"):
         return WorkerInfo()
@@ -70,10 +63,10 @@ def find_worker(distribute: str, environment: Mapping[str, str]) -> WorkerInfo:
 
 def _from_tf_config(text: str) -> WorkerInfo:
     try:
-        given = json.loads(text)
+        config = json.loads(text)
     except ValueError as error:
         raise _malformed(f"is not JSON ({error})") from None
-    cluster, task = (_part(given, name) for name in ("cluster", "task"))
+    cluster, task = (_part(config, name) for name in ("cluster", "task"))
     if not cluster:
         return WorkerInfo()
     unknown = sorted(set(cluster) - set(JOBS))
@@ -85,17 +78,19 @@ def _from_tf_config(text: str) -> WorkerInfo:
         raise _malformed(f"has the task type {job!r}, which its cluster lacks")
     if str(index) not in map(str, range(len(cluster[job]))):
         raise _malformed(f"has the task index {index!r}; {job} goes from 0 to {len(cluster[job]) - 1}")
-    everyone = sum(addresses, ())
-    if len(addresses[0]) > 1 or len(set(everyone)) < len(everyone):
+    all_addresses = sum(addresses, ())
+    if len(addresses[0]) > 1 or len(set(all_addresses)) < len(all_addresses):
         raise _malformed("names more than one chief, or an address twice")
-    place = WorkerInfo(0, everyone, len(everyone), bool(addresses[0]))
-    return dataclasses.replace(place, rank=place.rank_of(job, int(index)))
+    chief = WorkerInfo(0, all_addresses, len(all_addresses), bool(addresses[0]))
+    return dataclasses.replace(chief, rank=chief.rank_of(job, int(index)))
 
 
-def _part(given: Any, name: str) -> dict[str, Any]:
-    part = given.get(name, {}) if isinstance(given, dict) else None
+def _part(config: Any, name: str) -> dict[str, Any]:
+    if not isinstance(config, dict):
+        raise _malformed("is no JSON object")
+    part = config.get(name, {})
     if not isinstance(part, dict):
-        raise _malformed(f"has no object {name!r}" if isinstance(given, dict) else "is no JSON object")
+        raise _malformed(f"has no object {name!r}")
     return part
 
 

@@ -1,8 +1,8 @@
 """Replicas of a run (tf.distribute): all-reduce, broadcast from the chief, lost workers.
 
-Every worker holds the image and the optimiser, and moves them alike; only the work of evaluating is shared.
-So that all of them take the same turns, also on machines that round differently, each number on which a
-decision rests is the chief's, made everyone's by a sum to which the others add 0.
+Every worker holds the image and the optimiser and updates them alike; only evaluations are shared. Scalars
+that decide control flow are broadcast from the chief, so that workers that round differently take the same
+branches. A broadcast is a sum to which all others add 0.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from neural_style_tf.distributed.cluster_config import WorkerInfo
 from neural_style_tf.errors import RunError, UserError
 
 GRACE = 10.0
-"""Seconds that a worker gets to end in order when it has lost the others."""
+"""Seconds in which a worker may end in order after it has lost the others."""
 KEPT = "what was saved is kept: --resume goes on with the same or another number of workers"
 
 
@@ -35,14 +35,14 @@ class Cluster:
 
     Args:
         strategy: None for one replica.
-        worker: What this process is among the workers; default: the only one.
+        worker: Rank of this process; default: the only one.
 
     Attributes:
-        worker: What this process is among the workers.
-        replicas: How many there are, over all workers.
-        waiting_since: When this one of several workers began to wait for the others, or 0; seconds since
-            1970.
-        overdue: What to say when it waited too long.
+        worker: Rank of this process, and the addresses of all.
+        replicas: Their number, over all workers.
+        waiting_since: Time at which this worker began to wait for the others, in seconds since 1970; 0 while
+            it does not wait.
+        overdue: The message if it has waited too long.
     """
 
     def __init__(
@@ -58,50 +58,51 @@ class Cluster:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process is the one that writes and tells."""
+        """Whether this process writes files and prints."""
         return self.worker.rank == 0
 
     @property
     def workers(self) -> int:
-        """How many processes there are."""
+        """The number of processes."""
         return self.worker.workers
 
     @property
     def rank(self) -> int:
-        """The number of this process; 0 is the chief."""
+        """The index of this process; 0 is the chief."""
         return self.worker.rank
 
     def least(self, value: int | None) -> int | None:
-        """Return the least number that a worker has; None where none has one."""
-        return min((one for one in self.all_gather(value) if one), default=None)
+        """Return the least value of all workers; None if all have None."""
+        return min((other for other in self.all_gather(value) if other), default=None)
 
     def scope(self) -> contextlib.AbstractContextManager:
-        """Return the scope in which what every replica reads, the network, is made."""
-        # Of a single replica each worker has its own copy: no need to send it.
+        """Return the scope in which to create variables that every replica reads, such as the network's."""
+        # A worker with a single replica needs no scope, which would broadcast the values.
         several = self.replicas > self.worker.workers
         return self._strategy.scope() if several else contextlib.nullcontext()
 
     def run(self, function: Callable[..., Any], *arguments: tf.Tensor) -> Any:
-        """Call `function(replica's number, *arguments)` on every replica; return what a local one does."""
+        """Call `function(index, *arguments)` on every replica; return the result of a local one."""
 
-        def numbered(*given: tf.Tensor) -> Any:
+        def numbered(*arguments: tf.Tensor) -> Any:
             number = tf.distribute.get_replica_context().replica_id_in_sync_group
-            return function(int(tf.get_static_value(number)), *given)
+            return function(int(tf.get_static_value(number)), *arguments)
 
         results = self._strategy.run(numbered, args=arguments)
-        return tf.nest.map_structure(lambda one: self._strategy.experimental_local_results(one)[0], results)
+        local = self._strategy.experimental_local_results
+        return tf.nest.map_structure(lambda result: local(result)[0], results)
 
     def sum(self, tensors: Any) -> Any:
-        """Inside `run`, return the sums over all replicas of a structure of tensors, in one message."""
+        """Inside `run`: return the sums over all replicas of a structure of tensors, in one message."""
         replica = tf.distribute.get_replica_context()
         flat = tf.nest.flatten(tensors)
-        # A new tensor, for those from outside have no device.
+        # A new tensor: those from outside of `run` have no device.
         packed = (
-            tf.concat([tf.reshape(one, [-1]) for one in flat], 0) if len(flat) > 1 else tf.identity(flat[0])
+            tf.concat([tf.reshape(leaf, [-1]) for leaf in flat], 0) if len(flat) > 1 else tf.identity(flat[0])
         )
         total = self._waiting_for(lambda: replica.all_reduce("sum", packed), packed)
-        parts = tf.split(total, [one.shape.num_elements() for one in flat]) if len(flat) > 1 else [total]
-        shaped = [tf.reshape(part, one.shape) for part, one in zip(parts, flat, strict=True)]
+        parts = tf.split(total, [leaf.shape.num_elements() for leaf in flat]) if len(flat) > 1 else [total]
+        shaped = [tf.reshape(part, leaf.shape) for part, leaf in zip(parts, flat, strict=True)]
         return tf.nest.pack_sequence_as(tensors, shaped)
 
     def broadcast_from_chief(self, tensor: tf.Tensor) -> tf.Tensor:
@@ -117,30 +118,26 @@ class Cluster:
         return self._waiting_for(lambda: self._strategy.reduce("sum", tf.identity(tensor), axis=None))
 
     def broadcast_variables(self, variables: Iterable[tf.Variable]) -> None:
-        """Give the chief's values to the variables of all workers."""
+        """Assign the chief's values to the variables of all workers."""
         if self.worker.workers == 1:
             return
         variables = list(variables)
-        # A variable may have another shape with those who have not begun.
+        # On a worker that has not started yet, a variable may have another shape.
         shapes = self.all_gather([tf.shape(variable).numpy().tolist() for variable in variables])[0]
         for variable, shape in zip(variables, shapes, strict=True):
             here = tf.convert_to_tensor(variable) if self.is_chief else tf.zeros(shape, variable.dtype)
             variable.assign(self.all_reduce_sum(here))
 
     def all_gather(self, value: Any) -> list[Any]:
-        """Return what each worker says, by rank: something that JSON can hold."""
+        """Return the values of all workers, by rank; a value is one that JSON can hold."""
         if self.worker.workers == 1:
             return [value]
         line = tf.cast(tf.io.decode_raw(json.dumps(value) + "\n", tf.uint8), tf.int32)
         lines = self._waiting_for(lambda: self._strategy.gather(line, axis=0))
-        return [json.loads(said) for said in bytes(lines.numpy().astype("uint8")).splitlines()]
+        return [json.loads(line) for line in bytes(lines.numpy().astype("uint8")).splitlines()]
 
     def check_same(self, facts: dict[str, Any]) -> None:
-        """Refuse a cluster whose workers were not started alike.
-
-        Raises:
-            UserError: Naming each worker and what differs.
-        """
+        """Raise a `UserError` that names each worker whose facts differ from the chief's, and the facts."""
         first, *others = self.all_gather(facts)
         differences = [
             f"{self.worker.name(rank)} has {name} {theirs.get(name)!r}, the chief {first.get(name)!r}"
@@ -152,11 +149,7 @@ class Cluster:
             raise UserError(f"start all workers alike: {'; '.join(differences)}")
 
     def explain(self, error: Exception) -> None:
-        """Say what an error means if it came of losing another worker.
-
-        Raises:
-            RunError: It did.
-        """
+        """Raise a `RunError` that names the lost worker if the error came from losing one."""
         lost = (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError)
         lost += (tf.errors.CancelledError, tf.errors.InternalError, tf.errors.FailedPreconditionError)
         if self.worker.workers == 1 or not isinstance(error, lost):
@@ -164,42 +157,33 @@ class Cluster:
         tasks = re.findall(r"/job:(\w+)/replica:0/task:(\d+)", str(error))
         ranks = {self.worker.rank_of(job, int(task)) for job, task in tasks} - {self.worker.rank}
         if not ranks and self.worker.rank > 0 and isinstance(error, tf.errors.DeadlineExceededError):
-            # The heartbeat, which the chief does not answer.
+            # The chief does not answer the heartbeat.
             ranks = {0}
         names = " or ".join(self.worker.name(rank) for rank in sorted(ranks))
-        what = self.overdue or f"{names or 'another worker'} does not answer any more"
-        raise RunError(f"{what}; {KEPT}") from error
+        message = self.overdue or f"{names or 'another worker'} does not answer any more"
+        raise RunError(f"{message}; {KEPT}") from error
 
     def _waiting_for(self, collect: Callable[[], Any], tensors: Any = ()) -> Any:
-        """Return what a collective operation of `tensors` does; note since when this worker waits in it."""
+        """Return the result of a collective operation of `tensors`, with `waiting_since` set during it."""
         if self.worker.workers == 1:
             return collect()
         with tf.control_dependencies(tf.nest.flatten(tensors)):
-            begun = self.waiting_since.assign(tf.timestamp(), read_value=False)
-        with tf.control_dependencies([begun]):
-            found = collect()
-        with tf.control_dependencies(tf.nest.flatten(found)):
+            started = self.waiting_since.assign(tf.timestamp(), read_value=False)
+        with tf.control_dependencies([started]):
+            result = collect()
+        with tf.control_dependencies(tf.nest.flatten(result)):
             self.waiting_since.assign(0.0, read_value=False)
-        return found
+        return result
 
 
 def join(distribute: str, worker: WorkerInfo, *, timeout: float, say: Callable[[str], None]) -> Cluster:
-    """Become one of the workers; wait for the others.
-
-    To be called before TensorFlow's first operation.
+    """Join the other workers and return all replicas; before TensorFlow's first operation.
 
     Args:
-        distribute: `--distribute`.
+        distribute: `--distribute`; `mirrored` without two GPUs is a `UserError`.
         worker: From `find_worker`.
-        timeout: Seconds to wait for another worker before giving up, now and later.
-        say: Told why, when waiting has to end and TensorFlow does not let it: the process then ends.
-
-    Returns:
-        The replicas; a single one where there are no others.
-
-    Raises:
-        UserError: `mirrored`, without two GPUs.
-        RunError: Not everyone came.
+        timeout: Seconds to wait for another worker, now and later; then a `RunError`.
+        say: Called with the reason before the process is killed because TensorFlow does not stop waiting.
     """
     gpus = len(tf.config.get_visible_devices("GPU"))
     if worker.workers == 1:
@@ -209,7 +193,7 @@ def join(distribute: str, worker: WorkerInfo, *, timeout: float, say: Callable[[
     worker = _under_slurm(worker) if not worker.addresses else worker
     handler = signal.getsignal(signal.SIGTERM)
     wait_for_all(worker, timeout)
-    # They were all there; should one be lost just now, TensorFlow would wait without end.
+    # If a worker is lost from here on, TensorFlow waits for it without end.
     faulthandler.dump_traceback_later(timeout, exit=True)
     cluster = Cluster(tf.distribute.MultiWorkerMirroredStrategy(), worker)
     cluster.all_gather(worker.rank)
@@ -221,8 +205,8 @@ def join(distribute: str, worker: WorkerInfo, *, timeout: float, say: Callable[[
 
 
 def _under_slurm(worker: WorkerInfo) -> WorkerInfo:
-    """Complete a worker with the addresses that TensorFlow makes of Slurm's variables."""
-    # As if there were GPUs enough, for it divides by their number; Slurm itself hands them out.
+    """Complete a worker with the addresses that TensorFlow derives from Slurm's variables."""
+    # A large number of GPUs, since the resolver divides by it; Slurm itself assigns them.
     resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
         gpus_per_node=2**20, gpus_per_task=1, auto_set_gpu=False
     )
@@ -233,7 +217,7 @@ def _under_slurm(worker: WorkerInfo) -> WorkerInfo:
 
 
 def _watch(cluster: Cluster, timeout: float, say: Callable[[str], None]) -> None:
-    """End the waiting for workers that hang; TensorFlow itself notices those that are gone."""
+    """Stop waiting for workers that hang; TensorFlow itself notices those whose process has ended."""
     since = 0.0
     while not since or time.time() - since <= timeout:
         time.sleep(min(1.0, timeout / 4))

@@ -1,4 +1,4 @@
-"""One run of the command line whose content is a clip: a run whose steps are frames."""
+"""A clip as the work of a run: its frames are painted one after another, and joined."""
 
 from __future__ import annotations
 
@@ -9,372 +9,329 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neural_style_tf.config.fields import flat, tagged
-from neural_style_tf.config.schema import SETTINGS, Config, Job, numbered
+from neural_style_tf.config.fields import flat
+from neural_style_tf.config.schema import Config, Job, numbered
+from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import RunError, UserError, reason, show
 from neural_style_tf.images import Picture, fit_size, resize
 from neural_style_tf.images.color_transfer import luma
 from neural_style_tf.images.files import expand_files
-from neural_style_tf.images.masks import mask_of
-from neural_style_tf.jobs.painting import FAILURE, SUCCESS, Run
-from neural_style_tf.runs.manifest import Manifest, ManifestWriter
+from neural_style_tf.images.masks import load_mask, mask_of
+from neural_style_tf.jobs.inputs import PictureFiles, read_inputs
+from neural_style_tf.jobs.machine import Machine
+from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.runs.outputs import check_not_read, check_not_there, output_of
 from neural_style_tf.runs.resume import newest_metric, trim_metrics
 from neural_style_tf.transfer.masks import Masks
-from neural_style_tf.transfer.plan import Inputs, Plan
-from neural_style_tf.transfer.records import Listener, StepRecord
+from neural_style_tf.transfer.plan import Inputs, Plan, plan_run
+from neural_style_tf.transfer.records import FrameRecord, FrameState, Listener
 from neural_style_tf.utils.console import duration
 from neural_style_tf.video.read import INSTALL, Clip, Frame, has_video_library, is_clip, open_clip
 from neural_style_tf.video.write import check_clip_output, write_clip
-from neural_style_tf.weights import Weights
 
 if TYPE_CHECKING:
+    from neural_style_tf.jobs.run import Run
     from neural_style_tf.transfer.loop import Tick
     from neural_style_tf.video.flow import Flow
 
-MOST_SPANS = 6
-"""Of damaged frames that are named."""
-ALMOST = 0.98
-"""Share of its frames that a file has at least: what it says of their number is not exact."""
+SHOWN_SPANS = 6
+"""Spans of damaged frames that a message names."""
+NEARLY_ALL = 0.98
+"""Least share of the frames that a file really has: the number it states is not exact."""
 
 
-class ClipRun(Run):
-    """One run that paints a clip; see `painting.Run`.
+class ClipPainting:
+    """A clip to be painted; see `painting.Work`.
 
     Attributes:
         clip: The clip.
         flow: Between two of its frames: `--flow`, or OpenCV.
     """
 
-    def _content(self) -> Picture:
-        """Return the first frame to paint, for what is checked of a photo."""
+    result = "frames"
+
+    def __init__(self) -> None:
+        self._moving: dict[str, Clip] = {}
+        self._states: list[FrameState] = []
+
+    def read(
+        self, config: Config, job: Job, machine: Machine, files: Mapping[str, str]
+    ) -> tuple[PictureFiles, Inputs]:
+        """Read the first frame to paint, the styles and the masks; check the clip."""
         from neural_style_tf.video.flow import LEAST_SIDE, FlowFolder, dis_flow
 
-        job, config = self._job, self._config
         if not has_video_library():
             raise UserError(f"{show(job.content)} is a clip, for which OpenCV and PyAV are needed: {INSTALL}")
-        if self._worker.workers > 1:
+        if find_worker(job.distribute, os.environ).workers > 1:
             raise UserError(
                 "a clip is painted on one machine: give several of them --start_frame and --end_frame"
             )
         if job.bits == "16":
             raise UserError("--bits=16 is about pictures, and the frames of a clip have 8: leave it out")
-        here = self._supplies.files.get(job.content, job.content)
-        self.clip: Clip = open_clip(here, frames=job.frames, rate=job.frame_rate, **job.reading)
-        self._machine.repeats = True
-        self._moving: dict[str, Clip] = {}
+        video, self._pictures = config.video, job.pictures
+        end = video.end_frame + 1 if video.end_frame else sys.maxsize
+        self._numbers = range(video.start_frame, end, video.every)
+        path = files.get(job.content, job.content)
+        self.clip: Clip = open_clip(path, frames=job.frames, rate=job.frame_rate, **job.reading)
         self.flow: Flow = FlowFolder(job.flow) if job.flow else dis_flow
+        machine.repeats = True
         try:
             first = next(self.frames(), None)
         except RunError as error:
             raise UserError(f"--content: {error}") from None
         if first is None:
-            raise UserError(f"--start_frame={config.video.start_frame}: {show(job.content)} is not that long")
-        if job.flow:
-            lags, every, start = config.video.long_term, config.video.every, first.number
-            count = self.clip.planned(start, config.video.end_frame, every)
-            self.flow.check([(start, start + lag * every) for lag in sorted({1, *lags}) if lag < count])
+            raise UserError(f"--start_frame={video.start_frame}: {show(job.content)} is not that long")
         size = fit_size(first.pixels.shape[:2], config.sizes.image_size, enlarge=config.sizes.enlarge)
-        if not job.flow and min(size) < LEAST_SIDE:
+        if job.flow:
+            count = len(self._planned)
+            lags = [lag * video.every for lag in sorted({1, *video.long_term}) if lag < count]
+            self.flow.check([(first.number, first.number + lag) for lag in lags])
+        elif min(size) < LEAST_SIDE:
             raise UserError(
                 f"frames of {size[1]}×{size[0]} pixels are too small to follow what moves: sides of "
                 f"{LEAST_SIDE} are needed"
             )
-        pixels = resize(first.pixels, size)
         notes = (*self.clip.notes, *(["transparency is left out of a clip"] if self.clip.has_alpha else []))
-        return Picture(pixels, None, notes, self.clip.sha256, Path(job.content), None, None)
+        pixels = resize(first.pixels, size)
+        content = Picture(pixels, None, notes, self.clip.sha256, Path(job.content), None, None)
+        return read_inputs(config, job, machine, files, content=content, read_mask=self._read_mask)
 
     def frames(self, after: int = 0, clip: Clip | None = None) -> Iterator[Frame]:
-        """Return the frames that are painted.
+        """Return the frames to paint that come after frame `after`, of this clip or of a mask that moves."""
+        numbers = self._numbers[self._numbers.index(after) + 1 :] if after else self._numbers
+        return (clip or self.clip).read(numbers)
 
-        Args:
-            after: None up to this number.
-            clip: Those of another clip, such as a mask that moves.
-        """
-        video = self._config.video
-        clip = clip or self.clip
-        return clip.frames(video.start_frame, video.end_frame, video.every, after=after)
+    @property
+    def _planned(self) -> range:
+        """Numbers of the frames to paint, about; empty if the file does not say how many it has."""
+        return range(self._numbers.start, min(self._numbers.stop, self.clip.count + 1), self._numbers.step)
+
+    @property
+    def _last(self) -> int:
+        """The number of the last frame to paint, about; 0 if that is not known."""
+        planned, stop = self._planned, self._numbers.stop
+        return planned[-1] if planned else stop - 1 if stop < sys.maxsize else 0
 
     def _read_mask(self, role: str, path: str, **reading: Any) -> tuple[np.ndarray, Picture]:
-        """Read a mask, or that of the first frame if it moves."""
+        """Read a mask; of one that moves, its first frame."""
         as_frames = expand_files(path) != [path]
         if role.startswith("style") or not (as_frames or is_clip(path)):
-            return super()._read_mask(role, path, **reading)
+            return load_mask(path, **reading)
         try:
             clip = self._moving[role] = open_clip(path, frames=as_frames, **reading)
             first = next(self.frames(clip=clip), None)
         except (UserError, RunError) as error:
-            # The flag that names this file, and not the one that names the clip.
-            reason = str(error).removeprefix("--content: ").removeprefix("--frames: ")
-            raise UserError(f"--{role}: {reason}") from None
-        last = self._last_frame()
-        if first is None or (clip.count and clip.count < ALMOST * last):
+            # Names the flag of the mask instead of that of the clip.
+            text = str(error).removeprefix("--content: ").removeprefix("--frames: ")
+            raise UserError(f"--{role}: {text}") from None
+        last = self._last
+        if first is None or (clip.count and clip.count < NEARLY_ALL * last):
             raise UserError(
                 f"--{role}: {show(path)} has {clip.count} frames, and {last} are painted: each needs its mask"
             )
-        values = moving_mask(clip, first)
-        return values, Picture(first.pixels[:0, :0], None, clip.notes, clip.sha256, Path(path), None, None)
+        picture = Picture(first.pixels[:0, :0], None, clip.notes, clip.sha256, Path(path), None, None)
+        return moving_mask(clip, first), picture
 
-    def _planned(self, inputs: Inputs) -> Plan:
+    def plan(self, inputs: Inputs, config: Config) -> Plan:
         """Plan the first frame; each frame is planned again when it is painted."""
-        self._given_masks = dataclasses.replace(inputs.masks, moving=bool(self._moving))
-        self._styles, self._initial = inputs.styles, inputs.initial
-        return super()._planned(dataclasses.replace(inputs, masks=self._given_masks))
+        masks = dataclasses.replace(inputs.masks, moving=bool(self._moving))
+        self._inputs: Inputs | None = dataclasses.replace(inputs, masks=masks)
+        return plan_run(self._inputs, config)
 
-    def _masks_of_frames(self, after: int) -> Callable[[int], Masks]:
-        """Return number of a frame → its masks; to be asked in order."""
+    def forget_pictures(self) -> None:
+        """Drop the style pictures and masks, of a clip that is only looked through."""
+        self._inputs = None
+
+    def _masks_of_frames(self, after: int, masks: Masks) -> Callable[[int], Masks]:
+        """Return number of a frame → its masks, to be called in order; `masks` are those of the first."""
         frames = {role: self.frames(after, clip) for role, clip in self._moving.items()}
 
-        def mask(role: str, number: int) -> np.ndarray:
+        def mask(role: str, still: np.ndarray | None, number: int) -> np.ndarray | None:
+            if role not in frames:
+                return still
             for frame in frames[role]:
                 if frame.number == number:
                     return moving_mask(self._moving[role], frame)
-            raise RunError(f"{show(self._job.pictures[role])} has no frame {number}, as --{role} must")
+            raise RunError(f"{show(self._pictures[role])} has no frame {number}, as --{role} must")
 
-        def masks(number: int) -> Masks:
-            given = self._given_masks
-            content = [
-                mask(role, number) if role in frames else still
-                for role, still in zip(
-                    numbered("content_mask", len(given.content)), given.content, strict=True
-                )
-            ]
-            weight = "content_weight_mask"
-            weights = mask(weight, number) if weight in frames else given.content_weight
-            return dataclasses.replace(given, content=tuple(content), content_weight=weights)
+        def masks_of(number: int) -> Masks:
+            roles = numbered("content_mask", len(masks.content))
+            content = [mask(role, still, number) for role, still in zip(roles, masks.content, strict=True)]
+            weight = mask("content_weight_mask", masks.content_weight, number)
+            return dataclasses.replace(masks, content=tuple(content), content_weight=weight)
 
-        return masks
+        return masks_of
 
-    def _check_outputs(self) -> None:
-        self.check_output(self._here, written=output_of(self._here))
+    def check_outputs(self, run: Run) -> None:
+        """Refuse an `--output` that cannot hold the clip, is read, or exists and may not be replaced."""
+        self.check_output(run.here, run.config, size=run.size, written=output_of(run.here))
 
-    def check_output(self, job: Job, *, written: str) -> None:
-        """Refuse an `--output` that cannot hold the clip, is read, or is there and not to be replaced.
-
-        Args:
-            job: Names of what is read and written.
-            written: See `outputs.check_not_there`.
+    def check_output(self, job: Job, config: Config, *, size: tuple[int, int], written: str) -> None:
+        """Refuse outputs in the folder of a job; `written` as of `outputs.check_not_there`.
 
         Raises:
             UserError: Naming the file.
         """
-        video = self._config.video
         if job.output:
-            frames = self.clip.planned(video.start_frame, video.end_frame, video.every)
-            check_clip_output(job.output, frames=frames, size=self._size)
+            check_clip_output(job.output, frames=len(self._planned), size=size)
             check_not_there(job, written=written)
-        check_not_read(job, "result.mp4", self._config.init)
+        check_not_read(job, "result.mp4", config.init)
 
-    def _checkpoint(self, folder: OutputFolder | None, weights: Weights) -> str | None:
-        """Read what is known of painted frames; return the newest, named as a checkpoint is."""
-        from neural_style_tf.runs.clip_files import holds_passes, read_states
-        from neural_style_tf.video.memory import needed
+    def check_resumed(self, run: Run, earlier: Manifest) -> None:
+        """Refuse changes that would paint or show further frames in another way."""
+        then, now = {**earlier.config, **earlier.job}, flat(run.config) | flat(run.job)
+        for name in ("iterations", "frame_rate", "stretch_contrast"):
+            if then.get(name) != now[name]:
+                raise UserError(
+                    f"--resume: --{name} was {then.get(name)}, now {now[name]}: it counts for the whole clip"
+                )
+        flows = [str(Path(flow).absolute()) if flow else "" for flow in (then.get("flow"), run.job.flow)]
+        if flows[0] != flows[1]:
+            raise UserError(
+                f"--resume: --flow was {flows[0] or 'not given'}: all frames must follow the same flow"
+            )
 
-        self._known = []
-        if self._earlier is None:
-            self._console.say(f"writing to {folder.path}{os.sep}")
-            return None
-        self._check_resumed(self._earlier, self.hashes | {"weights": weights.sha256})
-        self._known, notes = read_states(folder.path, needed(self._config.video.long_term))
+    def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:
+        """Read the states of painted frames; return the newest, named as a checkpoint is."""
+        from neural_style_tf.runs.clip_files import read_states
+
+        self._states, notes = read_states(folder.path, max(run.config.video.long_term))
         for note in notes:
-            self._console.say(note)
+            run.console.say(note)
         begun = newest_metric(folder.path / "metrics.jsonl")
-        if not self._known and (notes or begun > self._config.video.start_frame):
+        if not self._states and (notes or begun > self._numbers.start):
             raise UserError(
                 f"--resume: the run in {show(folder.path)} left no state that can be read; --overwrite "
                 "begins it anew, or give another --output_dir"
             )
-        end, painted = self._config.video.end_frame, self._newest
-        if 0 < end < painted:
+        newest, end = self._newest, run.config.video.end_frame
+        if 0 < end < newest:
             raise UserError(
-                f"--resume: the run in {show(folder.path)} has painted frame {painted} already: "
+                f"--resume: the run in {show(folder.path)} has painted frame {newest} already: "
                 f"--end_frame={end} is before it"
             )
-        where = f"after frame {painted}" if painted else "from the beginning"
-        if holds_passes(folder.path):
-            where += ", with what earlier passes made"
-        self._console.say(f"going on with {folder.path}{os.sep} {where}")
-        return f"frame-{painted}" if painted else None
+        where = f"after frame {newest}" if newest else "from the beginning"
+        run.console.say(f"going on with {folder.path}{os.sep} {where}")
+        return f"frame-{newest}" if newest else None
 
     @property
     def _newest(self) -> int:
         """The number of the last frame that an interrupted run has painted, or 0."""
-        return self._known[-1].number if self._known else 0
+        return self._states[-1].number if self._states else 0
 
-    def _check_resumed(self, earlier: Manifest, hashes: dict[str, str]) -> None:
-        super()._check_resumed(earlier, hashes)
-        # With several passes what comes at the end counts for what is before it.
-        for name in ("iterations", "end_frame") if self._config.video.passes > 1 else ("iterations",):
-            before, now = earlier.config.get(name), flat(self._config)[name]
-            if before != now:
-                raise UserError(f"--resume: --{name} was {before}, now {now}: frames would be painted unlike")
-        for name in ("frame_rate", "stretch_contrast"):
-            before, now = earlier.job.get(name, getattr(Job(), name)), getattr(self._job, name)
-            if before != now:
-                raise UserError(f"--resume: --{name} was {before}, now {now}: it counts for the whole clip")
-        flows = [
-            str(Path(flow).absolute()) if flow else "" for flow in (earlier.job.get("flow"), self._job.flow)
-        ]
-        if flows[0] != flows[1]:
-            raise UserError("--resume: --flow is another than the run began with: frames would move unlike")
-
-    def _clear_the_way(self, folder: OutputFolder, checkpoint: str | None) -> None:
+    def clear_after(self, folder: OutputFolder, step: int) -> None:
+        """Remove frames, their states and losses after a frame."""
         from neural_style_tf.runs.clip_files import remove_after
 
-        if self._earlier is None:
-            folder.clear()
-            return
-        # What earlier passes made of later frames is kept.
-        number = self._newest
-        if not number:
-            folder.clear_events()
-        trim_metrics(folder.path / "metrics.jsonl", number)
-        remove_after(folder.path, number)
+        trim_metrics(folder.path / "metrics.jsonl", step)
+        remove_after(folder.path, step)
 
-    def _records(
-        self,
-        folder: OutputFolder | None,
-        checkpoint: str | None,
-        tick: Tick,
-        begin: Callable[[], None],
-    ) -> Iterator[StepRecord]:
-        """Paint the frames; yield one record for each, then write the clip."""
-        from neural_style_tf.runs.clip_files import PassFiles, holds_passes
+    def records(
+        self, run: Run, folder: OutputFolder, checkpoint: str | None, tick: Tick
+    ) -> Iterator[FrameRecord]:
+        """Paint; yield the frames, then write the clip."""
+        from neural_style_tf.runs.clip_files import FrameProgress
         from neural_style_tf.video.paint import paint_clip
 
-        self._plan = None
-        video = self._config.video
-        last, begun = self._last_frame(), time.monotonic()
-        after = self._newest
-        seconds = self._earlier.seconds or 0.0 if self._earlier else 0.0
-        going_on = self._earlier is not None
-        if not self._known and not (going_on and holds_passes(folder.path)):
-            self._console.say("the first frame of a scene takes as long as a picture")
+        if checkpoint is None:
+            run.console.say("the first frame of a scene takes as long as a picture")
+        newest, last = self._newest, self._last
+        seconds, begun = run.earlier.seconds or 0.0 if run.earlier else 0.0, time.monotonic()
+        self._progress = FrameProgress(run.console, last, self._numbers.step)
+        inputs, self._inputs = self._inputs, None
+
+        def ticked(step: int) -> bool:
+            self._progress.on_iteration(step)
+            return tick(newest)
+
         painted = paint_clip(
-            self._machine.session(),
-            self.frames(after),
-            self._styles,
-            self._config,
+            run.machine.session(),
+            self.frames(newest),
+            inputs.styles,
+            run.config,
             flow=self.flow,
-            masks=self._masks_of_frames(after),
-            initial=self._initial,
-            before=self._known,
-            passes=PassFiles(folder.path, begin, self._console.say, going_on=going_on),
-            tick=tick,
+            masks=self._masks_of_frames(newest, inputs.masks),
+            initial=inputs.initial,
+            before=self._states,
+            tick=ticked,
         )
-        said: set[str] = set()
-        one = None
+        printed: set[str] = set()
         try:
-            for one in painted:
-                number = one.memory.number
-                facts = {"iterations": one.record.step, "reliable": round(one.reliable, 4)}
+            for frame in painted:
+                newest = frame.step
                 yield dataclasses.replace(
-                    one.record,
-                    step=number,
-                    planned=max(last, number),
-                    best_step=number,
+                    frame,
+                    planned=max(last, newest),
                     seconds=seconds + time.monotonic() - begun,
-                    seconds_left=None,
-                    last=False,
-                    finished=False,
-                    logged=True,
-                    due=True,
-                    notes=tuple(note for note in one.record.notes if note not in said),
-                    facts=facts | {"time": round(float(one.time), 6)},
-                    state=one.memory,
+                    notes=tuple(note for note in frame.notes if note not in printed),
                 )
-                said.update(one.record.notes)
+                printed.update(frame.notes)
         except (RunError, UserError):
-            if one is not None or self._known:
+            if newest:
                 with contextlib.suppress(RunError, OSError):
-                    self._write(folder, finished=False)
+                    self._write(run, folder, finished=False)
             raise
-        if one is not None or self._known:
-            self._write(folder, finished=not self._stopped)
-        last = one.memory.number if one is not None else after
-        whole = not video.end_frame and not self._stopped
-        if whole and last + video.every <= ALMOST * self.clip.count:
-            self._console.say(
-                f"the clip ends at frame {last} of about {self.clip.count}: is its file cut short?"
+        if newest:
+            self._write(run, folder, finished=not run.stopped)
+        whole = not run.config.video.end_frame and not run.stopped
+        if whole and newest + self._numbers.step <= NEARLY_ALL * self.clip.count:
+            run.console.say(
+                f"the clip ends at frame {newest} of about {self.clip.count}: is its file cut short?"
             )
 
-    def _last_frame(self) -> int:
-        """Return the number of the last frame to paint, about; 0 if that is not known."""
-        video = self._config.video
-        count = self.clip.planned(video.start_frame, video.end_frame, video.every)
-        return video.start_frame + (count - 1) * video.every if count else video.end_frame
+    def _write(self, run: Run, folder: OutputFolder, *, finished: bool) -> None:
+        """Write the clip of all painted frames; the user's own file only gets one that is finished."""
+        job = run.job.replace(output=run.here.output if finished else "")
+        write_result(folder.path, [folder.path], self.clip, run.config, job, run.console.say)
 
-    def _write(self, folder: OutputFolder, *, finished: bool) -> None:
-        """Write the clip of what is painted; the user's own file only gets one that is finished."""
-        job = self._job.replace(output=self._here.output if finished else "")
-        write_result(folder.path, [folder.path], self.clip, self._config, job, self._console.say)
+    def listeners(self, run: Run, folder: OutputFolder) -> list[Listener]:
+        """Return what writes and prints the frames."""
+        from neural_style_tf.runs.callbacks import Saving
+        from neural_style_tf.runs.clip_files import Frames, States
 
-    def _listeners(self, folder: OutputFolder, report: ManifestWriter, after: int) -> list[Listener]:
-        from neural_style_tf.runs.callbacks import Metrics, Saving
-        from neural_style_tf.runs.clip_files import FrameProgress, Frames, States
-        from neural_style_tf.runs.manifest import settings_table
-        from neural_style_tf.runs.tensorboard import Curves
-        from neural_style_tf.video.memory import needed
-
-        path, config = folder.path, self._config
-        found = [
-            report,
-            Metrics(path / "metrics.jsonl", after=after),
-            Curves(path, config, settings_table(config, self._job), after=after),
-            Frames(path, Saving(stretch=self._job.stretch_contrast)),
-            States(path, needed(config.video.long_term)),
-            FrameProgress(self._console, self._last_frame(), config.video.every),
+        return [
+            Frames(folder.path, Saving(stretch=run.job.stretch_contrast)),
+            States(folder.path, max(run.config.video.long_term)),
+            self._progress,
         ]
-        return [*found, *(FramesOnly(one) for one in self._reporting())]
 
-    def _painting(self, folder: OutputFolder) -> Path:
-        return folder.path / "frames"
+    def say_end(self, run: Run, folder: OutputFolder, status: str, record: FrameRecord | None) -> None:
+        """Print which frames were damaged, and where the clip is."""
+        for line in self._damage():
+            (run.console.say if run.job.allow_truncated else run.console.error)(line)
+        if record is None and status == "interrupted":
+            run.console.say("interrupted before a frame was done")
+            return
+        took = f" after {duration(record.seconds)}" if record is not None else ": nothing was left to paint"
+        run.console.say(f"{status}{took}: {folder.path / 'result.mp4'}")
 
-    def execute(self) -> int:
-        """Run; return the exit code: that of a failure if frames of the clip were damaged."""
-        code = super().execute()
-        return FAILURE if code == SUCCESS and self._damage() and not self._job.allow_truncated else code
+    def is_flawed(self, run: Run) -> bool:
+        """Return whether damaged frames were painted that `--allow_truncated` does not accept."""
+        return not run.job.allow_truncated and bool(self._damage())
 
     def _damage(self) -> list[str]:
         """Return a line for each clip of which damaged frames were painted."""
-        video = self._config.video
-        painted = range(
-            video.start_frame, video.end_frame + 1 if video.end_frame else sys.maxsize, video.every
-        )
         lines = []
         for clip in (self.clip, *self._moving.values()):
-            if numbers := [number for number in sorted(clip.damaged) if number in painted]:
+            if numbers := [number for number in sorted(clip.damaged) if number in self._numbers]:
                 lines.append(damage_line(clip.path, numbers))
         return lines
 
-    def _say_end(self, folder: OutputFolder, status: str, record: StepRecord | None) -> None:
-        from neural_style_tf.runs.clip_files import holds_passes
-
-        for line in self._damage():
-            (self._console.say if self._job.allow_truncated else self._console.error)(line)
-
-        if record is None and status == "interrupted":
-            kept = ": what its passes made is kept" if holds_passes(folder.path) else ""
-            self._console.say(f"interrupted before a frame was done{kept}")
-            return
-        took = f" after {duration(record.seconds)}" if record is not None else ": nothing was left to paint"
-        self._console.say(f"{status}{took}: {folder.path / 'result.mp4'}")
-
 
 def damage_line(path: Path, numbers: Sequence[int]) -> str:
-    """Return what to say of a clip's damaged frames, whose numbers are given in order."""
+    """Return a message about a clip's damaged frames, whose numbers are sorted."""
     groups = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
     runs = [[number for _, number in group] for _, group in groups]
-    spans = [f"{run[0]}" + (f" to {run[-1]}" if run[1:] else "") for run in runs[:MOST_SPANS]]
-    more = ["…"] if runs[MOST_SPANS:] else []
+    spans = [f"{run[0]}" + (f" to {run[-1]}" if run[1:] else "") for run in runs[:SHOWN_SPANS]]
+    more = ["…"] if runs[SHOWN_SPANS:] else []
     what = f"frame {spans[0]} is" if len(numbers) == 1 else f"frames {', '.join(spans + more)} are"
     name = shlex.quote(str(path))
     return (
@@ -385,10 +342,10 @@ def damage_line(path: Path, numbers: Sequence[int]) -> str:
 
 
 def moving_mask(clip: Clip, frame: Frame) -> np.ndarray:
-    """Return the mask [H, W], 0–1, of a frame: its opacity if it has any, as of a picture."""
+    """Return a frame as a mask [H, W], 0–1: its opacity if the clip has transparency, else its brightness."""
     if frame.alpha is not None:
         return mask_of(frame.alpha.astype(np.float32))
-    # Of a clip that begins with opacity, one that is opaque everywhere.
+    # A frame without transparency, of a clip that has some, is opaque everywhere.
     return np.ones(frame.pixels.shape[:2], np.float32) if clip.has_alpha else mask_of(luma(frame.pixels))
 
 
@@ -400,15 +357,15 @@ def write_result(
     job: Job,
     say: Callable[[str], None],
 ) -> None:
-    """Write `result.mp4`, and `--output`, of the frames that are painted.
+    """Write `result.mp4`, and `--output`, from the painted frames.
 
     Args:
         folder: For `result.mp4`.
         painted_in: Output folders of the runs that painted them, in the order of the clip.
-        clip: Where they are from.
+        clip: Their source.
         config: `video.every`.
         job: `output` and `pixel_format`.
-        say: Gets a line for what the user should see.
+        say: Takes lines that the user should see.
 
     Raises:
         RunError: The encoder fails, or a file cannot be written; its note says where the clip or its frames
@@ -417,27 +374,27 @@ def write_result(
     from neural_style_tf.runs.clip_files import frame_times, painted_frames
 
     files: list[Path] = []
-    shown: list[Fraction] = []
+    times: list[Fraction] = []
     last = 0
-    for one in painted_in:
-        times = frame_times(one)
-        for last, file in painted_frames(one):
+    for part in painted_in:
+        known = frame_times(part)
+        for last, file in painted_frames(part):
             files.append(file)
-            shown.append(times.get(last, (last - 1) / clip.rate))
+            times.append(known.get(last, (last - 1) / clip.rate))
     if not files:
         return
-    kept: list[str] = []
+    where = f"the frames are in {show(files[0].parent)}"
     fault: RunError | None = None
     for path in (folder / "result.mp4", *([Path(job.output)] if job.output else [])):
         try:
             notes = write_clip(
                 path,
                 files,
-                [at - shown[0] for at in shown],
-                last=clip.shown_last(last, shown[-1], config.video.every),
+                [time - times[0] for time in times],
+                last=clip.shown_last(last, times[-1], config.video.every),
                 pixel_format=job.pixel_format,
                 sound=clip.path if clip.has_audio else None,
-                begin=shown[0],
+                begin=times[0],
                 plays=clip.plays,
                 tags=clip.tags,
             )
@@ -445,47 +402,9 @@ def write_result(
             fault = fault or RunError(f"{show(path)} could not be written: {reason(error)}")
             fault.__cause__ = fault.__cause__ or error
             continue
-        kept.append(f"the clip is in {show(path)}")
+        where = f"the clip is in {show(path)}"
         for note in notes:
             say(note)
     if fault is not None:
-        fault.add_note((kept or [f"the frames are in {show(files[0].parent)}"])[0])
+        fault.add_note(where)
         raise fault
-
-
-class FramesOnly(Listener):
-    """Passes frames on, and for a step of one the frame before it.
-
-    Args:
-        whole: Takes them.
-    """
-
-    def __init__(self, whole: Listener) -> None:
-        self._whole, self._frame = whole, 0
-
-    def on_step(self, record: StepRecord) -> None:
-        """Pass on a frame."""
-        self._frame = record.step
-        self._whole.on_step(record)
-
-    def on_tick(self, step: int) -> None:
-        """Pass on the frame that was done last."""
-        self._whole.on_tick(self._frame)
-
-
-def make_run(config: Config, job: Job, *rest: Any, **options: Any) -> Run:
-    """Return the run of a picture, or of a clip; arguments as of `painting.Run`."""
-    supplies = options.get("supplies")
-    files = supplies.files if supplies is not None else {}
-    if job.frames or is_clip(files.get(job.content, job.content)):
-        return ClipRun(config, job, *rest, **options)
-    _refuse_clip_flags(config, job)
-    return Run(config, job, *rest, **options)
-
-
-def _refuse_clip_flags(config: Config, job: Job) -> None:
-    """Refuse, for a picture, what is about clips."""
-    values = flat(config) | flat(job)
-    for name in tagged("clip", Config, Job):
-        if values[name] != SETTINGS[name].default:
-            raise UserError(f"--{name} is about clips, and {show(job.content)} is a picture: leave it out")

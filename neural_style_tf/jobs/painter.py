@@ -5,10 +5,9 @@ from __future__ import annotations
 import traceback
 
 from neural_style_tf.errors import reason
-from neural_style_tf.jobs.clip import make_run
 from neural_style_tf.jobs.error_messages import GO_ON, RETRY, line_of
 from neural_style_tf.jobs.machine import Machine
-from neural_style_tf.jobs.painting import FAILURE, SUCCESS
+from neural_style_tf.jobs.run import FAILURE, SUCCESS, make_run
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Outcome, Report, Supplies, Task
 from neural_style_tf.runs.output_dir import FolderInUse

@@ -1,517 +1,136 @@
-"""One run of the command line, from checked files to written ones; callbacks are connected here."""
+"""What a run paints: the seam between a run and a picture or a clip, and the picture."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import os
-import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Protocol
 
 from neural_style_tf.config.schema import Config, Job
-from neural_style_tf.distributed.cluster_config import find_worker
-from neural_style_tf.errors import UnreadableFile, UserError, reason, show
-from neural_style_tf.images import Picture
-from neural_style_tf.images.masks import load_mask
-from neural_style_tf.jobs.inputs import read_init, read_inputs
+from neural_style_tf.jobs.inputs import PictureFiles, read_inputs
 from neural_style_tf.jobs.machine import Machine
-from neural_style_tf.jobs.signals import Interrupts
-from neural_style_tf.jobs.task import Report, Supplies
-from neural_style_tf.runs.manifest import (
-    Manifest,
-    ManifestWriter,
-    facts_in_common,
-    flag_lines,
-    settings_table,
-)
-from neural_style_tf.runs.output_dir import OutputFolder, check_folder, holds_run
+from neural_style_tf.runs.manifest import Manifest
+from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.runs.outputs import check_outputs, find_checkpoint
-from neural_style_tf.runs.replay import changes_since, check_files, read_run
-from neural_style_tf.runs.resume import (
-    check_same_run,
-    differences,
-    read_manifest,
-    step_of,
-    trim_metrics,
-    with_its_choices,
-)
-from neural_style_tf.tiling.memory_model import LARGE_PICTURE, choose_tile, estimate_run
-from neural_style_tf.tiling.system_memory import check_start
+from neural_style_tf.runs.resume import trim_metrics
 from neural_style_tf.transfer.plan import Inputs, Plan, plan_run
-from neural_style_tf.transfer.records import Listener, StepRecord
-from neural_style_tf.transfer.scales import Scale
-from neural_style_tf.utils.atomic import write_text
-from neural_style_tf.utils.console import Console, duration
-from neural_style_tf.utils.runtime import check_installation
-from neural_style_tf.weights import Weights
-from neural_style_tf.weights.resolve import check_spec
+from neural_style_tf.transfer.records import Listener, Record, StepRecord
+from neural_style_tf.utils.console import duration
 
 if TYPE_CHECKING:
-    from neural_style_tf.distributed.replicas import Cluster
+    from neural_style_tf.jobs.run import Run
     from neural_style_tf.transfer.loop import Tick
 
-SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2
-PROCESS_BYTES = 600 * 2**20
-"""Memory of a process that has imported TensorFlow and read the weights."""
 
+class Work(Protocol):
+    """What a run paints, and all that differs between a picture and a clip.
 
-class Reporting(Listener):
-    """Reports the progress of a run to a sweep or the page, and stops it when their answer says so.
-
-    Args:
-        report: Takes the step, the planned steps, and whether something was saved; returns whether to stop.
-        received: Signals of the run; a stop is noted here as a signal.
-        saves: Whether a step is saved.
+    Attributes:
+        result: Name of the painting, a file or a folder, in the output folder.
     """
 
-    def __init__(self, report: Report, received: list[int], saves: Callable[[int], bool]) -> None:
-        self._report, self._received, self._saves = report, received, saves
-        self._planned = 0
+    result: str
 
-    def on_step(self, record: StepRecord) -> None:
-        """Report a step."""
-        self._planned = record.planned
-        self._pass_on(record.step, record.last or record.due or self._saves(record.step))
+    def read(
+        self, config: Config, job: Job, machine: Machine, files: Mapping[str, str]
+    ) -> tuple[PictureFiles, Inputs]:
+        """Read the pictures; see `inputs.read_inputs`."""
 
-    def on_tick(self, step: int) -> None:
-        """Report a step that is not logged."""
-        self._pass_on(step, False)
-
-    def _pass_on(self, step: int, saved: bool) -> None:
-        if self._report(step, self._planned, saved) and not self._received:
-            self._received.append(signal.SIGTERM)
-
-
-class Run:
-    """A run that paints a picture: its files are read and checked at once, and written by `execute`.
-
-    Args:
-        config: Its settings.
-        job: Its files.
-        machine: What it shares with other runs.
-        console: Where it prints.
-        interrupts: Signals that end it.
-        report: Takes its progress.
-        supplies: Copies of its files, and other places to write to.
-
-    Raises:
-        UserError: Every mistake that can be found without TensorFlow.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        job: Job,
-        machine: Machine,
-        console: Console,
-        interrupts: Interrupts,
-        *,
-        report: Report | None = None,
-        supplies: Supplies | None = None,
-    ) -> None:
-        self._console, self._interrupts, self._machine = console, interrupts, machine
-        self._report_to, self._supplies = report, supplies or Supplies()
-        self._worker = find_worker(job.distribute, os.environ)
-        console.quiet = console.quiet or self._worker.rank > 0
-        self._config, self._job = config, job
-        files = self._supplies.files
-        try:
-            self._files, inputs = read_inputs(
-                config, job, machine, files, content=self._content(), read_mask=self._read_mask
-            )
-        except UserError as error:
-            raise UnreadableFile(str(error)) from error
-        self._files, inputs = read_init(config, job, self._files, inputs, files)
-        default = Path("output") / job.title
-        # What is recorded, and where things are here.
-        self._job = job.replace(output_dir=job.output_dir or str(default))
-        self._here = self._job.replace(
-            output_dir=self._supplies.output_dir or self._job.output_dir,
-            output=self._supplies.output or job.output,
-            from_run=self._supplies.files.get(job.from_run, job.from_run),
-        )
-        self._stopped = False
-        self._earlier: Manifest | None = None
-        self._repeated: Manifest | None = None
-        self._plan = self._planned(inputs)
-        self._scales, self._regions = self._plan.scales, self._plan.masks.regions
-        self._notes = self._plan.notes
-        self._check()
-
-    @property
-    def _cluster(self) -> Cluster:
-        return self._machine.cluster
-
-    @property
-    def scales(self) -> tuple[Scale, ...]:
-        """The sizes that a picture, or a frame of a clip, goes through."""
-        return self._scales
-
-    @property
-    def _size(self) -> tuple[int, int]:
-        """(H, W) of the result."""
-        return self._scales[-1].content
-
-    @property
-    def hashes(self) -> Mapping[str, str]:
-        """Role of each picture, and `init` for a file that --init names → SHA-256."""
-        return self._files.hashes
-
-    def check_unchanged(self, hashes: Mapping[str, str]) -> None:
-        """Refuse pictures that have changed since a sweep checked them.
-
-        Args:
-            hashes: Role of each picture → SHA-256 at the check; empty if nothing was checked.
-
-        Raises:
-            UserError: Naming the first.
-        """
-        for role, value in hashes.items():
-            if self.hashes.get(role) != value:
-                path = self._config.init if role == "init" else self._job.pictures[role]
-                raise UserError(
-                    f"{show(path)} was changed after the sweep began: put the former file back, or paint the "
-                    "new one in another --output_dir"
-                )
-
-    def check_finished(self) -> None:
-        """Refuse an output folder whose finished run has other settings or files."""
-        folder = self._here.output_dir
-        earlier = read_manifest(Path(folder))
-        away = "move that folder away to paint it anew"
-        if found := differences(earlier, self._config, self.hashes, result=self._size):
-            raise UserError(f"the run in {show(folder)} is another one: {'; '.join(found)}; {away}")
-
-    def check_folder(self) -> None:
-        """Refuse what `execute` would refuse in the output folder, without writing.
-
-        Only `execute` checks the network, the checkpoints and the folder's lock.
-        """
-        job, folder = self._here, Path(self._here.output_dir)
-        check_folder(folder, overwrite=job.overwrite, resume=job.resume)
-        if job.resume and holds_run(folder):
-            self._check_resumed(read_manifest(folder), self.hashes)
-
-    def memory(self) -> int:
-        """Return the bytes that the run and its process take, estimated for float32."""
-        estimate = functools.partial(estimate_run, self._config, self._size, **self._beside_result)
-        return PROCESS_BYTES + estimate(choose_tile(self._config.tile, estimate, available=None))
-
-    @property
-    def _beside_result(self) -> dict[str, Any]:
-        """Further arguments of `memory_model.estimate_run`."""
-        return {"styles": self._scales[-1].styles, "regions": self._regions}
-
-    def execute(self) -> int:
-        """Run; return the exit code."""
-        if self._worker.rank > 0:
-            return self._transfer(None)
-        job = self._here
-        folder = OutputFolder(job.output_dir, overwrite=job.overwrite, resume=job.resume)
-        try:
-            if job.resume and holds_run(folder.path):
-                self._earlier = read_manifest(folder.path)
-                self._check_resumed(self._earlier, self.hashes)
-            return self._transfer(folder)
-        finally:
-            folder.release()
-
-    def _check(self) -> None:
-        """Find every mistake that can be found without TensorFlow."""
-        check_installation()
-        job = self._here
-        if job.resume and job.overwrite:
-            raise UserError("--resume goes on with a run and --overwrite replaces it: give one of them")
-        if job.from_run:
-            self._repeated = read_run(job.from_run)
-            check_files(self._repeated, self.hashes, job.from_run)
-        if self._supplies.weights is None:
-            check_spec(job.weights, Path(job.weights_dir), network=job.network, trust=job.trust_weights)
-        if self._worker.rank == 0:
-            self._check_outputs()
-
-    def _planned(self, inputs: Inputs) -> Plan:
+    def plan(self, inputs: Inputs, config: Config) -> Plan:
         """Plan the run."""
-        return plan_run(inputs, self._config)
 
-    def _content(self) -> Picture | None:
-        """Return the content, if it is no picture file."""
-        return None
-
-    def _read_mask(self, role: str, path: str, **reading: Any) -> tuple[np.ndarray, Picture]:
-        """Read the mask of a role; see `images.masks.load_mask`."""
-        return load_mask(path, **reading)
-
-    def _check_outputs(self) -> None:
+    def check_outputs(self, run: Run) -> None:
         """Refuse outputs that cannot be written, or would destroy a file."""
-        photo = self._files.photo
-        check_outputs(self._here, self._config, photo, size=self._size, say=self._console.say)
 
-    def _transfer(self, folder: OutputFolder | None) -> int:
-        """Run, as the chief in a folder, as another worker without; return the exit code."""
-        device, weights = self._start()
-        if self._interrupts.received:
-            # An import may swallow KeyboardInterrupt.
-            raise KeyboardInterrupt
-        try:
-            return self._steps(folder, device, weights)
-        except Exception as error:
-            self._cluster.explain(error)
-            raise
+    def check_resumed(self, run: Run, earlier: Manifest) -> None:
+        """Refuse to continue a run with further settings that must not change."""
 
-    def _steps(self, folder: OutputFolder | None, device: str, weights: Weights) -> int:
-        self._cluster.check_same(facts_in_common(self._config, self.hashes, weights))
-        checkpoint = self._checkpoint(folder, weights) if folder else None
-        self._choose()
-        listeners: list[Listener] = []
-        report = record = None
-        received = self._interrupts.received
+    def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:
+        """Return the checkpoint to continue from, or None; its name ends with its step or frame."""
 
-        def tick(step: int) -> bool:
-            for listener in listeners:
-                listener.on_tick(step)
-            received.extend(next(filter(None, self._cluster.all_gather(received)), [])[len(received) :])
-            self._stopped = bool(received)
-            return self._stopped
+    def clear_after(self, folder: OutputFolder, step: int) -> None:
+        """Remove what a run that is continued has written after its checkpoint."""
 
-        def begin() -> None:
-            # An earlier run in the folder is kept until the first step is done.
-            nonlocal report
-            self._interrupts.graceful = True
-            if folder is not None and report is None:
-                report = self._report(folder, weights, device, checkpoint)
-                listeners.extend(self._listeners(folder, report, step_of(checkpoint)))
-
-        steps = self._records(folder, checkpoint, tick, begin)
-        try:
-            for record in steps:
-                begin()
-                self._tell(listeners, record, folder)
-            if report is None and checkpoint is not None and not self._stopped:
-                # Of a clip, nothing was left to paint.
-                report = self._report(folder, weights, device, checkpoint)
-            # A signal during the last step, or while it was written, did not cut the run short.
-            finished = not self._stopped or (record is not None and record.finished)
-            status = "finished" if finished else "interrupted"
-        except BaseException as error:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else f"failed: {reason(error)}"
-            raise
-        finally:
-            faults: list[Exception] = []
-            ends = [listener.on_end for listener in listeners]
-            for end in [*ends, functools.partial(report.finish, status)] if report else ends:
-                try:
-                    end()
-                except Exception as error:
-                    faults.append(error)
-        # Barrier: keep workers alive until the chief has written everything.
-        self._cluster.all_gather(status)
-        self._raise_first(faults, folder)
-        if folder is not None:
-            self._say_end(folder, status, record)
-        return SUCCESS if finished else self._interrupts.exit_code
-
-    def _tell(self, listeners: list[Listener], record: StepRecord, folder: OutputFolder | None) -> None:
-        """Pass a step to the listeners; after a fault only to those that save the painting, and at once."""
-        faults: list[Exception] = []
-        for listener in listeners:
-            if faults and not listener.keeps_painting:
-                continue
-            try:
-                listener.on_step(dataclasses.replace(record, due=True) if faults else record)
-            except Exception as error:
-                faults.append(error)
-        self._raise_first(faults, folder)
-
-    def _raise_first(self, faults: list[Exception], folder: OutputFolder | None) -> None:
-        """Raise the first of several errors, with a note that says where the painting is."""
-        if not faults:
-            return
-        painting = folder and self._painting(folder)
-        notes = [note for fault in faults for note in getattr(fault, "__notes__", ())]
-        if not notes and painting and painting.exists():
-            notes = [f"what is painted is in {painting}"]
-        faults[0].__notes__ = notes
-        raise faults[0]
-
-    def _painting(self, folder: OutputFolder) -> Path:
-        """Return the file or folder of the painting."""
-        return folder.path / "result.png"
-
-    def _records(
-        self,
-        folder: OutputFolder | None,
-        checkpoint: str | None,
-        tick: Tick,
-        begin: Callable[[], None],
-    ) -> Iterator[StepRecord]:
-        """Paint; yield the steps.
+    def records(
+        self, run: Run, folder: OutputFolder | None, checkpoint: str | None, tick: Tick
+    ) -> Iterator[Record]:
+        """Paint; yield steps or frames.
 
         Args:
+            run: Has the settings, the machine and the plan.
             folder: Where the run writes; None for a worker that does not.
-            checkpoint: From `_checkpoint`.
+            checkpoint: From `find_checkpoint`.
             tick: See `transfer.loop.Tick`.
-            begin: To be called before anything is written in the folder, if that is before the first record.
         """
-        return self._machine.session().run(self._take_plan(), tick=tick, resume=checkpoint)
 
-    def forget_pictures(self) -> None:
-        """Keep only what is known of them."""
-        self._plan = None
+    def listeners(self, run: Run, folder: OutputFolder) -> list[Listener]:
+        """Return what writes and prints the painting."""
 
-    def _take_plan(self) -> Plan:
-        """Return the plan with the choices of this run; it is not kept, so that its pictures can go."""
-        config = self._plan.config.replace(
-            precision=self._config.network.precision,
-            convolution=self._config.network.convolution,
-            tile=self._config.tile,
-        )
-        plan, self._plan = dataclasses.replace(self._plan, config=config), None
-        return plan
+    def say_end(self, run: Run, folder: OutputFolder, status: str, record: Record | None) -> None:
+        """Print how the run ended."""
 
-    def _say_end(self, folder: OutputFolder, status: str, record: StepRecord) -> None:
-        """Say how the run ended."""
-        result = folder.path / "result.png"
-        self._console.say(f"{status} after {duration(record.seconds)}: {result} (step {record.best_step})")
+    def is_flawed(self, run: Run) -> bool:
+        """Return whether the painting has faults, which makes the exit code that of a failure."""
 
-    def _start(self) -> tuple[str, Weights]:
-        """Import TensorFlow and load the weights; print what is used."""
-        from neural_style_tf.utils.runtime import lacks_avx, start_tensorflow, unused_gpu
 
-        say = self._console.say
-        for line in (*self._files.lines, *self._notes):
-            say(line)
-        check_start()
-        height, width = self._size
-        if max(self._size) < self._config.sizes.image_size:
-            say(
-                f"result: {width}×{height}, the size of the photo, which is smaller than "
-                f"--image_size={self._config.sizes.image_size}; --enlarge paints larger than the photo"
-            )
-        if self._config.loss.drowns_in_tv:
-            say(
-                f"--tv_weight={self._config.loss.tv_weight:g} outweighs losses that are relative to their "
-                "targets, and makes the result flat: about 3e-4 smooths noise"
-            )
-        if not self._machine.device:
-            if note := lacks_avx():
-                self._console.error(note)
-            self._machine.device = start_tensorflow(
-                verbose=self._job.verbose,
-                sparing=height * width >= LARGE_PICTURE,
-                threads=self._job.threads,
-                join=self._join,
-            )
-            say(f"device: {self._machine.device}")
-            if note := unused_gpu():
-                say(f"  {note}")
-        device = self._machine.device
-        weights = self._machine.load_weights(self._job, given=self._supplies.weights, console=self._console)
-        if self._repeated:
-            check_files(self._repeated, {"weights": weights.sha256}, self._job.from_run)
-            for line in changes_since(self._repeated, device):
-                say(line)
-        return device, weights
+class Painting:
+    """A picture to be painted; see `Work`."""
 
-    def _checkpoint(self, folder: OutputFolder, weights: Weights) -> str | None:
-        """Return the checkpoint to go on from, if that is asked for and there is one."""
-        if self._earlier is None:
-            self._console.say(f"writing to {folder.path}{os.sep}")
-            return None
-        self._check_resumed(self._earlier, self.hashes | {"weights": weights.sha256})
-        return find_checkpoint(folder, planned=self.scales[-1].end, say=self._console.say)
+    result = "result.png"
 
-    def _check_resumed(self, earlier: Manifest, hashes: dict[str, str]) -> None:
-        """Refuse to go on with a run of other settings or files; hashes as of `resume.differences`."""
-        check_same_run(earlier, self._config, hashes, result=self._size)
+    def read(
+        self, config: Config, job: Job, machine: Machine, files: Mapping[str, str]
+    ) -> tuple[PictureFiles, Inputs]:
+        """Read the pictures."""
+        return read_inputs(config, job, machine, files)
 
-    def _clear_the_way(self, folder: OutputFolder, checkpoint: str | None) -> None:
-        """Remove an earlier run, or what a run that goes on had written after its checkpoint."""
-        if checkpoint is None:
-            folder.clear()
-        else:
-            trim_metrics(folder.path / "metrics.jsonl", step_of(checkpoint))
+    def plan(self, inputs: Inputs, config: Config) -> Plan:
+        """Plan the run."""
+        return plan_run(inputs, config)
 
-    def _report(
-        self, folder: OutputFolder, weights: Weights, device: str, checkpoint: str | None
-    ) -> ManifestWriter:
-        self._clear_the_way(folder, checkpoint)
-        report = ManifestWriter(
-            folder.path / "run.json",
-            self._config,
-            self._job,
-            inputs=self._files.pictures,
-            init=self.hashes.get("init"),
-            weights=weights,
-            device=device,
-            earlier=self._earlier,
-        )
-        write_text(folder.path / "flags.txt", flag_lines(self._config, self._job))
-        return report
+    def check_outputs(self, run: Run) -> None:
+        """Refuse outputs that cannot be written, or would destroy a file."""
+        check_outputs(run.here, run.config, run.files.photo, size=run.size, say=run.console.say)
 
-    def _listeners(self, folder: OutputFolder, report: ManifestWriter, after: int) -> list[Listener]:
-        from neural_style_tf.runs.callbacks import Metrics, Pictures, Progress, Result, Saving
+    def check_resumed(self, run: Run, earlier: Manifest) -> None:
+        """Refuse nothing more."""
+
+    def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:
+        """Return the newest good checkpoint."""
+        return find_checkpoint(folder, planned=run.scales[-1].end, say=run.console.say)
+
+    def clear_after(self, folder: OutputFolder, step: int) -> None:
+        """Remove losses after the checkpoint; pictures are written again."""
+        trim_metrics(folder.path / "metrics.jsonl", step)
+
+    def records(
+        self, run: Run, folder: OutputFolder | None, checkpoint: str | None, tick: Tick
+    ) -> Iterator[StepRecord]:
+        """Paint; yield the steps."""
+        return run.machine.session().run(run.take_plan(), tick=tick, resume=checkpoint)
+
+    def listeners(self, run: Run, folder: OutputFolder) -> list[Listener]:
+        """Return what writes and prints the picture."""
+        from neural_style_tf.runs.callbacks import Pictures, Progress, Result, Saving
         from neural_style_tf.runs.checkpoints import Checkpoints
-        from neural_style_tf.runs.tensorboard import Curves
 
-        path, job, photo = folder.path, self._job, self._files.photo
-        config, saves = self._config, self._config.saving
+        path, job, photo, saves = folder.path, run.job, run.files.photo, run.config.saving
         dpi = (job.dpi, job.dpi) if job.dpi else photo.dpi
         saving = Saving(photo.alpha, job.stretch_contrast, int(job.bits), photo.profile, dpi)
-        results = [path / "result.png"] + ([Path(self._here.output)] if self._here.output else [])
+        results = [path / "result.png"] + ([Path(run.here.output)] if run.here.output else [])
         return [
-            report,
-            Metrics(path / "metrics.jsonl", after=after),
-            Curves(path, config, settings_table(config, job), after=after),
             Result(results, saves, saving),
             Pictures(path / "images", saves, saving),
             # After the files that a checkpoint asserts to be written.
             Checkpoints(path / "checkpoints", saves),
-            Progress(self._console, printed=self._notes),
-            *self._reporting(),
+            Progress(run.console, printed=run.notes),
         ]
 
-    def _reporting(self) -> list[Listener]:
-        """Return what reports to others how far the run is; to be called after what saves."""
-        if self._report_to is None:
-            return []
-        return [Reporting(self._report_to, self._interrupts.received, self._config.saving.saves)]
+    def say_end(self, run: Run, folder: OutputFolder, status: str, record: StepRecord) -> None:
+        """Print where the result is."""
+        result = folder.path / self.result
+        run.console.say(f"{status} after {duration(record.seconds)}: {result} (step {record.best_step})")
 
-    def _choose(self) -> None:
-        """Decide what `auto` means, and record it, so that a resumed or repeated run computes the same."""
-        from neural_style_tf.models.precision import has_bfloat16
-        from neural_style_tf.tiling.planner import check_memory, plan_memory
-        from neural_style_tf.transfer.session import settle
-
-        asked, say = self._config.network, self._console.say
-        if self._earlier is not None:
-            self._config = with_its_choices(self._earlier, self._config)
-            if (before := self._earlier.config.get("tile", "auto")) != self._config.tile:
-                say(
-                    f"--tile was {before}, now {self._config.tile}: the run goes on with the same "
-                    "gradient, which other tiles round differently"
-                )
-        self._config = settle(self._config, self._size, self._cluster)
-        network = self._config.network
-        if asked != network:
-            say(f"auto: --precision={network.precision} --convolution={network.convolution}")
-        if network.precision == "bfloat16" and not has_bfloat16():
-            say("this machine has no hardware for bfloat16, and takes longer than in float32")
-        room = plan_memory(self._config, self._size, **self._beside_result, share=self._machine.memory)
-        room = room._replace(tile=self._cluster.least(room.tile))
-        self._console.say(str(room))
-        check_memory(self._config, self._size, room.tile, **self._beside_result)
-        self._config = self._config.replace(tile=str(room.tile or "none"))
-
-    def _join(self) -> None:
-        """Join the cluster of workers, if there is one."""
-        from neural_style_tf.distributed.replicas import join
-
-        job = self._job
-        self._machine.cluster = join(
-            job.distribute, self._worker, timeout=job.worker_timeout, say=self._console.error
-        )
+    def is_flawed(self, run: Run) -> bool:
+        """Return False: a picture is whole, or not read at all."""
+        return False

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
-"""Slurm can send SIGUSR1 before a time limit; a sweep sends SIGUSR2 to its processes."""
+"""Slurm can send one of the last two before a time limit."""
 
 
 class Interrupts:

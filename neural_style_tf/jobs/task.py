@@ -61,5 +61,5 @@ class Supplies:
     output: str = ""
 
 
-Report = Callable[[int, int, bool], bool]
-"""(step, planned steps, whether something was saved) → whether the run shall stop."""
+Report = Callable[[int, int, bool, float | None], bool]
+"""(step, planned steps, whether something was saved, estimate of the seconds left) → whether to stop."""

@@ -1,4 +1,4 @@
-"""The terms of an objective, chosen by settings, and their sums for the log."""
+"""The catalogue of terms: settings → the terms of an objective, and their sums for the log."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def make_terms(
 
     Args:
         config: Layers, forms and weights of the losses.
-        guidance: The regions of the picture; one that a layer cannot tell has no term there.
-        temporal: Whether it is held to what was painted before of a clip.
+        guidance: The regions of the picture; a region that is too small for a layer has no term there.
+        temporal: Whether this is a frame of a clip with an earlier one to stay close to.
 
     Returns:
-        The terms in the order in which they are logged. What weighs 0 is left out, so that a term that is not
-        finite and that nobody asked for cannot spoil the total.
+        The terms in the order of the log. Terms of weight 0 are left out, so that a loss that is not finite
+        cannot spoil the total.
     """
     factor = part_factors(config)
     resolved = [(guidance.architecture.resolve(layer), weight) for layer, weight in config.content_layers]
@@ -46,19 +46,15 @@ def make_terms(
         for layer, weight in resolved
         if guidance.styles_of(region, layer)
     ]
-    first = [TotalVariation(weight=factor["tv"])]
+    on_pixels: list[Term] = [TotalVariation(weight=factor["tv"])]
     if temporal:
-        first.append(Temporal(weight=factor["temporal"]))
-    return tuple(term for term in (*first, *content, *style) if term.weight)
+        on_pixels.append(Temporal(weight=factor["temporal"]))
+    return tuple(term for term in (*on_pixels, *content, *style) if term.weight)
 
 
 def style_term(config: LossConfig) -> Callable[..., Term]:
-    """Return what makes the term of `--style_loss`: (layer, weight, region) → term.
-
-    Raises:
-        UserError: It names a class that cannot be imported, or that is no `Term`.
-    """
-    known = {
+    """Return the factory of `--style_loss`, (layer, weight, region) → term; raises as `import_term`."""
+    factories = {
         "moments": GramAndMoments,
         "wasserstein": Wasserstein,
         **{
@@ -66,23 +62,23 @@ def style_term(config: LossConfig) -> Callable[..., Term]:
             for form in ("mean", "gatys", "relative")
         },
     }
-    return known.get(config.style_loss) or import_term(config.style_loss)
+    return factories.get(config.style_loss) or import_term(config.style_loss)
 
 
 def import_term(name: str) -> type[Term]:
     """Return a user's class of terms.
 
     Args:
-        name: `package.module:Class`; the module is looked for in the working directory, too.
+        name: `package.module:Class`; the module may lie in the working directory.
 
     Raises:
-        UserError: It cannot be imported, or is no `Term`.
+        UserError: The class cannot be imported, or is no `Term`.
     """
     module, _, attribute = name.partition(":")
     here = str(Path.cwd())
     try:
         sys.path.append(here)
-        found = getattr(importlib.import_module(module), attribute)
+        term_class = getattr(importlib.import_module(module), attribute)
     except Exception as error:
         raise UserError(
             f"--style_loss={name}: cannot be imported ({type(error).__name__}: {error}); give "
@@ -90,13 +86,15 @@ def import_term(name: str) -> type[Term]:
         ) from error
     finally:
         sys.path.remove(here)
-    if not (isinstance(found, type) and issubclass(found, Term)):
-        raise UserError(f"--style_loss={name}: must be a subclass of neural_style_tf.Term, not {found!r}")
-    return found
+    if not (isinstance(term_class, type) and issubclass(term_class, Term)):
+        raise UserError(
+            f"--style_loss={name}: must be a subclass of neural_style_tf.Term, not {term_class!r}"
+        )
+    return term_class
 
 
 def part_factors(config: LossConfig) -> dict[str, float]:
-    """Return α, β and the like: part of the objective → the factor that all of its terms share."""
+    """Return α, β, …: part of the objective → the factor that all of its terms share."""
     return {
         "content": config.content_weight,
         "style": config.weighted_style,
@@ -108,15 +106,15 @@ def part_factors(config: LossConfig) -> dict[str, float]:
 def with_parts(
     losses: Mapping[str, float], terms: Sequence[Term], factors: Mapping[str, float]
 ) -> dict[str, float]:
-    """Return all losses for the log: `total`, the parts, and the layers' own.
+    """Return all losses for the log: `total`, the parts, and each term's own.
 
-    A part is Σ w_l L_l over its terms, without the factor that all of them share (α, β): comparable between
-    runs that weigh it differently. A part without a term is 0.
+    A part is Σ w_l L_l over its terms, without the factor that they share (α, β), so that runs with other
+    factors can be compared. A part without a term is 0.
 
     Args:
         losses: `total`, and each term's name → its loss.
         terms: Of the objective.
-        factors: From `part_factors`; a part that is missing has 1.
+        factors: From `part_factors`; 1 for a part that is missing.
     """
     parts = dict.fromkeys(("content", "style", "tv", *(term.part for term in terms)), 0.0)
     for term in terms:

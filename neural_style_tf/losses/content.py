@@ -1,4 +1,4 @@
-"""Content loss: the features of the photo, place by place."""
+"""Content loss: the features of the photo, position by position (Eq. 1)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from neural_style_tf.losses.view import View
 
 @dataclasses.dataclass(frozen=True)
 class Content(Term):
-    """L_content of one layer (Eq. 1), weighted place by place where the photo has a mask.
+    """L_content of one layer (Eq. 1); with a content mask each position has a weight.
 
     Args:
-        form: See `functional.content_distance`.
+        form: `gatys`, `mean` or `relative`; see `functional.content_distance`.
     """
 
     part: ClassVar[str] = "content"

@@ -1,4 +1,4 @@
-"""What the losses see of a picture: its features and their Gram matrices, as arrays to look at."""
+"""The features of a picture and their Gram matrices, as arrays to look at."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ NORMALIZATIONS = ("positions", "elements")
 def extract_features(
     pixels: np.ndarray, layers: Sequence[str], weights: Weights, network: NetworkConfig | None = None
 ) -> dict[str, np.ndarray]:
-    """Return the features F_l of a picture, as the losses see them, in float32.
+    """Return the features F_l of a picture, which the losses compare, in float32.
 
     Args:
         pixels: [H, W, 3], RGB 0–255.
         layers: Such as `relu4_2`; see `VGG19_LAYERS`. The last of a block stands for one that VGG-16 lacks.
         weights: Of the network, from `load_weights`.
         network: Pooling and padding, such as `PRESETS["balanced"].network`; default: those of `Config`.
-            Its precision and its algorithm of convolution are for runs, and not used. On NVIDIA's GPUs
-            TensorFlow's own setting says whether float32 may be TF32.
+            Its precision and convolution algorithm are not used. On NVIDIA's GPUs TensorFlow's own setting
+            says whether float32 may be TF32.
 
     Returns:
         Layer → float32 [H_l, W_l, N_l]; H_l and W_l are halved, rounded up, at each pooling.
 
     Raises:
-        UserError: Pixels of another shape, no layer, or one that VGG-19 does not have.
+        UserError: Pixels of another shape, no layer, or an unknown one.
     """
     pixels, settings = np.asarray(pixels), network or NetworkConfig()
     if pixels.ndim != 3 or pixels.shape[-1] != 3 or not pixels.size:
@@ -51,13 +51,13 @@ def extract_features(
         padding=settings.padding,
         transpose_kernels=settings.transpose_kernels,
     )
-    # In a graph of its own: oneDNN may keep filters by kernel, and eager calls of equal shape share one.
-    found = tf.function(model, autograph=False)(preprocess(pixels))
-    return {layer: found[stands_for[layer]][0].numpy() for layer in layers}
+    # Always a graph: eager calls share kernels, and oneDNN may keep the filters of the first.
+    features = tf.function(model, autograph=False)(preprocess(pixels))
+    return {layer: features[stands_for[layer]][0].numpy() for layer in layers}
 
 
 def gram_matrix(features: np.ndarray, normalization: str = "positions") -> np.ndarray:
-    """Return the Gram matrix G_l of features (Eq. 3), normalised.
+    """Return the normalised Gram matrix G_l of features (Eq. 3).
 
     Args:
         features: F_l [H, W, N], from `extract_features`.

@@ -1,4 +1,4 @@
-"""Style losses on second moments: Gram matrices, alone or with means and standard deviations."""
+"""Style losses on Gram matrices, alone (Eq. 4) or with means and standard deviations."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from neural_style_tf.losses.term import Moments, Term
 from neural_style_tf.losses.view import View
 
 SMALLEST = 1e-6
-"""Smallest variance of a channel, as a share of the mean square of all: its root has no gradient at 0."""
+"""Smallest variance of a channel, relative to the mean square of all channels: √0 has no gradient."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Gram(Term):
-    """E_l, how far the Gram matrix of one layer is from that of the style picture (Eq. 4).
+    """E_l, the distance between the Gram matrices of image and style picture at one layer (Eq. 4).
 
     Args:
-        form: See `functional.style_distance`.
+        form: `mean`, `gatys` or `relative`; see `functional.style_distance`.
         normalization: `positions` divides Gram matrices by M_l; `elements` by M_l N_l (the original
             repository).
     """

@@ -15,36 +15,29 @@ from neural_style_tf.losses.guides import EVERYWHERE, Guidance
 from neural_style_tf.losses.targets import Look, Source, gather_statistics, make_sources, make_targets
 from neural_style_tf.losses.term import Term, Tree
 from neural_style_tf.losses.view import Network
-from neural_style_tf.tiling.grid import Tile, plan_tiles
+from neural_style_tf.tiling.grid import Tile, plan_shares, plan_tiles, share_out
 from neural_style_tf.tiling.memory_model import smaller_tile, tile_to_look
-from neural_style_tf.tiling.shares import plan_shares, share_out
 
 Projection = Callable[[tf.Tensor, Arguments], tf.Tensor]
-"""(Gradient [1, H, W, 3], arguments) → what of it counts, such as `pixels.keep_gray`."""
+"""(Gradient [1, H, W, 3], arguments) → its projection, such as `pixels.keep_gray`."""
 OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, MemoryError)
 
 
 class Replicas(Protocol):
-    """Those who evaluate an objective together; see `distributed.replicas.Cluster`.
-
-    Attributes:
-        replicas: How many there are.
-        workers: How many processes they are in.
-        rank: The number of this process.
-    """
+    """The replicas that evaluate an objective together, in several processes; see `replicas.Cluster`."""
 
     replicas: int
     workers: int
     rank: int
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call `function(number of the replica, *arguments)` on each; return what a local one does."""
+        """Call `function(index of the replica, *arguments)` on each; return the result of a local one."""
 
     def sum(self, tree: Any) -> Any:
-        """Inside `run`, return the sums over all replicas."""
+        """Inside `run`: return the sums over all replicas."""
 
     def all_reduce_sum(self, tensor: tf.Tensor) -> tf.Tensor:
-        """Outside of `run`, return the sum over all workers."""
+        """Outside of `run`: return the sum over all workers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +46,12 @@ class Evaluation:
 
     Attributes:
         network: Has all layers of the terms.
-        terms: What is minimised, each of weight 1; the weights are arguments.
+        terms: What is minimised, each with weight 1; the weights are arguments.
         size: (H, W) of the image; None for all sizes, in one piece only.
-        tile: The longest side of a tile's core; None for one piece, or as many bands as there are replicas.
-        projections: Applied to the gradient, one after the other: (gradient, arguments) → gradient.
-        replicas: Those that share the work; None: this process alone.
-        guided: Each layer with the regions for which there are guides.
+        tile: The longest side of a tile's core; None for one piece, or for one band per replica.
+        projections: Applied to the gradient, one after the other.
+        replicas: They share the work; None: this process alone.
+        guided: Each layer with the names of its guides.
     """
 
     network: Network
@@ -76,7 +69,7 @@ class Evaluation:
 
     @property
     def alignment(self) -> tuple[int, int]:
-        """The stride and the halo of tiles; see `Architecture.alignment`."""
+        """Stride and halo of the tiles; see `Architecture.alignment`."""
         return alignment_of(self.network, self.terms)
 
     def __call__(self, image: tf.Tensor, arguments: Arguments) -> tuple[Losses, tf.Tensor]:
@@ -90,7 +83,7 @@ class Evaluation:
 
     @functools.cached_property
     def _function(self) -> Callable[[tf.Tensor, Arguments], tuple[Losses, tf.Tensor]]:
-        """One for all callers, so that it is traced once."""
+        """The same function for all callers, so that it is traced once."""
         if self.replicas is not None:
             return self._on_replicas
         plan = () if self.tile is None else plan_for(self.network, self.terms, self.size, self.tile)
@@ -112,7 +105,7 @@ class Evaluation:
                 self.network, self.terms, image, arguments, shares[number], self.replicas.sum
             )
             values = tf.stack([losses[name] for name in self.names])
-            # All use the chief's losses: machines that round differently would decide differently.
+            # All use the chief's losses: workers that round differently would take different branches.
             return self.replicas.sum(values if number == 0 else tf.zeros_like(values)), gradient
 
         values, gradient = self.replicas.run(on_replica, image, arguments)
@@ -121,8 +114,8 @@ class Evaluation:
     def smaller(self, size: tuple[int, int]) -> Evaluation | None:
         """Return the same function of images of `size` in smaller tiles, or None if there are none.
 
-        Among several workers there are none: when one of them runs out of memory, the others wait in a
-        collective operation that TensorFlow cannot begin anew.
+        Several workers have none: when one of them runs out of memory, the others wait in a collective
+        operation that TensorFlow cannot restart.
         """
         if self.replicas is not None and self.replicas.workers > 1:
             return None
@@ -139,19 +132,19 @@ class Objective:
         content: The photo [H, W, 3], RGB 0–255, of the size of the image.
         styles: The style pictures, each [h, w, 3], RGB 0–255.
         tile: The longest side of a tile's core in pixels, for bounded memory; None for one piece.
-        guidance: Masks; default: every style everywhere.
-        blend: Weight of each style where several are in one place; default: all alike.
-        given: Targets of terms without a source, by name.
-        projections: Applied to the gradient; see `Evaluation`.
-        replicas: Those that share the work; default: this process alone.
-        any_size: Whether one compiled step shall serve images of all sizes; in one piece only.
-        style_network: Sees the style pictures instead of `network`.
+        guidance: Masks; default: the first style everywhere.
+        blend: Weight ≥ 0 of each style where several are blended; default: 1 each.
+        targets: Targets of terms without a source, by name.
+        projections: Applied to the gradient, one after the other.
+        replicas: They share the work; default: this process alone.
+        any_size: Whether one compiled step serves images of all sizes; in one piece only.
+        style_network: Looks at the style pictures in place of `network`.
         look: See `targets.gather_statistics`.
 
     Attributes:
         evaluation: The static part.
         arguments: The rest: targets, weights, guides.
-        notes: Lines that the user should see.
+        notes: Lines for the user.
     """
 
     def __init__(
@@ -164,7 +157,7 @@ class Objective:
         tile: int | None = None,
         guidance: Guidance = EVERYWHERE,
         blend: Sequence[float] = (),
-        given: Mapping[str, Tree] | None = None,
+        targets: Mapping[str, Tree] | None = None,
         projections: tuple[Projection, ...] = (),
         replicas: Replicas | None = None,
         any_size: bool = False,
@@ -181,16 +174,16 @@ class Objective:
             blend=blend,
         )
         looking = {"style_network": style_network, "look": look}
-        found, sufficed = look_at(network, terms, sources, size, tile, replicas, **looking)
-        targets = make_targets(terms, sources, found, given or {}, network.architecture)
-        self.notes = () if sufficed == tile else (tile_note(sufficed),)
-        fixed = None if any_size and sufficed is None and replicas is None else size
+        statistics, possible = look_at(network, terms, sources, size, tile, replicas, **looking)
+        all_targets = make_targets(terms, sources, statistics, targets or {}, network.architecture)
+        self.notes = () if possible == tile else (tile_note(possible),)
+        fixed = None if any_size and possible is None and replicas is None else size
         static = tuple(dataclasses.replace(term, weight=1.0) for term in terms)
         guides = guidance.guides(terms)
         guided = tuple((layer, tuple(regions)) for layer, regions in guides.items())
-        self.evaluation = Evaluation(network, static, fixed, sufficed, projections, replicas, guided)
+        self.evaluation = Evaluation(network, static, fixed, possible, projections, replicas, guided)
         self.arguments = Arguments(
-            targets,
+            all_targets,
             {term.name: tf.constant(term.weight, tf.float32) for term in terms},
             {
                 layer: {name: tf.constant(guide) for name, guide in regions.items()}
@@ -204,7 +197,7 @@ class Objective:
 
     @functools.cached_property
     def _compiled(self) -> Callable[..., tuple[Losses, tf.Tensor]]:
-        # In a graph of its own: oneDNN may keep filters by kernel, and eager calls share one.
+        # Always a graph: eager calls share kernels, and oneDNN may keep the filters of the first.
         return tf.function(self.evaluation, autograph=False)
 
 
@@ -217,23 +210,14 @@ def look_at(
     replicas: Replicas | None,
     **looking: Any,
 ) -> tuple[list[Any], int | None]:
-    """Return what `gather_statistics` finds of all sources, and the tile that sufficed.
+    """Return `gather_statistics` of all sources, and the tile for which memory sufficed.
 
-    A style picture much larger than the image is looked at in tiles in any case (see `tile_to_look`). When
-    memory runs out, smaller tiles are taken. Of several workers each looks at its share.
-
-    Args:
-        network: Has all layers of the terms.
-        terms: All terms of the objective.
-        sources: What targets are made of.
-        size: (H, W) of the image.
-        tile: The first to try; None for one piece.
-        replicas: See `Objective`.
-        **looking: See `gather_statistics`.
+    A style picture much larger than the image is looked at in tiles in any case (see `tile_to_look`). Each of
+    several workers looks at a share. `tile` is the first to try, None for one piece.
     """
     workers, first = 1 if replicas is None else replicas.workers, tile
     if replicas is not None and tile is None:
-        # Without tiles each worker looks at about its share.
+        # So each worker looks at about an equal share.
         longest = max((side for source in sources for side in source.size), default=0)
         stride, _ = alignment_of(network, terms)
         first = max(stride, -(-longest // workers))
@@ -244,20 +228,20 @@ def look_at(
             plans = [share_out(plan, workers)[replicas.rank] for plan in plans]
         return gather_statistics(network, sources, plans=plans, **looking)
 
-    used = first
+    possible = first
     while True:
         try:
-            found = attempt(used)
+            statistics = attempt(possible)
             break
         except OUT_OF_MEMORY:
-            # Of several workers the others would wait in vain; see `Evaluation.smaller`.
-            smaller = smaller_tile(used, size) if workers == 1 else None
+            # Other workers would wait in vain; see `Evaluation.smaller`.
+            smaller = smaller_tile(possible, size) if workers == 1 else None
             if smaller is None:
                 raise
-            used = smaller
+            possible = smaller
     if replicas is not None:
-        found = tf.nest.map_structure(replicas.all_reduce_sum, found)
-    return found, tile if used == first else used
+        statistics = tf.nest.map_structure(replicas.all_reduce_sum, statistics)
+    return statistics, tile if possible == first else possible
 
 
 def plan_looks(
@@ -271,12 +255,13 @@ def plan_looks(
     _, halo = alignment_of(network, terms)
     tiles = [tile_to_look(source.size, size, tile, halo=halo) for source in sources]
     return [
-        one and plan_for(network, terms, source.size, one) for source, one in zip(sources, tiles, strict=True)
+        tile and plan_for(network, terms, source.size, tile)
+        for source, tile in zip(sources, tiles, strict=True)
     ]
 
 
 def plan_for(network: Network, terms: Sequence[Term], size: tuple[int, int], tile: int) -> tuple[Tile, ...]:
-    """Return `plan_tiles` for the layers that these terms look at; raises as it does."""
+    """Return `plan_tiles` for the layers of some terms; raises as it does."""
     stride, halo = alignment_of(network, terms)
     return plan_tiles(*size, tile, stride=stride, halo=halo)
 
@@ -287,5 +272,5 @@ def alignment_of(network: Network, terms: Sequence[Term]) -> tuple[int, int]:
 
 
 def tile_note(tile: int) -> str:
-    """Return what a run says when memory did not suffice."""
+    """Return the line that a run prints when memory ran out."""
     return f"out of memory: going on in pieces of {tile} pixels"

@@ -1,4 +1,4 @@
-"""The mean-subtracted form of an image, which the network sees, and back."""
+"""Pixels ↔ the mean-subtracted image that the network sees; projection to grey."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def deprocess(image: tf.Tensor) -> tf.Tensor:
 def keep_gray(gradient: tf.Tensor, _: object) -> tf.Tensor:
     """Project a gradient to one that keeps a grey image grey.
 
-    Differs from Gatys et al., whose pixels are free: what a network of colour pictures asks of a grey one has
-    colour, which appears as noise.
+    Differs from Gatys et al., whose pixels are free: a network trained on colour pictures pulls a grey image
+    towards colours, which appear as noise.
     """
     return gray(gradient)
 
 
 def gray(values: tf.Tensor) -> tf.Tensor:
-    """Return the mean of the colours of [..., 3] in each of them."""
+    """Replace each channel of [..., 3] by the mean of the channels."""
     return tf.broadcast_to(tf.reduce_mean(values, -1, keepdims=True), tf.shape(values))

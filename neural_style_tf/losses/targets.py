@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from neural_style_tf.losses.evaluate import released_gradients
 from neural_style_tf.losses.guides import Guidance
 from neural_style_tf.losses.pixels import preprocess
 from neural_style_tf.losses.term import Map, Term, Tree, map_leaves
 from neural_style_tf.losses.view import Network, View
 from neural_style_tf.models.architecture import Architecture
 from neural_style_tf.tiling.grid import Tile
-from neural_style_tf.utils.gradient_registry import forget, known
 
 Look = Callable[..., Callable[..., Any]]
-"""`compile_look`, or what keeps its results."""
+"""`compile_look`, or a function with the same arguments that caches its results."""
 Statistics = dict[str, Tree]
-"""Name of a term → its statistic of a source, or of a share of it with zeros elsewhere."""
+"""Name of a term → its statistic of a source, or of a share of it, with zeros elsewhere."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,9 +35,9 @@ class Source:
 
     Attributes:
         picture: [1, H, W, 3].
-        terms: Whose targets it is part of.
-        shares: Name of a term → the share of this picture among those that its target is made of.
-        guides: Layer → how much each position counts [1, H_l, W_l, 1]; empty: all alike.
+        terms: The terms whose targets it contributes to.
+        shares: Name of a term → the weight of this picture in its target; they add up to 1 over the sources.
+        guides: Layer → weight of each position [1, H_l, W_l, 1]; a layer without a guide has weight 1.
     """
 
     picture: tf.Tensor | np.ndarray
@@ -52,7 +52,7 @@ class Source:
         return height, width
 
     def count(self, layer: str, architecture: Architecture) -> float:
-        """Return over how many positions of a layer its statistics are."""
+        """Return the sum of the weights of a layer's positions."""
         if layer in self.guides:
             return float(self.guides[layer].sum(dtype=np.float64))
         return architecture.positions(layer, *self.size)
@@ -66,25 +66,21 @@ def make_sources(
     guidance: Guidance,
     blend: Sequence[float] = (),
 ) -> tuple[Source, ...]:
-    """Return the sources of the targets: the photo, and each style picture that is used.
+    """Return the sources of the targets: the photo [1, H, W, 3], and each style picture that is used.
 
-    Args:
-        terms: All terms of the objective.
-        content: [1, H, W, 3].
-        styles: Each [1, h, w, 3], of a size of its own.
-        guidance: Where each style goes, and from where it is taken.
-        blend: Weight ≥ 0 of each style; default: all alike. One of weight 0 is not looked at.
+    `blend` has a weight ≥ 0 for each style; 0 leaves it out, and the default is 1 each.
     """
     sources = [Source(content, tuple(term for term in terms if term.source == "content"))]
     blend = tuple(blend) or (1.0,) * len(styles)
     for number, picture in enumerate(styles):
         shares: dict[str, float] = {}
         for term in (term for term in terms if term.source == "style"):
-            here = guidance.styles_of(term.region, term.layer)
-            total = sum(blend[style] for style in here)
-            # Alone in its place, a style has all of it, whatever its weight.
-            share = (blend[number] / total if total else 1 / len(here)) if number in here else 0.0
-            shares |= {term.name: share} if share else {}
+            together = guidance.styles_of(term.region, term.layer)
+            total = sum(blend[style] for style in together)
+            # Where all weights are 0 the styles share equally: a single style needs no weight.
+            share = blend[number] / total if total else 1 / max(len(together), 1)
+            if number in together and share:
+                shares[term.name] = share
         used = tuple(term for term in terms if term.name in shares)
         guides = {term.layer: guidance.style_guide(number, term.layer) for term in used}
         guides = {layer: guide for layer, guide in guides.items() if guide is not None}
@@ -106,50 +102,45 @@ def gather_statistics(
     Args:
         network: Has all layers of the terms.
         sources: From `make_sources`.
-        plans: For each source the tiles to visit: all, or a share, at least one; None, and the default: it is
-            seen in one piece.
-        prepare: Makes what the network is shown from a window [1, H, W, 3] of a picture; default: subtract
-            the mean from RGB 0–255.
-        style_network: Sees the style pictures instead of `network`.
-        look: `compile_look`, or what keeps its results for further pictures.
+        plans: For each source the tiles to visit, at least one: all, or a share; None, the default: one
+            piece.
+        prepare: Window [1, H, W, 3] of a picture → the network's input; default: `preprocess` of RGB 0–255.
+        style_network: Looks at the style pictures in place of `network`.
+        look: `compile_look`, or a function with the same arguments that caches its results.
     """
-    prepare, found = prepare or (lambda window: preprocess(window[0])), []
+    prepare, statistics = prepare or (lambda window: preprocess(window[0])), []
     for source, plan in zip(sources, plans or [None] * len(sources), strict=True):
-        seen_by = network if source.terms[0].source == "content" else style_network or network
+        is_content = source.terms[0].source == "content"
+        looking_network = network if is_content else style_network or network
         guided = tuple(sorted(source.guides))
-        looked_at = functools.partial(look or compile_look, seen_by, source.terms)
+        compiled_for = functools.partial(look or compile_look, looking_network, source.terms)
         guides = [tf.constant(source.guides[layer]) for layer in guided]
         if plan is None:
-            seen = prepare(source.picture)
-            found.append(looked_at(seen.dtype, guided, tiled=False)(seen, *guides))
+            image = prepare(source.picture)
+            statistics.append(compiled_for(image.dtype, guided, tiled=False)(image, *guides))
         else:
-            compiled = functools.partial(looked_at, guided=guided, tiled=True)
-            found.append(_look_in_tiles(compiled, source, guides, plan, prepare, network.architecture))
-    return found
+            tiled = functools.partial(compiled_for, guided=guided, tiled=True)
+            statistics.append(_look_in_tiles(tiled, source, guides, plan, prepare, network.architecture))
+    return statistics
 
 
 def make_targets(
     terms: Sequence[Term],
     sources: Sequence[Source],
-    found: Sequence[Statistics],
-    given: Mapping[str, Tree],
+    statistics: Sequence[Statistics],
+    without_source: Mapping[str, Tree],
     architecture: Architecture,
 ) -> dict[str, Tree]:
-    """Return name of a term → its target.
+    """Return name of a term → its target, from the statistics of each whole source.
 
-    Args:
-        terms: All terms of the objective.
-        sources: What targets are made of.
-        found: From `gather_statistics`, over all of each source.
-        given: Targets of terms that no picture is looked at for.
-        architecture: Of the network.
+    `without_source` has the targets of terms that look at no source; theirs is {} by default.
     """
     targets: dict[str, Tree] = {}
     for term in terms:
-        pairs = zip(sources, found, strict=True)
-        parts = [(source, statistics[term.name]) for source, statistics in pairs if term in source.terms]
+        pairs = zip(sources, statistics, strict=True)
+        parts = [(source, by_name[term.name]) for source, by_name in pairs if term in source.terms]
         if not parts:
-            targets[term.name] = given.get(term.name, {})
+            targets[term.name] = without_source.get(term.name, {})
             continue
         statistic = parts[0][1]
         if len(parts) > 1:
@@ -162,8 +153,6 @@ def make_targets(
 
 
 def _weighted_sum(trees: Sequence[Tree], factors: Sequence[float]) -> Tree:
-    """Return the sum of statistics, each times a factor."""
-
     def add(_: str | None, *leaves: tf.Tensor) -> tf.Tensor:
         return sum(
             leaf * tf.constant(factor, leaf.dtype) for leaf, factor in zip(leaves, factors, strict=True)
@@ -182,39 +171,26 @@ def compile_look(
 ) -> Callable[..., Statistics]:
     """Return the compiled function from a picture of any size to the statistics of the terms.
 
-    Always inside a graph: oneDNN's cache of reordered filters is per kernel, and eager calls of equal shape
-    share one kernel.
-
-    Args:
-        network: Has all layers of the terms.
-        terms: All of one source.
-        dtype: Of the picture.
-        guided: Layers that have a guide.
-        tiled: Whether it is seen window by window.
-
-    Returns:
-        (picture, guides …), or (window, box of its tile, guides …) → statistics.
+    It takes (picture, *guides), or if `tiled` (window, box of its tile, *guides), with a guide for each layer
+    of `guided`. Always a graph: eager calls share kernels, and oneDNN may keep the filters of the first.
     """
     signature = [tf.TensorSpec([1, None, None, 3], dtype)]
     if tiled:
         signature.append(tf.TensorSpec([2, 4], tf.int32))
     signature += [tf.TensorSpec([1, None, None, 1], tf.float32)] * len(guided)
 
-    def look(seen: tf.Tensor, *rest: tf.Tensor) -> Statistics:
+    def look(window: tf.Tensor, *rest: tf.Tensor) -> Statistics:
         box, guides = (rest[0], rest[1:]) if tiled else (None, rest)
-        # In whichever region a style is painted, it is taken from one part of its picture.
+        # A style is taken from one part of its picture, in whichever region it is painted.
         by_layer = {
             layer: {term.region: guide for term in terms if term.layer == layer}
             for layer, guide in zip(guided, guides, strict=True)
         }
-        view = View(network, seen, box, by_layer)
+        view = View(network, window, box, by_layer)
         return {term.name: term.look(view) for term in terms}
 
-    before = known()
-    function = tf.function(look, autograph=False, input_signature=signature).get_concrete_function()
-    # No gradient will be taken of the targets.
-    forget(known() - before)
-    return function
+    with released_gradients():
+        return tf.function(look, autograph=False, input_signature=signature).get_concrete_function()
 
 
 def _look_in_tiles(
@@ -234,7 +210,7 @@ def _look_in_tiles(
         # NumPy's memory, unlike TensorFlow's, goes back to the system.
         return Map(np.zeros((1, rows, columns, part.shape[-1]), part.dtype.as_numpy_dtype), layer)
 
-    def lay(layer: str | None, part: tf.Tensor, whole: Any) -> Any:
+    def insert(layer: str | None, part: tf.Tensor, whole: Any) -> Any:
         if layer is None:
             return whole + part
         step = architecture.stride(layer)
@@ -244,8 +220,8 @@ def _look_in_tiles(
 
     for tile in plan:
         top, bottom, left, right = tile.window
-        seen = prepare(source.picture[:, top:bottom, left:right])
-        compiled = compiled or compiled_for(seen.dtype)
-        part = compiled(seen, tf.constant(tile), *guides)
-        whole = map_leaves(lay, part, map_leaves(blank, part) if whole is None else whole)
+        window = prepare(source.picture[:, top:bottom, left:right])
+        compiled = compiled or compiled_for(window.dtype)
+        part = compiled(window, tf.constant(tile), *guides)
+        whole = map_leaves(insert, part, map_leaves(blank, part) if whole is None else whole)
     return map_leaves(lambda layer, leaf: leaf if layer is None else Map(tf.constant(leaf), layer), whole)

@@ -1,9 +1,9 @@
-"""Temporal loss of a clip: how far a frame is from the one painted before it, moved along with the scene.
+"""Temporal loss of a clip: the distance of a frame from earlier ones, warped along the optical flow.
 
 Notation, after Ruder, Dosovitskiy and Brox, "Artistic style transfer for videos" (arXiv 1604.08610):
 
-    ω   what was painted before, warped to the frame   [H, W, 3]
-    c   where the warp is reliable, 0 or 1             [H, W]
+    ω   earlier painted frames, warped to this one     [H, W, 3]
+    c   reliability of the warp, 0 or 1                [H, W]
     D   number of values, 3 H W
 """
 
@@ -23,13 +23,13 @@ from neural_style_tf.losses.view import View
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Warped:
-    """What a frame should stay close to.
+    """The target of a frame: earlier painted frames, warped to it.
 
     Attributes:
         picture: ω, float32 [H, W, 3], RGB 0–255.
-        reliable: c, float32 [H, W], 0–1; 0 where nothing is known.
-        still: Where the frame shows what the one before showed, bool [H, W]; None for nowhere. A frame that
-            begins with ω keeps it there.
+        reliable: c, float32 [H, W], 0–1; 0 where ω is unknown.
+        still: Pixels that do not differ from the frame before, bool [H, W]; None for no pixel. A frame that
+            begins with ω keeps them.
     """
 
     picture: np.ndarray
@@ -41,8 +41,8 @@ class Warped:
 class Temporal(Term):
     """L_temporal = 1/D Σ c (x − ω)² (Ruder et al., Eq. 7), in squared grey levels.
 
-    Their long-term loss (Eq. 9) sums this over several earlier frames, each weighted by 1 where no nearer one
-    is reliable. So each pixel has one ω at most, and one target holds them all.
+    Their long-term loss (Eq. 9) sums this over several earlier frames, and uses for each pixel only the
+    nearest frame that is reliable there. So each pixel has at most one ω, and one target holds them all.
     """
 
     part: ClassVar[str] = "temporal"
@@ -50,7 +50,7 @@ class Temporal(Term):
 
     @staticmethod
     def target_of(warped: Warped) -> dict[str, Map]:
-        """Return the target that holds a frame to what was painted before."""
+        """Return the target of `compare`."""
         still = np.zeros(warped.reliable.shape) if warped.still is None else warped.still
         reliable, still = (
             Map(tf.constant(values[np.newaxis, ..., np.newaxis], tf.float32))
@@ -67,6 +67,6 @@ class Temporal(Term):
 
 
 def hold_still(gradient: tf.Tensor, arguments: Arguments) -> tf.Tensor:
-    """Project a gradient to one that is 0 where the frame of a clip is still, so that pixels stay there."""
+    """Project a gradient to 0 at the still pixels of a frame, so that they do not change."""
     still = arguments.targets[Temporal().name]["still"].values
     return tf.where(still > 0, tf.zeros_like(gradient), gradient)

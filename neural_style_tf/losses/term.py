@@ -3,13 +3,13 @@
 A term looks at a picture and returns a statistic, which adds over positions. So one class of a few lines
 works in one piece, in tiles, on several replicas, with several styles and with masks:
 
-    look      what the term needs of a source picture           additive
-    target    what it compares with, made of that               once a scale
-    compare   what it needs of the image being painted          additive, differentiable
-    loss      a scalar from the statistic and the target
+    look      source picture       → statistic      additive
+    target    statistic            → target         once a scale
+    compare   image, target        → statistic      additive, differentiable
+    loss      statistic, target    → scalar
 
-A statistic is a tensor, a tuple or a dict of tensors, or `Moments`. Where a term needs the features
-themselves, place by place, it wraps them in a `Map`.
+A statistic is a tensor, a tuple or a dict of tensors, or `Moments`. A term that needs the features
+themselves, position by position, wraps them in a `Map`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ Tree = Any
 
 
 class Moments(NamedTuple):
-    """Raw moments of features f over positions, each of which counts m times (1 without a mask).
+    """Raw moments of features f over positions of weight m (1 without a mask).
 
     Attributes:
         count: Σ m, a scalar.
-        first: Σ m f [N]; [0] where only second moments were asked for.
+        first: Σ m f [N]; [0] if `View.moments` was called with `first=False`.
         second: Σ m f fᵀ [N, N].
     """
 
@@ -47,7 +47,7 @@ class Moments(NamedTuple):
 
     @property
     def gram(self) -> tf.Tensor:
-        """G = Σ m f fᵀ / Σ m [N, N], the Gram matrix over the positions."""
+        """G = Σ m f fᵀ / Σ m [N, N], the Gram matrix divided by the number of positions."""
         return self.second / self.count
 
     @property
@@ -58,30 +58,30 @@ class Moments(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Map:
-    """Values laid out over a picture: put together from tiles, not added, and cropped with the tile.
+    """Values at the positions of a layer. Maps of tiles are joined, not added; each tile gets its crop.
 
     Attributes:
         values: [1, H_l, W_l, N].
-        layer: At whose positions they are; `""` for pixels.
+        layer: The layer; `""` for pixels.
     """
 
     values: tf.Tensor
     layer: str = ""
 
     def __tf_flatten__(self) -> tuple[tuple[str], tuple[tf.Tensor]]:
-        """Return what is static and what is a tensor, for `tf.nest`."""
+        """Return the static part and the tensors, for `tf.nest`."""
         return (self.layer,), (self.values,)
 
     @classmethod
     def __tf_unflatten__(cls, metadata: tuple[str], components: tuple[tf.Tensor]) -> Map:
-        """Return the map that was flattened."""
+        """Return the map with this static part and these tensors."""
         return cls(*components, *metadata)
 
 
 def map_leaves(function: Callable[..., Any], *trees: Tree) -> Tree:
-    """Return the tree of `function(layer, *leaves)`; `layer` is that of a `Map`, and None for other leaves.
+    """Return the tree of `function(layer, *leaves)`; `layer` is that of a `Map`, None for other leaves.
 
-    What is returned for a `Map` stands in its place as it is.
+    `function` receives the values of a `Map`, and its result replaces the `Map`.
     """
     first = trees[0]
     if isinstance(first, Map):
@@ -96,18 +96,18 @@ def map_leaves(function: Callable[..., Any], *trees: Tree) -> Tree:
 
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """One loss of the objective: static and hashable. What differs between pictures is in its target.
+    """One loss of the objective: static and hashable. Whatever depends on a picture is in its target.
 
-    Write a subclass with `look` and `loss`, and `target` and `compare` where the defaults do not fit. Add
-    fields for settings; instances with equal fields share a compiled step.
+    Write a subclass with `look` and `loss`, and with `target` and `compare` where the defaults do not fit.
+    Add fields for settings; terms with equal fields share a compiled step.
 
     Args:
-        layer: The layer whose features it looks at; `""` for pixels alone.
+        layer: The layer whose features it compares; `""` for pixels.
         weight: Its factor in the total loss, ≥ 0. A term of weight 0 is left out.
-        region: The name of the mask that says which positions count; `""` for all alike.
+        region: The name of a mask, which weights the positions; `""` for weight 1 everywhere.
 
     Attributes:
-        part: The sum that it belongs to in logs: `content`, `style`, `tv`, `temporal`, or one of its own.
+        part: The sum in the log that it adds to: `content`, `style`, `tv`, `temporal`, or a name of your own.
         source: The pictures that `look` sees: `content`, `style`, or `""` for none.
     """
 
@@ -124,7 +124,7 @@ class Term:
         return "/".join(filter(None, (self.part, self.layer, self.region)))
 
     def look(self, view: View) -> Tree:
-        """Return the statistic of a picture, or of one tile of it.
+        """Return the statistic of a source picture, or of one tile of it.
 
         Args:
             view: Features, moments and pixels of the picture.
@@ -135,7 +135,7 @@ class Term:
         """Return what the image is compared with; computed once for each scale.
 
         Args:
-            statistic: From `look`, over all of the source. Of several styles, the weighted mean of theirs.
+            statistic: From `look`, of the whole picture; of several styles, the weighted mean of theirs.
         """
         return statistic
 
@@ -144,7 +144,7 @@ class Term:
 
         Args:
             view: Features, moments and pixels of the image.
-            target: From `target`; each `Map` in it is the tensor of the tile's positions.
+            target: From `target`; each `Map` in it is replaced by the tensor at the tile's positions.
         """
         return self.look(view)
 
@@ -152,7 +152,7 @@ class Term:
         """Return the loss, a scalar ≥ 0.
 
         Args:
-            statistic: From `compare`, over all of the image.
-            target: From `target`; a `Map` in it is whole, and best not used here.
+            statistic: From `compare`, of the whole image.
+            target: From `target`. A `Map` in it covers the whole image; do not use it in large pictures.
         """
         raise NotImplementedError

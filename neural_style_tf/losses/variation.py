@@ -13,7 +13,7 @@ from neural_style_tf.losses.view import View
 
 
 class Differences(NamedTuple):
-    """Squared differences of neighbours, summed, and how many there are: below one another, and beside."""
+    """Sums of squared differences of vertical and of horizontal neighbours, and the numbers of pairs."""
 
     down: tf.Tensor
     right: tf.Tensor
@@ -23,17 +23,16 @@ class Differences(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TotalVariation(Term):
-    """mean(dy²) + mean(dx²) of the pixels, the denoising that the slides propose.
+    """mean(dy²) + mean(dx²) of the pixels, the denoising that the slides propose; 0 for a mean without pairs.
 
-    Differs from Gatys et al., whose objective has no such term; the original repository adds it. A picture
-    one pixel high (wide) has no dy (dx) and 0 there.
+    Differs from Gatys et al., whose objective has no such term; the original repository adds it.
     """
 
     part: ClassVar[str] = "tv"
     source: ClassVar[str] = ""
 
     def compare(self, view: View, target: Tree) -> Differences:
-        # With the row below the core and the column right of it, so that each pair counts once.
+        # A tile has the row below its core and the column right of it, so that each pair counts once.
         below, beside = view.pixels(below=1), view.pixels(right=1)
         down, right = neighbour_differences(below)
         if below is not beside:

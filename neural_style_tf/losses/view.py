@@ -1,4 +1,4 @@
-"""What a loss term sees of a picture: features, moments and pixels of all of it, or of one tile."""
+"""`View`: the features, moments and pixels that a loss term sees, of a whole picture or of one tile."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from neural_style_tf.losses.term import Map, Moments, Tree, map_leaves
 from neural_style_tf.models.architecture import Architecture
 
 Guides = Mapping[str, Mapping[str, tf.Tensor]]
-"""Layer → name of a region → how much each position of the whole picture counts there [1, H_l, W_l, 1]."""
+"""Layer → name of a region → weight of each position of the whole picture [1, H_l, W_l, 1]."""
 
 
 class Network(Protocol):
-    """image [1, H, W, 3], mean-subtracted RGB → {layer: features [1, H_l, W_l, N_l]}.
+    """Image [1, H, W, 3], mean-subtracted RGB → {layer: features [1, H_l, W_l, N_l]}.
 
     Attributes:
-        architecture: Its layers.
+        architecture: Its layers, strides and receptive fields.
     """
 
     architecture: Architecture
@@ -30,52 +30,51 @@ class Network(Protocol):
 
 
 class View:
-    """The features and the pixels of one core.
-
-    Each map is handed out as one tensor, whose gradients are summed in one order (`functional.fan_out`).
+    """The features and the pixels of a picture, or of the core of one tile.
 
     Args:
-        network: Gives the features.
-        seen: The window [1, H, W, 3], mean-subtracted RGB.
-        box: `Tile` as an int32 tensor [2, 4]; None where `seen` is the whole picture.
-        guides: Of the whole picture; a region that is missing at a layer counts everywhere alike.
+        network: Computes the features.
+        window: The pixels that the network is shown [1, H, W, 3], mean-subtracted RGB.
+        box: `Tile` as an int32 tensor [2, 4]; None if `window` is the whole picture.
+        guides: Of the whole picture. A region without a guide at a layer has weight 1 everywhere.
     """
 
     def __init__(
-        self, network: Network, seen: tf.Tensor, box: tf.Tensor | None = None, guides: Guides | None = None
+        self, network: Network, window: tf.Tensor, box: tf.Tensor | None = None, guides: Guides | None = None
     ) -> None:
         self._architecture = network.architecture
         self._box, self._guides = box, guides or {}
         self._inside = None if box is None else box[0] - tf.gather(box[1], [0, 0, 2, 2])
+        # Several terms may use a map: its gradients are then summed in one order (`functional.fan_out`).
         self._features = {
-            layer: fan_out(found) if box is None else self._cut(found, self._inside, layer)
-            for layer, found in network(seen).items()
+            layer: fan_out(features) if box is None else self._cut(features, self._inside, layer)
+            for layer, features in network(window).items()
         }
-        self._pixels = fan_out(seen)
+        self._pixels = fan_out(window)
         self._guided: dict[str, dict[str, Moments]] = {}
 
     def features(self, layer: str) -> tf.Tensor:
-        """Return the features [1, H_l, W_l, N_l] of the core."""
+        """Return the features of a layer [1, H_l, W_l, N_l]."""
         return self._features[layer]
 
     def pixels(self, *, below: int = 0, right: int = 0) -> tf.Tensor:
-        """Return the pixels [1, H, W, 3] of the core, with rows below and columns right of it, if any."""
+        """Return the pixels [1, H, W, 3], of a tile with so many rows below and columns to the right."""
         if self._box is None:
             return self._pixels
         return cut(self._pixels, self._inside + tf.constant([0, below, 0, right]))
 
     def guide(self, region: str, layer: str) -> tf.Tensor | None:
-        """Return how much each position of the core counts in a region [1, H_l, W_l, 1]; None for alike."""
+        """Return the weight of each position in a region [1, H_l, W_l, 1]; None for weight 1 everywhere."""
         guide = self._guides.get(layer, {}).get(region)
         return None if guide is None else self.crop(Map(guide, layer))
 
     def moments(self, layer: str, region: str = "", *, first: bool = True) -> Moments:
-        """Return the raw moments of the core's features in a region.
+        """Return the raw moments of a layer's features in a region.
 
         Args:
-            layer: Whose features.
-            region: Name of the region; without a guide of that name all positions count alike.
-            first: Whether the first moments are needed, too.
+            layer: A layer of the network.
+            region: Name of the region; without a guide of that name every position has weight 1.
+            first: Whether to compute the first moments, too.
         """
         features = self._features[layer]
         if region in self._guides.get(layer, {}):
@@ -83,15 +82,15 @@ class View:
                 self._guided[layer] = self._moments_of_regions(layer)
             return self._guided[layer][region]
         if first:
-            of_first, second = moment_sums(features)
+            sums, second = moment_sums(features)
         else:
             second = gram_sum(features)
-            of_first = tf.zeros([0], second.dtype)
+            sums = tf.zeros([0], second.dtype)
         positions = tf.reduce_prod(tf.shape(features, tf.int64)[1:3])
-        return Moments(tf.cast(positions, second.dtype), of_first, second)
+        return Moments(tf.cast(positions, second.dtype), sums, second)
 
     def crop(self, tree: Tree) -> Tree:
-        """Return a tree with each `Map` replaced by the tensor of the core's positions."""
+        """Replace each `Map` of a tree by the tensor at the positions of this picture or tile."""
         return map_leaves(
             lambda layer, leaf: (
                 leaf if layer is None or self._box is None else self._cut(leaf, self._box[0], layer)
@@ -100,7 +99,7 @@ class View:
         )
 
     def _moments_of_regions(self, layer: str) -> dict[str, Moments]:
-        """Return the moments of all regions at a layer; at once, which is much faster."""
+        """Return the moments of all regions at a layer; together, which is much faster."""
         guides = {region: self.guide(region, layer) for region in self._guides[layer] if region != CONTENT}
         sums = guided_moment_sums(self._features[layer], list(guides.values()))
         return {
@@ -113,7 +112,7 @@ class View:
 
 
 def cut(tensor: tf.Tensor, box: tf.Tensor, step: int = 1) -> tf.Tensor:
-    """Return the rows and columns of a map that a box in pixels covers, `step` pixels to a position."""
+    """Return the part of a map that a box in pixels covers; the map has one position each `step` pixels."""
     top, left = box[0] // step, box[2] // step
     bottom = tf.minimum(-(-box[1] // step), tf.shape(tensor)[1])
     right = tf.minimum(-(-box[3] // step), tf.shape(tensor)[2])
@@ -122,7 +121,7 @@ def cut(tensor: tf.Tensor, box: tf.Tensor, step: int = 1) -> tf.Tensor:
 
 
 def put(tensor: tf.Tensor, part: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
-    """Return an image with `part` where `cut` cuts; in place, if nothing else holds the tensor."""
+    """Write `part` where `cut` reads, at step 1; in place if nothing else holds the tensor."""
     _, height, width, depth = tf.unstack(tf.shape(part))
     return tf.raw_ops.TensorStridedSliceUpdate(
         input=tensor,
@@ -134,5 +133,5 @@ def put(tensor: tf.Tensor, part: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
 
 
 def zeros(shape: Sequence[int], dtype: tf.DType) -> tf.Tensor:
-    """Return zeros to be written to in place: `tf.zeros` becomes a constant, which is copied first."""
+    """Return zeros that can be written to in place; `tf.zeros` becomes a constant, which is copied first."""
     return tf.raw_ops.Empty(shape=shape, dtype=dtype, init=True)

@@ -41,23 +41,20 @@ class Architecture:
     winograd: frozenset[str] = frozenset()
 
     def check(self, layer: str) -> str:
-        """Return `layer` if it is one of this network.
+        """Return `layer` if the network has it.
 
         Raises:
-            UserError: It is not; the message names the nearest one.
+            UserError: The network has no such layer; the message names the nearest one.
         """
         if layer not in self.layers:
             raise UserError(f"no layer {layer!r} in {self.name}{self._meant(layer)}; {self._summary()}")
         return layer
 
     def resolve(self, layer: str) -> str:
-        """Return the layer of this network that stands for a layer of VGG-19.
+        """Return the layer of this network that corresponds to a layer of VGG-19; raises as `check`.
 
-        A block with fewer convolutions ends with its last ReLU: conv4_4 and relu4_4 of VGG-19 are relu4_3 of
-        VGG-16, as if VGG-16 went on with identities.
-
-        Raises:
-            UserError: There is none.
+        In a block with fewer convolutions it is the last ReLU: conv4_4 and relu4_4 of VGG-19 become relu4_3
+        of VGG-16, as if VGG-16 continued with identities.
         """
         if layer in self.layers or layer not in VGG19.layers or layer.startswith("pool"):
             return self.check(layer)
@@ -69,15 +66,15 @@ class Architecture:
         return self.layers[: self.layers.index(self.check(deepest)) + 1]
 
     def deepest(self, names: tuple[str, ...]) -> str:
-        """Return whichever of `names` comes last in the network."""
+        """Return the last of `names` in the order of the network."""
         return max(names, key=lambda name: self.layers.index(self.check(name)))
 
     def stride(self, layer: str) -> int:
-        """Return how many pixels lie between neighbouring positions of a layer; 1 for `""`, the pixels."""
+        """Return the distance of neighbouring positions of a layer in pixels; 1 for `""`, the pixels."""
         return 2 ** sum(name.startswith("pool") for name in self.up_to(layer)) if layer else 1
 
     def halo(self, layer: str) -> int:
-        """Return how many pixels beyond its own stride cell a position of a layer sees, on one side.
+        """Return how many pixels the receptive field of a layer extends beyond the stride cell, on one side.
 
         A 3×3 convolution at stride s adds s pixels on each side. A 2×2 pooling only widens the cell.
         """
@@ -92,8 +89,9 @@ class Architecture:
     def alignment(self, names: tuple[str, ...]) -> tuple[int, int]:
         """Return the stride and the halo of the deepest of `names`, the halo rounded up to the stride.
 
-        Pooling cells of all layers begin at multiples of that stride: for VGG-19's relu5_1, which sees 70
-        pixels, 16 and 80. Without any name, the pixels see their neighbours.
+        The pooling cells of all layers begin at multiples of that stride. For VGG-19's relu5_1, whose halo is
+        70, it returns (16, 80). Without names the pixels still depend on their neighbours, by total
+        variation.
         """
         deepest = self.deepest(names) if names else self.layers[0]
         step = self.stride(deepest)
@@ -114,7 +112,7 @@ class Architecture:
         return "layers are " + ", ".join(f"{kind[0]} … {kind[-1]}" for kind in names if kind)
 
     def _meant(self, name: str) -> str:
-        """Return which layer another library's name or number for one may mean."""
+        """Return a hint, the layer that has this name or number in another library, or a similar name."""
         if keras := _KERAS_NAME.fullmatch(name.lower()):
             layer = f"pool{keras[1]}" if keras[3] else f"relu{keras[1]}_{keras[2]}"
             if layer in self.layers:
@@ -133,7 +131,7 @@ class Architecture:
 
 
 def _vgg(name: str, convolutions: tuple[int, ...]) -> Architecture:
-    """Return a VGG network with so many convolutions in each of its five blocks."""
+    """Return a VGG network with these numbers of convolutions in its five blocks."""
     layers: list[str] = []
     channels: list[tuple[str, int]] = []
     for block, (count, depth) in enumerate(zip(convolutions, (64, 128, 256, 512, 512), strict=True), 1):
@@ -141,8 +139,8 @@ def _vgg(name: str, convolutions: tuple[int, ...]) -> Architecture:
         for number in range(1, count + 1):
             layers += [f"conv{block}_{number}", f"relu{block}_{number}"]
             channels.append((f"conv{block}_{number}", depth))
-    # With fewer channels than in blocks 3 and 4 the sums of Winograd's method take most of what its products
-    # save. Block 5 is a fortieth of the multiplications, and takes as long to compile.
+    # With the fewer channels of blocks 1 and 2 the sums of Winograd's method take most of the time that its
+    # products save. Block 5 has a fortieth of the multiplications, and takes as long to compile.
     winograd = frozenset(layer for layer, _ in channels if layer[4] in "34")
     return Architecture(name, tuple(layers), tuple(channels), winograd=winograd)
 

@@ -16,7 +16,7 @@ from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
 def repeat_edges(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """Add a copy of the outermost positions on every side: [1, H, W, N] → [1, H + 2, W + 2, N].
 
-    As `tf.pad` with SYMMETRIC, in less than half the time; its gradient is TensorFlow's for that.
+    The same as `tf.pad` with SYMMETRIC, in less than half the time; the gradient is TensorFlow's for that.
 
     Differs from Gatys et al., whose convolutions see zeros beyond the picture.
     """
@@ -31,15 +31,15 @@ def repeat_edges(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], 
 
 
 class FrozenConvolution(keras.layers.Layer):
-    """A 3×3 convolution with bias, as large as its input, whose weights are given and never trained.
+    """A 3×3 convolution with bias, as large as its input, with fixed weights.
 
-    Keras' own Conv2D adds its bias with a broadcast, which the graph optimiser cannot fuse into the
-    convolution; `tf.nn.bias_add` it can, together with the ReLU that follows.
+    Keras' own Conv2D adds its bias by broadcasting, which the graph optimiser cannot fuse into the
+    convolution. It can fuse `tf.nn.bias_add`, together with the ReLU that follows.
 
     Args:
         kernel: float [3, 3, N_in, N_out], rows first.
         bias: float [N_out].
-        padding: What lies beyond the picture: `zero`, or `edge`, its outermost positions repeated.
+        padding: `zero`, or `edge` for the outermost positions, repeated.
         **keywords: Name and dtype, as for any Keras layer.
     """
 
@@ -66,13 +66,7 @@ class FrozenConvolution(keras.layers.Layer):
 
 
 class WinogradConvolution(FrozenConvolution):
-    """The same by Winograd's method.
-
-    Args:
-        kernel: float [3, 3, N_in, N_out], rows first; kept transformed, [36, N_in, N_out].
-        bias: float [N_out].
-        **keywords: As for `FrozenConvolution`.
-    """
+    """`FrozenConvolution` by Winograd's method; it keeps the transformed kernel [36, N_in, N_out]."""
 
     def __init__(self, kernel: np.ndarray, bias: np.ndarray, **keywords: object) -> None:
         super().__init__(winograd.transform_kernel(kernel), bias, **keywords)
@@ -85,7 +79,7 @@ class WinogradConvolution(FrozenConvolution):
         return winograd.convolve(features, kernel, bias, border=1)
 
     def compute_output_shape(self, shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        """Return that of the input with N_out for N_in; the graph of `call` does not tell."""
+        """Return the shape of the input with N_out for N_in; the graph of `call` has no static shape."""
         return (*shape[:-1], self.bias.shape[0])
 
 
@@ -105,20 +99,20 @@ def build_network(
     """Build a network up to the deepest of `outputs`.
 
     Args:
-        kernels: `conv1_1` … → [3, 3, N_in, N_out], rows first; conv1_1 takes RGB. The widths may be other
-            than the architecture's, so that tests can run a narrow network.
+        kernels: `conv1_1` … → [3, 3, N_in, N_out], rows first; conv1_1 takes RGB. The widths may differ from
+            the architecture's, so that tests can run a narrow network.
         biases: The same names → [N_out].
-        outputs: Layer names: `conv*` before the ReLU, `relu*` after it, `pool*`.
-        architecture: Its layers; default: VGG-19, or VGG-16 for its thirteen convolutions.
+        outputs: Names of layers: `conv*` before the ReLU, `relu*` after it, `pool*`.
+        architecture: Its layers; default: VGG-19, or VGG-16 if there is no kernel of `conv3_4`.
         pooling: `max`, as the network was trained, or `average`, which Gatys et al. prefer (section 2).
-        padding: What convolutions see beyond the picture: `zero`, as the network was trained, or `edge`, its
-            outermost positions repeated, which leaves no frame around the result.
+        padding: Of convolutions: `zero`, as the network was trained, or `edge`, the outermost positions
+            repeated, which leaves no frame around the result.
         transpose_kernels: Swap rows and columns of every kernel, as the original repository did.
         convolution: `direct`, or `winograd` for those of `architecture.winograd`, with a quarter of the
             multiplications; it rounds several times as much.
         dtype: Of the image.
-        compute_dtype: What the layers compute in and the features are, `bfloat16` for half the time where
-            the hardware has it; default: `dtype`.
+        compute_dtype: Of the layers and features; `bfloat16` takes half the time on hardware that has it;
+            default: `dtype`.
 
     Returns:
         A model from a mean-subtracted RGB image [1, H, W, 3] to {layer: features [1, H_l, W_l, N_l]},
@@ -132,7 +126,7 @@ def build_network(
         architecture = VGG19 if "conv3_4" in kernels else VGG16
     image = keras.Input((None, None, 3), batch_size=1, dtype=dtype, name="image")
     compute = compute_dtype or dtype
-    features, found = image, {}
+    features, by_name = image, {}
     for name in architecture.up_to(architecture.deepest(tuple(outputs))):
         if name.startswith("conv"):
             kernel = kernels[name].transpose(1, 0, 2, 3) if transpose_kernels else kernels[name]
@@ -145,13 +139,13 @@ def build_network(
             # The order of the dimensions is a setting of the user's keras.json.
             order = {"data_format": "channels_last", "padding": "same"}
             features = _pooling_layer(pooling)(2, strides=2, dtype=compute, name=name, **order)(features)
-        found[name] = features
-    model = keras.Model(image, {name: found[name] for name in outputs}, name="network")
+        by_name[name] = features
+    model = keras.Model(image, {name: by_name[name] for name in outputs}, name="network")
     model.trainable = False
     model.architecture = architecture
     return model
 
 
 def _pooling_layer(pooling: str) -> type[keras.layers.Layer]:
-    # Differs from Gatys et al., who prefer the average: presets have the maximum, as the network was trained.
+    # Differs from Gatys et al., who prefer the average: presets take the maximum, as the network was trained.
     return {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}[pooling]

@@ -1,4 +1,4 @@
-"""Number formats: what convolutions compute in, and what sums are accumulated in."""
+"""Number formats of convolutions and of sums."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def has_bfloat16() -> bool:
 
 
 def has_tf32() -> bool:
-    """Return whether there are GPUs, all of which have NVIDIA's tensor cores for TF32 and bfloat16."""
+    """Return whether there are GPUs, and all have NVIDIA's tensor cores for TF32 and bfloat16."""
     gpus = tf.config.get_visible_devices("GPU")
-    details = map(tf.config.experimental.get_device_details, gpus)
-    return bool(gpus) and all(one.get("compute_capability", (0, 0)) >= (8, 0) for one in details)
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    return bool(gpus) and all(gpu.get("compute_capability", (0, 0)) >= (8, 0) for gpu in details)
 
 
 def has_amx() -> bool:
@@ -36,19 +36,19 @@ def _cpu_flags() -> str:
 def compute_dtype(precision: str) -> str:
     """Return the type of the features for a `--precision`."""
     if precision == "auto":
-        # Also on GPUs: where there is TF32 there is bfloat16, in half the memory.
+        # Also on GPUs: those with TF32 have bfloat16, too, in half the memory.
         return "bfloat16" if has_bfloat16() else "float32"
     return "float32" if precision == "tf32" else precision
 
 
 def switch_tf32(precision: str) -> None:
-    """Let TensorFlow multiply float32 as TF32, or forbid it, for the whole process.
+    """Allow TensorFlow to multiply float32 as TF32, or forbid it, for the whole process.
 
-    In bfloat16 it is allowed: what is multiplied then was rounded to fewer bits before.
+    It is allowed in bfloat16, whose products have fewer bits anyway.
     """
     tf.config.experimental.enable_tensor_float_32_execution(precision != "float32")
 
 
 def at_least_float32(tensor: tf.Tensor) -> tf.Tensor:
-    """Return a tensor in which sums may be taken: bfloat16 becomes float32, all else stays."""
+    """Cast bfloat16 to float32, so that sums are exact enough; other types stay."""
     return tf.cast(tensor, tf.float32) if tensor.dtype == tf.bfloat16 else tensor

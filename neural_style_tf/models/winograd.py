@@ -4,14 +4,14 @@ A picture is cut into tiles of 4×4 results, each of which needs 6×6 inputs. Wi
 
     Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A
 
-takes 36 multiplications where the definition takes 144; summed over the input channels they are 36 matrix
+takes 36 multiplications where the definition takes 144. Summed over the input channels they are 36 matrix
 products. The matrices evaluate polynomials at six points and interpolate their product. The gradient with
 respect to the input is the adjoint of the same three steps, with the same transformed kernels.
 
-Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, section 4.1 and 4.3.
+Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, sections 4.1 and 4.3.
 
-The sums before and after the products are left to XLA, which makes two passes through memory of what would be
-dozens of TensorFlow's operations.
+XLA compiles the sums before and after the products into two passes through memory; as TensorFlow's operations
+they would be dozens.
 """
 
 from __future__ import annotations
@@ -30,35 +30,29 @@ from neural_style_tf.models.precision import at_least_float32, compute_dtype, ha
 
 TILE, WINDOW = 4, 6
 POINTS = (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)
-"""And ∞. In float32 these round half as much as the usual 0, ±1 and ±2."""
+"""The points, beside ∞. In float32 they round half as much as the usual 0, ±1 and ±2."""
 
 Matrix = tuple[tuple[float, ...], ...]
 Pieces = list[tf.Tensor]
 
 WORTH_COMPILING = {"float32": 250_000, "bfloat16": 700_000}
-"""Pixels from which on the 25 iterations that `balanced` ends with save more than XLA takes to compile, once
-for each size and each shape of tile, and than another graph takes to trace: some ten seconds together. The
-number of iterations does not count: a run that is extended or stopped has the bits of one that is not."""
+"""Pixels from which on the last 25 iterations of `balanced` save more time than XLA takes to compile (once
+for each size and each shape of tile) and the second graph takes to trace, about ten seconds together. The
+number of iterations does not matter: a run has the same bits if it is extended or stopped."""
 
 
 def select_convolution(convolution: str, precision: str, pixels: int) -> str:
-    """Return `direct` or `winograd` for a `--convolution`, on this machine if that is `auto`.
+    """Return `direct` or `winograd` for the settings `--convolution` and `--precision`.
 
-    Args:
-        convolution: The setting.
-        precision: The `--precision` of the run.
-        pixels: Of the picture.
-
-    Raises:
-        UserError: `winograd` without XLA.
+    `auto` depends on this machine. Raises `UserError` if Winograd's method is required and XLA is missing.
     """
     dtype = compute_dtype(precision)
     if convolution == "direct" or (convolution != "winograd" and pixels < WORTH_COMPILING[dtype]):
         return "direct"
     if convolution == "auto":
-        # cuDNN chooses by itself; and Intel's matrix units multiply faster than memory can follow.
-        better = tf.config.get_visible_devices("GPU") or (dtype == "bfloat16" and has_amx())
-        return "direct" if better or not _xla_compiles() else "winograd"
+        # cuDNN chooses its own method; Intel's matrix units multiply faster than memory delivers.
+        direct_is_faster = tf.config.get_visible_devices("GPU") or (dtype == "bfloat16" and has_amx())
+        return "direct" if direct_is_faster or not _xla_compiles() else "winograd"
     if not _xla_compiles():
         raise UserError(
             f"--convolution={convolution} needs XLA, which this build of TensorFlow lacks: take "
@@ -78,7 +72,7 @@ def _xla_compiles() -> bool:
 
 
 class _Matrices(NamedTuple):
-    """The three of the equation [4, 6], [6, 3], [6, 6], and what the adjoint takes of them."""
+    """The matrices Aᵀ [4, 6], G [6, 3] and Bᵀ [6, 6], and the A and B of the adjoint."""
 
     a_transposed: Matrix
     g: Matrix
@@ -113,9 +107,9 @@ def convolve(features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, border:
 
     Args:
         features: [1, H, W, N_in].
-        kernel: [36, N_in, N_out], from `transform_kernel`, in the precision of the products; the sums before
-            and after them are in float32 at least. No gradient is computed for it.
-        bias: [N_out], likewise.
+        kernel: [36, N_in, N_out], from `transform_kernel`, in the type of the products; sums are in float32
+            at least. It has no gradient.
+        bias: [N_out], without gradient.
         border: Rows and columns of zeros to add on each side: 1 for a result as large as the input, 0
             for one that is 2 smaller.
 
@@ -128,13 +122,13 @@ def convolve(features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, border:
         size, kinds = tf.shape(features)[1:3], (features.dtype, kernel.dtype)
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            # Cut out of a tile, it has lost what the graph knows of its shape.
+            # Cut out of a tile, it has lost its static shape.
             upstream = tf.ensure_shape(upstream, [1, None, None, kernel.shape[-1]])
-            products = tf.matmul(_scatter_results(upstream, kinds[1]), kernel, transpose_b=True)
-            return _gather_inputs(products, size, kinds[0], border=border)
+            products = tf.matmul(_split_results(upstream, kinds[1]), kernel, transpose_b=True)
+            return _join_inputs(products, size, kinds[0], border=border)
 
-        products = tf.matmul(_scatter_inputs(features, kinds[1], border=border), kernel)
-        return _gather_results(products, size + 2 * border - 2, bias, kinds[0]), gradient
+        products = tf.matmul(_split_inputs(features, kinds[1], border=border), kernel)
+        return _join_results(products, size + 2 * border - 2, bias, kinds[0]), gradient
 
     return apply(features)
 
@@ -143,7 +137,7 @@ _compiled = functools.partial(tf.function, autograph=False, jit_compile=True)
 
 
 @_compiled
-def _scatter_inputs(features: tf.Tensor, dtype: tf.DType, *, border: int) -> tf.Tensor:
+def _split_inputs(features: tf.Tensor, dtype: tf.DType, *, border: int) -> tf.Tensor:
     """Return Bᵀ d B of every tile: [1, H, W, N] → [36, T, N]."""
     tiles = _tile_counts(tf.shape(features)[1:3] + 2 * border - 2)
     image = _pad_to(at_least_float32(features[0]), TILE * (tiles + 1), before=border)
@@ -151,22 +145,22 @@ def _scatter_inputs(features: tf.Tensor, dtype: tf.DType, *, border: int) -> tf.
 
 
 @_compiled
-def _scatter_results(upstream: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Return A y Aᵀ of every tile of results, the adjoint of `_gather_results`: [1, H, W, N] → [36, T, N]."""
+def _split_results(upstream: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Return A y Aᵀ of every tile of results, the adjoint of `_join_results`: [1, H, W, N] → [36, T, N]."""
     image = _pad_to(at_least_float32(upstream[0]), TILE * _tile_counts(tf.shape(upstream)[1:3]))
     return tf.cast(_split(image, _matrices().a, overlap=0), dtype)
 
 
 @_compiled
-def _gather_results(products: tf.Tensor, size: tf.Tensor, bias: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+def _join_results(products: tf.Tensor, size: tf.Tensor, bias: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Return Aᵀ m A of every tile m, put together: [36, T, N] → [1, H, W, N]."""
     image = _join(products, _tile_counts(size), _matrices().a_transposed)[tf.newaxis, : size[0], : size[1]]
     return tf.cast(image + at_least_float32(bias), dtype)
 
 
 @_compiled
-def _gather_inputs(products: tf.Tensor, size: tf.Tensor, dtype: tf.DType, *, border: int) -> tf.Tensor:
-    """Return the sum of B m Bᵀ of every tile m, adjoint of `_scatter_inputs`: [36, T, N] → [1, H, W, N]."""
+def _join_inputs(products: tf.Tensor, size: tf.Tensor, dtype: tf.DType, *, border: int) -> tf.Tensor:
+    """Return the sum of B m Bᵀ of every tile m, adjoint of `_split_inputs`: [36, T, N] → [1, H, W, N]."""
     image = _join(products, _tile_counts(size + 2 * border - 2), _matrices().b)
     return tf.cast(image[tf.newaxis, border : border + size[0], border : border + size[1]], dtype)
 
@@ -197,14 +191,14 @@ def _split(image: tf.Tensor, matrix: Matrix, *, overlap: int) -> tf.Tensor:
 
 
 def _join(products: tf.Tensor, tiles: tf.Tensor, matrix: Matrix) -> tf.Tensor:
-    """Transform every tile's columns, then its rows, and put them at their places: [36, T, N] → [H, W, N]."""
+    """Transform every tile's columns, then its rows, and lay the tiles out: [36, T, N] → [H, W, N]."""
     both = tf.reshape(at_least_float32(products), [WINDOW, WINDOW, tiles[0], tiles[1], products.shape[-1]])
     rows = _lay(_combine(matrix, tf.unstack(both)), 2)
     return _lay(_combine(matrix, tf.unstack(rows)), 0)
 
 
 def _windows(image: tf.Tensor, axis: int, overlap: int) -> Pieces:
-    """Return the first, second, … positions along an axis of all its windows of 4 + overlap."""
+    """Return the first, second, … element along an axis of all windows of length 4 + overlap."""
     shape = tf.unstack(tf.shape(image))
     blocks = tf.unstack(tf.reshape(image, [*shape[:axis], -1, TILE, *shape[axis + 1 :]]), axis=axis + 1)
     if not overlap:
@@ -216,7 +210,7 @@ def _windows(image: tf.Tensor, axis: int, overlap: int) -> Pieces:
 
 
 def _lay(pieces: Pieces, axis: int) -> tf.Tensor:
-    """Add up windows at their places, the adjoint of `_windows`."""
+    """Add up overlapping windows, the adjoint of `_windows`."""
     blocks = pieces[:TILE]
     if len(pieces) > TILE:
         blocks = [_pad(block, axis, (0, 1)) for block in blocks]

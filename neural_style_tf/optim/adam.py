@@ -1,7 +1,11 @@
 """Adam (Kingma and Ba, arXiv 1412.6980).
 
-Notation of the paper's algorithm 1: m and v are the first and second moment estimates of the gradient, β₁ and
-β₂ their decay rates, α the learning rate, t the number of updates.
+Notation of the paper's algorithm 1:
+
+    m, v     first and second moment estimates of the gradient
+    β₁, β₂   their decay rates
+    α        the learning rate
+    t        the number of updates
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ class Adam(Optimizer):
         epsilon: ε.
         clamp: Whether pixels are kept within 0–255.
         averaging: Decay of an average of the images; 0 keeps none.
-        iterations: Over which the rate falls to 0 as a cosine does; 0 for a constant rate.
+        iterations: Number of updates over which the rate falls to 0 as a cosine; 0 for a constant rate.
     """
 
     learning_rate: float = 10.0
@@ -41,11 +45,11 @@ class Adam(Optimizer):
 
     @property
     def static(self) -> Adam:
-        """The same with α = 1, which is in the state; see `optim.Optimizer`."""
+        """The same with α = 1: α is in the state."""
         return dataclasses.replace(self, learning_rate=1.0)
 
     def init(self, image: tf.Variable) -> State:
-        """Return m = v = 0 and t = 0; see `optim.Optimizer`."""
+        """Return m = v = 0 and t = 0."""
         nothing = tf.zeros_like(tf.convert_to_tensor(image))
         state = {
             "m": tf.Variable(nothing, shape=image.shape),
@@ -63,7 +67,7 @@ class Adam(Optimizer):
     def update(
         self, evaluate: Evaluate, state: State, image: tf.Variable, losses: Losses, gradient: tf.Tensor
     ) -> tuple[Losses, tf.Tensor]:
-        """Update the image with its gradient, and evaluate it there; see `optim.Optimizer`."""
+        """Make one update of algorithm 1, and evaluate the new image."""
         dtype = image.dtype
         t = tf.cast(state["t"].assign_add(1), dtype)
         beta1, beta2 = tf.constant(self.beta1, dtype), tf.constant(self.beta2, dtype)
@@ -101,15 +105,15 @@ class Adam(Optimizer):
         weight = tf.maximum(1 - self.averaging, 1 / tf.cast(count, tf.float32))
         average = tf.convert_to_tensor(state["average"])
         moved = average + tf.cast(weight, image.dtype) * (image - average)
-        # The first image replaces what was there before a fault.
+        # The first image replaces the average from before a fault.
         state["average"].assign(tf.where(count == 1, image, moved))
 
     def average(self, state: State) -> tf.Variable | None:
-        """Return the average; see `optim.Optimizer`."""
+        """Return the average of the images, or None without `averaging`."""
         return state.get("average")
 
     def inherit(self, state: State, coarser: State) -> None:
-        """Take over the rate, t, and the moments, resampled; see `optim.Optimizer`."""
+        """Take over α, t, and the moments, resampled."""
         size = tf.shape(state["m"])[1:3]
         for name in ("m", "v"):
             state[name].assign(tf.image.resize(coarser[name], size))
@@ -117,7 +121,7 @@ class Adam(Optimizer):
             state[name].assign(coarser[name])
 
     def reset(self, state: State, rate_factor: tf.Tensor) -> None:
-        """Forget the moments, t and the average, and multiply the rate; see `optim.Optimizer`."""
+        """Forget the moments, t and the average, and multiply α."""
         state["rate"].assign(state["rate"] * tf.cast(rate_factor, state["rate"].dtype))
         for name in ("m", "v"):
             state[name].assign(tf.zeros_like(state[name]))

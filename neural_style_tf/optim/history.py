@@ -1,7 +1,7 @@
-"""Ring buffer of the last images, or gradients, of L-BFGS, as the rows of one variable [rows, H · W · C].
+"""Ring buffer of L-BFGS: the last images, or gradients, as the rows of one variable [rows, H · W · C].
 
-It is read, and a row of it is replaced, without a copy. A variable of which a slice was once assigned gives
-out copies ever after: each of the four readings of a step would take as much memory again. So the variable is
+Reading it and replacing a row make no copy. Once a slice of a variable was assigned, TensorFlow copies the
+variable at each reading: the four readings of a step would each take as much memory again. So the variable is
 emptied while a row of its matrix is replaced.
 """
 
@@ -11,20 +11,17 @@ import tensorflow as tf
 
 
 def make_history(rows: int, image: tf.Variable) -> tf.Variable:
-    """Return a variable of `rows` zeros like an image [1, H, W, C]."""
+    """Return a variable of `rows` rows of zeros, each as long as an image [1, H, W, C]."""
     return tf.Variable(tf.zeros([rows, tf.size(image)], image.dtype), shape=[None, None])
 
 
 def read(history: tf.Variable, rows: int, image: tf.Variable) -> tf.Tensor:
-    """Return all rows, [rows, H · W · C], in no order."""
+    """Return all rows [rows, H · W · C], in the order of the ring."""
     return tf.ensure_shape(history.read_value(), [rows, image.shape.num_elements()])
 
 
 def put(history: tf.Variable, row: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Replace a row (int32 scalar) by an image; return all rows.
-
-    Nothing else may read the history meanwhile.
-    """
+    """Replace a row (int32 scalar) by an image; return all rows. Nothing else may read them meanwhile."""
     matrix = history.read_value()
     with tf.control_dependencies([matrix]):
         emptied = history.assign(tf.zeros([0, 0], image.dtype))
@@ -41,7 +38,7 @@ def put(history: tf.Variable, row: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
 
 
 def clear(history: tf.Variable, rows: int) -> None:
-    """Make every row 0 again; what is not finite would spoil products even where it counts 0 times."""
+    """Set every row to 0: a value that is not finite would spoil products even with the factor 0."""
     columns = tf.raw_ops.VariableShape(input=history.handle)[1]
     with tf.control_dependencies([history.assign(tf.zeros([0, 0], history.dtype))]):
         # `tf.zeros` becomes a constant, which stays in memory.

@@ -3,14 +3,14 @@
 Notation of Nocedal and Wright, "Numerical Optimization", chapters 3 and 7:
 
     x, f, g   the image, its total loss, its gradient
-    d         the direction of search
-    t         the length of the step along d
-    s, y      a difference of images and of gradients, a pair of the history
-    H₀        what the inverse Hessian is taken for before the history; see `preconditioner`
+    d         the search direction
+    t         the step length along d
+    s, y      a difference of images and the difference of their gradients, a pair of the history
+    H₀        the initial inverse Hessian, before the history; see `preconditioner`
     φ(t)      f(x + t d); φ'(t) = g(x + t d)·d
 
-With bounds x + t d is clipped to them, φ' is without the pixels that are, and g, d, s and y are 0 for pixels
-that the bounds hold; see `projections`.
+With bounds x + t d is clipped to them, φ' leaves out the clipped pixels, and g, d, s and y are 0 for pixels
+that a bound holds; see `projections`.
 """
 
 from __future__ import annotations
@@ -23,23 +23,24 @@ import tensorflow as tf
 
 from neural_style_tf.optim import Evaluate, Losses, Optimizer, State
 from neural_style_tf.optim.history import clear, make_history, put, read
-from neural_style_tf.optim.preconditioner import PRECONDITIONERS, Preconditioner
+from neural_style_tf.optim.preconditioner import PRECONDITIONERS, Scalar
 from neural_style_tf.optim.projections import Unbounded, make_bounds
 
 ARMIJO, CURVATURE = 1e-4, 0.9
+"""Constants of the Wolfe conditions (Nocedal and Wright, eq. 3.6)."""
 EVALUATIONS_PER_STEP = 12
-# Largest growth of t from one trial to the next, and smallest distance to the ends of the bracket.
 EXPANSION, MARGIN = 4.0, 0.1
-# Share of the loss that rounding may hide. A step that rises less and meets the curvature condition
-# counts as a descent (Hager and Zhang's approximate Wolfe condition, 2005).
+"""Largest growth of t from one trial to the next; smallest relative distance to the ends of the bracket."""
 NOISE = {"float32": 1e-6, "float64": 1e-14}
+"""Relative rounding error of the loss. A step that rises less and meets the curvature condition counts as a
+descent (Hager and Zhang's approximate Wolfe condition, 2005)."""
 FIRST_CHANGE = 1.0
 """Root mean square change of a pixel, in grey levels, that the first step tries."""
 STALLED, SHORTENED = 5e-3, 0.1
-"""After a search that gains nothing the next first step is shorter by the factor `SHORTENED`. The run has
-stalled when it falls below `STALLED` grey levels, which takes three such searches."""
+"""After a search without gain the next first step is shorter by the factor `SHORTENED`. The run has stalled
+when that step falls below `STALLED` grey levels, which takes three such searches."""
 SHORTEST, MEMORY = 0.5, 0.8
-"""Smallest first t of a line search, and the decay of what earlier searches have taught about it."""
+"""Smallest initial t of a line search, and the decay of its running mean over earlier searches."""
 
 
 class _Trial(NamedTuple):
@@ -53,19 +54,20 @@ class _Trial(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LBFGS(Optimizer):
-    """L-BFGS with a line search that ends at the best point it saw, never above the point it began from.
+    """L-BFGS with a line search that returns its best point, never a worse one than its starting point.
 
-    Its state: the history (`s`, `y`, newest at `newest`, and `products`, every s_i·y_j), its length `count`,
-    what H₀ has learnt, where a line search begins, and the number of evaluations made.
+    Its state: the history (`s`, `y` and `products`, every s_i·y_j; the newest pair is row `newest`), its
+    length `count`, the state `h0` of H₀, the initial t of a line search (`beginning`), the length of the
+    first step (`first_change`), and the numbers of `steps` and `evaluations`.
 
-    The first t of a line search is learnt from earlier searches: where φ' would have been 0, at most 1. Units
-    of the network switch along d, which curves φ more than the history shows, so that the usual 1 is too far.
+    The initial t of a line search is the running mean of t at which earlier searches had φ' = 0, at most 1.
+    ReLUs switch along d, which curves φ more than the history shows, so that the usual t = 1 is too far.
 
     Args:
         history: The number of pairs kept.
-        preconditioner: The kind of H₀, `spectral` or `scalar`.
+        preconditioner: H₀, `spectral` or `scalar`.
         clamp: Whether pixels are kept within 0–255.
-        agree: Tensor → that of the chief, where several workers must take the same branches.
+        agree: Tensor → the chief's, so that several workers take the same branches.
     """
 
     history: int = 20
@@ -74,11 +76,11 @@ class LBFGS(Optimizer):
     agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity
 
     @property
-    def _h0(self) -> Preconditioner:
+    def _h0(self) -> Scalar:
         return PRECONDITIONERS[self.preconditioner]
 
     def init(self, image: tf.Variable) -> State:
-        """Return an empty history; see `optim.Optimizer`."""
+        """Return an empty history."""
         return {
             "s": make_history(self.history, image),
             "y": make_history(self.history, image),
@@ -95,43 +97,43 @@ class LBFGS(Optimizer):
     def update(
         self, evaluate: Evaluate, state: State, image: tf.Variable, losses: Losses, gradient: tf.Tensor
     ) -> tuple[Losses, tf.Tensor]:
-        """Move the image along a quasi-Newton direction; see `optim.Optimizer`."""
+        """Move the image along a quasi-Newton direction."""
         bounds = make_bounds(image.dtype, clamp=self.clamp)
         x, downhill = tf.identity(image), -gradient
         free = bounds.free_part(gradient, x, downhill)
-        # H₀ spreads over all pixels; one on which the loss does not depend, or that is held, stays.
+        # H₀ spreads over all pixels; those without gradient, or held by a bound, stay.
         direction = tf.where(tf.equal(free, 0), tf.zeros_like(free), self._direction(state, image, free))
         direction = self.agree(bounds.free_part(direction, x, direction))
         slope = self._dot(direction, free)
-        # Rounding can spoil the history; the steepest descent cannot fail.
+        # Rounding can spoil the history; then take the steepest descent.
         direction, slope = tf.cond(slope < 0, lambda: (direction, slope), lambda: self._steepest(state, free))
         start = _Trial(tf.zeros([], x.dtype), losses, gradient, slope)
-        found = self._search(evaluate, state, bounds, x, direction, start)
-        self._learn_beginning(state, found, slope)
-        step = found.t * direction
+        best = self._search(evaluate, state, bounds, x, direction, start)
+        self._learn_beginning(state, best, slope)
+        step = best.t * direction
         image.assign(bounds.project(x + step))
         state["steps"].assign_add(1)
         s = bounds.projected_step(step, x + step)
-        lower = found.losses["total"] < losses["total"]
-        self._remember(state, s, bounds.moved_part(found.gradient - gradient, s), lower=lower)
-        return found.losses, found.gradient
+        lower = best.losses["total"] < losses["total"]
+        self._remember(state, s, bounds.moved_part(best.gradient - gradient, s), lower=lower)
+        return best.losses, best.gradient
 
     def stalled(self, state: State) -> tf.Tensor:
-        """Return whether searches along the steepest descent gained nothing; see `optim.Optimizer`."""
+        """Return whether searches along the steepest descent gained nothing."""
         return (state["count"] == 0) & (state["first_change"] < STALLED)
 
     def inherit(self, state: State, coarser: State) -> None:
-        """Take over what H₀ learnt, and where line searches begin.
+        """Take over H₀, the initial t of a line search, and the length of the first step.
 
-        The history is new: that of another size, resampled, would not fit the losses of this one. The first
-        step is as long as the one that a fault may have shortened, but long enough to be tried.
+        The history is new: resampled from another size it would not fit the losses of this one. A first step
+        that faults have shortened is raised to a length above `STALLED`.
         """
         self._h0.inherit(state["h0"], coarser["h0"])
         state["beginning"].assign(coarser["beginning"])
         state["first_change"].assign(tf.maximum(coarser["first_change"], SHORTENED * FIRST_CHANGE))
 
     def reset(self, state: State, rate_factor: tf.Tensor) -> None:
-        """Forget the history and multiply the length of the next first step; see `optim.Optimizer`."""
+        """Forget the history and multiply the length of the next first step."""
         self._forget(state)
         shorter = state["first_change"] * tf.cast(rate_factor, state["first_change"].dtype)
         state["first_change"].assign(shorter)
@@ -156,7 +158,7 @@ class LBFGS(Optimizer):
         """Return −H g in the compact form of Byrd, Nocedal and Schnabel (1994, theorem 2.2).
 
         The two loops of Nocedal and Wright's algorithm 7.4 are two triangular systems with R, the part of
-        (s_i·y_j) in which i is no newer than j; so the history is read four times in all, as a matrix.
+        (s_i·y_j) with i not newer than j. So the history is read four times, as a matrix.
         """
         s, y = (read(state[name], self.history, image) for name in ("s", "y"))
         g = tf.reshape(gradient, [-1])
@@ -172,9 +174,9 @@ class LBFGS(Optimizer):
         return -tf.reshape(p + tf.linalg.matvec(s, c_in_place, transpose_a=True), tf.shape(gradient))
 
     def _triangle(self, state: State) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return R, oldest pair first; where in the history each row is; and 1 for each in use, else 0.
+        """Return R, oldest pair first; the row of the history for each; and 1 for each in use, else 0.
 
-        A row and column that are not in use are those of the identity.
+        Rows and columns that are not in use are those of the identity.
         """
         order = tf.math.floormod(state["newest"] + 1 + tf.range(self.history), self.history)
         used = tf.range(self.history) >= self.history - state["count"]
@@ -184,15 +186,15 @@ class LBFGS(Optimizer):
         return r + tf.linalg.diag(1 - used), order, used
 
     def _remember(self, state: State, s: tf.Tensor, y: tf.Tensor, *, lower: tf.Tensor) -> None:
-        """Add a pair if it has positive curvature; after a step that gained nothing, go a shorter way.
+        """Add a pair if it has positive curvature. If it has not, and the loss is no lower, `reset`.
 
-        A step within the loss's rounding gains nothing either, and yet may teach the curvature.
+        A pair of positive curvature is worth keeping even if rounding hides its gain.
         """
         curvature = self._dot(s, y)
 
         def add() -> None:
             i = tf.math.floormod(state["newest"] + 1, self.history)
-            # First, since it takes memory: while a pair is put into the history it must not run out.
+            # H₀ first, since it takes memory, which must not run out while a row of the history is replaced.
             with tf.control_dependencies([self._h0.learn(state["h0"], s, y)]):
                 all_s, all_y = put(state["s"], i, s), put(state["y"], i, y)
             state["products"][i].assign(tf.linalg.matvec(all_y, tf.reshape(s, [-1])))
@@ -204,11 +206,11 @@ class LBFGS(Optimizer):
         tf.cond(worth, add, lambda: None)
         tf.cond(lower | worth, lambda: None, lambda: self.reset(state, tf.constant(SHORTENED)))
 
-    def _learn_beginning(self, state: State, found: _Trial, slope: tf.Tensor) -> None:
+    def _learn_beginning(self, state: State, best: _Trial, slope: tf.Tensor) -> None:
         """Update the initial step length: secant root of φ' through 0, where it is `slope`, and t."""
-        level = tf.clip_by_value(found.t * slope / (slope - found.slope), SHORTEST, 1)
-        learnt = state["beginning"] ** MEMORY * level ** (1 - MEMORY)
-        better = (found.t > 0) & (found.slope > slope)
+        root = tf.clip_by_value(best.t * slope / (slope - best.slope), SHORTEST, 1)
+        learnt = state["beginning"] ** MEMORY * root ** (1 - MEMORY)
+        better = (best.t > 0) & (best.slope > slope)
         state["beginning"].assign(tf.where(better, learnt, state["beginning"]))
 
     def _search(
@@ -220,11 +222,11 @@ class LBFGS(Optimizer):
         d: tf.Tensor,
         start: _Trial,
     ) -> _Trial:
-        """Find a t that meets the Wolfe conditions; else return the best point seen."""
+        """Return a point that meets the Wolfe conditions, or else the best of all trials."""
         f0, slope, infinity = start.losses["total"], start.slope, tf.constant(float("inf"), x.dtype)
         ends, noise = (start.t, f0, slope, infinity, infinity, start.t), NOISE[x.dtype.name]
 
-        def try_one(tries: tf.Tensor, done: tf.Tensor, t: tf.Tensor, ends: tuple, best: _Trial) -> tuple:
+        def next_trial(tries: tf.Tensor, done: tf.Tensor, t: tf.Tensor, ends: tuple, best: _Trial) -> tuple:
             there = x + t * d
             losses, gradient = evaluate(bounds.project(there))
             f, df = losses["total"], self._dot(gradient, bounds.derivative(d, there))
@@ -240,7 +242,7 @@ class LBFGS(Optimizer):
 
         tries, _, _, _, best = tf.while_loop(
             lambda tries, done, *_: ~done & (tries < EVALUATIONS_PER_STEP),
-            try_one,
+            next_trial,
             (tf.constant(0), tf.constant(False), state["beginning"].read_value(), ends, start),
         )
         state["evaluations"].assign_add(tf.cast(tries, tf.int64))
@@ -248,7 +250,7 @@ class LBFGS(Optimizer):
 
 
 def _scaled_to(size: tf.Tensor, direction: tf.Tensor) -> tf.Tensor:
-    """Return a direction whose root mean square is `size`."""
+    """Scale a direction to the root mean square `size`."""
     return direction * tf.math.divide_no_nan(size, tf.sqrt(tf.reduce_mean(tf.square(direction))))
 
 
@@ -267,7 +269,7 @@ def _narrow(ends: tuple, t: tf.Tensor, f: tf.Tensor, df: tf.Tensor, *, low_enoug
 
 
 def _next_length(ends: tuple) -> tf.Tensor:
-    """Return the minimum of the cubic through both ends (Nocedal and Wright, eq. 3.59), kept inside them."""
+    """Return the minimum of the cubic through both ends (Nocedal and Wright, eq. 3.59), kept between them."""
     a, fa, da, b, fb, db = ends
     d1 = da + db - 3 * (fa - fb) / (a - b)
     d2 = tf.sqrt(tf.maximum(d1 * d1 - da * db, 0))

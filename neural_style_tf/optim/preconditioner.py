@@ -7,7 +7,6 @@ Notation as in `lbfgs`: s and y are differences of images and of gradients. Alon
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -15,97 +14,79 @@ import tensorflow as tf
 from neural_style_tf.optim import State
 
 BANDS = 12
-# Cycles per pixel between the middles of the first and the last band; √½ is a chequerboard.
 LOWEST, HIGHEST = 0.01, math.sqrt(0.5)
-# Decay of the energies of earlier pairs when a new one is added.
+"""Middles of the first and the last band in cycles per pixel; √½ is a chequerboard."""
 MEMORY = 0.8
-# Largest factor between the curvature of a band and that of the whole image.
+"""Decay of the energies of earlier pairs when a new one is added."""
 RANGE = 30.0
-
-
-class Preconditioner(Protocol):
-    """H₀, symmetric and positive definite, learnt from pairs of positive curvature; static."""
-
-    def init(self, image: tf.Variable) -> State:
-        """Return the state before any pair."""
-
-    def learn(self, state: State, s: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """Take in a pair [1, H, W, 3]; return what is known when all that takes memory is done."""
-
-    def apply(self, state: State, q: tf.Tensor) -> tf.Tensor:
-        """Return H₀ q for q [1, H, W, 3]; before the first pair, up to a factor."""
-
-    def inherit(self, state: State, coarser: State) -> None:
-        """Take over what was learnt at the next coarser scale."""
-
-    def forget(self, state: State) -> None:
-        """Begin anew, whatever it has become."""
+"""Largest factor between the curvature of a band and that of the whole image."""
 
 
 class Scalar:
     """H₀ = γ I with γ = s·y / y·y of the newest pair (Nocedal and Wright, eq. 7.20)."""
 
     def init(self, image: tf.Variable) -> State:
-        """Return γ = 1."""
+        """Return the state before the first pair: γ = 1."""
         return {"gamma": tf.Variable(1.0, dtype=image.dtype)}
 
     def learn(self, state: State, s: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """Take in a pair; see `Preconditioner`."""
+        """Add a pair [1, H, W, 3]; return a tensor that depends on everything that takes memory."""
         gamma = tf.reduce_sum(s * y) / tf.reduce_sum(y * y)
         state["gamma"].assign(gamma)
         return gamma
 
     def apply(self, state: State, q: tf.Tensor) -> tf.Tensor:
-        """Return γ q."""
+        """Return H₀ q for q [1, H, W, 3]; before the first pair, up to a factor."""
         return state["gamma"] * q
 
     def inherit(self, state: State, coarser: State) -> None:
-        """Take over nothing: γ depends on the number of pixels."""
+        """Take over what was learnt at the next coarser scale: nothing, γ depends on the number of pixels."""
 
     def forget(self, state: State) -> None:
-        """Begin with γ = 1."""
+        """Return to the state before the first pair, also from values that are not finite."""
         state["gamma"].assign(1.0)
 
 
-class Spectral:
+class Spectral(Scalar):
     """H₀ = F⁻¹ D F: one γ for each band of spatial frequency and each colour.
 
-    The losses curve much more along some of them than along others: total variation grows with the
-    square of the frequency, and the network averages fine detail away. F is the Fourier transform, and D
-    holds γ = ‖s‖/‖y‖ of each band, the geometric mean of the two estimates of Barzilai and Borwein
-    (1988), over recent pairs, interpolated between bands in the logarithms of both.
+    The curvature of the losses differs between frequencies: that of total variation grows with the square of
+    the frequency, and the network averages fine detail away. F is the Fourier transform. D holds γ = ‖s‖/‖y‖
+    of each band over recent pairs, the geometric mean of the two estimates of Barzilai and Borwein (1988),
+    interpolated between bands in the logarithms of frequency and γ.
 
-    Bands are in cycles per pixel, so what one scale learnt is a start for the next.
+    Bands are in cycles per pixel, so that the next scale can start from what this one learnt.
 
     Differs from Gatys et al., whose L-BFGS starts from `Scalar`; the minima are the same.
 
-    Its state: `energies`, Σ|F s|² and Σ|F y|² of each colour and band [2, C, BANDS], in which earlier pairs
-    count less; and `pairs`, how many it has seen.
+    Its state: `energies`, Σ|F s|² and Σ|F y|² of each colour and band [2, C, BANDS], decaying with each pair;
+    and `pairs`, the number of pairs learnt.
     """
 
     def init(self, image: tf.Variable) -> State:
-        """Return a state in which all bands are alike."""
+        """Return a state with the same γ for all bands."""
         return {
             "energies": tf.Variable(tf.ones([2, image.shape[-1], BANDS], image.dtype)),
             "pairs": tf.Variable(0),
         }
 
     def learn(self, state: State, s: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """Take in a pair; see `Preconditioner`."""
-        found = tf.stack([self._energies(s), self._energies(y)])
-        state["energies"].assign(tf.where(state["pairs"] > 0, MEMORY * state["energies"] + found, found))
+        """Add the energies of a pair."""
+        energies = tf.stack([self._energies(s), self._energies(y)])
+        summed = tf.where(state["pairs"] > 0, MEMORY * state["energies"] + energies, energies)
+        state["energies"].assign(summed)
         state["pairs"].assign_add(1)
-        return found
+        return energies
 
     def apply(self, state: State, q: tf.Tensor) -> tf.Tensor:
         """Return H₀ q."""
-        # A band in which nothing moved has no energy, and no logarithm.
+        # A band without energy has no logarithm.
         tiny = np.finfo(q.dtype.as_numpy_dtype).tiny
         logs = tf.math.log(state["energies"] + tiny)
         whole = tf.math.log(tf.reduce_sum(state["energies"], [1, 2]) + tiny)
         logs, whole = (logs[0] - logs[1]) / 2, (whole[0] - whole[1]) / 2
-        near = tf.clip_by_value(logs, whole - math.log(RANGE), whole + math.log(RANGE))
-        gains, spectrum = self._interpolate(near, _places(q)), self._transform(q)
+        logs = tf.clip_by_value(logs, whole - math.log(RANGE), whole + math.log(RANGE))
+        gains, spectrum = self._interpolate(logs, _bands_of(q)), self._transform(q)
         scaled = tf.complex(gains * tf.math.real(spectrum), gains * tf.math.imag(spectrum))
         return tf.transpose(tf.signal.irfft2d(scaled, tf.shape(q)[1:3]), [1, 2, 0])[tf.newaxis]
 
@@ -114,7 +95,7 @@ class Spectral:
         state["energies"].assign(coarser["energies"])
 
     def forget(self, state: State) -> None:
-        """Begin with all bands alike."""
+        """Set the same γ for all bands."""
         state["energies"].assign(tf.ones_like(state["energies"]))
         state["pairs"].assign(0)
 
@@ -125,21 +106,21 @@ class Spectral:
         """Return the energy of v in each colour and band, [C, BANDS]."""
         spectrum, depth = self._transform(v), v.shape[-1]
         power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
-        nearest = tf.cast(tf.round(_places(v)), tf.int32)
+        nearest = tf.cast(tf.round(_bands_of(v)), tf.int32)
         labels = nearest + BANDS * tf.range(depth)[:, tf.newaxis, tf.newaxis]
         sums = tf.math.unsorted_segment_sum(power, labels, depth * BANDS)
         return tf.reshape(sums, [depth, BANDS])
 
-    def _interpolate(self, logs: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-        """Return the exponential of what lies between the bands [C, BANDS], at every frequency."""
-        below = tf.minimum(tf.cast(place, tf.int32), BANDS - 2)
-        part = place - tf.cast(below, logs.dtype)
+    def _interpolate(self, logs: tf.Tensor, bands: tf.Tensor) -> tf.Tensor:
+        """Return exp of the logarithms [C, BANDS], interpolated at fractional bands [H, W/2 + 1]."""
+        below = tf.minimum(tf.cast(bands, tf.int32), BANDS - 2)
+        part = bands - tf.cast(below, logs.dtype)
         slopes = logs[:, 1:] - logs[:, :-1]
         return tf.exp(tf.gather(logs, below, axis=1) + part * tf.gather(slopes, below, axis=1))
 
 
-def _places(v: tf.Tensor) -> tf.Tensor:
-    """Return where each frequency of v [1, H, W, C] lies among the bands, 0 … BANDS − 1, [H, W/2 + 1]."""
+def _bands_of(v: tf.Tensor) -> tf.Tensor:
+    """Return the fractional band, 0 … BANDS − 1, of each frequency of v [1, H, W, C]: [H, W/2 + 1]."""
     height, width = tf.unstack(tf.shape(v)[1:3])
     rows, columns = tf.range(height), tf.range(width // 2 + 1)
     down = tf.cast(tf.minimum(rows, height - rows), v.dtype) / tf.cast(height, v.dtype)

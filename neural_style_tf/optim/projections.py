@@ -1,11 +1,13 @@
 """Bounds of the pixels: unbounded, or projected to 0–255.
 
-An unbounded image leaves 0–255. What is clipped when it is saved was part of what the network saw: the loss
-of the saved picture is higher than that of the image, and may rise while the latter falls. An image that is
-kept within bounds from the beginning reaches about the same loss, and nothing is clipped.
+An unbounded image leaves 0–255. Saving clips it, so that the saved picture has a higher loss than the image,
+which may even rise while the image's falls. An image that is kept within bounds from the beginning reaches
+about the same loss, and nothing is clipped.
 
-Method: Bertsekas, "Projected Newton methods for optimization problems with simple constraints", 1982. A pixel
-at a bound that descent would push out is left out of the direction. All others move along it up to the bound.
+Method: Bertsekas, "Projected Newton methods for optimization problems with simple constraints", 1982. Pixels
+    at
+a bound that descent would push outwards are left out of the direction. All others move along it up to the
+bound.
 """
 
 from __future__ import annotations
@@ -19,64 +21,56 @@ from neural_style_tf.models.architecture import MEAN_RGB
 
 
 class Unbounded:
-    """No bounds: every method returns what it is given."""
+    """No bounds: every method returns its first argument."""
 
     def project(self, image: tf.Tensor) -> tf.Tensor:
-        """Return the nearest image within bounds."""
+        """Return the nearest image within bounds; NaN stays NaN."""
         return image
 
     def projected_step(self, step: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-        """Return what `project` leaves of a step that led to `image`, which is not yet projected."""
+        """Shorten a step that led to `image` (not projected) so that it leads to `project(image)`."""
         return step
 
-    def free_part(self, values: tf.Tensor, image: tf.Tensor, *ways: tf.Tensor) -> tf.Tensor:
-        """Return values, but 0 for each pixel at a bound that one of the ways leads out of."""
+    def free_part(self, values: tf.Tensor, image: tf.Tensor, *directions: tf.Tensor) -> tf.Tensor:
+        """Set values to 0 for pixels at a bound which one of the directions crosses."""
         return values
 
     def derivative(self, direction: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-        """Return the derivative of `project` along a direction: 0 where the image is not strictly inside."""
+        """Return the derivative of `project` along a direction: 0 unless the pixel is strictly inside."""
         return direction
 
     def moved_part(self, values: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Return values, but 0 for each pixel that a step did not move."""
+        """Set values to 0 for pixels that a step did not move."""
         return values
 
 
 class Box(Unbounded):
-    """All mean-subtracted images [1, H, W, 3] whose pixels lie in 0–255.
+    """All mean-subtracted images [1, H, W, 3] with pixels in 0–255.
 
     Differs from Gatys et al., whose pixels are free.
-
-    Args:
-        dtype: Of the image.
     """
 
     def __init__(self, dtype: tf.DType) -> None:
         mean = tf.constant(MEAN_RGB, dtype)
-        # Exactly what preprocessing makes of 0 and 255.
+        # Bit for bit what `preprocess` makes of 0 and 255.
         self._low, self._high = 0 - mean, 255 - mean
 
-    def project(self, image: tf.Tensor) -> tf.Tensor:
-        """See `Unbounded.project`; what is not a number remains so."""
+    def project(self, image: tf.Tensor) -> tf.Tensor:  # noqa: D102
         return tf.clip_by_value(image, self._low, self._high)
 
-    def projected_step(self, step: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-        """See `Unbounded.projected_step`."""
+    def projected_step(self, step: tf.Tensor, image: tf.Tensor) -> tf.Tensor:  # noqa: D102
         return step + (self.project(image) - image)
 
-    def free_part(self, values: tf.Tensor, image: tf.Tensor, *ways: tf.Tensor) -> tf.Tensor:
-        """See `Unbounded.free_part`."""
+    def free_part(self, values: tf.Tensor, image: tf.Tensor, *directions: tf.Tensor) -> tf.Tensor:  # noqa: D102
         at_low, at_high = image <= self._low, image >= self._high
-        out = [(at_low & (way < 0)) | (at_high & (way > 0)) for way in ways]
-        return tf.where(functools.reduce(operator.or_, out), tf.zeros_like(values), values)
+        crossing = [(at_low & (direction < 0)) | (at_high & (direction > 0)) for direction in directions]
+        return tf.where(functools.reduce(operator.or_, crossing), tf.zeros_like(values), values)
 
-    def derivative(self, direction: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-        """See `Unbounded.derivative`."""
+    def derivative(self, direction: tf.Tensor, image: tf.Tensor) -> tf.Tensor:  # noqa: D102
         inside = (image > self._low) & (image < self._high)
         return tf.where(inside, direction, tf.zeros_like(direction))
 
-    def moved_part(self, values: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """See `Unbounded.moved_part`."""
+    def moved_part(self, values: tf.Tensor, step: tf.Tensor) -> tf.Tensor:  # noqa: D102
         return tf.where(tf.equal(step, 0), tf.zeros_like(values), values)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from neural_style_tf.config.schema import SaveConfig
 from neural_style_tf.errors import RunError, UserError, reason, show
 from neural_style_tf.images import resize, save_image
-from neural_style_tf.transfer.records import Listener, Rows, StepRecord
+from neural_style_tf.transfer.records import Listener, Record, Rows, StepRecord
 from neural_style_tf.utils.console import Console, duration
 
 
@@ -70,10 +70,10 @@ class Metrics(Listener):
         self._file = path.open("ab", buffering=0)
         self._newest = after
 
-    def on_step(self, record: StepRecord) -> None:
+    def on_step(self, record: Record) -> None:
         """Append a line."""
         if record.logged and record.step > self._newest:
-            row = {"step": record.step, "scale": record.scale, **record.terms, **record.facts}
+            row = {"step": record.step, **record.facts, **record.terms}
             self._file.write(json.dumps(row | {"seconds": round(record.seconds, 4)}).encode() + b"\n")
             self._newest = record.step
 

@@ -17,7 +17,7 @@ from neural_style_tf.config.fields import flat, tagged, to_flags
 from neural_style_tf.config.parsing import to_text
 from neural_style_tf.config.schema import SETTINGS, Config, Job
 from neural_style_tf.images import Picture, deep
-from neural_style_tf.transfer.records import Listener, StepRecord
+from neural_style_tf.transfer.records import Listener, Record
 from neural_style_tf.utils.atomic import write_text
 from neural_style_tf.weights import Weights
 
@@ -176,11 +176,11 @@ class ManifestWriter(Listener):
             # Until there are newer ones.
             **({name: getattr(earlier, name) for name in _ENDS} if earlier else {}),
         )
-        self._last: StepRecord | None = None
+        self._last: Record | None = None
         self._notes: list[str] = []
         self._write()
 
-    def on_step(self, record: StepRecord) -> None:
+    def on_step(self, record: Record) -> None:
         """Remember the newest losses."""
         self._last = record
         self._notes += record.notes
@@ -193,7 +193,7 @@ class ManifestWriter(Listener):
                 "steps": self._last.step,
                 "seconds": round(self._last.seconds, 3),
                 "final": dict(self._last.terms),
-                "best": {"step": self._last.best_step, "total": self._last.best_total},
+                "best": self._last.least,
             }
         notes = (*self._manifest.notes, *self._notes)
         self._manifest = dataclasses.replace(self._manifest, status=status, ended=_now(), notes=notes, **end)

@@ -143,11 +143,6 @@ class OutputFolder:
         for name in FILES:
             (self.path / name).unlink(missing_ok=True)
 
-    def clear_events(self) -> None:
-        """Remove TensorBoard's files."""
-        for path in self.path.glob(EVENTS):
-            path.unlink()
-
     def _sweep(self) -> None:
         """Remove half-written files of a run that was killed."""
         # Only the beginning of a long name is in that of its unfinished file.

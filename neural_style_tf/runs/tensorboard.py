@@ -15,7 +15,7 @@ from neural_style_tf.config.fields import tagged
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.images import to_picture
 from neural_style_tf.runs.output_dir import EVENTS
-from neural_style_tf.transfer.records import Listener, StepRecord
+from neural_style_tf.transfer.records import Listener, Record
 from neural_style_tf.utils.atomic import atomic_path
 from neural_style_tf.utils.console import printable
 
@@ -57,7 +57,7 @@ class Curves(Listener):
                 compared = {k: v for k, v in settings.items() if k not in tagged("anew", Job)}
                 hparams.hparams({k: printable(v) if isinstance(v, str) else v for k, v in compared.items()})
 
-    def on_step(self, record: StepRecord) -> None:
+    def on_step(self, record: Record) -> None:
         """Write the losses and, if due, the image."""
         if not record.logged or record.step <= self._newest:
             return

@@ -1,132 +1,113 @@
-"""Carry out the runs of a sweep: one after another, or in processes side by side.
+"""Executors paint the runs of a sweep: in this process, in processes side by side, or on a Ray cluster.
 
-An executor takes tasks and yields events. `ray_cluster.py` is a third one.
+An executor takes tasks and yields events. `ray_cluster.py` holds the one for Ray.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import multiprocessing
 import os
-import queue
 import signal
-import threading
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from types import FrameType
-from typing import Protocol, TypeVar
 
+from neural_style_tf.config.schema import Job, SweepConfig
 from neural_style_tf.errors import UserError
-from neural_style_tf.jobs.task import Outcome, Report, Supplies, Task
-from neural_style_tf.utils.runtime import nvidia_devices
+from neural_style_tf.images.files import expand_files
+from neural_style_tf.jobs.machine import Machine
+from neural_style_tf.jobs.painter import Painter
+from neural_style_tf.jobs.signals import NAMES, Interrupts
+from neural_style_tf.jobs.task import Outcome, Task
+from neural_style_tf.sweeps.shards import part_of
+from neural_style_tf.tiling.system_memory import available_bytes
+from neural_style_tf.utils.console import Console
+from neural_style_tf.utils.runtime import cores, nvidia_devices
 
-Item = TypeVar("Item")
-
-SECONDS_TO_LOOK_UP = 0.5
-"""After which an executor that waits looks whether a signal has arrived."""
-_INTERRUPT = "interrupt"
-"""Message to a process: end the run, and wait for another."""
+# How often an executor that waits for events looks for signals, in seconds.
+LOOK_UP_SECONDS = 0.5
+# Message to a process: save the run and end it.
+_STOP = "stop"
+# Signals that may reach all processes of a terminal, a service or a job. The parent decides what they mean.
+_SHARED_SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """A run has begun, made a step (of so many planned), or ended."""
+    """A run has begun, has made a step (of so many planned), or has ended."""
 
     name: str
     step: int = 0
     planned: int = 0
+    seconds_left: float | None = None
     outcome: Outcome | None = None
 
 
-class Painter(Protocol):
-    """Paints one run after another, and keeps what a further one can use."""
-
-    def __call__(self, task: Task, report: Report | None = None, supplies: Supplies | None = None) -> Outcome:
-        """Paint a run; go on with it if it was begun. Errors are outcomes."""
+Executor = Callable[[Sequence[Task]], Iterator[Event]]
+"""Paints checked runs. The call itself raises what is wrong with it, before the first event."""
 
 
-def one_after_another(tasks: Sequence[Task], painter: Painter, received: Sequence[int]) -> Iterator[Event]:
-    """Paint in this process.
-
-    Args:
-        tasks: The runs, in order.
-        painter: Paints them.
-        received: Signals, as they arrive; the run that they end is the last.
-
-    Yields:
-        The beginning and the end of each run.
-    """
-    for task in tasks:
-        if received:
-            return
-        yield Event(task.name)
-        yield Event(task.name, outcome=painter(task))
-
-
-def split(items: Sequence[Item], index: int, count: int) -> Sequence[Item]:
-    """Return one of `count` parts of equal length, from 0: neighbours, which share the most."""
-    low, high = (len(items) * edge // count for edge in (index, index + 1))
-    return items[low:high]
-
-
-def side_by_side(
-    tasks: Sequence[Task],
-    make_painter: Callable[[], Painter],
-    environments: Sequence[Mapping[str, str]],
-    received: Sequence[int],
-) -> Iterator[Event]:
-    """Paint in processes.
-
-    Each takes neighbours in the order of the tasks, which share the most; one that has no more takes from the
-    end of the longest queue. A process that dies fails its run, and another one takes its place.
-
-    Args:
-        tasks: The runs, in order.
-        make_painter: Called in each process; must be picklable.
-        environments: Variables that each process adds to its own; as many processes are started.
-        received: Signals, as they arrive: at the first, the processes save and end.
-
-    Yields:
-        The events of the runs, as they arrive.
-    """
-    count = min(len(environments), len(tasks))
-    queues = [deque(split(tasks, index, count)) for index in range(count)]
-    workers = [Worker(make_painter, environments[index]) for index in range(count)]
-    signals_passed_on = 0
-    try:
-        for worker, own in zip(workers, queues, strict=True):
-            yield worker.begin(own.popleft())
-        while any(worker.task for worker in workers):
-            busy = {worker.connection: worker for worker in workers if worker.task}
-            for connection in wait(list(busy), SECONDS_TO_LOOK_UP):
-                worker = busy[connection]
-                event = worker.receive()
-                yield event
-                if event.outcome is None:
-                    continue
-                own = queues[workers.index(worker)]
-                rest = own or max(queues, key=len)
-                if rest and not received:
-                    yield worker.begin(rest.popleft() if rest is own else rest.pop())
-            while signals_passed_on < len(received):
-                signals_passed_on += 1
-                for worker in workers:
-                    worker.stop()
-    finally:
-        # Also if whoever takes the events goes away.
-        for worker in workers:
-            worker.close()
-
-
-def share_out(jobs: int, environment: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return what each of several processes adds to its environment: a GPU each, if there are any.
+def choose_executor(
+    sweep: SweepConfig, job: Job, machine: Machine, console: Console, interrupts: Interrupts
+) -> Executor:
+    """Return the executor that the flags ask for.
 
     Raises:
-        UserError: There are GPUs, and fewer than processes.
+        UserError: The flags contradict each other, Ray is missing, or there are too few GPUs.
+    """
+    received = interrupts.received
+    if sweep.ray and sweep.jobs > 1:
+        raise UserError("--jobs and --ray both share out the runs: give one of them")
+    if sweep.shared_output and not sweep.ray:
+        raise UserError("--shared_output says what the machines of a cluster see: it needs --ray")
+    if not sweep.ray and sweep.jobs == 1:
+        painter = Painter(machine, console, interrupts)
+        return lambda tasks: one_after_another(tasks, painter, received)
+    if sweep.ray:
+        from neural_style_tf.sweeps.ray_cluster import RayExecutor, check_installed
+
+        check_installed()
+        _check_sendable(job)
+        load_weights = functools.partial(machine.load_weights, console=console)
+        shared_out = RayExecutor(Painter, sweep, load_weights, received, console.say)
+    else:
+        memory = available_bytes()
+        # Whole cores; each process has a GPU of its own.
+        make_painter = functools.partial(
+            Painter,
+            memory=None if memory is None else memory // sweep.jobs,
+            threads=job.threads or max(1, cores() // sweep.jobs),
+        )
+        environments = gpu_of_each(sweep.jobs, os.environ)
+        shared_out = functools.partial(
+            side_by_side, make_painter=make_painter, environments=environments, received=received
+        )
+
+    def execute(tasks: Sequence[Task]) -> Iterator[Event]:
+        # The first signal does not end this process: the runs are asked to save and end.
+        interrupts.graceful = True
+        return shared_out(tasks)
+
+    return execute
+
+
+def _check_sendable(job: Job) -> None:
+    masks = [mask for mask in (*job.content_mask, job.content_weight_mask) if mask]
+    if job.frames or job.flow or any(expand_files(mask) != [mask] for mask in masks):
+        raise UserError(
+            "--ray sends files, and --frames, --flow or a mask names a folder: make a video of its frames"
+        )
+
+
+def gpu_of_each(jobs: int, environment: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the variables that give each of `jobs` processes a GPU; empty ones without GPUs.
+
+    Raises:
+        UserError: There are fewer GPUs than processes.
     """
     gpus = nvidia_devices(environment)
     if not gpus:
@@ -139,41 +120,61 @@ def share_out(jobs: int, environment: Mapping[str, str]) -> list[dict[str, str]]
     return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus[:jobs]]
 
 
-def find_shard(asked: str, environment: Mapping[str, str]) -> tuple[int, int]:
-    """Return which part of a sweep this command paints, from 1, and how many there are.
+def one_after_another(tasks: Sequence[Task], painter: Painter, received: Sequence[int]) -> Iterator[Event]:
+    """Paint in this process; the run that a signal in `received` ends is the last."""
+    for task in tasks:
+        if received:
+            return
+        yield Event(task.name)
+        yield Event(task.name, outcome=painter(task))
+
+
+def side_by_side(
+    tasks: Sequence[Task],
+    make_painter: Callable[[], Painter],
+    environments: Sequence[Mapping[str, str]],
+    received: Sequence[int],
+) -> Iterator[Event]:
+    """Paint in one process for each of `environments`.
+
+    Each process takes neighbours in the order of the tasks, which share the most; one that has no more takes
+    from the end of the longest queue. A process that dies fails its run, and another one takes its place.
 
     Args:
-        asked: `--shard`.
-        environment: Slurm's variables are read from it.
+        tasks: The runs, in order.
+        make_painter: Called in each process; must be picklable.
+        environments: Variables that each process adds to its own.
+        received: Signals, as they arrive: at the first, the processes save and end.
 
-    Raises:
-        UserError: It is not I/N with I from 1 to N.
+    Yields:
+        The events of the runs, as they arrive.
     """
-    if asked == "none":
-        return 1, 1
-    if asked == "auto":
-        try:
-            count = int(environment.get("SLURM_ARRAY_TASK_COUNT", "1"))
-            if count <= 1:
-                return 1, 1
-            first, step = (
-                int(environment.get(f"SLURM_ARRAY_TASK_{name}", default))
-                for name, default in (("MIN", "0"), ("STEP", "1"))
-            )
-            index, rest = divmod(int(environment["SLURM_ARRAY_TASK_ID"]) - first, step)
-        except (KeyError, ValueError, ZeroDivisionError):
-            raise UserError(
-                "--shard: Slurm's variables of the array cannot be read: give --shard=I/N"
-            ) from None
-        if rest or not 0 <= index < count:
-            raise UserError("--shard: the numbers of Slurm's array have gaps: give --shard=I/N, or none")
-        return index + 1, count
-    index, slash, count = asked.partition("/")
-    if not slash or not (index.isdecimal() and count.isdecimal()) or not 1 <= int(index) <= int(count):
-        raise UserError(
-            f"--shard must be I/N with I from 1 to N, such as 2/8, or auto or none, not {asked!r}"
-        )
-    return int(index), int(count)
+    count = min(len(environments), len(tasks))
+    queues = [deque(part_of(tasks, index, count)) for index in range(count)]
+    workers = [Worker(make_painter, environment) for environment in environments[:count]]
+    stopping = False
+    try:
+        for worker, own in zip(workers, queues, strict=True):
+            yield worker.begin(own.popleft())
+        while any(worker.task for worker in workers):
+            busy = {worker.connection: worker for worker in workers if worker.task}
+            for connection in wait(list(busy), LOOK_UP_SECONDS):
+                worker = busy[connection]
+                event = worker.receive()
+                yield event
+                if event.outcome is None or received:
+                    continue
+                own, longest = queues[workers.index(worker)], max(queues, key=len)
+                if own or longest:
+                    yield worker.begin(own.popleft() if own else longest.pop())
+            if received and not stopping:
+                stopping = True
+                for worker in workers:
+                    worker.interrupt()
+    finally:
+        # Also if the caller stops taking events, or a second signal has ended the loop.
+        for worker in workers:
+            worker.close()
 
 
 class Worker:
@@ -184,174 +185,116 @@ class Worker:
         environment: Variables that the process adds to its own.
 
     Attributes:
-        task: What it paints, if anything.
+        task: The run that is painted; None between runs.
         connection: Ready to be read when `receive` would not wait.
     """
 
     def __init__(self, make_painter: Callable[[], Painter], environment: Mapping[str, str]) -> None:
         self._make_painter, self._environment = make_painter, environment
         self.task: Task | None = None
-        self._stopping = False
         self._start()
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        arguments = theirs, self._make_painter, dict(self._environment)
+        self.connection, childs_end = context.Pipe()
+        arguments = childs_end, self._make_painter, dict(self._environment)
         self._process = context.Process(target=_serve, args=arguments, daemon=False)
-        with _shared_signals_held_back():
+        with _shared_signals_blocked():
             self._process.start()
-        theirs.close()
+        childs_end.close()
 
     def begin(self, task: Task) -> Event:
         """Hand over a run; return its first event."""
-        if self._stopping or not self._process.is_alive():
-            # One that was told to stop has left its pipe, even if it takes a while to end.
+        if not self._process.is_alive():
             self.connection.close()
             self._start()
-        self._stopping, self.task = False, task
-        self._send(task)
+        self.task, self._has_stepped, self._interrupted = task, False, False
+        # A process that has died meanwhile is noticed by `receive`.
+        with contextlib.suppress(OSError):
+            self.connection.send(task)
         return Event(task.name)
 
     def receive(self) -> Event:
-        """Return what the process says next, or how it died."""
+        """Return the next event of the run: a step, its end, or the death of the process."""
         name = self.task.name
         try:
-            said = self.connection.recv()
+            message = self.connection.recv()
         except (EOFError, OSError):
             self._process.join()
-            self.connection.close()
-            dead = Outcome("failed", _death(self._process.exitcode))
-            said = Outcome("interrupted") if self._stopping else dead
-        if isinstance(said, Outcome):
+            died = Outcome("failed", _cause_of_death(self._process.exitcode))
+            message = Outcome("interrupted") if self._interrupted else died
+        if isinstance(message, Outcome):
             self.task = None
-            return Event(name, outcome=said)
-        return Event(name, *said)
+            return Event(name, outcome=message)
+        self._has_stepped = True
+        return Event(name, *message)
 
     def interrupt(self) -> None:
-        """Let the process save its run and wait for the next; a second time, end the run at once."""
-        self._send(_INTERRUPT)
+        """Let the process save its run and wait for the next.
 
-    def stop(self) -> None:
-        """Let the process save and end; a second time, end at once."""
-        self._stopping = True
-        self._send(None)
+        Before the first step, when there is nothing to save, and the second time, the process is killed.
+        """
+        if self.task is None:
+            return
+        if self._interrupted or not self._has_stepped:
+            self._process.kill()
+        else:
+            with contextlib.suppress(OSError):
+                self.connection.send(_STOP)
+        self._interrupted = True
 
     def close(self) -> None:
-        """Wait for the process, which ends when its pipe is closed."""
+        """End the process, and wait for it; `interrupt` a run that is painted."""
+        self.interrupt()
         self.connection.close()
         self._process.join()
 
-    def _send(self, message: Task | str | None) -> None:
-        # It may have died, which `receive` will find.
-        with contextlib.suppress(OSError):
-            self.connection.send(message)
-
-
-RELAYED = getattr(signal, "SIGUSR2", signal.SIGTERM)
-"""By which a process is told what its parent wants: one that does not come from elsewhere, too."""
-
-_named = (getattr(signal, name, RELAYED) for name in ("SIGINT", "SIGHUP", "SIGTERM", "SIGUSR1"))
-_SHARED = [number for number in _named if number != RELAYED]
-"""What may reach all processes of a terminal, a service or a job; the parent decides what they mean."""
-
 
 @contextlib.contextmanager
-def _shared_signals_held_back() -> Iterator[None]:
-    """Hold back `_SHARED` in this thread; a process that it starts inherits that, until it is prepared."""
+def _shared_signals_blocked() -> Iterator[None]:
+    """Block `_SHARED_SIGNALS` in this thread, so that a process that it starts begins with them blocked."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    # Where this is not running yet, its start would let signals through again.
+    # multiprocessing starts this process with the first one, and lets signals through again.
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SHARED)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SHARED_SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _death(code: int | None) -> str:
-    again = "the same command goes on with the run"
+def _cause_of_death(code: int | None) -> str:
+    retry = "the same command goes on with the run"
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         why = ", as the system does when memory is short: fewer --jobs need less" if name == "SIGKILL" else ""
-        return f"its process was ended by {name}{why}; {again}"
-    return f"its process ended with exit code {code}; {again}"
+        return f"its process was ended by {name}{why}; {retry}"
+    return f"its process ended with exit code {code}; {retry}"
 
 
 def _serve(connection: Connection, make_painter: Callable[[], Painter], environment: dict[str, str]) -> None:
-    """Paint what arrives, until the parent says stop or is gone."""
-    for number in _SHARED:
+    """Paint what arrives, until the parent closes the pipe or is gone."""
+    for number in _SHARED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SHARED)
-    painting, telling = threading.Event(), threading.Lock()
-    outcome: Outcome | None = None
-
-    def end(number: int, frame: FrameType | None) -> None:
-        # One that comes late is for a run that has ended; while one is painted, it decides itself.
-        if painting.is_set() and outcome is None:
-            raise KeyboardInterrupt
-
-    signal.signal(RELAYED, end)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SHARED_SIGNALS)
     os.environ.update(environment)
-    tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
 
-    def report(step: int, planned: int, saved: bool) -> bool:
-        # A parent that is gone does not keep the run from being saved.
-        with contextlib.suppress(OSError):
-            connection.send((step, planned))
-        return False
-
-    # The parent may be gone; what it asked for is saved then.
-    with contextlib.suppress(OSError, KeyboardInterrupt), contextlib.ExitStack() as at_the_end:
-        # Nothing that the parent still says disturbs how this process ends.
-        at_the_end.callback(signal.signal, RELAYED, signal.SIG_IGN)
-        # It may be told to end as soon as there is who listens.
-        threading.Thread(target=_listen, args=(connection, tasks, painting, telling), daemon=True).start()
-        painter = make_painter()
-        for task in iter(tasks.get, None):
-            outcome = painter(task, report)
-            # What is meant for this run is heard by now, or never: not by the next one.
-            with telling:
-                painting.clear()
-                said, outcome = outcome, None
-            connection.send(said)
-
-
-def _listen(
-    connection: Connection,
-    tasks: queue.SimpleQueue[Task | None],
-    painting: threading.Event,
-    telling: threading.Lock,
-) -> None:
-    """Pass on what the parent sends; all but a task is a signal to a run that is being painted.
-
-    Args:
-        connection: To the parent.
-        tasks: Gets the tasks, and None for the end.
-        painting: Set while there is a run for signals.
-        telling: Held while one is sent.
-    """
-    ended = False
-    while not ended:
+    def report(step: int, planned: int, saved: bool, seconds_left: float | None = None) -> bool:
         try:
-            message: Task | str | None = connection.recv()
-        except Exception as error:
-            # The parent is gone, or what it sent cannot be read.
-            if not isinstance(error, (EOFError, OSError)):
-                traceback.print_exc()
-            message, ended = None, True
-        if isinstance(message, Task):
-            # Here, and not where it is taken up: what ends it may arrive before that.
-            painting.set()
-        if message != _INTERRUPT:
-            tasks.put(message)
-        with telling:
-            if not isinstance(message, Task) and painting.is_set():
-                # To the process, not to this thread: it is the main thread that may have to wake up.
-                if os.name == "posix":
-                    os.kill(os.getpid(), RELAYED)
-                else:
-                    signal.raise_signal(RELAYED)
+            connection.send((step, planned, seconds_left))
+            # During a run the parent sends only `_STOP`. A pipe that it has closed can be read, too.
+            return connection.poll()
+        except OSError:
+            # The parent is gone: the run is saved.
+            return True
+
+    painter = make_painter()
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            task = connection.recv()
+            # A `_STOP` that came too late is read here, and is not for the next run.
+            if task != _STOP:
+                connection.send(painter(task, report))

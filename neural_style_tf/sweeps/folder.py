@@ -16,18 +16,16 @@ from neural_style_tf import __version__
 from neural_style_tf.config.fields import tagged
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import LOCK, writable
-from neural_style_tf.runs.resume import find_manifest, status_of
 from neural_style_tf.utils.atomic import write_text
 from neural_style_tf.utils.lock import Lock
 from neural_style_tf.utils.paths import exists
 
 FORMAT = 1
-SECONDS_TO_WAIT = 10.0
-"""For another process that writes `sweep.json`."""
+# How long to wait for another process that writes `sweep.json`.
+LOCK_SECONDS = 10.0
+# The longest name of a run's folder, in bytes; a longer one is numbered.
 LONGEST_NAME = 120
-"""Of a run's folder, in bytes; a longer one is numbered."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,38 +50,31 @@ def safe(name: str, value: str) -> str:
 def name_runs(
     settings: Sequence[Mapping[str, str]], known: Mapping[str, str] | None = None
 ) -> list[SweptRun]:
-    """Name the folder of each run: `style_weight=10,tv_weight=0`.
+    """Name the folder of each run: `style_weight=10,tv_weight=0`. A taken or too long one gets a number.
 
     Args:
-        settings: Of each run.
-        known: `key` of a run → its folder, from an earlier call: kept, whatever else is swept now.
-
-    Returns:
-        The runs. A name that is taken, or too long, gets a number.
+        settings: Those of each run.
+        known: `key` of a run → its folder, from an earlier call. These names stay, whatever is swept now.
     """
     known = known or {}
     # Some systems do not tell A from a.
     taken, runs = {name.casefold() for name in known.values()}, []
-    for one in settings:
-        folder = known.get(key(one))
+    for values in settings:
+        folder = known.get(key(values))
         if folder is None:
-            names = _names(",".join(f"{name}={safe(name, value)}" for name, value in one.items()) or "run")
+            names = _names(",".join(f"{name}={safe(name, value)}" for name, value in values.items()) or "run")
             folder = next(name for name in names if name.casefold() not in taken)
             taken.add(folder.casefold())
-        runs.append(SweptRun(dict(one), folder))
+        runs.append(SweptRun(dict(values), folder))
     return runs
 
 
-def _names(wanted: str) -> Iterator[str]:
+def _names(best: str) -> Iterator[str]:
     """Yield names for a folder, the best first."""
-    if len(wanted.encode()) <= LONGEST_NAME:
-        yield wanted
-        yield from (f"{wanted}-{number}" for number in itertools.count(2))
+    if len(best.encode()) <= LONGEST_NAME:
+        yield best
+        yield from (f"{best}-{number}" for number in itertools.count(2))
     yield from (f"run-{number:04}" for number in itertools.count(1))
-
-
-def _shown(base: Mapping[str, Any], name: str) -> str:
-    return repr(base[name]) if name in base else "not given"
 
 
 def key(settings: Mapping[str, str]) -> str:
@@ -92,13 +83,10 @@ def key(settings: Mapping[str, str]) -> str:
 
 
 class SweepFolder:
-    """`sweep.json` in the folder of a sweep.
-
-    Args:
-        path: The folder; made when the first run is written.
+    """`sweep.json` in the folder of a sweep, which is made when the first run is written.
 
     Attributes:
-        known: What tells a run from others → its folder.
+        known: `key` of a run → its folder.
         joined: The user's own file that its runs were joined in, from the root; or "".
 
     Raises:
@@ -110,22 +98,22 @@ class SweepFolder:
         self._read()
 
     def _read(self) -> None:
-        self._earlier: dict[str, Any] = {}
+        self._base: dict[str, Any] | None = None
+        self._runs: dict[str, dict] = {}
         self.known: dict[str, str] = {}
         self.joined = ""
         if exists(self._file):
             try:
                 facts = json.loads(self._file.read_text(encoding="utf-8"))
-                later = facts["sweep"] > FORMAT
-                self._earlier = {"base": dict(facts["base"]), "runs": list(facts["runs"])}
-                self.joined = str(facts.get("joined", ""))
-                self.known = {key(run["settings"]): str(run["folder"]) for run in self._earlier["runs"]}
+                if facts["sweep"] != FORMAT:
+                    raise ValueError
+                self._base, self.joined = dict(facts["base"]), str(facts["joined"])
+                self._runs = {key(run["settings"]): run for run in facts["runs"]}
+                self.known = {name: str(run["folder"]) for name, run in self._runs.items()}
             except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 raise UserError(
-                    f"{show(self._file)} is not one that this program wrote: give another --output_dir"
+                    f"{show(self._file)} is not one that this version wrote: give another --output_dir"
                 ) from None
-            if later:
-                raise UserError(f"{show(self._file)} is of a later version of this program: install that one")
 
     def check(self, base: Mapping[str, Any]) -> None:
         """Refuse other settings than the sweep was begun with.
@@ -136,11 +124,15 @@ class SweepFolder:
         Raises:
             UserError: Naming each difference.
         """
-        if not self._earlier:
+        if self._base is None:
             return
-        then, now = self._earlier["base"], json.loads(json.dumps(dict(base)))
+        then, now = self._base, json.loads(json.dumps(dict(base)))
+
+        def shown(values: Mapping[str, Any], name: str) -> str:
+            return repr(values[name]) if name in values else "not given"
+
         differences = [
-            f"--{name} was {_shown(then, name)}, now {_shown(now, name)}"
+            f"--{name} was {shown(then, name)}, now {shown(now, name)}"
             for name in sorted(then.keys() | now.keys())
             # With other tiles the same is computed; see `runs.resume`.
             if name != "tile" and then.get(name) != now.get(name)
@@ -164,17 +156,15 @@ class SweepFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         with self._locked():
             self._read()
-            listed = {key(run.settings): dataclasses.asdict(run) for run in runs}
-            earlier = {key(run["settings"]): run for run in self._earlier.get("runs", [])}
-            together = earlier | listed
-            if len({run["folder"] for run in together.values()}) < len(together):
+            all_runs = self._runs | {key(run.settings): dataclasses.asdict(run) for run in runs}
+            if len({run["folder"] for run in all_runs.values()}) < len(all_runs):
                 raise UserError(f"another command has added runs to {show(self.path)}: give this one again")
             facts = {
                 "sweep": FORMAT,
                 "version": __version__,
                 "space": {name: list(values) for name, values in axes.items()},
                 "base": dict(base),
-                "runs": list(together.values()),
+                "runs": list(all_runs.values()),
                 "joined": self.joined,
             }
             write_text(self._file, json.dumps(facts, indent=2) + "\n")
@@ -190,18 +180,10 @@ class SweepFolder:
         """Keep other processes, such as other shards, from writing `sweep.json`."""
         lock, begun = Lock(self.path / LOCK), time.monotonic()
         while not lock.acquire():
-            if time.monotonic() - begun > SECONDS_TO_WAIT:
+            if time.monotonic() - begun > LOCK_SECONDS:
                 raise UserError(f"{show(self.path / LOCK)} is held by another process: end that one")
             time.sleep(0.05)
         try:
             yield
         finally:
             lock.release()
-
-    def manifest(self, run: SweptRun) -> Manifest | None:
-        """Return the manifest of a run, or None if it has not got so far."""
-        return find_manifest(self.path / run.folder)
-
-    def status(self, run: SweptRun) -> str:
-        """Return the first word of a run's status, or `waiting`."""
-        return status_of(self.path / run.folder)

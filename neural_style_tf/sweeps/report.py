@@ -1,4 +1,4 @@
-"""What shows a sweep at a glance: `table.csv`, `sheet.jpg` and `index.html`, made anew as runs finish."""
+"""A sweep at a glance: `table.csv`, `sheet.jpg` and `index.html`, made anew as runs finish."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from urllib.parse import quote
 from PIL import Image, ImageDraw, ImageFont
 
 from neural_style_tf.errors import reason, show
-from neural_style_tf.sweeps.folder import SweepFolder, SweptRun
+from neural_style_tf.runs.resume import find_manifest
+from neural_style_tf.sweeps.folder import SweptRun
 from neural_style_tf.utils.atomic import atomic_file, write_text
 
-THUMBNAIL, GAP, LINE, LARGEST = 256, 8, 20, 16_000
-"""Sizes of the sheet, in pixels; of the last, no side of it is larger, labels aside."""
-SMALLEST = 16
+# Sizes of the sheet, in pixels: the largest and the smallest side of a thumbnail, the space around it, a line
+# of text, and the largest side of the whole, labels aside.
+THUMBNAIL, SMALLEST, GAP, LINE, LARGEST = 256, 16, 8, 20, 16_000
+# Most columns and rows of a sheet. The page has all runs.
 MOST_SHOWN = LARGEST // (SMALLEST + GAP + LINE)
-"""Of a thumbnail, its side; the columns and the rows of a sheet, at most: the page has all runs."""
 TEMPLATE = Path(__file__).with_name("index.html")
 
 
-def write_report(folder: SweepFolder, runs: Sequence[SweptRun]) -> list[str]:
+def write_report(root: Path, runs: Sequence[SweptRun]) -> list[str]:
     """Write the table, the page and the sheet of a sweep; return a line for each that cannot be written."""
-    facts = [_facts(folder, run) for run in runs]
+    facts = [_facts(root, run) for run in runs]
     names = list(runs[0].settings) if runs else []
     columns = [*names, "status", "total", "content", "style", "tv", "steps", "seconds", "folder"]
     parts = {
@@ -36,12 +37,31 @@ def write_report(folder: SweepFolder, runs: Sequence[SweptRun]) -> list[str]:
     }
     lines = []
     for name, write in parts.items():
-        path = folder.path / name
         try:
-            write(path)
+            write(root / name)
         except Exception as error:
-            lines.append(f"{show(path)} could not be written: {reason(error)}; the results are beside it")
+            lines.append(
+                f"{show(root / name)} could not be written: {reason(error)}; the results are beside it"
+            )
     return lines
+
+
+def _facts(root: Path, run: SweptRun) -> dict[str, Any]:
+    """Return the row of a run; what is not known yet is left out."""
+    manifest = find_manifest(root / run.folder)
+    row: dict[str, Any] = {**run.settings, "folder": run.folder, "status": "waiting"}
+    if manifest is None:
+        return row
+    losses = manifest.final or {}
+    row |= {name: losses.get(name) for name in ("total", "content", "style", "tv")}
+    row |= {"steps": manifest.steps, "seconds": manifest.seconds}
+    row["status"] = manifest.status.partition(":")[0]
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _picture(folder: Path) -> Path:
+    """Return the result of a run, or the first frame of a clip."""
+    return min(folder.glob("frames/frame-*.png"), default=folder / "result.png")
 
 
 def _write_table(path: Path, columns: list[str], facts: list[dict[str, Any]]) -> None:
@@ -68,46 +88,41 @@ def make_sheet(runs: Sequence[SweptRun], pictures: dict[str, Path]) -> Image.Ima
     names = list(runs[0].settings)
     across = names[1] if len(names) > 1 else names[0] if names else ""
     down = [name for name in names if name != across]
-    columns = list(dict.fromkeys(run.settings.get(across, "") for run in runs))[:MOST_SHOWN]
-    rows = list(dict.fromkeys(tuple(run.settings[name] for name in down) for run in runs))[:MOST_SHOWN]
-    cells = {(tuple(run.settings[n] for n in down), run.settings.get(across, "")): run for run in runs}
+    cells = {
+        (tuple(run.settings[name] for name in down), run.settings.get(across, "")): pictures[run.folder]
+        for run in runs
+    }
+    rows = list(dict.fromkeys(row for row, _ in cells))[:MOST_SHOWN]
+    columns = list(dict.fromkeys(column for _, column in cells))[:MOST_SHOWN]
     side = max(SMALLEST, min(THUMBNAIL, LARGEST // len(columns) - GAP, LARGEST // len(rows) - GAP - LINE))
+    thumbnails = {
+        (row, column): _thumbnail(cells.get((row, column)), side) for row in rows for column in columns
+    }
+    height = max((picture.height for picture in thumbnails.values() if picture), default=side)
     font = ImageFont.load_default(13)
-    left = 0
     labels = [
         ", ".join(f"{name}={_short(value)}" for name, value in zip(down, row, strict=True)) for row in rows
     ]
-    if any(labels):
-        left = round(max(font.getlength(label) for label in labels)) + GAP
-    thumbnails = {
-        (row, value): _thumbnail(pictures[cells[row, value].folder], side) if (row, value) in cells else None
-        for row in rows
-        for value in columns
-    }
-    # What is not there yet is about as high as what is.
-    found = [picture.height for picture in thumbnails.values() if picture]
-    heights = [
-        max([picture.height for value in columns if (picture := thumbnails[row, value])], default=0)
-        or max(found, default=side)
-        for row in rows
-    ]
-    size = left + len(columns) * (side + GAP), LINE + sum(height + GAP for height in heights)
-    page = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(page)
-    for index, value in enumerate(columns):
-        text = f"{across}={_short(value)}" if across else ""
-        draw.text((left + index * (side + GAP), 2), text, "black", font)
-    top = LINE
-    for row, label, height in zip(rows, labels, heights, strict=True):
+    left = round(max(map(font.getlength, labels))) + GAP if any(labels) else 0
+    size = left + len(columns) * (side + GAP), LINE + len(rows) * (height + GAP)
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    for x, column in enumerate(columns):
+        text = f"{across}={_short(column)}" if across else ""
+        draw.text((left + x * (side + GAP), 2), text, "black", font)
+    for y, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        top = LINE + y * (height + GAP)
         draw.text((2, top + height // 2), label, "black", font)
-        for x, value in enumerate(columns):
-            if picture := thumbnails[row, value]:
-                page.paste(picture, (left + x * (side + GAP), top))
-        top += height + GAP
-    return page
+        for x, column in enumerate(columns):
+            if picture := thumbnails[row, column]:
+                sheet.paste(picture, (left + x * (side + GAP), top))
+    return sheet
 
 
-def _thumbnail(path: Path, side: int) -> Image.Image | None:
+def _thumbnail(path: Path | None, side: int) -> Image.Image | None:
+    """Return a small copy of a picture; None if there is none, or it is too large for Pillow."""
+    if path is None:
+        return None
     try:
         with Image.open(path) as picture:
             small = picture.convert("RGB")
@@ -122,44 +137,28 @@ def _short(value: str) -> str:
     return text if len(text) <= 28 else f"…{text[-27:]}"
 
 
-def _facts(folder: SweepFolder, run: SweptRun) -> dict[str, Any]:
-    """Return the row of a run; what is not known yet is left out."""
-    manifest = folder.manifest(run)
-    found: dict[str, Any] = {**run.settings, "folder": run.folder, "status": "waiting"}
-    if manifest is None:
-        return found
-    found["status"] = manifest.status.partition(":")[0]
-    final = manifest.final or {}
-    found |= {name: final[name] for name in ("total", "content", "style", "tv") if name in final}
-    found |= {"steps": manifest.steps, "seconds": manifest.seconds}
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _picture(folder: Path) -> Path:
-    """Return the result of a run, or the first frame of a clip."""
-    return min(folder.glob("frames/frame-*.png"), default=folder / "result.png")
-
-
-def _digits(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def _write_page(path: Path, columns: list[str], facts: list[dict[str, Any]]) -> None:
     rows = []
-    for one in facts:
-        shown = _picture(path.parent / one["folder"])
-        clip = shown.parent.parent / "result.mp4"
-        picture, link = (
-            quote(str(file.relative_to(path.parent))) for file in (shown, clip if clip.exists() else shown)
+    for row in facts:
+        picture = _picture(path.parent / row["folder"])
+        clip = path.parent / row["folder"] / "result.mp4"
+        source, link = (
+            quote(str(file.relative_to(path.parent)))
+            for file in (picture, clip if clip.exists() else picture)
         )
-        image = f'<a href="{link}"><img loading="lazy" alt="" src="{picture}"></a>' if shown.exists() else ""
-        cells = "".join(f"<td>{html.escape(_digits(one.get(name, '')))}</td>" for name in columns)
+        image = f'<a href="{link}"><img loading="lazy" alt="" src="{source}"></a>' if picture.exists() else ""
+        cells = "".join(f"<td>{html.escape(_digits(row.get(name, '')))}</td>" for name in columns)
         rows.append(f"<tr><td>{image}</td>{cells}</tr>")
     heads = "".join(
-        f'<th><button data-column="{i}">{html.escape(n)}</button></th>' for i, n in enumerate(columns, 1)
+        f'<th><button data-column="{index}">{html.escape(name)}</button></th>'
+        for index, name in enumerate(columns, 1)
     )
     text = TEMPLATE.read_text(encoding="utf-8")
     title = html.escape(show(path.parent.resolve().name))
     for mark, value in (("TITLE", title), ("HEADS", heads), ("ROWS", "\n".join(rows))):
         text = text.replace(f"<!--{mark}-->", value)
     write_text(path, text)
+
+
+def _digits(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

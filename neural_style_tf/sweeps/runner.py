@@ -5,48 +5,31 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from neural_style_tf.config.fields import tagged
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UnreadableFile, UserError, show
 from neural_style_tf.jobs.task import Task
-from neural_style_tf.runs.resume import continued
-from neural_style_tf.sweeps.executors import Event, split
+from neural_style_tf.runs.resume import continued, find_manifest, status_of
+from neural_style_tf.sweeps.executors import Event, Executor
 from neural_style_tf.sweeps.folder import SweepFolder, SweptRun, name_runs, safe
 from neural_style_tf.sweeps.report import write_report
+from neural_style_tf.sweeps.shards import part_of
 from neural_style_tf.sweeps.space import Axis, combine
 from neural_style_tf.utils.console import Console, duration
 from neural_style_tf.utils.text import shortened
 
+# Mistakes that are shown; the others are counted.
 MOST_MISTAKES = 20
-"""That are shown; the others are counted."""
+# The longest name of an `--output` that is made of values, in bytes, without its ending.
 LONGEST_OUTPUT = 240
-"""Of the name of an `--output` that is made of values, in bytes, without its ending."""
-SHARE = 0.1
-"""Of the time of a sweep, for table, sheet and page while runs are left."""
+# Share of the time of a sweep that table, sheet and page may take while runs are left.
+REPORT_SHARE = 0.1
+# The line of progress, in characters, without the time that is left.
 WIDEST = 100
-"""The line of progress, in characters, without the time that is left."""
-
-
-class Run(Protocol):
-    """A checked run of the command line."""
-
-    @property
-    def hashes(self) -> Mapping[str, str]:
-        """Role of each picture → SHA-256 of its file."""
-
-    def check_finished(self) -> None:
-        """Refuse a finished run in the output folder that was made with other settings or files."""
-
-    def memory(self) -> int:
-        """Return the bytes that the run takes, estimated."""
-
-
-Executor = Callable[[Sequence[Task]], Iterator[Event]]
-"""Paints checked runs; see `executors.py`. What can be wrong with it is raised by the call, not later."""
 
 
 class Sweep:
@@ -56,15 +39,16 @@ class Sweep:
         axes: The swept settings.
         zipped: Names of those that advance together.
         root: The folder of the sweep.
-        base: Name → value of what was given and is not swept.
-        settings: Changes → the settings and files of a run.
-        make_run: Settings and files → a run; raises UserError for every mistake that can be found now.
+        base: Name → value of each setting that is set and not swept.
+        settings: Returns the settings and files of a run with some changes.
+        make_run: Makes a `jobs.painting.Run`; raises UserError for every mistake that can be found now.
         console: For the progress.
         skip_unreadable: Leave out runs whose pictures cannot be read.
 
     Attributes:
         runs: All of them, in order.
         skipped: Folder of a run that is left out → why.
+        was_cut_short: Whether `execute` left runs that it was to paint, or some were interrupted.
     """
 
     def __init__(
@@ -75,18 +59,18 @@ class Sweep:
         root: Path,
         base: Mapping[str, Any],
         settings: Callable[[Mapping[str, str]], tuple[Config, Job]],
-        make_run: Callable[[Config, Job], Run],
+        make_run: Callable[[Config, Job], Any],
         console: Console,
         skip_unreadable: bool = False,
     ) -> None:
         self._axes, self._base, self._settings = axes, base, settings
         self._make_run, self._console = make_run, console
-        self._folder = SweepFolder(root)
+        self._root, self._folder = root, SweepFolder(root)
         self.runs = name_runs(combine(axes, zipped), self._folder.known)
         self._skip_unreadable = skip_unreadable
         self._tasks: dict[str, Task] = {}
         self.skipped: dict[str, str] = {}
-        self._left: set[str] = set()
+        self.was_cut_short = False
 
     def check(self) -> list[Task]:
         """Check all runs; return those that are not skipped, in order.
@@ -94,12 +78,46 @@ class Sweep:
         Raises:
             UserError: With a line for each mistake.
         """
+        # Message → the first run that has it.
         mistakes: dict[str, str] = {}
         for run in self.runs:
             try:
                 self._tasks[run.folder] = self._plan(run)
             except UserError as error:
                 mistakes.setdefault(str(error), run.folder)
+        self._check_outputs()
+        if not any(task.job.overwrite for task in self._tasks.values()):
+            self._folder.check(self._base)
+        for name, task in list(self._tasks.items()):
+            try:
+                self._tasks[name] = self._checked(task)
+            except UserError as error:
+                mistakes.setdefault(str(error), name)
+                if isinstance(error, UnreadableFile):
+                    self.skipped[name] = str(error)
+                    del self._tasks[name]
+        if self._skip_unreadable and self._tasks:
+            for message in self.skipped.values():
+                mistakes.pop(message, None)
+        if mistakes:
+            raise self._error(mistakes)
+        for name, message in self.skipped.items():
+            self._console.error(f"skipped: {name}: {message}")
+        return list(self._tasks.values())
+
+    def _plan(self, run: SweptRun) -> Task:
+        """Return a run as it begins."""
+        config, job = self._settings(run.settings)
+        folder = self._root / run.folder
+        return Task(run.folder, config, job.replace(output_dir=str(folder), output=_fill(job, run)))
+
+    def _checked(self, task: Task) -> Task:
+        run = self._make_run(task.config, continued(task.job))
+        if status_of(self._root / task.name) == "finished":
+            run.check_finished()
+        return dataclasses.replace(task, memory=run.memory(), hashes=run.hashes)
+
+    def _check_outputs(self) -> None:
         outputs = [task.job.output for task in self._tasks.values() if task.job.output]
         if len(set(outputs)) < len(outputs):
             twice = next(output for output in outputs if outputs.count(output) > 1)
@@ -107,41 +125,15 @@ class Sweep:
                 f"--output: several runs would write {show(twice)}: put the names of all swept settings in "
                 "braces, as in --output='out/{content}.jpg'; pictures of the same name need other names"
             )
-        if not any(task.job.overwrite for task in self._tasks.values()):
-            self._folder.check(self._base)
-        for run in self.runs:
-            if run.folder not in self._tasks:
-                continue
-            task = self._tasks[run.folder]
-            try:
-                one = self._make_run(task.config, continued(task.job))
-                if self._folder.status(run) == "finished":
-                    one.check_finished()
-                self._tasks[run.folder] = dataclasses.replace(task, memory=one.memory(), hashes=one.hashes)
-            except UserError as error:
-                mistakes.setdefault(str(error), run.folder)
-                if isinstance(error, UnreadableFile):
-                    self.skipped[run.folder] = str(error)
-                    del self._tasks[run.folder]
-        if self._skip_unreadable and self._tasks:
-            skipped = self.skipped.values()
-            mistakes = {message: run for message, run in mistakes.items() if message not in skipped}
-        if mistakes:
-            several = len(self.runs) > 1
-            lines = [f"{run}: {message}" if several else message for message, run in mistakes.items()]
-            more = len(lines) - MOST_MISTAKES
-            lines[MOST_MISTAKES:] = [f"and {more} more mistakes"] if more > 0 else []
-            if self.skipped and self._tasks and not self._skip_unreadable:
-                lines.append("--skip_unreadable leaves out what cannot be read, and paints the others")
-            raise UserError("\n".join(lines))
-        for run, message in self.skipped.items():
-            self._console.error(f"skipped: {run}: {message}")
-        return [self._tasks[run.folder] for run in self.runs if run.folder in self._tasks]
 
-    @property
-    def was_cut_short(self) -> bool:
-        """Whether `execute` left runs that it was to paint, or some were interrupted."""
-        return bool(self._left)
+    def _error(self, mistakes: Mapping[str, str]) -> UserError:
+        several = len(self.runs) > 1
+        lines = [f"{run}: {message}" if several else message for message, run in mistakes.items()]
+        more = len(lines) - MOST_MISTAKES
+        lines[MOST_MISTAKES:] = [f"and {more} more mistakes"] if more > 0 else []
+        if self.skipped and self._tasks and not self._skip_unreadable:
+            lines.append("--skip_unreadable leaves out what cannot be read, and paints the others")
+        return UserError("\n".join(lines))
 
     def execute(
         self, executor: Executor, *, shard: tuple[int, int] = (1, 1), retry_failed: bool = False
@@ -153,60 +145,60 @@ class Sweep:
             shard: Which part of how many, from 1.
             retry_failed: Also try again what failed in an earlier command.
         """
-        say, root = self._console.say, self._folder.path
-        mine = split(self._in_order(), shard[0] - 1, shard[1])
+        say, error = self._console.say, self._console.error
+        mine = part_of(self._in_order(), shard[0] - 1, shard[1])
         if len(mine) < len(self.runs):
             say(f"part {shard[0]} of {shard[1]}: {len(mine)} of {len(self.runs)} runs")
-        settled = {"finished"} if retry_failed else {"finished", "failed"}
-        failed: dict[str, str] = {}
-        tasks = []
-        for run in mine:
-            if run.folder in self.skipped:
-                failed[run.folder] = self.skipped[run.folder]
-                continue
-            task, status = self._tasks[run.folder], self._folder.status(run)
-            if task.job.overwrite or status not in settled:
-                tasks.append(task)
-            elif status == "failed":
-                line = self._folder.manifest(run).status
-                failed[run.folder] = f"{line}; --retry_failed tries it again"
-        if len(tasks) + len(failed) < len(mine):
-            say(f"finished already: {len(mine) - len(tasks) - len(failed)} of {len(mine)} runs")
-        self._left = {task.name for task in tasks}
-        # What there is to find out about a cluster is found out before anything is written.
+        tasks, failed = self._unfinished(mine, retry_failed=retry_failed)
+        if finished := len(mine) - len(tasks) - len(failed):
+            say(f"finished already: {finished} of {len(mine)} runs")
+        # A cluster that does not answer is an error before anything is written.
         events = executor(tasks)
         self._folder.write({axis.name: axis.values for axis in self._axes}, self._base, self.runs)
         progress = _Progress(self._console, len(tasks))
-        begun, reporting, flawed = time.monotonic(), 0.0, False
+        begun, reporting, is_flawed = time.monotonic(), 0.0, False
+        left = {task.name for task in tasks}
         for event in events:
             progress.show(event)
             if event.outcome is None:
                 continue
             if event.outcome.status != "interrupted":
-                self._left.discard(event.name)
+                left.discard(event.name)
             if event.outcome.status == "failed":
                 failed[event.name] = event.outcome.line
             elif event.outcome.line:
-                flawed = True
-            # Of many runs a report takes long: no more than a tenth of the time is for them.
+                is_flawed = True
+            # A report of many runs takes long.
             now = time.monotonic()
-            if reporting <= SHARE * (now - begun):
-                write_report(self._folder, self.runs)
+            if reporting <= REPORT_SHARE * (now - begun):
+                write_report(self._root, self.runs)
                 reporting += time.monotonic() - now
-        unwritten = write_report(self._folder, self.runs)
-        done = sum(self._folder.status(run) == "finished" for run in self.runs)
-        say(f"{done} of {len(self.runs)} runs are finished: {root / 'index.html'}")
-        for folder, line in failed.items():
-            self._console.error(f"not finished: {folder}: {line}")
+        self.was_cut_short = bool(left)
+        unwritten = write_report(self._root, self.runs)
+        done = sum(status_of(self._root / run.folder) == "finished" for run in self.runs)
+        say(f"{done} of {len(self.runs)} runs are finished: {self._root / 'index.html'}")
+        for name, line in failed.items():
+            error(f"not finished: {name}: {line}")
         for line in unwritten:
-            self._console.error(line)
-        return 1 if failed or unwritten or flawed else 0
+            error(line)
+        return 1 if failed or unwritten or is_flawed else 0
 
-    def _plan(self, run: SweptRun) -> Task:
-        """Return a run as it begins."""
-        config, job = self._settings(run.settings)
-        folder = self._folder.path / run.folder
-        return Task(run.folder, config, job.replace(output_dir=str(folder), output=_fill(job, run)))
+    def _unfinished(
+        self, runs: Sequence[SweptRun], *, retry_failed: bool
+    ) -> tuple[list[Task], dict[str, str]]:
+        """Return the tasks to paint, and name → line of the runs that are left out as failed."""
+        settled = ("finished",) if retry_failed else ("finished", "failed")
+        tasks, failed = [], {}
+        for name in (run.folder for run in runs):
+            if name in self.skipped:
+                failed[name] = self.skipped[name]
+                continue
+            task, status = self._tasks[name], status_of(self._root / name)
+            if task.job.overwrite or status not in settled:
+                tasks.append(task)
+            elif status == "failed":
+                failed[name] = f"{find_manifest(self._root / name).status}; --retry_failed tries it again"
+        return tasks, failed
 
     def _in_order(self) -> list[SweptRun]:
         """Return the runs so that those that share compiled steps come together."""
@@ -214,21 +206,14 @@ class Sweep:
             axis.name: {value: rank for rank, value in enumerate(dict.fromkeys(axis.values))}
             for axis in self._axes
         }
-
-        def place(run: SweptRun) -> list[int]:
-            # Other weights are another network, with which nothing is shared.
-            arguments, files = tagged("argument", Config), tagged("reads", Config, Job)
-            names = sorted(
-                run.settings,
-                key=lambda name: (name != "weights", 2 * (name in arguments) + (name in files)),
-            )
-            return [ranks[name][run.settings[name]] for name in names]
-
-        return sorted(self.runs, key=place)
+        arguments, files = tagged("argument", Config), tagged("reads", Config, Job)
+        # Runs with other weights, which are another network, share nothing; with other pictures, a little.
+        names = sorted(ranks, key=lambda name: (name != "weights", 2 * (name in arguments) + (name in files)))
+        return sorted(self.runs, key=lambda run: [ranks[name][run.settings[name]] for name in names])
 
 
 class _Progress:
-    """Says which runs begin and end; to a person who watches, also how far those are that are painted."""
+    """Says which runs begin and end and, to a person who watches, how far they are."""
 
     def __init__(self, console: Console, count: int) -> None:
         self._console, self._count = console, count
@@ -258,12 +243,11 @@ class _Progress:
             self._console.rewrite(self._line())
 
     def _line(self) -> str:
-        parts = [f"{self._ended}/{self._count} runs"]
-        parts += [f"{name} {step}/{planned}" for name, (step, planned) in self._running.items() if planned]
-        share = sum(step / planned for step, planned in self._running.values() if planned)
-        done = self._ended + share
+        steps = {name: steps for name, steps in self._running.items() if steps[1]}
+        done = self._ended + sum(step / planned for step, planned in steps.values())
         left = (time.monotonic() - self._start) * (self._count - done) / done if done else 0
-        text = "  ".join(parts)
+        parts = [f"{self._ended}/{self._count} runs"]
+        text = "  ".join(parts + [f"{name} {step}/{planned}" for name, (step, planned) in steps.items()])
         return f"{text if len(text) <= WIDEST else text[: WIDEST - 1] + '…'}  {duration(left)} left"
 
 

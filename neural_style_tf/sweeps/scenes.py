@@ -2,33 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.jobs.clip import ClipRun, write_result
+from neural_style_tf.jobs.clip import ClipPainting, write_result
 from neural_style_tf.jobs.machine import Machine
+from neural_style_tf.jobs.run import Run
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.runs.manifest import from_the_root
 from neural_style_tf.runs.resume import is_finished
 from neural_style_tf.sweeps.folder import SweepFolder
 from neural_style_tf.sweeps.space import Axis
+from neural_style_tf.transfer.scales import fit_content
 from neural_style_tf.utils.atomic import write_bytes
 from neural_style_tf.utils.console import Console
 from neural_style_tf.utils.paths import exists
 
+if TYPE_CHECKING:
+    from neural_style_tf.video.flow import Flow
+    from neural_style_tf.video.read import Frame
+
 SCENES = ("start_frame", "end_frame")
-"""What tells the run of a scene from those of others."""
+"""Settings in which the runs of the scenes differ."""
+
+
+def find_scenes(frames: Iterable[Frame], config: Config, flow: Flow) -> list[tuple[int, int]]:
+    """Return the numbers of the first and the last frame of each scene, divided as `paint_clip` does.
+
+    Raises:
+        RunError: A frame cannot be read.
+    """
+    from neural_style_tf.video.flow import CUT, reliability
+
+    scenes: list[tuple[int, int]] = []
+    before: np.ndarray | None = None
+    for frame in frames:
+        # Flow is computed at the size of the painting.
+        source = fit_content(frame.pixels, config)
+        same = before is not None and before.shape == source.shape
+        if same:
+            backward, forward = flow(scenes[-1][1], frame.number, before, source)
+            same = reliability(backward, forward).mean() >= CUT
+        begin = scenes.pop()[0] if same else frame.number
+        scenes.append((begin, frame.number))
+        before = source
+    return scenes
 
 
 class Scenes:
-    """The scenes of a clip.
-
-    Args:
-        config: The settings of the whole clip.
-        job: Its files.
-        console: For what it says.
+    """The scenes of a clip, as runs of a sweep.
 
     Raises:
         UserError: A mistake that the run of the whole clip would find, too.
@@ -36,38 +63,39 @@ class Scenes:
     """
 
     def __init__(self, config: Config, job: Job, console: Console) -> None:
-        from neural_style_tf.video.scenes import find_scenes
-
         # Finds every mistake that the runs would find, before minutes go by.
-        whole = ClipRun(config, job.replace(output=""), Machine(), Console(quiet=True), Interrupts())
-        self._config, self._job, self._whole, self._console = config, job, whole, console
+        work, quiet = ClipPainting(), Console(quiet=True)
+        run = Run(config, job.replace(output=""), Machine(), quiet, Interrupts(), work=work)
+        work.forget_pictures()
+        self._config, self._job, self._work, self._console = config, job, work, console
+        self._size = run.size
         console.say("looking for scenes")
-        found = find_scenes(whole.frames(), config, whole.flow)
-        whole.forget_pictures()
-        console.say(f"scenes: {len(found)}")
-        firsts, lasts = (tuple(str(scene[end]) for scene in found) for end in (0, 1))
+        scenes = find_scenes(work.frames(), config, work.flow)
+        console.say(f"scenes: {len(scenes)}")
+        firsts, lasts = (tuple(str(scene[end]) for scene in scenes) for end in (0, 1))
         self.axes = [Axis("start_frame", firsts), Axis("end_frame", lasts)]
 
-    def check(self, root: Path, asked: SweepConfig, shard: tuple[int, int]) -> None:
-        """Refuse a folder with something else, an `--output` that cannot be written, flags without a use.
+    def check(self, root: Path, sweep: SweepConfig, shard: tuple[int, int]) -> None:
+        """Refuse a folder with something else, an `--output` that cannot be written, and useless flags.
 
         Args:
             root: The folder of the sweep.
-            asked: What was asked for beside the scenes.
-            shard: Which part of them is painted.
+            sweep: Its settings.
+            shard: Which part of the scenes is painted.
 
         Raises:
             UserError: Saying which.
         """
         for name in ("sweep_zip", "sweep_samples"):
-            if getattr(asked, name):
+            if getattr(sweep, name):
                 raise UserError(f"--{name} is about --sweep, and there is none: leave it out")
         if self._job.overwrite and shard[1] > 1:
             raise UserError(
                 "--overwrite: a --shard would join new scenes with old ones: give another --output_dir"
             )
-        # What an earlier join has written is written again.
-        self._whole.check_output(self._job.replace(output_dir=str(root)), written=SweepFolder(root).joined)
+        # A file that an earlier join has written may be replaced.
+        job, written = self._job.replace(output_dir=str(root)), SweepFolder(root).joined
+        self._work.check_output(job, self._config, size=self._size, written=written)
         taken = [name for name in ("run.json", "result.mp4") if exists(root / name)]
         if "run.json" in taken or (taken and not exists(root / "sweep.json")):
             raise UserError(
@@ -76,24 +104,22 @@ class Scenes:
             )
 
     def join(self, root: Path, folders: Sequence[str]) -> None:
-        """Write the clip and its metrics once all scenes are painted.
-
-        Args:
-            root: The folder of the sweep.
-            folders: Names of those of its runs, in the order of the clip.
+        """Write the clip and its metrics once all scenes are painted, in `folders` of `root` in order.
 
         Raises:
             RunError: The encoder fails, or a file cannot be written.
             OSError: The metrics cannot be joined.
         """
         painted = [root / folder for folder in folders]
-        done = sum(is_finished(self._job.replace(output_dir=str(one), overwrite=False)) for one in painted)
+        jobs = [self._job.replace(output_dir=str(folder), overwrite=False) for folder in painted]
+        done = sum(map(is_finished, jobs))
         if done < len(painted):
             self._console.say(f"scenes painted: {done} of {len(painted)}; result.mp4 follows the last")
             return
         if self._job.output:
             # First: it may be half of the work.
             SweepFolder(root).note_joined(from_the_root(self._job.output))
-        write_result(root, painted, self._whole.clip, self._config, self._job, self._console.say)
-        write_bytes(root / "metrics.jsonl", b"".join((one / "metrics.jsonl").read_bytes() for one in painted))
+        write_result(root, painted, self._work.clip, self._config, self._job, self._console.say)
+        metrics = [(folder / "metrics.jsonl").read_bytes() for folder in painted]
+        write_bytes(root / "metrics.jsonl", b"".join(metrics))
         self._console.say(f"joined: {root / 'result.mp4'}")

@@ -1,18 +1,27 @@
-"""Divide a picture into a grid of tiles; without TensorFlow."""
+"""Divide a picture into tiles, and tiles among replicas; without TensorFlow."""
 
 from __future__ import annotations
 
+import heapq
+import itertools
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from neural_style_tf.errors import UserError
+
+MORE = 4
+"""Number of finer divisions of each axis that `plan_shares` tries in order to make the shares equal."""
+
+Span = tuple[int, int, int, int]
+"""Along one axis: start and stop of a core, start and stop of its window."""
 
 
 class Tile(NamedTuple):
     """A tile of a picture: its core, and the window around it that the network is shown.
 
-    Each is (top, bottom, left, right) in pixels, bottom and right not included. The cores of all tiles are a
-    partition of the picture. A window is its core and the halo that the network must see to know the features
-    of the core.
+    Each is (top, bottom, left, right) in pixels, bottom and right excluded. The cores of all tiles partition
+    the picture. A window is its core and the halo that the features of the core depend on.
     """
 
     core: tuple[int, int, int, int]
@@ -22,15 +31,15 @@ class Tile(NamedTuple):
 def plan_tiles(height: int, width: int, tile: int, *, stride: int, halo: int) -> tuple[Tile, ...]:
     """Divide a picture into tiles.
 
-    Along each axis cores are as equal as the stride allows, and windows have at most three lengths (at
-    the start, inside, at the end), none above `tile` + 2 `halo`: nine shapes at most.
+    Along each axis cores are as equal as the stride allows. Windows have at most three lengths (at the start,
+    inside, at the end), none above `tile` + 2 `halo`: nine shapes at most.
 
     Args:
         height: Of the picture, ≥ 1.
         width: Of the picture, ≥ 1.
-        tile: The longest side of a core, in pixels; rounded down to a multiple of the stride.
+        tile: The longest side of a core in pixels; rounded down to a multiple of the stride.
         stride: Cores and windows begin at its multiples.
-        halo: How far a window reaches beyond its core inside the picture; a multiple of the stride.
+        halo: How far a window extends beyond its core inside the picture; a multiple of the stride.
 
     Returns:
         The tiles, row by row; a single one if the picture is no larger than `tile`.
@@ -40,22 +49,91 @@ def plan_tiles(height: int, width: int, tile: int, *, stride: int, halo: int) ->
     """
     if tile < stride:
         raise UserError(f"--tile must be at least {stride} with these layers, not {tile}")
-    rows, columns = (_plan_axis(length, tile, stride, halo) for length in (height, width))
-    return tuple(Tile(row[:2] + column[:2], row[2:] + column[2:]) for row in rows for column in columns)
+    return _grid(*(_plan_axis(length, tile, stride, halo) for length in (height, width)))
 
 
-def _plan_axis(length: int, tile: int, stride: int, halo: int) -> list[tuple[int, int, int, int]]:
+def _plan_axis(length: int, tile: int, stride: int, halo: int) -> list[Span]:
     cells = -(-length // stride)
     count = -(-cells // (tile // stride))
     longest = -(-cells // count) * stride
     starts = [cells * k // count * stride for k in range(count)]
-    # As if all cores were of the longest, so that the windows inside the picture are of one length.
+    # As if all cores had the longest length, so that the windows inside the picture have one length.
     windows = [(max(0, start - halo), min(length, start + longest + halo)) for start in starts]
-    # With cores shorter than the halo several windows touch an end of the picture: they become the
-    # largest of them. Where one touches both ends, none touches neither: never more than three lengths.
+    # If cores are shorter than the halo, several windows touch an end of the picture: all become as long as
+    # the longest of them. If one touches both ends, every window touches one: never more than three lengths.
     last_start = min((a for a, b in windows if a > 0 and b == length), default=0)
     first_stop = max((b for a, b in windows if a == 0 and b < length), default=length)
     return [
         (start, stop, last_start if a > 0 and b == length else a, first_stop if a == 0 and b < length else b)
         for start, stop, (a, b) in zip(starts, [*starts[1:], length], windows, strict=True)
     ]
+
+
+def _grid(rows: Sequence[Span], columns: Sequence[Span]) -> tuple[Tile, ...]:
+    return tuple(Tile(row[:2] + column[:2], row[2:] + column[2:]) for row in rows for column in columns)
+
+
+def window_area(tile: Tile) -> int:
+    """Return the cost of a tile: the pixels that the network is shown."""
+    top, bottom, left, right = tile.window
+    return (bottom - top) * (right - left)
+
+
+def share_out(plan: Sequence[Tile], replicas: int) -> tuple[tuple[Tile, ...], ...]:
+    """Assign each tile, the largest first, to the replica with the least work.
+
+    Returns:
+        The tiles of each replica, at least one: an idle replica gets a tile with an empty core.
+    """
+    shares: list[list[Tile]] = [[] for _ in range(replicas)]
+    loads = [(0, number) for number in range(replicas)]
+    for tile in sorted(plan, key=window_area, reverse=True):
+        load, number = loads[0]
+        shares[number].append(tile)
+        heapq.heapreplace(loads, (load + window_area(tile), number))
+    top, bottom, left, right = min(plan, key=window_area).window
+    # Its window contains its core, as every window does.
+    idle = Tile((0, 0, 0, 0), (0, bottom - top, 0, right - left))
+    return tuple(tuple(sorted(share)) or (idle,) for share in shares)
+
+
+def plan_shares(
+    height: int, width: int, *, tile: int | None, replicas: int, stride: int, halo: int
+) -> tuple[tuple[Tile, ...], ...]:
+    """Return the tiles of each replica, such that the busiest replica has as little work as possible.
+
+    Arguments as for `plan_tiles`; without a tile each replica gets one band of the picture.
+    """
+
+    def spans(length: int, count: int) -> tuple[Span, ...]:
+        longest = math.ceil(math.ceil(length / stride) / count) * stride
+        return tuple(_plan_axis(length, longest, stride, halo))
+
+    if tile is None:
+        longer = bands(max(height, width), replicas, stride=stride, halo=halo)
+        whole = ((0, min(height, width), 0, min(height, width)),)
+        return share_out(_grid(*((longer, whole) if height >= width else (whole, longer))), replicas)
+    fewest = [math.ceil(math.ceil(side / stride) / (tile // stride)) for side in (height, width)]
+    rows, columns = (
+        {spans(side, count) for count in range(least, least + MORE)}
+        for side, least in zip((height, width), fewest, strict=True)
+    )
+    shares = [share_out(_grid(row, column), replicas) for row in sorted(rows) for column in sorted(columns)]
+    return min(shares, key=lambda share: (max(sum(map(window_area, part)) for part in share), len(share[0])))
+
+
+def bands(length: int, count: int, *, stride: int, halo: int) -> tuple[Span, ...]:
+    """Divide a length into `count` spans, fewer if it is short, whose windows (not cores) are equal.
+
+    The first and the last window have a halo on one side only.
+    """
+    cells, margin = -(-length // stride), halo // stride
+    window = (cells + 2 * margin * (count - 1)) / count
+    stops = [round(k * (window - 2 * margin) + margin) for k in range(1, count)]
+    if window <= 2 * margin + 1:
+        stops = [cells * k // count for k in range(1, count)]
+    edges = [stride * stop for stop in sorted({0, *stops})] + [length]
+    return tuple(
+        (start, stop, max(0, start - halo), min(length, stop + halo))
+        for start, stop in itertools.pairwise(edges)
+    )

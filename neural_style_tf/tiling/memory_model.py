@@ -1,106 +1,46 @@
-"""Estimate the memory a run needs, and list the tile sizes; without TensorFlow."""
+"""Estimate the memory that a run needs, and list the tile sizes; without TensorFlow.
+
+The estimate is what a run takes beyond the process with TensorFlow imported, on a CPU:
+
+    pictures   the image, the solver's and the optimiser's copies of it, masks, the photo's features
+    step       the features that backpropagation keeps, and the gradients at its widest point: of the whole
+               image, or of the largest tile
+    weights    with the copies that oneDNN makes of them
+
+It is meant to be a little too high. Should it be too low, a run goes on in smaller tiles (`smaller_tile`).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 
-from neural_style_tf.config.schema import Config
-from neural_style_tf.models.architecture import VGG19
-from neural_style_tf.tiling.grid import plan_tiles
+from neural_style_tf.config.schema import Config, OptimizerConfig
+from neural_style_tf.models.architecture import VGG19, Architecture
+from neural_style_tf.tiling.grid import plan_tiles, window_area
 
-FLOAT = 4
-COLORS = 3
-# The weights that were read, the network's, and oneDNN's copy of them in its own order; in tiles, of each
-# pass.
-WEIGHT_COPIES, WEIGHT_COPIES_TILED = 3, 6
-# Winograd's kernels, 36 numbers for 9; what goes into their products and comes out, 36 numbers each for 16
-# positions; 24 between the two passes of their sums, in float32; and what XLA takes to compile.
-WINOGRAD_KERNELS, WINOGRAD_PRODUCTS, WINOGRAD_SUMS, COMPILED = 36 / 9, 2 * 36 / 16, 24 / 16, 150 * 2**20
-# The network by direct convolutions that sees the style picture, and oneDNN's copy of its weights.
-STYLE_NETWORK = 2
-# Image, best image and gradient.
-SOLVER_PICTURES = 3
-# Adam: mean and variance. L-BFGS, beside its history: the image and the best trial of a line search, the
-# direction, what of it is within bounds, and what finding it has in hand.
-OPTIMIZER_PICTURES = {"adam": 2, "lbfgs": 8}
-# What TensorFlow's pool of memory loses between large pieces.
-LOST_PICTURES = 0.5
-# The picture of 8 bits that is written.
-BYTES_TO_SAVE = 4
-# A style picture of this many times the pixels of the result takes no more than a step does, since it is only
-# looked at; and one of so many pixels takes little beside the process.
-PIXELS_LOOKED_AT, LEAST_LOOKED_AT = 2, 512 * 512
-# Pixels from which on `utils.runtime.start_tensorflow` shall be sparing.
-LARGE_PICTURE = 25_000_000
-# Differences of neighbours in two directions, padded ones, and gradients.
+FLOAT, COLORS = 4, 3
+SOLVER_PICTURES = 3.5
+"""Image, best image and gradient, and what TensorFlow's allocator loses between large blocks."""
 VARIATION_PICTURES = 8
-# TensorFlow's thread pools, compiled graphs and kernels, beyond those it has when imported.
-OVERHEAD = 64 * 2**20
+"""Total variation: differences of neighbours in two directions, padded ones, and gradients."""
+WEIGHT_COPIES, WINOGRAD_WEIGHT_COPIES = 3, 7
+"""The weights that were read, the network's, and oneDNN's copy of them; tiles have a network for each of two
+passes. By Winograd's method: kernels of 36 numbers for 9, and a direct network for the style pictures."""
+WINOGRAD_FEATURES = 7.5
+"""Numbers that Winograd's method holds for each feature of a layer: 36 go into its products for 16 positions
+and 36 come out, and 24 are between the two passes of its sums, in float32."""
+OVERHEAD, XLA = 64 * 2**20, 150 * 2**20
+"""Bytes of thread pools, compiled graphs and kernels; bytes that XLA takes to compile."""
 
-
-def estimate_bytes(
-    height: int,
-    width: int,
-    layers: tuple[str, ...],
-    *,
-    optimizer: str,
-    history: int,
-    tile: int | None = None,
-    content_layers: tuple[str, ...] = ("relu4_2",),
-    half: bool = False,
-    averaging: bool = False,
-    winograd: bool = False,
-    styles: int = 0,
-    guided: float = 0.0,
-) -> int:
-    """Estimate what a run needs beyond the process with TensorFlow imported, in float32 on a CPU.
-
-    Args:
-        height: Of the result, pixels.
-        width: Of the result.
-        layers: All layers whose features the losses use.
-        optimizer: `adam` or `lbfgs`.
-        history: The pairs that L-BFGS remembers.
-        tile: The longest side of a tile's core, pixels; None for the objective in one piece.
-        content_layers: Those of `layers` whose features are stored for the whole content picture.
-        half: Whether the network computes in bfloat16.
-        averaging: Whether Adam keeps an average of its images.
-        winograd: Whether blocks 3 and 4 are computed by Winograd's method.
-        styles: Pixels of all style pictures together, each looked at as `tile_to_look` says.
-        guided: Numbers for each pixel that sums over regions take, in float32.
-
-    Returns:
-        Bytes, the peak.
-    """
-    pixels = height * width
-    tiled = tile is not None and tile < max(height, width)
-    pictures = SOLVER_PICTURES + OPTIMIZER_PICTURES[optimizer]
-    # The average, and what its update makes on the way.
-    pictures += 2 * history if optimizer == "lbfgs" else 3 * averaging
-    content = sum(floats_per_pixel(name) for name in content_layers)
-    size = 0.5 if half else 1.0
-    working = _working_floats(layers)
-    if winograd:
-        working += (WINOGRAD_PRODUCTS + WINOGRAD_SUMS / size) * _widest_winograd(layers)
-    if tiled:
-        content *= size
-        work = size * _tile_floats(height, width, tile, layers, working) + guided * min(tile**2, pixels)
-    else:
-        work = pixels * (size * working + VARIATION_PICTURES * COLORS + guided)
-    # A picture is saved between two passes.
-    passing = max(work, BYTES_TO_SAVE / FLOAT * pixels) + LOST_PICTURES * COLORS * pixels
-    copies = WEIGHT_COPIES_TILED if tiled else WEIGHT_COPIES
-    weights, overhead = copies * _weight_count(layers), OVERHEAD
-    if winograd:
-        # Beside those that were read, and in place of all other copies.
-        weights += (1 + size * WINOGRAD_KERNELS - copies) * _weight_count(layers, VGG19.winograd)
-        weights += STYLE_NETWORK * _weight_count(layers)
-        overhead += COMPILED
-    # The pictures are gone when the solver comes; of a clip, whose frames are small, the styles stay.
-    held = max(pixels * pictures, pixels + styles)
-    floats = COLORS * held + pixels * content + passing + weights
-    return round(FLOAT * floats) + overhead
+LARGE_PICTURE = 25_000_000
+"""Pixels from which on `utils.runtime.start_tensorflow` returns freed memory to the system at once."""
+TILES = (4096, 2048, 1024, 512, 256)
+SAFE_SHARE = 0.8
+"""Share of the available memory that a run may be expected to take."""
+PIXELS_LOOKED_AT, LEAST_LOOKED_AT = 2, 512 * 512
+"""A style picture is looked at in one piece up to so many times the pixels of the result, which takes no more
+memory than a step (it needs no gradient), and up to so many pixels in any case."""
 
 
 def estimate_run(
@@ -112,119 +52,116 @@ def estimate_run(
     regions: int = 0,
     half: bool = False,
     winograd: bool = False,
+    architecture: Architecture = VGG19,
 ) -> int:
-    """Return `estimate_bytes` of a run with these settings and a result of `size` (H, W).
+    """Return the bytes that a run needs at its peak.
 
     Args:
         config: The settings.
-        size: Of the result.
-        tile: The longest side of a tile's core, pixels; None for the objective in one piece.
-        styles: (H, W) of each style picture as it is seen.
-        regions: How many masks say where a style goes.
+        size: (H, W) of the result.
+        tile: The longest side of a tile's core, pixels; None for one piece.
+        styles: (H, W) of each style picture after resizing.
+        regions: Number of masks of the result.
         half: Whether the network computes in bfloat16.
-        winograd: Whether blocks 3 and 4 are computed by Winograd's method.
+        winograd: Whether its wide layers are computed by Winograd's method.
+        architecture: Of the network.
     """
-    # Each region's mask; its guides at the layers, as made and as the step takes them; what all cover.
-    guides = sum(1 / VGG19.stride(layer) ** 2 for layer, _ in config.loss.style_layers)
-    directing = regions * (1 + 2 * guides) + (regions > 0)
-    # The photo, from which the painting gets its colours, or what no region covers.
-    directing += COLORS * (regions > 0 or config.colors in ("content", "luminance"))
-    return round(FLOAT * size[0] * size[1] * directing) + estimate_bytes(
-        *size,
-        config.loss.layers,
-        optimizer=config.optimization.optimizer,
-        history=config.optimization.history,
-        tile=tile,
-        content_layers=tuple(name for name, _ in config.loss.content_layers),
-        half=half,
-        averaging=config.optimization.averaging > 0,
-        winograd=winograd,
-        styles=sum(map(math.prod, styles)),
-        guided=_guided_floats(tuple(name for name, _ in config.loss.style_layers), regions),
+    pixels, number = math.prod(size), 0.5 if half else 1.0
+    tiled = tile is not None and tile < max(size)
+    content, style = (
+        [architecture.resolve(layer) for layer, _ in pairs]
+        for pairs in (config.loss.content_layers, config.loss.style_layers)
     )
+    # In one piece the content loss casts them to float32.
+    content_maps = sum(features_per_pixel(layer, architecture) for layer in content)
+    content_maps *= number if tiled else 1.0
+    # Each region: its mask, and its guides as made and as the step takes them; for all, what they cover.
+    guides = sum(1 / architecture.stride(layer) ** 2 for layer in style)
+    masks = regions * (1 + 2 * guides) + (regions > 0)
+    # The photo's colours, or what is outside of all regions.
+    photo = COLORS * (regions > 0 or config.colors in ("content", "luminance"))
+    pictures = SOLVER_PICTURES + optimizer_pictures(config.optimization)
+    # The style pictures are released before the solver is made; a clip keeps them, but its frames are small.
+    held = COLORS * max(pixels * pictures, pixels + sum(map(math.prod, styles)))
+    floats = held + pixels * (content_maps + masks + photo)
+    floats += _step_floats(
+        size, tile if tiled else None, content, style, architecture, number, regions, winograd
+    )
+    copies = WINOGRAD_WEIGHT_COPIES if winograd else WEIGHT_COPIES * (2 if tiled else 1)
+    floats += copies * _weight_count((*content, *style), architecture)
+    return round(FLOAT * floats) + OVERHEAD + XLA * winograd
 
 
-def floats_per_pixel(name: str) -> float:
-    """Return N_l M_l per pixel of the picture: 64 for relu1_1, 8 for relu4_2."""
-    return VGG19.depth(name) / VGG19.stride(name) ** 2
+def optimizer_pictures(config: OptimizerConfig) -> int:
+    """Return the size of an optimiser's state and temporaries, in pictures."""
+    if config.optimizer == "adam":
+        # Both moment estimates; with averaging the average, and two temporaries of its update.
+        return 2 + 3 * (config.averaging > 0)
+    # The history; the image and the best trial of a line search, the direction, the part of it within bounds,
+    # and temporaries of the direction.
+    return 2 * config.history + 8
 
 
-def kept_floats(layers: tuple[str, ...]) -> float:
-    """Return the floats per pixel that backpropagation from `layers` keeps: 320 down from relu5_1.
-
-    A convolution's own output is gone when its ReLU is done, unless the losses use it.
-    """
-    names = VGG19.up_to(VGG19.deepest(layers))
-    return sum(floats_per_pixel(name) for name in names if not name.startswith("conv") or name in layers)
+def features_per_pixel(layer: str, architecture: Architecture = VGG19) -> float:
+    """Return M_l N_l divided by the pixels of the picture: 64 for relu1_1, 8 for relu4_2."""
+    return architecture.depth(layer) / architecture.stride(layer) ** 2
 
 
-def _working_floats(layers: tuple[str, ...]) -> float:
-    """Return the floats per pixel at the peak, the beginning of the backward pass."""
-    # The gradients at all `layers` exist before the backward pass needs them. When it reaches the widest
-    # layers, those of the deeper ones are freed, but not all of that memory can be used again.
-    widest = max(floats_per_pixel(name) for name in VGG19.up_to(VGG19.deepest(layers)))
-    return kept_floats(layers) + _loss_floats(layers) + widest
+def _step_floats(
+    size: tuple[int, int],
+    tile: int | None,
+    content: Sequence[str],
+    style: Sequence[str],
+    architecture: Architecture,
+    number: float,
+    regions: int,
+    winograd: bool,
+) -> float:
+    """Return the floats of one evaluation at its peak, the beginning of the backward pass."""
+    layers = (*content, *style)
+    names = architecture.up_to(architecture.deepest(layers))
+    features = {name: features_per_pixel(name, architecture) for name in names}
+    # A convolution's output is gone when its ReLU is done, unless the losses use it.
+    kept = sum(count for name, count in features.items() if not name.startswith("conv") or name in layers)
+    # The gradients at all layers of the losses exist before the backward pass needs them; tiles also have the
+    # features of the core, and the gradients at them.
+    losses = (1 if tile is None else 3) * sum(features[layer] for layer in layers)
+    network = kept + losses + max(features.values())
+    if winograd:
+        wide = [features[name] for name in names if name in architecture.winograd]
+        network += WINOGRAD_FEATURES * max(wide, default=0)
+    # With soft masks: the features, times each guide, at the widest layer, in float32.
+    guided = (1 + regions) * max((features[layer] for layer in style), default=0) * (regions > 0)
+    area = math.prod(size)
+    if tile is not None:
+        stride, halo = architecture.alignment(layers)
+        area = max(map(window_area, plan_tiles(*size, tile, stride=stride, halo=halo)))
+    return area * (number * network + guided + VARIATION_PICTURES * COLORS)
 
 
-def _guided_floats(layers: tuple[str, ...], regions: int) -> float:
-    """Return the floats per pixel that moments of regions take at the widest of their layers."""
-    # With soft masks the features times each guide, and what is made of them; with hard ones the features,
-    # and their gradients, sorted by region, which is less.
-    return (1 + regions) * max(map(floats_per_pixel, layers), default=0) if regions else 0
-
-
-def _loss_floats(layers: tuple[str, ...]) -> float:
-    return sum(floats_per_pixel(name) for name in layers)
-
-
-def _widest_winograd(layers: tuple[str, ...]) -> float:
-    """Return the floats per pixel of the widest layer that Winograd's method computes."""
-    names = [name for name in VGG19.up_to(VGG19.deepest(layers)) if name in VGG19.winograd]
-    return max(map(floats_per_pixel, names), default=0)
-
-
-def _tile_floats(height: int, width: int, tile: int, layers: tuple[str, ...], working: float) -> float:
-    """Return the floats of the largest tile at its peak."""
-    step, margin = VGG19.alignment(layers)
-    plan = plan_tiles(height, width, tile, stride=step, halo=margin)
-    # The features of the core, and the gradients at them, are cut out of those of the window.
-    return max(_area(place.window) * working + 2 * _area(place.core) * _loss_floats(layers) for place in plan)
-
-
-def _area(box: tuple[int, int, int, int]) -> int:
-    top, bottom, left, right = box
-    return (bottom - top) * (right - left)
-
-
-def _weight_count(layers: tuple[str, ...], counted: Container[str] = VGG19.layers) -> int:
-    """Return how many numbers the weights of some convolutions are."""
+def _weight_count(layers: tuple[str, ...], architecture: Architecture) -> int:
     total, depth = 0, COLORS
-    for name in VGG19.up_to(VGG19.deepest(layers)):
+    for name in architecture.up_to(architecture.deepest(layers)):
         if name.startswith("conv"):
-            total += (9 * depth + 1) * VGG19.depth(name) * (name in counted)
-            depth = VGG19.depth(name)
+            total += (9 * depth + 1) * architecture.depth(name)
+            depth = architecture.depth(name)
     return total
 
 
-TILES = (4096, 2048, 1024, 512, 256)
-SAFE_SHARE = 0.8
-"""Share of the available memory that a run may be expected to take."""
-
-
-def choose_tile(asked: str, estimate: Callable[[int | None], int], available: int | None) -> int | None:
-    """Return the longest side of a run's tiles, pixels.
+def choose_tile(setting: str, estimate: Callable[[int | None], int], available: int | None) -> int | None:
+    """Return the longest side of a run's tiles in pixels; None for one piece.
 
     Args:
-        asked: `Config.tile`: `none`, `auto` for tiles with which the run fits, or their longest side.
-        estimate: Tile (None: in one piece) → bytes, `estimate_bytes` of the run.
-        available: From `available_bytes`.
+        setting: `Config.tile`: `none`, `auto`, or the longest side.
+        estimate: Tile (None: one piece) → bytes, from `estimate_run`.
+        available: From `available_bytes`; None where it is unknown.
 
     Returns:
-        None for one piece. For `auto` that is where it fits so, or nothing is known; else the largest of
-        `TILES` that fits, or if none does what takes the least.
+        For `auto` the first of one piece and `TILES`, largest first, that fits in `SAFE_SHARE` of the
+        available memory; if none fits, whichever takes the least.
     """
-    if asked != "auto":
-        return None if asked == "none" else int(asked)
+    if setting != "auto":
+        return None if setting == "none" else int(setting)
     if available is None:
         return None
     for tile in (None, *TILES):
@@ -234,7 +171,7 @@ def choose_tile(asked: str, estimate: Callable[[int | None], int], available: in
 
 
 def smaller_tile(tile: int | None, size: tuple[int, int]) -> int | None:
-    """Return the next smaller of `TILES` (of one piece: of the longest side); None if there is none."""
+    """Return the next smaller of `TILES` (None: of the longest side of `size`); None if there is none."""
     longest = max(size) if tile is None else min(tile, max(size))
     return next((smaller for smaller in TILES if smaller < longest), None)
 
@@ -242,25 +179,13 @@ def smaller_tile(tile: int | None, size: tuple[int, int]) -> int | None:
 def tile_to_look(
     picture: tuple[int, int], size: tuple[int, int], tile: int | None, *, halo: int
 ) -> int | None:
-    """Return the longest side of the tiles in which a picture is looked at for its targets.
+    """Return the tile in which a picture (H, W) is looked at for its targets.
 
-    Args:
-        picture: (H, W) of it.
-        size: (H, W) of the result.
-        tile: That of the steps.
-        halo: How far a tile's window reaches beyond its core.
-
-    Returns:
-        `tile`; but where the picture is so large that it would take more memory than a step, at most the
-        largest of `TILES` that does not, or the smallest if all do.
+    It is `tile`, that of the steps, unless the picture would then take more memory than a step for a result
+    of `size`: then at most the largest of `TILES` that does not, or the smallest.
     """
     most = max(PIXELS_LOOKED_AT * math.prod(size), LEAST_LOOKED_AT)
     if math.prod(picture) <= most:
         return tile
-    fitting = next((one for one in TILES if (one + 2 * halo) ** 2 <= most), TILES[-1])
+    fitting = next((candidate for candidate in TILES if (candidate + 2 * halo) ** 2 <= most), TILES[-1])
     return fitting if tile is None else min(tile, fitting)
-
-
-def picture_bytes(height: int, width: int) -> int:
-    """Return the size of an image in memory."""
-    return FLOAT * COLORS * height * width

@@ -1,10 +1,9 @@
-"""Decide, from memory needed and available, whether a run is tiled, and with which tile."""
+"""Decide, from the memory needed and available, whether a run is tiled, and with which tile."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -12,18 +11,18 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import RunError
 from neural_style_tf.models import winograd
 from neural_style_tf.models.precision import compute_dtype
-from neural_style_tf.tiling.memory_model import choose_tile, estimate_run, picture_bytes
+from neural_style_tf.tiling.memory_model import COLORS, FLOAT, choose_tile, estimate_run
 from neural_style_tf.tiling.system_memory import allowed_bytes, available_bytes
 
 
 class MemoryPlan(NamedTuple):
-    """What a run needs and what there is.
+    """The memory that a run needs, and the memory that there is.
 
     Attributes:
         needed: Bytes, estimated.
         available: Bytes; None where it is unknown.
-        tile: The longest side of the tiles, or None for one piece.
-        pairs: Of `needed`, what the history of L-BFGS takes.
+        tile: The longest side of the tiles; None for one piece.
+        pairs: The part of `needed` that the history of L-BFGS takes.
     """
 
     needed: int
@@ -45,30 +44,23 @@ class MemoryPlan(NamedTuple):
 
 
 def plan_memory(
-    config: Config,
-    size: tuple[int, int],
-    *,
-    styles: Sequence[tuple[int, int]] = (),
-    regions: int = 0,
-    share: int | None = None,
+    config: Config, size: tuple[int, int], *, share: int | None = None, **estimated: Any
 ) -> MemoryPlan:
-    """Choose in which pieces a result of `size` (H, W) is visited, and estimate what that takes.
+    """Choose the tile of a result of `size` (H, W), and estimate the memory of the run.
 
     Args:
-        config: What is computed.
+        config: The settings.
         size: Of the result.
-        styles: (H, W) of each style picture as it is seen.
-        regions: How many masks say where a style goes.
         share: Bytes that the run may take at most, because others run beside it.
+        **estimated: `styles`, `regions` and `architecture`; see `estimate_run`.
     """
-    available = min((one for one in (memory_at_hand(), share) if one is not None), default=None)
-    estimate = functools.partial(_estimate, config, size, styles=styles, regions=regions)
+    available = min((limit for limit in (memory_at_hand(), share) if limit is not None), default=None)
+    estimate = functools.partial(_estimate, config, size, **estimated)
     tile = choose_tile(config.tile, estimate, available)
     tile = tile if tile is None or tile < max(size) else None
-    pairs = (
-        picture_bytes(*size) * 2 * config.optimization.history * (config.optimization.optimizer == "lbfgs")
-    )
-    return MemoryPlan(estimate(tile), available, tile, pairs)
+    optimization = config.optimization
+    history = optimization.history if optimization.optimizer == "lbfgs" else 0
+    return MemoryPlan(estimate(tile), available, tile, 2 * history * FLOAT * COLORS * size[0] * size[1])
 
 
 def memory_at_hand() -> int | None:
@@ -77,48 +69,27 @@ def memory_at_hand() -> int | None:
         return available_bytes()
     from tensorflow.python.client import device_lib
 
-    # The only place where TensorFlow offers the memory of a GPU: what was free when it began to use it.
+    # The only place where TensorFlow offers a GPU's memory: what was free when TensorFlow began to use it.
     return min(
         device.memory_limit for device in device_lib.list_local_devices() if "GPU" in device.device_type
     )
 
 
-def _estimate(
-    config: Config,
-    size: tuple[int, int],
-    tile: int | None,
-    *,
-    styles: Sequence[tuple[int, int]],
-    regions: int,
-) -> int:
-    settings, pixels = config.network, size[0] * size[1]
-    chosen = winograd.select_convolution(settings.convolution, settings.precision, pixels)
-    return estimate_run(
-        config,
-        size,
-        tile,
-        styles=styles,
-        regions=regions,
-        half=compute_dtype(settings.precision) == "bfloat16",
-        winograd=chosen == "winograd",
-    )
+def _estimate(config: Config, size: tuple[int, int], tile: int | None, **estimated: Any) -> int:
+    network = config.network
+    chosen = winograd.select_convolution(network.convolution, network.precision, size[0] * size[1])
+    half = compute_dtype(network.precision) == "bfloat16"
+    return estimate_run(config, size, tile, half=half, winograd=chosen == "winograd", **estimated)
 
 
-def check_memory(
-    config: Config,
-    size: tuple[int, int],
-    tile: int | None,
-    *,
-    styles: Sequence[tuple[int, int]] = (),
-    regions: int = 0,
-) -> None:
-    """Raise if a hard limit (cgroup, ulimit) would kill the run; arguments as of `plan_memory`.
+def check_memory(config: Config, size: tuple[int, int], tile: int | None, **estimated: Any) -> None:
+    """Refuse a run that a hard limit (cgroup, ulimit) would kill; arguments as for `plan_memory`.
 
     Raises:
-        RunError: What is needed, what is available, and which flags help.
+        RunError: The message says what is needed, what is available, and which flags help.
     """
     allowed = allowed_bytes()
-    needed = _estimate(config, size, tile, styles=styles, regions=regions)
+    needed = _estimate(config, size, tile, **estimated)
     if allowed is not None and needed > allowed and not tf.config.get_visible_devices("GPU"):
         raise RunError(
             f"{size[1]}×{size[0]} pixels need about {needed / 1e6:.0f} MB of memory, and a limit on this "

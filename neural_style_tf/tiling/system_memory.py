@@ -3,49 +3,40 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from neural_style_tf.errors import RunError
 
-# Address space that TensorFlow 2.21 takes to be imported and make its first step, or the latter alone;
-# and what threads reserve beyond what they ever use. Measured with two cores.
 START, START_IMPORTED, RESERVED = 1_800_000_000, 420_000_000, 300_000_000
+"""Bytes of address space, measured with two cores: TensorFlow 2.21 takes `START` to be imported and make its
+first step, `START_IMPORTED` for the step alone; threads reserve `RESERVED` that they never use."""
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:
-    """Return how much more memory this process may take.
+    """Return how many bytes this process may still take; None where it is unknown (Windows, macOS).
 
-    The least of what the machine has to spare, what the container (cgroup v1 or v2, and all above it)
-    leaves, and what `ulimit -v` leaves.
-
-    Args:
-        root: Where `proc` and `sys` are, other than in tests.
-
-    Returns:
-        Bytes, ≥ 0; None where it is unknown (Windows, macOS).
+    It is the least of what is free on the machine, what the container (cgroup v1 or v2, and each group above
+    it) leaves, and what `ulimit -v` leaves. Tests put `proc` and `sys` below another `root`.
     """
-    # TensorFlow reserves about twice the addresses that it then uses, and cannot go on without.
-    found = [*_machine(root), *_containers(root), *(left // 2 for left in _address_space(root))]
-    return max(0, min(found)) if found else None
+    # TensorFlow reserves about twice the addresses that it uses, and fails without them.
+    limits = [*_machine(root), *_containers(root), *(left // 2 for left in _address_space(root))]
+    return max(0, min(limits)) if limits else None
 
 
 def allowed_bytes(root: Path = Path("/")) -> int | None:
-    """Return what limits (a container's, `ulimit -v`) leave to this process, whatever the machine has.
+    """Return how many bytes hard limits (a container's, `ulimit -v`) leave; None where there is no limit.
 
-    A process that takes more is killed without a message. None where there is no limit.
+    A process that takes more is killed without a message.
     """
-    found = [*_containers(root), *(left - RESERVED for left in _address_space(root))]
-    return max(0, min(found)) if found else None
+    limits = [*_containers(root), *(left - RESERVED for left in _address_space(root))]
+    return max(0, min(limits)) if limits else None
 
 
 def check_start(root: Path = Path("/")) -> None:
-    """Raise if a limit on the address space would keep TensorFlow from starting.
-
-    Raises:
-        RunError: Saying what is needed and what is there.
-    """
+    """Raise a `RunError` if a limit on the address space would keep TensorFlow from starting."""
     needed = START_IMPORTED if "tensorflow" in sys.modules else START
     left = min(_address_space(root), default=None)
     if left is not None and left < needed:
@@ -62,7 +53,7 @@ def _machine(root: Path) -> Iterator[int]:
 
 
 def _containers(root: Path) -> Iterator[int]:
-    """Yield what each control group above this process leaves of its limit."""
+    """Yield the bytes that each control group of this process leaves of its limit."""
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, group = line.split(":", 2)
         if not controllers:
@@ -76,18 +67,14 @@ def _containers(root: Path) -> Iterator[int]:
             )
         else:
             continue
-        # Seen from inside a container, the path may be that of the host: its own group is then at the top.
-        place = Path(group.lstrip("/"))
-        for folder in (root / base / part for part in (place, *place.parents)):
+        # Inside a container the path may be that of the host; the container's own group is then at the top.
+        path = Path(group.lstrip("/"))
+        for folder in (root / base / parent for parent in (path, *path.parents)):
             allowed, taken = (_read(folder / name).strip() for name in (limit, used))
             if allowed.isdigit() and taken.isdigit():
-                # Cached files count as used, but are given up when memory runs short.
-                yield int(allowed) - int(taken) + _statistic(folder / "memory.stat", cache)
-
-
-def _statistic(path: Path, name: str) -> int:
-    values = dict(line.split(maxsplit=1) for line in _read(path).splitlines() if " " in line)
-    return int(values.get(name, 0))
+                statistics = dict(re.findall(r"(\S+) (\d+)", _read(folder / "memory.stat")))
+                # Cached files count as used, but the kernel frees them when memory runs short.
+                yield int(allowed) - int(taken) + int(statistics.get(cache, 0))
 
 
 def _address_space(root: Path) -> Iterator[int]:

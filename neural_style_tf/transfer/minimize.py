@@ -1,4 +1,4 @@
-"""`minimize`: an objective of one's own, an optimiser, and nothing around them."""
+"""`minimize`: an objective and an optimiser, without settings, scales or files."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from neural_style_tf.optim import Optimizer
 from neural_style_tf.optim.lbfgs import LBFGS
 from neural_style_tf.transfer.solver import CompiledStep, Solver
 
-AT_ONCE = 10
-"""Updates in one call where nobody asks for the steps between."""
+UPDATES_PER_CALL = 10
+"""Updates in one call of the compiled step if there is no callback between them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Minimum:
-    """What `minimize` found.
+    """The result of `minimize`.
 
     Attributes:
         image: The image of least total loss, float32 [H, W, 3], RGB, not clipped to 0–255.
         total: Its total loss.
-        step: How many updates made it.
+        step: The number of updates that made it.
         losses: Of the last image: `total`, and each term's name → its loss, without its weight.
     """
 
@@ -43,14 +43,14 @@ def minimize(
     iterations: int = 500,
     callback: Callable[[int, dict[str, float]], bool | None] | None = None,
 ) -> Minimum:
-    """Minimise an objective, from an image on.
+    """Minimise an objective, starting from an image.
 
     Args:
         objective: Of images of the size of `init`.
-        init: [H, W, 3], RGB 0–255.
+        init: The initial image [H, W, 3], RGB 0–255.
         optimizer: Default: `LBFGS()`.
-        iterations: Updates at most; fewer if none can lower the loss.
-        callback: Called with each step and its losses; returning True ends it.
+        iterations: Largest number of updates; fewer are made once none can lower the loss.
+        callback: Called with each step and its losses; return True to stop.
 
     Raises:
         UserError: `init` is not of the objective's size.
@@ -67,7 +67,7 @@ def minimize(
     while good and solver.steps < iterations and not solver.stalled:
         if callback is not None and callback(solver.steps, solver.losses):
             break
-        good = solver.advance(1 if callback else min(AT_ONCE, iterations - solver.steps))
+        good = solver.advance(1 if callback else min(UPDATES_PER_CALL, iterations - solver.steps))
     if not good:
         raise RunError(f"after step {solver.steps} losses or gradient are not finite: try smaller steps")
     best = solver.state

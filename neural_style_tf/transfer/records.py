@@ -1,9 +1,10 @@
-"""Step records: what the loop yields, and the interface of callbacks."""
+"""Records of steps and frames: what painting yields, and the interface of callbacks."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -25,55 +26,74 @@ class Rows:
         return self.rows(top, bottom)
 
 
-@dataclasses.dataclass(frozen=True)
-class StepRecord:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """What callbacks know of a step of a picture, and of a frame of a clip.
+
+    Attributes:
+        step: Number of updates that made this image, 0 for the initial image; or the number of the frame.
+        terms: Losses of this image: `total` (weighted), `content`, `style`, `tv` (unweighted), and the term
+            of each layer.
+        planned: The step, or frame, at which the run will end.
+        seconds: Wall-clock seconds since the run's first evaluation began.
+        seconds_left: Estimate of the remaining seconds; None where there is none.
+        notes: Lines that the user should see, for example that a step was not finite.
+        last: Whether no record follows, as far as it is known.
+        finished: Whether it is the last record of a run that was neither interrupted nor given up.
+        logged: Whether its losses are to be logged; False for a record that is there only to be saved.
+        due: Whether it is to be saved whatever its number.
+        image_rows: The image, read by rows.
+    """
+
+    step: int
+    terms: Mapping[str, float]
+    planned: int
+    seconds: float
+    seconds_left: float | None = None
+    notes: tuple[str, ...] = ()
+    last: bool = False
+    finished: bool = False
+    logged: bool = True
+    due: bool = False
+    image_rows: Rows = dataclasses.field(default=None, repr=False)
+
+    @property
+    def total(self) -> float:
+        """The weighted loss that is minimised."""
+        return self.terms["total"]
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """Further values for `metrics.jsonl`, by name."""
+        return {}
+
+    @property
+    def least(self) -> dict[str, float]:
+        """Step and total of the least loss, for `run.json`; empty where there is nothing to choose from."""
+        return {}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepRecord(Record):
     """One logged step of a run.
 
     Attributes:
-        step: The number of updates that made this image; 0 is the initial image.
-        terms: Losses of this image: `total` (weighted), `content`, `style`, `tv` (unweighted), and the term
-            of each layer.
         scale: Index of its size; 0 is the coarsest.
-        planned: The step at which the run will end.
-        seconds: Wall-clock seconds since the run's first evaluation began.
-        seconds_left: Estimate of the remaining seconds; None before the first step of a scale.
         best_step: The step of least `total` at this scale, among all steps and not only the logged ones.
         best_total: Its total loss.
-        last: Whether no record follows.
-        finished: Whether it is the last record of a run that was neither interrupted nor given up.
-        logged: Whether its losses are to be logged; False for a record that is there only to be saved.
         due: Whether `config.saving.save_minutes` have passed since the last save.
-        facts: Further values by name, such as the iterations of a frame.
-        notes: Lines that the user should see, for example that a step was not finite.
         state: What a checkpoint of the run saves (a `tf.train.Checkpoint` dependency).
         image_rows: `image`, read by rows.
         best_rows: `best`, likewise.
         painted_rows: `best` before `--colors` and transparency are applied, likewise.
     """
 
-    step: int
-    terms: Mapping[str, float]
     scale: int
-    planned: int
-    seconds: float
     best_step: int
     best_total: float
-    seconds_left: float | None = None
-    last: bool = False
-    finished: bool = False
-    logged: bool = True
-    due: bool = False
-    facts: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    notes: tuple[str, ...] = ()
     state: Any = dataclasses.field(default=None, repr=False)
-    image_rows: Rows = dataclasses.field(default=None, repr=False)
     best_rows: Rows = dataclasses.field(default=None, repr=False)
     painted_rows: Rows = dataclasses.field(default=None, repr=False)
-
-    @property
-    def total(self) -> float:
-        """The weighted loss that is minimised."""
-        return self.terms["total"]
 
     @property
     def image(self) -> np.ndarray:
@@ -89,6 +109,61 @@ class StepRecord:
         """The image of least total loss at this scale, likewise."""
         return self.best_rows[:]
 
+    @property
+    def facts(self) -> dict[str, float]:
+        """Its scale."""
+        return {"scale": self.scale}
+
+    @property
+    def least(self) -> dict[str, float]:
+        """Step and total of the least loss."""
+        return {"step": self.best_step, "total": self.best_total}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FrameState:
+    """What later frames, and a resumed run, need of a painted frame.
+
+    Attributes:
+        number: Of the frame.
+        scene: Number of the first frame of its scene.
+        source: The frame itself, float32 [H, W, 3], RGB 0–255, at the size of the painting. Where it stands
+            still, the frame for which that place was painted.
+        painted: The painting of it, likewise, before `--colors`.
+    """
+
+    number: int
+    scene: int
+    source: np.ndarray
+    painted: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class FrameRecord(Record):
+    """One painted frame of a clip; `step` is its number, and every frame is saved.
+
+    Attributes:
+        time: Seconds from the first frame of the clip.
+        iterations: How many steps it took.
+        reliable: Share of its pixels that were known from before; 0 at the beginning of a scene.
+        state: For the frames after it.
+    """
+
+    due: bool = True
+    time: Fraction
+    iterations: int
+    reliable: float
+    state: FrameState = dataclasses.field(repr=False)
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """What is known of the frame beside its losses."""
+        return {
+            "iterations": self.iterations,
+            "reliable": round(self.reliable, 4),
+            "time": round(float(self.time), 6),
+        }
+
 
 class Listener:
     """A callback of a run; every method does nothing by default.
@@ -100,8 +175,8 @@ class Listener:
 
     keeps_painting = False
 
-    def on_step(self, record: StepRecord) -> None:
-        """Take a logged step."""
+    def on_step(self, record: Record) -> None:
+        """Take a logged step, or a frame."""
 
     def on_tick(self, step: int) -> None:
         """Take the number of a step that is not logged; called about once a second."""

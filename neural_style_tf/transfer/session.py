@@ -232,7 +232,9 @@ class Session:
         network = networks(convolution)
         terms = make_terms(config.loss, guidance, temporal=warped is not None)
         regions = sum(region.mask is not None for region in guidance.regions)
-        tile = plan_memory(config, size, styles=sizes[1:], regions=regions).tile
+        tile = plan_memory(
+            config, size, styles=sizes[1:], regions=regions, architecture=networks.architecture
+        ).tile
         in_gray = config.optimization.keep_gray or config.colors == "luminance"
         in_gray = in_gray and all(map(is_gray, pictures))
         held = any(isinstance(term, Temporal) for term in terms)
@@ -245,7 +247,7 @@ class Session:
             tile=self._cluster.least(tile),
             guidance=guidance,
             blend=config.loss.style_blend,
-            given={Temporal().name: Temporal.target_of(warped)} if held else {},
+            targets={Temporal().name: Temporal.target_of(warped)} if held else {},
             projections=((keep_gray,) if in_gray else ()) + ((hold_still,) if held else ()),
             replicas=self._cluster if shared else None,
             any_size=True,

@@ -1,4 +1,4 @@
-"""The compiled step, and the solver: an image, its optimiser's state, and several updates in one call."""
+"""`CompiledStep`, the compiled loop of updates; `Solver`, one image with its state and arguments."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ from typing import Any
 
 import tensorflow as tf
 
-from neural_style_tf.losses.evaluate import Arguments, Losses
+from neural_style_tf.losses.evaluate import Arguments, Losses, released_gradients
 from neural_style_tf.losses.objective import Evaluation
 from neural_style_tf.optim import Optimizer, State
-from neural_style_tf.utils.gradient_registry import forget, known
 
 
 class CompiledStep:
-    """The compiled loop that advances a state; it has none of its own.
+    """The compiled loop that advances a state. It has no state itself.
 
-    It depends on the evaluation and on the optimiser's static settings alone, so all runs with the same two
-    can share it, also at once. A state whose image is a variable of shape [1, None, None, 3] may be of any
-    size, and one compiled step then serves all sizes.
+    It depends on the evaluation and on the optimiser's static settings alone: all runs with the same two can
+    share it, even at the same time. If the evaluation has no size, one compiled step serves all sizes.
 
-    The loop keeps the gradient at the current image: step k is the image after k updates, whose losses are
-    reported without another evaluation. While the next gradient is computed, neither the previous one nor the
-    previous image is kept in memory: at the size of a poster each takes as much as all else that the
-    optimiser keeps. After losses that are not finite the best image is restored.
+    The loop keeps the gradient at the current image. Step k is the image after k updates, and its losses are
+    reported without another evaluation. While the next gradient is computed, neither the previous gradient
+    nor the previous image is in memory: for a poster each takes as much as everything else that the optimiser
+    keeps. If losses or gradient are not finite, the best image is restored.
 
     Args:
         evaluation: (image, arguments) → (losses, gradient).
@@ -42,10 +40,10 @@ class CompiledStep:
             optimizer: With the settings that only its state depends on, such as the learning rate.
 
         Returns:
-            `image`, always one whose losses and gradient are finite; `gradient` of the total there, empty
-            while it is not known; `values`, its losses [T]; `best_image`, `best_total` and `best_step`, of
-            least total loss so far; `rejected`, losses of the last image that was refused; `optimizer`, its
-            state, whose `steps` is how many updates made the image.
+            `image`, whose losses and gradient are always finite; `gradient` of the total there, empty while
+            it is unknown; `values`, the losses [T]; `best_image`, `best_total` and `best_step`, of the least
+            total loss so far; `rejected`, the losses of the last image that was not finite; `optimizer`, the
+            optimiser's state, whose `steps` counts the updates that made the image.
         """
         size = self.evaluation.size or (None, None)
         variable = tf.Variable(image, shape=[1, *size, image.shape[-1]])
@@ -62,39 +60,35 @@ class CompiledStep:
         }
 
     def run(self, state: State, arguments: Arguments, *, fresh: bool, count: int = 0) -> tf.Tensor:
-        """Evaluate the image where it is `fresh`, then make updates; return whether all is finite.
+        """Evaluate the image if it is `fresh`, then make updates; return whether everything is finite.
 
         Args:
             state: From `init`; changed in place.
             arguments: Of the evaluation.
-            fresh: Whether losses and gradient of the image are not known.
-            count: Updates; fewer are made if none can lower the loss.
+            fresh: Whether losses and gradient of the image are unknown.
+            count: Number of updates; fewer are made once none can lower the loss.
         """
         return self._call(self._run, state, arguments, tf.constant(fresh), tf.constant(count, tf.int64))
 
     def retreat(self, state: State) -> None:
-        """Give the optimiser a fresh start at the best image and its step, at half its rate."""
+        """Restart the optimiser at the best image and its step, at half its rate."""
         self._call(self._reset, state)
 
     def score_average(self, state: State, arguments: Arguments) -> tf.Tensor:
-        """Return the total loss of the average of the images, a scalar; nothing changes."""
+        """Return the total loss of the average of the images, a scalar; the state does not change."""
         return self._call(self._score, state, arguments)
 
-    def _call(self, function: Callable[..., tf.Tensor], state: State, *given: Any) -> tf.Tensor:
-        """Call a compiled function; free what TensorFlow's registry of gradients keeps of compiling it."""
-        # Maps are of any size if the image is.
+    def _call(self, function: Callable[..., tf.Tensor], state: State, *arguments: Any) -> tf.Tensor:
+        # Maps may have any size if the image may.
         any_size = self.evaluation.size is None
-        specs = tf.nest.map_structure(lambda leaf: _spec(leaf, any_size=any_size), given)
-        # A term's target may depend on its picture's size.
+        specs = tf.nest.map_structure(lambda leaf: _spec(leaf, any_size=any_size), arguments)
+        # The shape of a target may depend on the size of its picture.
         key = (function.__name__, *tf.nest.flatten(specs))
         if key not in self._compiled:
-            before = known()
-            try:
+            with released_gradients():
                 compiled = tf.function(function, autograph=False).get_concrete_function(state, *specs)
-            finally:
-                forget(known() - before)
             self._compiled[key] = compiled
-        return self._compiled[key](state, *given)
+        return self._compiled[key](state, *arguments)
 
     def _score(self, state: State, arguments: Arguments) -> tf.Tensor:
         average = self.optimizer.average(state["optimizer"])
@@ -105,7 +99,7 @@ class CompiledStep:
         state["optimizer"]["steps"].assign(state["best_step"])
 
     def _run(self, state: State, arguments: Arguments, fresh: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        """Begin and update in one graph, so that it is compiled once."""
+        """Evaluate and update in one graph, so that one compilation serves both."""
         image, names = state["image"], self.evaluation.names
 
         def evaluate(pixels: tf.Tensor) -> tuple[Losses, tf.Tensor]:
@@ -134,7 +128,7 @@ class CompiledStep:
         self, state: State, losses: Losses, gradient: tf.Tensor, *, updates: int
     ) -> tf.Tensor:
         values = tf.stack([losses[name] for name in self.evaluation.names])
-        # The image, too: an optimiser that finds no better point gives back the losses it was given.
+        # The image, too: an optimiser without a better point returns the losses that it received.
         checked = (values, gradient, tf.convert_to_tensor(state["image"]))
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in checked])
 
@@ -168,7 +162,6 @@ class Solver:
         arguments: Of the step's evaluation.
 
     Attributes:
-        step: May be replaced by one of another form of the evaluation; then `start` again.
         state: See `CompiledStep.init`.
     """
 
@@ -179,32 +172,32 @@ class Solver:
         self.state = step.init(image, optimizer)
 
     def start(self) -> bool:
-        """Evaluate the image as it stands; return whether its losses and gradient are finite."""
+        """Evaluate the image; return whether its losses and gradient are finite."""
         return bool(self.step.run(self.state, self.arguments, fresh=True))
 
     def advance(self, count: int = 1) -> bool:
-        """Make up to `count` updates, fewer if none can lower the loss.
+        """Make up to `count` updates, fewer once none can lower the loss.
 
         Returns:
             False if an update led to losses or a gradient that are not finite. The image is then the best so
-            far, the updates before have been made, and `retreat` must follow.
+            far, and `retreat` must follow.
         """
         return bool(self.step.run(self.state, self.arguments, fresh=False, count=count))
 
     def retreat(self) -> bool:
-        """Give the optimiser a fresh start at the best image, at half its rate; return as `start`."""
+        """Restart the optimiser at the best image, at half its rate; return as `start`."""
         self.step.retreat(self.state)
         return self.start()
 
     def score_average(self) -> float:
-        """Return the total loss of `average`; the run does not change."""
+        """Return the total loss of `average`; the state does not change."""
         return float(self.step.score_average(self.state, self.arguments))
 
     def go_smaller(self) -> int | None:
         """Go on in smaller tiles after memory ran out; `start` must follow.
 
         Returns:
-            The longest side of the new tiles; None if there are none.
+            The longest side of the new tiles; None if there are no smaller ones.
         """
         smaller = self.step.evaluation.smaller(self.size)
         if smaller is None:
@@ -230,7 +223,7 @@ class Solver:
 
     @property
     def steps(self) -> int:
-        """How many updates made the image."""
+        """The number of updates that made the image."""
         return int(self.state["optimizer"]["steps"])
 
     @property

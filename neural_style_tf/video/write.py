@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import heapq
 import itertools
+import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -16,32 +19,26 @@ from PIL import Image
 from neural_style_tf.errors import RunError, UserError, show
 from neural_style_tf.utils.atomic import atomic_path
 from neural_style_tf.utils.text import did_you_mean
-from neural_style_tf.video.read import decoded, film_of, sound_of, stamp_of, url
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 ANIMATIONS = {".webp": "WEBP", ".gif": "GIF"}
 QUALITY = "16"
-"""Constant rate factor of x264: hardly to be told from the frames."""
+"""Constant rate factor of x264: hardly any difference from the frames can be seen."""
 CLOCK = 90_000
 """Ticks a second of frame times."""
 BT709, LIMITED = 1, 1
 """By ITU-T H.273."""
 MOST_ANIMATED, LONGEST_ANIMATED = 500_000_000, 16_383
-"""Pixels of all frames of an animation, which Pillow holds at once; of a side, WebP's limit."""
+"""Pixels of all frames of an animation, which Pillow holds in memory; of a side, WebP's limit."""
 SHORTEST_SHOWN = 20
 """Milliseconds; browsers slow down what is shorter."""
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 COPIED = ("aac", "mp3", "ac3", "eac3", "alac")
-"""Kinds of sound that MP4 takes as they are; others become AAC."""
+"""Audio codecs that MP4 can hold; others become AAC."""
 
 
 def check_clip_output(path: str, *, frames: int = 0, size: tuple[int, int] = (0, 0)) -> None:
-    """Refuse a name that no clip can be written to.
-
-    Args:
-        path: The clip to be written.
-        frames: How many it will have, about; 0 if that is not known.
-        size: (H, W) of each.
+    """Refuse a file to which a clip of `frames` frames (0: not known) of size (H, W) cannot be written.
 
     Raises:
         UserError: An unknown suffix, a folder that is not there, or an animation of too many pixels.
@@ -72,7 +69,7 @@ def write_clip(
     plays: int = 0,
     tags: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
-    """Write a clip from the pictures of its frames; never half of one.
+    """Write a clip from the pictures of its frames, whole or not at all.
 
     Args:
         path: .mp4, .mov or .mkv for a video; .webp or .gif for an animation.
@@ -81,9 +78,9 @@ def write_clip(
         last: Seconds that the last is shown for.
         pixel_format: Of a video.
         sound: A video whose sound it gets.
-        begin: When in that the first frame is, in seconds.
+        begin: When the first frame is shown in that video, in seconds.
         plays: How often an animation is shown; 0: for ever.
-        tags: What it says of itself, by FFmpeg's names; of an animation, `comment`.
+        tags: Metadata, by FFmpeg's names; of an animation, `comment`.
 
     Returns:
         Lines that the user should see: sound that cannot be used is left out.
@@ -92,23 +89,28 @@ def write_clip(
         RunError: The encoder fails.
         OSError: The file cannot be written.
     """
-    suffix, times, tags = path.suffix.lower(), list(times), tags or {}
-
-    def write(heard: Path | None) -> None:
+    suffix, times, tags = path.suffix.lower(), [*times, times[-1] + last], tags or {}
+    if suffix in ANIMATIONS:
         with atomic_path(path) as file:
-            if suffix in ANIMATIONS:
-                _write_animation(file, suffix, frames, times, last=last, plays=plays, tags=tags)
-                return
-            options = {"pixel_format": pixel_format, "sound": heard, "begin": begin, "tags": tags}
-            _write_video(file, suffix, frames, times, last=last, **options)
-
+            _write_animation(file, ANIMATIONS[suffix], frames, times, plays, tags)
+        return ()
+    write = functools.partial(
+        _write_video,
+        frames=frames,
+        times=times,
+        form=CONTAINERS[suffix],
+        pixel_format=pixel_format,
+        tags=tags,
+    )
     try:
-        write(sound)
+        with atomic_path(path) as file:
+            write(file, sound=sound, begin=begin)
     except Exception as error:
         if sound is None:
             raise
-        # Whatever is wrong with the sound: what is painted is not lost for it.
-        write(None)
+        # Any fault of the sound: the painting must not be lost for it.
+        with atomic_path(path) as file:
+            write(file)
         return (f"{show(path)} is without the sound of {show(sound)}, which cannot be used: {error}",)
     return ()
 
@@ -122,24 +124,16 @@ def _refusal(frames: int, size: tuple[int, int], suffix: str) -> str:
 
 
 def _write_animation(
-    file: Path,
-    suffix: str,
-    frames: Sequence[Path],
-    times: list[Fraction],
-    *,
-    last: Fraction,
-    plays: int,
-    tags: Mapping[str, str],
+    file: Path, kind: str, frames: Sequence[Path], times: list[Fraction], plays: int, tags: Mapping[str, str]
 ) -> None:
-    kind = ANIMATIONS[suffix]
     with Image.open(frames[0]) as opened:
         first = opened.convert("RGB")
     size = first.height, first.width
     if _too_much(len(frames), size):
-        raise RunError(_refusal(len(frames), size, suffix))
+        raise RunError(_refusal(len(frames), size, file.suffix))
     # Rounded in sum, not each by itself; GIF counts hundredths.
     unit = 10 if kind == "GIF" else 1
-    shown = [unit * round(1000 * time / unit) for time in (*times, times[-1] + last)]
+    shown = [unit * round(1000 * time / unit) for time in times]
     durations = [max(SHORTEST_SHOWN, end - start) for start, end in itertools.pairwise(shown)]
     options = {"WEBP": {"quality": 80, "method": 4}, "GIF": {"optimize": False}}[kind]
     if kind == "WEBP":
@@ -160,44 +154,34 @@ def _write_animation(
 
 def _write_video(
     file: Path,
-    suffix: str,
+    *,
     frames: Sequence[Path],
     times: list[Fraction],
-    *,
-    last: Fraction,
+    form: str,
     pixel_format: str,
-    sound: Path | None,
-    begin: Fraction,
     tags: Mapping[str, str],
+    sound: Path | None = None,
+    begin: Fraction = Fraction(0),
 ) -> None:
     import av
 
-    end = times[-1] + last
+    from neural_style_tf.video import film
+
+    options = {} if form == "matroska" else {"movflags": "+faststart"}
     try:
-        options = {"movflags": "+faststart"} if suffix != ".mkv" else {}
         with contextlib.ExitStack() as stack:
-            output = stack.enter_context(av.open(str(file), "w", format=CONTAINERS[suffix], options=options))
+            output = stack.enter_context(av.open(str(file), "w", format=form, options=options))
             output.metadata.update(tags)
-            rate = Fraction(len(frames)) / end
+            rate = len(frames) / times[-1]
             stream = _add_picture_stream(output, rate, frames[0], pixel_format)
-            hear = None
+            parts = [_picture_packets(stream, frames, times, pixel_format)]
             if sound is not None:
-                hear = _Sound(
-                    output, stack.enter_context(av.open(url(sound))), _first_stamp(sound), begin, end
-                )
-            for path, (time, until) in zip(frames, itertools.pairwise((*times, end)), strict=True):
-                frame = _encoded_frame(path, pixel_format)
-                frame.pts, frame.time_base = round(time * CLOCK), Fraction(1, CLOCK)
-                frame.duration = round(until * CLOCK) - frame.pts
-                if len(frames) > 1 and path == frames[-2]:
-                    # No frame is stored after the last, by which MP4 would measure how long that is shown.
-                    frame.pict_type = av.video.frame.PictureType.P
-                output.mux(stream.encode(frame))
-                if hear is not None:
-                    hear.write_until(time)
-            output.mux(stream.encode(None))
-            if hear is not None:
-                hear.write_until(end, finish=True)
+                zero = _first_stamp(sound) + begin
+                source = stack.enter_context(av.open(film.url(sound)))
+                parts.append(_sound_packets(output, source, zero, times[-1]))
+            # Every stream must be added before the first packet is written, which `merge` does.
+            for _, packets in heapq.merge(*parts, key=operator.itemgetter(0)):
+                output.mux(packets)
     except av.error.FFmpegError as error:
         if isinstance(error, OSError) and error.errno and error.errno > 0:
             raise OSError(error.errno, error.strerror) from None
@@ -230,81 +214,83 @@ def _encoded_pixels(path: Path, pixel_format: str) -> np.ndarray:
     return np.pad(pixels, [(0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)], mode="edge")
 
 
-def _encoded_frame(path: Path, pixel_format: str) -> Any:
+def _picture_packets(
+    stream: Any, frames: Sequence[Path], times: Sequence[Fraction], pixel_format: str
+) -> Iterator[tuple[Fraction, Any]]:
+    """Yield time and packets of each frame; `times` ends with that of the clip's end."""
     import av
 
-    frame = av.VideoFrame.from_ndarray(_encoded_pixels(path, pixel_format), format="rgb24")
-    return frame.reformat(format=pixel_format, dst_colorspace="ITU709", dst_color_range="MPEG")
+    for path, (time, until) in zip(frames, itertools.pairwise(times), strict=True):
+        pixels = _encoded_pixels(path, pixel_format)
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        frame = frame.reformat(format=pixel_format, dst_colorspace="ITU709", dst_color_range="MPEG")
+        frame.pts, frame.time_base = round(time * CLOCK), Fraction(1, CLOCK)
+        frame.duration = round(until * CLOCK) - frame.pts
+        if len(frames) > 1 and path == frames[-2]:
+            # No frame is stored after the last, by which MP4 would measure how long that is shown.
+            frame.pict_type = av.video.frame.PictureType.P
+        yield time, stream.encode(frame)
+    yield times[-1], stream.encode(None)
 
 
 def _first_stamp(path: Path) -> Fraction:
     """Return when the first frame is shown, by the clock of a file in seconds."""
     import av
 
-    with av.open(url(path)) as container:
-        frame, _, lost = next(decoded(container, film_of(container)))
-        stamps = (*lost, None if frame is None else stamp_of(frame))
+    from neural_style_tf.video import film
+
+    with av.open(film.url(path)) as container:
+        frame, _, lost = next(film.decoded(container, film.film_of(container)))
+        stamps = (*lost, None if frame is None else film.stamp_of(frame))
         return stamps[0] or Fraction(0)
 
 
-class _Sound:
-    """Copies the sound of a source into a clip, between two times.
+def _sound_packets(
+    output: Any, source: Any, zero: Fraction, length: Fraction
+) -> Iterator[tuple[Fraction, Any]]:
+    """Add an audio stream to a clip, and return time and packets of its parts, copied if MP4 can hold them.
 
     Args:
         output: The clip.
-        source: The source.
-        zero: When the first frame of the source is shown, by its clock in seconds.
-        begin: Seconds from there at which the clip begins.
+        source: The file that is heard.
+        zero: When the clip begins, by the clock of the source in seconds.
         length: Seconds of the clip.
     """
+    from neural_style_tf.video.film import sound_of
 
-    def __init__(self, output: Any, source: Any, zero: Fraction, begin: Fraction, length: Fraction) -> None:
-        self._output, self._begin, self._length = output, begin, length
-        heard = sound_of(source)
-        self._zero = zero
-        self._copied = heard.codec_context.name in COPIED
-        if self._copied:
-            self._stream = output.add_stream_from_template(heard)
-        else:
-            rate = heard.codec_context.sample_rate
-            self._stream = output.add_stream("aac", rate=rate if rate in AAC_RATES else 48_000)
-        if "language" in heard.metadata:
-            self._stream.metadata["language"] = heard.metadata["language"]
-        self._parts: Iterator[Any] = source.demux(heard) if self._copied else _heard(source, heard)
-        self._waiting: Any = None
+    heard = sound_of(source)
+    copied = heard.codec_context.name in COPIED
+    if copied:
+        stream = output.add_stream_from_template(heard)
+    else:
+        rate = heard.codec_context.sample_rate
+        stream = output.add_stream("aac", rate=rate if rate in AAC_RATES else 48_000)
+    if "language" in heard.metadata:
+        stream.metadata["language"] = heard.metadata["language"]
 
-    def write_until(self, time: Fraction, *, finish: bool = False) -> None:
-        """Write what is heard up to a time of the clip, in seconds; at last what the encoder holds."""
-        while True:
-            part = self._waiting if self._waiting is not None else next(self._parts, None)
-            self._waiting = None
-            if part is None:
-                break
+    def packets() -> Iterator[tuple[Fraction, Any]]:
+        for part in source.demux(heard) if copied else _decoded_sound(source, heard):
             if part.pts is None:
                 continue
-            at = part.pts * part.time_base - self._zero - self._begin
-            if at < 0:
+            time = part.pts * part.time_base - zero
+            if time >= length:
+                break
+            if time < 0:
                 continue
-            if at >= self._length:
-                break
-            if at > time:
-                self._waiting = part
-                break
-            part.pts = round(at / part.time_base)
-            if self._copied:
-                part.dts, part.stream = part.pts, self._stream
-                self._output.mux(part)
-            else:
-                self._output.mux(self._stream.encode(part))
-        if finish and not self._copied:
-            self._output.mux(self._stream.encode(None))
+            part.pts = round(time / part.time_base)
+            if copied:
+                part.dts, part.stream = part.pts, stream
+            yield time, part if copied else stream.encode(part)
+        if not copied:
+            yield length, stream.encode(None)
+
+    return packets()
 
 
-def _heard(source: Any, stream: Any) -> Iterator[Any]:
-    """Yield the parts of a sound that can be decoded."""
+def _decoded_sound(source: Any, stream: Any) -> Iterator[Any]:
+    """Yield the parts of a sound that can be decoded; damaged ones are silent."""
     import av
 
     for packet in source.demux(stream):
-        # What is damaged is silent.
         with contextlib.suppress(av.error.InvalidDataError):
             yield from packet.decode()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from neural_style_tf.models.architecture import VGG19, Architecture
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)

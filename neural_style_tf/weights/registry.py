@@ -9,6 +9,8 @@ from pathlib import Path
 
 from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
 
+SPECS = ("auto", "mat", "keras", "bundled")
+"""The words of `--weights`."""
 NETWORKS = {"vgg19": VGG19, "vgg16": VGG16}
 """`--network` → the network."""
 

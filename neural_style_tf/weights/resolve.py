@@ -16,9 +16,7 @@ from neural_style_tf.weights import Weights, download, registry
 from neural_style_tf.weights.bundled import bundled_path
 from neural_style_tf.weights.converted import SUFFIX, converted_path
 from neural_style_tf.weights.read import check_file, read_file, weight_files
-
-SPECS = ("auto", "mat", "keras", "bundled")
-"""What `--weights` can be, apart from a file."""
+from neural_style_tf.weights.registry import SPECS
 
 BUNDLED_CACHE = f"vgg16{SUFFIX}"
 """Name of the bundled network's converted form in the folder for weights."""

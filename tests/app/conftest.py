@@ -1,4 +1,4 @@
-"""A server of the page on the narrow network, in a process of its own."""
+"""A server of the page in a process of its own."""
 
 import os
 import socket
@@ -10,7 +10,6 @@ from command_line import environment, write_picture
 from paths import ROOT
 
 HELPERS = ROOT / "tests" / "helpers"
-SECONDS_TO_END = 120
 
 
 @pytest.fixture(scope="session")
@@ -18,11 +17,10 @@ def narrow_process():
     """Return a function that starts `narrow_page.py` in a folder."""
 
     def start(folder, *arguments, **options):
-        path = os.pathsep.join(map(str, (ROOT, HELPERS)))
         return subprocess.Popen(
             [sys.executable, str(HELPERS / "narrow_page.py"), *map(str, arguments)],
             cwd=folder,
-            env=environment(PYTHONPATH=path),
+            env=environment(PYTHONPATH=os.pathsep.join(map(str, (ROOT, HELPERS)))),
             text=True,
             **options,
         )
@@ -30,29 +28,24 @@ def narrow_process():
     return start
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def serve(narrow_process):
-    """Return a function that serves the page into the output folder of a folder: its process and address."""
+    """Return a function that serves the page for the output folder of a folder: its process and address."""
     pytest.importorskip("gradio", reason='needs Gradio: pip install ".[app]"')
     processes = []
 
-    def start(folder):
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
+    def start(folder, painter):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        processes.append(narrow_process(folder, "serve", folder / "out", port, **pipes))
+        processes.append(narrow_process(folder, "serve", folder / "out", port, painter, **pipes))
         return processes[-1], processes[-1].stdout.readline().strip()
 
     yield start
     for process in processes:
-        end(process)
-
-
-def end(process):
-    """Let a server save what it paints, and end; also of one that was killed, close the pipes."""
-    if not process.stdout.closed:
-        process.communicate(timeout=SECONDS_TO_END)
+        # It saves what it paints, and ends.
+        process.communicate(timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +58,6 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(serve, folder):
-    """Serve the page into `folder` for the tests of a module; return its address."""
-    process, address = serve(folder)
-    yield address
-    end(process)
+def address(serve, folder, request):
+    """Serve the page into `folder` with the `PAINTER` of a module; return its address."""
+    return serve(folder, request.module.PAINTER)[1]

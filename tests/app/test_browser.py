@@ -13,6 +13,7 @@ from PIL import Image
 
 pytest.importorskip("gradio", reason='needs Gradio: pip install ".[app]"')
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+PAINTER = "narrow"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.slow,

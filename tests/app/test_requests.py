@@ -10,14 +10,13 @@ from command_line import WEIGHTS_DIR, write_picture
 from neural_style_tf.app import requests
 from neural_style_tf.app.queue import PlannedRun
 from neural_style_tf.app.requests import (
-    Place,
     Request,
     Style,
-    check_memory,
+    check_fits,
     claim_folder,
     fill_regions,
     plan,
-    settings,
+    settings_of,
 )
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config, Job
@@ -26,124 +25,125 @@ from neural_style_tf.images.masks import load_mask
 from neural_style_tf.jobs.task import Task
 from neural_style_tf.transfer.scales import Scale
 
+SETTINGS = {
+    "preset": "balanced",
+    "strength": 0.5,
+    "style_scale": 1,
+    "image_size": 80,
+    "colors": "style",
+    "iterations": 0,
+    "seed": 0,
+}
+
 
 @pytest.fixture
-def place(tmp_path):
-    return Place(tmp_path / "out", "bundled", str(WEIGHTS_DIR))
+def base(tmp_path):
+    return Job(output_dir=str(tmp_path / "out"), weights="bundled", weights_dir=str(WEIGHTS_DIR))
 
 
 @pytest.fixture
-def asked(tmp_path):
-    """Return a request of a photo and a style."""
+def request_of(tmp_path):
+    """Return a function that makes a request of a photo and a style: settings and other fields → request."""
     photo = write_picture(tmp_path / "cat.png", (80, 96))
     style = write_picture(tmp_path / "sea.png", (90, 90), seed=1)
-    return Request(str(photo), (Style(str(style)),), image_size=80)
+
+    def make(settings=(), **fields):
+        request = Request(str(photo), (Style(str(style)),), SETTINGS | dict(settings))
+        return dataclasses.replace(request, **fields)
+
+    return make
 
 
-def half(left=True):
-    mask = np.zeros((40, 48), bool)
-    mask[:, :24] = True
-    return mask if left else ~mask
+@pytest.fixture
+def two_styles(request_of, tmp_path):
+    """Return a function that makes a request of two styles, the second of half the weight."""
+    other = str(write_picture(tmp_path / "sky.png", (90, 90), seed=2))
+
+    def make(**first):
+        request = request_of()
+        styles = dataclasses.replace(request.styles[0], **first), Style(other, 0.5)
+        return dataclasses.replace(request, styles=styles)
+
+    return make
 
 
-def test_a_run_of_the_page_is_one_of_the_command_line(asked, place):
-    run = plan(dataclasses.replace(asked, strength=0.75, stroke_size=2, colors="match", seed=3.0), place)
+LEFT = np.zeros((40, 48), bool)
+LEFT[:, :24] = True
+
+
+def test_a_run_of_the_page_is_one_of_the_command_line(request_of, base):
+    run = plan(request_of({"strength": 0.75, "style_scale": 2, "colors": "match", "seed": 3.0}), base)
     config, job = run.task.config, run.task.job
     assert (config.preset, config.loss.strength, config.sizes.style_scale) == ("balanced", 0.75, (2.0,))
     assert (config.colors, config.seed, config.sizes.image_size) == ("match", 3, 80)
     assert config.iterations == PRESETS["balanced"].iterations
-    assert Path(job.output_dir) == place.output_dir / "cat-sea" and run.name == "cat-sea"
+    assert Path(job.output_dir) == Path(base.output_dir) / "cat-sea" and run.task.name == "cat-sea"
     # The pictures are kept, so that the command gives the same bits later.
     for path, name in zip((job.content, *job.style), ("cat.png", "sea.png"), strict=True):
-        assert Path(path).parent == place.output_dir / "pictures" and path.endswith(f"-{name}")
+        assert Path(path).parent == Path(base.output_dir) / "pictures" and path.endswith(f"-{name}")
     assert run.scales[-1].content == (67, 80)
-
-
-def test_names_are_numbered(asked, place):
-    assert [plan(asked, place).name for _ in range(3)] == ["cat-sea", "cat-sea-2", "cat-sea-3"]
-
-
-def test_a_request_that_cannot_be_leaves_no_folder(asked, place):
-    with pytest.raises(UserError, match="at least"):
-        plan(dataclasses.replace(asked, image_size=4), place)
-    assert not (place.output_dir / "cat-sea").exists()
+    assert plan(request_of(), base).task.name == "cat-sea-2"
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("settings", "fields", "message"),
     [
-        ({"photo": ""}, "no photo yet"),
-        ({"styles": ()}, "no style yet"),
-        ({"photo": "/nowhere.png"}, "nowhere.png"),
-        ({"iterations": -1}, "Iterations must be a whole number"),
-        ({"iterations": 1.5}, "Iterations must be a whole number"),
-        ({"seed": float("nan")}, "Seed must be a whole number"),
-        ({"seed": float("inf")}, "Seed must be a whole number"),
-        ({"image_size": -8}, "Size must be"),
-        ({"strength": 7.0}, "--strength"),
-        ({"stroke_size": 0.0}, "--style_scale"),
-        ({"preset": "nobody's"}, "no preset"),
-        ({"colors": "mine"}, "--colors"),
-        ({"bits": "32"}, "--bits"),
+        ({}, {"photo": ""}, "no photo yet"),
+        ({}, {"styles": ()}, "no style yet"),
+        ({}, {"photo": "/nowhere.png"}, "is gone: drop it once more"),
+        ({}, {"bits": "32"}, "--bits"),
+        ({"iterations": -1}, {}, "--iterations"),
+        ({"image_size": 4}, {}, "at least"),
+        ({"strength": 7.0}, {}, "--strength"),
+        ({"style_scale": 0.0}, {}, "--style_scale"),
+        ({"preset": "nobody's"}, {}, "no preset"),
+        ({"colors": "mine"}, {}, "--colors"),
     ],
 )
-def test_what_cannot_be_is_said(asked, place, changes, message):
+def test_what_cannot_be_is_said_and_leaves_no_folder(request_of, base, settings, fields, message):
     with pytest.raises(UserError, match=message):
-        plan(dataclasses.replace(asked, **changes), place)
+        plan(request_of(settings, **fields), base)
+    assert not (Path(base.output_dir) / "cat-sea").exists()
 
 
-def test_weights_blend_styles(asked, tmp_path, place):
-    other = str(write_picture(tmp_path / "sky.png", (90, 90), seed=2))
-    styles = (*asked.styles, Style(other, 0.5))
-    run = plan(dataclasses.replace(asked, styles=styles), place)
-    assert run.task.config.loss.style_blend == (1.0, 0.5) and run.name == "cat-sea_sky".replace("_", "+")
-    alike = dataclasses.replace(asked, styles=(*asked.styles, Style(other)))
-    assert settings(alike).loss.style_blend == ()
+def test_weights_blend_styles(two_styles, base):
+    run = plan(two_styles(), base)
+    assert run.task.config.loss.style_blend == (1.0, 0.5) and run.task.name == "cat-sea+sky"
+    assert settings_of(two_styles(weight=0.5)).loss.style_blend == ()
 
 
-def test_regions_of_a_brush_become_masks(asked, tmp_path, place):
-    other = str(write_picture(tmp_path / "sky.png", (90, 90), seed=2))
-    drawn = dataclasses.replace(asked.styles[0], region=half(), origin=half())
-    run = plan(dataclasses.replace(asked, styles=(drawn, Style(other, 0.5))), place)
-    job = run.task.job
+def test_regions_of_a_brush_become_masks(two_styles, base):
+    task = plan(two_styles(region=LEFT, origin=LEFT), base).task
     # The style that is not drawn gets the rest.
-    found = [load_mask(path)[0] for path in job.content_mask]
-    assert (found[0] == half()).all() and (found[1] == ~half()).all()
-    assert job.style_mask[1] == "" and (load_mask(job.style_mask[0])[0] == half()).all()
-    assert run.task.config.loss.mask_weight == (1.0, 0.5) and not run.task.config.loss.style_blend
+    first, second = (load_mask(path)[0] for path in task.job.content_mask)
+    assert (first == LEFT).all() and (second == ~LEFT).all()
+    assert task.job.style_mask[1] == "" and (load_mask(task.job.style_mask[0])[0] == LEFT).all()
+    assert task.config.loss.mask_weight == (1.0, 0.5) and not task.config.loss.style_blend
 
 
-def test_one_region_leaves_the_rest_a_photo(asked, place):
-    drawn = (dataclasses.replace(asked.styles[0], region=half()),)
-    assert len(plan(dataclasses.replace(asked, styles=drawn), place).task.job.content_mask) == 1
-
-
-def test_a_style_without_a_place_is_said():
+def test_regions_without_a_style_stay_a_photo_and_styles_without_a_region_are_said():
+    assert len(fill_regions([LEFT])) == 1 and fill_regions([None, None]) == []
     with pytest.raises(UserError, match="style 2"):
         fill_regions([np.ones((4, 4), bool), None])
-    assert fill_regions([None, None]) == []
 
 
-def test_settings_of_an_earlier_run_stand_where_the_page_has_none(asked):
-    base = PRESETS["balanced"].replace(history=7, tile="none", strength=1.0, style_blend=(1.0, 2.0))
-    config = settings(dataclasses.replace(asked, base=base))
+def test_settings_of_an_earlier_run_stand_where_the_page_has_none(request_of):
+    earlier = PRESETS["balanced"].replace(history=7, tile="none", strength=1.0, style_blend=(1.0, 2.0))
+    config = settings_of(request_of(base=earlier))
     assert config.optimization.history == 7 and config.tile == "auto"
     assert config.loss.strength == 0.5 and config.loss.style_blend == ()
-    other = settings(dataclasses.replace(asked, base=base, preset="gatys"))
+    other = settings_of(request_of({"preset": "gatys"}, base=earlier))
     assert other.optimization.history == PRESETS["gatys"].optimization.history
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_picture_is_saved_often_enough(asked, preset):
-    config = settings(dataclasses.replace(asked, preset=preset))
+def test_the_picture_is_saved_often_enough(request_of, preset):
+    config = settings_of(request_of({"preset": preset}))
     planned = config.iterations + sum(config.sizes.scale_iterations)
     assert 30 <= planned / config.saving.save_every <= 80
     assert config.saving.save_every % config.saving.log_every == 0
-
-
-def test_few_iterations_are_all_saved(asked):
-    config = settings(dataclasses.replace(asked, preset="gatys", iterations=3))
-    assert config.iterations == 3 and config.saving.log_every == 1
+    few = settings_of(request_of({"preset": "gatys", "iterations": 3}))
+    assert few.iterations == 3 and few.saving.log_every == 1
 
 
 def test_a_folder_is_claimed_once(tmp_path):
@@ -154,18 +154,17 @@ def test_a_folder_is_claimed_once(tmp_path):
 
 
 def test_memory_is_checked_before_the_start(monkeypatch):
-    def run(size, style=0, **settings):
+    def check(size, style=0, **settings):
         scale = Scale(0, (size, size), ((style or size,) * 2,), 1, 0)
-        return PlannedRun(Task("a", Config(**settings), Job()), (scale,))
+        check_fits(PlannedRun(Task("a", Config(**settings), Job()), (scale,)))
 
     monkeypatch.setattr(requests, "nvidia_devices", list)
     monkeypatch.setattr(requests, "available_bytes", lambda: 4_000_000_000)
-    check_memory(run(512))
+    check(512)
     # In tiles, so that it fits.
-    check_memory(run(2048))
-    with pytest.raises(UserError, match=r"2048×2048 pixels need about [\d.]+ GB .* 4.0 GB are free"):
-        check_memory(run(2048, tile="none"))
-    with pytest.raises(UserError, match=r"512×512 pixels need about [\d.]+ GB .* 4.0 GB are free"):
-        check_memory(run(512, style=20_000))
+    check(2048)
+    for arguments in ({"size": 2048, "tile": "none"}, {"size": 512, "style": 20_000}):
+        with pytest.raises(UserError, match=r"(\d+)×\1 pixels need about [\d.]+ GB .* 4.0 GB are free"):
+            check(**arguments)
     monkeypatch.setattr(requests, "nvidia_devices", lambda: ["0"])
-    check_memory(run(2048, tile="none"))
+    check(2048, tile="none")

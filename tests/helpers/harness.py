@@ -27,10 +27,6 @@ WORKLOADS = {
         *("--content=clip.webp", "--scales=2", "--scale_iterations=4", "--iterations=12", "--tv_weight=0.1"),
         *("--optimizer=lbfgs", "--init=content", "--temporal_weight=1", "--long_term=1,2"),
     ),
-    "passes": (
-        *("--content=clip.webp", "--iterations=6", "--end_frame=4", "--passes=3", "--tv_weight=0.1"),
-        *("--optimizer=lbfgs", "--init=content", "--temporal_weight=1", "--long_term=1,2"),
-    ),
     "adam, tiled": ("--tile=16", "--iterations=8", "--log_every=1", "--save_every=2"),
 }
 WRITES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")

@@ -1,5 +1,6 @@
-"""Serve the page on the narrow network, or run one command line on it; a process of its own."""
+"""Serve the page, or run one command line, on the narrow network; a process of its own."""
 
+import functools
 import os
 import sys
 import tempfile
@@ -7,11 +8,17 @@ from pathlib import Path
 
 from command_line import WEIGHTS_DIR
 from narrow import make_narrow_weights
+from painters import FakePainter
 
 from neural_style_tf.app.__main__ import prepare_environment
 from neural_style_tf.cli import main
 from neural_style_tf.jobs import machine
 from neural_style_tf.jobs.painter import Painter
+
+
+def use_narrow_weights():
+    weights = make_narrow_weights()
+    machine.load_weights = lambda *given, **named: weights
 
 
 def narrow_painter():
@@ -20,25 +27,21 @@ def narrow_painter():
     return Painter()
 
 
-def use_narrow_weights():
-    weights = make_narrow_weights()
-    machine.load_weights = lambda *given, **named: weights
+PAINTERS = {"narrow": narrow_painter, "fake": functools.partial(FakePainter, 1.0)}
 
 
-def serve(output_dir, port, *hosts):
-    """Serve until standard input ends, under further names."""
+def serve(output_dir, port, painter):
+    """Serve until standard input ends."""
     with tempfile.TemporaryDirectory() as temporary:
-        prepare_environment(os.environ, temporary, share=False)
+        prepare_environment(os.environ, temporary)
         from neural_style_tf.app.page import Page
         from neural_style_tf.app.queue import RunQueue
-        from neural_style_tf.app.requests import Place
+        from neural_style_tf.config.schema import Job
 
-        page = Page(
-            Place(Path(output_dir), "bundled", str(WEIGHTS_DIR)), Path(temporary), RunQueue(narrow_painter)
-        )
+        base = Job(output_dir=output_dir, weights="bundled", weights_dir=str(WEIGHTS_DIR))
+        page = Page(base, Path(temporary), lambda: RunQueue(PAINTERS[painter]))
         try:
-            address = page.launch("127.0.0.1", int(port), browser=False, share=False, hosts=hosts)
-            sys.stdout.write(f"{address}\n")
+            sys.stdout.write(page.launch(int(port), browser=False, share=False) + "\n")
             sys.stdout.flush()
             sys.stdin.read()
         finally:

@@ -39,11 +39,11 @@ def sources(content, style, config, guidance=EVERYWHERE, warped=None):
 
 def compute_targets(network, content, style, config, *, tile=None, guidance=EVERYWHERE, warped=None):
     """Return name of a term → its target, of pictures [1, H, W, 3], mean-subtracted."""
-    terms, found = terms_of(config, guidance, warped), sources(content, style, config, guidance, warped)
-    plans = None if tile is None else [plan_for(network, terms, source.size, tile) for source in found]
-    statistics = gather_statistics(network, found, plans=plans, prepare=tf.convert_to_tensor)
-    given = {} if warped is None else {"temporal": Temporal.target_of(warped)}
-    return make_targets(terms, found, statistics, given, VGG19)
+    terms, pictures = terms_of(config, guidance, warped), sources(content, style, config, guidance, warped)
+    plans = None if tile is None else [plan_for(network, terms, source.size, tile) for source in pictures]
+    statistics = gather_statistics(network, pictures, plans=plans, prepare=tf.convert_to_tensor)
+    without_source = {} if warped is None else {"temporal": Temporal.target_of(warped)}
+    return make_targets(terms, pictures, statistics, without_source, VGG19)
 
 
 def arguments_of(targets, terms, guidance=EVERYWHERE):

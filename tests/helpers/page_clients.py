@@ -19,7 +19,7 @@ class Client:
         self.http.trust_env = False
         self.session = uuid.uuid4().hex[:11]
         self.config = self.get("/config").json()
-        self.components = {one["id"]: one for one in self.config["components"]}
+        self.components = {part["id"]: part for part in self.config["components"]}
 
     def get(self, path, **options):
         return self.http.get(self.address + path, timeout=SECONDS, **options)
@@ -27,77 +27,72 @@ class Client:
     def upload(self, path, name=None):
         """Send a file under a name; return its path there, or the answer if it is refused."""
         with path.open("rb") as file:
-            answer = self.http.post(
-                f"{self.address}/gradio_api/upload",
-                files={"files": (name or path.name, file)},
-                timeout=SECONDS,
-            )
+            files = {"files": (name or path.name, file)}
+            answer = self.http.post(f"{self.address}/gradio_api/upload", files=files, timeout=SECONDS)
         return answer.json()[0] if answer.ok else answer
 
-    def event(self, kind, *, target=None, label=None):
+    def event(self, kind, target):
         """Return the number of an event of a component, by its element or its label, and its inputs."""
         for dependency in self.config["dependencies"]:
             for component, name in dependency["targets"]:
                 props = self.components[component]["props"] if component is not None else {}
-                if name == kind and (
-                    (target and props.get("elem_id") == target) or (label and props.get("label") == label)
-                ):
+                if name == kind and target in (props.get("elem_id"), props.get("label")):
                     return dependency["id"], dependency["inputs"]
-        raise KeyError((kind, target, label))
+        raise KeyError((kind, target))
 
-    def send(self, event, values):
-        """Send an event and return what comes back.
+    def send(self, event, values=()):
+        """Send an event with some of its inputs by position, the others as the page has them.
 
-        Args:
-            event: From `event`.
-            values: Position among its inputs → value; the others are as the page has them.
+        Returns what it is answered: whether it was a success, and the values of the outputs.
         """
         number, inputs = event
-        data = [self.components[one]["props"].get("value") for one in inputs]
-        for position, value in values.items():
+        data = [self.components[part]["props"].get("value") for part in inputs]
+        for position, value in dict(values).items():
             data[position] = value
         body = {"data": data, "fn_index": number, "session_hash": self.session, "event_data": None}
         self.http.post(f"{self.address}/gradio_api/queue/join", json=body, timeout=SECONDS).raise_for_status()
-        url = f"{self.address}/gradio_api/queue/data?session_hash={self.session}"
         deadline = time.monotonic() + SECONDS
-        with self.http.get(url, stream=True, timeout=SECONDS) as stream:
+        with self.get(f"/gradio_api/queue/data?session_hash={self.session}", stream=True) as stream:
             for line in stream.iter_lines():
                 # The server says now and then that it lives, which would be for ever.
                 if time.monotonic() > deadline:
                     raise TimeoutError
-                if line.startswith(b"data:"):
-                    message = json.loads(line[5:])
-                    if message["msg"] == "process_completed":
-                        return message
+                message = json.loads(line[5:]) if line.startswith(b"data:") else {"msg": ""}
+                if message["msg"] == "process_completed":
+                    return message["success"], message["output"].get("data")
+
+    def name_picture(self, label, path, name="x.png"):
+        """Say that a file of the server is a picture; return what the page shows of it."""
+        picture = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+        return self.send(self.event("upload", label), {1: picture})
 
     def drop(self, label, path, name=None):
-        """Give a picture to the photo or a style; return what the page says about it, `""` if nothing."""
-        there = self.upload(path, name)
-        picture = {"path": there, "orig_name": name or path.name, "meta": {"_type": "gradio.FileData"}}
-        return self.send(self.event("upload", label=label), {1: picture})
+        """Give a picture to the photo or a style; return what the page shows of it."""
+        success, shown = self.name_picture(label, self.upload(path, name), name or path.name)
+        assert success
+        return shown
 
     def arrive(self):
-        """Do what a browser does first; return what comes back."""
+        """Do what a browser does first; return what it is shown."""
         events = self.config["dependencies"]
-        loads = [one for one in events if any(kind == "load" for _, kind in one["targets"]) and one["inputs"]]
-        return self.send((loads[0]["id"], loads[0]["inputs"]), {})
+        loads = [event for event in events if [kind for _, kind in event["targets"]] == ["load"]]
+        return self.send(next((event["id"], event["inputs"]) for event in loads if event["inputs"]))[1]
 
     def paint(self, **settings):
         """Press Paint with settings by label; return the line about a mistake, `""` if there is none."""
-        event = self.event("click", target="paint")
-        labels = [self.components[one]["props"].get("label") for one in event[1]]
-        answer = self.send(event, {labels.index(label): value for label, value in settings.items()})
-        return answer["output"]["data"][0]
+        event = self.event("click", "paint")
+        labels = [self.components[part]["props"].get("label") for part in event[1]]
+        return self.send(event, {labels.index(label): value for label, value in settings.items()})[1][0]
 
 
 def paint_together(address, count, photo, style, **settings):
     """Let browsers drop two pictures and press Paint at once; return what each was told."""
 
-    def one(number):
+    def paint(number):
         client = Client(address)
         client.drop("Photo", photo, f"photo {number % 3}.png")
         client.drop("Style 1", style)
         return client.paint(**settings)
 
     with concurrent.futures.ThreadPoolExecutor(count) as pool:
-        return list(pool.map(one, range(count)))
+        return list(pool.map(paint, range(count)))

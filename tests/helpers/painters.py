@@ -1,6 +1,5 @@
 """A painter without TensorFlow: it counts steps, saves each, and goes on; for processes and machines."""
 
-import atexit
 import functools
 import json
 import os
@@ -11,7 +10,7 @@ from pathlib import Path
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Outcome, Supplies
 from neural_style_tf.runs.manifest import FORM
-from neural_style_tf.runs.resume import continued, is_finished
+from neural_style_tf.runs.resume import continued, is_finished, trim_metrics
 from neural_style_tf.utils.atomic import write_bytes
 
 STEPS = 8
@@ -23,9 +22,9 @@ def fake_painter(seconds=0.0, **unused):
 
 
 class FakePainter:
-    """Paints a text.
+    """Paints a text; the name of a run says what happens.
 
-    The name of a run says what happens: `bad` raises, `dies` kills its process at the third step, but only in
+    `bad` fails, `dies` kills its process at the third step, but only in
     its first attempt.
     """
 
@@ -45,6 +44,7 @@ class FakePainter:
         first = 0
         if continued(job).resume:
             first = max(int(path.suffix[1:]) for path in (folder / "checkpoints").glob("ckpt-*"))
+            trim_metrics(folder / "metrics.jsonl", first)
         with interrupts.collected():
             for step in range(first + 1, STEPS + 1):
                 time.sleep(self._seconds)
@@ -73,9 +73,3 @@ class FakePainter:
         write_bytes(folder / "checkpoints" / f"ckpt-{step}.{step}", b"state")
         facts = {"config": {}, "inputs": {}, "weights": {}, "status": status, "steps": step}
         write_bytes(folder / "run.json", json.dumps(facts | {"manifest": FORM}).encode())
-
-
-def slow_to_end():
-    """Return a painter whose process takes a while to end, as TensorFlow's does."""
-    atexit.register(time.sleep, 2)
-    return FakePainter(0.01)

@@ -15,27 +15,11 @@ F = RNG.standard_normal((1, 5, 4, 3))
 P = RNG.standard_normal((1, 5, 4, 3))
 
 
-def test_gram_sum_is_eq_3():
-    assert functional.gram_sum(tf.constant(F)).numpy() == pytest.approx(reference.gram(F[0]), rel=1e-12)
-
-
-def test_gram_sum_does_not_see_where_things_are():
+def test_gram_sum_is_eq_3_adds_over_positions_and_does_not_see_their_order():
     shuffled = RNG.permutation(F.reshape(-1, 3)).reshape(F.shape)
-    assert functional.gram_sum(tf.constant(shuffled)).numpy() == pytest.approx(
-        reference.gram(F[0]), rel=1e-12
-    )
-
-
-def test_gram_sum_adds_over_positions():
     parts = functional.gram_sum(tf.constant(F[:, :2])) + functional.gram_sum(tf.constant(F[:, 2:]))
-    assert parts.numpy() == pytest.approx(reference.gram(F[0]), rel=1e-12)
-
-
-@pytest.mark.parametrize(("normalization", "divisor"), [("positions", 20), ("elements", 60)])
-def test_normalize_gram(normalization, divisor):
-    g = functional.gram_sum(tf.constant(F))
-    out = functional.normalize_gram(g, 20, normalization)
-    assert out.numpy() == pytest.approx(reference.gram(F[0]) / divisor, rel=1e-12)
+    for found in (functional.gram_sum(tf.constant(F)), functional.gram_sum(tf.constant(shuffled)), parts):
+        np.testing.assert_allclose(found, reference.gram(F[0]), rtol=1e-12)
 
 
 def test_style_distance_gatys_is_eq_4_with_its_quarter():
@@ -44,15 +28,6 @@ def test_style_distance_gatys_is_eq_4_with_its_quarter():
     paper = sum((g[i, j] - a[i, j]) ** 2 for i in range(n) for j in range(n)) / (4 * n**2 * m**2)
     normalised = [functional.normalize_gram(tf.constant(x), m, "positions") for x in (g, a)]
     assert functional.style_distance(*normalised, "gatys").numpy() == pytest.approx(paper, rel=1e-12)
-
-
-def test_style_distance_of_the_original_repository():
-    n, m = 3, 20
-    g, a = reference.gram(F[0]) / (m * n), reference.gram(P[0]) / (m * n)
-    normalised = tf.constant(g), tf.constant(a)
-    assert functional.style_distance(*normalised, "mean").numpy() == pytest.approx(
-        np.mean((g - a) ** 2), rel=1e-12
-    )
 
 
 def test_content_distance_has_its_half_and_its_mean():

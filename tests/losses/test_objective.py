@@ -1,13 +1,11 @@
 """The whole objective and the compiled step against the twin; exact properties."""
 
-import dataclasses
-
 import numpy as np
 import objectives as by_hand
 import pytest
 import reference
 import tensorflow as tf
-from narrow import make_narrow_weights
+from narrow import SHALLOW, make_narrow_weights
 
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config
@@ -45,19 +43,26 @@ def twin(pictures):
 
 def test_terms_and_gradient_equal_the_twin(pictures, twin):
     image = 20 * noise(pictures[0].shape)
-    terms, gradient = tf.function(make(pictures))(tf.constant(image))
+    terms, gradient = make(pictures)(tf.constant(image))
     expected, expected_gradient = twin(image[0])
     for name in ("total", "content", "style", "tv"):
         assert terms[name].numpy() == pytest.approx(expected[name], rel=1e-9), name
     assert np.abs(gradient[0] - expected_gradient).max() < 1e-9 * np.abs(expected_gradient).max()
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    "preset",
+    [
+        name if name in ("gatys", "balanced") else pytest.param(name, marks=pytest.mark.slow)
+        for name in PRESETS
+    ],
+)
 def test_gradient_equals_finite_differences(pictures, preset):
-    function = tf.function(make(pictures, PRESETS[preset]))
+    function = make(pictures, PRESETS[preset])
     image = 20 * noise(pictures[0].shape)
     direction = noise(pictures[0].shape, seed=5)
-    _, gradient = function(tf.constant(image))
+    terms, gradient = function(tf.constant(image))
+    assert tuple(terms) == by_hand.names(PRESETS[preset]), "in the order of the log"
     h = 1e-6
     ahead, behind = (function(tf.constant(image + s * h * direction))[0]["total"].numpy() for s in (1, -1))
     assert np.vdot(gradient.numpy(), direction) == pytest.approx((ahead - behind) / (2 * h), rel=1e-5)
@@ -78,45 +83,23 @@ def test_ten_adam_steps_equal_the_twin(pictures, twin):
 
 def test_no_gradient_where_everything_is_equal(pictures):
     content, _ = pictures
-    config = Config(tv_weight=0)
+    config = Config(**SHALLOW, tv_weight=0)
     terms, gradient = make((content, content), config)(pixels.preprocess(content, "float64"))
     assert terms["total"].numpy() == pytest.approx(0, abs=1e-18)
     assert np.abs(gradient).max() < 1e-9
 
 
-def test_terms_are_named_in_the_order_they_are_logged(pictures):
-    for config in PRESETS.values():
-        terms, _ = make(pictures, config)(tf.constant(noise(pictures[0].shape)))
-        assert tuple(terms) == by_hand.names(config)
-
-
 def test_total_is_the_weighted_sum(pictures):
     config = Config(
-        content_layers=(("relu4_2", 0.5), ("conv2_2", 2.0)), style_layers=(("relu1_1", 3.0), ("pool2", 0.25))
+        content_layers=(("relu2_2", 0.5), ("conv2_2", 2.0)), style_layers=(("relu1_1", 3.0), ("pool2", 0.25))
     )
     terms, _ = make(pictures, config)(tf.constant(noise(pictures[0].shape)))
     t = {name: value.numpy() for name, value in terms.items()}
-    assert t["content"] == pytest.approx(0.5 * t["content/relu4_2"] + 2 * t["content/conv2_2"])
+    assert t["content"] == pytest.approx(0.5 * t["content/relu2_2"] + 2 * t["content/conv2_2"])
     assert t["style"] == pytest.approx(3 * t["style/relu1_1"] + 0.25 * t["style/pool2"])
     assert t["total"] == pytest.approx(5 * t["content"] + 100 * t["style"] + 100 * t["tv"])
-
-
-@pytest.mark.parametrize(
-    "change", [{"content_layers": ()}, {"style_layers": ()}, {"tv_weight": 0.0}, {"content_weight": 0.0}]
-)
-def test_terms_can_be_left_out(pictures, change):
-    config = dataclasses.replace(Config(), **change)
-    terms, gradient = make(pictures, config)(tf.constant(noise(pictures[0].shape)))
-    assert np.isfinite(terms["total"].numpy()) and np.abs(gradient).max() > 0
 
 
 def test_a_term_of_weight_zero_is_left_out():
     config = Config(style_layers=(("relu1_1", 1.0), ("relu2_1", 0.0)), content_weight=0.0, tv_weight=1.0)
     assert [term.name for term in make_terms(config.loss)] == ["tv", "style/relu1_1"]
-
-
-def test_preprocess_and_back(pictures):
-    image = pixels.preprocess(pictures[0])
-    assert image.shape == (1, 40, 48, 3)
-    assert image[0, 0, 0].numpy() == pytest.approx(pictures[0][0, 0] - reference.MEAN, abs=1e-4)
-    assert pixels.deprocess(image).numpy() == pytest.approx(pictures[0], abs=1e-4)

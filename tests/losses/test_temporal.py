@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from narrow import SHALLOW
-from objectives import compute_targets, make_objective, names
+from objectives import compute_targets, make_objective
 
 from neural_style_tf.config.schema import Config
-from neural_style_tf.losses.catalogue import make_terms
 from neural_style_tf.losses.pixels import preprocess
 from neural_style_tf.losses.temporal import Warped
 from neural_style_tf.models.network import build_network
@@ -59,27 +58,11 @@ def test_its_gradient_is_that_of_the_total(network):
     np.testing.assert_allclose(difference[0], expected, atol=2e-5 * np.abs(expected).max() + 2e-4)
 
 
-def test_its_gradient_by_finite_differences(network):
-    config = CONFIG.replace(content_weight=0.0, style_weight=0.0, tv_weight=1e-9)
-    warped, image = make_warped(), preprocess(RNG.uniform(0, 255, (24, 36, 3)).astype(np.float32))
-    _, gradient = evaluate(network, warped, image, config)
-    direction = tf.constant(RNG.normal(0, 1, image.shape), tf.float32)
-    step = 0.5
-    ahead, behind = (evaluate(network, warped, image + s * direction, config)[0] for s in (step, -step))
-    slope = float(ahead["total"] - behind["total"]) / (2 * step)
-    assert slope == pytest.approx(float(tf.reduce_sum(gradient * direction)), rel=1e-3)
-
-
 def test_in_tiles_it_is_the_same(network):
     warped, image = make_warped(), preprocess(RNG.uniform(0, 255, (24, 36, 3)).astype(np.float32))
     whole, tiled = evaluate(network, warped, image), evaluate(network, warped, image, tile=8)
     assert float(tiled[0]["temporal"]) == pytest.approx(float(whole[0]["temporal"]), rel=1e-6)
     np.testing.assert_allclose(tiled[1], whole[1], atol=1e-6 * np.abs(whole[1]).max())
-
-
-def test_a_picture_has_no_such_term():
-    assert "temporal" not in names(CONFIG)
-    assert [term.name for term in make_terms(CONFIG.loss, temporal=True)][:2] == ["tv", "temporal"]
 
 
 def test_a_weight_of_zero_takes_it_out_of_the_total(network):

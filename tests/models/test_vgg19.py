@@ -63,7 +63,7 @@ def symmetric(features):
     return tf.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
 
 
-@pytest.mark.parametrize("name", ["conv1_1", "relu2_2", "pool4", "relu5_1"])
+@pytest.mark.parametrize("name", ["relu2_2", "pool4", pytest.param("relu5_1", marks=pytest.mark.slow)])
 def test_halo_is_the_receptive_field(name):
     """A pixel reaches exactly `halo` positions beyond its stride cell, measured by brute force."""
     step, reach = VGG19.stride(name), VGG19.halo(name)

@@ -57,7 +57,8 @@ def test_the_minimum_within_bounds_is_found(preconditioner):
     assert np.mean((expected.reshape(-1, 3) == LOW) | (expected.reshape(-1, 3) == HIGH)) > 0.3
 
 
-@pytest.mark.parametrize("preconditioner", [pytest.param("scalar", marks=pytest.mark.slow), "spectral"])
+@pytest.mark.slow
+@pytest.mark.parametrize("preconditioner", ["scalar", "spectral"])
 def test_as_good_as_scipys_with_bounds_on_the_real_objective(pictures, narrow_weights, preconditioner):
     """What SciPy reaches in 60 evaluations is reached in 66; in fewer by the spectral one."""
     objective, content, names = real_objective(pictures, narrow_weights)
@@ -84,7 +85,7 @@ def test_it_never_leaves_the_range(settings):
     assert settings or np.all(np.diff(totals) <= 0), "L-BFGS never rises"
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("optimizer", [pytest.param("adam", marks=pytest.mark.slow), "lbfgs"])
 @pytest.mark.parametrize("clamp", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_what_is_saved_is_what_was_minimised(pictures, narrow_weights, optimizer, clamp):
     """Also if the initial image is out of range; and without --clamp it is not so."""
@@ -110,13 +111,10 @@ def test_a_pixel_at_a_bound_moves_again_when_descent_leads_back():
     )
 
 
-def test_what_is_not_a_number_is_not_hidden():
-    bad = tf.constant(float("nan"), shape=[1, 1, 1, 3])
-    assert np.isnan(Box(tf.float32).project(bad)).all()
-
-
 def test_bounds_are_exactly_the_bytes():
     assert isinstance(make_bounds(tf.float32, clamp=False), Unbounded)
     ends = make_bounds(tf.float32, clamp=True).project(tf.constant([[[[-1e9] * 3, [1e9] * 3]]]))
     expected = forms.preprocess(np.float32([[[0, 0, 0], [255, 255, 255]]]))
     np.testing.assert_array_equal(ends, expected)
+    bad = tf.constant(float("nan"), shape=[1, 1, 1, 3])
+    assert np.isnan(Box(tf.float32).project(bad)).all(), "what is not a number is not hidden"

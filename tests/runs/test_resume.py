@@ -234,7 +234,8 @@ def test_metrics_are_trimmed(tmp_path):
 def test_curves_are_trimmed(tmp_path):
     config = Config(save_every=1)
     rows = Rows((2, 2, 3), lambda top, bottom: np.zeros((bottom - top, 2, 3)))
-    record = StepRecord(0, {"total": 1.0}, 0, 9, 0.0, 0, 1.0, image_rows=rows)
+    common = {"scale": 0, "planned": 9, "seconds": 0, "best_step": 0, "best_total": 1}
+    record = StepRecord(step=0, terms={"total": 1.0}, **common, image_rows=rows)
     curves = Curves(tmp_path, config, {})
     for step in range(6):
         curves.on_step(dataclasses.replace(record, step=step))

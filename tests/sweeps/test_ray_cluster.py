@@ -1,4 +1,4 @@
-"""A Ray cluster: what keeps the folders, and, with Ray installed, real clusters on loopback."""
+"""A Ray cluster: a fake in this process for the logic; real clusters on loopback are slow."""
 
 import dataclasses
 import json
@@ -6,251 +6,201 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 import time
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import BUNDLED, read_metrics, write_picture
 from painters import STEPS, FakePainter, fake_painter
-from paths import ROOT
 
 from neural_style_tf.cli import main
-from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.jobs.task import Outcome, Supplies, Task
 from neural_style_tf.runs.output_dir import FolderInUse, OutputFolder
+from neural_style_tf.runs.resume import status_of
 from neural_style_tf.sweeps import ray_cluster
-from neural_style_tf.sweeps.ray_cluster import Cluster, Keeper, files_of, on_ray, pieces, stamps
+from neural_style_tf.sweeps.ray_cluster import RayExecutor, RunFiles, check_installed, files_of, stamps
 
 
 def pack(folder):
     return {name: (folder / name).read_bytes() for name in stamps(folder)}
 
 
-def send(keeper, name, attempt, files, removed=()):
-    for file, data in files.items():
-        keeper.store(name, attempt, file, data, first=True, last=True)
-    keeper.remove(name, attempt, removed)
+def send(files, name, attempt, contents, removed=()):
+    for file, data in contents.items():
+        files.write(name, attempt, file, np.frombuffer(data, np.uint8))
+    files.remove(name, attempt, removed)
 
 
-def received(keeper, name, found):
-    return {file: keeper.read(name, file, 0) for file in found}
+def options(address="local", ray_cpus=1, **others):
+    return SweepConfig(ray=address, ray_cpus=ray_cpus, **others)
 
 
-@pytest.fixture
-def tasks(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    # Where processes of the cluster find `painters`.
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests" / "helpers")]))
-    Path("c").write_bytes(b"content")
-    Path("s").write_bytes(b"style")
-
-    def make(*names, **files):
-        return [
-            Task(name, Config(), Job(content="c", style="s", output_dir=f"o/{name}", **files))
-            for name in names
-        ]
-
-    return make
+def on_ray(tasks, make_painter, sweep, received=()):
+    return RayExecutor(make_painter, sweep, lambda job: None, received)(tasks)
 
 
-def test_a_keeper_gives_the_next_attempt_what_was_saved(tasks, tmp_path):
+def outcomes(events):
+    return {event.name: event.outcome for event in events if event.outcome}
+
+
+def steps_of(name):
+    return [row["step"] for row in read_metrics(f"o/{name}")]
+
+
+ALL_STEPS = list(range(1, STEPS + 1))
+
+
+def test_the_next_attempt_gets_what_was_saved(tasks, tmp_path):
     [task] = tasks("a")
-    keeper = Keeper()
-    assert keeper.begin(task) == (1, False, {})
+    files = RunFiles()
+    assert files.begin(task) == (1, False, [])
     painted = tmp_path / "elsewhere"
     painter, stop = FakePainter(), lambda step, planned, saved: step == 3
     assert painter(task, stop, Supplies(output_dir=str(painted))) == Outcome("interrupted")
-    send(keeper, "a", 1, pack(painted))
+    send(files, "a", 1, pack(painted))
     assert pack(Path("o/a")) == pack(painted) and "checkpoints/ckpt-3.3" in pack(painted)
     with pytest.raises(FolderInUse):
         OutputFolder("o/a", overwrite=False, resume=True)
-    # The machine is lost, and another one goes on.
-    attempt, written, found = keeper.begin(task)
-    assert attempt == 2 and written and received(keeper, "a", found) == pack(painted)
-    # The first one is not dead after all: it is not heard, and told to stop.
-    send(keeper, "a", 1, {"result.png": b"late"}, ["run.json"])
+    # Its machine is lost, and another one goes on.
+    attempt, has_written, names = files.begin(task)
+    assert attempt == 2 and has_written
+    assert {name: files.read("a", 2, name).tobytes() for name in names} == pack(painted)
+    # The first one is not dead after all: what it sends is dropped, and it is told to stop.
+    send(files, "a", 1, {"result.png": b"late"}, ["run.json"])
     assert not Path("o/a/result.png").exists() and Path("o/a/run.json").exists()
-    assert keeper.tick("a", 1, 5, 8) and not keeper.tick("a", 2, 4, 8)
-    assert keeper.progress() == {"a": (4, 8)}
-    send(keeper, "a", 2, {"checkpoints/ckpt-4.4": b"new"}, ["checkpoints/ckpt-3.3"])
+    assert files.tick("a", 1, 5, 8) and not files.tick("a", 2, 4, 8)
+    assert files.progress() == {"a": (4, 8)}
+    send(files, "a", 2, {"checkpoints/ckpt-4.4": b"new"}, ["checkpoints/ckpt-3.3"])
     assert [path.name for path in Path("o/a/checkpoints").iterdir()] == ["ckpt-4.4"]
-    keeper.stop()
-    assert keeper.tick("a", 2, 5, 8)
-    keeper.end("a")
+    files.stop()
+    assert files.tick("a", 2, 5, 8)
+    files.end("a")
     OutputFolder("o/a", overwrite=False, resume=True).release()
-    keeper.end("a")
+    files.end("a")
 
 
-def test_a_keeper_writes_only_where_the_run_is(tasks):
-    keeper = Keeper()
-    keeper.begin(*tasks("a"))
-    for name in ("../other", "/tmp/other", "x/../../other"):
-        with pytest.raises(ValueError, match="not in the folder"):
-            keeper.store("a", 1, name, b"", first=True, last=True)
-        with pytest.raises(ValueError, match="not in the folder"):
-            keeper.remove("a", 1, [name])
-        with pytest.raises(ValueError, match="not in the folder"):
-            keeper.read("a", name, 0)
+def test_a_folder_that_another_process_uses_is_an_outcome(tasks):
+    held = OutputFolder("o/a", overwrite=False)
+    assert RunFiles().begin(*tasks("a")) == Outcome("in use")
+    held.release()
+    Path("o/b").mkdir()
+    Path("o/b/result.png").touch()
+    assert RunFiles().begin(*tasks("b")).status == "failed"
 
 
-def test_a_keeper_lets_an_earlier_run_be_replaced_once(tasks):
+def test_an_earlier_run_is_replaced_once(tasks):
     [task] = tasks("a", overwrite=True)
     FakePainter()(task)
     assert Path("o/a/result.png").exists()
-    keeper = Keeper()
-    assert keeper.begin(task) == (1, False, {})
-    send(keeper, "a", 1, {"checkpoints/ckpt-1.1": b""})
-    attempt, written, found = keeper.begin(task)
-    assert attempt == 2 and written and list(found) == ["checkpoints/ckpt-1.1"]
+    files = RunFiles()
+    assert files.begin(task) == (1, False, [])
+    send(files, "a", 1, {"checkpoints/ckpt-1.1": b""})
+    assert files.begin(task) == (2, True, ["checkpoints/ckpt-1.1"])
 
 
-def test_a_keeper_of_a_shared_folder_only_counts(tasks):
-    keeper = Keeper(shared=True)
-    assert keeper.begin(*tasks("a")) == (1, False, {})
-    assert keeper.begin(*tasks("a")) == (2, False, {})
-    send(keeper, "a", 2, {"result.png": b""})
-    assert not Path("o").exists()
+def test_only_what_has_changed_is_sent_and_a_checkpoint_last(tasks, tmp_path):
+    files, written = RunFiles(), []
+    files.begin(*tasks("a"))
+
+    def call(method, *arguments):
+        if method == "write":
+            written.append(arguments[0])
+        return getattr(files, method)("a", 1, *arguments)
+
+    run = ray_cluster._LocalRun(tmp_path / "here", call)
+    hidden = (".neural-style-tf.lock", ".partial-run.json-x", "images/.partial-step-2.png-x")
+    for name in ("checkpoints/ckpt-1.1", "images/step-1.png", "run.json", "empty", *hidden):
+        path = run.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"" if name == "empty" else name.encode())
+    run.send()
+    assert written == ["empty", "images/step-1.png", "run.json", "checkpoints/ckpt-1.1"]
+    assert pack(Path("o/a")) == pack(run.folder)
+    written.clear()
+    (run.folder / "run.json").write_bytes(b"other")
+    (run.folder / "empty").unlink()
+    run.send()
+    assert written == ["run.json"] and pack(Path("o/a")) == pack(run.folder)
+    copy = ray_cluster._LocalRun(tmp_path / "copy", call)
+    copy.fetch(list(stamps(Path("o/a"))))
+    copy.send()
+    assert written == ["run.json"] and pack(copy.folder) == pack(run.folder)
 
 
-@pytest.mark.parametrize("size", [0, 3, 4, 5, 8, 9])
-def test_a_large_file_is_sent_in_pieces_and_appears_whole(tasks, tmp_path, monkeypatch, size):
-    monkeypatch.setattr(ray_cluster, "PIECE", 4)
-    (tmp_path / "large").write_bytes(bytes(range(size)))
-    keeper = Keeper()
-    keeper.begin(*tasks("a"))
-    sent = list(pieces(tmp_path / "large"))
-    assert all(len(data) <= 4 for data, _, _ in sent)
-    for data, first, last in [sent[0], *sent]:
-        # The first piece comes twice: a machine is lost, and another one begins anew.
-        assert not Path("o/a/x").exists()
-        keeper.store("a", 1, "x", data, first=first, last=last and len(sent) > 1)
-    if len(sent) == 1:
-        keeper.store("a", 1, "x", sent[0][0], first=True, last=True)
-    assert Path("o/a/x").read_bytes() == bytes(range(size))
-    assert b"".join(keeper.read("a", "x", start) for start in range(0, size, 4)) == bytes(range(size))
-    assert list(stamps(Path("o/a"))) == ["x"]
+def test_the_files_that_a_run_reads():
+    assert files_of(Task("a", Config(), Job(content="c", style="s"))) == ["c", "s"]
+    task = Task("a", Config(init="start.png"), Job(content="c", style="c", from_run="r"))
+    assert files_of(task) == ["c", "r", "start.png"]
 
 
-def test_half_written_files_and_locks_are_not_sent(tmp_path):
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "step-1.png").write_bytes(b"1")
-    (tmp_path / "run.json").write_bytes(b"2")
-    for name in (".neural-style-tf.lock", ".partial-run.json-x", "images/.partial-step-2.png-x"):
-        (tmp_path / name).write_bytes(b"")
-    assert pack(tmp_path) == {"images/step-1.png": b"1", "run.json": b"2"}
-    assert set(stamps(tmp_path / "none")) == set()
+def test_the_module_of_a_users_own_loss_is_sent(tasks, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my_losses.py").touch()
+    [task, other] = tasks("a", "b")
+    own = dataclasses.replace(task, config=task.config.replace(style_loss="my_losses:Mine"))
+    assert ray_cluster.own_modules([own, other, own]) == [str(tmp_path / "my_losses.py")]
+    assert ray_cluster.own_modules([other]) == []
 
 
-def test_what_a_run_reads():
-    assert files_of(Config(), Job(content="c", style="s")) == ["c", "s"]
-    assert files_of(Config(init="start.png"), Job(content="c", style="c", from_run="r")) == [
-        *("c", "r", "start.png")
-    ]
-
-
-def test_ray_that_is_not_installed_is_said(monkeypatch):
+def test_ray_that_is_not_installed_is_a_line(monkeypatch):
     monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'pip install "neural-style-tf\[cluster\]"'):
-        Cluster("auto", 1, shared=False).check()
+        check_installed()
 
 
-class _Local:
-    """Ray, in this thread."""
-
-    class exceptions:
-        RayTaskError = RuntimeError
-
-    @staticmethod
-    def get(value):
-        return value
-
-    class Actor:
-        def __init__(self, actor):
-            self._actor = actor
-
-        def __getattr__(self, name):
-            method = getattr(self._actor, name)
-
-            class Method:
-                @staticmethod
-                def remote(*given, **named):
-                    return method(*given, **named)
-
-            return Method
+class Reference:
+    def __init__(self, value):
+        self.value = value
 
 
-def test_a_task_paints_from_copies_and_sends_what_it_wrote(tasks, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "ray", _Local)
-    monkeypatch.setattr(ray_cluster, "_painters", {})
-    [task] = tasks("a", output="copy.jpg")
-    keeper = Keeper()
-    files = {"c": [b"other content"], "s": [b"other style"]}
-    done = ray_cluster.paint_on_node(fake_painter(), _Local.Actor(keeper), task, files, [None], shared=False)
-    assert done == Outcome("finished")
-    assert Path("o/a/result.png").read_bytes() == b"other content+other style"
-    assert Path("copy.jpg").read_bytes() == b"a copy"
-    assert [path.name for path in Path("o/a/checkpoints").iterdir()] == [f"ckpt-{STEPS}.{STEPS}"]
-    [task] = tasks("b")
-    keeper = Keeper(shared=True)
-    files = {"c": [b"c"], "s": [b"s"]}
-    done = ray_cluster.paint_on_node(fake_painter(), _Local.Actor(keeper), task, files, [None], shared=True)
-    assert done == Outcome("finished") and Path("o/b/result.png").read_bytes() == b"c+s"
+class FakeRay:
+    """Ray in this process: a task runs when it is handed over, and is done at the look number `looks`.
 
-
-@pytest.mark.parametrize(("reached", "told"), [(0, False), (2, True), (2, False)])
-def test_an_earlier_result_in_a_shared_folder_is_replaced_after_a_machine_was_lost(
-    tasks, monkeypatch, reached, told
-):
-    """Whether it was lost before its first step or after: --overwrite is meant once, and not forgotten.
-
-    Of a clip with several passes no step is told before the last.
+    The resources of its machine are `free` of `had`, and become `then` at the second look.
     """
-    monkeypatch.setitem(__import__("sys").modules, "ray", _Local)
-    monkeypatch.setattr(ray_cluster, "_painters", {})
-    [task] = tasks("a", overwrite=True)
-    FakePainter()(task)
-    before = [row["step"] for row in read_metrics("o/a")]
-    keeper = Keeper(shared=True)
-    keeper.begin(task)
 
-    def report(step, planned, saved):
-        keeper.tick("a", 1, *((step, planned) if told else (0, 0)))
-        return step == reached
+    exceptions = types.SimpleNamespace(RayError=OSError, TaskCancelledError=EOFError)
 
-    if reached:
-        FakePainter()(task, report)
-    files = {"c": [b"new"], "s": [b"s"]}
-    done = ray_cluster.paint_on_node(fake_painter(), _Local.Actor(keeper), task, files, [None], shared=True)
-    assert done == Outcome("finished") and Path("o/a/result.png").read_bytes() == b"new+s"
-    assert [row["step"] for row in read_metrics("o/a")] == before * 2
-
-
-class _Waiting(_Local):
-    """Ray, on a cluster whose resources are `free` of `had`; they become `then`."""
-
-    def __init__(self, had, free, then=None):
-        self.had, self.free, self.then, self.looks, self.asked = had, free, then, 0, []
-        self.util = types.SimpleNamespace(scheduling_strategies=types.SimpleNamespace())
-        self.util.scheduling_strategies.NodeAffinitySchedulingStrategy = lambda *_, **__: None
+    def __init__(self, had, free=(), then=None, looks=1, shared=False):
+        self.had, self.free, self.then, self.looks, self.looked = had, dict(free), then, looks, 0
+        self.files = RunFiles(shared=shared)
+        strategies = types.SimpleNamespace(NodeAffinitySchedulingStrategy=lambda *_, **__: None)
+        self.util = types.SimpleNamespace(scheduling_strategies=strategies)
 
     def get_runtime_context(self):
         return types.SimpleNamespace(get_node_id=lambda: "here", gcs_address="127.0.0.1:1")
 
+    def init(self, **options):
+        pass
+
+    def shutdown(self):
+        pass
+
     def remote(self, **options):
+        class Actor:
+            @staticmethod
+            def __getattr__(name):
+                return types.SimpleNamespace(remote=getattr(self.files, name))
+
         def make(target):
-            if target is Keeper:
-                keeper = self.keeper = Keeper()
-                return types.SimpleNamespace(remote=lambda **_: _Local.Actor(keeper))
-            self.asked.append(options)
-            return types.SimpleNamespace(remote=lambda *_, **__: Outcome("finished"))
+            def start(*arguments, **named):
+                return Actor() if target is RunFiles else Reference(target(*arguments, **named))
+
+            return types.SimpleNamespace(remote=start)
 
         return make
 
     def put(self, value):
-        return value
+        return Reference(value)
+
+    def get(self, value):
+        return value.value if isinstance(value, Reference) else value
 
     def nodes(self):
         return [{"Alive": True, "Resources": self.had}]
@@ -259,14 +209,74 @@ class _Waiting(_Local):
         return self.free
 
     def wait(self, running, timeout):
-        self.looks += 1
-        if self.looks == 2:
-            self.had = self.then or self.had
-        return (running, []) if self.looks > 4 else ([], running)
+        self.looked += 1
+        if self.looked == 2 and self.then:
+            self.had = self.then
+        return (running, []) if self.looked >= self.looks else ([], running)
+
+
+@pytest.fixture
+def paint_on(monkeypatch):
+    """Return a function that paints on a `FakeRay`."""
+
+    def paint(ray, tasks, sweep, say=print):
+        monkeypatch.setitem(sys.modules, "ray", ray)
+        monkeypatch.setattr(ray_cluster, "_painters", [])
+        return outcomes(RayExecutor(fake_painter(), sweep, lambda job: None, [], say)(tasks))
+
+    return paint
+
+
+@pytest.fixture
+def head(monkeypatch):
+    """Let the head of the cluster answer."""
+    monkeypatch.setattr(ray_cluster.socket, "create_connection", lambda *_, **__: socket.socket())
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_tasks_paint_from_copies_and_their_files_come_back(tasks, paint_on, head, shared):
+    runs = [*tasks("bad"), *tasks("a", output="out/copy.png"), *tasks("b")]
+    Path("out").mkdir()
+    # A file that has gone since the check ends its run, and no other.
+    lost = dataclasses.replace(runs[0], name="lost", job=runs[0].job.replace(content="gone.png"))
+    ray = FakeRay({"CPU": 2}, shared=shared)
+    assert paint_on(ray, [lost, *runs], options(shared_output=shared)) == {
+        "lost": Outcome("failed", "gone.png cannot be read: No such file or directory"),
+        "bad": Outcome("failed", "no more paint"),
+        "a": Outcome("finished"),
+        "b": Outcome("finished"),
+    }
+    assert Path("o/a/result.png").read_bytes() == b"content+style"
+    assert Path("out/copy.png").read_bytes() == b"a copy"
+    assert [path.name for path in Path("o/a/checkpoints").iterdir()] == [f"ckpt-{STEPS}.{STEPS}"]
+    assert not Path("o/a/.neural-style-tf.lock").exists()
+
+
+@pytest.mark.parametrize("reached", [0, 2])
+def test_an_earlier_result_in_a_shared_folder_is_replaced_after_a_machine_was_lost(
+    tasks, paint_on, head, reached
+):
+    """Whether before its first step or after: --overwrite is meant once, and not forgotten."""
+    [task] = tasks("a", overwrite=True)
+    FakePainter()(task)
+    ray = FakeRay({"CPU": 2}, shared=True)
+    ray.files.begin(task)
+
+    def report(step, planned, saved):
+        ray.files.tick("a", 1, step, planned)
+        return step == reached
+
+    if reached:
+        FakePainter()(task, report)
+    Path("c").write_bytes(b"new")
+    assert paint_on(ray, [task], options(shared_output=True)) == {"a": Outcome("finished")}
+    assert Path("o/a/result.png").read_bytes() == b"new+style"
+    # It begins anew, or goes on from the second step.
+    assert steps_of("a") == (ALL_STEPS[:reached] or ALL_STEPS) + ALL_STEPS
 
 
 @pytest.mark.parametrize(
-    ("had", "free", "then", "said"),
+    ("had", "free", "then", "line"),
     [
         ({"CPU": 0}, {}, None, "a takes 1 CPU; free in the cluster: 0 of 0 CPU; no machine has that much"),
         ({"CPU": 4, "memory": 8e9}, {"CPU": 1.0, "memory": 8e9}, None, "takes 2 CPU; free .*: 1 of 4 CPU$"),
@@ -278,62 +288,75 @@ class _Waiting(_Local):
         ),
     ],
 )
-def test_what_is_waited_for_is_said_once(tasks, monkeypatch, had, free, then, said):
+def test_what_is_waited_for_is_said_once(tasks, monkeypatch, paint_on, head, had, free, then, line):
     """A head without cores, a busy cluster, a machine with a GPU that leaves."""
-    monkeypatch.setattr(ray_cluster, "SECONDS_TO_START", 0.0)
-    monkeypatch.setattr(ray_cluster.socket, "create_connection", lambda *_, **__: socket.socket())
-    ray, lines = _Waiting(had, free, then), []
-    driver = ray_cluster._Driver(
-        *(ray, fake_painter(), Cluster("auto", 2, shared=False), lambda job: None, [], lines.append)
-    )
+    monkeypatch.setattr(ray_cluster, "START_SECONDS", 0.0)
+    # Nothing begins, unless it did before the machine left.
+    monkeypatch.setattr(ray_cluster, "paint_on_node", lambda *_, **__: Outcome("finished"))
+    lines = []
+    ray = FakeRay(had, free, then, looks=5)
     if then:
-        # Begun before the machine left.
-        ray.keeper.begin(*tasks("a"))
-    found = [event.outcome for event in driver.paint(tasks("a")) if event.outcome]
-    assert found == [Outcome("finished")]
-    [line] = lines
-    assert re.search(said, line) and line.isprintable()
+        ray.files.begin(*tasks("a"))
+    assert paint_on(ray, tasks("a"), options(ray_cpus=2), lines.append) == {"a": Outcome("finished")}
+    assert len(lines) == 1 and re.search(line, lines[0]) and lines[0].isprintable()
 
 
-def test_a_cluster_that_is_gone_ends_the_sweep_in_a_line(tasks, monkeypatch):
+def test_a_cluster_that_is_gone_ends_the_sweep_in_a_line(tasks, monkeypatch, paint_on):
     """Nothing listens at its address; Ray would end this process after a minute."""
-    monkeypatch.setattr(ray_cluster, "SECONDS_TO_MISS", 0.0)
-    monkeypatch.setattr(ray_cluster, "SECONDS_TO_LOOK_UP", 0.01)
-    driver = ray_cluster._Driver(
-        _Waiting({"CPU": 2}, {}), *(fake_painter(), Cluster("auto", 2, shared=False), None, [], print)
-    )
+    monkeypatch.setattr(ray_cluster, "HEAD_SECONDS", 0.0)
+    monkeypatch.setattr(ray_cluster, "LOOK_UP_SECONDS", 0.01)
     with pytest.raises(
         RunError, match=r"cluster at 127\.0\.0\.1:1 does not answer any more \(.+\); what was"
     ):
-        list(driver.paint(tasks("a")))
+        paint_on(FakeRay({"CPU": 2}), tasks("a"), options())
 
 
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        ("127.0.0.1:1", r"--ray=127\.0\.0\.1:1: no cluster there"),
+        ("somewhere", "must be auto, local or HOST:PORT"),
+        ("host:70000", "must be auto, local or HOST:PORT"),
+    ],
+)
+def test_no_cluster_is_a_line(tasks, address, line):
+    with pytest.raises(UserError, match=line):
+        on_ray(tasks("a"), fake_painter(), options(address))
+    assert list(on_ray([], fake_painter(), options(address))) == []
+
+
+def test_other_versions_than_the_cluster_s_are_both_named(tasks, monkeypatch):
+    text = "Version mismatch: The cluster with:\n    Ray: 2.60.0\nThis process with:\n    Ray: 2.59.0\n"
+
+    def init(**options):
+        raise RuntimeError(text)
+
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(init=init))
+    with pytest.raises(
+        UserError, match=r"with: Ray: 2\.60\.0 This process with: Ray: 2\.59\.0; install the same"
+    ):
+        on_ray(tasks("a"), fake_painter(), options())
+
+
+@pytest.mark.slow
 def test_a_cluster_of_this_machine(tasks):
     """One driver, real processes of Ray, a painter without TensorFlow."""
     pytest.importorskip("ray")
-    cluster = Cluster("local", 1, shared=False)
-    todo = [*tasks("a", "dies", "bad"), *tasks("copied", output="out/copy.png")]
-    # A file that is no longer there ends its run, and no other.
-    todo.insert(1, dataclasses.replace(todo[0], name="lost", job=todo[0].job.replace(content="gone.png")))
-    found = {
-        e.name: e.outcome for e in on_ray(todo, fake_painter(), cluster, lambda job: None, []) if e.outcome
-    }
+    runs = [*tasks("a", "dies", "bad"), *tasks("copied", output="out/copy.png")]
+    found = outcomes(on_ray(runs, fake_painter(), options()))
     assert found == dict.fromkeys(("a", "dies", "copied"), Outcome("finished")) | {
-        "bad": Outcome("failed", "no more paint"),
-        "lost": Outcome("failed", "gone.png cannot be read: No such file or directory"),
+        "bad": Outcome("failed", "no more paint")
     }
     assert Path("o/a/result.png").read_bytes() == b"content+style"
     assert Path("out/copy.png").read_bytes() == b"a copy"
     # Its process was killed once; the next attempt went on from the second step.
     rows = read_metrics("o/dies")
-    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
-    assert len({row["pid"] for row in rows}) == 2
-    assert list(on_ray([], fake_painter(), cluster, lambda job: None, [])) == []
+    assert [row["step"] for row in rows] == ALL_STEPS and len({row["pid"] for row in rows}) == 2
 
 
 @pytest.fixture
 def two_nodes(tasks):
-    """Return a cluster of two machines on loopback, and the drivers' address; ended by their processes."""
+    """Return a cluster of two machines on loopback."""
     utilities = pytest.importorskip("ray.cluster_utils")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     cluster = utilities.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
@@ -344,110 +367,75 @@ def two_nodes(tasks):
 
 @pytest.mark.slow
 def test_a_lost_machine_loses_nothing(two_nodes, tasks):
-    cluster = Cluster(two_nodes.address, 1, shared=False)
-    events = on_ray(tasks(*"abcdef"), fake_painter(0.5), cluster, lambda job: None, [])
-    found, killed = {}, False
+    events = on_ray(tasks(*"abcdef"), fake_painter(1.0), options(two_nodes.address))
+    found, painted, killed = {}, set(), False
     for event in events:
         if event.outcome:
             found[event.name] = event.outcome
-        elif event.step >= 3 and not killed:
+            painted.discard(event.name)
+        elif event.step >= 2:
+            painted.add(event.name)
+        # Both machines have saved something.
+        if len(painted) == 2 and not killed:
             killed = True
             [lost] = two_nodes.worker_nodes
             two_nodes.remove_node(lost, allow_graceful=False)
     assert killed and found == dict.fromkeys("abcdef", Outcome("finished"))
-    attempts = {name: read_metrics(f"o/{name}") for name in "abcdef"}
-    for rows in attempts.values():
-        assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
-    # Only the one that the lost machine painted was begun twice, and not from the beginning.
-    twice = [rows for rows in attempts.values() if len({row["pid"] for row in rows}) > 1]
-    assert len(twice) == 1
+    assert all(steps_of(name) == ALL_STEPS for name in "abcdef")
+    # Only the run that the lost machine painted was begun twice, and not from the beginning.
+    attempts = [len({row["pid"] for row in read_metrics(f"o/{name}")}) for name in "abcdef"]
+    assert sorted(attempts) == [1, 1, 1, 1, 1, 2]
 
 
 @pytest.mark.slow
 def test_a_signal_saves_and_the_same_again_goes_on(two_nodes, tasks):
-    cluster = Cluster(two_nodes.address, 1, shared=True)
+    sweep = options(two_nodes.address, shared_output=True)
     received, found = [], {}
-    for event in on_ray(tasks(*"abcd"), fake_painter(0.5), cluster, lambda job: None, received):
+    for event in on_ray(tasks(*"abcd"), fake_painter(0.5), sweep, received):
         if event.step >= 2 and not received:
             received.append(signal.SIGINT)
         if event.outcome:
             found[event.name] = event.outcome.status
     assert "interrupted" in found.values() and "finished" not in found.values()
-    again = on_ray(tasks(*"abcd"), fake_painter(), cluster, lambda job: None, [])
-    assert {e.name: e.outcome.status for e in again if e.outcome} == dict.fromkeys("abcd", "finished")
-    for name in "abcd":
-        assert [row["step"] for row in read_metrics(f"o/{name}")] == list(range(1, STEPS + 1))
-
-
-@pytest.mark.parametrize(
-    ("address", "said"),
-    [
-        ("127.0.0.1:1", r"--ray=127\.0\.0\.1:1: no cluster there"),
-        ("somewhere", "must be auto, local or HOST:PORT"),
-        ("host:70000", "must be auto, local or HOST:PORT"),
-    ],
-)
-def test_no_cluster_is_a_line(tasks, address, said):
-    pytest.importorskip("ray")
-    with pytest.raises(UserError, match=said):
-        list(on_ray(tasks("a"), fake_painter(), Cluster(address, 1, shared=False), lambda job: None, []))
-
-
-def test_other_versions_than_the_cluster_s_are_both_named(tasks, monkeypatch):
-    ray = pytest.importorskip("ray")
-    said = "Version mismatch: The cluster with:\n    Ray: 2.60.0\nThis process with:\n    Ray: 2.59.0\n"
-
-    def init(**options):
-        raise RuntimeError(said)
-
-    monkeypatch.setattr(ray, "init", init)
-    with pytest.raises(
-        UserError, match=r"with: Ray: 2\.60\.0 This process with: Ray: 2\.59\.0; install the same"
-    ):
-        on_ray(tasks("a"), fake_painter(), Cluster("local", 1, shared=False), lambda job: None, [])
+    again = outcomes(on_ray(tasks(*"abcd"), fake_painter(), sweep))
+    assert again == dict.fromkeys("abcd", Outcome("finished"))
+    assert all(steps_of(name) == ALL_STEPS for name in "abcd")
 
 
 @pytest.mark.slow
-def test_a_sweep_on_two_machines_has_the_bits_of_one_process_and_survives_the_loss_of_one(
-    two_nodes, tasks, monkeypatch
-):
+def test_a_sweep_on_two_machines_has_the_bits_of_one_process_and_survives_the_loss_of_one(two_nodes, tasks):
     write_picture(Path("c.png"))
     write_picture(Path("s.png"), (40, 50), seed=1)
     common = [
         *("run.py", "--content=c.png", "--style=s.png", *BUNDLED, "--content_layers=relu1_1"),
-        *("--style_layers=relu1_1", "--iterations=600", "--log_every=20", "--save_every=20"),
-        "--sweep=tv_weight=0,5,9,20",
+        *("--style_layers=relu1_1", "--iterations=400", "--log_every=20", "--save_every=20"),
+        *("--sweep=tv_weight=0,5,9,20", "--threads=1"),
     ]
-    assert main.run([*common, "--output_dir=ray", f"--ray={two_nodes.address}", "--threads=1"]) == 0
+    assert main.run([*common, "--output_dir=ray", f"--ray={two_nodes.address}"]) == 0
+
+    def is_going_on(folder):
+        return list(folder.glob("checkpoints/ckpt-*")) and status_of(folder) == "running"
 
     def kill():
-        while not list(Path("lost").glob("*/checkpoints/ckpt-*")):
+        # Both machines have saved something.
+        while len([folder for folder in Path("lost").glob("*=*") if is_going_on(folder)]) < 2:
             time.sleep(0.1)
         [lost] = two_nodes.worker_nodes
         two_nodes.remove_node(lost, allow_graceful=False)
 
     killer = threading.Thread(target=kill)
     killer.start()
-    assert main.run([*common, "--output_dir=lost", f"--ray={two_nodes.address}", "--threads=1"]) == 0
+    assert main.run([*common, "--output_dir=lost", f"--ray={two_nodes.address}"]) == 0
     killer.join()
-    # A process of its own, since the number of threads holds for a whole process.
-    import subprocess
-    import sys
+    # Beside each other, in a process each: the number of threads holds for a whole process.
+    assert main.run([*common, "--output_dir=one", "--jobs=2"]) == 0
 
-    alone = [sys.executable, str(ROOT / "run.py"), *common[1:], "--output_dir=one", "--threads=1"]
-    subprocess.run(alone, check=True, stdout=subprocess.DEVNULL)
+    def rows(root, value):
+        return [row | {"seconds": 0} for row in read_metrics(f"{root}/tv_weight={value}")]
+
     for value in (0, 5, 9, 20):
-        results = {
-            (Path(root) / f"tv_weight={value}" / "result.png").read_bytes() for root in ("ray", "lost", "one")
-        }
-        assert len(results) == 1
-        rows = [
-            [
-                {k: v for k, v in row.items() if k != "seconds"}
-                for row in read_metrics(f"{root}/tv_weight={value}")
-            ]
-            for root in ("ray", "lost", "one")
-        ]
-        assert rows[0] == rows[1] == rows[2]
+        roots = ("ray", "lost", "one")
+        assert len({Path(f"{root}/tv_weight={value}/result.png").read_bytes() for root in roots}) == 1
+        assert rows("ray", value) == rows("lost", value) == rows("one", value)
     resumed = [json.loads(path.read_text()).get("resumed", []) for path in Path("lost").glob("*/run.json")]
     assert sum(map(len, resumed)) >= 1

@@ -10,13 +10,14 @@ import numpy as np
 import objectives as by_hand
 import pytest
 import tensorflow as tf
-from narrow import SHALLOW
+from narrow import SHALLOW, warm_stylize
 from resident import number_from
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.images import load_image, save_image
 from neural_style_tf.losses import objective, targets
+from neural_style_tf.losses.catalogue import make_terms
 from neural_style_tf.losses.objective import Evaluation
 from neural_style_tf.losses.targets import gather_statistics
 from neural_style_tf.models.network import build_network
@@ -51,6 +52,7 @@ def test_adam_is_that_of_keras(dtype, off):
         np.testing.assert_allclose(one, other, rtol=off)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_an_update_copies_nothing():
     script = (
@@ -97,25 +99,25 @@ def scarce(monkeypatch):
     return arrange
 
 
-def run(pictures, weights, **settings):
-    config = Config(**SHALLOW, log_every=1, init="content", iterations=4, **settings)
-    return [(record, record.image) for record in stylize(*pictures, config, weights=weights)]
+def config_of(**settings):
+    return Config(**SHALLOW, log_every=1, init="content", iterations=4, **settings)
 
 
 @pytest.mark.parametrize(
     ("optimizer", "at"), [("adam", (4, 5)), pytest.param("lbfgs", (4,), marks=pytest.mark.slow)]
 )
 def test_out_of_memory_goes_on_in_smaller_tiles(optimizer, at, pictures, narrow_weights, scarce):
-    expected = run(pictures, narrow_weights, optimizer=optimizer)
+    config = config_of(optimizer=optimizer)
+    expected = list(warm_stylize(*pictures, config, weights=narrow_weights))
     scarce(*at)
-    found = run(pictures, narrow_weights, optimizer=optimizer)
-    notes = [note for record, _ in found for note in record.notes]
+    found = list(stylize(*pictures, config, weights=narrow_weights))
+    notes = [note for record in found for note in record.notes]
     assert notes == [f"out of memory: going on in pieces of {tile} pixels" for tile in (32, 16)[: len(at)]]
     # From where it was: the same losses, but for the rounding of other sums, which optimisers magnify. An
     # L-BFGS step that was cut short begins again, so that the image before it is told twice.
-    losses = {record.step: record.total for record, _ in found}
+    losses = {record.step: record.total for record in found}
     assert len(found) == len(expected) + (optimizer == "lbfgs")
-    for record, _ in expected[: 5 if optimizer == "adam" else 3]:
+    for record in expected[: 5 if optimizer == "adam" else 3]:
         assert losses[record.step] == pytest.approx(record.total, rel=1e-2)
 
 
@@ -135,18 +137,16 @@ def test_out_of_memory_while_the_pictures_are_looked_at(pictures, narrow_weights
         return compute(*given, plans=plans, **named)
 
     compute = gather_statistics
+    config = config_of()
+    expected = [record.total for record in warm_stylize(*pictures, config, weights=narrow_weights)]
     monkeypatch.setattr(objective, "gather_statistics", fail)
-    found = run(pictures, narrow_weights)
-    assert found[0][0].notes == ("out of memory: going on in pieces of 32 pixels",)
-    assert found[-1][0].step == 4
-    # A session takes the smaller tiles for what they are: a later run, with memory, is one in one piece.
-    config = Config(**SHALLOW, log_every=1, init="content", iterations=4)
     kept = session.Session(narrow_weights, keep_bytes=2**30)
-    first, *_ = kept.run(Inputs(*pictures), config)
-    assert first.notes == found[0][0].notes
+    records = list(kept.run(Inputs(*pictures), config))
+    assert records[0].notes == ("out of memory: going on in pieces of 32 pixels",)
+    assert records[-1].step == 4
+    # The session keeps the smaller tiles as what they are: a later run with enough memory is in one piece.
     monkeypatch.setattr(objective, "gather_statistics", compute)
-    later = [record.total for record in kept.run(Inputs(*pictures), config)]
-    assert later == [record.total for record, _ in run(pictures, narrow_weights)]
+    assert [record.total for record in kept.run(Inputs(*pictures), config)] == expected
 
 
 class Shared(Cluster):
@@ -159,37 +159,35 @@ class Shared(Cluster):
         return tree
 
 
-@pytest.mark.parametrize("shared", [False, True])
 def test_a_style_picture_much_larger_than_the_result_is_looked_at_in_tiles(
-    pictures, narrow_weights, monkeypatch, shared
+    pictures, narrow_weights, monkeypatch
 ):
-    """And gives what it gives in one piece."""
+    """And gives the targets that it gives in one piece; also with replicas."""
     content, style = pictures[0], np.tile(pictures[1], (6, 4, 1))
-    config = Config(**SHALLOW, log_every=1, init="content", iterations=1)
-    whole_objective = objective.Objective
-
-    def make(*given, **named):
-        return whole_objective(*given, **named | ({"replicas": Shared()} if shared else {}))
-
-    monkeypatch.setattr(session, "Objective", make)
-
-    def paint():
-        return [dict(record.terms) for record in stylize(content, style, config, weights=narrow_weights)]
-
-    whole, windows = paint(), []
+    config, windows = Config(**SHALLOW), []
+    network = build_network(narrow_weights.kernels, narrow_weights.biases, outputs=config.loss.layers)
     preprocess = targets.preprocess
+
+    def targets_of(replicas=None):
+        windows.clear()
+        terms = make_terms(config.loss)
+        made = objective.Objective(network, terms, content=content, styles=[style], replicas=replicas)
+        return tf.nest.flatten(made.arguments.targets)
 
     def remember(window):
         windows.append(window.shape[0] * window.shape[1])
         return preprocess(window)
 
     monkeypatch.setattr(targets, "preprocess", remember)
+    whole = targets_of()
+    assert max(windows) == style[..., 0].size
     monkeypatch.setattr(memory_model, "LEAST_LOOKED_AT", 0)
     monkeypatch.setattr(memory_model, "TILES", (64, 32, 16))
-    tiled = paint()
-    assert max(windows) <= memory_model.PIXELS_LOOKED_AT * content[..., 0].size < style[..., 0].size
-    for row, twin in zip(whole, tiled, strict=True):
-        assert twin == pytest.approx(row, rel=1e-5)
+    for replicas in (None, Shared()):
+        tiled = targets_of(replicas)
+        assert max(windows) <= memory_model.PIXELS_LOOKED_AT * content[..., 0].size < style[..., 0].size
+        for expected, found in zip(whole, tiled, strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_no_graph_per_tile(narrow_weights):
