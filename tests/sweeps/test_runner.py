@@ -105,7 +105,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(job, painting, monkeypatc
     assert job(*sweep, "--output_dir=whole") == 0
 
     def interrupting(paint, task):
-        def report(step, planned, saved):
+        def report(step, planned, saved, seconds_left):
             if step == 3 and task.name == "tv_weight=5":
                 os.kill(os.getpid(), signal.SIGINT)
             return False
