@@ -80,7 +80,7 @@ def test_a_run_that_is_stopped_and_killed_goes_on_as_if_nothing_had_happened(
     assert run("cut", before=stop) == 128 + signal.SIGTERM, warm_process.said()
     assert "interrupted after" in warm_process.said()
     assert json.loads(Path("cut/run.json").read_text())["status"] == "interrupted"
-    assert checkpoints.saved_steps(Path("cut/checkpoints"))[0] == read_metrics("cut")[-1]["step"] == 6
+    assert checkpoints.saved_steps(Path("cut/checkpoints"))[0] == read_metrics("cut")[-1]["step"] < 14
     with Image.open("cut/result.png") as result:
         result.load()
     assert run("cut", "--resume", before=kill) == -signal.SIGKILL
