@@ -1,11 +1,13 @@
-"""The errors of a run that are not bugs, and how their messages show paths and reasons."""
+"""The errors of a run that are not bugs, and what their messages are made of."""
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import os
 import re
 import textwrap
+from collections.abc import Iterable
 
 _LONGEST_REASON = 400
 _TRACE = re.compile(r"\(most recent call last\):\s*$|^\s*File |^<stack traces|^Node: ")
@@ -37,11 +39,23 @@ def show(path: str | bytes | os.PathLike[str]) -> str:
     return text if text.isprintable() and text.strip() == text and text else repr(text)
 
 
+def one_line(text: str, longest: int = 300) -> str:
+    """Return text from elsewhere for a message: blanks for control characters, cut to a length."""
+    text = "".join(letter if letter.isprintable() else " " for letter in text).strip()
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def did_you_mean(word: str, valid: Iterable[str]) -> str:
+    """Return ` (did you mean 'x'?)` for the nearest of `valid`, or "" if none is near."""
+    near = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
 def reason(error: BaseException) -> str:
     """Return the message of an exception in one line, without tracebacks that a library put into it.
 
-    After a traceback, it is the first line that is not part of one. A line that ends with a colon is a
-    heading: all lines below it belong to the message. Otherwise only the indented lines below do.
+    The message is the first line after the last traceback. If it ends with a colon, it is a heading, and all
+    lines below it belong to the message; otherwise only indented lines do.
     """
     lines = [line for line in str(error).splitlines() if line.strip() and "[[{{node" not in line]
     if traces := [at for at, line in enumerate(lines) if _TRACE.search(line)]:

@@ -157,9 +157,8 @@ def prepare_environment(
 ) -> dict[str, str]:
     """Set the variables that Gradio reads when it is imported, such as the folder for uploads.
 
-    Returns:
-        The proxies that are taken away, since Gradio refuses some kinds. What paints downloads weights by
-        them. A share link needs them: its server may be reached by a proxy only.
+    Return the proxies that are taken away, since Gradio refuses some kinds: what paints downloads weights by
+    them. A share link keeps them, whose server may be reached by a proxy only.
     """
     environment |= {
         "GRADIO_TEMP_DIR": temporary,

@@ -9,22 +9,21 @@ import json
 from pathlib import Path
 
 from neural_style_tf.app.pictures import FOLDER
-from neural_style_tf.app.queue import PlannedRun
-from neural_style_tf.app.requests import planned, watched
+from neural_style_tf.app.requests import check, watched
 from neural_style_tf.cli.flags import command
 from neural_style_tf.config.fields import flat
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config, Job, SaveConfig
 from neural_style_tf.errors import UserError
-from neural_style_tf.runs import replay
+from neural_style_tf.jobs.task import Task
 from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import is_in_use
-from neural_style_tf.runs.resume import metric_rows
+from neural_style_tf.runs.resume import metric_rows, repeated_manifest, settings_of
 from neural_style_tf.transfer.scales import Scale
 
 MOST_SHOWN = 60
 MOST_ROWS = 500
-"""Of a plot, about."""
+"""About how many rows of losses a plot has."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +52,9 @@ class StoredRun:
         return path if path.is_file() else None
 
     def settings(self) -> tuple[Config, Job]:
-        """Return what repeats the run.
-
-        Raises:
-            UserError: It is of another version, or a clip.
-        """
+        """Return what repeats the run; UserError: it is of another version, or a clip."""
         path = str(self.path / "run.json")
-        return replay.settings_of(replay.read_run(path), path)
+        return settings_of(repeated_manifest(path), path)
 
     def losses(self) -> tuple[dict[str, float], ...]:
         """Return about `MOST_ROWS` rows of `metrics.jsonl`, with the last."""
@@ -108,26 +103,19 @@ def _changed(folder: Path) -> int:
         return 0
 
 
-def go_on(run: StoredRun, more: int) -> PlannedRun:
-    """Return the run that goes on with a stored one; `more` iterations are added to a finished one.
-
-    Raises:
-        UserError: It cannot be gone on with.
-    """
+def go_on(run: StoredRun, more: int) -> Task:
+    """Return the run that goes on with a stored one; `more` iterations are added to a finished one."""
     config, job = run.settings()
     if run.status == "finished":
         if not more:
             raise UserError("This painting is finished: say how many iterations to add.")
         config = config.replace(iterations=config.iterations + more)
-    return planned(watched(config), job.replace(output_dir=str(run.path), resume=True))
+    config, job = watched(config), job.replace(output_dir=str(run.path), resume=True)
+    return Task(run.path.name, config, job, check(config, job).memory(available=0))
 
 
 def command_of(run: StoredRun) -> tuple[str, str]:
-    """Return the command line that paints a picture again to the same bits, and a note or `""`.
-
-    Raises:
-        UserError: The run cannot be repeated.
-    """
+    """Return the command line that paints a picture again to the same bits, and a note or `""`."""
     config, job = run.settings()
     # How often the page saves changes no bits.
     usual = PRESETS.get(config.preset, PRESETS["original"]).saving
@@ -155,4 +143,4 @@ def _until(step: int, config: Config, job: Job) -> tuple[Config, str]:
 
 @functools.lru_cache(maxsize=64)
 def _scales(config: Config, job: Job) -> tuple[Scale, ...]:
-    return planned(config, job).scales
+    return check(config, job).scales

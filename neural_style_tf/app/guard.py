@@ -27,11 +27,7 @@ class Guard:
 
     Another site can point a name of its own to 127.0.0.1 (`Host` shows that), or send a visitor's browser to
     127.0.0.1 itself (`Origin` shows that). Starlette's `TrustedHostMiddleware` reads `Host` alone, and copies
-    its list of names, to which that of a share link is added after the start.
-
-    Args:
-        app: What is guarded.
-        hosts: Names of the page; names that are added later count.
+    its list of names; to `hosts` the name of a share link is added after the start.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str] = HOSTS) -> None:

@@ -16,9 +16,9 @@ LARGEST_UPLOAD = "100mb"
 LARGEST_CANVAS = 800
 """Longest side of what is drawn on with the brush, in pixels."""
 COLORS = ("#e4572e", "#2e86ab", "#7cb518")
-"""Of the brush: one for each style."""
+"""Colours of the brush, one for each style."""
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-"""There in a checkout, not in an installed package."""
+"""Only a checkout has them."""
 PHOTOS = ("chelsea.jpg", "coffee.jpg", "astronaut.jpg", "rocket.jpg")
 PAINTINGS = ("starry_night.jpg", "mosaic.jpg", "watercolour.jpg", "ink.jpg", "strokes.jpg")
 DRAWN = ("total", "content", "style")
@@ -75,22 +75,8 @@ class PictureInput:
     """A picture on the page: the photo, or a style.
 
     Gradio's image takes only what the browser says is a picture, and leaves showing it to the browser. So a
-    file of any kind is taken, and a preview is shown in its place.
-
-    Args:
-        label: What the picture is.
-        examples: Label of the pictures to choose from.
-        names: Their files; an installed package lacks them.
-        drawn: What the brush draws.
-        colors: Of the brush.
-
-    Attributes:
-        path: Of the checked file, or `""`.
-        file: There while there is no picture.
-        preview: There while there is a picture.
-        line: What is wrong with the file.
-        brush: Hides the canvas until it is opened; rendered elsewhere.
-        canvas: Shows the picture, and is drawn on.
+    `file` of any kind is taken, and a `preview` is shown in its place. What the `brush` draws on, `canvas`,
+    is hidden until it is opened, and rendered elsewhere.
     """
 
     def __init__(
@@ -139,13 +125,7 @@ class PictureInput:
 
 
 class Layout:
-    """Everything on the page; to be made inside `gr.Blocks`.
-
-    Attributes:
-        pictures: The photo, then the styles.
-        weights: Of the styles.
-        settings: Flag → its control.
-    """
+    """Everything on the page; to be made inside `gr.Blocks`. `pictures` are the photo, then the styles."""
 
     def __init__(self) -> None:
         gr.Markdown(

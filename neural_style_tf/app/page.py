@@ -24,7 +24,7 @@ from neural_style_tf.app.gallery import StoredRun
 from neural_style_tf.app.guard import HOSTS, Guard, host_of
 from neural_style_tf.app.layout import DRAWN, LARGEST_CANVAS, NO_RUN, Layout, status_line
 from neural_style_tf.app.pictures import check_picture, layer_of, preview, strokes
-from neural_style_tf.app.queue import PlannedRun, QueuedRun, RunQueue
+from neural_style_tf.app.queue import QueuedRun, RunQueue
 from neural_style_tf.app.requests import MOST_STYLES, Request, Style, plan
 from neural_style_tf.config.fields import flat, tagged
 from neural_style_tf.config.schema import Config, Job, numbered
@@ -32,12 +32,13 @@ from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import deep, load_image, save_image
 from neural_style_tf.images.masks import fit_mask, load_mask
 from neural_style_tf.jobs.error_messages import line_of
-from neural_style_tf.utils.atomic import atomic_path
+from neural_style_tf.jobs.task import Task
 from neural_style_tf.utils.console import duration
+from neural_style_tf.utils.files import atomic_path
 
 SECONDS_BETWEEN_LOOKS = 1.0
 TROUBLE = (UserError, RunError, OSError, MemoryError)
-"""Errors that the page says: mistakes, files that are gone, a full disk, too little memory."""
+"""Errors that the page shows as a line: mistakes, files that are gone, a full disk, too little memory."""
 
 Changes = dict[gr.blocks.Block, Any]
 """Part of the page → what it is to show; what is not named stays as it is."""
@@ -47,23 +48,17 @@ Values = Mapping[gr.blocks.Block, Any]
 
 @dataclasses.dataclass
 class Browser:
-    """What a browser looks at.
+    """What a browser looks at."""
 
-    Attributes:
-        name: Of the run, or `""`.
-        shown: Part of the page → what it was made from, so that only changes are sent.
-        gallery: Names of the runs, in the order in which the gallery has them.
-        files: What it may download.
-        base: Settings that were taken over from a run.
-        drawings: Number of a picture (0: the photo) → what its canvas shows when it is opened next. A canvas
-            that is filled while it is hidden has no size.
-    """
-
-    name: str = ""
+    name: str = ""  # of the run, or `""`
+    # Part of the page → what it was made from, so that only changes are sent.
     shown: dict[str, Any] = dataclasses.field(default_factory=dict)
+    # Names of the runs, in the order in which the gallery has them.
     gallery: list[str] = dataclasses.field(default_factory=list)
     files: list[Path] = dataclasses.field(default_factory=list)
-    base: Config | None = None
+    base: Config | None = None  # settings that were taken over from a run
+    # Number of a picture (0: the photo) → what its canvas shows when it is opened next. A canvas that is
+    # filled while it is hidden has no size.
     drawings: dict[int, Any] = dataclasses.field(default_factory=dict)
 
     def view(self, name: str) -> None:
@@ -79,13 +74,7 @@ class Browser:
 
 
 class Page:
-    """The page, and the queue behind it.
-
-    Args:
-        base: The folder of all runs and the network.
-        temporary: A folder for uploads and previews, the only one whose files are served.
-        make_queue: Makes what paints the runs.
-    """
+    """The page, and the queue behind it. `temporary` is the only folder whose files are served."""
 
     def __init__(self, base: Job, temporary: Path, make_queue: Callable[[], RunQueue]) -> None:
         self._base, self._output_dir, self._temporary = base, Path(base.output_dir), temporary
@@ -98,14 +87,10 @@ class Page:
         self._queue = make_queue()
 
     def launch(self, port: int | None, *, browser: bool, share: bool, hosts: Sequence[str] = ()) -> str:
-        """Serve the page in a thread; return its address.
+        """Serve the page in a thread, on a port or the first free one from 7860; return its address.
 
-        Args:
-            port: To listen on; None: the first free one from 7860.
-            browser: Open one.
-            share: Make a public link.
-            hosts: Further names that the page answers to. A name with a scheme, such as
-                `https://hub.example/user/me/proxy/7860`, is also where the page tells a browser to ask.
+        `hosts` are further names that the page answers to. A name with a scheme, such as
+        `https://hub.example/user/me/proxy/7860`, is also where the page tells a browser to ask.
         """
         known = {*HOSTS, *map(host_of, hosts)}
         public = next((name for name in hosts if "://" in name), None)
@@ -227,13 +212,13 @@ class Page:
         """Go on with the run that is shown."""
         return self._submit(browser, lambda: gallery.go_on(self._run_shown(browser), int(more or 0)))
 
-    def _submit(self, browser: Browser, make_run: Callable[[], PlannedRun]) -> Changes:
+    def _submit(self, browser: Browser, make_task: Callable[[], Task]) -> Changes:
         mistake = ""
         try:
             self._queue.check_room()
-            run = make_run()
-            self._queue.submit(run)
-            browser.view(run.task.name)
+            task = make_task()
+            self._queue.submit(task)
+            browser.view(task.name)
         except TROUBLE as error:
             mistake = _mistake(error)
         return {self._parts.mistake: mistake} | self._changes(browser)
@@ -278,7 +263,7 @@ class Page:
 
     def _changes(self, browser: Browser) -> Changes:
         """Return what has changed of what is shown."""
-        # A system that cleans its temporary folders may have taken it; what is put there is nobody else's.
+        # The system may have cleaned the folder away. Only this user may write into it.
         self._temporary.mkdir(0o700, parents=True, exist_ok=True)
         run, changes = self._stored(browser), {}
         status = self._status(browser.name, run)
@@ -476,7 +461,7 @@ def _progress(queued: QueuedRun, before: int) -> str:
         return f"waiting, {'1 painting is' if before == 1 else f'{before} paintings are'} before it."
     if queued.stops:
         return "stopping after this step …"
-    if not queued.step:
+    if not queued.planned:
         return "starting …"
     left = "" if queued.seconds_left is None else f", {duration(queued.seconds_left)} left"
     bar = f'<progress aria-label="steps" max="{queued.planned}" value="{queued.step}"></progress>'

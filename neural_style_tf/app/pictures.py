@@ -15,16 +15,16 @@ from PIL import Image, ImageColor
 from neural_style_tf.errors import UserError
 from neural_style_tf.images import load_image, save_image
 from neural_style_tf.images.files import PICTURES
-from neural_style_tf.utils.atomic import atomic_path
+from neural_style_tf.utils.files import atomic_path
 from neural_style_tf.video.read import is_clip
 
 FOLDER = "pictures"
-"""In the output folder."""
+"""Folder for pictures and masks in the output folder."""
 LONGEST_NAME = 48
-"""Of a stored picture without hash and ending, in bytes."""
+"""Longest name of a stored picture without hash and ending, in bytes."""
 HASH_DIGITS = 16
 PREVIEW = 1280
-"""Longest side of what is shown of a picture, in pixels."""
+"""Longest side of a preview, in pixels."""
 
 
 def clean_name(name: str) -> str:
@@ -41,11 +41,7 @@ def safe_name(name: str) -> str:
 
 
 def check_picture(path: str) -> None:
-    """Refuse a file that cannot be painted from.
-
-    Raises:
-        UserError: It is no picture, damaged, too large, or moves.
-    """
+    """Refuse a file that cannot be painted from: no picture, damaged, too large, or moving."""
     if is_clip(path):
         raise UserError("this picture moves: the page paints still pictures; clips are for the command line")
     load_image(path, longest=64)
@@ -85,14 +81,9 @@ def title_of(path: Path) -> str:
 
 
 def strokes(layers: Sequence[np.ndarray], colors: Sequence[str]) -> list[np.ndarray | None]:
-    """Return where each colour of a brush was used.
+    """Return where each colour of a brush was used, bool [H, W]; None for a colour that was not used.
 
-    Args:
-        layers: uint8 [H, W, 4], the later above the earlier.
-        colors: Of the brush, `#rrggbb`.
-
-    Returns:
-        bool [H, W] for each colour, None for a colour that was not used.
+    The layers are uint8 [H, W, 4], the later above the earlier.
     """
     if not layers:
         return [None] * len(colors)
@@ -119,14 +110,7 @@ def layer_of(masks: Sequence[np.ndarray | None], colors: Sequence[str]) -> np.nd
 def preview(path: Path, folder: Path, *, longest: int = PREVIEW) -> Path:
     """Return a small copy of a picture that every browser shows: upright, in sRGB, on white.
 
-    Args:
-        path: Of a picture that may be replaced by a newer one at any time.
-        folder: Where copies are kept; made if it is not there.
-        longest: Side, in pixels.
-
-    Raises:
-        UserError: It cannot be read.
-        OSError: It is not there, or there is no room.
+    The picture may be replaced by a newer one at any time; copies are kept in `folder`.
     """
     stat = path.stat()
     key = f"{path.absolute()}\0{stat.st_mtime_ns}\0{stat.st_size}\0{longest}"

@@ -18,58 +18,35 @@ from neural_style_tf.jobs.painter import Painter
 from neural_style_tf.jobs.task import Outcome, Task
 from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.sweeps.executors import Worker
-from neural_style_tf.transfer.scales import Scale
 
 MOST_WAITING = 8
 ENDED_KEPT = 100
 """Runs that have ended and are remembered."""
 
 
-@dataclasses.dataclass(frozen=True)
-class PlannedRun:
-    """A checked run, and the sizes it goes through."""
-
-    task: Task
-    scales: tuple[Scale, ...]
-
-
 @dataclasses.dataclass
 class QueuedRun:
-    """A run in the queue.
+    """A run in the queue."""
 
-    Attributes:
-        run: What is painted.
-        planned: The step at which it ends.
-        step: The last step; 0 before the first.
-        seconds_left: As of the run's own record; None before there is an estimate.
-        begun: Whether it was handed to the process that paints.
-        stops: How often it was told to stop.
-        outcome: How it ended; None while it waits or is painted.
-    """
-
-    run: PlannedRun
-    planned: int
-    step: int = 0
-    seconds_left: float | None = None
-    begun: bool = False
-    stops: int = 0
-    outcome: Outcome | None = None
+    task: Task
+    step: int = 0  # the last step; 0 before the first
+    planned: int = 0  # the step at which it ends; 0 before the first
+    seconds_left: float | None = None  # as of the run's own record; None before there is an estimate
+    begun: bool = False  # whether it was handed to the process that paints
+    stops: int = 0  # how often it was told to stop
+    outcome: Outcome | None = None  # how it ended; None while it waits or is painted
 
 
 class RunQueue:
     """Paints runs one after another in a worker process.
 
-    Args:
-        make_painter: Called in the process; must be picklable.
-        check: Called just before a run begins, such as for memory; its UserError ends the run.
-        most: Runs that may wait.
-        environment: Variables that the process adds to its own.
+    `check` is called just before a run begins, such as for memory; its UserError ends the run.
     """
 
     def __init__(
         self,
         make_painter: Callable[[], Painter],
-        check: Callable[[PlannedRun], None] = lambda run: None,
+        check: Callable[[Task], None] = lambda task: None,
         *,
         most: int = MOST_WAITING,
         environment: Mapping[str, str] | None = None,
@@ -91,27 +68,19 @@ class RunQueue:
             return [name for name, queued in self._runs.items() if queued.outcome is None]
 
     def check_room(self) -> None:
-        """Refuse a further run if too many wait.
-
-        Raises:
-            UserError: Saying so.
-        """
+        """Refuse a further run if too many wait."""
         if len(self.line()) > self._most:
             raise UserError(f"{self._most} paintings wait already: try again when one is done")
 
-    def submit(self, run: PlannedRun) -> None:
-        """Put a run at the end of the line.
-
-        Raises:
-            UserError: Too many wait, or the run is in the line already.
-        """
-        name = run.task.name
+    def submit(self, task: Task) -> None:
+        """Put a run at the end of the line, unless too many wait, or it is in the line already."""
+        name = task.name
         with self._lock:
             self.check_room()
             if name in self.line():
                 raise UserError(f"{name} is being painted already")
             self._runs.pop(name, None)
-            self._runs[name] = queued = QueuedRun(run, planned=run.scales[-1].end)
+            self._runs[name] = queued = QueuedRun(task)
             self._thread.submit(self._paint, queued)
 
     def stop(self, name: str) -> None:
@@ -141,15 +110,15 @@ class RunQueue:
         """Paint a run, unless it was taken out of the line."""
         try:
             if queued.outcome is None:
-                self._make_room(queued.run)
+                self._make_room(queued.task)
             with self._lock:
                 if queued.outcome is not None:
                     return
-                self._worker.begin(queued.run.task)
+                self._worker.begin(queued.task)
                 queued.begun = True
             while (event := self._worker.receive()).outcome is None:
-                queued.step, queued.seconds_left = event.step, event.seconds_left
-                queued.planned = event.planned or queued.planned
+                queued.step, queued.planned = event.step, event.planned
+                queued.seconds_left = event.seconds_left
             outcome = event.outcome
             if queued.stops and outcome.status == "failed" and not outcome.trace:
                 # Its process was ended by the stop.
@@ -158,21 +127,21 @@ class RunQueue:
             outcome = Outcome("failed", line_of(error) or repr(error))
         self._end(queued, outcome)
 
-    def _make_room(self, run: PlannedRun) -> None:
+    def _make_room(self, task: Task) -> None:
         """Check a run; before it is refused, a new process gives back what the old one keeps in memory."""
         try:
-            self._check(run)
+            self._check(task)
         except UserError:
             self._worker.close()
             self._worker = self._make_worker()
-            self._check(run)
+            self._check(task)
 
     def _end(self, queued: QueuedRun, outcome: Outcome) -> None:
+        # Removes the folder, which claims the name, if nothing was written but the lock of a killed process.
+        with contextlib.suppress(OSError, UserError):
+            OutputFolder(queued.task.job.output_dir, overwrite=True).release()
         with self._lock:
             queued.outcome = outcome
             ended = [name for name, other in self._runs.items() if other.outcome is not None]
             for name in ended[:-ENDED_KEPT]:
                 del self._runs[name]
-        # Removes the folder, which claims the name, if nothing was written but the lock of a killed process.
-        with contextlib.suppress(OSError, UserError):
-            OutputFolder(queued.run.task.job.output_dir, overwrite=True).release()

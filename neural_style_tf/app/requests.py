@@ -11,17 +11,15 @@ from typing import Any
 import numpy as np
 
 from neural_style_tf.app.pictures import check_picture, clean_name, store_mask, store_picture, title_of
-from neural_style_tf.app.queue import PlannedRun
 from neural_style_tf.config.fields import flat, tagged
 from neural_style_tf.config.presets import preset
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
 from neural_style_tf.jobs.machine import Machine
-from neural_style_tf.jobs.run import make_run, memory_needed
+from neural_style_tf.jobs.run import Run, make_run
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Task
 from neural_style_tf.tiling.system_memory import available_bytes
-from neural_style_tf.utils.console import Console
 from neural_style_tf.utils.runtime import nvidia_devices
 
 MOST_STYLES = 3
@@ -35,46 +33,29 @@ _decoding = threading.Lock()
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """A style picture.
-
-    Attributes:
-        path: Of the file.
-        weight: Its share among several, ≥ 0.
-        region: Where in the photo it goes, bool [H, W]; None: not drawn.
-        origin: The part of the picture that it is taken from, bool [H, W]; None: all of it.
-    """
+    """A style picture."""
 
     path: str
-    weight: float = 1.0
-    region: np.ndarray | None = None
+    weight: float = 1.0  # its share among several, ≥ 0
+    region: np.ndarray | None = None  # where in the photo it goes, bool [H, W]; None: not drawn
+    # The part of the picture that it is taken from, bool [H, W]; None: all of it.
     origin: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a browser asks for.
+    """What a browser asks for."""
 
-    Attributes:
-        photo: Path of the file; `""`: none yet.
-        styles: At most `MOST_STYLES`.
-        settings: Flag → value of its control; `iterations` 0: as the preset.
-        bits: A channel, `8` or `16`.
-        base: Settings of an earlier run, for what the page has no control for; another preset replaces them.
-    """
-
-    photo: str
-    styles: tuple[Style, ...]
-    settings: Mapping[str, Any]
-    bits: str = "8"
+    photo: str  # path of the file; `""`: none yet
+    styles: tuple[Style, ...]  # at most `MOST_STYLES`
+    settings: Mapping[str, Any]  # flag → value of its control; `iterations` 0: as the preset
+    bits: str = "8"  # a channel, `8` or `16`
+    # Settings of an earlier run, for what the page has no control for; another preset replaces them.
     base: Config | None = None
 
 
 def settings_of(request: Request) -> Config:
-    """Return the settings of a request.
-
-    Raises:
-        UserError: A value that cannot be.
-    """
+    """Return the settings of a request."""
     changes = dict(request.settings)
     known = preset(changes.pop("preset"))
     if request.base is not None and request.base.preset == known.preset:
@@ -99,16 +80,10 @@ def watched(config: Config) -> Config:
     return config.replace(log_every=log_every, save_every=LOSSES_A_PICTURE * log_every)
 
 
-def plan(request: Request, base: Job) -> PlannedRun:
+def plan(request: Request, base: Job) -> Task:
     """Check a request, keep its pictures, and claim a folder for it.
 
-    Args:
-        request: From the page.
-        base: The folder of all runs and the network.
-
-    Raises:
-        UserError: What is missing or cannot be, in words for the page.
-        OSError: A picture could not be kept.
+    `base` has the folder of all runs and the network. A UserError is in words for the page.
     """
     if not request.photo:
         raise UserError("There is no photo yet: drop one on the left, or choose an example.")
@@ -135,35 +110,29 @@ def plan(request: Request, base: Job) -> PlannedRun:
             content_mask=tuple(masks),
             style_mask=tuple(origins) if any(origins) else (),
             bits=request.bits,
-            output_dir=str(folder / clean_name(f"{title}-{'+'.join(names)}")),
         )
-        return planned(config, job, claim=True)
+        memory = check(config, job).memory(available=0)
+        path = claim_folder(folder / clean_name(f"{title}-{'+'.join(names)}"))
+        return Task(path.name, config, job.replace(output_dir=str(path)), memory)
 
 
-def claim_folder(wanted: Path) -> Path:
-    """Make a folder that was not there, `wanted` or with a number, and return its path."""
-    path, number = wanted, 1
+def claim_folder(best: Path) -> Path:
+    """Make a folder that was not there, `best` or with a number, and return its path."""
+    path, number = best, 1
     while True:
         try:
             path.mkdir(parents=True)
         except FileExistsError:
             number += 1
-            path = wanted.with_name(f"{wanted.name}-{number}")
+            path = best.with_name(f"{best.name}-{number}")
         else:
             return path
 
 
 def fill_regions(regions: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-    """Return the region of each style; a style that is not drawn gets what the others leave.
+    """Return the region of each style, bool [H, W]; a style that is not drawn gets what the others leave.
 
-    Args:
-        regions: bool [H, W], of one size; None: not drawn.
-
-    Returns:
-        Empty if none is drawn: all styles are everywhere.
-
-    Raises:
-        UserError: The others leave nothing.
+    Empty if none is drawn: all styles are everywhere. UserError: the others leave nothing.
     """
     drawn = [region for region in regions if region is not None]
     if not drawn:
@@ -177,32 +146,17 @@ def fill_regions(regions: Sequence[np.ndarray | None]) -> list[np.ndarray]:
     return [rest if region is None else region for region in regions]
 
 
-def planned(config: Config, job: Job, *, claim: bool = False) -> PlannedRun:
-    """Check a run as the command line does; to claim its folder is to make it, under a name that is free.
-
-    Raises:
-        UserError: What cannot be.
-    """
-    run = make_run(config, job, Machine(), Console(quiet=True), Interrupts())
-    folder = claim_folder(Path(job.output_dir)) if claim else Path(job.output_dir)
-    return PlannedRun(Task(folder.name, config, job.replace(output_dir=str(folder))), run.scales)
+def check(config: Config, job: Job) -> Run:
+    """Check a run as the command line does; UserError: what cannot be."""
+    return make_run(config, job, Machine(), Interrupts())
 
 
-def check_fits(run: PlannedRun) -> None:
-    """Refuse a run that the memory of this machine does not suffice for, whatever its tiles.
-
-    Raises:
-        UserError: What is needed and what there is.
-    """
-    config, scale = run.task.config, run.scales[-1]
+def check_fits(task: Task) -> None:
+    """Refuse a run whose memory this machine does not have; UserError: what is needed and what there is."""
     available = available_bytes()
-    if available is None or nvidia_devices():
-        # TensorFlow knows the memory of a GPU; the run asks it.
-        return
-    needed = memory_needed(config, scale, len(run.task.job.content_mask), available)
-    if needed > available:
-        height, width = scale.content
+    # TensorFlow knows the memory of a GPU; the run asks it.
+    if available is not None and task.memory > available and not nvidia_devices():
         raise UserError(
-            f"{width}×{height} pixels need about {needed / 1e9:.1f} GB of memory, and "
+            f"a painting of this size needs about {task.memory / 1e9:.1f} GB of memory, and "
             f"{available / 1e9:.1f} GB are free: take a smaller size, or end other programs"
         )

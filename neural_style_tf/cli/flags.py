@@ -16,12 +16,11 @@ from neural_style_tf.config.fields import flat, from_text, leaves, tagged, to_fl
 from neural_style_tf.config.parsing import to_text
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import SETTINGS, Config, Job, ScaleConfig, SweepConfig
-from neural_style_tf.errors import UserError, show
+from neural_style_tf.errors import UserError, did_you_mean, one_line, show
 from neural_style_tf.images.files import expand_files
 from neural_style_tf.runs.manifest import with_absolute_paths
-from neural_style_tf.runs.replay import read_run, settings_of
+from neural_style_tf.runs.resume import repeated_manifest, settings_of
 from neural_style_tf.sweeps.space import Axis, parse_axis
-from neural_style_tf.utils.text import did_you_mean
 
 USAGE = """Neural style transfer: paint one picture in the manner of another.
 
@@ -31,19 +30,19 @@ Any flag can be put in a file, one to a line, and read with --flagfile=FILE.
 """
 GROUPS = (("Files", Job), ("Settings (defaults of the preset `original`)", Config), ("Sweeps", SweepConfig))
 LONGEST_FLAG_FILE = 1 << 20
-"""In bytes."""
+"""Largest flag file, in bytes."""
 Texts = Mapping[str, tuple[str, ...]]
-"""Name of a setting → the texts of its flags."""
+"""Name of each setting → the texts of its flags."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CommandLine:
-    """What a command line asks for.
+    """A parsed command line.
 
     Attributes:
-        texts: Of every setting that it or its flag files name.
-        here: Names of the settings that stand on the command line itself, not in a flag file.
-        sweep: How many runs, and which.
+        texts: The texts of all settings in it and in its flag files.
+        here: Names of the settings on the command line itself, not in a flag file.
+        sweep: The settings of a sweep.
     """
 
     texts: Texts
@@ -52,22 +51,22 @@ class CommandLine:
 
     @property
     def contents(self) -> tuple[str, ...]:
-        """What `--content` names, a pattern each."""
+        """Files, folders and patterns that `--content` names."""
         return self.texts.get("content", ())
 
     @property
     def _frames(self) -> bool:
-        """Whether a folder, as content, is one clip."""
+        """Whether the pictures of a folder are the frames of one clip."""
         return self._value("frames")
 
     @property
     def is_sweep(self) -> bool:
-        """Whether the command line asks for several runs, or for one in a form that could be several."""
+        """Whether this is a sweep; a folder or a pattern is one even if it holds a single picture."""
         several = bool(self.sweep.sweep) or len(self.contents) > 1
         return several or (not self._frames and any(expand_files(name) != [name] for name in self.contents))
 
     def check_single(self) -> None:
-        """Refuse, for a single run, a flag that shares out the runs of a sweep."""
+        """Refuse, for a single run, flags that distribute the runs of a sweep."""
         for name in tagged("shares", SweepConfig):
             if getattr(self.sweep, name) != getattr(SweepConfig, name):
                 raise UserError(
@@ -76,7 +75,7 @@ class CommandLine:
                 )
 
     def axes(self) -> list[Axis]:
-        """Return the swept settings; several `--content` come first."""
+        """Return the swept settings, first several `--content`."""
         samples, seed = self.sweep.sweep_samples, self._value("seed")
         axes = [
             parse_axis(text, samples=samples, seed=seed, frames=self._frames) for text in self.sweep.sweep
@@ -98,7 +97,7 @@ class CommandLine:
         return axes
 
     def base(self, swept: Set[str]) -> dict[str, Any]:
-        """Return name → value of what identifies a sweep: every setting that it names and does not sweep."""
+        """Return name → value of the settings that identify a sweep: those that are named and not swept."""
         left_out = {*swept, *(leaf.name for leaf in leaves(SweepConfig)), *tagged("anew", Job)}
         left_out -= {"from_run", "output"} - swept
         return with_absolute_paths(
@@ -106,21 +105,25 @@ class CommandLine:
         )
 
     def files(self) -> Job:
-        """Return the files that all runs have in common; content and style may be missing."""
+        """Return the files that all runs share; content and style may be missing."""
         return _resolve_job(self._values(self.texts))[1]
 
     def settings(self, changes: Mapping[str, str] | None = None) -> tuple[Config, Job]:
-        """Return the resolved settings and the files of one run.
-
-        Args:
-            changes: Name of a setting → its text, which wins over the command line.
-
-        Raises:
-            UserError: A value that cannot be, or no content or style.
-        """
+        """Return settings and files of one run; `changes`, by name, override texts of the command line."""
         changes = changes or {}
-        texts = {**self.texts, **{name: (text,) for name, text in changes.items()}}
-        return _resolve(self._values(texts), self.here | changes.keys())
+        values = self._values({**self.texts, **{name: (text,) for name, text in changes.items()}})
+        here = self.here | changes.keys()
+        if "scales" in here and "scale_iterations" in values.keys() - here:
+            # The iterations of a flag file follow the scales, as those of a preset do.
+            counts = ScaleConfig(scales=0, scale_iterations=values["scale_iterations"])
+            values["scale_iterations"] = counts.replace(scales=values["scales"]).scale_iterations
+        base, job = _resolve_job(values)
+        own = {leaf.name: values[leaf.name] for leaf in leaves(Config) if leaf.name in values}
+        config = base.replace(**own) if base else Config(**own)
+        for name in ("content", "style"):
+            if not getattr(job, name):
+                raise UserError(f"--{name}=FILE is missing: --content and --style name the two pictures")
+        return config, job
 
     def _value(self, name: str) -> Any:
         field = SETTINGS[name]
@@ -132,7 +135,7 @@ class CommandLine:
 
 
 def parse(argv: Sequence[str]) -> tuple[Config, Job]:
-    """Turn a command line into the settings and the files of a single run; errors as of `CommandLine`."""
+    """Return settings and files of a command line for a single run."""
     line = read(argv)
     if len(line.contents) > 1:
         raise UserError(f"--content is given {len(line.contents)} times: give one")
@@ -140,53 +143,34 @@ def parse(argv: Sequence[str]) -> tuple[Config, Job]:
 
 
 def read(argv: Sequence[str]) -> CommandLine:
-    """Read a command line: the program's name and its arguments.
-
-    Raises:
-        UserError: An unknown flag, a missing value, a flag file that cannot be read.
-    """
+    """Parse a command line: the program's name and its arguments."""
     texts, here = _read(argv[1:])
     sweep = {leaf.name: texts[leaf.name] for leaf in leaves(SweepConfig) if leaf.name in texts}
     return CommandLine(texts, here, SweepConfig(**CommandLine._values(sweep)))
 
 
-def _resolve(values: dict[str, Any], here: Set[str]) -> tuple[Config, Job]:
-    """Return the settings that flags make: preset < flag file < flags, the names of which are `here`."""
-    if "scales" in here and "scale_iterations" in values.keys() - here:
-        # As those of a preset do, those of a flag file follow.
-        counts = ScaleConfig(scales=0, scale_iterations=values["scale_iterations"])
-        values["scale_iterations"] = counts.replace(scales=values["scales"]).scale_iterations
-    base, job = _resolve_job(values)
-    changes = {leaf.name: values[leaf.name] for leaf in leaves(Config) if leaf.name in values}
-    config = base.replace(**changes) if base else Config(**changes)
-    for name in ("content", "style"):
-        if not getattr(job, name):
-            raise UserError(f"--{name}=FILE is missing: --content and --style name the two pictures")
-    return config, job
-
-
 def _resolve_job(values: Mapping[str, Any]) -> tuple[Config | None, Job]:
-    """Return the settings of the run that `--from_run` names, if any, and the files."""
+    """Return the settings of the run that --from_run names, or None, and the files."""
     base, job = None, Job()
     if path := values.get("from_run"):
         if "preset" in values:
             raise UserError("--from_run has every setting of its run, and --preset changes them: give one")
-        base, job = settings_of(read_run(path), path)
+        base, job = settings_of(repeated_manifest(path), path)
     return base, job.replace(**{leaf.name: values[leaf.name] for leaf in leaves(Job) if leaf.name in values})
 
 
 def command(config: Config, job: Job, *, program: Sequence[str] = ("python", "run.py")) -> str:
-    """Return the command line of a run, for a shell: its preset and what differs from it."""
+    """Return the command line of a run for a shell: its preset and the settings that differ from it."""
     known = PRESETS.get(config.preset, PRESETS[Config.preset])
     before = flat(Job()) | flat(known) | {"preset": Config.preset}
-    # What `--from_run` names is all here.
+    # Includes the settings that --from_run named.
     values = flat(job.replace(from_run="")) | flat(config)
     words = [to_flags(SETTINGS[name], value) for name, value in values.items() if value != before[name]]
     return shlex.join([*program, *(word for several in words for word in several)])
 
 
 def help_text() -> str:
-    """Return what `--help` prints."""
+    """Return the text of `--help`."""
     lines = [USAGE]
     for title, kind in GROUPS:
         lines.append(f"{title}:\n")
@@ -203,7 +187,7 @@ def table() -> str:
 
 
 def explanation(field: dataclasses.Field) -> str:
-    """Return the help text of a setting; that of `--preset` names those there are."""
+    """Return the help text of a setting, with the names of the presets."""
     return field.metadata["help"].replace("{presets}", ", ".join(PRESETS))
 
 
@@ -214,16 +198,16 @@ def _usage(field: dataclasses.Field) -> str:
 
 
 def _read(arguments: Sequence[str], where: str = "", around: tuple[Path, ...] = ()) -> tuple[Texts, Set[str]]:
-    """Return the texts of all flags, and the names of those that do not come from a further flag file.
+    """Return the texts of all flags, and the names of those that are not from a nested flag file.
 
-    The flags of a command line, or of a flag file, win over those of the flag files that it names. absl would
-    apply a flag file where it stands, read a device or a file inside itself for ever, and take quotes and a
-    byte-order mark for part of a name.
+    The flags of a command line or flag file override those of the flag files that it names. absl would apply
+    a flag file at its position, never finish reading a device or a file that includes itself, and take quotes
+    and a byte-order mark for part of a name.
 
     Args:
-        arguments: Of the command line, or of a flag file.
-        where: What a message begins with.
-        around: The flag file in which they stand, and those that name it.
+        arguments: The flags on a command line or in a flag file.
+        where: Beginning of messages.
+        around: The flag file that holds the flags, and the flag files that include it.
     """
     values = _define()
     own, texts = [], {}
@@ -233,16 +217,16 @@ def _read(arguments: Sequence[str], where: str = "", around: tuple[Path, ...] = 
         else:
             own.append(argument)
     try:
-        # Unknown flags are left over: absl's own search for a similar name recurses with each letter.
+        # `known_only` leaves unknown flags: absl's search for a similar name recurses with each letter.
         rest = [argument for argument in values(["", *own], known_only=True)[1:] if argument != "--"]
     except (absl_flags.Error, ValueError) as error:
-        raise UserError(where + _cut(str(error))) from None
+        raise UserError(where + one_line(str(error))) from None
     if rest and (name := _name(rest[0])) and name not in SETTINGS:
         nearest = did_you_mean(name, SETTINGS)
-        raise UserError(f"{where}unknown flag --{_cut(name)}{nearest}; --help lists them")
+        raise UserError(f"{where}unknown flag --{one_line(name)}{nearest}; --help lists them")
     if rest:
         raise UserError(
-            f"{where}unexpected argument {_cut(repr(rest[0]))}: every setting is a flag, such as "
+            f"{where}unexpected argument {one_line(repr(rest[0]))}: every setting is a flag, such as "
             "--content=FILE"
         )
     here: dict[str, tuple[str, ...]] = {}
@@ -252,20 +236,20 @@ def _read(arguments: Sequence[str], where: str = "", around: tuple[Path, ...] = 
         value = values[name].value
         here[name] = (to_text(value),) if isinstance(value, bool) else tuple(value)
         is_path = field.metadata["value"] in ("FILE", "FOLDER")
-        # The first would silently not be used.
+        # Otherwise the first file would be ignored in silence.
         if is_path and "repeated" not in field.metadata["tags"] and len(here[name]) > 1:
             raise UserError(f"{where}--{name} is given {len(here[name])} times: give one")
     return _over(here, texts), here.keys()
 
 
 def _over(texts: Texts, others: Texts) -> Texts:
-    """Return the texts of two places; those of the first win, but sweeps add up."""
+    """Return texts that override others; sweeps are joined."""
     sweeps = others.get("sweep", ()) + texts.get("sweep", ())
     return {**others, **texts, **({"sweep": sweeps} if sweeps else {})}
 
 
 def _define() -> absl_flags.FlagValues:
-    """Return absl's flags: it splits names from values, and `fields.from_text` reads the values."""
+    """Return absl's flags, which split names from values; `fields.from_text` reads the values."""
     values = absl_flags.FlagValues()
     for field in SETTINGS.values():
         is_bool = isinstance(field.default, bool)
@@ -275,10 +259,9 @@ def _define() -> absl_flags.FlagValues:
 
 
 def _with_values(arguments: Sequence[str], where: str) -> Iterator[tuple[str, str]]:
-    """Yield the name of each flag and the flag as `--name=value`; of what is none "" and itself.
+    """Yield the name and the text `--name=value` of each flag, and "" and the text of other arguments.
 
-    Raises:
-        UserError: A value is missing; absl would take the flag that follows for it.
+    A missing value is refused; absl would take the next flag for it.
     """
     rest = iter(arguments)
     for argument in rest:
@@ -290,7 +273,7 @@ def _with_values(arguments: Sequence[str], where: str) -> Iterator[tuple[str, st
             value = next(rest, None)
             follower = _name(value or "")
             if value is None or {follower, follower.removeprefix("no")} & {"flagfile", *SETTINGS}:
-                came = "nothing" if value is None else _cut(value)
+                came = "nothing" if value is None else one_line(value)
                 form = "FILE" if name == "flagfile" else "…"
                 raise UserError(f"{where}--{name}={form} needs a value, and {came} follows --{name}")
             argument = f"--{name}={value}"
@@ -298,13 +281,8 @@ def _with_values(arguments: Sequence[str], where: str) -> Iterator[tuple[str, st
 
 
 def _name(argument: str) -> str:
-    """Return the name of the flag that an argument is; "" for one that is none."""
+    """Return the name of a flag, or "" for another argument."""
     return argument.lstrip("-").partition("=")[0] if argument.startswith("-") else ""
-
-
-def _cut(text: str) -> str:
-    """Return the beginning of a text, in one printable line."""
-    return "".join(c if c.isprintable() else " " for c in f"{text:.300}")
 
 
 def _read_flag_file(name: str, around: tuple[Path, ...]) -> Texts:
@@ -318,7 +296,7 @@ def _read_flag_file(name: str, around: tuple[Path, ...]) -> Texts:
         if path.resolve() in around:
             raise UserError(f"--flagfile={show(name)}: this file includes itself")
         data = path.read_bytes()
-        # As Notepad and PowerShell write it.
+        # Notepad and PowerShell write UTF-16.
         is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except OSError as error:
@@ -335,17 +313,17 @@ def _read_flag_file(name: str, around: tuple[Path, ...]) -> Texts:
 
 
 def _unquoted(line: str) -> str:
-    """Return a line of a flag file without quotes around it, or around its value; a name may hold some."""
+    """Remove quotes around a line of a flag file, or around its value; quotes inside stay."""
     flag = re.match(r"(--?(?:sweep=)?\w+)=|(--?\w+)\s+(?:=\s*)?", line)
     before, value = (f"{flag[1] or flag[2]}=", line[flag.end() :]) if flag else ("", line)
     if not value.lstrip().startswith(("'", '"')):
         return before + value
     words = shlex.shlex(value, posix=True, punctuation_chars=False)
-    # Windows separates folders by what is the escape in a shell.
+    # The escape of a shell separates folders on Windows.
     words.escape, words.commenters, words.whitespace_split = "", "", True
     try:
         [word] = words
     except ValueError:
-        # A quote without its end, or several words: part of a name.
+        # An unclosed quote, or several words: the quotes belong to the value.
         return before + value
     return before + word

@@ -29,10 +29,7 @@ SHARING = ("jobs", "ray", "shard")
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        argv: The program's name and its arguments; default: those of the process.
+    """Run the command line, by default that of the process.
 
     Returns:
         The exit code: 0; 1 for a run that could not go on; 2 for a mistake of the user; 130 and 143
@@ -67,7 +64,7 @@ def _paint_single(line: flags.CommandLine, console: Console, interrupts: Interru
     line.check_single()
     config, job = line.settings()
     console.quiet = job.quiet
-    single = make_run(config, job, Machine(), console, interrupts)
+    single = make_run(config, job, Machine(console), interrupts)
     if not line.sweep.dry_run:
         return single.execute()
     single.check_folder()
@@ -94,8 +91,8 @@ def _paint_sweep(line: flags.CommandLine, console: Console, interrupts: Interrup
     if find_worker(job.distribute, os.environ).workers > 1:
         raise UserError("--sweep: the runs of a sweep take one machine: --distribute=none, or mirrored")
     shard = find_shard(flags_of_sweep.shard, os.environ)
-    machine = Machine(several=True)
-    executor = choose_executor(flags_of_sweep, job, machine, console, interrupts)
+    machine = Machine(console, several=True)
+    executor = choose_executor(flags_of_sweep, job, machine, interrupts)
     scenes = None if line.is_sweep else Scenes(*line.settings(), console)
     axes = scenes.axes if scenes else line.axes()
     swept = {axis.name for axis in axes}
@@ -114,8 +111,7 @@ def _paint_sweep(line: flags.CommandLine, console: Console, interrupts: Interrup
         root=root,
         base=line.base(swept | {"output"} if scenes else swept),
         settings=settings,
-        make_run=lambda config, job: make_run(config, job, machine, console, interrupts),
-        console=console,
+        machine=machine,
         skip_unreadable=flags_of_sweep.skip_unreadable,
     )
     tasks = sweep.check()
@@ -128,7 +124,7 @@ def _paint_sweep(line: flags.CommandLine, console: Console, interrupts: Interrup
         console.say("interrupted: the same command goes on with the sweep")
         return interrupts.exit_code
     if scenes:
-        scenes.join(root, [run.folder for run in sweep.runs])
+        scenes.join(root, list(sweep.runs))
     return code
 
 

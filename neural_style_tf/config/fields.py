@@ -1,4 +1,4 @@
-"""Declare settings as fields of a dataclass, read and write their values, and flatten groups of them."""
+"""Settings as fields of dataclasses: declaration, groups, and the texts of values."""
 
 from __future__ import annotations
 
@@ -9,30 +9,29 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from neural_style_tf.config import parsing
-from neural_style_tf.errors import UserError
-from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.errors import UserError, did_you_mean
 
 TAGS = {
-    "reads": "names a file or folder that the run reads: recorded from the root",
-    "picture": "such a file that is a picture: its hash is recorded",
+    "reads": "names a file or folder that the run reads; recorded as an absolute path",
+    "picture": "names a picture; its hash is recorded",
     "repeated": "its flag may be repeated",
-    "swept": "of `Job`: may be swept; of `Config` every setting may",
-    "argument": "runs that differ in it share their compiled steps",
-    "auto": "`auto` is decided when a run begins, and holds for it on every machine",
+    "swept": "a setting of `Job` that may be swept; those of `Config` all may",
+    "argument": "runs that differ only in it share their compiled steps",
+    "auto": "its value `auto` is replaced when a run begins, and stays so on every machine",
     "resume": "may change when a run is resumed",
-    "anew": "is of one run alone: --from_run, flags.txt and TensorBoard's comparison leave it out",
-    "clip": "is about clips: refused for a picture",
-    "shares": "shares out the runs of a sweep: refused for a single run",
-    "page": "the page has a control for it, or decides it itself",
+    "anew": "belongs to one run: left out of --from_run, flags.txt and TensorBoard's comparison",
+    "clip": "is about clips; refused for a picture",
+    "shares": "distributes the runs of a sweep; refused for a single run",
+    "page": "the page has a control for it, or sets it itself",
 }
-"""What a setting may be beyond its type and range."""
+"""Properties of settings beyond type and range."""
 LIMITS = {
     "low": ("at least", operator.ge),
     "high": ("at most", operator.le),
     "above": ("more than", operator.gt),
     "below": ("below", operator.lt),
 }
-"""Limits of a number, or of each number of a list."""
+"""Limits of a number, or of each number in a list."""
 
 
 def setting(
@@ -49,14 +48,14 @@ def setting(
     """Declare a field.
 
     Args:
-        default: The value of a run that does not name it.
+        default: The default value.
         explanation: One sentence for `--help`.
-        tags: Keys of `TAGS`, with spaces between.
-        kind: How its values are read; default: by the type of `default`.
-        choices: The words allowed, for a setting that is a word.
-        is_own: Whether a value that is none of `choices` names something of the user's own.
-        value: What a value is: FILE, FOLDER or a form such as N,N,…, for `--help` where the default is empty.
-        **limits: By the keys of `LIMITS`.
+        tags: Keys of `TAGS`, separated by spaces.
+        kind: The type of its values; default: by the type of `default`.
+        choices: The valid words.
+        is_own: Tells whether another word than `choices` names something of the user's, such as a file.
+        value: Placeholder in `--help` if the default is empty: FILE, FOLDER or a form such as N,N,….
+        **limits: Limits by the keys of `LIMITS`.
     """
     if unknown := (set(tags.split()) - TAGS.keys()) | (limits.keys() - LIMITS.keys()):
         raise TypeError(f"no such tags or limits: {unknown}")
@@ -71,7 +70,7 @@ def group(kind: type) -> Any:
 
 
 def leaves(kind: type) -> tuple[dataclasses.Field, ...]:
-    """Return the settings of a dataclass, those of its groups in their place."""
+    """Return the fields of all settings of a dataclass, in order, with those of its groups."""
     return tuple(
         leaf
         for field in dataclasses.fields(kind)
@@ -80,12 +79,12 @@ def leaves(kind: type) -> tuple[dataclasses.Field, ...]:
 
 
 def tagged(tag: str, *kinds: type) -> tuple[str, ...]:
-    """Return the names of the settings of dataclasses that have a tag, in their order."""
+    """Return the names of the settings that have a tag, in order."""
     return tuple(leaf.name for kind in kinds for leaf in leaves(kind) if tag in leaf.metadata["tags"])
 
 
 def flat(value: Any) -> dict[str, Any]:
-    """Return name → value of every setting of a dataclass, those of its groups in their place."""
+    """Return name → value of every setting of a dataclass, in order, with those of its groups."""
     values: dict[str, Any] = {}
     for field in dataclasses.fields(value):
         own = getattr(value, field.name)
@@ -94,7 +93,7 @@ def flat(value: Any) -> dict[str, Any]:
 
 
 class Settings:
-    """Base of a frozen dataclass of settings, which are read and checked as of `read` when it is made."""
+    """Base of frozen dataclasses of settings, whose values pass through `read`."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -107,12 +106,7 @@ class Settings:
 
 
 def assign(value: Settings, settings: Mapping[str, Any]) -> None:
-    """Set the fields of a frozen dataclass with groups, from settings by their flat names and whole groups.
-
-    Raises:
-        TypeError: A name that is neither.
-        UserError: A group that is not of its type.
-    """
+    """Set the fields of a frozen dataclass with groups from settings by flat names, and from whole groups."""
     rest = dict(settings)
     for field in dataclasses.fields(value):
         own = rest.pop(field.name, None if "group" in field.metadata else field.default)
@@ -127,11 +121,7 @@ def assign(value: Settings, settings: Mapping[str, Any]) -> None:
 
 
 def read(field: dataclasses.Field, value: Any) -> Any:
-    """Return the value of a setting, from its text, or from a value of Python or NumPy.
-
-    Raises:
-        UserError: It is out of range; the message names the flag, what it may be and what came.
-    """
+    """Return the checked value of a setting from its text or from a value of Python or NumPy."""
     kind = field.metadata["kind"]
     try:
         read_value = kind.read(value.tolist() if hasattr(value, "tolist") else value)
@@ -155,7 +145,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     if isinstance(value, tuple):
         name = f"each number of {name}"
     for item in value if isinstance(value, tuple) else (value,):
-        # Of a layer its weight.
+        # Items of LAYERS are pairs (layer, weight).
         number = item[1] if isinstance(item, tuple) else item
         if isinstance(number, float) and not math.isfinite(number):
             raise UserError(f"{name} must be a finite number, not {number}")
@@ -166,17 +156,17 @@ def _check(field: dataclasses.Field, value: Any) -> None:
 
 
 def from_text(field: dataclasses.Field, *texts: str) -> Any:
-    """Return the value of a setting from the texts of its flag: of several the last, unless each counts."""
+    """Return the value of a setting from the texts of its flag; the last counts, unless all do."""
     return read(field, texts if field.metadata["kind"] is parsing.TEXTS else texts[-1])
 
 
 def to_text(field: dataclasses.Field, value: Any) -> tuple[str, ...]:
-    """Return the texts that `from_text` reads back: one, or one for each value of a repeated flag."""
+    """Return the texts that `from_text` reads back: one, or one for each item of a repeated flag."""
     return value if field.metadata["kind"] is parsing.TEXTS else (parsing.to_text(value),)
 
 
 def to_flags(field: dataclasses.Field, value: Any) -> list[str]:
-    """Return `--name=text` for each text; of a bool `--name` or `--noname`."""
+    """Return the flags `--name=text` of a value, or `--name` or `--noname` of a bool."""
     if isinstance(value, bool):
         return [f"--{'' if value else 'no'}{field.name}"]
     return [f"--{field.name}={text}" for text in to_text(field, value)]

@@ -1,4 +1,4 @@
-"""Read the value of a setting, from its text or from Python, by its type."""
+"""The types of settings: how their values are read from text or from Python."""
 
 from __future__ import annotations
 
@@ -11,21 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from neural_style_tf.errors import UserError
-from neural_style_tf.utils.paths import exists
+from neural_style_tf.utils.files import exists
 
 LayerWeights = tuple[tuple[str, float], ...]
 MISTAKES = (TypeError, ValueError, OverflowError)
-"""What `Kind.read` raises for anything that is not a value of its type."""
+"""Errors of `Kind.read` for a value that is not of its type."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A type of settings.
-
-    Attributes:
-        read: A text, or a value of Python → the value.
-        expected: What it may be, for messages.
-    """
+    """A type of settings: a function that reads text or a Python value, and words for messages."""
 
     read: Callable[[Any], Any]
     expected: str
@@ -75,7 +70,7 @@ def _layers(value: Any) -> LayerWeights:
 
 
 def _of_type(kind: type, value: Any) -> Any:
-    """Return a value of a type; True is not a number."""
+    """Return a value if it has a type; a bool is not a number."""
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise TypeError
     return value
@@ -86,7 +81,7 @@ def _items(value: Any) -> Iterable[Any]:
 
 
 def _split(text: str) -> list[str]:
-    """Return the items of a list; a comma may follow the last."""
+    """Split a list at its commas, of which one may follow the last item."""
     text = text.strip().removesuffix(",")
     return [item.strip() for item in text.split(",")] if text else []
 
@@ -100,11 +95,11 @@ INTS = Kind(_ints, "whole numbers such as 120,100")
 FLOATS = Kind(_floats, "numbers such as 3,7")
 LAYERS = Kind(_layers, "layers such as relu1_1,relu2_1:0.5 or [('relu1_1', 1.0), ('relu2_1', 0.5)]")
 OF_DEFAULT = {bool: BOOL, int: INT, float: FLOAT, str: TEXT, tuple: TEXTS}
-"""Type of a default → kind of its setting, for those that do not name one."""
+"""Type of the default → kind of a setting that names none."""
 
 
 def to_text(value: Any) -> str:
-    """Return the text that the kind of a value reads back."""
+    """Return the text of a value, which its kind reads back."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -119,16 +114,12 @@ def _pair(layer: str, weight: float) -> str:
 
 
 def any_file(text: str) -> bool:
-    """Return True: a text that is none of a setting's words is the name of a file, looked at later."""
+    """Return True: any other word is the name of a file, which is checked later."""
     return True
 
 
 def names_a_class(text: str) -> bool:
-    """Return whether a text is `package.module:Class`.
-
-    Raises:
-        UserError: It is, and there is no such package; nothing is imported.
-    """
+    """Return whether a text is `package.module:Class`; refuse a missing package. Nothing is imported."""
     module, colon, name = text.partition(":")
     if not (colon and name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
         return False

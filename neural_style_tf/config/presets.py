@@ -8,8 +8,7 @@ from types import MappingProxyType
 from neural_style_tf.config.fields import flat
 from neural_style_tf.config.parsing import LayerWeights, to_text
 from neural_style_tf.config.schema import Config
-from neural_style_tf.errors import UserError
-from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.errors import UserError, did_you_mean
 
 
 def _first_of_each_block(kind: str, weight: float) -> LayerWeights:
@@ -111,12 +110,12 @@ PRESETS: Mapping[str, Config] = MappingProxyType(
 )
 """Name → settings; `original` is the default."""
 for _name, _config in PRESETS.items():
-    # Not by an argument, which would look the name up.
+    # An argument `preset` would look the name up here.
     object.__setattr__(_config, "preset", _name)
 
 
 def preset(name: str) -> Config:
-    """Return the preset called `name`; the message about another names those there are."""
+    """Return a preset by its name."""
     if not isinstance(name, str) or name not in PRESETS:
         guess = did_you_mean(str(name), PRESETS)
         raise UserError(f"no preset {name!r}{guess}; there are {', '.join(PRESETS)}")

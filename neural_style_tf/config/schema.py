@@ -1,8 +1,8 @@
-"""Every setting, once: its default, its range, its help text, and what it is (`fields.TAGS`).
+"""Every setting, once: its default, range, help text and properties (`fields.TAGS`).
 
-`Config` is what an optimisation needs to know, in groups, so that the signature of a function says which of
-them it depends on. `Job` names the files that a run reads and writes. The command line makes its flags and
-its help from these fields. Flags are flat, and so are the keywords of `Config` and `Config.replace`.
+`Config` has the settings of an optimisation, in groups, so that the signature of a function says on which of
+them it depends. `Job` names the files that a run reads and writes. The flags and `--help` are made from these
+fields. Flags are flat, as are the keywords of `Config` and `Config.replace`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from neural_style_tf.config.fields import Settings, assign, flat, group, leaves,
 from neural_style_tf.config.parsing import FLOATS, INTS, LAYERS, LayerWeights, any_file, names_a_class
 from neural_style_tf.errors import UserError
 from neural_style_tf.models.architecture import VGG19
-from neural_style_tf.utils.text import shortened
+from neural_style_tf.utils.files import shortened
 from neural_style_tf.weights.registry import NETWORKS, SPECS
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig(Settings):
-    """What the network sees and how it computes."""
+    """How the network computes."""
 
     pooling: str = setting("max", "pooling of the network: max or average", choices=("max", "average"))
     padding: str = setting(
@@ -53,11 +53,12 @@ class NetworkConfig(Settings):
 RELATIVE = ("relative", "moments", "wasserstein")
 """Style losses that are divided by the energy of their targets."""
 MUCH_TV = 0.01
+"""Beside relative losses, a larger weight of the total variation makes the result flat."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig(Settings):
-    """What is minimised."""
+    """The loss."""
 
     content_weight: float = setting(5.0, "α, weight of the content loss", tags="argument", low=0)
     style_weight: float = setting(100.0, "β, weight of the style loss", tags="argument", low=0)
@@ -66,8 +67,8 @@ class LossConfig(Settings):
     )
     temporal_weight: float = setting(
         2e4,
-        "of a clip: weight of how far a frame is from the one before, moved along with the scene; 0: each "
-        "frame only begins with that",
+        "of a clip: weight of the distance of a frame from the frame before, warped to it; 0: the warped "
+        "frame is only the initial image",
         low=0,
     )
     content_layers: LayerWeights = setting(
@@ -118,8 +119,8 @@ class LossConfig(Settings):
     )
     mask_guides: str = setting(
         "simple",
-        "which features count in a region: by the share of their place that the mask covers (simple), or "
-        "only those that see nothing outside of it (inside)",
+        "which features count in a region: each by the share of its area that the mask covers (simple), or "
+        "only those whose receptive field lies inside (inside)",
         choices=("simple", "inside"),
     )
     strength: float = setting(
@@ -173,7 +174,7 @@ class LossConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig(Settings):
-    """What moves the pixels."""
+    """The optimiser."""
 
     optimizer: str = setting("adam", "optimiser of the pixels: adam or lbfgs", choices=("adam", "lbfgs"))
     clamp: bool = setting(
@@ -210,11 +211,12 @@ class OptimizerConfig(Settings):
 
 
 MOST_SCALES = 32
+"""Largest number of scales."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ScaleConfig(Settings):
-    """The sizes at which pictures are looked at, coarse to fine."""
+    """The sizes of the pictures, and the scales from coarse to fine."""
 
     image_size: int = setting(
         512,
@@ -225,13 +227,13 @@ class ScaleConfig(Settings):
     enlarge: bool = setting(False, "paint --image_size pixels also from a smaller photo, as for a print")
     style_size: int = setting(
         -1,
-        "longest side at which the style picture is looked at; a smaller one keeps its size; 0: its own "
+        "longest side of the style picture as the network sees it; a smaller one keeps its size; 0: its own "
         "size; -1: that of the result",
         low=-1,
     )
     style_scale: tuple[float, ...] = setting(
         (1.0,),
-        "size of the strokes: factor by which the style picture is enlarged before it is looked at; of "
+        "size of the strokes: factor by which the style picture is enlarged before the network sees it; of "
         "several styles one for all, or one for each, comma-separated",
         kind=FLOATS,
         above=0,
@@ -247,8 +249,8 @@ class ScaleConfig(Settings):
     scale_ratio: float = setting(2.0, "factor between the sizes of two scales", above=1)
     scale_detail: float = setting(
         0.0,
-        "share, 0 to 1, of the photo's finer detail that is put back where a larger size begins with what a "
-        "smaller one has painted",
+        "share, 0 to 1, of the photo's finer detail that is added when the painting of a smaller size is "
+        "enlarged to the next",
         tags="argument",
         low=0,
         high=1,
@@ -256,8 +258,8 @@ class ScaleConfig(Settings):
     scale_iterations: tuple[int, ...] = setting(
         (),
         "iterations at each coarser scale, coarsest first, comma-separated; default: --iterations. With "
-        "--scales=0 the last is for the last coarser scale, the first also for all that are not named, and "
-        "those of sizes that a small picture does not have are left out",
+        "--scales=0 the numbers are those of the last coarser scales: the first also counts for all scales "
+        "before, and a small picture with fewer scales leaves out the first ones",
         value="N,N,…",
         kind=INTS,
         low=0,
@@ -277,7 +279,7 @@ class ScaleConfig(Settings):
             )
 
     def counts(self, coarser: int) -> tuple[int, ...]:
-        """Return `scale_iterations` for so many coarser scales: the last, before them the first again."""
+        """Return `scale_iterations` for a number of coarser scales: the last, after copies of the first."""
         last = self.scale_iterations[-coarser:] if coarser else ()
         return (*last[:1] * (coarser - len(last)), *last)
 
@@ -301,8 +303,8 @@ class VideoConfig(Settings):
     every: int = setting(1, "of a clip: paint only every so many frames", tags="clip", low=1)
     long_term: tuple[int, ...] = setting(
         (1, 2, 4),
-        "of a clip: how many frames back is looked for what a frame shows, comma-separated; the nearest "
-        "frame in which it was visible counts",
+        "of a clip: which earlier frames each frame is compared with, as distances in frames, "
+        "comma-separated; for each pixel the nearest frame in which it was visible counts",
         tags="clip",
         value="N,N,…",
         kind=INTS,
@@ -340,11 +342,11 @@ class SaveConfig(Settings):
     )
 
     def logs(self, step: int) -> bool:
-        """Return whether a step is recorded: each that is logged or saved."""
+        """Return whether the losses of a step are logged, as those of each saved step are."""
         return step % self.log_every == 0 or self.saves(step)
 
     def saves(self, step: int) -> bool:
-        """Return whether a step's picture and checkpoint are saved."""
+        """Return whether the picture and the checkpoint of a step are saved."""
         return self.save_every > 0 and step % self.save_every == 0
 
 
@@ -353,12 +355,12 @@ class Config(Settings):
     """All settings of an optimisation; the defaults are the original repository's.
 
     Args:
-        **settings: Any setting by its name, whatever its group, or a whole group. `preset` gives those that
-            are not named.
+        **settings: Settings by name, whatever their group, or whole groups. `preset` gives those that are not
+            named.
 
     Raises:
-        UserError: A value out of range, a word that is not a choice, a layer that VGG-19 lacks.
-        TypeError: A name that is no setting.
+        UserError: A value is out of range or not a choice, or VGG-19 lacks a layer.
+        TypeError: There is no setting of that name.
     """
 
     preset: str = setting(
@@ -383,14 +385,13 @@ class Config(Settings):
     sizes: ScaleConfig = group(ScaleConfig)
     colors: str = setting(
         "style",
-        "whose colours the result has: those of the style; the photo's, put on what is saved (content); the "
-        "photo's, put on the style picture before it is looked at (match); or the photo's, painted in grey "
-        "only (luminance)",
+        "colours of the result: those of the style (style), or those of the photo, applied to the finished "
+        "painting (content), to the style picture beforehand (match), or to a painting in grey (luminance)",
         choices=("style", "content", "match", "luminance"),
     )
     profile: str = setting(
         "srgb",
-        "colour space of what is painted and saved: srgb, or that of the photo (content), such as Display P3",
+        "colour space of the painting: srgb, or that of the photo (content), such as Display P3",
         choices=("srgb", "content"),
     )
     deterministic: bool = setting(
@@ -398,8 +399,8 @@ class Config(Settings):
     )
     tile: str = setting(
         "auto",
-        "longest side of the tiles in which the gradient is computed, exactly, to bound memory; none: in one "
-        "piece; auto: in tiles only where memory would not suffice",
+        "longest side of the tiles in which the gradient is computed, exactly, to bound memory; none: no "
+        "tiles; auto: tiles only if memory would not suffice",
         tags="auto resume",
     )
     video: VideoConfig = group(VideoConfig)
@@ -419,9 +420,9 @@ class Config(Settings):
             raise UserError(f"--tile must be at least {smallest} with these layers, not {self.tile}")
 
     def replace(self, **changes: Any) -> Config:
-        """Return a copy with some settings changed, by their names as in `Config`, checked again.
+        """Return a copy with some settings changed, by their names as in `Config`, and checked.
 
-        Another `preset` changes all settings but those in which this differs from its own.
+        Another `preset` also changes the settings that are as in the present one.
         """
         if changes.get("preset", self.preset) == self.preset:
             return dataclasses.replace(self, **changes)
@@ -450,22 +451,23 @@ class Job(Settings):
     )
     content_mask: tuple[str, ...] = setting(
         (),
-        "picture that is white where in the photo the style goes; one for each --style, in their order; what "
-        "none covers is left as it is. Of a clip it may be a clip, too, or a folder of frames",
+        "picture that is white in the region of the photo that the style paints; one for each --style, in "
+        "the same order; the photo stays as it is outside of all masks. Of a clip it may be a clip, too, or "
+        "a folder of frames",
         tags="reads picture repeated swept page",
         value="FILE",
     )
     style_mask: tuple[str, ...] = setting(
         (),
-        "picture that is white where the style is taken from in its picture; one for each --style; empty: "
+        "picture that is white in the part of the style picture that counts; one for each --style; empty: "
         "all of it",
         tags="reads picture repeated swept page",
         value="FILE",
     )
     content_weight_mask: str = setting(
         "",
-        "picture that multiplies the content loss, place by place: white leaves it, black takes it away, so "
-        "that all else is painted more freely than what is white, such as a face; of a clip a clip, too",
+        "picture that multiplies the content loss at each pixel, white by 1 and black by 0, so that a white "
+        "face keeps its likeness and all else is painted more freely; of a clip a clip, too",
         tags="reads picture swept",
         value="FILE",
     )
@@ -510,7 +512,7 @@ class Job(Settings):
         False,
         "also parse a weight file whose hash is not that of a published one; a crafted file could take over "
         "this program, so trust only a file of which you know where it comes from",
-        # A run.json may come from elsewhere.
+        # Not part of run.json, which may come from somebody else.
         tags="anew",
     )
     weights_dir: str = setting(
@@ -589,26 +591,26 @@ class Job(Settings):
 
     @property
     def pictures(self) -> dict[str, str]:
-        """Role → file of every picture that the run reads, `style_2` for the second style and so on."""
+        """Role → file of every picture that the run reads; the second style has the role `style_2`."""
         files: dict[str, str] = {}
         for name in tagged("picture", Job):
             value = getattr(self, name)
             paths = (value,) if isinstance(value, str) else value
             files |= dict(zip(numbered(name, len(paths)), paths, strict=True))
-        # An empty mask says: all of it.
+        # An empty mask stands for the whole picture.
         return {role: path for role, path in files.items() if path or "mask" not in role}
 
     @property
     def reading(self) -> dict[str, Any]:
-        """What `images.load_image` and `video.open_clip` are to accept."""
+        """Options of `images.load_image` and `video.open_clip`."""
         return {"max_pixels": self.max_pixels, "allow_truncated": self.allow_truncated}
 
     @property
     def title(self) -> str:
-        """What the run is called by its pictures: `photo-painting`, or `photo-painting+other`."""
+        """Name of the run, such as `photo-painting`, or `photo-painting+other` with two styles."""
         styles = "+".join(Path(path).stem for path in self.style)
         content = Path(self.content)
-        # Of a pattern of frames, that of their folder.
+        # A pattern of frames goes by the name of their folder.
         first = content.absolute().parent.name if self.frames and "*" in content.name else content.stem
         title = "-".join(filter(None, (first, styles)))
         if shortened(title, LONGEST_TITLE) == title:
@@ -617,12 +619,12 @@ class Job(Settings):
 
 
 def numbered(name: str, count: int) -> list[str]:
-    """Return the roles of several pictures of a kind, such as `style`, `style_2` and `style_3`."""
+    """Return the roles of several pictures, such as `style`, `style_2` and `style_3`."""
     return [name, *(f"{name}_{number}" for number in range(2, count + 1))][:count]
 
 
 LONGEST_TITLE = 120
-"""Bytes that a title has at most: some file systems take names of no more than 143."""
+"""Largest title, in bytes; some file systems limit names to 143."""
 
 
 @dataclasses.dataclass(frozen=True)

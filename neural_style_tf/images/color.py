@@ -1,4 +1,4 @@
-"""Colour management: the profile of a picture, and the colours of any decoded picture in another profile."""
+"""Colour management: find the colour profile of a picture, and convert its colours."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from neural_style_tf.images.resize import strips
 
 GRAY = 4
 """Largest difference between the colours of a grey pixel, in levels: JPEG's rounding makes some."""
-# Two makers' profiles of sRGB differ by so little; converting would only add rounding.
+# Profiles of sRGB by different makers differ by so many levels; converting would only add rounding.
 _SAME_COLOR = 2
-# Which pixels a colour profile is for: ICC's name, and Pillow's.
+# ICC's name of a colour space → Pillow's mode.
 _COLOR_SPACES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK", "Lab": "LAB"}
 
-# XYZ (D50, as ICC's connection space) of red, green and blue, and the exponent of the curve if it is not
-# that of sRGB.
+# XYZ (D50, ICC's connection space) of red, green and blue, and the exponent of the tone curve, None for
+# sRGB's.
 _RGB_SPACES = {
     "Adobe RGB": (
         ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)),
@@ -38,10 +38,10 @@ _RGB_SPACES = {
         None,
     ),
 }
-# PQ and HLG, and the primaries of colour spaces, by ITU-T H.273.
+# ITU-T H.273: transfer characteristics PQ and HLG; primaries of colour spaces.
 _HDR_TRANSFERS = (16, 18)
 _SPACES, _UNNAMED = {9: "BT.2020", 12: "Display P3"}, (0, 2)
-# Values of EXIF's ColorSpace; the first is not of the standard, and cameras write it.
+# Values of EXIF's ColorSpace; cameras write the first, which is not in the standard.
 _ADOBE, _UNCALIBRATED = 2, 65535
 # Offsets in an ICC profile (ICC.1:2022): the date, the tag table, and in a tag its XYZ, the parameters of
 # its curve, its text.
@@ -50,7 +50,7 @@ _DATE, _TAG_TABLE, _XYZ, _CURVE, _TEXT = slice(24, 36), 128, 8, 12, 28
 
 @functools.cache
 def srgb_profile() -> bytes:
-    """Return littlecms' ICC profile of sRGB, without the date by which two runs would differ."""
+    """Return littlecms' ICC profile of sRGB without its date, so that equal pictures have equal files."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     profile[_DATE] = bytes(12)
     return bytes(profile)
@@ -58,7 +58,7 @@ def srgb_profile() -> bytes:
 
 @functools.cache
 def rgb_profile(space: str) -> bytes:
-    """Return an ICC profile of Adobe RGB, Display P3 or BT.2020: that of sRGB with some tags replaced."""
+    """Return an ICC profile of Adobe RGB, Display P3 or BT.2020, made from that of sRGB."""
     primaries, exponent = _RGB_SPACES[space]
     profile = bytearray(srgb_profile())
 
@@ -82,7 +82,7 @@ def rgb_profile(space: str) -> bytes:
 def find_profile(
     data: bytes, image: Image.Image | None, profile: bytes | None, name: str, notes: list[str]
 ) -> bytes | None:
-    """Return a picture's ICC profile, or that of the space its file only names; note high dynamic range."""
+    """Return the ICC profile of a file, or of the colour space that it names; note high dynamic range."""
     try:
         exif = image.getexif() if image else Image.Exif()
         primaries, transfer = _code_points(data, image)
@@ -102,7 +102,7 @@ def find_profile(
 
 
 def _exif_space(exif: Image.Exif, name: str, notes: list[str]) -> str:
-    """Return "Adobe RGB" if EXIF says so; empty for sRGB."""
+    """Return "Adobe RGB" if EXIF data names it, or "" for sRGB."""
     camera = exif.get_ifd(ExifTags.IFD.Exif)
     color_space = camera.get(ExifTags.Base.ColorSpace)
     rules = exif.get_ifd(ExifTags.IFD.Interop) if ExifTags.IFD.Interop in camera else {}
@@ -117,7 +117,7 @@ def _exif_space(exif: Image.Exif, name: str, notes: list[str]) -> str:
 
 
 def _code_points(data: bytes, image: Image.Image | None) -> tuple[int, int]:
-    """Return colour primaries and transfer characteristics by ITU-T H.273; 0, 0 if a file has none."""
+    """Return colour primaries and transfer characteristics (ITU-T H.273) of a file, or 0, 0."""
     match image.format if image else None:
         case "HEIF":
             nclx = image.info.get("nclx_profile") or {}
@@ -125,7 +125,7 @@ def _code_points(data: bytes, image: Image.Image | None) -> tuple[int, int]:
         case "PNG":
             codes = re.search(rb"\0\0\0\x04cICP(.)(.)", data[: data.find(b"IDAT")], re.DOTALL)
         case "AVIF":
-            # The first is that of the picture itself; others belong to a gain map.
+            # Later boxes belong to a gain map.
             codes = re.search(rb"colr(?:nclx\0(.)\0(.)|prof|rICC)", data, re.DOTALL)
         case _:
             codes = None
@@ -133,7 +133,7 @@ def _code_points(data: bytes, image: Image.Image | None) -> tuple[int, int]:
 
 
 def _is_hdr(profile: bytes) -> bool:
-    """Return whether an ICC profile is of high dynamic range, by its name."""
+    """Return whether the name of an ICC profile indicates high dynamic range."""
     try:
         name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
     except (ImageCms.PyCMSError, OSError):
@@ -142,15 +142,15 @@ def _is_hdr(profile: bytes) -> bool:
 
 
 def is_gray(pixels: np.ndarray) -> bool:
-    """Return whether a picture `[H, W, 3]`, RGB 0–255, has no colours, beside `GRAY` levels of rounding."""
+    """Return whether a picture `[H, W, 3]`, RGB 0–255, is grey within `GRAY` levels."""
     return all(np.abs(pixels[..., c] - pixels[..., 0]).max() <= GRAY for c in (1, 2))
 
 
 class ColorReader:
-    """Reads a decoded picture strip by strip, as floats in the profile `target`; None is sRGB.
+    """Reads a decoded picture strip by strip, as floats in the profile `target`, or sRGB.
 
-    With `keep`, colours with a good profile for RGB are left in it; `profile` then is that profile, else
-    None. A large picture exists in full only as it was decoded.
+    With `keep`, colours stay in a valid RGB profile of their own, which is the attribute `profile`. Strips
+    keep a large picture from existing as floats.
     """
 
     def __init__(
@@ -180,9 +180,9 @@ class ColorReader:
                 self._pixels = Image.fromarray((pixels // 257).astype(np.uint8))
 
     def strips(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray | None]]:
-        """Yield rows, their colours, float32 `[h, W, 3]`, and their opacity, uint8 `[h, W]`, if `has_alpha`.
+        """Yield rows, colours, float32 `[h, W, 3]`, 0–255, and opacity, uint8 `[h, W]`, if `has_alpha`.
 
-        Colours are 0–255, and not multiplied by opacity.
+        Colours are not multiplied by opacity.
         """
         for rows in strips(self.shape):
             if isinstance(self._pixels, np.ndarray):
@@ -210,7 +210,7 @@ class ColorReader:
 def _to_profile(
     data: bytes | None, base: str, name: str, notes: list[str], target: bytes | None, *, keep: bool
 ) -> tuple[bytes | None, ImageCms.ImageCmsTransform | None]:
-    """Return the picture's own profile if it is kept, and the transform to `target`, if one is due."""
+    """Return the picture's own profile if it is kept, and the transform to `target` if one is needed."""
     if data:
         try:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
@@ -221,7 +221,7 @@ def _to_profile(
                     return None, None
                 if keep and source == base == "RGB":
                     with contextlib.suppress(ImageCms.PyCMSError):
-                        # Fails for a scanner's profile, which only says how to read it.
+                        # Fails for a scanner's profile, which can only be read.
                         _transform(ImageCms.createProfile("sRGB"), "RGB", data)
                         return data, None
                     notes.append(
@@ -241,7 +241,7 @@ def _transform(
     profile: ImageCms.ImageCmsProfile | ImageCms.core.CmsProfile, mode: str, target: bytes | None
 ) -> ImageCms.ImageCmsTransform:
     flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
-    # Littlecms' shortcut for grey is too coarse for the shadows of a linear curve; 256 levels need none.
+    # Littlecms' optimisation for grey is too coarse for the shadows of a linear curve.
     flags |= ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
     return ImageCms.buildTransform(
         profile,
@@ -254,7 +254,7 @@ def _transform(
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Return whether 9 × 9 × 9 colours that fill the RGB cube, or their luma, stay as they are."""
+    """Return whether a transform keeps 9 × 9 × 9 colours of the RGB cube, or their luma."""
     if transform.input_mode not in ("L", "RGB"):
         return False
     levels = np.linspace(0, 255, 9).round().astype(np.uint8)

@@ -1,13 +1,13 @@
-"""Colours of one picture on another: after painting, and before it.
+"""Transfer of colours between pictures, before or after painting.
 
     after     the luma of the painting, and the chroma of the photo            `with_colors_of`
     before    the style picture with the photo's mean and covariance           `match_colors`
     luminance both in grey, the style with the photo's mean and deviation      `match_luma`
 
-Everything is computed in floats: in 8 bits a conversion shifts hues, above all where it clips. Luma is Y' of
-ITU-R BT.601, as in JPEG. Sources: Gatys et al., "Preserving Color in Neural Artistic Style Transfer", arXiv
-1606.05897; for the map that moves colours least, Pitié and Kokaram, "The Linear Monge-Kantorovitch Linear
-Colour Mapping for Example-Based Colour Transfer", 2007.
+All functions compute in floats: conversions in 8 bits shift hues, above all by clipping. Luma is Y' of ITU-R
+BT.601, as in JPEG. Sources: Gatys et al., "Preserving Color in Neural Artistic Style Transfer", arXiv
+1606.05897; for the optimal map, Pitié and Kokaram, "The Linear Monge-Kantorovitch Linear Colour Mapping for
+Example-Based Colour Transfer", 2007.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RIDGE = 1e-5 * 255.0**2
 
 
 def luma(pixels: np.ndarray) -> np.ndarray:
-    """Return Y' `[H, W]` of RGB `[H, W, 3]`, float32, the range of the input."""
+    """Return Y' `[H, W]` of RGB `[H, W, 3]`, float32, in the range of the input."""
     return np.asarray(pixels, np.float32) @ LUMA
 
 
@@ -30,9 +30,9 @@ def to_gray(pixels: np.ndarray) -> np.ndarray:
 
 
 def with_colors_of(photo: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Return the luma of `pixels` with the chroma of `photo`, both float RGB `[H, W, 3]`, 0–255.
+    """Combine the luma of `pixels` with the chroma of `photo`, both float RGB `[H, W, 3]`, 0–255.
 
-    Equal chroma is equal differences of R, G and B from Y'. Values may leave 0–255.
+    Chroma is the difference of R, G and B from Y'. Values may leave 0–255.
     """
     return np.asarray(photo, np.float32) + (luma(pixels) - luma(photo))[..., np.newaxis]
 
@@ -40,19 +40,11 @@ def with_colors_of(photo: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 def match_colors(
     style: np.ndarray, photo: np.ndarray, *, where: np.ndarray | None = None, of: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return a style picture with the mean and the covariance of the photo's colours.
+    """Give a style picture `[h, w, 3]` the mean and the covariance of the photo's colours, RGB 0–255.
 
-    x' = A (x − μ_S) + μ_C with A = Σ_S^(−½) (Σ_S^½ Σ_C Σ_S^½)^½ Σ_S^(−½), the symmetric A for which
-    A Σ_S A = Σ_C: of all such maps it moves colours least. `RIDGE` is added to both covariances.
-
-    Args:
-        style: RGB `[h, w, 3]`, 0–255.
-        photo: RGB `[H, W, 3]`, 0–255.
-        where: `[h, w]`, weight of each pixel of the style; None for equal weights.
-        of: `[H, W]`, weight of each pixel of the photo; None for equal weights.
-
-    Returns:
-        float32 `[h, w, 3]`; values may leave 0–255.
+    x' = A (x − μ_S) + μ_C with A = Σ_S^(−½) (Σ_S^½ Σ_C Σ_S^½)^½ Σ_S^(−½), the symmetric A with A Σ_S A = Σ_C,
+    which changes colours least. `RIDGE` is added to both covariances. `where` `[h, w]` and `of` `[H, W]` are
+    weights of the pixels of style and photo. The result, float32, may leave 0–255.
     """
     (mean, spread), (target_mean, target) = _moments(style, where), _moments(photo, of)
     root, inverse = _power(spread, 0.5), _power(spread, -0.5)
@@ -64,19 +56,19 @@ def match_colors(
 def match_luma(
     style: np.ndarray, photo: np.ndarray, *, where: np.ndarray | None = None, of: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return a grey style picture with the mean and the deviation of a grey photo; see `match_colors`."""
+    """Give a grey style picture the mean and the standard deviation of a grey photo; see `match_colors`."""
     (mean, spread), (target_mean, target) = _moments(style, where), _moments(photo, of)
     factor = np.sqrt(target[0, 0] / spread[0, 0])
     return ((np.asarray(style, np.float64) - mean) * factor + target_mean).astype(np.float32)
 
 
 def clipped_share(pixels: np.ndarray) -> float:
-    """Return the share of values that lie outside 0–255 by more than half a level."""
+    """Return the share of values more than half a level outside 0–255."""
     return float(np.mean((pixels < -0.5) | (pixels > 255.5)))
 
 
 def _moments(pixels: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and covariance of the colours, with `RIDGE`, float64; weights of 0 count as equal ones."""
+    """Return mean and covariance, with `RIDGE`, of the colours in float64; weights of 0 count as 1."""
     flat = np.asarray(pixels, np.float64).reshape(-1, 3)
     weights = None if weights is None or not weights.any() else np.asarray(weights, np.float64).ravel()
     mean = np.average(flat, axis=0, weights=weights)

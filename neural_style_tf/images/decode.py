@@ -1,7 +1,7 @@
 """Decode an untrusted picture file: any bytes give a decoded picture or a `UserError`.
 
-Hostile bytes make Pillow raise a dozen kinds of exception, warn, and print. `quiet_pillow` turns all of it
-into a `UserError` or a note; whatever calls Pillow for the pixels of a file runs inside it.
+Hostile bytes make Pillow raise a dozen kinds of exception, warn, and print. `quiet_pillow` turns all of this
+into a `UserError` or a note; every use of Pillow on the bytes of a file runs inside it.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from itertools import islice
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, one_line
 from neural_style_tf.images import deep, tiff
 from neural_style_tf.images.color import find_profile
 from neural_style_tf.images.files import ADVICE, check_size
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM")
-# Pillow gives 1 for a TIFF that does not say its resolution.
+# Pillow returns 1 for a TIFF without a resolution.
 _MIN_DPI, _MAX_DPI = 1.0, 30_000.0
 
-# A decoder holds a picture twice at most, in 8 bytes a pixel; WebP's holds it four times.
+# Factor of the limit of pixels: decoders hold a picture up to twice, in 8 bytes a pixel; WebP's four times.
 _SHARE_OF_PIXELS = {"WEBP": 0.6}
 _MAX_WARNINGS = 3
+_LONGEST_REASON = 120
 _IMAGE_LENGTH = 257
 _RAW = "a camera's raw file"
-# (offset, bytes, kind): enough to say what came instead of a picture, or which kind is damaged.
+# (offset, bytes, kind) of pictures and of what is often taken for one, for messages.
 _SIGNATURES = (
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
     (0, b"\xff\xd8\xff", "JPEG"),
@@ -54,16 +55,16 @@ _SIGNATURES = (
     (6, b"HEAPCCDR", _RAW),
 )
 _READABLE = ("PNG", "JPEG", "WebP", "AVIF", "HEIC", "TIFF", "GIF", "BMP", "PPM")
-# The brands in the first box of an ISO media file; some cameras' raw files are such files, too.
+# Brands in the first box of an ISO media file.
 _BRANDS = {
     "AVIF": (b"avif", b"avis"),
     _RAW: (b"crx ",),
     "HEIC": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"),
 }
 
-# Pillow's switches are module-wide, so one thread at a time turns them.
+# Pillow's switches are global, so only one thread at a time may change them.
 _pillow_lock = threading.Lock()
-# Damaged files are refused with a line of our own.
+# Messages about damaged files are this module's.
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
@@ -81,12 +82,12 @@ class Decoded:
 
 @contextlib.contextmanager
 def quiet_pillow(name: str, notes: list[str], *, max_pixels: int) -> Iterator[None]:
-    """Run Pillow inside: its exceptions become `UserError`, its warnings notes, its limit of pixels ours."""
+    """Turn Pillow's exceptions into `UserError` and its warnings into notes, and set its limit of pixels."""
     with _pillow_lock, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         limit = Image.MAX_IMAGE_PIXELS
-        # Pillow raises above twice this number, before WebP's decoder or a TIFF's tile takes its memory. Our
-        # own check is the exact one; the floor leaves room for the padding of TIFF tiles.
+        # Pillow raises above twice this number, before WebP's decoder or a TIFF's tile allocates memory.
+        # `check_size` is exact; the lower bound leaves room for the padding of TIFF tiles.
         Image.MAX_IMAGE_PIXELS = max(max_pixels, 1 << 20)
         try:
             yield
@@ -102,10 +103,10 @@ def quiet_pillow(name: str, notes: list[str], *, max_pixels: int) -> Iterator[No
             raise UserError(f"{name} cannot be decoded: {_reason(error)}") from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
-    # A programmer's warning (a deprecation) and Pillow's own limit say nothing about this picture.
+    # Deprecations and Pillow's own limit of pixels do not concern the user.
     shown = [w for w in caught if issubclass(w.category, UserWarning)]
     shown = [w for w in shown if not issubclass(w.category, Image.DecompressionBombWarning)]
-    lines = dict.fromkeys(f"{name}: {_one_line(str(w.message))}" for w in shown)
+    lines = dict.fromkeys(f"{name}: {one_line(str(w.message), _LONGEST_REASON)}" for w in shown)
     notes.extend(islice(lines, _MAX_WARNINGS))
 
 
@@ -114,8 +115,8 @@ def decode(
 ) -> Decoded:
     """Decode the first frame of a picture, inside `quiet_pillow`.
 
-    A picture with more than `max_pixels` by its header is refused before it is decoded. `allow_truncated`
-    keeps what can be decoded of a damaged file.
+    A picture whose header has more than `max_pixels` is refused. With `allow_truncated` the undamaged part of
+    a file is used.
     """
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     for truncated in (False, True) if allow_truncated else (False,):
@@ -143,7 +144,7 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> Decoded:
         try:
             image = Image.open(io.BytesIO(data), formats=formats)
         except Image.UnidentifiedImageError:
-            # Pillow has no mode for such a TIFF.
+            # Pillow has no mode for this kind of TIFF.
             if page is None:
                 raise
     if page and (image is None or (page.bits > 8 and page.samples > 1)):
@@ -157,8 +158,8 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> Decoded:
     elif skip_still(image):
         image.seek(1)
     rawmode = _load_by_pillow(image, name, max_pixels)
-    # Looking for a second frame moves a reader's place in the file, so another reader looks; its failure
-    # harms nothing. A phone's JPEG that carries a preview or a depth map (MPO) counts as one picture.
+    # A second reader looks for more frames, since that moves its position in the file; it may fail. A phone's
+    # JPEG with a preview or a depth map (MPO) counts as one picture.
     with contextlib.suppress(Exception):
         if image.format not in ("MPO", "TIFF") and Image.open(io.BytesIO(data), formats=formats).is_animated:
             album = image.format == "HEIF"
@@ -186,20 +187,20 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> Decoded:
 
 
 def _load_by_pillow(image: Image.Image, name: str, max_pixels: int) -> str:
-    """Decode an opened picture; return how its file packs a pixel, in Pillow's words ("RGB;16B", "L;4")."""
+    """Decode an opened picture; return Pillow's raw mode, the layout of a pixel ("RGB;16B", "L;4")."""
     check_size(*image.size, name, int(max_pixels * _SHARE_OF_PIXELS.get(image.format, 1)))
     arguments = image.tile[0][3] if image.tile else ""
     rawmode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     if image.format != "TIFF":
         image.load()
         return rawmode if isinstance(rawmode, str) else ""
-    # Of a picture that is to be turned, `height` is already that of the upright one.
+    # `height` is that of the upright picture, even before it is turned.
     rows = image.tag_v2.get(_IMAGE_LENGTH, image.height)
     if max((tile[1][3] for tile in image.tile), default=rows) < rows and not ImageFile.LOAD_TRUNCATED_IMAGES:
-        # Pillow silently leaves rows black that are in no strip.
+        # Pillow leaves rows without a strip black and does not report them.
         raise EOFError("rows are missing")
     if image.tag_v2.get(ExifTags.Base.Orientation, 1) > 4 and "dpi" in image.info:
-        # Pillow turns the pixels of a TIFF as it loads them, but not this.
+        # Pillow turns the pixels of a TIFF, but not its resolution.
         image.info["dpi"] = image.info["dpi"][::-1]
     with _without_stderr():
         image.load()
@@ -208,9 +209,9 @@ def _load_by_pillow(image: Image.Image, name: str, max_pixels: int) -> str:
 
 @contextlib.contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Send what libtiff itself prints about a damaged file nowhere; Pillow reports the damage."""
+    """Drop what libtiff prints about a damaged file; Pillow reports the damage, too."""
     with contextlib.ExitStack() as undo:
-        # Without a standard error there is nothing to keep quiet.
+        # There may be no standard error.
         with contextlib.suppress(OSError):
             before = os.dup(2)
             undo.callback(os.close, before)
@@ -223,7 +224,7 @@ def _without_stderr() -> Iterator[None]:
 def _load_by_libvips(
     data: bytes, page: tiff.Page, opened: Image.Image | None, name: str, notes: list[str], max_pixels: int
 ) -> Decoded | None:
-    """Return a TIFF of more than 8 bits, or of a kind that Pillow reads wrong; None if libvips does, too."""
+    """Decode a TIFF that Pillow reads wrong or at 8 bits; return None if libvips cannot read it, either."""
     if not deep.is_installed():
         return None
     truncated = ImageFile.LOAD_TRUNCATED_IMAGES
@@ -236,7 +237,7 @@ def _load_by_libvips(
     except NotImplementedError:
         return None
     except ValueError:
-        # Pillow may take what libvips finds damaged.
+        # Pillow may read a file that libvips calls damaged.
         if opened is None:
             raise
         return None
@@ -251,7 +252,7 @@ def _load_by_libvips(
 def _all_bits(
     data: bytes, pixels: Image.Image, orientation: int, name: str, notes: list[str]
 ) -> Image.Image | np.ndarray:
-    """Return a picture of 16 bits a channel with all of them if libvips reads them, else `pixels`."""
+    """Return all 16 bits of a picture if libvips can read them, else `pixels` of 8 bits."""
     if not deep.is_installed():
         notes.append(
             f"{name} has 16 bits a colour, of which 8 are read; all are with the extra deep: "
@@ -298,23 +299,23 @@ def _dpi(stated: object) -> tuple[float, float] | None:
 
 @contextlib.contextmanager
 def open_frames(path: str | os.PathLike[str], formats: Iterable[str]) -> Iterator[tuple[Image.Image, int]]:
-    """Open a picture that may move, and yield it and the index of its first frame, inside `quiet_pillow`."""
+    """Open an animation or a picture inside `quiet_pillow`; yield it and the index of its first frame."""
     with Image.open(path, formats=tuple(formats)) as picture:
         yield picture, skip_still(picture)
 
 
 def skip_still(picture: Image.Image) -> int:
-    """Return the index of the first frame: the still picture that a PNG may have before it is no frame."""
+    """Return the index of the first frame; an animated PNG may begin with a picture that is no frame."""
     if not getattr(picture, "default_image", False):
         return 0
     picture.load()
-    # Pillow would lay the first frame over it.
+    # Cleared, since Pillow would draw the first frame over it.
     picture.paste(0, (0, 0, *picture.size))
     return 1
 
 
 def _formats(data: bytes, name: str) -> tuple[str, ...]:
-    """Return the formats in which Pillow may read this file, with HEIC's reader loaded where it is needed."""
+    """Return the formats for Pillow to try; load the plugin for a HEIC file."""
     kind = _kind(data)
     if kind == _RAW:
         raise UserError(f"{name} is {_RAW}; {tiff.DEVELOP}")
@@ -332,7 +333,7 @@ def _formats(data: bytes, name: str) -> tuple[str, ...]:
 
 
 def _kind(data: bytes) -> str:
-    """Return what a file is by its first bytes, in words; empty if that is unknown."""
+    """Return the kind of a file by its first bytes, for messages, or "" if it is unknown."""
     if data[4:8] == b"ftyp":
         brands = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
         named = {brands[at : at + 4] for at in range(0, len(brands), 4)}
@@ -343,7 +344,7 @@ def _kind(data: bytes) -> str:
 def _damaged(data: bytes, name: str, error: Exception, *, curable: bool) -> str:
     kind = _kind(data)
     if kind in _READABLE:
-        # Without a header there is nothing that could be used.
+        # Without a header nothing can be decoded.
         curable = curable and not isinstance(error, Image.UnidentifiedImageError)
         cure = ", or pass --allow_truncated to use what is there" if curable else ""
         reason = _reason(error)
@@ -357,8 +358,4 @@ def _damaged(data: bytes, name: str, error: Exception, *, curable: bool) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return "its header cannot be read"
-    return _one_line(str(error)) or type(error).__name__
-
-
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)[:120].strip()
+    return one_line(str(error), _LONGEST_REASON) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Pictures of more than 8 bits a channel: bring any numbers to 16 bits; libvips reads and writes them.
+"""Pictures of more than 8 bits a channel: scaled to 16 bits, read and written by libvips.
 
 libvips is the extra `deep`. A picture of 16 bits is uint16 `[H, W, channels]`.
 """
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
     from neural_style_tf.images.tiff import Page
 
 LEVEL = 257.0
-"""A level of 8 bits, in those of 16."""
+"""Levels of 16 bits per level of 8 bits."""
 _MILLIMETRES_PER_INCH = 25.4
 _FORMATS = {"PNG": (".png", {"bitdepth": 16, "compression": 6}), "TIFF": (".tif", {"compression": "deflate"})}
-# libvips' name of the first channels, and Pillow's.
+# libvips' name of the first channels → Pillow's.
 _MODES = {"b-w": "L", "grey16": "L", "srgb": "RGB", "rgb16": "RGB", "scrgb": "RGB", "cmyk": "CMYK"}
 _MODES |= {"lab": "LAB", "labs": "LAB"}
 _MAX_CHANNELS = 8
-# TIFF's ExtraSamples: opacity by which the colours are multiplied, and by which they are not.
+# TIFF's ExtraSamples: opacity, with colours that are multiplied by it or not.
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _WHITE_IS_ZERO = 0
 
 
 def guess_range(low: float, high: float, dtype: np.dtype) -> tuple[float, float, str]:
-    """Return (black, white, a note on the choice) for values of a type, between `low` and `high`."""
+    """Return black, white and a note on the choice, for values of a type from `low` to `high`."""
     if low > high:
         return 0.0, 1.0, "none is a finite number"
     whites = [1.0, 255.0, 65535.0] if dtype.kind == "f" else np.minimum([255.0, 65535.0], np.iinfo(dtype).max)
     for white in whites if low >= 0.0 else ():
-        # A range of which a picture uses hardly anything would make it black.
+        # A picture that used only a 16th of the range would become black.
         if high <= white and (white == whites[0] or high > white / 16):
             return 0.0, white, f"they lie in 0 … {white:.0f}, so {white:.0f} is taken as white"
     rule = f"their smallest, {low:g}, is taken as black and their largest, {high:g}, as white"
@@ -51,7 +51,7 @@ def guess_range(low: float, high: float, dtype: np.dtype) -> tuple[float, float,
 
 
 def scale(values: np.ndarray, black: float, white: float) -> np.ndarray:
-    """Return values of any type `[H, W, …]` as 16 bits; NaN is 0, infinities are black or white."""
+    """Scale values of any type `[H, W, …]` to 16 bits; NaN becomes 0, infinities black or white."""
     levels = np.empty(values.shape, np.uint16)
     for rows in strips(values.shape):
         share = (values[rows].astype(np.float64) - black) / (white - black)
@@ -62,9 +62,9 @@ def scale(values: np.ndarray, black: float, white: float) -> np.ndarray:
 def scale_by_guess(
     values: np.ndarray, *, dtype: np.dtype | None = None, negative: bool = False, is_opacity: bool = False
 ) -> tuple[np.ndarray, str]:
-    """Return values whose white is not agreed on as 16 bits, and a note on the choice.
+    """Scale values without a standard white to 16 bits; return them and a note on the choice of white.
 
-    `dtype` is the type in the file, if it is another; 0 is white if `negative`, and black if `is_opacity`.
+    `dtype` is the type in the file, if it differs; 0 is white if `negative`, and black if `is_opacity`.
     """
     low, high, is_finite = values.min(), values.max(), True
     if values.dtype.kind == "f":
@@ -80,14 +80,14 @@ def scale_by_guess(
 
 
 def grey_levels(image: Image.Image, rawmode: str) -> tuple[np.ndarray, str]:
-    """Return grey of more than 8 bits that Pillow holds, uint16 `[H, W]`, and a note if white was guessed."""
+    """Return Pillow's grey of more than 8 bits as uint16 `[H, W]`, and a note if white was guessed."""
     values, negative = np.asarray(image), getattr(image, "tag_v2", {}).get(262) == _WHITE_IS_ZERO
     if rawmode == "I;32N":
-        # Pillow has no unsigned 32 bits, and shows their upper half as negative numbers.
+        # Pillow stores unsigned 32 bits as signed ones.
         values = values.view(np.uint32)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         black, white = 0.0, 4095.0 if rawmode == "I;12" else 65535.0
-        # Pillow heeds TIFF's "white is zero" only up to 8 bits.
+        # Pillow applies TIFF's "white is zero" only up to 8 bits.
         return (scale(values, white, black) if negative else scale(values, black, white)), ""
     dtype = np.dtype(np.int16) if rawmode in ("I;16S", "I;16BS") else None
     return scale_by_guess(values, dtype=dtype, negative=negative)
@@ -99,7 +99,7 @@ def is_installed() -> bool:
 
 
 def check_installed() -> None:
-    """Refuse 16 bits without the extra `deep`, or where libvips cannot be loaded."""
+    """Refuse 16 bits if the extra `deep` is missing or libvips cannot be loaded."""
     with contextlib.suppress(ImportError, OSError):
         if is_installed():
             _vips()
@@ -113,17 +113,17 @@ def check_installed() -> None:
 def _vips() -> Any:
     import pyvips
 
-    # Blocks readers that are not hardened against hostile files.
+    # Block readers that are not hardened against hostile files.
     pyvips.block_untrusted_set(True)
-    # libtiff warns of whatever is odd in a file; damaged files are refused with a line of our own.
+    # libtiff warns of harmless oddities; messages about damaged files are this package's.
     logging.getLogger("pyvips").setLevel(logging.CRITICAL)
     return pyvips
 
 
 def load_png(data: bytes, size: tuple[int, int], orientation: int) -> np.ndarray:
-    """Return a PNG of 2 to 4 channels of 16 bits, upright; ValueError if libvips reads something else.
+    """Decode a PNG of 2 to 4 channels of 16 bits, upright; raise ValueError if libvips finds another kind.
 
-    `size` is (width, height) of the upright picture, and `orientation` is EXIF's, both by Pillow.
+    Pillow supplies `size`, (width, height) of the upright picture, and EXIF's `orientation`.
     """
     image = _open(data).copy()
     image.set_type(_vips().GValue.gint_type, "orientation", orientation)
@@ -136,14 +136,14 @@ def load_png(data: bytes, size: tuple[int, int], orientation: int) -> np.ndarray
 def load_tiff(
     data: bytes, page: Page, name: str, notes: list[str], *, max_pixels: int, allow_truncated: bool
 ) -> tuple[np.ndarray, str, bytes | None, tuple[float, float] | None]:
-    """Decode a picture of a TIFF of any kind that libvips reads right.
+    """Decode a picture of a TIFF by libvips.
 
     Returns:
-        The picture, upright, 0 is black; Pillow's name of its channels: L, LA, RGB, RGBA or CMYK; its ICC
-        profile; its pixels an inch, across and down. The last two are None if the file does not say.
+        The upright picture, with 0 as black; Pillow's mode L, LA, RGB, RGBA or CMYK; its ICC profile or None;
+        its pixels per inch, across and down, or None.
 
     Raises:
-        NotImplementedError: libvips does not read this kind, or not right.
+        NotImplementedError: libvips does not support this kind, or reads it wrong.
         ValueError: The file is damaged.
     """
     try:
@@ -154,11 +154,11 @@ def load_tiff(
     mode = _MODES.get(image.interpretation, "")
     colors = len(mode)
     further = image.bands - colors
-    # Files that do not say what a single further channel is mean opacity.
+    # A single further channel without a meaning is opacity.
     extra = (_UNASSOCIATED,) if page.extra is None and further == 1 else page.extra or ()
     opacity = extra[0] if extra and further > 0 and mode in ("L", "RGB") else 0
     half = image.format == "float" and image.get("bits-per-sample") == 16
-    # libvips takes such channels, and YCbCr, for others, and divides by opacity of another range.
+    # libvips misreads such channels and YCbCr, and divides by opacity of another range.
     is_garbled = page.is_planar and (half or (mode == "L" and image.bands > 1))
     odd = image.format not in ("uchar", "ushort") and (image.interpretation != "scrgb" or half)
     if not mode or image.bands > _MAX_CHANNELS or page.is_ycbcr or is_garbled:
@@ -173,7 +173,7 @@ def load_tiff(
         levels = _pixels(image.icc_export(pcs="lab", output_profile="srgb", depth=16))
         return levels[..., :3], "RGB", None, dpi
     mode += "A" if opacity in (_ASSOCIATED, _UNASSOCIATED) else ""
-    # libvips inverts unsigned grey whose 0 is white, and no other.
+    # Of grey whose 0 is white, libvips inverts only unsigned integers.
     negative = page.photometric == _WHITE_IS_ZERO and image.format not in ("uchar", "ushort", "uint")
     levels, note = _leveled(_pixels(image[: len(mode)]), colors, negative=negative)
     notes += [f"{name} {note}"] if note else []
@@ -201,7 +201,7 @@ def _pixels(image: Any) -> np.ndarray:
 
 
 def _leveled(pixels: np.ndarray, colors: int, *, negative: bool) -> tuple[np.ndarray, str]:
-    """Return channels of any type in 16 bits, and a note where white was guessed."""
+    """Scale channels of any type to 16 bits; return them, and a note if white was guessed."""
     if pixels.dtype == np.uint16:
         return pixels, ""
     if pixels.dtype == np.uint8:
@@ -214,14 +214,14 @@ def _leveled(pixels: np.ndarray, colors: int, *, negative: bool) -> tuple[np.nda
 
 
 def convert(levels: np.ndarray, own: bytes | None, target: bytes | None) -> np.ndarray:
-    """Return colours `[H, W, 3 or 4]` of one ICC profile in another; None is sRGB. Alpha stays as it is."""
+    """Convert colours `[H, W, 3 or 4]` from one ICC profile to another, None for sRGB; keep alpha."""
     vips = _vips()
     image = vips.Image.new_from_array(np.ascontiguousarray(levels[..., :3]), interpretation="rgb16").copy()
     if own:
         image.set_type(vips.GValue.blob_type, "icc-profile-data", own)
     options = {"embedded": True, "input_profile": "srgb", "depth": 16, "intent": "relative"}
     options |= {"black_point_compensation": True, "pcs": "xyz"}
-    # libvips takes a profile by its file, which must be closed before on Windows.
+    # libvips reads profiles from files, which must be closed first on Windows.
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "profile.icc"
         file.write_bytes(target or b"")
@@ -233,7 +233,7 @@ def convert(levels: np.ndarray, own: bytes | None, target: bytes | None) -> np.n
 
 
 def encode(levels: np.ndarray, form: str, *, profile: bytes, dpi: tuple[float, float] | None) -> bytes:
-    """Return a `PNG` or `TIFF` file of 16 bits a channel; `dpi` are pixels an inch, across and down."""
+    """Return the bytes of a `PNG` or `TIFF` of 16 bits a channel; `dpi` is (across, down)."""
     vips = _vips()
     image = vips.Image.new_from_array(np.ascontiguousarray(levels), interpretation="rgb16").copy()
     if dpi:

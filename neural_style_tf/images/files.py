@@ -10,23 +10,22 @@ import stat
 from itertools import islice
 from pathlib import Path
 
-from neural_style_tf.errors import UserError, show
-from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.errors import UserError, did_you_mean, show
 
 PICTURES = (
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpeg", ".jpg"),
     *(".png", ".ppm", ".tif", ".tiff", ".webp"),
 )
-"""Suffixes of the files that a folder stands for; a file that is named itself may have any suffix."""
+"""Suffixes of the pictures in a folder; a file that is named itself may have any suffix."""
 LITTER = ("desktop.ini", "ehthumbs.db", "thumbs.db")
-"""Files that systems put beside pictures; hidden files such as `._photo.jpg` are litter, too."""
+"""Files that operating systems put beside pictures; hidden files such as `._photo.jpg` are litter, too."""
 
-# The largest picture of 8 bytes a pixel (16-bit RGBA, uncompressed) plus room for its metadata.
+# Limit of a file: 8 bytes a pixel (16-bit RGBA, uncompressed) and room for metadata.
 _BYTES_PER_PIXEL = 8
 _BYTES_OF_METADATA = 64 << 20
 _NAMES_TO_COMPARE = 2000
 ADVICE = "give a smaller picture, or raise --max_pixels"
-"""What to do about too many pixels."""
+"""Remedy for too many pixels."""
 
 
 def natural(text: str) -> list[tuple[int, str]]:
@@ -38,7 +37,7 @@ def natural(text: str) -> list[tuple[int, str]]:
 def expand_files(pattern: str) -> list[str]:
     """Return the files of a glob, or the pictures of a folder, in natural order, without litter.
 
-    A plain name stands for itself. So does a folder that may not be read; whoever reads it says why.
+    A plain name is returned as it is, and so is an unreadable folder, which is refused when it is read.
     """
     path = Path(pattern)
     try:
@@ -60,19 +59,19 @@ def _is_litter(file: str) -> bool:
 
 
 def read_bounded(path: str | os.PathLike[str], *, max_pixels: int) -> bytes:
-    """Read a regular file once, without blocking, and no more bytes than `max_pixels` can need."""
+    """Read a regular file without blocking, up to the bytes that `max_pixels` can take."""
     name = show(path)
     if not os.fspath(path):
         raise UserError("the name of the picture is empty; expected the path of a file")
     limit = _BYTES_PER_PIXEL * max_pixels + _BYTES_OF_METADATA
     try:
-        # Checked before the file is opened as well: opening a device or a pipe can block or have effects.
+        # Also checked before opening, which can block or have effects for a device or a pipe.
         _check_regular(Path(os.fsdecode(path)).stat().st_mode, name)
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(path, flags), "rb") as file:
             status = os.fstat(file.fileno())
             _check_regular(status.st_mode, name)
-            # A file that grows meanwhile is cut; the floor is for files that claim 0 bytes.
+            # A growing file is cut; the lower bound is for special files of size 0.
             data = file.read(max(status.st_size, 1 << 20) + 1) if status.st_size <= limit else b""
     except UserError:
         raise

@@ -1,4 +1,4 @@
-"""Masks and opacity: where, as a picture; white for here, black for not here, grey for in between."""
+"""Masks, in which white is inside, black outside and grey in between; and the opacity of pictures."""
 
 from __future__ import annotations
 
@@ -13,37 +13,41 @@ from neural_style_tf.images.read import Picture, load_image
 from neural_style_tf.images.resize import resample
 
 _BLACK, _WHITE = 5.5, 249.5
-"""Levels up to which a mask is black, and from which it is white: JPEG's noise lies beyond them."""
-_ANOTHER_SHAPE = 0.03
-"""Relative difference of two aspect ratios that is worth a note."""
+"""A mask is 0 below the first level and 1 above the second, so that JPEG's noise vanishes."""
+_MAX_STRETCH = 0.03
+"""A relative difference of aspect ratios above this gets a note."""
 
 
 def load_mask(path: str | os.PathLike[str], **options: Any) -> tuple[np.ndarray, Picture]:
-    """Read a mask from a picture, by `load_image`: its opacity if it has transparency, else its brightness.
+    """Read a mask from a picture: its opacity if it has transparency, else its brightness.
+
+    Args:
+        path: A picture file.
+        **options: Options of `load_image`.
 
     Returns:
         float32 `[H, W]`, 0–1, and the picture without its pixels.
+
+    Raises:
+        UserError: As of `load_image`.
     """
     picture = load_image(path, **options)
-    levels = luma(picture.pixels) if picture.alpha is None else picture.alpha.astype(np.float32)
-    return mask_of(levels), picture.without_pixels()
+    return mask_of(picture.pixels, picture.alpha), picture.without_pixels()
 
 
-def mask_of(levels: np.ndarray) -> np.ndarray:
-    """Return the mask `[H, W]`, 0–1, of grey levels, 0–255."""
+def mask_of(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """Return a picture `[H, W, 3]` with its opacity, uint8 `[H, W]`, as a mask; see `load_mask`."""
+    levels = luma(pixels) if alpha is None else alpha.astype(np.float32)
     return np.clip((levels - _BLACK) / (_WHITE - _BLACK), 0.0, 1.0)
 
 
 def fit_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return a mask `[H, W]`, 0–1, at another size (H, W): averaged over areas, or interpolated.
-
-    A mask that is 0 or 1 everywhere stays so exactly.
-    """
+    """Resize a mask `[H, W]`, 0–1, by averaging areas or interpolating; uniform 0 and 1 stay exact."""
     if mask.shape == tuple(size):
         return mask
     smaller = size[0] <= mask.shape[0] and size[1] <= mask.shape[1]
     kind = Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR
-    # A reduction along one axis and an enlargement along the other are done one after the other.
+    # To reduce one axis and enlarge the other takes two calls.
     least = (min(size[0], mask.shape[0]), min(size[1], mask.shape[1]))
     if not smaller and least != mask.shape:
         return fit_mask(fit_mask(mask, least), size)
@@ -61,18 +65,18 @@ def with_opacity(mask: np.ndarray | None, alpha: np.ndarray | None) -> np.ndarra
 
 
 def stretched(shape: tuple[int, ...], like: tuple[int, ...]) -> str:
-    """Return a note on a mask whose aspect ratio is another than its picture's; empty if it is the same."""
+    """Return a note if the aspect ratio of a mask differs from its picture's, else ""."""
     ratio = (shape[1] * like[0]) / (shape[0] * like[1])
-    if abs(ratio - 1) <= _ANOTHER_SHAPE:
+    if abs(ratio - 1) <= _MAX_STRETCH:
         return ""
     return f"is {shape[1]}×{shape[0]}, and is stretched to the shape of its picture, {like[1]}×{like[0]}"
 
 
 def fill_hidden(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """Return a picture with colours under full transparency replaced by those of the visible pixels around.
+    """Replace the colours of fully transparent pixels by those of visible pixels nearby.
 
-    Whatever a program left there is not part of the picture, and a network would see it beside the border.
-    The colours are averaged by opacity over ever larger squares, until one has any.
+    A network sees a little beyond the border of what is visible. The new colours are averages, weighted by
+    opacity, over squares of doubling size, up to the first that contains visible pixels.
     """
     hidden = None if alpha is None else alpha == 0
     if hidden is None or not hidden.any() or hidden.all():

@@ -1,7 +1,7 @@
-"""Read pictures: any file in, upright float RGB in sRGB out.
+"""Read a picture file as upright float RGB in sRGB.
 
-A file is decoded once. Its colours are converted and reduced strip by strip, so that a large file that is
-reduced while reading never exists as floats.
+A file is decoded once. Its colours are converted and reduced strip by strip, so that a large picture that is
+reduced never exists as floats.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Picture:
 
     Attributes:
         pixels: float32 `[H, W, 3]`, RGB, sRGB, 0–255; not multiplied by alpha.
-        alpha: Opacity, uint8 `[H, W]`; None if the file has none or is opaque everywhere.
-        notes: Lines a run should show: what was converted, guessed or ignored.
-        sha256: Of exactly the bytes that were decoded.
-        path: Where they came from.
-        profile: ICC profile that the pixels are in; None for sRGB.
-        dpi: Pixels an inch, across and down, if the file says so.
+        alpha: Opacity, uint8 `[H, W]`; None for an opaque picture.
+        notes: Lines that the user should see: what was converted, guessed or ignored.
+        sha256: Hash of the bytes that were decoded.
+        path: Path of the file.
+        profile: ICC profile of the pixels; None for sRGB.
+        dpi: Pixels per inch, across and down; None if the file has none.
     """
 
     pixels: np.ndarray
@@ -46,7 +46,7 @@ class Picture:
     dpi: tuple[float, float] | None = None
 
     def without_pixels(self) -> Picture:
-        """Return all that is known of the picture, in no memory to speak of."""
+        """Return a copy with an empty array of pixels, which takes hardly any memory."""
         return dataclasses.replace(self, pixels=np.empty((0, 0, 3), np.float32))
 
 
@@ -62,26 +62,26 @@ def load_image(
 ) -> Picture:
     """Read a PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP or PPM file, upright and in sRGB.
 
-    EXIF orientation and colour profile are applied. Grey, palette, CMYK, YCbCr and Lab become RGB. Grey of 16
-    bits keeps them; so do 16-bit colours of PNG and TIFF with the extra `deep`, else they are read at 8. Of
-    several frames the first is used. HEIC needs the extra `heic`.
+    EXIF orientation and colour profile are applied. Grey, palette, CMYK, YCbCr and Lab become RGB. 16-bit
+    grey keeps all its bits; so do 16-bit colours of PNG and TIFF with the extra `deep`. Without it they are
+    read at 8. The first of several frames is used. HEIC needs the extra `heic`.
 
     Args:
         path: A regular file.
         max_pixels: Pictures with more pixels (WebP: with more than six tenths of it) are refused before they
             are decoded.
-        longest: Shrink so that the longest side has this many pixels, see `fit_size`; None or 0 keeps the
-            size. Colours are averaged in proportion to their opacity.
-        enlarge: Enlarge a smaller picture to `longest`, too, within `max_pixels`.
-        allow_truncated: Use what can be decoded of a damaged file, and say so in the notes.
-        profile: ICC profile to convert the pixels to instead of sRGB.
-        keep_profile: Leave pixels of RGB in the file's own profile, which `Picture.profile` then is.
+        longest: Reduce the longest side to this many pixels, see `fit_size`; None or 0 keeps the size.
+            Colours are averaged in proportion to their opacity.
+        enlarge: Whether to enlarge a smaller picture to `longest`, within `max_pixels`.
+        allow_truncated: Whether to use the undamaged part of a damaged file, with a note.
+        profile: ICC profile of the result instead of sRGB.
+        keep_profile: Whether RGB pixels stay in the file's own profile, which becomes `Picture.profile`.
 
     Returns:
         The picture.
 
     Raises:
-        UserError: The file is missing, unreadable, no picture, damaged or too large.
+        UserError: The file is missing, unreadable, damaged, too large or not a picture.
     """
     if max_pixels < 1:
         raise UserError(f"max_pixels must be at least 1, not {max_pixels}")
@@ -114,7 +114,7 @@ def load_image(
 
 
 def _read_resized(reader: ColorReader, new_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read a picture at a size (H, W) no larger than its own; only a strip of it exists as floats."""
+    """Read a picture at a size (H, W), at most its own, strip by strip."""
     size, has_alpha = reader.shape, reader.has_alpha
     if size == new_size:
         pixels, alpha = np.empty((*size, 3), np.float32), np.empty(size, np.uint8) if has_alpha else None
@@ -123,7 +123,7 @@ def _read_resized(reader: ColorReader, new_size: tuple[int, int]) -> tuple[np.nd
             if has_alpha:
                 alpha[rows] = opacity
         return pixels, alpha
-    # The filter is separable: rows are shortened strip by strip, then columns at once.
+    # The filter is separable: rows are reduced strip by strip, then columns at once.
     short_rows = np.empty((size[0], new_size[1], 7 if has_alpha else 3), np.float32)
     for rows, colors, opacity in reader.strips():
         planes = colors
@@ -135,6 +135,6 @@ def _read_resized(reader: ColorReader, new_size: tuple[int, int]) -> tuple[np.nd
     if not has_alpha:
         return np.clip(planes, 0.0, 255.0, out=planes), None
     plain, premultiplied, weight = planes[..., :3], planes[..., 3:6], planes[..., 6:]
-    # Where nothing is opaque the colours have no weights; they count alike.
+    # Where all pixels are transparent, their colours have equal weights.
     colors = np.where(weight > 0.0, premultiplied / np.maximum(weight, 1e-6), plain)
     return np.clip(colors, 0.0, 255.0), np.rint(weight[..., 0]).astype(np.uint8)

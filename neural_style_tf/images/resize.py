@@ -11,18 +11,10 @@ _PIXELS_PER_STRIP = 1 << 20
 
 
 def fit_size(size: tuple[int, int], longest: int | None, *, enlarge: bool = False) -> tuple[int, int]:
-    """Return the size a picture has when its longest side is `longest`.
+    """Scale (H, W) so that the longest side is `longest` pixels; None or 0 keeps the size.
 
-    The longer side becomes exactly `longest`. The shorter one is short · longest / long, rounded to the
-    nearest whole number, halves up, and at least 1.
-
-    Args:
-        size: (H, W), pixels.
-        longest: Pixels; None or 0 keeps the size.
-        enlarge: Whether a smaller picture is enlarged; otherwise it keeps its size.
-
-    Returns:
-        (H, W), pixels.
+    The shorter side is rounded to the nearest whole number, halves up, and is at least 1. A smaller picture
+    keeps its size unless `enlarge` is set.
     """
     largest = max(size)
     if not longest or largest == longest or (largest < longest and not enlarge):
@@ -32,20 +24,10 @@ def fit_size(size: tuple[int, int], longest: int | None, *, enlarge: bool = Fals
 
 
 def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize with an antialiased Lanczos filter (a = 3).
+    """Resize `[H, W]`, `[H, W, C]` or `[1, H, W, C]` to (H, W) by an antialiased Lanczos filter (a = 3).
 
-    The filter overshoots at edges; the result is clipped to the range of each channel of the input. An
-    input that has the size already is returned as it is.
-
-    Args:
-        pixels: float `[H, W]`, `[H, W, C]` or `[1, H, W, C]`, any range.
-        size: New (H, W), pixels.
-
-    Returns:
-        float32, the shape of the input with its H and W replaced.
-
-    Raises:
-        ValueError: Another shape, or a size below 1.
+    The filter overshoots at edges, so each channel is clipped to its range in the input. The result is
+    float32. Pixels that have the size are returned, not copied.
     """
     pixels = np.asarray(pixels, np.float32)
     planes = pixels[..., None] if pixels.ndim == 2 else pixels[0] if pixels.ndim == 4 else pixels
@@ -59,11 +41,11 @@ def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resample(planes: np.ndarray, size: tuple[int, int], *, smooth: bool = False) -> np.ndarray:
-    """Return float32 `[H, W, C]` at `size`, not clipped; `smooth` uses a filter without negative lobes."""
-    # Beside an edge Lanczos can give an opacity near or below zero, and a colour divided by that is noise.
+    """Resize float32 `[H, W, C]` without clipping; `smooth` uses a filter without negative lobes."""
+    # Near edges Lanczos can give opacities around zero, by which colours must not be divided.
     kind = Image.Resampling.HAMMING if smooth else Image.Resampling.LANCZOS
     resampled = np.empty((*size, planes.shape[-1]), np.float32)
-    # One channel at a time, so that a large picture exists once, and a channel of it twice.
+    # One channel at a time, so that only one is copied.
     for c in range(planes.shape[-1]):
         channel = Image.fromarray(np.ascontiguousarray(planes[..., c]))
         resampled[..., c] = np.asarray(channel.resize(size[::-1], kind))
@@ -71,7 +53,7 @@ def resample(planes: np.ndarray, size: tuple[int, int], *, smooth: bool = False)
 
 
 def strips(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Yield the rows of a picture `[H, W, …]` from top to bottom, about a million pixels at a time."""
+    """Yield slices of rows of a picture `[H, W, …]`, top to bottom, of about a million pixels each."""
     height, width = shape[:2]
     rows = max(1, _PIXELS_PER_STRIP // width)
     for top in range(0, height, rows):

@@ -1,4 +1,4 @@
-"""TIFF: choose the picture among those of the file, and tell whether Pillow reads its pixels right."""
+"""TIFF: choose one of several pictures in a file, and tell whether Pillow decodes it correctly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from neural_style_tf.errors import UserError
 from neural_style_tf.images import deep
 
 DEVELOP = "develop it, as with darktable or RawTherapee, and give the JPEG or TIFF"
-"""Advice about a camera's raw file."""
+"""Remedy for a camera's raw file."""
 _MAX_PICTURES = 1000
 _RAW_SUFFIXES = frozenset(
     ".3fr .arw .cr2 .dcr .dng .erf .fff .gpr .iiq .kdc .mef .mos .nef .nrw .pef .rwl .sr2 .srf .srw".split()  # noqa: SIM905
@@ -24,14 +24,14 @@ _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254
 _SAMPLES, _PLANAR, _SUB_PICTURES, _EXTRA, _FORMAT, _DNG_VERSION = 277, 284, 330, 338, 339, 50706
 _SPACES = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
 _YCBCR, _SENSOR = 6, (32803, 34892)
-# Where the pixels are: in strips, in tiles, or in a JPEG.
+# Tags of the positions of pixels, in strips, in tiles or in a JPEG.
 _PLACES = (273, 324, 513)
 _UNCOMPRESSED, _WEBP = 1, 50001
 _NUMBERS = {1: "integers", 2: "signed integers", 3: "floating-point numbers"}
 
 
 class Page:
-    """How one picture of a TIFF stores its pixels; `number` counts from 0, None inside of another picture."""
+    """The layout of one picture of a TIFF; `number` counts from 0, or is None inside another picture."""
 
     def __init__(self, tags: Mapping[int, Any], number: int | None, *, is_big_endian: bool) -> None:
         def integer(tag: int, default: int) -> int:
@@ -40,13 +40,13 @@ class Page:
             return value if isinstance(value, int) else default
 
         self.number, self.is_big_endian = number, is_big_endian
-        # Pixels; 0 if the file does not say where they are.
+        # In pixels; 0 if the file does not say where they are.
         self.area = integer(_WIDTH, 0) * integer(_HEIGHT, 0) * any(tag in tags for tag in _PLACES)
         # Neither a reduced copy of another picture nor a mask.
         self.is_full = not integer(_SUBFILE, 0) & 5 and integer(_OLD_SUBFILE, 1) != 2
         self.samples, self.bits = integer(_SAMPLES, 1), integer(_BITS, 1)
         self.sample_format = integer(_FORMAT, 1)
-        # Meaning of the channels beyond the colours: 1 and 2 are opacity; None if the file does not say.
+        # Meanings of the channels after the colours (1 and 2 are opacity), or None.
         self.extra = tags.get(_EXTRA) if isinstance(tags.get(_EXTRA), tuple) else None
         self.photometric, self.compression = integer(_PHOTOMETRIC, 0), integer(_COMPRESSION, _UNCOMPRESSED)
         self.is_ycbcr = self.photometric == _YCBCR
@@ -55,15 +55,15 @@ class Page:
 
     @property
     def is_right_in_pillow(self) -> bool:
-        """Whether Pillow reads such a picture right, if it opens it at all."""
+        """Whether Pillow decodes such a picture correctly, if it opens it."""
         is_whole = self.bits <= 16 and self.sample_format == 1
         if self.compression == _UNCOMPRESSED:
-            # Pillow takes the samples of such pictures for others.
+            # Pillow mixes up the samples of such pictures.
             garbled = (self.is_planar and (self.bits > 8 or self.extra is not None)) or self.is_ycbcr
         elif self.is_planar and (self.photometric <= 1 or self.samples > 4):
             garbled = True
         else:
-            # libtiff has swapped the bytes already, and Pillow swaps them back; Pillow's has no WebP.
+            # Pillow swaps bytes that libtiff has swapped already; its libtiff has no WebP.
             garbled = (self.is_big_endian and not is_whole) or self.compression == _WEBP
         # Pillow takes signed bytes for unsigned ones.
         return not garbled and (is_whole or self.bits > 8)
@@ -78,7 +78,7 @@ class Page:
 
 
 def unreadable(kind: Page | str, name: str) -> UserError:
-    """Return the error for a TIFF that is whole and of a kind that cannot be read."""
+    """Return the error for a TIFF of a kind that cannot be decoded."""
     cure = "save it as RGB of 8 or 16 bits"
     if not deep.is_installed():
         cure = (
@@ -89,12 +89,12 @@ def unreadable(kind: Page | str, name: str) -> UserError:
 
 
 def find_picture(data: bytes, name: str, notes: list[str]) -> Page | None:
-    """Return the first picture that is not much smaller than the largest; None if the file is damaged.
+    """Return the first picture of at least half the area of the largest; None if the file is damaged.
 
-    A camera's raw file is refused, and so is one that shows nothing but a thumbnail.
+    Raw files of cameras are refused, and files that show only a thumbnail.
     """
     if data[:4] == b"MM\0+":
-        # Pillow does not look into such files.
+        # Pillow does not parse such files.
         raise unreadable("big-endian numbers in a BigTIFF", name)
     pages = _pages(data)
     is_named_raw = Path(name.strip("'\"")).suffix.lower() in _RAW_SUFFIXES
@@ -117,11 +117,11 @@ def find_picture(data: bytes, name: str, notes: list[str]) -> Page | None:
 
 
 def _pages(data: bytes) -> list[Page]:
-    """Return all pictures of a file, also those inside of others, up to the first damaged directory."""
+    """Return all pictures of a file and those inside them, up to the first damaged directory."""
     file = io.BytesIO(data)
     header = file.read(16 if data[2:3] == b"+" else 8)
     pages, visited = [], set()
-    # A damaged directory ends the search; reading the picture says what is wrong.
+    # A damaged directory ends the search; decoding reports the damage.
     with contextlib.suppress(Exception):
         places = [(TiffImagePlugin.ImageFileDirectory_v2(header).next, 0)]
         while places and len(pages) < _MAX_PICTURES:

@@ -1,4 +1,4 @@
-"""Write pictures: float RGB in, a file in the format that its suffix names out."""
+"""Write float RGB to a picture file in the format that its suffix names."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from neural_style_tf.errors import RunError, UserError, show
+from neural_style_tf.errors import RunError, UserError, did_you_mean, show
 from neural_style_tf.images import deep
 from neural_style_tf.images.color import srgb_profile
 from neural_style_tf.images.resize import strips
-from neural_style_tf.utils.atomic import atomic_file
-from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.utils.files import atomic_file
 
 _SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 _OPTIONS = {
@@ -28,20 +27,11 @@ _OPTIONS = {
 }
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 DEEP_FORMATS = ("PNG", "TIFF")
-"""Those that hold 16 bits a channel."""
+"""Formats of up to 16 bits a channel."""
 
 
 def check_output(path: str | os.PathLike[str], *, size: tuple[int, int] | None = None) -> None:
-    """Find out now, not after hours, whether `save_image` could write to this path.
-
-    Args:
-        path: The picture to be written.
-        size: (H, W) it will have, pixels, if known.
-
-    Raises:
-        UserError: The suffix is unknown, the folder is missing or not writable, something other than a file
-            is in the way, or the format cannot hold so large a picture.
-    """
+    """Refuse a path to which `save_image` could not write a picture of `size` (H, W)."""
     path = Path(path)
     name, folder, suffix = show(path), show(path.parent), path.suffix.lower()
     if suffix not in _SUFFIXES:
@@ -82,30 +72,31 @@ def save_image(
     profile: bytes | None = None,
     dpi: tuple[float, float] | None = None,
 ) -> tuple[str, ...]:
-    """Write a picture in the format its suffix names; a file of that name is replaced in one step.
+    """Write a picture atomically in the format that its suffix names; an existing file is replaced.
 
     PNG and TIFF are lossless; JPEG has quality 95 and full colour resolution; WebP is lossy at quality 95.
     Nothing is dithered. The same pixels give the same bytes.
 
     Args:
         path: Ends in .png, .jpg, .jpeg, .webp, .tif or .tiff.
-        pixels: `[H, W, 3]` or `[1, H, W, 3]`, RGB, 0–255, an array, or an object with
-            `shape` whose slices of rows are arrays; rounded, and clipped outside that range.
-        alpha: Opacity, uint8 `[H, W]`, 0–255; JPEG cannot hold it.
+        pixels: `[H, W, 3]` or `[1, H, W, 3]`, RGB, 0–255: an array, or an object with `shape` whose slices of
+            rows are arrays. Values are rounded and clipped.
+        alpha: Opacity, uint8 `[H, W]`; JPEG cannot hold it.
         stretch: Scale the smallest value to 0 and the largest to 255, as SciPy's `imsave` did for the
             original implementation of 2017.
-        text: Keywords and values to keep in a PNG of 8 bits; other formats leave them out.
+        text: Keyword → value to store in a PNG of 8 bits; other formats leave it out.
         bits: 8, or 16 for PNG and TIFF with the extra `deep`; other formats have 8.
-        profile: ICC profile that the pixels are in; None for sRGB.
-        dpi: Pixels an inch, across and down; WebP cannot hold them.
+        profile: ICC profile of the pixels; None for sRGB.
+        dpi: Pixels per inch, across and down; WebP cannot hold them.
 
     Returns:
-        Notes: what the format could not hold.
+        Notes about what the format could not hold.
 
     Raises:
-        UserError: See `check_output`; other `bits`, or 16 without the extra `deep`.
+        UserError: The suffix is unknown, the folder is missing or read-only, the format cannot hold so large
+            a picture, or 16 bits lack the extra `deep`.
         ValueError: A shape is wrong, or a pixel is not a finite number.
-        RunError: Writing failed, as on a full disk.
+        RunError: Writing failed, for example because the disk is full.
     """
     if hasattr(pixels, "__array__"):
         pixels = np.asarray(pixels)
@@ -150,7 +141,12 @@ def _write(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) ->
 
 
 def to_picture(pixels: np.ndarray, *, alpha: np.ndarray | None = None, stretch: bool = False) -> Image.Image:
-    """Return pixels, rounded and clipped to 8 bits, as an image of mode RGB or RGBA; see `save_image`.
+    """Return pixels as a Pillow image of mode RGB or RGBA, rounded and clipped to 8 bits.
+
+    Args:
+        pixels: `[H, W, 3]`, RGB, 0–255.
+        alpha: Opacity, uint8 `[H, W]`.
+        stretch: See `save_image`.
 
     Raises:
         ValueError: A pixel is not a finite number.
@@ -159,7 +155,7 @@ def to_picture(pixels: np.ndarray, *, alpha: np.ndarray | None = None, stretch: 
 
 
 def _quantize(pixels: np.ndarray, dtype: type, *, alpha: np.ndarray | None, stretch: bool) -> np.ndarray:
-    """Return pixels `[H, W, 3 or 4]`, rounded and clipped to 8 or 16 bits, a strip of rows at a time."""
+    """Round and clip pixels to 8 or 16 bits `[H, W, 3 or 4]`, strip by strip."""
     bad, low, high = 0, np.inf, -np.inf
     for rows in strips(pixels.shape):
         strip = pixels[rows]

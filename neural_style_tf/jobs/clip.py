@@ -21,7 +21,6 @@ from neural_style_tf.config.schema import Config, Job, numbered
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import RunError, UserError, reason, show
 from neural_style_tf.images import Picture, fit_size, resize
-from neural_style_tf.images.color_transfer import luma
 from neural_style_tf.images.files import expand_files
 from neural_style_tf.images.masks import load_mask, mask_of
 from neural_style_tf.jobs.inputs import PictureFiles, read_inputs
@@ -49,12 +48,7 @@ NEARLY_ALL = 0.98
 
 
 class ClipPainting:
-    """A clip to be painted; see `painting.Work`.
-
-    Attributes:
-        clip: The clip.
-        flow: Between two of its frames: `--flow`, or OpenCV.
-    """
+    """A clip to be painted; the methods are those of `painting.Painting`."""
 
     result = "frames"
 
@@ -175,11 +169,7 @@ class ClipPainting:
         self.check_output(run.here, run.config, size=run.size, written=output_of(run.here))
 
     def check_output(self, job: Job, config: Config, *, size: tuple[int, int], written: str) -> None:
-        """Refuse outputs in the folder of a job; `written` as of `outputs.check_not_there`.
-
-        Raises:
-            UserError: Naming the file.
-        """
+        """Refuse outputs in the folder of a job; `written` as of `outputs.check_not_there`."""
         if job.output:
             check_clip_output(job.output, frames=len(self._planned), size=size)
             check_not_there(job, written=written)
@@ -343,10 +333,10 @@ def damage_line(path: Path, numbers: Sequence[int]) -> str:
 
 def moving_mask(clip: Clip, frame: Frame) -> np.ndarray:
     """Return a frame as a mask [H, W], 0–1: its opacity if the clip has transparency, else its brightness."""
-    if frame.alpha is not None:
-        return mask_of(frame.alpha.astype(np.float32))
     # A frame without transparency, of a clip that has some, is opaque everywhere.
-    return np.ones(frame.pixels.shape[:2], np.float32) if clip.has_alpha else mask_of(luma(frame.pixels))
+    if clip.has_alpha and frame.alpha is None:
+        return np.ones(frame.pixels.shape[:2], np.float32)
+    return mask_of(frame.pixels, frame.alpha)
 
 
 def write_result(
@@ -357,19 +347,9 @@ def write_result(
     job: Job,
     say: Callable[[str], None],
 ) -> None:
-    """Write `result.mp4`, and `--output`, from the painted frames.
+    """Write `result.mp4` to `folder`, and `--output`, from the frames in the folders `painted_in`, in order.
 
-    Args:
-        folder: For `result.mp4`.
-        painted_in: Output folders of the runs that painted them, in the order of the clip.
-        clip: Their source.
-        config: `video.every`.
-        job: `output` and `pixel_format`.
-        say: Takes lines that the user should see.
-
-    Raises:
-        RunError: The encoder fails, or a file cannot be written; its note says where the clip or its frames
-            are.
+    The note of a RunError says where the clip or its frames are.
     """
     from neural_style_tf.runs.clip_files import frame_times, painted_frames
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from neural_style_tf.errors import RunError, UserError, reason
-from neural_style_tf.utils.atomic import PARTIAL
+from neural_style_tf.utils.files import PARTIAL
 
 KEPT = "what was saved before is kept"
 OUT_OF_MEMORY = (

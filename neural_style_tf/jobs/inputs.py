@@ -25,17 +25,11 @@ ReadMask = Callable[..., tuple[np.ndarray, Picture]]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PictureFiles:
-    """What is known of the picture files of a run; pixels are in its `Inputs` alone.
+    """What is known of the picture files of a run; pixels are in its `Inputs` alone."""
 
-    Attributes:
-        pictures: Role → picture without pixels.
-        lines: What the user should see of them.
-        init: SHA-256 of the file that `--init` names, or None.
-    """
-
-    pictures: Mapping[str, Picture]
-    lines: tuple[str, ...]
-    init: str | None = None
+    pictures: Mapping[str, Picture]  # role → picture without pixels
+    lines: tuple[str, ...]  # what the user should see of them
+    init: str | None = None  # SHA-256 of the file that `--init` names, or None
 
     @property
     def photo(self) -> Picture:
@@ -60,16 +54,8 @@ def read_inputs(
 ) -> tuple[PictureFiles, Inputs]:
     """Read all pictures, no larger than they are of use.
 
-    Args:
-        config: The settings.
-        job: The files.
-        machine: Keeps the pictures of earlier runs.
-        files: Name in `job` → path of a copy to read instead.
-        content: The content, if it is no picture file.
-        read_mask: Reads a mask; default: that of a picture.
-
-    Raises:
-        UserError: A file that cannot be read, or another number of masks than of styles.
+    `files` has copies to be read in place of the files that `job` names. A clip gives its first frame as
+    `content`, and reads its masks, which may move, by `read_mask`.
     """
     reading = job.reading
     read_mask = read_mask or (lambda role, path, **options: load_mask(path, **options))
@@ -133,11 +119,7 @@ def read_inputs(
 def read_init(
     config: Config, job: Job, known: PictureFiles, inputs: Inputs, files: Mapping[str, str]
 ) -> tuple[PictureFiles, Inputs]:
-    """Return the same with the picture or array that `--init` names, if it names a file.
-
-    Raises:
-        UserError: It cannot be read, or an array does not have the shape of the photo.
-    """
+    """Return the same with the picture or array that `--init` names, if it names a file."""
     if config.init in WORDS:
         return known, inputs
     local = config.replace(init=files.get(config.init, config.init))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cachetools
+
 from neural_style_tf.config.schema import Job
 from neural_style_tf.images import Picture, load_image
 from neural_style_tf.utils.console import Console, Download
-from neural_style_tf.utils.paths import is_file
+from neural_style_tf.utils.files import is_file
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import load_weights
 
@@ -17,24 +19,23 @@ if TYPE_CHECKING:
 
 
 class Machine:
-    """What the runs of a process share: TensorFlow, started once, the cluster, pictures, compiled steps.
+    """What the runs of a process share: the console, TensorFlow, the cluster, pictures, compiled steps.
 
-    Args:
-        several: Whether there will be several runs, which pays for keeping pictures and compiled steps.
-        memory: Bytes that a run may take, because other processes paint, too.
-
-    Attributes:
-        repeats: Whether a run paints several pictures, as a clip does.
+    Pictures and compiled steps are kept only if there will be `several` runs, or a clip sets `repeats`.
+    `memory` is what a run may take, in bytes, because other processes paint, too.
     """
 
     PICTURES, LARGE = 4, 64 * 2**20
 
-    def __init__(self, *, several: bool = False, memory: int | None = None) -> None:
+    def __init__(
+        self, console: Console | None = None, *, several: bool = False, memory: int | None = None
+    ) -> None:
+        self.console = console or Console(quiet=True)
         self.device, self.cluster, self.memory = "", None, memory
         self.repeats = False
         self._several, self._session = several, None
         self._weights: tuple[tuple[str, ...], Weights] | None = None
-        self._pictures: dict[tuple, Picture] = {}
+        self._pictures = cachetools.LRUCache(self.PICTURES)
 
     def load_image(self, path: str, **reading: Any) -> Picture:
         """Load a picture; the last few are kept if there are several runs."""
@@ -42,14 +43,12 @@ class Machine:
         status = Path(path).stat() if is_file(path) else None
         stamp = status and (status.st_mtime_ns, status.st_size, status.st_ino)
         key = (path, stamp, *sorted(reading.items()))
-        picture = self._pictures.pop(key, None) or load_image(path, **reading)
+        picture = self._pictures.get(key) or load_image(path, **reading)
         if self._several and picture.pixels.nbytes <= self.LARGE:
             self._pictures[key] = picture
-            for oldest in list(self._pictures)[: -self.PICTURES]:
-                del self._pictures[oldest]
         return picture
 
-    def load_weights(self, job: Job, *, given: Weights | None = None, console: Console) -> Weights:
+    def load_weights(self, job: Job, *, given: Weights | None = None) -> Weights:
         """Return the weights of a run, or `given` ones; print their source if the last run had others."""
         source = ("", given.sha256) if given else (job.weights, job.weights_dir, job.network)
         if self._weights is None or self._weights[0] != source:
@@ -60,10 +59,10 @@ class Machine:
                 folder=job.weights_dir,
                 network=job.network,
                 trust=job.trust_weights,
-                progress=Download(console),
-                log=console.say,
+                progress=Download(self.console),
+                log=self.console.say,
             )
-            console.say(
+            self.console.say(
                 f"weights: {weights.source}{f' ({weights.generation})' if weights.generation else ''}"
             )
             self._weights = source, weights

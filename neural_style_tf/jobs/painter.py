@@ -12,25 +12,19 @@ from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Outcome, Report, Supplies, Task
 from neural_style_tf.runs.output_dir import FolderInUse
 from neural_style_tf.runs.resume import continued, is_finished
-from neural_style_tf.utils.console import Console
 
 
 class Painter:
     """Paints runs one after another in this process; they share networks and compiled steps.
 
-    Args:
-        machine: What the runs share.
-        console: Where they print; default: nowhere.
-        interrupts: Signals that end a run; default: those that arrive while it is painted.
-        memory: Bytes that a run may take, because other processes paint, too.
-        threads: Threads of a run whose job does not say; 0 for all.
-        go_on: Advice in the message of a run that failed.
+    Without `interrupts` a run hears the signals that arrive while it is painted. `memory` (bytes) and
+    `threads` are its share where other processes paint, too. `go_on` is the advice in the message of a run
+    that failed.
     """
 
     def __init__(
         self,
         machine: Machine | None = None,
-        console: Console | None = None,
         interrupts: Interrupts | None = None,
         *,
         memory: int | None = None,
@@ -39,7 +33,6 @@ class Painter:
     ) -> None:
         self._go_on = go_on
         self._machine = machine or Machine(several=True, memory=memory)
-        self._console = console or Console(quiet=True)
         self._interrupts, self._threads = interrupts, threads
 
     def __call__(self, task: Task, report: Report | None = None, supplies: Supplies | None = None) -> Outcome:
@@ -55,11 +48,7 @@ class Painter:
                     return Outcome("finished")
                 there = continued(here)
                 job = job.replace(resume=there.resume, overwrite=there.overwrite)
-                run = make_run(
-                    *(task.config, job, self._machine, self._console, interrupts),
-                    report=report,
-                    supplies=supplies,
-                )
+                run = make_run(task.config, job, self._machine, interrupts, report=report, supplies=supplies)
                 run.check_unchanged(task.hashes)
                 code = run.execute()
                 flaw = "frames of its clip are damaged" if code == FAILURE else ""

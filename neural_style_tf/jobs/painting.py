@@ -1,10 +1,10 @@
-"""What a run paints: the seam between a run and a picture or a clip, and the picture."""
+"""A picture as the work of a run. `clip.ClipPainting` has the same methods: all that differs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.jobs.inputs import PictureFiles, read_inputs
@@ -14,7 +14,7 @@ from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.runs.outputs import check_outputs, find_checkpoint
 from neural_style_tf.runs.resume import trim_metrics
 from neural_style_tf.transfer.plan import Inputs, Plan, plan_run
-from neural_style_tf.transfer.records import Listener, Record, StepRecord
+from neural_style_tf.transfer.records import Listener, StepRecord
 from neural_style_tf.utils.console import duration
 
 if TYPE_CHECKING:
@@ -22,66 +22,16 @@ if TYPE_CHECKING:
     from neural_style_tf.transfer.loop import Tick
 
 
-class Work(Protocol):
-    """What a run paints, and all that differs between a picture and a clip.
+class Painting:
+    """A picture to be painted."""
 
-    Attributes:
-        result: Name of the painting, a file or a folder, in the output folder.
-    """
-
-    result: str
+    result = "result.png"
+    """Name of the painting, a file or a folder, in the output folder."""
 
     def read(
         self, config: Config, job: Job, machine: Machine, files: Mapping[str, str]
     ) -> tuple[PictureFiles, Inputs]:
         """Read the pictures; see `inputs.read_inputs`."""
-
-    def plan(self, inputs: Inputs, config: Config) -> Plan:
-        """Plan the run."""
-
-    def check_outputs(self, run: Run) -> None:
-        """Refuse outputs that cannot be written, or would destroy a file."""
-
-    def check_resumed(self, run: Run, earlier: Manifest) -> None:
-        """Refuse to continue a run with further settings that must not change."""
-
-    def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:
-        """Return the checkpoint to continue from, or None; its name ends with its step or frame."""
-
-    def clear_after(self, folder: OutputFolder, step: int) -> None:
-        """Remove what a run that is continued has written after its checkpoint."""
-
-    def records(
-        self, run: Run, folder: OutputFolder | None, checkpoint: str | None, tick: Tick
-    ) -> Iterator[Record]:
-        """Paint; yield steps or frames.
-
-        Args:
-            run: Has the settings, the machine and the plan.
-            folder: Where the run writes; None for a worker that does not.
-            checkpoint: From `find_checkpoint`.
-            tick: See `transfer.loop.Tick`.
-        """
-
-    def listeners(self, run: Run, folder: OutputFolder) -> list[Listener]:
-        """Return what writes and prints the painting."""
-
-    def say_end(self, run: Run, folder: OutputFolder, status: str, record: Record | None) -> None:
-        """Print how the run ended."""
-
-    def is_flawed(self, run: Run) -> bool:
-        """Return whether the painting has faults, which makes the exit code that of a failure."""
-
-
-class Painting:
-    """A picture to be painted; see `Work`."""
-
-    result = "result.png"
-
-    def read(
-        self, config: Config, job: Job, machine: Machine, files: Mapping[str, str]
-    ) -> tuple[PictureFiles, Inputs]:
-        """Read the pictures."""
         return read_inputs(config, job, machine, files)
 
     def plan(self, inputs: Inputs, config: Config) -> Plan:
@@ -93,10 +43,10 @@ class Painting:
         check_outputs(run.here, run.config, run.files.photo, size=run.size, say=run.console.say)
 
     def check_resumed(self, run: Run, earlier: Manifest) -> None:
-        """Refuse nothing more."""
+        """Refuse to continue a run with further settings that must not change: none."""
 
     def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:
-        """Return the newest good checkpoint."""
+        """Return the newest good checkpoint, whose name ends with its step, or None."""
         return find_checkpoint(folder, planned=run.scales[-1].end, say=run.console.say)
 
     def clear_after(self, folder: OutputFolder, step: int) -> None:
@@ -106,7 +56,7 @@ class Painting:
     def records(
         self, run: Run, folder: OutputFolder | None, checkpoint: str | None, tick: Tick
     ) -> Iterator[StepRecord]:
-        """Paint; yield the steps."""
+        """Paint; yield the steps. `folder` is None for a worker that does not write."""
         return run.machine.session().run(run.take_plan(), tick=tick, resume=checkpoint)
 
     def listeners(self, run: Run, folder: OutputFolder) -> list[Listener]:
@@ -132,5 +82,5 @@ class Painting:
         run.console.say(f"{status} after {duration(record.seconds)}: {result} (step {record.best_step})")
 
     def is_flawed(self, run: Run) -> bool:
-        """Return False: a picture is whole, or not read at all."""
+        """Return whether the painting has faults, which makes the exit code 1: a picture never has."""
         return False

@@ -12,11 +12,9 @@ NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
 class Interrupts:
-    """The signals that a run has received.
+    """The signals that a run has `received`, in order.
 
-    Attributes:
-        received: Signal numbers, in order.
-        graceful: Whether the run saves and ends itself at the first signal; the second ends it at once.
+    A run that is `graceful` saves and ends itself at the first signal; the second ends it at once.
     """
 
     def __init__(self) -> None:

@@ -12,53 +12,35 @@ from neural_style_tf.weights import Weights
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A run of a sweep or of the page.
+    """A run of a sweep or of the page."""
 
-    Attributes:
-        name: Name of its folder in the folder of the sweep.
-        config: Its settings.
-        job: Its files.
-        memory: Estimate of its memory, bytes.
-        hashes: Role of each picture → SHA-256 when it was checked; empty if it was not.
-    """
-
-    name: str
+    name: str  # name of its folder in the folder of the sweep
     config: Config
     job: Job
-    memory: int = 0
+    memory: int = 0  # estimate of its memory, bytes
+    # Role of each picture → SHA-256 when it was checked; empty if it was not.
     hashes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """How a run ended."""
 
-    Attributes:
-        status: `in use` if another process writes in its folder.
-        line: What went wrong, for the user; of a finished run, the flaws of its result.
-        trace: The traceback of a bug.
-    """
-
+    # `in use` if another process writes in its folder.
     status: Literal["finished", "interrupted", "failed", "in use"]
-    line: str = ""
-    trace: str = ""
+    line: str = ""  # what went wrong, for the user; of a finished run, the flaws of its result
+    trace: str = ""  # the traceback of a bug
 
 
 @dataclasses.dataclass(frozen=True)
 class Supplies:
-    """Replacements for the files of a run, on a machine that does not have them.
+    """Replacements for the files of a run, on a machine that does not have them."""
 
-    Attributes:
-        files: Name in the settings → path of a copy.
-        weights: The network; None to load what the settings name.
-        output_dir: The folder to write in; `""` for that of the settings.
-        output: The path of `--output`, likewise.
-    """
-
+    # Name in the settings → path of a copy.
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    weights: Weights | None = None
-    output_dir: str = ""
-    output: str = ""
+    weights: Weights | None = None  # the network; None to load what the settings name
+    output_dir: str = ""  # the folder to write in; `""` for that of the settings
+    output: str = ""  # the path of `--output`, likewise
 
 
 Report = Callable[[int, int, bool, float | None], bool]

@@ -22,16 +22,10 @@ from neural_style_tf.losses.wasserstein import Wasserstein
 def make_terms(
     config: LossConfig, guidance: Guidance = EVERYWHERE, *, temporal: bool = False
 ) -> tuple[Term, ...]:
-    """Return the terms of Eq. 7, L = α L_content + β L_style, with total variation.
+    """Return the terms of Eq. 7, L = α L_content + β L_style, with total variation, in the order of the log.
 
-    Args:
-        config: Layers, forms and weights of the losses.
-        guidance: The regions of the picture; a region that is too small for a layer has no term there.
-        temporal: Whether this is a frame of a clip with an earlier one to stay close to.
-
-    Returns:
-        The terms in the order of the log. Terms of weight 0 are left out, so that a loss that is not finite
-        cannot spoil the total.
+    Terms of weight 0 are left out, so that a loss that is not finite cannot spoil the total. A region that is
+    too small for a layer has no term there. With `temporal` a frame stays close to the one before.
     """
     factor = part_factors(config)
     resolved = [(guidance.architecture.resolve(layer), weight) for layer, weight in config.content_layers]
@@ -66,10 +60,7 @@ def style_term(config: LossConfig) -> Callable[..., Term]:
 
 
 def import_term(name: str) -> type[Term]:
-    """Return a user's class of terms.
-
-    Args:
-        name: `package.module:Class`; the module may lie in the working directory.
+    """Return a user's class of terms, `package.module:Class`; the module may lie in the working directory.
 
     Raises:
         UserError: The class cannot be imported, or is no `Term`.
@@ -108,13 +99,8 @@ def with_parts(
 ) -> dict[str, float]:
     """Return all losses for the log: `total`, the parts, and each term's own.
 
-    A part is Σ w_l L_l over its terms, without the factor that they share (α, β), so that runs with other
-    factors can be compared. A part without a term is 0.
-
-    Args:
-        losses: `total`, and each term's name → its loss.
-        terms: Of the objective.
-        factors: From `part_factors`; 1 for a part that is missing.
+    A part is Σ w_l L_l over its terms, without the factor that they share (α, β, from `part_factors`; 1 for a
+    part that is missing), so that runs with other factors can be compared. A part without a term is 0.
     """
     parts = dict.fromkeys(("content", "style", "tv", *(term.part for term in terms)), 0.0)
     for term in terms:

@@ -26,10 +26,9 @@ from tensorflow.python.framework import ops
 
 from neural_style_tf.losses.term import Term, Tree
 from neural_style_tf.losses.view import Guides, Network, View, cut, put, zeros
+from neural_style_tf.optim import Losses
 from neural_style_tf.tiling.grid import Tile
 
-Losses = dict[str, tf.Tensor]
-"""`total`, and the name of each term → scalar."""
 Reduce = Callable[[Any], Any]
 """Tree → its sum over all replicas."""
 
@@ -56,7 +55,7 @@ def evaluate(
     plan: Sequence[Tile] | None,
     reduce: Reduce = lambda tree: tree,
 ) -> tuple[Losses, tf.Tensor]:
-    """Return all losses of an image and the gradient of their weighted sum; inside a `tf.function`.
+    """Return all losses of an image and the gradient [1, H, W, 3] of `total`; inside a `tf.function`.
 
     Args:
         network: Has all layers of the terms.
@@ -64,10 +63,7 @@ def evaluate(
         image: [1, H, W, 3], mean-subtracted RGB; of a static shape if there is a plan.
         arguments: Targets, weights and guides.
         plan: The tiles to visit: all of the image's, or the share of one replica. None: one piece.
-        reduce: Adds over the replicas, whose shares make up the image; default: a single replica.
-
-    Returns:
-        The losses, and the gradient [1, H, W, 3] of `total`.
+        reduce: Adds over the replicas, whose shares make up the image.
     """
     if plan and len(plan) > 1:
         return _in_two_passes(network, terms, image, arguments, plan, reduce)
@@ -136,8 +132,8 @@ def _in_two_passes(
     nothing = tf.nest.map_structure(lambda leaf: tf.zeros(leaf.shape, leaf.dtype), shapes.structured_outputs)
     statistics = reduce(_fold(add_statistics, nothing, plan))
     losses, derivatives = _score_and_differentiate(terms, statistics, arguments)
-    # A tile needs the derivatives only after its features. Without this dependency the second pass would
-    # begin, and take its memory, during the first.
+    # Without this dependency the second pass would begin, and take its memory, during the first: a tile needs
+    # the derivatives only after its features.
     with tf.control_dependencies(tf.nest.flatten(statistics)):
         image = tf.identity(image)
     return losses, reduce(_fold(add_gradient, zeros(image.shape, image.dtype), plan))
@@ -195,9 +191,9 @@ def _fold(visit: Callable[[tf.Tensor, Any], Any], state: Any, plan: Sequence[Til
 def outlined_function(function: Callable) -> Callable:
     """Return a `tf.function` that remains a function of its own within the graph of its caller.
 
-    In the graph of a loop, TensorFlow 2.21 leaves the gradient of max pooling to its own kernel, many times
-    slower than oneDNN's: it rewrites operations in an order that a loop upsets, and inserts oneDNN's gradient
-    only after oneDNN's pooling. The graph of a called function has no loops.
+    In a graph with loops, TensorFlow 2.21 computes the gradient of max pooling by its own kernel, many times
+    slower than oneDNN's: it inserts oneDNN's gradient only after oneDNN's pooling, and rewrites operations in
+    an order that a loop upsets. The graph of a called function has no loops.
     """
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
@@ -207,9 +203,8 @@ def released_gradients() -> Iterator[None]:
     """Free what TensorFlow's registry of `tf.custom_gradient` would keep of the graphs that are built inside.
 
     Each use of a custom gradient in a graph is registered for the life of the process. The entry holds the
-    graph with every variable and constant in it: of a run from coarse to fine the image, the optimiser's
-    state and the targets of every coarser scale, 1.6 GB by the time that a picture of 64 megapixels is
-    painted. Afterwards no gradient of these graphs can be built.
+    graph with all its variables and constants: image, optimiser state and targets of every coarser scale,
+    1.6 GB for a picture of 64 megapixels. After the block no gradient of these graphs can be built.
     """
     # TensorFlow has no public way. If this one ends, only memory is lost.
     entries = getattr(getattr(ops, "gradient_registry", None), "_registry", {})

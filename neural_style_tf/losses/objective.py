@@ -5,39 +5,30 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from neural_style_tf.losses.evaluate import Arguments, Losses, evaluate, outlined_function
+from neural_style_tf.distributed.replicas import Cluster
+from neural_style_tf.losses.evaluate import Arguments, evaluate, outlined_function
 from neural_style_tf.losses.guides import EVERYWHERE, Guidance
-from neural_style_tf.losses.targets import Look, Source, gather_statistics, make_sources, make_targets
+from neural_style_tf.losses.targets import (
+    Look,
+    Source,
+    Statistics,
+    gather_statistics,
+    make_sources,
+    make_targets,
+)
 from neural_style_tf.losses.term import Term, Tree
 from neural_style_tf.losses.view import Network
+from neural_style_tf.optim import Losses
 from neural_style_tf.tiling.grid import Tile, plan_shares, plan_tiles, share_out
 from neural_style_tf.tiling.memory_model import smaller_tile, tile_to_look
 
 Projection = Callable[[tf.Tensor, Arguments], tf.Tensor]
 """(Gradient [1, H, W, 3], arguments) → its projection, such as `pixels.keep_gray`."""
 OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, MemoryError)
-
-
-class Replicas(Protocol):
-    """The replicas that evaluate an objective together, in several processes; see `replicas.Cluster`."""
-
-    replicas: int
-    workers: int
-    rank: int
-
-    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call `function(index of the replica, *arguments)` on each; return the result of a local one."""
-
-    def sum(self, tree: Any) -> Any:
-        """Inside `run`: return the sums over all replicas."""
-
-    def all_reduce_sum(self, tensor: tf.Tensor) -> tf.Tensor:
-        """Outside of `run`: return the sum over all workers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,18 +50,13 @@ class Evaluation:
     size: tuple[int, int] | None = None
     tile: int | None = None
     projections: tuple[Projection, ...] = ()
-    replicas: Replicas | None = None
+    replicas: Cluster | None = None
     guided: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of all losses, `total` first."""
         return ("total", *(term.name for term in self.terms))
-
-    @property
-    def alignment(self) -> tuple[int, int]:
-        """Stride and halo of the tiles; see `Architecture.alignment`."""
-        return alignment_of(self.network, self.terms)
 
     def __call__(self, image: tf.Tensor, arguments: Arguments) -> tuple[Losses, tf.Tensor]:
         """Return the losses and the gradient [1, H, W, 3] of an image [1, H, W, 3]; in a graph."""
@@ -83,7 +69,7 @@ class Evaluation:
 
     @functools.cached_property
     def _function(self) -> Callable[[tf.Tensor, Arguments], tuple[Losses, tf.Tensor]]:
-        """The same function for all callers, so that it is traced once."""
+        """Cached, so that all callers trace it once."""
         if self.replicas is not None:
             return self._on_replicas
         plan = () if self.tile is None else plan_for(self.network, self.terms, self.size, self.tile)
@@ -96,7 +82,7 @@ class Evaluation:
         return outlined_function(function) if plan is None else function
 
     def _on_replicas(self, image: tf.Tensor, arguments: Arguments) -> tuple[Losses, tf.Tensor]:
-        stride, halo = self.alignment
+        stride, halo = alignment_of(self.network, self.terms)
         count = self.replicas.replicas
         shares = plan_shares(*self.size, tile=self.tile, replicas=count, stride=stride, halo=halo)
 
@@ -137,11 +123,11 @@ class Objective:
         targets: Targets of terms without a source, by name.
         projections: Applied to the gradient, one after the other.
         replicas: They share the work; default: this process alone.
-        any_size: Whether one compiled step serves images of all sizes; in one piece only.
-        style_network: Looks at the style pictures in place of `network`.
         look: See `targets.gather_statistics`.
 
     Attributes:
+        size: (H, W) of the image.
+        terms: The losses whose weight is not 0.
         evaluation: The static part.
         arguments: The rest: targets, weights, guides.
         notes: Lines for the user.
@@ -159,13 +145,11 @@ class Objective:
         blend: Sequence[float] = (),
         targets: Mapping[str, Tree] | None = None,
         projections: tuple[Projection, ...] = (),
-        replicas: Replicas | None = None,
-        any_size: bool = False,
-        style_network: Network | None = None,
+        replicas: Cluster | None = None,
         look: Look | None = None,
     ) -> None:
-        terms = tuple(term for term in terms if term.weight)
-        size = np.shape(content)[:2]
+        self.terms = terms = tuple(term for term in terms if term.weight)
+        self.size = size = np.shape(content)[:2]
         sources = make_sources(
             terms,
             np.asarray(content)[np.newaxis],
@@ -173,11 +157,10 @@ class Objective:
             guidance=guidance,
             blend=blend,
         )
-        looking = {"style_network": style_network, "look": look}
-        statistics, possible = look_at(network, terms, sources, size, tile, replicas, **looking)
+        statistics, possible = look_at(network, terms, sources, size, tile, replicas, look)
         all_targets = make_targets(terms, sources, statistics, targets or {}, network.architecture)
         self.notes = () if possible == tile else (tile_note(possible),)
-        fixed = None if any_size and possible is None and replicas is None else size
+        fixed = None if possible is None and replicas is None else size
         static = tuple(dataclasses.replace(term, weight=1.0) for term in terms)
         guides = guidance.guides(terms)
         guided = tuple((layer, tuple(regions)) for layer, regions in guides.items())
@@ -207,31 +190,31 @@ def look_at(
     sources: Sequence[Source],
     size: tuple[int, int],
     tile: int | None,
-    replicas: Replicas | None,
-    **looking: Any,
-) -> tuple[list[Any], int | None]:
+    replicas: Cluster | None,
+    look: Look | None,
+) -> tuple[list[Statistics], int | None]:
     """Return `gather_statistics` of all sources, and the tile for which memory sufficed.
 
     A style picture much larger than the image is looked at in tiles in any case (see `tile_to_look`). Each of
     several workers looks at a share. `tile` is the first to try, None for one piece.
     """
+    stride, halo = alignment_of(network, terms)
     workers, first = 1 if replicas is None else replicas.workers, tile
     if replicas is not None and tile is None:
         # So each worker looks at about an equal share.
         longest = max((side for source in sources for side in source.size), default=0)
-        stride, _ = alignment_of(network, terms)
         first = max(stride, -(-longest // workers))
 
-    def attempt(tile: int | None) -> list[Any]:
-        plans = plan_looks(network, terms, sources, size, tile)
-        if replicas is not None:
-            plans = [share_out(plan, workers)[replicas.rank] for plan in plans]
-        return gather_statistics(network, sources, plans=plans, **looking)
+    def plan(source: Source, tile: int | None) -> tuple[Tile, ...] | None:
+        tile = tile_to_look(source.size, size, tile, halo=halo)
+        tiles = None if tile is None else plan_for(network, terms, source.size, tile)
+        return tiles if replicas is None else share_out(tiles, workers)[replicas.rank]
 
     possible = first
     while True:
         try:
-            statistics = attempt(possible)
+            plans = [plan(source, possible) for source in sources]
+            statistics = gather_statistics(network, sources, plans=plans, look=look)
             break
         except OUT_OF_MEMORY:
             # Other workers would wait in vain; see `Evaluation.smaller`.
@@ -242,22 +225,6 @@ def look_at(
     if replicas is not None:
         statistics = tf.nest.map_structure(replicas.all_reduce_sum, statistics)
     return statistics, tile if possible == first else possible
-
-
-def plan_looks(
-    network: Network,
-    terms: Sequence[Term],
-    sources: Sequence[Source],
-    size: tuple[int, int],
-    tile: int | None,
-) -> list[tuple[Tile, ...] | None]:
-    """Return the tiles in which each source is looked at; None for one piece; see `tile_to_look`."""
-    _, halo = alignment_of(network, terms)
-    tiles = [tile_to_look(source.size, size, tile, halo=halo) for source in sources]
-    return [
-        tile and plan_for(network, terms, source.size, tile)
-        for source, tile in zip(sources, tiles, strict=True)
-    ]
 
 
 def plan_for(network: Network, terms: Sequence[Term], size: tuple[int, int], tile: int) -> tuple[Tile, ...]:

@@ -94,7 +94,6 @@ def gather_statistics(
     *,
     plans: Sequence[Sequence[Tile] | None] | None = None,
     prepare: Callable[[Any], tf.Tensor] | None = None,
-    style_network: Network | None = None,
     look: Look | None = None,
 ) -> list[Statistics]:
     """Return the statistics of each source, or of a share of it.
@@ -102,18 +101,14 @@ def gather_statistics(
     Args:
         network: Has all layers of the terms.
         sources: From `make_sources`.
-        plans: For each source the tiles to visit, at least one: all, or a share; None, the default: one
-            piece.
+        plans: For each source the tiles to visit, all or a share; None: one piece.
         prepare: Window [1, H, W, 3] of a picture → the network's input; default: `preprocess` of RGB 0–255.
-        style_network: Looks at the style pictures in place of `network`.
-        look: `compile_look`, or a function with the same arguments that caches its results.
+        look: See `Look`; default: `compile_look`.
     """
     prepare, statistics = prepare or (lambda window: preprocess(window[0])), []
     for source, plan in zip(sources, plans or [None] * len(sources), strict=True):
-        is_content = source.terms[0].source == "content"
-        looking_network = network if is_content else style_network or network
         guided = tuple(sorted(source.guides))
-        compiled_for = functools.partial(look or compile_look, looking_network, source.terms)
+        compiled_for = functools.partial(look or compile_look, network, source.terms)
         guides = [tf.constant(source.guides[layer]) for layer in guided]
         if plan is None:
             image = prepare(source.picture)
@@ -137,28 +132,24 @@ def make_targets(
     """
     targets: dict[str, Tree] = {}
     for term in terms:
-        pairs = zip(sources, statistics, strict=True)
-        parts = [(source, by_name[term.name]) for source, by_name in pairs if term in source.terms]
-        if not parts:
+        of_term = [source for source in sources if term in source.terms]
+        trees = [by_name[term.name] for by_name in statistics if term.name in by_name]
+        if not trees:
             targets[term.name] = without_source.get(term.name, {})
             continue
-        statistic = parts[0][1]
-        if len(parts) > 1:
+        tree = trees[0]
+        if len(trees) > 1:
             factors = [
-                source.shares[term.name] / source.count(term.layer, architecture) for source, _ in parts
+                source.shares[term.name] / source.count(term.layer, architecture) for source in of_term
             ]
-            statistic = _weighted_sum([statistic for _, statistic in parts], factors)
-        targets[term.name] = term.target(statistic)
+            tree = map_leaves(functools.partial(_weighted_sum, factors), *trees)
+        targets[term.name] = term.target(tree)
     return targets
 
 
-def _weighted_sum(trees: Sequence[Tree], factors: Sequence[float]) -> Tree:
-    def add(_: str | None, *leaves: tf.Tensor) -> tf.Tensor:
-        return sum(
-            leaf * tf.constant(factor, leaf.dtype) for leaf, factor in zip(leaves, factors, strict=True)
-        )
-
-    return map_leaves(add, *trees)
+def _weighted_sum(factors: Sequence[float], _: str | None, *leaves: tf.Tensor) -> tf.Tensor:
+    pairs = zip(leaves, factors, strict=True)
+    return sum(leaf * tf.constant(factor, leaf.dtype) for leaf, factor in pairs)
 
 
 def compile_look(

@@ -1,1 +1,1 @@
-"""VGG-19: its architecture, the Keras functional model, fast convolutions, precision."""
+"""The networks: their architectures, the Keras functional model, fast convolutions, precision."""

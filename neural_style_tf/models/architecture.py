@@ -9,8 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from neural_style_tf.errors import UserError
-from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.errors import UserError, did_you_mean
 
 MEAN_RGB = (123.68, 116.779, 103.939)
 """What VGG's networks expect to be subtracted from RGB 0–255: the mean of their training pictures."""

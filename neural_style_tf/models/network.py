@@ -126,6 +126,8 @@ def build_network(
         architecture = VGG19 if "conv3_4" in kernels else VGG16
     image = keras.Input((None, None, 3), batch_size=1, dtype=dtype, name="image")
     compute = compute_dtype or dtype
+    # Differs from Gatys et al., who prefer the average: presets take the maximum, as the network was trained.
+    pool = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}[pooling]
     features, by_name = image, {}
     for name in architecture.up_to(architecture.deepest(tuple(outputs))):
         if name.startswith("conv"):
@@ -138,14 +140,9 @@ def build_network(
         else:
             # The order of the dimensions is a setting of the user's keras.json.
             order = {"data_format": "channels_last", "padding": "same"}
-            features = _pooling_layer(pooling)(2, strides=2, dtype=compute, name=name, **order)(features)
+            features = pool(2, strides=2, dtype=compute, name=name, **order)(features)
         by_name[name] = features
     model = keras.Model(image, {name: by_name[name] for name in outputs}, name="network")
     model.trainable = False
     model.architecture = architecture
     return model
-
-
-def _pooling_layer(pooling: str) -> type[keras.layers.Layer]:
-    # Differs from Gatys et al., who prefer the average: presets take the maximum, as the network was trained.
-    return {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}[pooling]

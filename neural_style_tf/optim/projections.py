@@ -5,8 +5,7 @@ which may even rise while the image's falls. An image that is kept within bounds
 about the same loss, and nothing is clipped.
 
 Method: Bertsekas, "Projected Newton methods for optimization problems with simple constraints", 1982. Pixels
-    at
-a bound that descent would push outwards are left out of the direction. All others move along it up to the
+at a bound that descent would push outwards are left out of the direction. All others move along it up to the
 bound.
 """
 

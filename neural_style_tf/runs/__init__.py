@@ -1,1 +1,1 @@
-"""What a run leaves on disk: the output folder, callbacks, TensorBoard, manifest, resume, replay."""
+"""What a run leaves on disk: the output folder, callbacks, TensorBoard, manifest, resume."""

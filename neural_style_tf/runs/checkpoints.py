@@ -1,4 +1,4 @@
-"""Write checkpoints, and find the newest one that is good."""
+"""Write checkpoints, and find the newest readable one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KEPT = 3
 
 
 class Checkpoints(Listener):
-    """Writes `checkpoints/`: the `RunState` of the run; the last `KEPT` stay.
+    """Writes the `RunState` of a run into `checkpoints/`, and keeps the last `KEPT`.
 
     The last step is always saved, unless `save_every` is 0 and the run is complete.
     """
@@ -24,7 +24,7 @@ class Checkpoints(Listener):
         self._folder, self._config = folder, config
 
     def on_step(self, record: StepRecord) -> None:
-        """Save if due, then remove the oldest."""
+        """Save if due, then remove the oldest checkpoint."""
         last = record.last and (self._config.save_every or record.step < record.planned)
         if not (self._config.saves(record.step) or record.due or last):
             return

@@ -12,8 +12,8 @@ import numpy as np
 from neural_style_tf.runs.callbacks import Saving, save_picture
 from neural_style_tf.runs.resume import metric_rows
 from neural_style_tf.transfer.records import FrameRecord, FrameState, Listener
-from neural_style_tf.utils.atomic import atomic_file
 from neural_style_tf.utils.console import Console, duration
+from neural_style_tf.utils.files import atomic_file
 
 SPARE = 2
 """States that are kept beside those that the next frame needs, in case the newest is damaged."""
@@ -73,9 +73,7 @@ class States(Listener):
 def read_states(folder: Path, needed: int) -> tuple[list[FrameState], list[str]]:
     """Return the states from which a run is continued, the oldest first, and a line for each damaged one.
 
-    Args:
-        folder: The output folder.
-        needed: How many states the next frame needs, if its scene has as many.
+    The next frame needs `needed` of them, if its scene has as many.
     """
     notes: list[str] = []
     states: list[FrameState] = []
@@ -115,13 +113,7 @@ def _numbered(folder: Path, suffix: str) -> list[tuple[int, Path]]:
 
 
 class FrameProgress(Listener):
-    """Prints a line for each frame.
-
-    Args:
-        console: Where to print.
-        last: Number of the last frame; 0 if that is not known.
-        every: How far apart frames are.
-    """
+    """Prints a line for each frame; they are `every` frames apart up to number `last` (0: not known)."""
 
     def __init__(self, console: Console, last: int, every: int) -> None:
         self._console, self._last, self._every = console, last, every

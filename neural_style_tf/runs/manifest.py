@@ -16,9 +16,10 @@ from neural_style_tf import __version__
 from neural_style_tf.config.fields import flat, tagged, to_flags
 from neural_style_tf.config.parsing import to_text
 from neural_style_tf.config.schema import SETTINGS, Config, Job
+from neural_style_tf.errors import UserError, show
 from neural_style_tf.images import Picture, deep
 from neural_style_tf.transfer.records import Listener, Record
-from neural_style_tf.utils.atomic import write_text
+from neural_style_tf.utils.files import write_text
 from neural_style_tf.weights import Weights
 
 FORM = 1
@@ -32,19 +33,15 @@ class Manifest:
     """`run.json`: everything needed to know what made a result, and to make it again.
 
     Attributes:
-        config: Every setting of `Config` by its flag's name, in JSON's types.
-        inputs: Role of each picture (`Job.pictures`) and, where --init names a file, `init` → path, sha256
-            and notes.
-        weights: network, origin, source, sha256, generation and notes.
-        job: Every setting of `Job`, likewise.
-        circumstances: What is no setting and may yet change the bits.
+        config: Name of each setting of `Config` → value, in JSON's types; `job` has those of `Job`.
+        inputs: Role of each picture (`Job.pictures`), `init` if --init names a file → path, sha256, notes.
+        weights: network, origin, source, sha256, generation, notes.
+        circumstances: From `circumstances`.
         status: `running`, `finished`, `interrupted` or `failed: …`.
-        version: Of this program.
-        started: In ISO 8601, as are `resumed`, a time for each, and `ended`.
-        notes: Lines that the run printed about its steps.
-        steps: Updates of the pixels.
-        final: Name of a loss → its last value.
-        best: step and total of the result.
+        started: ISO 8601, like `ended` and each time in `resumed`.
+        steps: Number of updates of the pixels.
+        final: Name of each loss → its last value.
+        best: `step` and `total` loss of the result.
     """
 
     config: Mapping[str, Any]
@@ -64,21 +61,17 @@ class Manifest:
     best: Mapping[str, float] | None = None
 
     def to_json(self) -> str:
-        """Return the text of `run.json`; what is not known yet is left out."""
+        """Return the text of `run.json`, without fields that have no value yet."""
         facts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         known = {name: value for name, value in facts.items() if value not in (None, "")}
         return json.dumps({"manifest": FORM, **known}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """Read a manifest.
-
-        Raises:
-            ValueError: It is none, or of another version; the message says which.
-        """
+        """Read the text of `run.json`; a ValueError says why it is not a manifest of this version."""
         try:
             facts = json.loads(text)
-        # RecursionError: brackets by the thousand.
+        # RecursionError: thousands of nested brackets.
         except (ValueError, RecursionError):
             raise ValueError(FOREIGN) from None
         form = facts.get("manifest") if isinstance(facts, dict) else None
@@ -92,28 +85,38 @@ class Manifest:
         kinds = {name: _KINDS.get(name, str) for name in ("config", "inputs", "weights", *values)}
         if not all(isinstance(values.get(name), kind) for name, kind in kinds.items()):
             raise ValueError(FOREIGN)
-        if not all(isinstance(facts_of_file, dict) for facts_of_file in values["inputs"].values()):
+        if not all(isinstance(file, dict) for file in values["inputs"].values()):
             raise ValueError(FOREIGN)
         return cls(
             **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         )
 
-    def other_files(self, hashes: Mapping[str, str]) -> list[str]:
-        """Return a phrase for each role whose file (SHA-256) is not the one recorded here."""
-        known = dict(self.inputs) | {"weights": self.weights}
-        return [
-            f"the {role} file is " + ("another one" if role in known else "new")
+    def changed_files(self, hashes: Mapping[str, str]) -> list[str]:
+        """Return a phrase for each file that differs from the recorded one, or is new or missing.
+
+        Args:
+            hashes: Role of each file → SHA-256. Missing pictures count only if it has the content picture.
+        """
+        recorded = dict(self.inputs) | {"weights": self.weights}
+        changed = [
+            f"the {role} file is " + ("another one" if role in recorded else "new")
             for role, sha256 in hashes.items()
-            if known.get(role, {}).get("sha256") != sha256
+            if recorded.get(role, {}).get("sha256") != sha256
         ]
-
-    def missing_files(self, hashes: Mapping[str, str]) -> list[str]:
-        """Return a phrase for each role that is recorded here and has no file now."""
-        gone = self.inputs.keys() - hashes.keys() - {"init"}
-        return [f"the {role} file is not given" for role in sorted(gone)]
+        missing = self.inputs.keys() - hashes.keys() - {"init"} if "content" in hashes else ()
+        return changed + [f"the {role} file is not given" for role in sorted(missing)]
 
 
-_ENDS = ("steps", "seconds", "final", "best")
+def read_manifest(path: str | Path, advice: str) -> Manifest:
+    """Read a `run.json`; the message of a UserError ends in `advice`, which says what to do."""
+    try:
+        return Manifest.from_json(Path(path).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"{show(path)} cannot be read as the run.json of a run: {why}; {advice}") from None
+
+
+_AT_THE_END = ("steps", "seconds", "final", "best")
 _KINDS = {
     **dict.fromkeys(("config", "job", "inputs", "weights", "circumstances", "final", "best"), dict),
     **dict.fromkeys(("resumed", "notes"), list),
@@ -126,14 +129,14 @@ class ManifestWriter(Listener):
     """Writes `run.json` at the start and at the end of a run.
 
     Args:
-        path: The file.
+        path: Path of the `run.json`.
         config: The resolved settings.
-        job: The files.
-        inputs: Role → picture, as of `Job.pictures`.
+        job: The files of the run.
+        inputs: Role of each picture (`Job.pictures`) → the picture.
         init: SHA-256 of the file that `config.init` names, or None.
-        weights: The network.
-        device: Its name.
-        earlier: The manifest before, of a run that is continued.
+        weights: The weights of the network.
+        device: Name of the device.
+        earlier: The former manifest of a resumed run.
     """
 
     def __init__(
@@ -155,7 +158,7 @@ class ManifestWriter(Listener):
         }
         if init is not None:
             files["init"] = {"path": config.init, "sha256": init}
-        # A run that goes on keeps the `--output` of its earlier part.
+        # A resumed run keeps the `--output` of its earlier part.
         output = from_the_root(job.output) if job.output or not earlier else earlier.job.get("output", "")
         self._manifest = Manifest(
             config=with_absolute_paths(flat(config)),
@@ -173,15 +176,14 @@ class ManifestWriter(Listener):
             started=earlier.started if earlier else _now(),
             resumed=(*earlier.resumed, _now()) if earlier else (),
             notes=earlier.notes if earlier else (),
-            # Until there are newer ones.
-            **({name: getattr(earlier, name) for name in _ENDS} if earlier else {}),
+            **({name: getattr(earlier, name) for name in _AT_THE_END} if earlier else {}),
         )
         self._last: Record | None = None
         self._notes: list[str] = []
         self._write()
 
     def on_step(self, record: Record) -> None:
-        """Remember the newest losses."""
+        """Remember the newest losses and the notes."""
         self._last = record
         self._notes += record.notes
 
@@ -204,12 +206,12 @@ class ManifestWriter(Listener):
 
 
 def facts_in_common(config: Config, hashes: dict[str, str], weights: Weights) -> dict[str, Any]:
-    """Return what all workers of a run must have in common: name → value; paths may differ.
+    """Return name → value of what must be equal on all workers of a run; paths may differ.
 
     Args:
         config: The resolved settings.
-        hashes: Role of each picture and, if `--init` names a file, `init` → SHA-256.
-        weights: The network.
+        hashes: Role of each picture, and `init` if --init names a file → SHA-256.
+        weights: The weights of the network.
     """
     facts = {f"--{name}": value for name, value in flat(config).items()}
     if "init" in hashes:
@@ -220,7 +222,7 @@ def facts_in_common(config: Config, hashes: dict[str, str], weights: Weights) ->
 
 
 def circumstances(device: str) -> dict[str, Any]:
-    """Return what is no setting and may yet change the bits of a result."""
+    """Return what can change the bits of a result and is not a setting: device, versions, processor."""
     packages = (*PACKAGES, *(["pyvips"] if deep.is_installed() else []))
     return {
         "device": device,
@@ -245,17 +247,17 @@ def flag_lines(config: Config, job: Job) -> str:
         if name in tagged("anew", Job) or value == "":
             continue
         for line in to_flags(SETTINGS[name], value):
-            # A flag file is read line by line, and lines are stripped.
+            # Flag files are read line by line, and lines are stripped.
             if [line] == line.strip().splitlines():
                 lines.append(line)
                 continue
-            # Without this file it would be another painting: an unknown flag is refused.
+            # The unknown flag is refused: without this setting it would be another painting.
             lines += [f"# cannot be written: {line!r}", f"--{name}_cannot_be_written"]
     return "\n".join(lines) + "\n"
 
 
 def settings_table(config: Config, job: Job) -> dict[str, bool | int | float | str]:
-    """Return name → value of every setting, lists as a flag has them, a single number as itself."""
+    """Return name → value of every setting for TensorBoard: lists as text, except single numbers."""
 
     def simple(value: Any) -> Any:
         if not isinstance(value, tuple):
@@ -266,12 +268,12 @@ def settings_table(config: Config, job: Job) -> dict[str, bool | int | float | s
 
 
 def from_the_root(path: str) -> str:
-    """Return a path that means the same in every folder, of a link its own; "" stays empty."""
+    """Return an absolute path that keeps its last part, even if that is a link; "" stays empty."""
     return str(Path(path).parent.resolve() / Path(path).name) if path else ""
 
 
 def with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings by name, with the paths of what a run reads `from_the_root`."""
+    """Return settings with absolute paths of all files that a run reads."""
 
     def absolute(name: str, value: Any) -> Any:
         if name not in tagged("reads", Config, Job):

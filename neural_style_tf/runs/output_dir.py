@@ -1,4 +1,4 @@
-"""Claim the output folder of a run: refused if it holds another, locked while in use."""
+"""The output folder of a run: refused if it holds another run, locked while in use."""
 
 from __future__ import annotations
 
@@ -10,52 +10,41 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from neural_style_tf.errors import UserError
-from neural_style_tf.utils.atomic import leftovers
-from neural_style_tf.utils.lock import Lock
-from neural_style_tf.utils.paths import exists
+from neural_style_tf.utils.files import Lock, exists, leftovers
 
-# `run.json` marks the folder as ours. It is removed last: a folder without it could not be reused.
+# `run.json` marks a folder as this program's, and is removed last: without it the folder could not be reused.
 FILES = ("result.png", "result.mp4", "metrics.jsonl", "flags.txt", "run.json")
 FOLDERS = ("images", "frames", "checkpoints")
 PICTURES = ("images/step-*.png", "frames/frame-*.png")
 STATES = ("checkpoints/ckpt-*", "checkpoints/frame-*.npz")
-"""Of a single picture, and of a clip."""
+"""What resuming needs: checkpoints of a picture, states of the frames of a clip."""
 EVENTS = "events.out.tfevents.*.v2"
 LOCK = ".neural-style-tf.lock"
 
 
 def files_of_a_run(folder: Path) -> list[Path]:
-    """Return the files of a run in a folder: those that replacing it removes."""
+    """Return the files in a folder that --overwrite removes."""
     if not exists(folder):
         return []
-    return [*_made_on_the_way(folder), *(folder / name for name in FILES if (folder / name).exists())]
+    return [*_numbered_files(folder), *(folder / name for name in FILES if (folder / name).exists())]
 
 
-def _made_on_the_way(folder: Path) -> list[Path]:
+def _numbered_files(folder: Path) -> list[Path]:
     return [path for pattern in (EVENTS, *PICTURES, *STATES) for path in folder.glob(pattern)]
 
 
 def holds_run(folder: Path) -> bool:
-    """Return whether a folder has anything that a run writes."""
-    return bool(_names(folder))
+    """Return whether a folder holds anything that a run writes."""
+    return bool(_present(folder))
 
 
 def check_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
-    """Refuse a folder in which a run may not write.
-
-    Args:
-        folder: The folder; it need not exist.
-        overwrite: Whether an earlier run there may be replaced.
-        resume: Whether it may be continued.
-
-    Raises:
-        UserError: It holds a run, or such files of another program.
-    """
+    """Refuse a folder that holds a run, unless it may be replaced or resumed, or another program's files."""
     if not holds_run(folder):
         return
     if not _is_ours(folder):
-        found = _names(folder)[0]
-        what = "a run.json that" if found == "run.json" else f"{found} but no run.json that"
+        name = _present(folder)[0]
+        what = "a run.json that" if name == "run.json" else f"{name} but no run.json that"
         raise UserError(
             f"{str(folder)!r} holds {what} this program can read: move that away, or give another "
             "--output_dir"
@@ -67,7 +56,7 @@ def check_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
         )
 
 
-def _names(folder: Path) -> list[str]:
+def _present(folder: Path) -> list[str]:
     if not exists(folder):
         return []
     present = [name for name in (*FILES, *FOLDERS) if (folder / name).exists()]
@@ -75,7 +64,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Return whether there is a `run.json` of this program; a run writes it before all else."""
+    """Return whether there is a `run.json` of this program; a run writes it first."""
     try:
         facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         return isinstance(facts, dict) and "config" in facts
@@ -86,7 +75,7 @@ def _is_ours(folder: Path) -> bool:
 def is_in_use(folder: Path) -> bool:
     """Return whether a process is painting a run in a folder."""
     lock = Lock(folder / LOCK)
-    # Taking the lock for a moment is the only test: a killed process leaves its file.
+    # Only taking the lock tells: a killed process leaves its file.
     try:
         free = not (folder / LOCK).exists() or lock.acquire()
     except OSError:
@@ -97,7 +86,7 @@ def is_in_use(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def writable(folder: Path) -> Iterator[None]:
-    """Turn errors of making or writing a folder into a `UserError`."""
+    """Turn an OSError about a folder into a `UserError`."""
     try:
         yield
     except FileExistsError:
@@ -111,10 +100,9 @@ class FolderInUse(UserError):
 
 
 class OutputFolder:
-    """The output folder of a run, made and locked; see docs/robustness.md for the list of its files.
+    """The output folder of a run, created and locked; docs/robustness.md lists its files.
 
-    Raises:
-        UserError: It may not be written in (see `check_folder`), or another process writes in it.
+    A UserError says that `check_folder` refuses it, or that another process writes in it.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, overwrite: bool, resume: bool = False) -> None:
@@ -132,7 +120,7 @@ class OutputFolder:
 
     def clear(self) -> None:
         """Remove the files of an earlier run, and nothing else."""
-        for path in _made_on_the_way(self.path):
+        for path in _numbered_files(self.path):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -144,8 +132,8 @@ class OutputFolder:
             (self.path / name).unlink(missing_ok=True)
 
     def _sweep(self) -> None:
-        """Remove half-written files of a run that was killed."""
-        # Only the beginning of a long name is in that of its unfinished file.
+        """Remove unfinished files of a killed run."""
+        # The name of an unfinished file has only the beginning of a long name.
         patterns = [self.path / name for name in (*FILES, EVENTS.removesuffix(".v2"), *PICTURES, *STATES)]
         for path in [path for pattern in patterns for path in leftovers(pattern.parent, pattern.name)]:
             with contextlib.suppress(OSError):

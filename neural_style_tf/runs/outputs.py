@@ -1,4 +1,4 @@
-"""Check the output files before a run, and choose the checkpoint to continue from."""
+"""Check the output files before a run, and find the checkpoint that a resumed run continues from."""
 
 from __future__ import annotations
 
@@ -12,19 +12,15 @@ from neural_style_tf.errors import UserError, show
 from neural_style_tf.images import Picture, check_output, deep
 from neural_style_tf.images.files import expand_files
 from neural_style_tf.runs.output_dir import OutputFolder, files_of_a_run
-from neural_style_tf.runs.resume import newest_metric, read_manifest, step_of
+from neural_style_tf.runs.resume import earlier_manifest, newest_metric, step_of
 from neural_style_tf.transfer.initial import WORDS
-from neural_style_tf.utils.paths import exists
+from neural_style_tf.utils.files import exists
 
 Say = Callable[[str], None]
 
 
 def check_outputs(job: Job, config: Config, content: Picture, *, size: tuple[int, int], say: Say) -> None:
-    """Refuse outputs that cannot be written or would destroy a file; `say` what a format cannot hold.
-
-    Raises:
-        UserError: An output exists, is an input, or has a name that cannot be.
-    """
+    """Refuse outputs that cannot be written or would destroy a file; `say` what a format cannot hold."""
     if not job.output_dir.isprintable():
         raise UserError(f"--output_dir: {job.output_dir!r} is no name that every program can read")
     check_not_read(job, "result.png", config.init)
@@ -43,27 +39,24 @@ def check_outputs(job: Job, config: Config, content: Picture, *, size: tuple[int
 
 
 def check_not_read(job: Job, result: str, init: str) -> None:
-    """Refuse a run that would write over a picture that it reads.
+    """Refuse a run that would overwrite a file that it reads.
 
     Args:
-        job: The files that are read and written.
+        job: The files of the run.
         result: Name of the result in the output folder.
-        init: `--init`: a word, or a file.
-
-    Raises:
-        UserError: Naming the file.
+        init: `--init`: a word or a file.
     """
     names = [file for name in job.pictures.values() for file in (name, *expand_files(name))]
     names += [init] if init not in WORDS else []
-    read = [Path(file) for file in names if exists(file)]
+    inputs = [Path(file) for file in names if exists(file)]
     for output in filter(None, (job.output, os.path.join(job.output_dir, result))):  # noqa: PTH118
-        if exists(output) and any(Path(output).samefile(file) for file in read):
+        if exists(output) and any(Path(output).samefile(file) for file in inputs):
             raise UserError(f"{show(output)} is read and would be overwritten: give another name")
     if not job.overwrite:
         return
-    doomed = {path.resolve() for path in files_of_a_run(Path(job.output_dir))}
-    for file in read:
-        if file.resolve() in doomed:
+    removed = {path.resolve() for path in files_of_a_run(Path(job.output_dir))}
+    for file in inputs:
+        if file.resolve() in removed:
             raise UserError(
                 f"{show(file)} is read, and --overwrite would remove it with the run in "
                 f"{show(job.output_dir)}: give another --output_dir"
@@ -71,15 +64,7 @@ def check_not_read(job: Job, result: str, init: str) -> None:
 
 
 def check_not_there(job: Job, *, written: str) -> None:
-    """Refuse an `--output` that exists, unless it may be replaced or an earlier part of the run wrote it.
-
-    Args:
-        job: The files.
-        written: The output of the earlier part, or "".
-
-    Raises:
-        UserError: Naming the file.
-    """
+    """Refuse an `--output` that exists, unless it may be replaced or is `written`, from `output_of`."""
     output = Path(job.output)
     if not output.exists() or job.overwrite:
         return
@@ -87,28 +72,22 @@ def check_not_there(job: Job, *, written: str) -> None:
         raise UserError(f"--output: {show(job.output)} exists; give another name, or --overwrite")
     if not (written and Path(written).exists() and output.samefile(written)):
         raise UserError(
-            f"--output: {show(job.output)} exists, and is not of the run to go on with: give another name"
+            f"--output: {show(job.output)} exists, and the run to resume did not write it: give another name"
         )
 
 
 def output_of(job: Job) -> str:
-    """Return the absolute path of `--output` of the run that a job resumes; "" if there is none."""
+    """Return the absolute path of the `--output` that the earlier part of a resumed run wrote, or ""."""
     if job.resume:
         with contextlib.suppress(UserError):
-            return str(read_manifest(Path(job.output_dir)).job.get("output", ""))
+            return str(earlier_manifest(Path(job.output_dir)).job.get("output", ""))
     return ""
 
 
 def find_checkpoint(folder: OutputFolder, *, planned: int, say: Say) -> str | None:
-    """Return the newest good checkpoint in a folder, or None before the first one.
+    """Return the newest readable checkpoint of a resumed run, or None if it was not yet at its first.
 
-    Args:
-        folder: Of a run that is resumed.
-        planned: The step at which it shall end.
-        say: Takes a line for each damaged checkpoint, and the step from which the run goes on.
-
-    Raises:
-        UserError: The run has written results, and no checkpoint can be read; or it is beyond `planned`.
+    A run that wrote results but left no readable checkpoint is refused, and one beyond step `planned`.
     """
     from neural_style_tf.runs.checkpoints import newest_good
 
@@ -122,8 +101,8 @@ def find_checkpoint(folder: OutputFolder, *, planned: int, say: Say) -> str | No
         )
     if step_of(prefix) > planned:
         raise UserError(
-            f"--resume: the run in {str(folder.path)!r} is at step {step_of(prefix)} already, beyond the "
-            f"{planned} that are asked for: give as many --iterations as it began with, or more"
+            f"--resume: the run in {str(folder.path)!r} is at step {step_of(prefix)} already, beyond "
+            f"{planned}: give at least as many --iterations as it began with"
         )
     where = f"step {step_of(prefix)}" if prefix else "the beginning: it has no checkpoint yet"
     say(f"going on with {folder.path}{os.sep} from {where}")

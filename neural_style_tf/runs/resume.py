@@ -1,4 +1,4 @@
-"""May a run be resumed? Compare settings and files with those it was begun with."""
+"""Continue or repeat a run: its status, and how settings and files differ from its `run.json`."""
 
 from __future__ import annotations
 
@@ -6,130 +6,32 @@ import contextlib
 import json
 from pathlib import Path
 
-from neural_style_tf.config.fields import flat, tagged
+from neural_style_tf.config.fields import flat, leaves, tagged
 from neural_style_tf.config.schema import Config, Job
-from neural_style_tf.errors import UserError, show
-from neural_style_tf.runs.manifest import Manifest
+from neural_style_tf.errors import UserError
+from neural_style_tf.runs.manifest import Manifest, circumstances, read_manifest
 from neural_style_tf.runs.output_dir import STATES
-from neural_style_tf.utils.atomic import write_bytes
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Return the manifest of the run in a folder.
-
-    Raises:
-        UserError: It is missing or was edited into something else.
-    """
-    path = folder / "run.json"
-    try:
-        return Manifest.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        why = "" if isinstance(error, OSError | UnicodeError) else f" ({error})"
-        raise UserError(
-            f"{str(path)!r} cannot be read{why}, so the run cannot be continued; --overwrite begins it anew"
-        ) from None
-
-
-def check_same_run(
-    manifest: Manifest, config: Config, hashes: dict[str, str], *, result: tuple[int, int]
-) -> None:
-    """Refuse to continue a run with other settings, pictures or weights; arguments as of `differences`.
-
-    Raises:
-        UserError: Naming each difference.
-    """
-    if found := differences(manifest, config, hashes, result=result):
-        raise UserError(
-            f"--resume: this is not the run in --output_dir: {'; '.join(found)}. Give another --output_dir, "
-            "or --overwrite to begin anew"
-        )
-
-
-def differences(
-    manifest: Manifest, config: Config, hashes: dict[str, str], *, result: tuple[int, int]
-) -> list[str]:
-    """Return a phrase for each setting and file that differs from those a run began with.
-
-    Another tile is no difference: the same gradient is computed, and only rounding differs.
-
-    Args:
-        manifest: Of the run.
-        config: The present settings.
-        hashes: Role of each picture, `init` or `weights` → SHA-256 of the present file.
-        result: (H, W) of the result.
-    """
-    now, default = (json.loads(json.dumps(flat(one))) for one in (config, Config()))
-    # A setting that the run's version did not have yet did then what its default does now.
-    then = default | json.loads(json.dumps(dict(manifest.config)))
-    found = [
-        f"--{name} was {then[name]!r}, now {value!r}"
-        for name, value in now.items()
-        if name not in tagged("resume", Config)
-        and then[name] != value
-        and not (name in tagged("auto", Config) and value == "auto")
-        # The file may have another name: its hash is compared below.
-        and not (name == "init" and hashes.get("init") and manifest.inputs.get("init"))
-    ]
-    if then["iterations"] != now["iterations"]:
-        if config.sizes.scales != 1 and not config.sizes.scale_iterations:
-            found.append("--iterations also counts for the coarser scales, which are done")
-        adam = config.optimization.optimizer == "adam"
-        if adam and config.optimization.learning_rate_schedule != "constant":
-            found.append("--iterations also counts for the learning rate, which falls to their end")
-    return [*found, *manifest.other_files(hashes), *manifest.missing_files(hashes)]
-
-
-def with_its_choices(manifest: Manifest, config: Config) -> Config:
-    """Replace `auto` by what the run began with, so that it goes on with the same bits."""
-    default = flat(Config())
-    return config.replace(
-        **{
-            name: manifest.config.get(name, default[name])
-            for name, value in flat(config).items()
-            if name in tagged("auto", Config) and value == "auto"
-        }
-    )
-
-
-def trim_metrics(path: Path, step: int) -> None:
-    """Drop the lines of `metrics.jsonl` after a step, and a half-written one."""
-    write_bytes(path, b"".join(line for at, line in metric_rows(path) if at <= step))
-
-
-def newest_metric(path: Path) -> int:
-    """Return the last step in `metrics.jsonl`, or −1 if there is none."""
-    return max((step for step, _ in metric_rows(path)), default=-1)
-
-
-def metric_rows(path: Path) -> list[tuple[int, bytes]]:
-    """Return step and line of each whole row of `metrics.jsonl`."""
-    rows = []
-    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            step = json.loads(line)["step"]
-            if line.endswith(b"\n") and isinstance(step, int):
-                rows.append((step, line))
-    return rows
-
-
-def step_of(checkpoint: str | None) -> int:
-    """Return the step of a checkpoint from its name, or −1 for none."""
-    return int(checkpoint.rpartition("-")[2]) if checkpoint else -1
+from neural_style_tf.utils.files import exists, write_bytes
 
 
 def find_manifest(folder: Path) -> Manifest | None:
-    """Return the manifest of the run in a folder; None if there is none."""
+    """Return the manifest of the run in a folder, or None if there is none."""
     path = folder / "run.json"
-    try:
-        return Manifest.from_json(path.read_text(encoding="utf-8"))
-    except OSError:
-        return None
-    except ValueError as error:
-        raise UserError(f"{show(path)} cannot be read: {error}. Move that folder away") from None
+    return read_manifest(path, "move that folder away") if exists(path) else None
+
+
+def earlier_manifest(folder: Path) -> Manifest:
+    """Return the manifest of the run in a folder that --resume continues."""
+    return read_manifest(folder / "run.json", "the run cannot be continued; --overwrite begins it anew")
+
+
+def repeated_manifest(path: str) -> Manifest:
+    """Return the manifest in the `run.json` that --from_run names."""
+    return read_manifest(path, "--from_run takes the run.json of a run")
 
 
 def status_of(folder: Path) -> str:
-    """Return the first word of the status of the run in a folder, or `waiting`."""
+    """Return the first word of a run's status (`running`, `finished`, …), or `waiting` without a run."""
     manifest = find_manifest(folder)
     return manifest.status.partition(":")[0] if manifest else "waiting"
 
@@ -147,3 +49,118 @@ def continued(job: Job) -> Job:
 def is_finished(job: Job) -> bool:
     """Return whether the folder of a job holds a finished run that it may not replace."""
     return not job.overwrite and status_of(Path(job.output_dir)) == "finished"
+
+
+def differences(
+    manifest: Manifest, config: Config, hashes: dict[str, str], *, result: tuple[int, int]
+) -> list[str]:
+    """Return a phrase for each setting and file that differs from a run's, and that resuming it forbids.
+
+    A tile may differ: it changes the rounding of the gradient, not the gradient.
+
+    Args:
+        manifest: The manifest of the run.
+        config: The present settings.
+        hashes: Role of each picture, `init` or `weights` → SHA-256 of the present file.
+        result: (H, W) of the result.
+    """
+    now, default = (json.loads(json.dumps(flat(settings))) for settings in (config, Config()))
+    # A setting that the run's version lacked did what its default does.
+    then = default | json.loads(json.dumps(dict(manifest.config)))
+    changes = [
+        f"--{name} was {then[name]!r}, now {value!r}"
+        for name, value in now.items()
+        if name not in tagged("resume", Config)
+        and then[name] != value
+        and not (name in tagged("auto", Config) and value == "auto")
+        # The file may have another name: its hash is compared below.
+        and not (name == "init" and hashes.get("init") and manifest.inputs.get("init"))
+    ]
+    if then["iterations"] != now["iterations"]:
+        if config.sizes.scales != 1 and not config.sizes.scale_iterations:
+            changes.append("--iterations also counts for the coarser scales, which are done")
+        adam = config.optimization.optimizer == "adam"
+        if adam and config.optimization.learning_rate_schedule != "constant":
+            changes.append("--iterations also counts for the learning rate, which falls to their end")
+    return changes + manifest.changed_files(hashes)
+
+
+def check_same_run(
+    manifest: Manifest, config: Config, hashes: dict[str, str], *, result: tuple[int, int]
+) -> None:
+    """Refuse to continue a run if there are `differences`."""
+    if changes := differences(manifest, config, hashes, result=result):
+        raise UserError(
+            f"--resume: this is not the run in --output_dir: {'; '.join(changes)}. Give another "
+            "--output_dir, or --overwrite to begin anew"
+        )
+
+
+def with_its_choices(manifest: Manifest, config: Config) -> Config:
+    """Replace each `auto` by what a run chose, so that it continues with the same bits."""
+    default = flat(Config())
+    return config.replace(
+        **{
+            name: manifest.config.get(name, default[name])
+            for name, value in flat(config).items()
+            if name in tagged("auto", Config) and value == "auto"
+        }
+    )
+
+
+def settings_of(manifest: Manifest, path: str) -> tuple[Config, Job]:
+    """Return settings and files of a run that --from_run repeats; messages show its `path`."""
+    config = dict(manifest.config)
+    job = {name: value for name, value in manifest.job.items() if name not in tagged("anew", Job)}
+    for kind, settings in ((Config, config), (Job, job)):
+        if unknown := settings.keys() - {leaf.name for leaf in leaves(kind)}:
+            raise UserError(f"--from_run: {path!r} has settings that are unknown here: {', '.join(unknown)}")
+    try:
+        # A setting that the run's version lacked did what its default does, with any preset.
+        return Config(**flat(Config()) | config), Job(**job)
+    except UserError as error:
+        raise UserError(f"--from_run: {path!r}: {error}") from None
+
+
+def check_files(manifest: Manifest, hashes: dict[str, str], path: str) -> None:
+    """Refuse to repeat the run of a `run.json` on other files; `hashes` as for `Manifest.changed_files`."""
+    if changes := manifest.changed_files(hashes):
+        raise UserError(
+            f"--from_run: this would not repeat the run of {path!r}: {'; '.join(changes)}. Name the former "
+            "file by its flag, or use the flags.txt beside it, which takes any files"
+        )
+
+
+def changes_since(manifest: Manifest, device: str) -> list[str]:
+    """Return a line for each circumstance that differs from the run's and may change the bits."""
+    return [
+        f"{name} was {manifest.circumstances.get(name)}, now {value}: the bits may differ"
+        for name, value in circumstances(device).items()
+        if manifest.circumstances.get(name) != value
+    ]
+
+
+def metric_rows(path: Path) -> list[tuple[int, bytes]]:
+    """Return the step and the line of each complete row of `metrics.jsonl`."""
+    rows = []
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            step = json.loads(line)["step"]
+            if line.endswith(b"\n") and isinstance(step, int):
+                rows.append((step, line))
+    return rows
+
+
+def newest_metric(path: Path) -> int:
+    """Return the last step in `metrics.jsonl`, or −1 if there is none."""
+    return max((step for step, _ in metric_rows(path)), default=-1)
+
+
+def trim_metrics(path: Path, step: int) -> None:
+    """Drop the rows of `metrics.jsonl` after a step, and an incomplete one."""
+    write_bytes(path, b"".join(line for at, line in metric_rows(path) if at <= step))
+
+
+def step_of(checkpoint: str | None) -> int:
+    """Return the step of a checkpoint from its name, or −1 for none."""
+    return int(checkpoint.rpartition("-")[2]) if checkpoint else -1

@@ -1,4 +1,4 @@
-"""Write TensorBoard events: the losses as curves, the image, the settings as text and as hyperparameters."""
+"""TensorBoard: the losses as curves, the image, the settings as text and as hyperparameters."""
 
 from __future__ import annotations
 
@@ -16,25 +16,24 @@ from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.images import to_picture
 from neural_style_tf.runs.output_dir import EVENTS
 from neural_style_tf.transfer.records import Listener, Record
-from neural_style_tf.utils.atomic import atomic_path
 from neural_style_tf.utils.console import printable
+from neural_style_tf.utils.files import atomic_path
 
-IMAGES_APART = 5
+IMAGE_EVERY = 5
+"""Images are written at each so many saved steps."""
 LONGEST_SIDE = 2048
-"""Of an image for TensorBoard; a larger one is reduced by a whole number."""
+"""Largest image that is written, in pixels; a larger one is reduced by a whole number."""
 
 
 class Curves(Listener):
     """TensorBoard event files.
 
     Args:
-        folder: Where they go.
-        config: Which steps are saved; every fifth of them gets its image written here, too.
-        settings: All settings, as name → value: text, and what TensorBoard's HParams page compares runs by.
-            No file says what a sweep varies: of several HParams reads one, and without any it finds in the
-            runs what differs.
-        after: The last step that an earlier part of the run has written, and that its checkpoint vouches
-            for; what it wrote beyond is removed.
+        folder: Folder of the event files.
+        config: The settings of the run; the image is written at every `IMAGE_EVERY`-th saved step.
+        settings: All settings by name, for the text and for the HParams page. No file says what a sweep
+            varies: HParams reads only one of several, and finds by itself in which settings runs differ.
+        after: The step of the checkpoint from which a run is resumed, or −1; later events are removed.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class Curves(Listener):
             trim_events(folder, after)
         self._writer = tf.summary.create_file_writer(str(folder))
         self._newest = after
-        self._image_every = IMAGES_APART * config.saving.save_every
+        self._image_every = IMAGE_EVERY * config.saving.save_every
         table = "\n".join(["|setting|value|", "|---|---|"] + [f"|{k}|{v}|" for k, v in settings.items()])
         with self._writer.as_default(step=max(after, 0)):
             tf.summary.text("config", printable(table))
@@ -81,7 +80,7 @@ class Curves(Listener):
 
 
 def trim_events(folder: Path, step: int) -> None:
-    """Drop from the event files of a folder what lies after a step, and what was cut short."""
+    """Drop events after a step, and incomplete ones, from the event files of a folder."""
     for path in folder.glob(EVENTS):
         kept = [raw for raw in _events(path) if tf.compat.v1.Event.FromString(raw).step <= step]
         with atomic_path(path) as shorter, tf.io.TFRecordWriter(str(shorter)) as writer:

@@ -25,7 +25,6 @@ from neural_style_tf.jobs.signals import NAMES, Interrupts
 from neural_style_tf.jobs.task import Outcome, Task
 from neural_style_tf.sweeps.shards import part_of
 from neural_style_tf.tiling.system_memory import available_bytes
-from neural_style_tf.utils.console import Console
 from neural_style_tf.utils.runtime import cores, nvidia_devices
 
 # How often an executor that waits for events looks for signals, in seconds.
@@ -51,29 +50,22 @@ Executor = Callable[[Sequence[Task]], Iterator[Event]]
 """Paints checked runs. The call itself raises what is wrong with it, before the first event."""
 
 
-def choose_executor(
-    sweep: SweepConfig, job: Job, machine: Machine, console: Console, interrupts: Interrupts
-) -> Executor:
-    """Return the executor that the flags ask for.
-
-    Raises:
-        UserError: The flags contradict each other, Ray is missing, or there are too few GPUs.
-    """
+def choose_executor(sweep: SweepConfig, job: Job, machine: Machine, interrupts: Interrupts) -> Executor:
+    """Return the executor that the flags ask for; UserError: they contradict each other."""
     received = interrupts.received
     if sweep.ray and sweep.jobs > 1:
         raise UserError("--jobs and --ray both share out the runs: give one of them")
     if sweep.shared_output and not sweep.ray:
         raise UserError("--shared_output says what the machines of a cluster see: it needs --ray")
     if not sweep.ray and sweep.jobs == 1:
-        painter = Painter(machine, console, interrupts)
+        painter = Painter(machine, interrupts)
         return lambda tasks: one_after_another(tasks, painter, received)
     if sweep.ray:
         from neural_style_tf.sweeps.ray_cluster import RayExecutor, check_installed
 
         check_installed()
         _check_sendable(job)
-        load_weights = functools.partial(machine.load_weights, console=console)
-        shared_out = RayExecutor(Painter, sweep, load_weights, received, console.say)
+        shared_out = RayExecutor(Painter, sweep, machine.load_weights, received, machine.console.say)
     else:
         memory = available_bytes()
         # Whole cores; each process has a GPU of its own.
@@ -104,11 +96,7 @@ def _check_sendable(job: Job) -> None:
 
 
 def gpu_of_each(jobs: int, environment: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return the variables that give each of `jobs` processes a GPU; empty ones without GPUs.
-
-    Raises:
-        UserError: There are fewer GPUs than processes.
-    """
+    """Return the variables that give each of `jobs` processes a GPU; empty ones without GPUs."""
     gpus = nvidia_devices(environment)
     if not gpus:
         return [{} for _ in range(jobs)]
@@ -140,14 +128,8 @@ def side_by_side(
     Each process takes neighbours in the order of the tasks, which share the most; one that has no more takes
     from the end of the longest queue. A process that dies fails its run, and another one takes its place.
 
-    Args:
-        tasks: The runs, in order.
-        make_painter: Called in each process; must be picklable.
-        environments: Variables that each process adds to its own.
-        received: Signals, as they arrive: at the first, the processes save and end.
-
-    Yields:
-        The events of the runs, as they arrive.
+    `make_painter` is called in each process, and must be picklable. At the first signal in `received` the
+    processes save and end.
     """
     count = min(len(environments), len(tasks))
     queues = [deque(part_of(tasks, index, count)) for index in range(count)]
@@ -179,10 +161,6 @@ def side_by_side(
 
 class Worker:
     """The parent's side of a process that paints one run after another.
-
-    Args:
-        make_painter: Called in the process; must be picklable.
-        environment: Variables that the process adds to its own.
 
     Attributes:
         task: The run that is painted; None between runs.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import json
 import re
@@ -17,28 +16,15 @@ from neural_style_tf.config.fields import tagged
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.runs.output_dir import LOCK, writable
-from neural_style_tf.utils.atomic import write_text
-from neural_style_tf.utils.lock import Lock
-from neural_style_tf.utils.paths import exists
+from neural_style_tf.utils.files import Lock, exists, write_text
 
+Runs = Mapping[str, Mapping[str, str]]
+"""Folder of a run in that of the sweep → name of each swept setting → its value, as a flag takes it."""
 FORMAT = 1
-# How long to wait for another process that writes `sweep.json`.
 LOCK_SECONDS = 10.0
-# The longest name of a run's folder, in bytes; a longer one is numbered.
+"""How long to wait for another process that writes `sweep.json`."""
 LONGEST_NAME = 120
-
-
-@dataclasses.dataclass(frozen=True)
-class SweptRun:
-    """One run of a sweep.
-
-    Attributes:
-        settings: Name of a swept setting → its value, as a flag takes it.
-        folder: Name of its folder in that of the sweep.
-    """
-
-    settings: Mapping[str, str]
-    folder: str
+"""Longest name of a run's folder, in bytes; a run with a longer one is numbered."""
 
 
 def safe(name: str, value: str) -> str:
@@ -47,29 +33,25 @@ def safe(name: str, value: str) -> str:
     return re.sub(r"[^\w.+\-]+", "_", text) or "_"
 
 
-def name_runs(
-    settings: Sequence[Mapping[str, str]], known: Mapping[str, str] | None = None
-) -> list[SweptRun]:
+def name_runs(settings: Sequence[Mapping[str, str]], known: Runs | None = None) -> Runs:
     """Name the folder of each run: `style_weight=10,tv_weight=0`. A taken or too long one gets a number.
 
-    Args:
-        settings: Those of each run.
-        known: `key` of a run → its folder, from an earlier call. These names stay, whatever is swept now.
+    The runs in `known` keep the names of an earlier command, whatever is swept now.
     """
-    known = known or {}
+    names = {frozenset(values.items()): folder for folder, values in (known or {}).items()}
     # Some systems do not tell A from a.
-    taken, runs = {name.casefold() for name in known.values()}, []
+    taken, runs = {folder.casefold() for folder in names.values()}, {}
     for values in settings:
-        folder = known.get(key(values))
+        folder = names.get(frozenset(values.items()))
         if folder is None:
-            names = _names(",".join(f"{name}={safe(name, value)}" for name, value in values.items()) or "run")
-            folder = next(name for name in names if name.casefold() not in taken)
+            best = ",".join(f"{name}={safe(name, value)}" for name, value in values.items()) or "run"
+            folder = next(name for name in _candidates(best) if name.casefold() not in taken)
             taken.add(folder.casefold())
-        runs.append(SweptRun(dict(values), folder))
+        runs[folder] = dict(values)
     return runs
 
 
-def _names(best: str) -> Iterator[str]:
+def _candidates(best: str) -> Iterator[str]:
     """Yield names for a folder, the best first."""
     if len(best.encode()) <= LONGEST_NAME:
         yield best
@@ -77,17 +59,12 @@ def _names(best: str) -> Iterator[str]:
     yield from (f"run-{number:04}" for number in itertools.count(1))
 
 
-def key(settings: Mapping[str, str]) -> str:
-    """Return what tells a run from others: its settings, in any order."""
-    return json.dumps(dict(sorted(settings.items())))
-
-
 class SweepFolder:
     """`sweep.json` in the folder of a sweep, which is made when the first run is written.
 
     Attributes:
-        known: `key` of a run → its folder.
-        joined: The user's own file that its runs were joined in, from the root; or "".
+        runs: All that were begun in this folder.
+        joined: The user's own file that the runs were joined in, from the root; or "".
 
     Raises:
         UserError: There is a `sweep.json` that this program did not write.
@@ -99,8 +76,7 @@ class SweepFolder:
 
     def _read(self) -> None:
         self._base: dict[str, Any] | None = None
-        self._runs: dict[str, dict] = {}
-        self.known: dict[str, str] = {}
+        self.runs: dict[str, dict[str, str]] = {}
         self.joined = ""
         if exists(self._file):
             try:
@@ -108,22 +84,14 @@ class SweepFolder:
                 if facts["sweep"] != FORMAT:
                     raise ValueError
                 self._base, self.joined = dict(facts["base"]), str(facts["joined"])
-                self._runs = {key(run["settings"]): run for run in facts["runs"]}
-                self.known = {name: str(run["folder"]) for name, run in self._runs.items()}
+                self.runs = {folder: dict(settings) for folder, settings in facts["runs"].items()}
             except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 raise UserError(
                     f"{show(self._file)} is not one that this version wrote: give another --output_dir"
                 ) from None
 
     def check(self, base: Mapping[str, Any]) -> None:
-        """Refuse other settings than the sweep was begun with.
-
-        Args:
-            base: Name → value of every setting that is not swept, in JSON's types.
-
-        Raises:
-            UserError: Naming each difference.
-        """
+        """Refuse other values of what is not swept, in JSON's types, than the sweep was begun with."""
         if self._base is None:
             return
         then, now = self._base, json.loads(json.dumps(dict(base)))
@@ -143,28 +111,23 @@ class SweepFolder:
                 "Give another --output_dir"
             )
 
-    def write(
-        self, axes: Mapping[str, Sequence[str]], base: Mapping[str, Any], runs: Sequence[SweptRun]
-    ) -> None:
+    def write(self, axes: Mapping[str, Sequence[str]], base: Mapping[str, Any], runs: Runs) -> None:
         """Write what the sweep is; runs of an earlier, other space stay listed.
 
-        Raises:
-            UserError: The folder cannot be made, or another process added other runs meanwhile, under the
-                same names.
+        UserError: another process added other runs meanwhile, under the same names.
         """
         with writable(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         with self._locked():
             self._read()
-            all_runs = self._runs | {key(run.settings): dataclasses.asdict(run) for run in runs}
-            if len({run["folder"] for run in all_runs.values()}) < len(all_runs):
+            if any(self.runs.get(folder, settings) != settings for folder, settings in runs.items()):
                 raise UserError(f"another command has added runs to {show(self.path)}: give this one again")
             facts = {
                 "sweep": FORMAT,
                 "version": __version__,
                 "space": {name: list(values) for name, values in axes.items()},
                 "base": dict(base),
-                "runs": list(all_runs.values()),
+                "runs": self.runs | dict(runs),
                 "joined": self.joined,
             }
             write_text(self._file, json.dumps(facts, indent=2) + "\n")

@@ -17,6 +17,7 @@ import dataclasses
 import functools
 import importlib.util
 import logging
+import math
 import os
 import shutil
 import signal
@@ -33,6 +34,7 @@ import numpy as np
 import neural_style_tf
 from neural_style_tf.config.schema import Job, SweepConfig
 from neural_style_tf.errors import RunError, UserError, reason, show
+from neural_style_tf.jobs.error_messages import line_of
 from neural_style_tf.jobs.painter import Painter
 from neural_style_tf.jobs.task import Outcome, Supplies, Task
 from neural_style_tf.runs.manifest import from_the_root
@@ -40,7 +42,7 @@ from neural_style_tf.runs.output_dir import FolderInUse, OutputFolder
 from neural_style_tf.runs.resume import continued, is_finished
 from neural_style_tf.sweeps.executors import Event
 from neural_style_tf.transfer.initial import WORDS
-from neural_style_tf.utils.atomic import write_bytes
+from neural_style_tf.utils.files import write_bytes
 from neural_style_tf.weights import Weights
 
 # How often a run is begun again whose machine or process was lost.
@@ -50,8 +52,8 @@ LOOK_UP_SECONDS, CONNECT_SECONDS = 1.0, 10.0
 START_SECONDS = 10.0
 # How long the head of the cluster may be silent. Ray ends this process after 60 s.
 HEAD_SECONDS = 20.0
-# Tasks handed to the cluster for each that it can run at a time, so that it sees what is wanted.
-AHEAD = 2
+# Tasks handed to the cluster beside twice those that have begun, so that it sees what is wanted.
+AHEAD = 4
 # The share of a machine's memory that a run asks for at most; a larger run is painted in tiles.
 MEMORY_SHARE = 0.9
 # Pictures that stay in the object store for further runs; a task that waits keeps its own.
@@ -75,7 +77,7 @@ def own_modules(tasks: Sequence[Task]) -> list[str]:
 def _join(address: str, modules: Sequence[str]) -> Any:
     """Import Ray and become a driver of a cluster, which gets `modules`; return Ray."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # Ray announces that it will leave hidden GPUs hidden for tasks that take none; it may do so now.
+    # What will be the default, or Ray warns: tasks that take no GPU leave CUDA_VISIBLE_DEVICES as it is.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     head = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
     if head not in ("", "auto", "local"):
@@ -126,16 +128,9 @@ def _no_cluster(address: str, why: str) -> UserError:
 class RayExecutor:
     """Joins the cluster that `--ray` names, and paints on it: hands out tasks, and watches over them.
 
-    Args:
-        make_painter: Called once in each process of the cluster; must be picklable.
-        sweep: `ray`, `ray_cpus` and `shared_output`.
-        load_weights: Returns the network of a run, which is sent; None: the machines load it themselves.
-        received: Signals, as they arrive: at the first, the runs save and end.
-        say: Gets a line when no run can begin.
-
-    Raises:
-        UserError: There is no such cluster. The call raises it, before the first event.
-        RunError: The cluster is gone.
+    `make_painter` is called once in each process of the cluster, and must be picklable. `load_weights`
+    returns the network of a run, which is sent; None: the machines load it themselves. At the first signal in
+    `received` the runs save and end. `say` gets a line when no run can begin.
     """
 
     make_painter: Callable[[], Painter]
@@ -153,14 +148,14 @@ class RayExecutor:
         on_this_node = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
         actor = ray.remote(num_cpus=0, scheduling_strategy=on_this_node)(RunFiles)
         self._files = actor.remote(shared=self.sweep.shared_output)
-        # The modification time tells a file that was replaced.
-        self._picture = functools.lru_cache(PICTURES)(lambda name, time: ray.put(Path(name).read_bytes()))
+        # The modification time is part of the key: a file that was replaced is sent anew.
+        self._picture = functools.lru_cache(PICTURES)(lambda name, _: ray.put(Path(name).read_bytes()))
         self._network: tuple[Weights | None, Any] = None, None
         # Reference of a task → the task, and what it takes of a machine.
         self._running: dict[Any, tuple[Task, dict[str, int]]] = {}
-        # Name of a run that has begun → its step, and how many are planned.
+        # Name of a run that has begun and not ended → its step, and how many are planned.
         self._begun: dict[str, tuple[int, int]] = {}
-        self._quiet_since, self._has_said = time.monotonic(), False
+        self._mention_at = time.monotonic() + START_SECONDS
         return self._paint(tasks)
 
     def _paint(self, tasks: Sequence[Task]) -> Iterator[Event]:
@@ -172,14 +167,13 @@ class RayExecutor:
     def _watch(self, waiting: deque[Task]) -> Iterator[Event]:
         stopping = False
         while waiting or self._running:
-            self._check_head()
-            while waiting and len(self._running) < AHEAD * self._slots(waiting[0]):
+            while waiting and len(self._running) < AHEAD + 2 * len(self._begun):
                 task = waiting.popleft()
                 try:
                     self._submit(task)
                 except (OSError, UserError) as error:
                     # A file of this run has gone since the check. The others go on.
-                    yield from self._end(task, Outcome("failed", _line(error)))
+                    yield from self._end(task, Outcome("failed", line_of(error)))
             running = list(self._running)
             done = self._ray.wait(running, timeout=LOOK_UP_SECONDS)[0] if running else []
             self._check_head()
@@ -188,6 +182,7 @@ class RayExecutor:
                 task, _ = self._running.pop(reference)
                 outcome = self._outcome(reference)
                 self._ray.get(self._files.end.remote(task.name))
+                # None: cancelled before it began.
                 if outcome is not None:
                     yield from self._end(task, outcome)
             self._mention_shortage()
@@ -208,7 +203,7 @@ class RayExecutor:
             self._begun[name] = steps
 
     def _end(self, task: Task, outcome: Outcome) -> Iterator[Event]:
-        if task.name not in self._begun:
+        if self._begun.pop(task.name, None) is None:
             yield Event(task.name)
         yield Event(task.name, outcome=outcome)
 
@@ -258,22 +253,17 @@ class RayExecutor:
             "memory": int(min(task.memory, MEMORY_SHARE * memory)),
         }
 
-    def _slots(self, task: Task) -> int:
-        """Return how many runs like `task` the cores of the cluster can paint at a time, at least one."""
-        cpus = self._demand(task)["CPU"]
-        return max(1, sum(int(node.get("CPU", 0)) // cpus for node in self._nodes()))
-
     def _mention_shortage(self) -> None:
         """Say once what the first run waits for, if none begins or no machine could ever paint it."""
         task, demand = next(iter(self._running.values()), (None, {}))
         nodes = self._nodes()
         fits = any(all(node.get(name, 0) >= amount for name, amount in demand.items()) for node in nodes)
-        if task is None or (fits and any(task.name in self._begun for task, _ in self._running.values())):
-            self._quiet_since, self._has_said = time.monotonic(), False
+        if task is None or (fits and self._begun):
+            self._mention_at = time.monotonic() + START_SECONDS
             return
-        if self._has_said or time.monotonic() - self._quiet_since <= START_SECONDS:
+        if time.monotonic() < self._mention_at:
             return
-        self._has_said = True
+        self._mention_at = math.inf
         available = self._ray.available_resources()
         takes, free = [], []
         for name, amount in demand.items():
@@ -304,12 +294,6 @@ class RayExecutor:
             time.sleep(LOOK_UP_SECONDS)
 
 
-def _line(error: OSError | UserError) -> str:
-    if isinstance(error, OSError) and error.filename:
-        return f"{show(str(error.filename))} cannot be read: {error.strerror}"
-    return str(error)
-
-
 def files_of(task: Task) -> list[str]:
     """Return the names of the files that a run reads, without its weights."""
     names = [*task.job.pictures.values(), task.job.from_run]
@@ -333,13 +317,8 @@ def paint_on_node(
 ) -> Outcome:
     """Paint a run on a machine of the cluster; called there by Ray.
 
-    Args:
-        make_painter: Called once in each process.
-        files: The actor `RunFiles`.
-        task: The run; its paths are those of the driver's machine.
-        pictures: Name of a file → reference of its content.
-        weights: The network; None: as the settings say.
-        shared: Whether the run's folder can be reached from here.
+    The paths of the task are those of the driver's machine; `pictures` has references to the contents of its
+    files. With `shared` the run's folder can be reached from here; without, `files`, the actor, can.
     """
     import ray
 
@@ -424,13 +403,13 @@ def _content(path: Path) -> np.ndarray:
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
     """Return name → size and time of each file of a run; locks and half-written files are hidden ones."""
-    found = {}
+    files = {}
     for path in sorted(folder.rglob("[!.]*")):
         with contextlib.suppress(FileNotFoundError):
             status = path.stat()
             if path.is_file():
-                found[path.relative_to(folder).as_posix()] = (status.st_size, status.st_mtime_ns)
-    return found
+                files[path.relative_to(folder).as_posix()] = (status.st_size, status.st_mtime_ns)
+    return files
 
 
 @dataclasses.dataclass
@@ -455,11 +434,9 @@ class RunFiles:
         self._runs: dict[str, _Attempts] = {}
 
     def begin(self, task: Task) -> tuple[int, bool, list[str]] | Outcome:
-        """Begin an attempt of a run.
+        """Begin an attempt; return its number, whether an earlier one has written, and the files to fetch.
 
-        Returns:
-            Its number, whether an earlier attempt has written, and the names of the files to fetch; or how
-            the run ended, if its folder is in use or holds something else.
+        Or how the run ended, if its folder is in use or holds something else.
         """
         run = self._runs.setdefault(task.name, _Attempts())
         run.count += 1

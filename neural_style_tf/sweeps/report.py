@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import html
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from neural_style_tf.errors import reason, show
 from neural_style_tf.runs.resume import find_manifest
-from neural_style_tf.sweeps.folder import SweptRun
-from neural_style_tf.utils.atomic import atomic_file, write_text
+from neural_style_tf.sweeps.folder import Runs
+from neural_style_tf.utils.files import atomic_file, write_text
 
 # Sizes of the sheet, in pixels: the largest and the smallest side of a thumbnail, the space around it, a line
 # of text, and the largest side of the whole, labels aside.
@@ -25,10 +24,10 @@ MOST_SHOWN = LARGEST // (SMALLEST + GAP + LINE)
 TEMPLATE = Path(__file__).with_name("index.html")
 
 
-def write_report(root: Path, runs: Sequence[SweptRun]) -> list[str]:
+def write_report(root: Path, runs: Runs) -> list[str]:
     """Write the table, the page and the sheet of a sweep; return a line for each that cannot be written."""
-    facts = [_facts(root, run) for run in runs]
-    names = list(runs[0].settings) if runs else []
+    facts = [_facts(root / folder) | {"folder": folder, **settings} for folder, settings in runs.items()]
+    names = list(next(iter(runs.values()), ()))
     columns = [*names, "status", "total", "content", "style", "tv", "steps", "seconds", "folder"]
     parts = {
         "table.csv": lambda path: _write_table(path, columns, facts),
@@ -46,14 +45,13 @@ def write_report(root: Path, runs: Sequence[SweptRun]) -> list[str]:
     return lines
 
 
-def _facts(root: Path, run: SweptRun) -> dict[str, Any]:
-    """Return the row of a run; what is not known yet is left out."""
-    manifest = find_manifest(root / run.folder)
-    row: dict[str, Any] = {**run.settings, "folder": run.folder, "status": "waiting"}
+def _facts(folder: Path) -> dict[str, Any]:
+    """Return the row of a run, without its settings; what is not known yet is left out."""
+    manifest = find_manifest(folder)
     if manifest is None:
-        return row
+        return {"status": "waiting"}
     losses = manifest.final or {}
-    row |= {name: losses.get(name) for name in ("total", "content", "style", "tv")}
+    row = {name: losses.get(name) for name in ("total", "content", "style", "tv")}
     row |= {"steps": manifest.steps, "seconds": manifest.seconds}
     row["status"] = manifest.status.partition(":")[0]
     return {name: value for name, value in row.items() if value is not None}
@@ -72,25 +70,19 @@ def _write_table(path: Path, columns: list[str], facts: list[dict[str, Any]]) ->
     write_text(path, text.getvalue())
 
 
-def _write_sheet(path: Path, runs: Sequence[SweptRun]) -> None:
-    sheet = make_sheet(runs, {run.folder: _picture(path.parent / run.folder) for run in runs})
+def _write_sheet(path: Path, runs: Runs) -> None:
     with atomic_file(path) as file:
-        sheet.save(file, "JPEG", quality=88)
+        make_sheet(path.parent, runs).save(file, "JPEG", quality=88)
 
 
-def make_sheet(runs: Sequence[SweptRun], pictures: dict[str, Path]) -> Image.Image:
-    """Return the results in a grid: the second setting across, all others down.
-
-    Args:
-        runs: All of them; of more than `MOST_SHOWN` columns or rows the first are shown.
-        pictures: Folder of a run → its result, which may not be there yet.
-    """
-    names = list(runs[0].settings)
+def make_sheet(root: Path, runs: Runs) -> Image.Image:
+    """Return the results in a grid: the second setting across, all others down, the first `MOST_SHOWN`."""
+    names = list(next(iter(runs.values())))
     across = names[1] if len(names) > 1 else names[0] if names else ""
     down = [name for name in names if name != across]
     cells = {
-        (tuple(run.settings[name] for name in down), run.settings.get(across, "")): pictures[run.folder]
-        for run in runs
+        (tuple(settings[name] for name in down), settings.get(across, "")): _picture(root / folder)
+        for folder, settings in runs.items()
     }
     rows = list(dict.fromkeys(row for row, _ in cells))[:MOST_SHOWN]
     columns = list(dict.fromkeys(column for _, column in cells))[:MOST_SHOWN]

@@ -12,15 +12,18 @@ from typing import Any
 from neural_style_tf.config.fields import tagged
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UnreadableFile, UserError, show
+from neural_style_tf.jobs.machine import Machine
+from neural_style_tf.jobs.run import make_run
+from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Task
 from neural_style_tf.runs.resume import continued, find_manifest, status_of
 from neural_style_tf.sweeps.executors import Event, Executor
-from neural_style_tf.sweeps.folder import SweepFolder, SweptRun, name_runs, safe
+from neural_style_tf.sweeps.folder import SweepFolder, name_runs, safe
 from neural_style_tf.sweeps.report import write_report
 from neural_style_tf.sweeps.shards import part_of
 from neural_style_tf.sweeps.space import Axis, combine
 from neural_style_tf.utils.console import Console, duration
-from neural_style_tf.utils.text import shortened
+from neural_style_tf.utils.files import shortened
 
 # Mistakes that are shown; the others are counted.
 MOST_MISTAKES = 20
@@ -35,19 +38,9 @@ WIDEST = 100
 class Sweep:
     """The runs of one command line.
 
-    Args:
-        axes: The swept settings.
-        zipped: Names of those that advance together.
-        root: The folder of the sweep.
-        base: Name → value of each setting that is set and not swept.
-        settings: Returns the settings and files of a run with some changes.
-        make_run: Makes a `jobs.painting.Run`; raises UserError for every mistake that can be found now.
-        console: For the progress.
-        skip_unreadable: Leave out runs whose pictures cannot be read.
-
     Attributes:
         runs: All of them, in order.
-        skipped: Folder of a run that is left out → why.
+        skipped: Name of a run that is left out → why.
         was_cut_short: Whether `execute` left runs that it was to paint, or some were interrupted.
     """
 
@@ -59,32 +52,27 @@ class Sweep:
         root: Path,
         base: Mapping[str, Any],
         settings: Callable[[Mapping[str, str]], tuple[Config, Job]],
-        make_run: Callable[[Config, Job], Any],
-        console: Console,
+        machine: Machine,
         skip_unreadable: bool = False,
     ) -> None:
         self._axes, self._base, self._settings = axes, base, settings
-        self._make_run, self._console = make_run, console
+        self._machine, self._console = machine, machine.console
         self._root, self._folder = root, SweepFolder(root)
-        self.runs = name_runs(combine(axes, zipped), self._folder.known)
+        self.runs = name_runs(combine(axes, zipped), self._folder.runs)
         self._skip_unreadable = skip_unreadable
         self._tasks: dict[str, Task] = {}
         self.skipped: dict[str, str] = {}
         self.was_cut_short = False
 
     def check(self) -> list[Task]:
-        """Check all runs; return those that are not skipped, in order.
-
-        Raises:
-            UserError: With a line for each mistake.
-        """
+        """Check all runs; return those that are not skipped. A UserError has a line for each mistake."""
         # Message → the first run that has it.
         mistakes: dict[str, str] = {}
-        for run in self.runs:
+        for name, swept in self.runs.items():
             try:
-                self._tasks[run.folder] = self._plan(run)
+                self._tasks[name] = self._plan(name, swept)
             except UserError as error:
-                mistakes.setdefault(str(error), run.folder)
+                mistakes.setdefault(str(error), name)
         self._check_outputs()
         if not any(task.job.overwrite for task in self._tasks.values()):
             self._folder.check(self._base)
@@ -105,14 +93,13 @@ class Sweep:
             self._console.error(f"skipped: {name}: {message}")
         return list(self._tasks.values())
 
-    def _plan(self, run: SweptRun) -> Task:
+    def _plan(self, name: str, swept: Mapping[str, str]) -> Task:
         """Return a run as it begins."""
-        config, job = self._settings(run.settings)
-        folder = self._root / run.folder
-        return Task(run.folder, config, job.replace(output_dir=str(folder), output=_fill(job, run)))
+        config, job = self._settings(swept)
+        return Task(name, config, job.replace(output_dir=str(self._root / name), output=_fill(job, swept)))
 
     def _checked(self, task: Task) -> Task:
-        run = self._make_run(task.config, continued(task.job))
+        run = make_run(task.config, continued(task.job), self._machine, Interrupts())
         if status_of(self._root / task.name) == "finished":
             run.check_finished()
         return dataclasses.replace(task, memory=run.memory(), hashes=run.hashes)
@@ -140,10 +127,7 @@ class Sweep:
     ) -> int:
         """Paint what is not finished; return 0, or 1 if a run failed or has a flaw. `check` comes first.
 
-        Args:
-            executor: Paints runs.
-            shard: Which part of how many, from 1.
-            retry_failed: Also try again what failed in an earlier command.
+        `shard` is which part of how many, from 1.
         """
         say, error = self._console.say, self._console.error
         mine = part_of(self._in_order(), shard[0] - 1, shard[1])
@@ -166,8 +150,7 @@ class Sweep:
                 left.discard(event.name)
             if event.outcome.status == "failed":
                 failed[event.name] = event.outcome.line
-            elif event.outcome.line:
-                is_flawed = True
+            is_flawed = is_flawed or bool(event.outcome.line)
             # A report of many runs takes long.
             now = time.monotonic()
             if reporting <= REPORT_SHARE * (now - begun):
@@ -175,7 +158,7 @@ class Sweep:
                 reporting += time.monotonic() - now
         self.was_cut_short = bool(left)
         unwritten = write_report(self._root, self.runs)
-        done = sum(status_of(self._root / run.folder) == "finished" for run in self.runs)
+        done = sum(status_of(self._root / name) == "finished" for name in self.runs)
         say(f"{done} of {len(self.runs)} runs are finished: {self._root / 'index.html'}")
         for name, line in failed.items():
             error(f"not finished: {name}: {line}")
@@ -183,13 +166,11 @@ class Sweep:
             error(line)
         return 1 if failed or unwritten or is_flawed else 0
 
-    def _unfinished(
-        self, runs: Sequence[SweptRun], *, retry_failed: bool
-    ) -> tuple[list[Task], dict[str, str]]:
+    def _unfinished(self, names: Sequence[str], *, retry_failed: bool) -> tuple[list[Task], dict[str, str]]:
         """Return the tasks to paint, and name → line of the runs that are left out as failed."""
         settled = ("finished",) if retry_failed else ("finished", "failed")
         tasks, failed = [], {}
-        for name in (run.folder for run in runs):
+        for name in names:
             if name in self.skipped:
                 failed[name] = self.skipped[name]
                 continue
@@ -200,16 +181,16 @@ class Sweep:
                 failed[name] = f"{find_manifest(self._root / name).status}; --retry_failed tries it again"
         return tasks, failed
 
-    def _in_order(self) -> list[SweptRun]:
-        """Return the runs so that those that share compiled steps come together."""
+    def _in_order(self) -> list[str]:
+        """Return the names of the runs so that those that share compiled steps come together."""
         ranks = {
             axis.name: {value: rank for rank, value in enumerate(dict.fromkeys(axis.values))}
             for axis in self._axes
         }
         arguments, files = tagged("argument", Config), tagged("reads", Config, Job)
         # Runs with other weights, which are another network, share nothing; with other pictures, a little.
-        names = sorted(ranks, key=lambda name: (name != "weights", 2 * (name in arguments) + (name in files)))
-        return sorted(self.runs, key=lambda run: [ranks[name][run.settings[name]] for name in names])
+        swept = sorted(ranks, key=lambda name: (name != "weights", 2 * (name in arguments) + (name in files)))
+        return sorted(self.runs, key=lambda run: [ranks[name][self.runs[run][name]] for name in swept])
 
 
 class _Progress:
@@ -251,14 +232,10 @@ class _Progress:
         return f"{text if len(text) <= WIDEST else text[: WIDEST - 1] + '…'}  {duration(left)} left"
 
 
-def _fill(job: Job, run: SweptRun) -> str:
-    """Return `--output` with the names in braces replaced by the values of a run.
-
-    Raises:
-        UserError: A name in braces that is not swept.
-    """
+def _fill(job: Job, swept: Mapping[str, str]) -> str:
+    """Return `--output` with names in braces replaced by the values of a run; UserError: one is not swept."""
     styles = "+".join(Path(path).stem for path in job.style)
-    values = {"content": job.content, "style": styles} | dict(run.settings)
+    values = {"content": job.content, "style": styles} | dict(swept)
 
     def value(match: re.Match[str]) -> str:
         if match[1] not in values:

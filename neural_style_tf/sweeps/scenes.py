@@ -19,9 +19,8 @@ from neural_style_tf.runs.resume import is_finished
 from neural_style_tf.sweeps.folder import SweepFolder
 from neural_style_tf.sweeps.space import Axis
 from neural_style_tf.transfer.scales import fit_content
-from neural_style_tf.utils.atomic import write_bytes
 from neural_style_tf.utils.console import Console
-from neural_style_tf.utils.paths import exists
+from neural_style_tf.utils.files import exists, write_bytes
 
 if TYPE_CHECKING:
     from neural_style_tf.video.flow import Flow
@@ -32,11 +31,7 @@ SCENES = ("start_frame", "end_frame")
 
 
 def find_scenes(frames: Iterable[Frame], config: Config, flow: Flow) -> list[tuple[int, int]]:
-    """Return the numbers of the first and the last frame of each scene, divided as `paint_clip` does.
-
-    Raises:
-        RunError: A frame cannot be read.
-    """
+    """Return the numbers of the first and the last frame of each scene, divided as `paint_clip` does."""
     from neural_style_tf.video.flow import CUT, reliability
 
     scenes: list[tuple[int, int]] = []
@@ -55,17 +50,12 @@ def find_scenes(frames: Iterable[Frame], config: Config, flow: Flow) -> list[tup
 
 
 class Scenes:
-    """The scenes of a clip, as runs of a sweep.
-
-    Raises:
-        UserError: A mistake that the run of the whole clip would find, too.
-        RunError: A frame cannot be read.
-    """
+    """The scenes of a clip, as runs of a sweep. It refuses what the run of the whole clip would refuse."""
 
     def __init__(self, config: Config, job: Job, console: Console) -> None:
         # Finds every mistake that the runs would find, before minutes go by.
-        work, quiet = ClipPainting(), Console(quiet=True)
-        run = Run(config, job.replace(output=""), Machine(), quiet, Interrupts(), work=work)
+        work = ClipPainting()
+        run = Run(config, job.replace(output=""), Machine(), Interrupts(), work=work)
         work.forget_pictures()
         self._config, self._job, self._work, self._console = config, job, work, console
         self._size = run.size
@@ -76,16 +66,7 @@ class Scenes:
         self.axes = [Axis("start_frame", firsts), Axis("end_frame", lasts)]
 
     def check(self, root: Path, sweep: SweepConfig, shard: tuple[int, int]) -> None:
-        """Refuse a folder with something else, an `--output` that cannot be written, and useless flags.
-
-        Args:
-            root: The folder of the sweep.
-            sweep: Its settings.
-            shard: Which part of the scenes is painted.
-
-        Raises:
-            UserError: Saying which.
-        """
+        """Refuse a folder with something else, an `--output` that cannot be written, and useless flags."""
         for name in ("sweep_zip", "sweep_samples"):
             if getattr(sweep, name):
                 raise UserError(f"--{name} is about --sweep, and there is none: leave it out")
@@ -104,12 +85,7 @@ class Scenes:
             )
 
     def join(self, root: Path, folders: Sequence[str]) -> None:
-        """Write the clip and its metrics once all scenes are painted, in `folders` of `root` in order.
-
-        Raises:
-            RunError: The encoder fails, or a file cannot be written.
-            OSError: The metrics cannot be joined.
-        """
+        """Write the clip and its metrics once all scenes are painted, in `folders` of `root` in order."""
         painted = [root / folder for folder in folders]
         jobs = [self._job.replace(output_dir=str(folder), overwrite=False) for folder in painted]
         done = sum(map(is_finished, jobs))

@@ -17,11 +17,7 @@ def part_of(items: Sequence[Item], index: int, count: int) -> Sequence[Item]:
 
 
 def find_shard(flag: str, environment: Mapping[str, str]) -> tuple[int, int]:
-    """Return which part of a sweep `--shard` means, from 1, and how many parts there are.
-
-    Raises:
-        UserError: It is not I/N with I from 1 to N, or Slurm's variables do not say.
-    """
+    """Return which part of a sweep `--shard` means, from 1, and how many parts there are."""
     if flag == "none":
         return 1, 1
     if flag == "auto":

@@ -18,9 +18,8 @@ from pathlib import Path
 from neural_style_tf.config.fields import leaves, tagged
 from neural_style_tf.config.parsing import to_text
 from neural_style_tf.config.schema import SETTINGS, Config, Job
-from neural_style_tf.errors import UserError, show
+from neural_style_tf.errors import UserError, did_you_mean, show
 from neural_style_tf.images.files import expand_files
-from neural_style_tf.utils.text import did_you_mean
 
 MOST_RUNS = 10_000
 _RANGES = {"linspace": 3, "logspace": 3, "uniform": 2, "loguniform": 2}
@@ -29,30 +28,18 @@ _CALL = re.compile(r"([a-z]+)\((.*)\)")
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """One swept setting.
+    """One swept setting."""
 
-    Attributes:
-        name: Of the flag.
-        values: Texts that the flag takes, without repetition.
-        drawn: Whether they are random draws, which go together with those of other axes.
-    """
-
-    name: str
-    values: tuple[str, ...]
-    drawn: bool = False
+    name: str  # of the flag
+    values: tuple[str, ...]  # texts that the flag takes, without repetition
+    drawn: bool = False  # whether they are random draws, which go together with those of other axes
 
 
 def parse_axis(text: str, *, samples: int = 0, seed: int = 0, frames: bool = False) -> Axis:
     """Parse `NAME=V1,V2,…`, `NAME=linspace(a,b,n)`, `logspace`, `uniform(a,b)`, `loguniform`, or files.
 
-    Args:
-        text: The value of `--sweep`. A `;` in it stands for the comma of a list.
-        samples: Number of draws for each random axis.
-        seed: Of the draws, with the name of the setting.
-        frames: Whether a folder, as content, is one clip.
-
-    Raises:
-        UserError: No such setting, no values, a range that cannot be, or a glob without a match.
+    A `;` stands for the comma of a list. `samples` is the number of draws for each random axis, which depend
+    on `seed` and the name. With `frames` a folder, as content, is one clip.
     """
     name, equals, values = text.partition("=")
     swept = [*(leaf.name for leaf in leaves(Config)), *tagged("swept", Job)]
@@ -78,13 +65,8 @@ def parse_axis(text: str, *, samples: int = 0, seed: int = 0, frames: bool = Fal
 def combine(axes: Sequence[Axis], zipped: Sequence[str] = ()) -> list[dict[str, str]]:
     """Return name → value of each run: the product of the axes, the first the slowest.
 
-    Args:
-        axes: All of them. Random ones advance together.
-        zipped: Names of those that advance together, too; they must be equally long.
-
-    Raises:
-        UserError: A setting swept twice, an unknown or unequal zipped one, a value, or a row of zipped ones,
-            that occurs twice, more than `MOST_RUNS` runs.
+    Random axes advance together, and so do those that are `zipped`, which must be equally long. No value, or
+    row of zipped ones, may occur twice.
     """
     swept = [axis.name for axis in axes]
     for name in swept:

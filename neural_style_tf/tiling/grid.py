@@ -29,7 +29,7 @@ class Tile(NamedTuple):
 
 
 def plan_tiles(height: int, width: int, tile: int, *, stride: int, halo: int) -> tuple[Tile, ...]:
-    """Divide a picture into tiles.
+    """Divide a picture into tiles, row by row; a single one if it is no larger than `tile`.
 
     Along each axis cores are as equal as the stride allows. Windows have at most three lengths (at the start,
     inside, at the end), none above `tile` + 2 `halo`: nine shapes at most.
@@ -40,9 +40,6 @@ def plan_tiles(height: int, width: int, tile: int, *, stride: int, halo: int) ->
         tile: The longest side of a core in pixels; rounded down to a multiple of the stride.
         stride: Cores and windows begin at its multiples.
         halo: How far a window extends beyond its core inside the picture; a multiple of the stride.
-
-    Returns:
-        The tiles, row by row; a single one if the picture is no larger than `tile`.
 
     Raises:
         UserError: `tile` is smaller than the stride.

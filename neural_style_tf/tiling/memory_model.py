@@ -63,7 +63,7 @@ def estimate_run(
         styles: (H, W) of each style picture after resizing.
         regions: Number of masks of the result.
         half: Whether the network computes in bfloat16.
-        winograd: Whether its wide layers are computed by Winograd's method.
+        winograd: Whether it computes wide layers by Winograd's method.
         architecture: Of the network.
     """
     pixels, number = math.prod(size), 0.5 if half else 1.0
@@ -149,16 +149,10 @@ def _weight_count(layers: tuple[str, ...], architecture: Architecture) -> int:
 
 
 def choose_tile(setting: str, estimate: Callable[[int | None], int], available: int | None) -> int | None:
-    """Return the longest side of a run's tiles in pixels; None for one piece.
+    """Return the longest side of a run's tiles in pixels for a `--tile`; None for one piece.
 
-    Args:
-        setting: `Config.tile`: `none`, `auto`, or the longest side.
-        estimate: Tile (None: one piece) → bytes, from `estimate_run`.
-        available: From `available_bytes`; None where it is unknown.
-
-    Returns:
-        For `auto` the first of one piece and `TILES`, largest first, that fits in `SAFE_SHARE` of the
-        available memory; if none fits, whichever takes the least.
+    `auto` takes one piece, or the largest of `TILES`, whose `estimate` (tile → bytes) is at most `SAFE_SHARE`
+    of the available bytes (None: unknown); if there is none, whichever needs the least.
     """
     if setting != "auto":
         return None if setting == "none" else int(setting)

@@ -48,11 +48,8 @@ def plan_memory(
 ) -> MemoryPlan:
     """Choose the tile of a result of `size` (H, W), and estimate the memory of the run.
 
-    Args:
-        config: The settings.
-        size: Of the result.
-        share: Bytes that the run may take at most, because others run beside it.
-        **estimated: `styles`, `regions` and `architecture`; see `estimate_run`.
+    `share` is the most that the run may take, in bytes, because others run beside it; `estimated` are
+    `styles`, `regions` and `architecture` of `estimate_run`.
     """
     available = min((limit for limit in (memory_at_hand(), share) if limit is not None), default=None)
     estimate = functools.partial(_estimate, config, size, **estimated)

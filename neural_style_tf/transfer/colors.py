@@ -17,8 +17,8 @@ from neural_style_tf.images.color_transfer import (
 from neural_style_tf.images.masks import fit_mask
 from neural_style_tf.transfer.masks import Masks
 
-MUCH = 0.02
-"""Share of values beyond 0–255 from which on a note says so."""
+CLIPPED_NOTE = 0.02
+"""A larger share of values beyond 0–255 gets a note."""
 LOSSES = {
     "content": "--colors=content: the losses are those of the painting in the style's colours, before the "
     "photo's are put on it",
@@ -30,13 +30,9 @@ LOSSES = {
 def change_colors(
     colors: str, content: np.ndarray, styles: list[np.ndarray], masks: Masks
 ) -> tuple[np.ndarray, list[np.ndarray], tuple[str, ...]]:
-    """Return content and styles in the colours in which they are painted, and lines for the user.
+    """Return content and styles, each [H, W, 3], RGB 0–255, as --colors wants them, and lines for the user.
 
-    Args:
-        colors: `--colors`.
-        content: [H, W, 3], RGB 0–255.
-        styles: Each [h, w, 3], likewise.
-        masks: The parts of the pictures whose mean colours are matched.
+    Colours are matched by the statistics of what is inside the masks.
     """
     notes = [LOSSES[colors]] if colors in LOSSES else []
     if colors in ("style", "content"):
@@ -47,10 +43,10 @@ def change_colors(
     changed = []
     for style, mask in zip(styles, masks.style or (None,) * len(styles), strict=True):
         where = None if mask is None else fit_mask(mask, style.shape[:2])
-        # A grey JPEG has a little colour, which would be made as strong as the photo's.
+        # Rounding gives a grey JPEG a little colour, which would be amplified to that of the photo.
         source = to_gray(style) if in_gray or is_gray(style) else style
         matched = change(source, target, where=where, of=visible)
-        if (share := clipped_share(matched)) > MUCH:
+        if (share := clipped_share(matched)) > CLIPPED_NOTE:
             notes.append(f"  {share:.0%} of the style's values leave 0–255 by that, and are clipped")
         changed.append(np.clip(matched, 0.0, 255.0))
     return target, changed, tuple(notes)
@@ -58,12 +54,12 @@ def change_colors(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Finish:
-    """Puts the photo's colours, or the photo where nothing is painted, on the rows of a painting.
+    """The last touch on a painting: the photo's colours, or the photo itself outside of all masks.
 
     Attributes:
         photo: [H, W, 3], RGB 0–255, at the size of the painting.
         recolor: Whether the painting gets the photo's colours.
-        cover: [H, W], 0–1, how much of each place is painted; the rest is the photo. None for all of it.
+        cover: [H, W], opacity of the painting over the photo, 0–1; None for 1 everywhere.
     """
 
     photo: np.ndarray
@@ -71,12 +67,12 @@ class Finish:
     cover: np.ndarray | None
 
     def __call__(self, rows: np.ndarray, top: int) -> np.ndarray:
-        """Return finished rows [h, W, 3] of the painting, from row `top` on; not clipped to 0–255."""
+        """Return the rows [h, W, 3] that begin at row `top`, finished; they may leave 0–255."""
         part = slice(top, top + len(rows))
         rows = with_colors_of(self.photo[part], rows) if self.recolor else rows
         return rows if self.cover is None else covered(rows, self.photo[part], self.cover[part])
 
 
 def covered(image: np.ndarray, photo: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    """Return an image [H, W, 3] where `cover` [H, W] is 1, the photo where it is 0, and a mixture between."""
+    """Blend: `cover` [H, W] is the opacity of an image [H, W, 3] over the photo."""
     return photo + cover[..., np.newaxis] * (image - photo)

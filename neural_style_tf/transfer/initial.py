@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from neural_style_tf.config.schema import SETTINGS, Config
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, did_you_mean
 from neural_style_tf.images import load_image, resize
 from neural_style_tf.models.architecture import MEAN_RGB
-from neural_style_tf.utils.paths import exists
-from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.utils.files import exists
 
 WORDS = SETTINGS["init"].metadata["choices"]
 
@@ -20,20 +19,10 @@ _NPY = b"\x93NUMPY"
 
 
 def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **reading: object) -> np.ndarray:
-    """Return the initial picture that `config.init` names.
+    """Return the picture that `config.init` names, float32 [H, W, 3], RGB 0–255, of the shape of `content`.
 
-    Args:
-        config: `init`, and the `seed` of the noise.
-        content: The content picture [H, W, 3], RGB 0–255; the result has its shape.
-        style: The style picture, of any size.
-        **reading: For `images.load_image`, if `config.init` is a picture.
-
-    Returns:
-        float32 [H, W, 3], RGB 0–255. `noise` is N(0, 1) about the network's mean colour; a picture of
-        another size is resized; a `.npy` array is used exactly.
-
-    Raises:
-        UserError: A file that is missing or not a picture, an array of the wrong shape or kind.
+    `noise` is N(0, 1) about the network's mean colour, from `config.seed`. A picture file is read by
+    `load_image` with the options `reading`, and resized; a `.npy` array is used exactly.
     """
     height, width, _ = content.shape
     if config.init == "noise":
@@ -54,32 +43,24 @@ def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **rea
 
 
 def enlarged(painted: np.ndarray, photo: np.ndarray, detail: float) -> np.ndarray:
-    """Enlarge the painting of a coarser scale to the size of the next one.
+    """Enlarge a painting [h, w, 3] to the size of the next scale's photo [H, W, 3], both RGB 0–255.
 
-    The detail of the photo that the coarser size could not hold is added. Otherwise small parts, such as the
-    eyes of a face, would have to come back through the content loss, whose layers are deep and see them
-    badly, after the style losses have filled their place.
+    The share `detail` of the photo's finer detail, which the coarser size could not hold, is added.
+    Otherwise small parts, such as the eyes of a face, would have to come back through the content loss, after
+    the style losses have filled their place; its deep layers hardly respond to them. Edges may leave 0–255.
 
     Differs from Gatys et al., who paint at one size.
-
-    Args:
-        painted: [h, w, 3], RGB 0–255.
-        photo: At the next size, [H, W, 3], RGB 0–255.
-        detail: Share of the detail that is added; see `config.sizes.scale_detail`.
-
-    Returns:
-        float32 [H, W, 3], RGB, at edges beyond 0–255.
     """
     size = photo.shape[:2]
     result = resize(painted, size)
     if detail:
-        # Not in place: `resize` returns a picture that has its size already as it is.
+        # Not in place: `resize` may return `painted` itself.
         result = result + detail * (photo - resize(resize(photo, painted.shape[:2]), size))
     return result
 
 
 def _is_array(path: str) -> bool:
-    """Return whether a file is a .npy array, by its first bytes, or by its name if it cannot be read."""
+    """Return whether a file is a .npy array by its first bytes, or by its name if it is unreadable."""
     try:
         with Path(path).open("rb") as file:
             return file.read(len(_NPY)) == _NPY or path.endswith(".npy")
@@ -88,25 +69,21 @@ def _is_array(path: str) -> bool:
 
 
 def init_sha256(config: Config) -> str | None:
-    """Return the SHA-256 of the file that `config.init` names; None if it is a word."""
+    """Return the SHA-256 of the file that `config.init` names, or None if it is a word."""
     if config.init in WORDS:
         return None
     return hashlib.sha256(Path(config.init).read_bytes()).hexdigest()
 
 
 def load_array(path: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the array of a .npy file, as float32.
-
-    Raises:
-        UserError: The file is missing or not .npy, or its array has not this shape and finite numbers.
-    """
+    """Return the array of a .npy file as float32; refuse another shape, and numbers that are not finite."""
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError) as error:
         raise UserError(f"--init: cannot read {path!r} as a .npy array: {error}") from None
     if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind not in "fiu":
-        found = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"
-        raise UserError(f"--init: {path!r} must hold numbers {list(shape)} like the content, not {found}")
+        actual = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"
+        raise UserError(f"--init: {path!r} must hold numbers {list(shape)} like the content, not {actual}")
     if not np.isfinite(array).all():
         raise UserError(f"--init: {path!r} holds values that are not finite")
     return array.astype(np.float32)

@@ -36,14 +36,7 @@ Until = Callable[[StepRecord], bool]
 
 
 class Loop:
-    """The loop over the steps of a run, through all its scales.
-
-    Args:
-        scales: All scales, also those that a resumed run has done.
-        config: All settings.
-        tick: See `Tick`.
-        cluster: The replicas that share the work.
-        until: See `Until`.
+    """The loop over the steps of a run, through all its scales, also those that a resumed run has done.
 
     Attributes:
         stopped: Whether `tick` ended the run.
@@ -53,9 +46,7 @@ class Loop:
         self, scales: tuple[Scale, ...], config: Config, tick: Tick, cluster: Cluster, until: Until
     ) -> None:
         self.scales, self.stopped = scales, False
-        self._until = until
-        self._cluster = cluster
-        self._config, self._tick = config, tick
+        self._config, self._tick, self._cluster, self._until = config, tick, cluster, until
         self._started = self._saved = time.monotonic()
         self._begun, self._work = self._started, 0
         self._solver: Solver | None = None
@@ -113,12 +104,7 @@ class Loop:
             method, arguments = self._solver.start, ()
 
     def steps(self, scale: Scale, *, recorded: bool) -> Iterator[StepRecord]:
-        """Take the remaining steps of a scale.
-
-        Args:
-            scale: The present one.
-            recorded: Whether a record has shown the present image already.
-        """
+        """Take the remaining steps of a scale, whose present image may be `recorded` already."""
         solver, last_scale = self._solver, scale is self.scales[-1]
         step, pace = scale.first_step + solver.steps, SECONDS_PER_CALL
         self._begun, self._work = time.monotonic(), work_left(self.scales, scale, step)

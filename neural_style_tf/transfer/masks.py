@@ -1,4 +1,4 @@
-"""The masks of a run: checked, and brought to each scale as `losses.guides.Guidance`."""
+"""The masks of a run: checked, and resized to each scale as `losses.guides.Guidance`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ from neural_style_tf.transfer.scales import Scale
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Masks:
-    """The masks of a run, each [h, w], 0–1, of any size; they are resized to the pictures.
+    """The masks of a run, each float [h, w], 0–1, of any size; they are resized to the pictures.
 
     Attributes:
-        content: Where in the result each style goes, in the order of the styles; empty: everywhere.
-        style: Which part of its picture each style is taken from, None for all of it; empty: all of all.
-        content_weight: Weight of the content loss at each place; None for 1 everywhere.
-        alpha: Opacity of the photo; None for an opaque photo. Transparent places are not painted.
-        moving: Whether they belong to one frame of a clip, in which a region may be out of sight.
+        content: One mask for each style, the region of the result that it paints; empty: every style
+            everywhere.
+        style: One mask for each style, the part of its picture that counts, None for all of it; empty: all of
+            each picture.
+        content_weight: Weight of the content loss at each pixel; None for 1 everywhere.
+        alpha: Opacity of the photo; None for an opaque photo. Transparent pixels are not painted.
+        moving: Whether these are the masks of one frame of a clip, in which a region may be out of sight.
+
+    Raises:
+        UserError: A mask has another shape, type or range.
     """
 
     content: tuple[np.ndarray, ...] = ()
@@ -50,21 +55,16 @@ class Masks:
 
     @property
     def regions(self) -> int:
-        """Number of regions of the result that have a mask."""
+        """Number of masked regions of the result."""
         return len(self.content) or int(self.alpha is not None)
 
     @property
     def is_guided(self) -> bool:
-        """Whether a style goes to a part of the result, or comes from a part of its picture."""
+        """Whether any style paints a part of the result, or is taken from a part of its picture."""
         return bool(self.content) or self.alpha is not None or any(mask is not None for mask in self.style)
 
     def check(self, styles: int, config: Config) -> Masks:
-        """Return the masks that have an effect, without those that are white everywhere.
-
-        Raises:
-            UserError: The number of masks or weights is not the number of styles, or a mask is black
-                everywhere.
-        """
+        """Return the masks without white ones; refuse black ones, and settings that do not fit them."""
         check_count("content_mask", self.content, styles)
         check_count("style_mask", self.style, styles)
         for flag in ("style_blend", "mask_weight"):
@@ -78,9 +78,9 @@ class Masks:
                 f"--style_scale has {len(config.sizes.style_scale)} numbers, and there are {styles} --style: "
                 "give one for all, or one for each"
             )
-        # Styles that are all everywhere are a blend, unless they have weights as regions.
-        alike = all(map(is_everywhere, self.content)) and not config.loss.mask_weight and not self.moving
-        content = () if alike else self.content
+        # If every style is everywhere they are a blend, unless they have weights as regions.
+        is_blend = all(map(is_everywhere, self.content)) and not config.loss.mask_weight and not self.moving
+        content = () if is_blend else self.content
         if config.loss.style_blend and content and styles > 1:
             raise UserError(
                 "--style_blend mixes styles in one place, and with --content_mask each has its own: to make "
@@ -113,15 +113,12 @@ class Masks:
         return checked
 
     def at(self, size: tuple[int, int], style_sizes: Sequence[tuple[int, int]], config: Config) -> Guidance:
-        """Return the guidance of one size, of masks that `check` returned.
+        """Return the guidance at one scale of masks that `check` returned; refuse a region without pixels.
 
         Args:
             size: (H, W) of the image.
             style_sizes: (h, w) of each style picture.
-            config: `mask_weight` and `mask_guides`.
-
-        Raises:
-            UserError: A region is transparent everywhere, or covered by other regions.
+            config: The settings of the run.
         """
         alpha = None if self.alpha is None else fit_mask(self.alpha, size)
         all_styles = tuple(range(len(style_sizes)))
@@ -151,7 +148,7 @@ class Masks:
 def without_unused(
     styles: list[np.ndarray], masks: Masks, config: Config
 ) -> tuple[list[np.ndarray], Masks, Config]:
-    """Return styles, masks and settings without the styles of weight 0, on which nothing may depend."""
+    """Drop the styles of weight 0 from styles, masks and settings, so that nothing depends on them."""
     blend, scales = config.loss.style_blend, config.sizes.style_scale
     used = [number for number in range(len(styles)) if not blend or blend[number] > 0]
     if len(used) == len(styles) or masks.content:
@@ -165,11 +162,7 @@ def without_unused(
 
 
 def check_count(flag: str, masks: Sequence[object], styles: int) -> None:
-    """Refuse masks whose number is not that of the styles.
-
-    Raises:
-        UserError: Naming both numbers.
-    """
+    """Refuse masks if there are some, but not as many as styles."""
     if masks and len(masks) != styles:
         raise UserError(
             f"--{flag} is given {len(masks)} times, and --style {styles}: give one for each style, in the "
@@ -178,47 +171,37 @@ def check_count(flag: str, masks: Sequence[object], styles: int) -> None:
 
 
 def _subject(masks: Masks, style: int) -> str:
-    """Name the region of a style in a message."""
+    """Return what a message calls the region of a style."""
     if masks.content or masks.style[style] is not None:
         return f"the mask of style {style + 1}"
     return "what is visible of the photo"
 
 
-def missing_layers(masks: Masks, guidance: Guidance, scale: Scale, config: Config) -> list[str]:
-    """Return a line for each region that is too small for some layers at one scale."""
-    height, width = scale.content
-    lines = []
-    for name, region in guidance.named.items():
-        for style in region.styles:
-            layers = [
-                layer for layer, _ in config.loss.style_layers if style not in guidance.styles_of(name, layer)
-            ]
-            if layers:
-                lines.append(
-                    f"at {width}×{height} pixels {_subject(masks, style)} is too small for "
-                    f"{', '.join(layers)}: left out there"
-                )
-    return lines
-
-
 def check_masks(masks: Masks, scales: Sequence[Scale], config: Config) -> tuple[str, ...]:
-    """Check the masks at each scale; return lines that the user should see.
+    """Return a line for each region that is too small for some layers of a scale.
 
-    Raises:
-        UserError: At the final size a region is too small for every layer.
+    A region that is too small for every layer of the last scale is refused.
     """
+    layers = [layer for layer, _ in config.loss.style_layers]
     lines: list[str] = []
     for scale in scales:
         guidance = masks.at(scale.content, scale.styles, config)
-        lines += missing_layers(masks, guidance, scale, config)
-    if masks.moving:
-        # A region that is too small in one frame may be large enough in another.
-        return ()
-    for name, region in guidance.named.items():
-        large = {style for layer, _ in config.loss.style_layers for style in guidance.styles_of(name, layer)}
-        for style in sorted(set(region.styles) - large) if config.loss.style_layers else ():
-            raise UserError(
-                f"{_subject(masks, style)} is too small for every layer of --style_layers at this size: "
-                "enlarge it, or the picture"
-            )
+        if masks.moving:
+            # A region that is too small in one frame may be large enough in another.
+            continue
+        for name, style in [
+            (name, style) for name, region in guidance.named.items() for style in region.styles
+        ]:
+            too_deep = [layer for layer in layers if style not in guidance.styles_of(name, layer)]
+            if scale is scales[-1] and too_deep and too_deep == layers:
+                raise UserError(
+                    f"{_subject(masks, style)} is too small for every layer of --style_layers at this size: "
+                    "enlarge it, or the picture"
+                )
+            if too_deep:
+                height, width = scale.content
+                lines.append(
+                    f"at {width}×{height} pixels {_subject(masks, style)} is too small for "
+                    f"{', '.join(too_deep)}: left out there"
+                )
     return tuple(lines)

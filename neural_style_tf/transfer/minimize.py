@@ -43,7 +43,7 @@ def minimize(
     iterations: int = 500,
     callback: Callable[[int, dict[str, float]], bool | None] | None = None,
 ) -> Minimum:
-    """Minimise an objective, starting from an image.
+    """Minimise an objective from an initial image on.
 
     Args:
         objective: Of images of the size of `init`.
@@ -57,10 +57,8 @@ def minimize(
         RunError: Losses or gradient are not finite.
     """
     optimizer, pixels = optimizer or LBFGS(), np.asarray(init, np.float32)
-    size = objective.evaluation.size
-    if pixels.ndim != 3 or pixels.shape[-1] != 3 or (size is not None and pixels.shape[:2] != size):
-        expected = "[H, W, 3]" if size is None else str([*size, 3])
-        raise UserError(f"init must be an array {expected}, not {list(pixels.shape)}")
+    if pixels.shape != (*objective.size, 3):
+        raise UserError(f"init must be an array {[*objective.size, 3]}, not {list(pixels.shape)}")
     step = CompiledStep(objective.evaluation, optimizer.static)
     solver = Solver(step, preprocess(pixels), optimizer, objective.arguments)
     good = solver.start()

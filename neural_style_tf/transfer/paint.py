@@ -14,7 +14,7 @@ from neural_style_tf.transfer.session import stylize
 from neural_style_tf.weights import Weights
 
 PRESET = "balanced"
-"""Preset of `paint`: `original`, the default of `Config`, is faithful but not beautiful."""
+"""Preset of `paint`; `original`, the default of `Config`, is faithful but not beautiful."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Painting:
 
     Attributes:
         pixels: float32 [H, W, 3], RGB, not clipped to 0–255.
-        losses: `total` and its parts, of the last step.
+        losses: `total` and its parts at the last step, by name.
     """
 
     pixels: np.ndarray
@@ -33,11 +33,11 @@ class Painting:
         """Save the picture; an existing file is replaced.
 
         Args:
-            path: Its ending decides the format, as for `save_image`.
+            path: Its suffix names the format, as for `save_image`.
 
         Raises:
-            UserError: An unknown ending, or a folder that is not there.
-            RunError: Writing failed, as on a full disk.
+            UserError: The suffix is unknown, or the folder does not exist.
+            RunError: Writing failed, for example because the disk is full.
         """
         save_image(path, self.pixels)
 
@@ -50,17 +50,20 @@ def paint(
     weights: Weights | None = None,
     **settings: Any,
 ) -> Painting:
-    """Paint `content` in the manner of `style`; the preset is `balanced`.
+    """Paint `content` in the manner of `style`, by default with the preset `balanced`.
 
     Args:
-        content: A picture file, or [H, W, 3], RGB 0–255.
-        style: Likewise, of any shape.
-        size: The longest side of the result in pixels; default: that of `image_size`.
-        weights: The network; default: what `load_weights("auto")` finds.
+        content: A picture file, or an array [H, W, 3], RGB 0–255.
+        style: A picture file or an array, too.
+        size: The longest side of the result in pixels; default: the setting `image_size`.
+        weights: The weights of the network; default: `load_weights("auto")`.
         **settings: Settings of `Config`, such as `iterations` or `preset`.
 
+    Returns:
+        The painting.
+
     Raises:
-        UserError: A file that is no picture, or a setting that cannot be.
+        UserError: A picture cannot be read or is too small, or a setting is out of range.
         RunError: The loss stopped being finite and did not recover.
     """
     settings = {"preset": PRESET} | settings | ({} if size is None else {"image_size": size})

@@ -1,4 +1,4 @@
-"""What a run paints: pictures, masks, colours and sizes, checked and planned without TensorFlow."""
+"""The plan of a run: pictures, masks, colours and sizes, checked without TensorFlow."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Inputs:
-    """The pictures of a run, each [H, W, 3], RGB 0–255, of any size.
+    """The pictures of a run, each an array [H, W, 3], RGB 0–255, of any size.
 
     Attributes:
-        content: What is painted.
-        style: The manner in which it is painted; a tuple of several is blended.
-        initial: The picture that the run begins with; None for what `config.init` names.
-        masks: Where each style goes, and which part of its picture counts; default: everywhere, all of it.
-        warped: The frame of a clip that was painted before, moved along with the scene.
+        content: The content picture.
+        style: The style picture, or a tuple of several to blend.
+        initial: The picture that the run begins with; None for the one that `config.init` names.
+        masks: The region of each style, and the part of its picture that counts; default: no masks.
+        warped: In a clip, the frame painted before, warped to the present one.
 
     Raises:
-        UserError: A picture that is not [H, W, 3].
+        UserError: A picture is not [H, W, 3].
     """
 
     content: np.ndarray
@@ -63,17 +63,17 @@ class Inputs:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-    """A checked run: what it paints at its full size, and the sizes it goes through.
+    """A checked run: its pictures at full size, and the scales from coarse to fine.
 
     Attributes:
-        config: All settings, without the styles of weight 0.
-        scales: The sizes, coarsest first.
-        content: [H, W, 3], RGB 0–255, at the size of the result, in the colours that are painted.
-        styles: Each [h, w, 3], likewise.
+        config: The settings, without the styles of weight 0.
+        scales: The scales, coarsest first.
+        content: [H, W, 3], RGB 0–255, at the size of the result, in the colours to paint.
+        styles: Each [h, w, 3], RGB 0–255, at most at the size in which it is used, in the colours to paint.
         photo: The content in its own colours.
-        masks: Checked.
-        initial: The picture to begin with, of any size; None for what `config.init` names.
-        warped: Of a clip, the frame that was painted before.
+        masks: The checked masks.
+        initial: The picture to begin with, of any size; None for the one that `config.init` names.
+        warped: In a clip, the frame painted before, warped to the present one.
         notes: Lines that the user should see.
     """
 
@@ -88,12 +88,7 @@ class Plan:
     notes: tuple[str, ...]
 
     def at(self, scale: Scale) -> tuple[list[np.ndarray], Guidance, Warped | None, Finish | None]:
-        """Return what one scale paints.
-
-        Returns:
-            The pictures, content first; the masks; the frame before; what is done to images of this scale
-            when they are read, if anything.
-        """
+        """Return content and styles, masks, warped frame and finish at the size of one scale."""
         pictures = [resize(self.content, scale.content), *map(resize, self.styles, scale.styles)]
         guidance = self.masks.at(scale.content, scale.styles, self.config)
         warped = None if self.warped is None else _resize_warped(self.warped, scale.content)
@@ -104,18 +99,25 @@ class Plan:
 
 
 def plan_run(inputs: Inputs, config: Config) -> Plan:
-    """Check the pictures of a run against its settings, and plan its sizes.
+    """Check the pictures of a run against its settings, and plan its scales.
+
+    Args:
+        inputs: The pictures and masks.
+        config: The settings.
+
+    Returns:
+        The plan, which `Session.run` accepts in place of the inputs.
 
     Raises:
-        UserError: A picture too small for the network; masks that do not fit; a file of `config.init` that
-            cannot be read.
+        UserError: A picture is too small for the network, masks do not fit, or the file that `config.init`
+            names cannot be read.
     """
     photo = fit_content(inputs.content, config)
     styles = [np.asarray(style, np.float32) for style in inputs.styles]
     styles, masks, config = without_unused(styles, inputs.masks.check(len(styles), config), config)
     initial = inputs.initial
     if initial is None and config.init not in WORDS:
-        # A file, which coarse scales see smaller.
+        # Read once; coarse scales reduce it.
         initial = initial_pixels(config, photo, styles[0])
     size = photo.shape[:2]
     scales = plan_scales(size, [style_size(style.shape[:2], size, config) for style in styles], config)
@@ -130,6 +132,6 @@ def plan_run(inputs: Inputs, config: Config) -> Plan:
 
 
 def _resize_warped(warped: Warped, size: tuple[int, int]) -> Warped:
-    """Return the frame before at another size (H, W)."""
+    """Resize a warped frame to (H, W)."""
     still = None if warped.still is None else fit_mask(warped.still, size) == 1
     return type(warped)(resize(warped.picture, size), fit_mask(warped.reliable, size), still)

@@ -14,30 +14,20 @@ from neural_style_tf.images import fit_size, resize
 from neural_style_tf.models.architecture import VGG19
 
 COARSEST = 64
-"""Longest side of the coarsest scale if `scales` is 0, in pixels; about, as the ratio allows."""
+"""Approximate longest side of the coarsest scale if `scales` is 0, in pixels."""
 
 
 def content_size(size: tuple[int, int], config: Config) -> tuple[int, int]:
-    """Return (H, W) of the result for a content picture of `size` (H, W).
-
-    Raises:
-        UserError: A side is shorter than the network's stride.
-    """
+    """Return (H, W) of the result for a content picture of `size` (H, W); refuse one too small."""
     size = fit_size(size, config.sizes.image_size, enlarge=config.sizes.enlarge)
     _check_size(size, config, "content")
     return size
 
 
 def style_size(size: tuple[int, int], result: tuple[int, int], config: Config) -> tuple[int, int]:
-    """Return (H, W) to which a style picture is reduced, before `config.sizes.style_scale`.
+    """Return (H, W) to which a style picture is reduced, before `style_scale`; refuse one too small.
 
-    Args:
-        size: (H, W) of the style picture.
-        result: (H, W) of the result, which `style_size` −1 stands for.
-        config: `style_size`.
-
-    Raises:
-        UserError: A side is shorter than the network's stride.
+    `result` is (H, W) of the result, which a `style_size` of −1 stands for.
     """
     size = fit_size(size, max(result) if config.sizes.style_size == -1 else config.sizes.style_size)
     _check_size(size, config, "style")
@@ -45,18 +35,14 @@ def style_size(size: tuple[int, int], result: tuple[int, int], config: Config) -
 
 
 def longest_of_style(result: tuple[int, int], config: Config, number: int = 0) -> int:
-    """Return the longest side, in pixels, at which style `number` (from 0) is used; 0 for its own size."""
+    """Return the longest side in pixels at which style `number`, from 0, is used; 0 is its own size."""
     scales = config.sizes.style_scale
     longest = max(result) if config.sizes.style_size == -1 else config.sizes.style_size
     return math.ceil(longest * max(scales[number if number < len(scales) else 0], 1))
 
 
 def fit_content(content: np.ndarray, config: Config) -> np.ndarray:
-    """Return the content picture [H, W, 3], RGB 0–255, as float32 at the size of the result.
-
-    Raises:
-        UserError: A side is shorter than the network's stride.
-    """
+    """Return the content picture [H, W, 3] as float32 at the size of the result."""
     return resize(np.asarray(content, np.float32), content_size(content.shape[:2], config))
 
 
@@ -77,11 +63,11 @@ class Scale:
     """One size of a run.
 
     Attributes:
-        index: 0 is the coarsest.
-        content: (H, W) of content and result, pixels.
+        index: 0 for the coarsest scale.
+        content: (H, W) of content and result in pixels.
         styles: (H, W) of each style picture.
-        iterations: Updates at this size.
-        first_step: Updates made before it.
+        iterations: Number of updates at this size.
+        first_step: Number of updates at coarser sizes.
     """
 
     index: int
@@ -92,29 +78,23 @@ class Scale:
 
     @property
     def end(self) -> int:
-        """The step at which it ends."""
+        """The step of the run at which this scale ends."""
         return self.first_step + self.iterations
 
 
 def plan_scales(
     content: tuple[int, int], styles: Sequence[tuple[int, int]], config: Config
 ) -> tuple[Scale, ...]:
-    """Return the scales of a run, coarsest first.
+    """Return the scales of a run, coarsest first; the last has the full size and `config.iterations`.
 
-    Style pictures shrink along with the content, so that strokes grow with the picture. A scale too small
-    for the network is left out. If `scales` is 0, the coarsest scale has the same size for every size of the
+    Style pictures shrink with the content, so that strokes grow with the picture. Scales too small for the
+    network are left out. If `scales` is 0, the coarsest scale has about the same size for every size of the
     result, so that a small and a large painting of a photo have the same strokes.
 
     Args:
         content: (H, W) of the result.
-        styles: (H, W) of each style picture at the last scale, before `config.sizes.style_scale`.
-        config: `scales`, `scale_ratio`, `scale_iterations`, `iterations`, `style_scale`.
-
-    Returns:
-        At least one scale; the last is the full size with `config.iterations`.
-
-    Raises:
-        UserError: More than `MOST_SCALES`, or `style_scale` makes a style picture too small for the network.
+        styles: (H, W) of each style picture at the last scale, before `style_scale`.
+        config: The settings of the run.
     """
     needed = VGG19.stride(VGG19.deepest(config.loss.layers))
     factors = config.sizes.style_scale
@@ -124,22 +104,24 @@ def plan_scales(
     for level, iterations in enumerate(counts):
         factor = config.sizes.scale_ratio ** (level - len(counts) + 1)
         size = shrink(content, factor)
-        seen = tuple(shrink(style, factor * one) for style, one in zip(styles, factors, strict=True))
+        shrunk = tuple(
+            shrink(style, factor * style_scale) for style, style_scale in zip(styles, factors, strict=True)
+        )
         last = level == len(counts) - 1
-        for (height, width), one in zip(seen, factors, strict=True):
+        for (height, width), style_scale in zip(shrunk, factors, strict=True):
             if last and min(height, width) < needed:
                 raise UserError(
-                    f"--style_scale={one:g} makes the style picture {width}×{height} pixels; "
+                    f"--style_scale={style_scale:g} makes the style picture {width}×{height} pixels; "
                     f"{VGG19.deepest(config.loss.layers)} needs sides of at least {needed}: use a "
                     "larger --style_scale, or a larger style picture"
                 )
-        if last or min(*size, *(side for style in seen for side in style)) >= needed:
-            scales.append(Scale(len(scales), size, seen, iterations, scales[-1].end if scales else 0))
+        if last or min(*size, *(side for style in shrunk for side in style)) >= needed:
+            scales.append(Scale(len(scales), size, shrunk, iterations, scales[-1].end if scales else 0))
     return tuple(scales)
 
 
 def _iterations(content: tuple[int, int], config: Config) -> tuple[int, ...]:
-    """Return the iterations of each scale of a result of size `content`, coarsest first."""
+    """Return the iterations of each scale, coarsest first, for a result of size `content`."""
     sizes, default = config.sizes, config.iterations
     if sizes.scales:
         coarser = sizes.scales - 1
@@ -160,7 +142,7 @@ def shrink(size: tuple[int, int], factor: float) -> tuple[int, int]:
 
 
 def work_left(scales: tuple[Scale, ...], now: Scale, step: int) -> int:
-    """Return the number of pixels still to be evaluated after a step of the scale `now`.
+    """Return how many pixels the steps after `step` of the scale `now` evaluate.
 
     Each later scale also evaluates its initial image.
     """

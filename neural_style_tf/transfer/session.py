@@ -7,7 +7,7 @@ import functools
 import gc
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import cachetools
 import keras
@@ -20,7 +20,7 @@ from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import is_gray, resize
 from neural_style_tf.losses.catalogue import make_terms
 from neural_style_tf.losses.guides import Guidance
-from neural_style_tf.losses.objective import Evaluation, Objective
+from neural_style_tf.losses.objective import Objective
 from neural_style_tf.losses.pixels import deprocess, gray, keep_gray, preprocess
 from neural_style_tf.losses.targets import compile_look
 from neural_style_tf.losses.temporal import Temporal, Warped, hold_still
@@ -40,16 +40,16 @@ from neural_style_tf.transfer.loop import Loop, Tick, Until, explain_culprits
 from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.plan import Inputs, Plan, plan_run
 from neural_style_tf.transfer.records import StepRecord
-from neural_style_tf.transfer.scales import Scale
 from neural_style_tf.transfer.solver import CompiledStep, Solver
 from neural_style_tf.transfer.state import saved_scale
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import load_weights
 
 KEPT_BYTES, KEPT_SHARE = 2**31, 0.25
-"""What a `Session` keeps for further runs by default: at most, and of the memory available."""
+"""Memory that a `Session` keeps for further runs by default: at most so many bytes, and at most this share of
+what is available."""
 GRAPH_BYTES = 12 * 2**20
-"""What TensorFlow takes for a compiled function, about, beside its kernels."""
+"""Bytes of a compiled function, about, without its kernels."""
 KERNEL_COPIES = 2
 """Copies of the network's kernels, in oneDNN's order, that a compiled step holds: forward and backward."""
 
@@ -119,7 +119,8 @@ class Session:
         if keep_bytes is None:
             available = memory_at_hand()
             keep_bytes = KEPT_BYTES if available is None else min(KEPT_BYTES, int(KEPT_SHARE * available))
-        self._kept = cachetools.LRUCache(max(keep_bytes, 1), getsizeof=lambda kept: kept.size)
+        # Key → (value, its size in bytes, about).
+        self._kept = cachetools.LRUCache(max(keep_bytes, 1), getsizeof=lambda kept: kept[1])
 
     def run(
         self,
@@ -163,20 +164,17 @@ class Session:
                 if last:
                     # Each of its pictures would take memory for as long as the run lasts.
                     del plan
-                prepared = self.prepare(
-                    pictures,
-                    at_scale(scale, config),
-                    guidance=guidance,
-                    warped=warped,
-                    coarser=coarser,
-                    initial=initial,
-                    networks=networks,
-                )
-                del guidance, warped, initial
+                settings = config.replace(iterations=scale.iterations, scales=1, scale_iterations=())
+                objective = self.prepare(pictures, settings, networks, guidance, warped)
                 if last:
                     networks.looks.clear()
-                coarser, solver = None, prepared.solver
-                loop.enter(solver, scale, prepared.terms, (*notes, *prepared.notes), finish)
+                if coarser is not None:
+                    initial = enlarged(coarser.pixels, pictures[0], config.sizes.scale_detail)
+                image = first_image(pictures, settings, objective, guidance.cover, initial)
+                del pictures, guidance, warped, initial
+                solver, coarser = self._solver(objective, image, settings, coarser), None
+                loop.enter(solver, scale, objective.terms, (*notes, *objective.notes), finish)
+                del objective, image
                 notes = ()
                 if going_on and scale.index == first:
                     loop.restore(resume)
@@ -192,55 +190,38 @@ class Session:
                     break
                 state = solver.state["optimizer"]
                 coarser = Coarser(deprocess(solver.image).numpy(), state, solver.step)
-                del prepared, solver, state
+                del solver, state
         finally:
-            loop = coarser = prepared = solver = networks = None  # noqa: F841
+            loop = coarser = solver = networks = None  # noqa: F841
             if not self._kept:
                 # A compiled step refers to itself.
                 gc.collect()
 
     def prepare(
         self,
-        pictures: list[np.ndarray],
+        pictures: Sequence[np.ndarray],
         config: Config,
-        *,
-        guidance: Guidance | None = None,
+        networks: Networks,
+        guidance: Guidance,
         warped: Warped | None = None,
-        coarser: Coarser | None = None,
-        initial: np.ndarray | None = None,
-        networks: Networks | None = None,
-    ) -> Prepared:
-        """Compute the targets and the initial image of one scale; return a solver that is ready to `start`.
-
-        Args:
-            pictures: Content and styles, each [H, W, 3], RGB 0–255, used at this size. The list is emptied
-                as soon as they are not needed, so that a large picture does not stay in memory.
-            config: All settings, of this scale.
-            guidance: The masks at this size; default: none.
-            warped: Of a clip, the frame before, at this size.
-            coarser: What the next coarser scale left, whose image is taken up.
-            initial: The picture to begin with without a coarser scale; default: what `config.init` names.
-            networks: Those of the coarser scales; default: none yet.
-        """
-        size, networks = pictures[0].shape[:2], networks or self._networks(config)
-        sizes = [picture.shape[:2] for picture in pictures]
-        guidance = guidance or Masks().check(len(pictures) - 1, config).at(size, sizes[1:], config)
+    ) -> Objective:
+        """Return the objective of one scale, of content and styles [H, W, 3], RGB 0–255, at its size."""
+        size, *style_sizes = (picture.shape[:2] for picture in pictures)
         guidance = dataclasses.replace(guidance, architecture=networks.architecture)
         convolution = winograd.select_convolution(
-            config.network.convolution, config.network.precision, size[0] * size[1]
+            config.network.convolution, config.network.precision, math.prod(size)
         )
-        network = networks(convolution)
         terms = make_terms(config.loss, guidance, temporal=warped is not None)
         regions = sum(region.mask is not None for region in guidance.regions)
         tile = plan_memory(
-            config, size, styles=sizes[1:], regions=regions, architecture=networks.architecture
+            config, size, styles=style_sizes, regions=regions, architecture=networks.architecture
         ).tile
         in_gray = config.optimization.keep_gray or config.colors == "luminance"
         in_gray = in_gray and all(map(is_gray, pictures))
         held = any(isinstance(term, Temporal) for term in terms)
         shared = self._cluster.replicas > 1
-        objective = Objective(
-            network,
+        return Objective(
+            networks(convolution),
             terms,
             content=pictures[0],
             styles=pictures[1:],
@@ -250,40 +231,27 @@ class Session:
             targets={Temporal().name: Temporal.target_of(warped)} if held else {},
             projections=((keep_gray,) if in_gray else ()) + ((hold_still,) if held else ()),
             replicas=self._cluster if shared else None,
-            any_size=True,
             # XLA would compile for the style picture's shape, too: longer than its one pass takes.
-            style_network=None if shared or convolution == "direct" else networks("direct"),
-            look=functools.partial(self._look, networks),
+            look=functools.partial(self._look, networks, direct_styles=not shared),
         )
-        if coarser is not None:
-            initial = enlarged(coarser.pixels, pictures[0], config.sizes.scale_detail)
-        image = first_image(pictures, config, guidance, initial, in_gray=in_gray)
-        pictures.clear()
-        agree = self._cluster.broadcast_from_chief if self._cluster.worker.workers > 1 else tf.identity
+
+    def _solver(
+        self, objective: Objective, image: tf.Tensor, config: Config, coarser: Coarser | None
+    ) -> Solver:
+        """Return a solver with the compiled step of the coarser scale, of an earlier run, or a new one."""
+        agree = self._cluster.broadcast_from_chief if self._cluster.workers > 1 else tf.identity
         optimizer = make_optimizer(config.optimization, config.iterations, agree)
-        step = self._step(objective.evaluation, optimizer.static, config, coarser, network)
+        static = objective.evaluation, optimizer.static
+        if coarser is not None and (coarser.step.evaluation, coarser.step.optimizer) == static:
+            step = coarser.step
+        else:
+            size = GRAPH_BYTES + KERNEL_COPIES * bytes_of(objective.evaluation.network)
+            step = self._keep((*static, config.deterministic), lambda: CompiledStep(*static), size)
         solver = Solver(step, image, optimizer, objective.arguments)
         self._cluster.broadcast_variables([solver.image])
         if coarser is not None:
             optimizer.inherit(solver.state["optimizer"], coarser.state)
-        return Prepared(solver, terms, objective.notes)
-
-    def _step(
-        self,
-        evaluation: Evaluation,
-        optimizer: Optimizer,
-        config: Config,
-        coarser: Coarser | None,
-        network: keras.Model,
-    ) -> CompiledStep:
-        """Return the compiled step of the coarser scale, or of an earlier run, or a new one."""
-        key = (evaluation, optimizer, config.deterministic)
-        if coarser is not None:
-            before = coarser.step
-            if (before.evaluation, before.optimizer) == key[:2]:
-                return before
-        make = functools.partial(CompiledStep, evaluation, optimizer)
-        return self._keep(key, make, GRAPH_BYTES + KERNEL_COPIES * bytes_of(network))
+        return solver
 
     def _look(
         self,
@@ -294,16 +262,17 @@ class Session:
         guided: tuple[str, ...],
         *,
         tiled: bool,
+        direct_styles: bool,
     ) -> Callable[..., Any]:
         """Return `targets.compile_look` of these arguments, compiled once for all scales."""
+        if direct_styles and terms[0].source == "style":
+            network = networks("direct")
         static = tuple(dataclasses.replace(term, weight=1.0) for term in terms)
         key = (network, static, dtype, guided, tiled)
-        if key in networks.looks:
-            return networks.looks[key]
-        make = functools.partial(compile_look, network, static, dtype, guided, tiled=tiled)
-        look = self._keep(key, make, GRAPH_BYTES + bytes_of(network))
-        networks.looks[key] = look
-        return look
+        if key not in networks.looks:
+            make = functools.partial(compile_look, network, static, dtype, guided, tiled=tiled)
+            networks.looks[key] = self._keep(key, make, GRAPH_BYTES + bytes_of(network))
+        return networks.looks[key]
 
     def _networks(self, config: Config) -> Networks:
         make = functools.partial(Networks, config, self._weights, self._cluster)
@@ -314,27 +283,22 @@ class Session:
     def _keep(self, key: Hashable, make: Callable[[], Any], size: int) -> Any:
         """Return the value of a key; make it if it is not kept, and keep it if it fits."""
         if key not in self._kept:
-            made = Kept(make(), size)
+            value = make()
             if size > self._kept.maxsize:
-                return made.value
-            self._kept[key] = made
-        return self._kept[key].value
+                return value
+            self._kept[key] = value, size
+        return self._kept[key][0]
 
 
-def make_solver(
-    pictures: list[np.ndarray],
-    config: Config,
-    weights: Weights,
-    *,
-    cluster: Cluster | None = None,
-    guidance: Guidance | None = None,
-    warped: Warped | None = None,
-    initial: np.ndarray | None = None,
-) -> Solver:
-    """Return a new solver, ready to `start`; see `Session.prepare`."""
+def make_solver(pictures: Sequence[np.ndarray], config: Config, weights: Weights) -> Solver:
+    """Return a solver, ready to `start`, of content and styles that have their sizes; without a run."""
     switch_tf32(config.network.precision)
-    session = Session(weights, cluster=cluster, keep_bytes=0)
-    return session.prepare(pictures, config, guidance=guidance, warped=warped, initial=initial).solver
+    session = Session(weights, keep_bytes=0)
+    size, *style_sizes = (picture.shape[:2] for picture in pictures)
+    guidance = Masks().check(len(style_sizes), config).at(size, style_sizes, config)
+    objective = session.prepare(pictures, config, Networks(config, weights, Cluster()), guidance)
+    image = first_image(pictures, config, objective, guidance.cover)
+    return session._solver(objective, image, config, None)
 
 
 def make_optimizer(
@@ -342,10 +306,8 @@ def make_optimizer(
 ) -> Optimizer:
     """Return the optimiser of some settings.
 
-    Args:
-        config: Which optimiser, and its settings.
-        iterations: Planned, for a learning rate that shrinks.
-        agree: Broadcasts a tensor from the chief, so that all workers take the same branches.
+    A learning rate that shrinks does so over `iterations`. `agree` broadcasts a tensor from the chief, so
+    that all workers take the same branches.
     """
     if config.optimizer == "lbfgs":
         return LBFGS(config.history, config.preconditioner, config.clamp, agree)
@@ -360,30 +322,12 @@ def make_optimizer(
     )
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Prepared:
-    """One scale, ready to start: its solver, the terms of its objective, and lines for the user."""
-
-    solver: Solver
-    terms: tuple[Term, ...]
-    notes: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Coarser:
+class Coarser(NamedTuple):
     """What one scale leaves to the next: its image in RGB, its optimiser's state, its compiled step."""
 
     pixels: np.ndarray
     state: State
     step: CompiledStep
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Kept:
-    """A value that a session keeps, and its size in bytes, about."""
-
-    value: Any
-    size: int
 
 
 class Networks:
@@ -440,39 +384,29 @@ def bytes_of(network: keras.Model) -> int:
 def first_image(
     pictures: Sequence[np.ndarray],
     config: Config,
-    guidance: Guidance,
-    initial: np.ndarray | None,
-    *,
-    in_gray: bool,
+    objective: Objective,
+    cover: np.ndarray | None,
+    initial: np.ndarray | None = None,
 ) -> tf.Tensor:
     """Return the initial image of a scale [1, H, W, 3], mean-subtracted.
 
-    Args:
-        pictures: Content and styles, each [H, W, 3], at this size.
-        config: Of the scale.
-        guidance: Its cover says where the photo stays.
-        initial: A picture to begin with, of any size; default: what `config.init` names.
-        in_gray: Whether the image is grey.
+    It is `initial`, resized, or what `config.init` names; outside of `cover` (`Guidance.cover`) the photo.
     """
     if initial is None:
         initial = initial_pixels(config, *pictures[:2])
-    initial = resize(initial, pictures[0].shape[:2])
-    if (cover := guidance.cover) is not None:
+    initial = resize(initial, objective.size)
+    if cover is not None:
         initial = covered(initial, pictures[0], cover)
-    bounds = make_bounds(tf.float32, clamp=config.optimization.clamp)
-    return bounds.project(preprocess(gray(initial) if in_gray else initial))
+    if keep_gray in objective.evaluation.projections:
+        initial = gray(initial)
+    return make_bounds(tf.float32, clamp=config.optimization.clamp).project(preprocess(initial))
 
 
 def settle(config: Config, size: tuple[int, int], cluster: Cluster) -> Config:
-    """Decide what `auto` means for precision and convolution; return the settings.
+    """Decide what `auto` means for precision and convolution, for a result of `size` (H, W).
 
-    All workers decide alike: the settings of the chief count, which may go on with an earlier run, and no
-    worker uses what another one lacks.
-
-    Args:
-        config: The settings.
-        size: (H, W) of the result.
-        cluster: The workers.
+    All workers decide alike: the settings of the chief count, which may resume an earlier run, and no worker
+    uses what another one lacks.
 
     Raises:
         UserError: A worker cannot compute in this precision.
@@ -491,8 +425,3 @@ def settle(config: Config, size: tuple[int, int], cluster: Cluster) -> Config:
     if convolution == "auto":
         convolution = "direct" if "direct" in chosen else "large"
     return config.replace(precision=precision, convolution=convolution)
-
-
-def at_scale(scale: Scale, config: Config) -> Config:
-    """Return the settings of one scale of a run."""
-    return config.replace(iterations=scale.iterations, scales=1, scale_iterations=())

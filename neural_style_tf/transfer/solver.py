@@ -7,9 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from neural_style_tf.losses.evaluate import Arguments, Losses, released_gradients
+from neural_style_tf.losses.evaluate import Arguments, released_gradients
 from neural_style_tf.losses.objective import Evaluation
-from neural_style_tf.optim import Optimizer, State
+from neural_style_tf.optim import Losses, Optimizer, State
 
 
 class CompiledStep:
@@ -35,9 +35,7 @@ class CompiledStep:
     def init(self, image: tf.Tensor, optimizer: Optimizer) -> State:
         """Return the state that begins with an image [1, H, W, 3], mean-subtracted.
 
-        Args:
-            image: The initial image.
-            optimizer: With the settings that only its state depends on, such as the learning rate.
+        `optimizer` has the settings that only its state depends on, such as the learning rate.
 
         Returns:
             `image`, whose losses and gradient are always finite; `gradient` of the total there, empty while
@@ -60,13 +58,10 @@ class CompiledStep:
         }
 
     def run(self, state: State, arguments: Arguments, *, fresh: bool, count: int = 0) -> tf.Tensor:
-        """Evaluate the image if it is `fresh`, then make updates; return whether everything is finite.
+        """Change a state in place; return whether everything is finite.
 
-        Args:
-            state: From `init`; changed in place.
-            arguments: Of the evaluation.
-            fresh: Whether losses and gradient of the image are unknown.
-            count: Number of updates; fewer are made once none can lower the loss.
+        If the image is `fresh`, its losses and gradient are computed first. Then `count` updates are made, or
+        fewer once none can lower the loss.
         """
         return self._call(self._run, state, arguments, tf.constant(fresh), tf.constant(count, tf.int64))
 

@@ -8,16 +8,16 @@ from neural_style_tf.errors import UserError, show
 from neural_style_tf.optim import State
 
 _SCALE, _IMAGE = (f"state/{name}/.ATTRIBUTES/VARIABLE_VALUE" for name in ("scale", "solver/image"))
-"""Names in a checkpoint."""
+"""Keys of two variables in a checkpoint."""
 
 
 class RunState(tf.Module):
-    """What a checkpoint holds: all that a run needs to go on as if it had not been interrupted.
+    """What a checkpoint holds: all that a resumed run needs to compute the same bits.
 
     Attributes:
         solver: The state of the solver at one scale.
         scale: The index of that scale.
-        faults: Number of images that were refused because they were not finite.
+        faults: Number of images that were rejected because their loss or gradient was not finite.
         seconds: Computing time up to the newest record.
     """
 
@@ -30,11 +30,7 @@ class RunState(tf.Module):
 
 
 def saved_scale(prefix: str, scales: int) -> int:
-    """Return the index of the scale of a checkpoint.
-
-    Raises:
-        UserError: The run has no such scale.
-    """
+    """Return the index of the scale of a checkpoint; refuse one that a run of so many scales lacks."""
     reader = tf.train.load_checkpoint(prefix)
     scale = int(reader.get_tensor(_SCALE)) if reader.has_tensor(_SCALE) else scales
     if not 0 <= scale < scales:
@@ -43,11 +39,7 @@ def saved_scale(prefix: str, scales: int) -> int:
 
 
 def restore(prefix: str, state: RunState) -> None:
-    """Read a checkpoint into a state built for its scale.
-
-    Raises:
-        UserError: Its image has another size, or its state is of another optimiser.
-    """
+    """Read a checkpoint into a state of the same scale; refuse another size, optimiser or loss."""
     saved = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
     _, height, width, _ = tf.raw_ops.VariableShape(input=state.solver["image"].handle).numpy().tolist()
     if saved.get(_IMAGE) != [1, height, width, 3]:

@@ -1,1 +1,1 @@
-"""Helpers that know nothing of style transfer: text, atomic writes, console, starting TensorFlow."""
+"""Helpers that know nothing of style transfer: files, console, starting TensorFlow."""

@@ -9,10 +9,7 @@ from typing import TextIO
 
 
 class Console:
-    """Writes lines to a stream, by default standard output, and goes silent when its reader is gone.
-
-    With `quiet` it writes errors only.
-    """
+    """Writes lines to standard output or another stream; `quiet` leaves only errors."""
 
     def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:
         self.quiet = quiet
@@ -34,7 +31,7 @@ class Console:
         self.live_line = False
 
     def rewrite(self, line: str) -> None:
-        """Replace the line of the cursor."""
+        """Replace the last line, if it was written by this method, on a terminal."""
         self._write(f"\r\x1b[2K{line}")
         self.live_line = True
 
@@ -43,22 +40,22 @@ class Console:
         if self.live_line:
             self.say("")
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            sys.stderr.write(f"neural-style-tf: {printable(line, encoding_of(sys.stderr))}\n")
+            sys.stderr.write(f"neural-style-tf: {printable(line, sys.stderr)}\n")
 
     def _write(self, text: str) -> None:
         try:
-            self.stream.write(printable(text, encoding_of(self.stream)))
+            self.stream.write(printable(text, self.stream))
             self.stream.flush()
         except (OSError, ValueError, AttributeError):
-            # The reader is gone (`| head`) or the stream is closed: the run goes on without it.
+            # The reader has ended (`| head`) or the stream is closed: the run continues in silence.
             self.quiet = True
 
 
 class Download:
-    """Shows the progress of a download: one live line on a terminal, else a line every 15 seconds."""
+    """Shows the progress of a download: a live line on a terminal, else a new line now and then."""
 
     LIVE, PLAIN = 1.0, 15.0
-    """Seconds between two lines."""
+    """Seconds between two lines, on a terminal and elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -76,13 +73,9 @@ class Download:
         (self._console.rewrite if live else self._console.say)(line)
 
 
-def encoding_of(stream: TextIO) -> str:
-    """Return the encoding of a stream."""
-    return getattr(stream, "encoding", None) or "utf-8"
-
-
-def printable(text: str, encoding: str = "utf-8") -> str:
-    """Return `text` with characters that cannot be encoded escaped, such as names that are not UTF-8."""
+def printable(text: str, stream: TextIO | None = None) -> str:
+    """Escape what a stream (default: UTF-8) cannot encode, such as names that are not UTF-8."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 

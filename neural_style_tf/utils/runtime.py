@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 PYTHONS = ((3, 11), (3, 13))
-"""The oldest and the newest Python that TensorFlow has releases for and this package is tested with."""
+"""The oldest and the newest Python with which this package is tested."""
 
 # Of glibc's malloc.h.
 _M_MMAP_THRESHOLD = -3
@@ -32,8 +32,8 @@ _CPUINFO = Path("/proc/cpuinfo")
 _WSL_DRIVERS = (Path("/usr/lib/wsl/lib/libcuda.so"), Path("/usr/lib/x86_64-linux-gnu/libcuda.so.1"))
 """NVIDIA's driver where Windows has the GPU: under WSL2, and in a container there."""
 _NAME_OF_GPU = re.compile(r"\d+|(GPU|MIG)-.+")
-# The first makes TensorBoard's plug-in ask for Keras 2, a package that need not be there. The others make
-# float32 another format, or switch TF32 off, whatever `--precision` says.
+# Environment variables that are removed. The first makes TensorBoard's plug-in import Keras 2, which may
+# not be installed. The others override `--precision`.
 _MISLEADING = (
     "TF_USE_LEGACY_KERAS",
     "NVIDIA_TF32_OVERRIDE",
@@ -41,8 +41,8 @@ _MISLEADING = (
     "DNNL_DEFAULT_FPMATH_MODE",
     "TF_SET_ONEDNN_FPMATH_MODE",
 )
-# Kernels that were built for an earlier architecture are compiled anew for a later one, and run. TensorFlow's
-# fail on this one (CUDA_ERROR_INVALID_PTX; tensorflow/tensorflow issues 89272, 99592) and those after it.
+# A GPU compiles kernels of an earlier architecture for itself. From this compute capability on that fails
+# with TensorFlow's (CUDA_ERROR_INVALID_PTX; tensorflow/tensorflow issues 89272, 99592).
 _NEEDS_ITS_OWN_KERNELS = 12
 
 
@@ -52,11 +52,10 @@ def cores() -> int:
 
 
 def nvidia_devices(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Return CUDA's names of the NVIDIA GPUs that it may use, whether or not TensorFlow can use them.
+    """Return CUDA's names of the visible NVIDIA GPUs, whether or not TensorFlow can use them.
 
-    CUDA counts from 0, whatever their files in `/dev` are called: a container may have `nvidia2` alone. Under
-    WSL2 there is one file for all; the first GPU counts. `CUDA_VISIBLE_DEVICES` is read up to the first name
-    that is of no GPU, as CUDA does.
+    CUDA counts from 0, even if a container has only `/dev/nvidia2`. WSL2 has one file for all GPUs, which
+    counts as one. Like CUDA, this reads `CUDA_VISIBLE_DEVICES` up to the first invalid name.
     """
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
@@ -67,7 +66,7 @@ def nvidia_devices(environment: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def missing_package(name: str) -> str:
-    """Return a line for the user about a package that this program needs and this Python does not have."""
+    """Return a line for the user about a package that is not installed for this Python."""
     oldest, newest = (".".join(map(str, version)) for version in PYTHONS)
     if sys.version_info[:2] > PYTHONS[1]:
         return (
@@ -87,7 +86,7 @@ def check_installation() -> None:
 
 
 def lacks_avx() -> str:
-    """Return a line for the user if this processor is too old for TensorFlow as it is published, else ''."""
+    """Return a line for the user if this processor is too old for published builds of TensorFlow, else ''."""
     if "tensorflow" in sys.modules or platform.machine().lower() not in ("x86_64", "amd64"):
         return ""
     try:
@@ -98,16 +97,16 @@ def lacks_avx() -> str:
     if flags is None or "avx" in flags:
         return ""
     return (
-        "this processor has no AVX, which TensorFlow as it is published needs: if the program ends here, "
-        "take another machine, or a TensorFlow that was built without AVX"
+        "this processor has no AVX, which published builds of TensorFlow need: if the program ends here, "
+        "use another machine, or a TensorFlow that was built without AVX"
     )
 
 
 def use_tensorflow_backend() -> None:
-    """Let Keras run on TensorFlow; call it before TensorFlow is imported, which imports Keras.
+    """Choose Keras' TensorFlow backend, whatever `KERAS_BACKEND` and `keras.json` say.
 
-    `KERAS_BACKEND` and `keras.json` name the backend of programs that run on several; this one does not.
-    A Keras that was imported before, with another backend, is refused.
+    Must be called before TensorFlow is imported, which imports Keras. A Keras that was imported earlier with
+    another backend is refused.
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
     keras = sys.modules.get("keras")
@@ -119,9 +118,10 @@ def use_tensorflow_backend() -> None:
 
 
 def prefer_onednn() -> None:
-    """Let TensorFlow use oneDNN's convolutions on every x86 processor; call it before TensorFlow is imported.
+    """Use oneDNN's convolutions on every x86 processor; must be called before TensorFlow is imported.
 
-    TensorFlow itself does so only with AVX-512 VNNI. With AVX2 they are also faster and smaller than Eigen's.
+    TensorFlow itself uses them only with AVX-512 VNNI; with AVX2, too, they are faster than Eigen's and take
+    less memory.
     """
     if platform.machine().lower() in ("x86_64", "amd64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -134,20 +134,17 @@ def start_tensorflow(
     threads: int = 0,
     join: Callable[[], object] = lambda: None,
 ) -> str:
-    """Import TensorFlow for a run and return the name of its device: `CPU (2 cores)`, `GPU NVIDIA H200`.
+    """Import TensorFlow, set up the process, and return the device's name, such as `CPU (2 cores)`.
 
-    Memory of a GPU is taken as needed. A library should not call this: it sets up the whole process.
+    A UserError says that TensorFlow is installed but cannot be imported.
 
     Args:
-        verbose: Let TensorFlow print its start-up messages.
-        sparing: Return free memory to the system. TensorFlow's own pool on the CPU and the C library's heaps
-            keep it in pieces that the next large picture does not fit into; without them a step takes longer
-            (docs/large_pictures.md).
-        threads: Of the CPU; 0: one for each core.
-        join: Called before the first operation, after which no process can become a worker of a cluster.
-
-    Raises:
-        UserError: TensorFlow is installed, but cannot be imported.
+        verbose: Whether TensorFlow prints its start-up messages.
+        sparing: Whether freed memory is returned to the system. TensorFlow's pool on the CPU and the C
+            library's heaps keep it in pieces too small for the next large picture; without them a step takes
+            longer (docs/large_pictures.md).
+        threads: Number of threads on the CPU; 0: one for each core.
+        join: Called before the first operation, after which a process cannot join a cluster.
     """
     if not verbose:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -155,8 +152,8 @@ def start_tensorflow(
     use_tensorflow_backend()
     for name in _MISLEADING:
         os.environ.pop(name, None)
-    # oneDNN may keep its reordered copy of each filter. It caches per kernel of a graph; this package
-    # runs every convolution inside a graph whose weights never change.
+    # Lets oneDNN keep its reordered copy of each filter. It caches them per kernel of a graph, and no graph
+    # of this package changes its weights.
     os.environ.setdefault("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "1")
     if sparing:
         os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
@@ -178,7 +175,7 @@ def start_tensorflow(
             tf.config.experimental.set_memory_growth(gpu, True)
     join()
     with contextlib.nullcontext() if verbose else _stderr_held_back():
-        # The first operation prints, too.
+        # The first operation also prints.
         tf.zeros([]).numpy()
     if gpus:
         details = tf.config.experimental.get_device_details(gpus[0])
@@ -187,10 +184,9 @@ def start_tensorflow(
 
 
 def unused_gpu() -> str:
-    """Return a line for the user if there is an NVIDIA GPU that TensorFlow does not use, else ''.
+    """Return a line for the user about a visible NVIDIA GPU that TensorFlow does not use, else ''.
 
-    Call it after `start_tensorflow`, which drops TensorFlow's own message. A GPU that CUDA_VISIBLE_DEVICES
-    hides is not missed.
+    `start_tensorflow` drops TensorFlow's own message about it.
     """
     import tensorflow as tf
 
@@ -203,7 +199,7 @@ def unused_gpu() -> str:
             f"{details.get('device_name', 'a GPU')} is not used: TensorFlow {tf.__version__} has no kernels "
             f"for its compute capability {capability}; going on with {others}"
         )
-    # Without a variable that hides them, and with it.
+    # With and without a variable that hides GPUs.
     if gpus or not nvidia_devices({}) or not nvidia_devices():
         return ""
     if importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.cudnn") is None:
@@ -218,7 +214,7 @@ def unused_gpu() -> str:
 
 
 def _import_tensorflow() -> None:
-    """Import TensorFlow and Keras, or raise `UserError` with the reason why that fails."""
+    """Import TensorFlow and Keras; raise `UserError` with the reason if that fails."""
     try:
         import keras  # noqa: F401
         import tensorflow  # noqa: F401
@@ -227,7 +223,7 @@ def _import_tensorflow() -> None:
     except Exception as error:
         place = "/".join(Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts[-3:])
         why = reason(error) if str(error).strip() else f"{type(error).__name__} in {place}"
-        # Its library is loaded when TensorFlow is imported, and names functions that only one release has.
+        # TensorFlow loads the plugin's library, which needs symbols of one release.
         if "metal" in why:
             raise UserError(
                 "tensorflow-metal was made for another release of TensorFlow and breaks this one: "
@@ -239,18 +235,18 @@ def _import_tensorflow() -> None:
 
 
 def _lacks_kernels(gpu: tf.config.PhysicalDevice) -> bool:
-    """Return whether TensorFlow was built without kernels that run on a GPU."""
+    """Return whether this build of TensorFlow has no kernels that run on a GPU."""
     import tensorflow as tf
 
     capability = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
-    # Such as sm_89 and compute_90; the last digit is the minor version.
+    # For example sm_89 and compute_90; the last digit is the minor version.
     built = tf.sysconfig.get_build_info().get("cuda_compute_capabilities", ())
     majors = [int(match[1]) for name in built if (match := re.search(r"_(\d+)\d", name))]
     return capability[0] >= _NEEDS_ITS_OWN_KERNELS and capability[0] > max(majors, default=0)
 
 
 def _return_freed_memory() -> None:
-    """Let glibc return each piece of memory above 1 MB to the system when it is freed, not from 32 MB on."""
+    """Let glibc return freed blocks of more than 1 MB to the system, not only those of more than 32 MB."""
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
 
@@ -266,22 +262,19 @@ if not os.read(0, 1):
     words = words or "nothing; was it built for another processor?"
     sys.stderr.write(f"neural-style-tf: TensorFlow ended the process as it started; last words: {words}\\n")
 """
-"""Waits for a byte; where its pipe is closed without one, shows the end of the file at standard output."""
+"""Program that shows the end of the file at standard output if its pipe closes before it received a byte."""
 
 
 @contextlib.contextmanager
 def _stderr_held_back() -> Iterator[None]:
-    """Hold back what C++ writes to file descriptor 2, which no Python setting reaches; drop it at the end.
-
-    If the process dies meanwhile, another process shows it: the dying one runs no code of its own.
-    """
+    """Drop what C++ writes to file descriptor 2; if the process dies, another process shows it."""
     with contextlib.ExitStack() as stack:
         try:
             sys.stderr.flush()
             saved = os.dup(2)
             stack.callback(os.close, saved)
             held_back = stack.enter_context(tempfile.TemporaryFile())
-            # In a session of its own no Ctrl-C of the terminal ends it.
+            # In a new session Ctrl-C does not end it.
             watch = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _WATCH],
                 stdin=subprocess.PIPE,
@@ -292,6 +285,6 @@ def _stderr_held_back() -> Iterator[None]:
             stack.callback(os.dup2, saved, 2)
             os.dup2(held_back.fileno(), 2)
         except (OSError, ValueError, AttributeError):
-            # Without a standard error, or a process to spare, nothing is held back.
+            # Without standard error, or without another process, nothing is held back.
             pass
         yield

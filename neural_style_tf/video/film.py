@@ -40,11 +40,7 @@ KEY_DISTANCE = 10
 
 
 def open_video(file: Path, *, max_pixels: int, allow_truncated: bool) -> Clip:
-    """Look at a video file.
-
-    Raises:
-        UserError: It cannot be read or decoded, or has too many pixels.
-    """
+    """Look at a video file, without decoding more than its first frames."""
     try:
         with av.open(url(file)) as container:
             return _look_at(container, file, max_pixels, allow_truncated)
@@ -151,17 +147,12 @@ def _codec_tag(file: Path, kind: str) -> str:
 
 
 class Decoded(NamedTuple):
-    """A frame of a video, and what is missing before it.
+    """A frame of a video, and what is missing before it."""
 
-    Attributes:
-        frame: None at the end of the file.
-        place: Byte of the file at which its packet begins; None where that is not known.
-        lost: For each frame before it that could not be decoded, when it is shown, by the file's clock in
-            seconds; None where the file does not say.
-    """
-
-    frame: Any
-    place: int | None
+    frame: Any  # none at the end of the file
+    place: int | None  # byte of the file at which its packet begins; None where that is not known
+    # For each frame before it that could not be decoded, when it is shown, by the file's clock in seconds;
+    # None where the file does not say.
     lost: list[Fraction | None]
 
 
@@ -237,30 +228,19 @@ def _first_frames(container: Any, stream: Any) -> tuple[bool, bool]:
 
 
 class _Key(NamedTuple):
-    """A key frame, at which reading can begin.
+    """A key frame, at which reading can begin."""
 
-    Attributes:
-        number: Of the frame.
-        time: See `Frame`.
-        pts: When it is shown, by the file's clock.
-        place: See `Decoded`.
-    """
-
-    number: int
-    time: Fraction
-    pts: int
-    place: int
+    number: int  # of the frame
+    time: Fraction  # see `Frame`
+    pts: int  # when it is shown, by the file's clock
+    place: int  # see `Decoded`
 
 
 class _Video:
     """Reads a video file, and remembers where its key frames are.
 
-    Args:
-        file: The file.
-        lenient: Take it to end where it cannot be read.
-
-    Attributes:
-        damaged: Numbers of the frames that could not be decoded, or only in part, as far as it was read.
+    `damaged` has the numbers of the frames that could not be decoded, or only in part, as far as it was read.
+    A `lenient` reader takes the file to end where it cannot be read.
     """
 
     def __init__(self, file: Path, *, lenient: bool) -> None:
@@ -326,13 +306,14 @@ class _Video:
         # Where there is no index, decoding times count, which are a few frames earlier.
         early = round(1 / stream.time_base) if container.format.name.startswith("mpeg") else 0
         container.seek(key.pts - early, stream=stream)
-        for found in (frames := decoded(container, stream)):
-            if found.frame is not None and found.frame.pts is not None and found.frame.pts < key.pts:
+        frames = decoded(container, stream)
+        for first in frames:
+            if first.frame is not None and first.frame.pts is not None and first.frame.pts < key.pts:
                 continue
-            if found.frame is not None and (found.frame.pts, found.place) == (key.pts, key.place):
-                return container, itertools.chain([found._replace(lost=[])], frames), key
+            if first.frame is not None and (first.frame.pts, first.place) == (key.pts, key.place):
+                return container, itertools.chain([first._replace(lost=[])], frames), key
             break
-        # Such a file is always read from its beginning.
+        # Seeking did not lead to the key frame: this file is always read from its beginning.
         self._seeks = False
         return self._begin(stack, number)
 

@@ -28,7 +28,7 @@ CONSISTENT_SHARE, CONSISTENT_PIXELS = 0.01, 0.5
 BOUNDARY_SHARE, BOUNDARY_PIXELS = 0.01, 0.002
 """Allowed squared gradient of ŵ: a share of its square, and squared pixels (Eq. 5)."""
 NOISE, AROUND = 5.0, 2.0
-"""A change up to so many grey levels, root mean square within about so many pixels, is a camera's noise."""
+"""A camera's noise: a change up to so many grey levels, as root mean square within so many pixels."""
 REACH = 16
 """Pixels around a change that are painted anew: about the receptive field of the layers of the losses."""
 
@@ -47,10 +47,6 @@ class FlowFolder:
 
     Their names are those of the authors' code: `backward_<this>_<earlier>.flo` and
     `forward_<earlier>_<this>.flo`, with the numbers of the frames, from 1.
-
-    Raises:
-        UserError: There is no such folder.
-        RunError: A file is missing or damaged, when it is read.
     """
 
     def __init__(self, folder: str) -> None:
@@ -63,11 +59,7 @@ class FlowFolder:
         return self._folder / names[0], self._folder / names[1]
 
     def check(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Refuse a folder that lacks the flow between two frames, each pair (earlier, this).
-
-        Raises:
-            UserError: Naming the file.
-        """
+        """Refuse a folder that lacks the flow between two frames, each pair (earlier, this)."""
         for pair in pairs:
             for path in self._paths(*pair):
                 if not path.is_file():
@@ -114,7 +106,6 @@ def reliability(backward: np.ndarray, forward: np.ndarray) -> np.ndarray:
 
     0 where something was hidden before, |ŵ + w(x+ŵ)|² ≥ 0.01 (|ŵ|² + |w|²) + 0.5 (Eq. 4); at the borders of
     what moves, |∇û|² + |∇v̂|² > 0.01 |ŵ|² + 0.002 (Eq. 5); and where x + ŵ lies outside of the frame.
-
     """
     height, width = backward.shape[:2]
     there = warp(forward, backward)

@@ -45,7 +45,7 @@ def paint_clip(
     before: Sequence[FrameState] = (),
     tick: Tick = lambda step: False,
 ) -> Iterator[FrameRecord]:
-    """Paint frames, in order.
+    """Paint frames, in order, and yield each that is done.
 
     Args:
         session: Paints them; its network and compiled steps serve all.
@@ -57,15 +57,9 @@ def paint_clip(
         initial: Picture that the first frame of each scene begins with; default: what `--init` names.
         before: Frames that are painted already, the oldest first.
         tick: See `transfer.loop.Tick`; a frame that it ends is left out.
-
-    Yields:
-        Each frame that is done.
-
-    Raises:
-        RunError: A frame cannot be read, after those before it are done.
     """
     optimizer, known, stopped = config.optimization.optimizer, list(before), False
-    # Files lack the movement since the frame that is held.
+    # A folder has no flow from the frame for which a still place was painted.
     holds = config.loss.temporal_weight > 0 and not isinstance(flow, FlowFolder)
 
     def ticked(step: int) -> bool:
@@ -99,7 +93,7 @@ def paint_clip(
             terms=last.terms,
             planned=number,
             seconds=last.seconds,
-            # Where a frame ended is no news.
+            # Frames usually end because their loss no longer falls.
             notes=tuple(note for record in records for note in record.notes if STALLED not in note),
             image_rows=last.best_rows,
             time=frame.time,
@@ -115,12 +109,8 @@ def follow(
 ) -> Warped | None:
     """Return earlier paintings moved to this frame; None if there are none, or it begins a new scene.
 
-    Args:
-        known: Frames of the scene before this one, the nearest last.
-        number: Of this frame.
-        source: This frame, float32 [H, W, 3], RGB 0–255.
-        lags: How many frames back to look; the nearest in which a pixel is reliable counts.
-        flow: Between two frames.
+    `known` are frames of the scene before this one, the nearest last; `source` is this one, RGB 0–255. Of the
+    `lags`, how many frames back to look, the nearest in which a pixel is reliable counts.
     """
     if not known or known[-1].source.shape != source.shape:
         return None
@@ -157,12 +147,7 @@ def beginning(warped: Warped, source: np.ndarray, painted: np.ndarray) -> np.nda
     """Return the picture that a frame begins with: the warped painting, and the frame where that is unknown.
 
     Differs from Ruder et al., who begin everywhere with what was painted before: where something comes into
-    view, the edges of what hid it would stay as ghosts.
-
-    Args:
-        warped: From `follow`.
-        source: The frame, [H, W, 3], RGB 0–255; it gets the colours of the painting.
-        painted: The painting of the frame before, likewise.
+    view, the edges of what hid it would stay as ghosts. The frame gets the colours of the painting before.
     """
     known = ndimage.gaussian_filter(warped.reliable, SOFT)
     if warped.still is not None:
@@ -191,10 +176,8 @@ def _unsaved(config: Config) -> Config:
 class Enough:
     """Ends a frame whose loss hardly falls any more; see `transfer.loop.Until`.
 
-    Args:
-        optimizer: Of the frame. Adam first leaves the painting that a frame begins with, and has to get below
-            its loss again.
-        free: Share of its pixels that are not held. The others have their part of the loss, and cannot gain.
+    Adam first leaves the painting that a frame begins with, and has to get below its loss again. `free` is
+    the share of pixels that are not held: the others have their part of the loss, and cannot gain.
     """
 
     def __init__(self, optimizer: str, free: float = 1.0) -> None:

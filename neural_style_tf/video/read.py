@@ -27,7 +27,7 @@ VIDEO_SUFFIXES = frozenset(
     ".3g2 .3gp .asf .avi .dv .f4v .flv .m2ts .m2v .m4v .mkv .mov .mp4 .mpeg "  # noqa: SIM905
     ".mpg .mts .mxf .ogv .ts .vob .webm .wmv .y4m".split()
 )
-"""Names of video files."""
+"""Endings of video files."""
 ANIMATED_SUFFIXES = frozenset((".gif", ".webp", ".png", ".apng", ".avif"))
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 FOLDER_RATE = Fraction(24)
@@ -43,53 +43,33 @@ REMEMBERED = 8
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Frame:
-    """One frame of a clip.
+    """One frame of a clip."""
 
-    Attributes:
-        number: From 1, of all frames of the clip.
-        time: Seconds from the first frame of the clip.
-        pixels: float32 [H, W, 3], RGB 0–255.
-        alpha: Opacity, uint8 [H, W]; None where it is opaque everywhere.
-    """
-
-    number: int
-    time: Fraction
-    pixels: np.ndarray
-    alpha: np.ndarray | None = None
+    number: int  # from 1, of all frames of the clip
+    time: Fraction  # seconds from the first frame of the clip
+    pixels: np.ndarray  # float32 [H, W, 3], RGB 0–255
+    alpha: np.ndarray | None = None  # opacity, uint8 [H, W]; None where it is opaque everywhere
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clip:
-    """What is known of a clip.
+    """What is known of a clip."""
 
-    Attributes:
-        path: The file, folder or pattern.
-        files: The file, or those of all frames.
-        rate: Frames a second, on average.
-        count: Number of frames, about; 0 where the file does not say.
-        read: Numbers of frames, from 1 → these frames, as far as there are any. What lies behind them may be
-            damaged, and is not looked at.
-        notes: Lines that the user should see.
-        has_audio: Whether there is sound that can be decoded.
-        has_alpha: Whether it has transparency, as far as that is known.
-        damaged: Numbers of the frames that could not be decoded, or only in part; filled while it is read.
-        length: Seconds; None where the file does not say.
-        plays: How often an animation is shown; 0: for ever.
-        tags: Metadata, by the names in `TAGS`.
-    """
-
-    path: Path
-    files: tuple[Path, ...]
-    rate: Fraction
-    count: int
+    path: Path  # the file, folder or pattern
+    files: tuple[Path, ...]  # the file, or those of all frames
+    rate: Fraction  # frames a second, on average
+    count: int  # number of frames, about; 0 where the file does not say
+    # Numbers of frames, from 1 → these frames, as far as there are any. What lies behind them may be
+    # damaged, and is not looked at.
     read: Callable[[range], Iterator[Frame]]
-    notes: tuple[str, ...]
-    has_audio: bool = False
-    has_alpha: bool = False
+    notes: tuple[str, ...]  # lines that the user should see
+    has_audio: bool = False  # whether there is sound that can be decoded
+    has_alpha: bool = False  # whether it has transparency, as far as that is known
+    # Numbers of the frames that could not be decoded, or only in part; filled while it is read.
     damaged: set[int] = dataclasses.field(default_factory=set)
-    length: Fraction | None = None
-    plays: int = 0
-    tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    length: Fraction | None = None  # seconds; None where the file does not say
+    plays: int = 0  # how often an animation is shown; 0: for ever
+    tags: Mapping[str, str] = dataclasses.field(default_factory=dict)  # metadata, by the names in `TAGS`
 
     def shown_last(self, number: int, time: Fraction, every: int) -> Fraction:
         """Return the seconds for which frame `number`, shown at `time`, ends a painted clip."""
@@ -143,17 +123,9 @@ def open_clip(
     max_pixels: int = MAX_PIXELS,
     allow_truncated: bool = False,
 ) -> Clip:
-    """Look at a clip; return the same object again while its files stay as they are.
+    """Look at a video, an animation, or with `frames` a folder or pattern of frames at a `rate` (0: 24).
 
-    Args:
-        path: A video file or an animated picture; a folder, or a pattern of names, of frames.
-        frames: Whether it is a folder or pattern.
-        rate: Frames a second of these; 0: 24.
-        max_pixels: See `images.load_image`.
-        allow_truncated: See `images.load_image`.
-
-    Raises:
-        UserError: It is not there, or no clip, or the library that reads it is not installed.
+    Return the same object again while its files stay as they are.
     """
     file = Path(path)
     if frames:

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from neural_style_tf.errors import RunError, UserError, show
-from neural_style_tf.utils.atomic import atomic_path
-from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.errors import RunError, UserError, did_you_mean, show
+from neural_style_tf.utils.files import atomic_path
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 ANIMATIONS = {".webp": "WEBP", ".gif": "GIF"}
@@ -27,9 +26,9 @@ QUALITY = "16"
 CLOCK = 90_000
 """Ticks a second of frame times."""
 BT709, LIMITED = 1, 1
-"""By ITU-T H.273."""
+"""Codes of the colours of BT.709 and of the limited range, by ITU-T H.273."""
 MOST_ANIMATED, LONGEST_ANIMATED = 500_000_000, 16_383
-"""Pixels of all frames of an animation, which Pillow holds in memory; of a side, WebP's limit."""
+"""Most pixels of all frames of an animation, which Pillow holds in memory; longest side of WebP."""
 SHORTEST_SHOWN = 20
 """Milliseconds; browsers slow down what is shorter."""
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
@@ -38,11 +37,7 @@ COPIED = ("aac", "mp3", "ac3", "eac3", "alac")
 
 
 def check_clip_output(path: str, *, frames: int = 0, size: tuple[int, int] = (0, 0)) -> None:
-    """Refuse a file to which a clip of `frames` frames (0: not known) of size (H, W) cannot be written.
-
-    Raises:
-        UserError: An unknown suffix, a folder that is not there, or an animation of too many pixels.
-    """
+    """Refuse a file to which a clip of `frames` frames (0: not known) of size (H, W) cannot be written."""
     file, suffixes = Path(path), (*CONTAINERS, *ANIMATIONS)
     if file.suffix.lower() not in suffixes:
         guess = did_you_mean(file.suffix.lower(), suffixes)
@@ -84,10 +79,6 @@ def write_clip(
 
     Returns:
         Lines that the user should see: sound that cannot be used is left out.
-
-    Raises:
-        RunError: The encoder fails.
-        OSError: The file cannot be written.
     """
     suffix, times, tags = path.suffix.lower(), [*times, times[-1] + last], tags or {}
     if suffix in ANIMATIONS:
@@ -250,11 +241,7 @@ def _sound_packets(
 ) -> Iterator[tuple[Fraction, Any]]:
     """Add an audio stream to a clip, and return time and packets of its parts, copied if MP4 can hold them.
 
-    Args:
-        output: The clip.
-        source: The file that is heard.
-        zero: When the clip begins, by the clock of the source in seconds.
-        length: Seconds of the clip.
+    The clip begins at `zero`, by the clock of the source, and is `length` seconds long.
     """
     from neural_style_tf.video.film import sound_of
 

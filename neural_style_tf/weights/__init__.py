@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """The convolutions of a network, and where they come from.
+    """The convolutions of a network, and the file they were read from.
 
     Attributes:
         kernels: `conv1_1` … `conv5_4` → float32 [3, 3, N_in, N_out], rows first; conv1_1 takes RGB.
         biases: The same names → float32 [N_out].
-        origin: Format of the file they were first read from: `matconvnet`, `keras`, `bundled` or `npz`.
-        sha256: Hash of that file (the original, also after conversion).
-        source: Name of that file, without its folder.
-        generation: What that file was published as, or `""` for an unpublished one.
-        notes: Lines that a run must show its user: an unpublished file, VGG-16 for VGG-19.
-        architecture: The network whose convolutions these are.
+        origin: Format of the original file: `matconvnet`, `keras`, `bundled` or `npz`.
+        sha256: Hash of the original file.
+        source: Name of the original file, without its folder.
+        generation: Name under which that file was published, or `""` for an unpublished file.
+        notes: Lines that the user should see: an unpublished file, VGG-16 in place of VGG-19.
+        architecture: The network of these convolutions.
     """
 
     kernels: Mapping[str, np.ndarray]
@@ -38,5 +38,5 @@ class Weights:
 
     @property
     def bytes(self) -> int:
-        """The memory that they take."""
+        """Size in memory."""
         return sum(array.nbytes for array in (*self.kernels.values(), *self.biases.values()))

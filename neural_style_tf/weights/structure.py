@@ -1,4 +1,4 @@
-"""Tell which network the arrays of a file are, and bring VGG-16 to the magnitudes of VGG-19."""
+"""Check the arrays of a weight file, and scale VGG-16 to the magnitudes of VGG-19."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
 
 Arrays = dict[str, np.ndarray]
 
+# c_l of the blocks of VGG-16; see `gain`.
 _BLOCKS = {"1": 1.0, "2": 0.643, "3": 0.481, "4": 3.63, "5": 2.0}
 
 
 class WrongFile(ValueError):
-    """A file that holds no network that this program knows; the message says why, without the file's name."""
+    """A file without a network that this program knows; the message says why, without the file's name."""
 
 
 def check_network(kernels: Arrays, biases: Arrays) -> tuple[Arrays, Arrays, Architecture]:
-    """Return the convolutions as contiguous float32 in network order, and the network that they are.
+    """Return kernels and biases as contiguous float32 in network order, and their network.
 
-    Widths may differ from those of the published network.
-
-    Raises:
-        WrongFile: A layer is missing, its shape does not fit, or it holds NaN, infinity or no numbers.
+    Widths may differ from the published network. A missing layer, a wrong shape, NaN and infinity raise
+    `WrongFile`.
     """
     names = {name for name in kernels if name in biases and name.startswith("conv")}
     network = VGG19 if "conv3_4" in names or "conv4_4" in names else VGG16
@@ -43,27 +42,27 @@ def check_network(kernels: Arrays, biases: Arrays) -> tuple[Arrays, Arrays, Arch
 
 
 def gain(layer: str) -> float:
-    """Return c_l: how much larger the output of a convolution of VGG-16 is made.
+    """Return c_l, the factor by which the output of a convolution of VGG-16 is multiplied.
 
-    The activations of VGG-16 have other magnitudes than VGG-19's, and published loss weights depend on them.
-    With these factors a noise image has the losses that the INSTALL.md of jcjohnson/neural-style prints for
-    VGG-19 (`benchmarks/calibration.py` compares them), so that weights tuned for VGG-19 keep their meaning.
+    Activations of VGG-16 and VGG-19 differ in magnitude, and published loss weights depend on it. With these
+    factors a noise image has the losses that the INSTALL.md of jcjohnson/neural-style prints for VGG-19
+    (compared by `benchmarks/calibration.py`), so that weights tuned for VGG-19 keep their meaning.
     """
     return 3.39 if layer == "conv4_1" else _BLOCKS[layer[4]]
 
 
 def rescale(kernels: Arrays, biases: Arrays) -> tuple[Arrays, Arrays]:
-    """Return the convolutions of VGG-16, in network order, with outputs c_l times larger.
+    """Return kernels and biases of VGG-16, in network order, that multiply each output by c_l.
 
     A network of convolutions and ReLUs is positively homogeneous, so that W'_l = (c_l / c_{l-1}) W_l and
     b'_l = c_l b_l are exact.
     """
-    larger: Arrays = {}
-    before = 1.0
+    scaled: Arrays = {}
+    previous = 1.0
     for name, kernel in kernels.items():
-        larger[name] = kernel * np.float32(gain(name) / before)
-        before = gain(name)
-    return larger, {name: bias * np.float32(gain(name)) for name, bias in biases.items()}
+        scaled[name] = kernel * np.float32(gain(name) / previous)
+        previous = gain(name)
+    return scaled, {name: bias * np.float32(gain(name)) for name, bias in biases.items()}
 
 
 def _to_float32(array: np.ndarray, name: str) -> np.ndarray:

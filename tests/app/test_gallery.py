@@ -19,7 +19,7 @@ from neural_style_tf.errors import UserError
 from neural_style_tf.jobs.painter import Painter
 from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import LOCK
-from neural_style_tf.utils.lock import Lock
+from neural_style_tf.utils.files import Lock
 
 BUNDLED = {"weights": "bundled", "weights_dir": str(WEIGHTS_DIR)}
 
@@ -117,7 +117,7 @@ def test_a_run_of_the_page_is_repeated_and_extended_to_the_same_bits(job, tmp_pa
     request = Request(str(photo), (Style(str(style)),), settings, base=PRESETS["gatys"].replace(**SHALLOW))
     run = plan(request, Job(output_dir=str(tmp_path / "out"), **BUNDLED))
     reports = []
-    assert Painter()(run.task, lambda *report: reports.append(report)).status == "finished"
+    assert Painter()(run, lambda *report: reports.append(report)).status == "finished"
     # Steps, saved, and the seconds left of the record.
     assert reports[-1] == (2, 2, True, 0.0)
     photo.unlink()
@@ -128,7 +128,7 @@ def test_a_run_of_the_page_is_repeated_and_extended_to_the_same_bits(job, tmp_pa
     assert Path("again/result.png").read_bytes() == stored.result.read_bytes()
 
     further = go_on(stored, 3)
-    assert Painter()(further.task).status == "finished"
+    assert Painter()(further).status == "finished"
     [stored] = find_runs(tmp_path / "out")
     assert stored.manifest.steps == 5 and json.loads((stored.path / "run.json").read_text())["resumed"]
     assert job.bare(*shlex.split(command_of(stored)[0])[1:], "--output_dir=at_once") == 0

@@ -9,11 +9,10 @@ import pytest
 from command_line import read_metrics
 from painters import STEPS, fake_painter
 
-from neural_style_tf.app.queue import PlannedRun, RunQueue
+from neural_style_tf.app.queue import RunQueue
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
 from neural_style_tf.jobs.task import Task
-from neural_style_tf.transfer.scales import Scale
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def make_run(tmp_path, monkeypatch):
     def make(name):
         job = Job(content="c", style="s", output_dir=f"o/{name}")
         Path(job.output_dir).mkdir(parents=True, exist_ok=True)
-        return PlannedRun(Task(name, Config(), job), (Scale(0, (8, 8), ((8, 8),), STEPS, 0),))
+        return Task(name, Config(), job)
 
     return make
 
@@ -118,9 +117,9 @@ def test_a_check_that_fails_ends_the_run_after_a_new_process(open_queue):
     """Memory that an earlier run's process keeps is given back before a run is refused."""
     checked = []
 
-    def check(run):
-        checked.append(run.task.name)
-        if run.task.name == "large" or len(checked) == 1:
+    def check(task):
+        checked.append(task.name)
+        if task.name == "large" or len(checked) == 1:
             raise UserError("too large")
 
     queue = open_queue(0.0, "a", "large", check=check)

@@ -8,7 +8,6 @@ import pytest
 from command_line import WEIGHTS_DIR, write_picture
 
 from neural_style_tf.app import requests
-from neural_style_tf.app.queue import PlannedRun
 from neural_style_tf.app.requests import (
     Request,
     Style,
@@ -19,11 +18,9 @@ from neural_style_tf.app.requests import (
     settings_of,
 )
 from neural_style_tf.config.presets import PRESETS
-from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.config.schema import Job
 from neural_style_tf.errors import UserError
 from neural_style_tf.images.masks import load_mask
-from neural_style_tf.jobs.task import Task
-from neural_style_tf.transfer.scales import Scale
 
 SETTINGS = {
     "preset": "balanced",
@@ -72,17 +69,16 @@ LEFT[:, :24] = True
 
 
 def test_a_run_of_the_page_is_one_of_the_command_line(request_of, base):
-    run = plan(request_of({"strength": 0.75, "style_scale": 2, "colors": "match", "seed": 3.0}), base)
-    config, job = run.task.config, run.task.job
+    task = plan(request_of({"strength": 0.75, "style_scale": 2, "colors": "match", "seed": 3.0}), base)
+    config, job = task.config, task.job
     assert (config.preset, config.loss.strength, config.sizes.style_scale) == ("balanced", 0.75, (2.0,))
     assert (config.colors, config.seed, config.sizes.image_size) == ("match", 3, 80)
     assert config.iterations == PRESETS["balanced"].iterations
-    assert Path(job.output_dir) == Path(base.output_dir) / "cat-sea" and run.task.name == "cat-sea"
+    assert Path(job.output_dir) == Path(base.output_dir) / "cat-sea" and task.name == "cat-sea"
     # The pictures are kept, so that the command gives the same bits later.
     for path, name in zip((job.content, *job.style), ("cat.png", "sea.png"), strict=True):
         assert Path(path).parent == Path(base.output_dir) / "pictures" and path.endswith(f"-{name}")
-    assert run.scales[-1].content == (67, 80)
-    assert plan(request_of(), base).task.name == "cat-sea-2"
+    assert plan(request_of(), base).name == "cat-sea-2"
 
 
 @pytest.mark.parametrize(
@@ -107,13 +103,13 @@ def test_what_cannot_be_is_said_and_leaves_no_folder(request_of, base, settings,
 
 
 def test_weights_blend_styles(two_styles, base):
-    run = plan(two_styles(), base)
-    assert run.task.config.loss.style_blend == (1.0, 0.5) and run.task.name == "cat-sea+sky"
+    task = plan(two_styles(), base)
+    assert task.config.loss.style_blend == (1.0, 0.5) and task.name == "cat-sea+sky"
     assert settings_of(two_styles(weight=0.5)).loss.style_blend == ()
 
 
 def test_regions_of_a_brush_become_masks(two_styles, base):
-    task = plan(two_styles(region=LEFT, origin=LEFT), base).task
+    task = plan(two_styles(region=LEFT, origin=LEFT), base)
     # The style that is not drawn gets the rest.
     first, second = (load_mask(path)[0] for path in task.job.content_mask)
     assert (first == LEFT).all() and (second == ~LEFT).all()
@@ -153,18 +149,14 @@ def test_a_folder_is_claimed_once(tmp_path):
     assert claim_folder(tmp_path / "link").name == "link-2"
 
 
-def test_memory_is_checked_before_the_start(monkeypatch):
-    def check(size, style=0, **settings):
-        scale = Scale(0, (size, size), ((style or size,) * 2,), 1, 0)
-        check_fits(PlannedRun(Task("a", Config(**settings), Job()), (scale,)))
-
+def test_memory_is_checked_before_the_start(request_of, base, monkeypatch):
+    task = plan(request_of(), base)
+    assert task.memory > 0
     monkeypatch.setattr(requests, "nvidia_devices", list)
-    monkeypatch.setattr(requests, "available_bytes", lambda: 4_000_000_000)
-    check(512)
-    # In tiles, so that it fits.
-    check(2048)
-    for arguments in ({"size": 2048, "tile": "none"}, {"size": 512, "style": 20_000}):
-        with pytest.raises(UserError, match=r"(\d+)×\1 pixels need about [\d.]+ GB .* 4.0 GB are free"):
-            check(**arguments)
+    monkeypatch.setattr(requests, "available_bytes", lambda: task.memory)
+    check_fits(task)
+    monkeypatch.setattr(requests, "available_bytes", lambda: task.memory - 1)
+    with pytest.raises(UserError, match=r"needs about [\d.]+ GB .* GB are free"):
+        check_fits(task)
     monkeypatch.setattr(requests, "nvidia_devices", lambda: ["0"])
-    check(2048, tile="none")
+    check_fits(task)

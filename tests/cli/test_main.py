@@ -26,7 +26,6 @@ from neural_style_tf.jobs.task import Supplies
 from neural_style_tf.runs import callbacks
 from neural_style_tf.runs.checkpoints import saved_steps
 from neural_style_tf.runs.outputs import check_outputs
-from neural_style_tf.utils.console import Console
 
 
 def test_a_photo_smaller_than_asked_for_is_told_and_can_be_enlarged(job, capsys):
@@ -121,7 +120,7 @@ def test_only_its_own_output_is_replaced_by_a_resumed_run(job, tmp_path, capsys)
     there = f"--output_dir={tmp_path / 'o'}"
     run = ("--output_dir=o", "--output=holiday.png", "--quiet")
     assert job("--iterations=1", *run, "--resume") == 2
-    assert "not of the run to go on with" in capsys.readouterr().err
+    assert "the run to resume did not write it" in capsys.readouterr().err
     assert job("--iterations=1", "--output_dir=o", "--output=mine.png", "--quiet") == 0
     assert job("--iterations=2", *run, "--resume") == 2
     assert (tmp_path / "holiday.png").read_text() == "precious"
@@ -191,8 +190,7 @@ def test_on_another_machine_the_output_is_written_there(job, tmp_path):
     line = ("--content=c.png", "--style=s.png", *BUNDLED, "--iterations=1", "--output=/nowhere/out.png")
     config, files = flags.parse(["run.py", *line])
     supplies = Supplies(output_dir=str(tmp_path / "run"), output=str(tmp_path / "there.png"))
-    rest = (machine.Machine(), Console(quiet=True), Interrupts())
-    assert make_run(config, files, *rest, supplies=supplies).execute() == 0
+    assert make_run(config, files, machine.Machine(), Interrupts(), supplies=supplies).execute() == 0
     assert (tmp_path / "there.png").read_bytes() == (tmp_path / "run" / "result.png").read_bytes()
     assert json.loads((tmp_path / "run" / "run.json").read_text())["job"]["output"] == "/nowhere/out.png"
 

@@ -11,7 +11,7 @@ from neural_style_tf.config.fields import flat, from_text, leaves, setting, tagg
 from neural_style_tf.config.presets import PRESETS, preset
 from neural_style_tf.config.schema import LONGEST_TITLE, SETTINGS, Config, Job, OptimizerConfig, SweepConfig
 from neural_style_tf.errors import UserError
-from neural_style_tf.utils.text import shortened
+from neural_style_tf.utils.files import shortened
 
 RELU = tuple((f"relu{block}_1", 1.0) for block in (1, 2, 3, 4, 5))
 NAMES = (

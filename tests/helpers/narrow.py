@@ -37,6 +37,6 @@ def warm_session(weights):
     return _SESSIONS.setdefault(id(weights), Session(weights, keep_bytes=2**29))
 
 
-def warm_stylize(content, style, config, *, weights, initial=None, **options):
+def warm_stylize(content, style, config=None, *, weights, initial=None, **options):
     """Do as `stylize`, in a warm session."""
     return warm_session(weights).run(Inputs(content, style, initial), config, **options)

@@ -11,7 +11,7 @@ from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Outcome, Supplies
 from neural_style_tf.runs.manifest import FORM
 from neural_style_tf.runs.resume import continued, is_finished, trim_metrics
-from neural_style_tf.utils.atomic import write_bytes
+from neural_style_tf.utils.files import write_bytes
 
 STEPS = 8
 

@@ -31,7 +31,6 @@ from neural_style_tf.jobs.machine import Machine
 from neural_style_tf.jobs.run import make_run
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.runs import clip_files
-from neural_style_tf.utils.console import Console
 from neural_style_tf.video import film, write
 from neural_style_tf.video.read import open_clip
 
@@ -307,7 +306,7 @@ def test_transparency_of_a_clip_is_left_out_with_a_note(tmp_path, monkeypatch, n
         pictures = [np.dstack([frame, alphas[0]]) for frame in moving_frames(2, *SIZE)]
         write_animation(tmp_path / name, pictures, duration=100, loop=1)
     files = Job(content=name, style=(str(write_picture(tmp_path / "s.png")),))
-    run = make_run(Config(), files, Machine(), Console(quiet=True), Interrupts())
+    run = make_run(Config(), files, Machine(), Interrupts())
     assert "  transparency is left out of a clip" in run.files.lines
 
 
@@ -319,7 +318,7 @@ def test_frames_are_reported_and_a_report_stops_the_clip(job, clip):
         reports.append((step, planned, saved))
         return step == 2
 
-    run = make_run(config, files, Machine(), Console(quiet=True), Interrupts(), report=report)
+    run = make_run(config, files, Machine(), Interrupts(), report=report)
     assert run.execute() == 143
     assert [step for step, _, saved in reports if saved] == [1, 2] and reports[-1][1] == 5
     assert facts()["status"] == "interrupted" and len(frames()) == 2

@@ -14,7 +14,7 @@ from PIL import Image
 
 from neural_style_tf.images import deep
 from neural_style_tf.runs import callbacks, clip_files, manifest, tensorboard
-from neural_style_tf.utils import atomic
+from neural_style_tf.utils import files
 from neural_style_tf.video import write
 
 SHALLOW = ("--content_layers=relu1_1", "--style_layers=relu1_1", "--log_every=1", "--output_dir=o")
@@ -27,14 +27,14 @@ def disk(pattern, code=errno.ENOSPC):
     """Let no file whose name matches get it."""
 
     def broken(monkeypatch):
-        move = atomic._move_into_place
+        move = files._move_into_place
 
         def fail(file, temporary, path):
             if fnmatch.fnmatch(path.name, pattern):
                 raise OSError(code, os.strerror(code), str(temporary))
             move(file, temporary, path)
 
-        monkeypatch.setattr(atomic, "_move_into_place", fail)
+        monkeypatch.setattr(files, "_move_into_place", fail)
 
     return broken
 

@@ -70,9 +70,9 @@ def test_what_is_no_manifest_is_refused(text):
         Manifest.from_json(text)
 
 
-def test_other_files():
-    assert WHOLE.other_files({"content": "a", "weights": "b"}) == []
-    assert WHOLE.other_files({"content": "x", "init": "a", "weights": "x"}) == [
+def test_changed_files():
+    assert WHOLE.changed_files({"content": "a", "weights": "b"}) == []
+    assert WHOLE.changed_files({"content": "x", "init": "a", "weights": "x"}) == [
         "the content file is another one",
         "the init file is new",
         "the weights file is another one",

@@ -12,8 +12,7 @@ from neural_style_tf.cli import flags, main
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.runs.manifest import FORM, Manifest
-from neural_style_tf.runs.replay import changes_since
-from neural_style_tf.runs.resume import check_same_run
+from neural_style_tf.runs.resume import changes_since, check_same_run
 
 LAYERS = ("--content_layers=relu2_1", "--style_layers=relu1_1,relu2_1:0.5")
 SMALL = (*LAYERS, "--iterations=2", "--log_every=1")

@@ -241,7 +241,9 @@ def test_tasks_paint_from_copies_and_their_files_come_back(tasks, paint_on, head
     lost = dataclasses.replace(runs[0], name="lost", job=runs[0].job.replace(content="gone.png"))
     ray = FakeRay({"CPU": 2}, shared=shared)
     assert paint_on(ray, [lost, *runs], options(shared_output=shared)) == {
-        "lost": Outcome("failed", "gone.png cannot be read: No such file or directory"),
+        "lost": Outcome(
+            "failed", "No such file or directory: gone.png; was it moved or removed during the run?"
+        ),
         "bad": Outcome("failed", "no more paint"),
         "a": Outcome("finished"),
         "b": Outcome("finished"),

@@ -326,9 +326,9 @@ def test_parts_of_a_sweep_share_its_folder(job, capsys):
 
 def test_runs_that_others_added_meanwhile_are_kept(tmp_path):
     here, there = SweepFolder(tmp_path), SweepFolder(tmp_path)
-    here.write({"tv_weight": ["1"]}, {}, name_runs([{"tv_weight": "1"}], here.known))
-    there.write({"tv_weight": ["2"]}, {}, name_runs([{"tv_weight": "2"}], there.known))
-    assert SweepFolder(tmp_path).known.keys() == {'{"tv_weight": "1"}', '{"tv_weight": "2"}'}
+    here.write({"tv_weight": ["1"]}, {}, name_runs([{"tv_weight": "1"}], here.runs))
+    there.write({"tv_weight": ["2"]}, {}, name_runs([{"tv_weight": "2"}], there.runs))
+    assert SweepFolder(tmp_path).runs == {f"tv_weight={value}": {"tv_weight": value} for value in "12"}
     late = name_runs([{"content": "a/x.jpg"}], {})
     there.write({}, {}, name_runs([{"content": "b/x.jpg"}], {}))
     with pytest.raises(UserError, match="another command has added runs"):
@@ -360,10 +360,9 @@ def test_who_watches_sees_how_far_the_runs_are(monkeypatch):
 def test_names_are_safe_short_stable_and_unlike():
     long = {"style_layers": ",".join(f"relu{i}_1:0.123456" for i in range(1, 6)) * 3}
     runs = [{"content": "a/x y.jpg"}, {"content": "b/x y.jpg"}, {"content": "X_y.jpg"}, long]
-    names = [run.folder for run in name_runs(runs)]
+    names = list(name_runs(runs))
     assert names == ["content=x_y", "content=x_y-2", "content=X_y-3", "run-0001"]
-    known = {'{"content": "b/x y.jpg"}': "content=x_y-2"}
-    again = [run.folder for run in name_runs(runs[1::-1], known)]
+    again = list(name_runs(runs[1::-1], {"content=x_y-2": {"content": "b/x y.jpg"}}))
     assert again == ["content=x_y-2", "content=x_y"]
 
 
@@ -394,15 +393,16 @@ def test_the_session_of_a_sweep_is_one(real_job):
 
 def test_a_sheet_of_very_many_runs_can_be_saved(tmp_path):
     runs = name_runs([{"content": f"{number}.jpg"} for number in range(3000)])
-    sheet = report.make_sheet(runs, {run.folder: tmp_path / "none" for run in runs})
+    sheet = report.make_sheet(tmp_path, runs)
     assert max(sheet.size) <= report.LARGEST
     sheet.save(tmp_path / "sheet.jpg")
 
 
 def test_a_result_too_large_for_pillow_has_no_thumbnail(tmp_path, monkeypatch):
-    Image.new("RGB", (100, 100), "red").save(tmp_path / "a.png")
-    [run] = name_runs([{"content": "a.jpg"}])
-    shown = report.make_sheet([run], {run.folder: tmp_path / "a.png"})
+    runs = name_runs([{"content": "a.jpg"}])
+    (tmp_path / "content=a").mkdir()
+    Image.new("RGB", (100, 100), "red").save(tmp_path / "content=a" / "result.png")
+    shown = report.make_sheet(tmp_path, runs)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
-    left_out = report.make_sheet([run], {run.folder: tmp_path / "a.png"})
+    left_out = report.make_sheet(tmp_path, runs)
     assert shown.getcolors(10**6) != left_out.getcolors(10**6)

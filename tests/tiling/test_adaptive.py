@@ -229,19 +229,18 @@ def test_what_is_done_with_is_let_go(pictures, narrow_weights, monkeypatch):
     network serves all scales, and goes with the last.
     """
     solvers, inputs, tensors = [], [], []
-    prepare = session.Session.prepare
+    make = session.Session._solver
 
     def remember(*arguments, **keywords):
-        prepared = prepare(*arguments, **keywords)
-        solver = prepared.solver
+        solver = make(*arguments, **keywords)
         solvers.append(weakref.ref(solver))
         target, network = solver.arguments.targets["content/relu2_2"], solver.step.evaluation.network
         tensors.append([weakref.ref(tensor) for tensor in tf.nest.flatten(target)])
         tensors[-1].append(weakref.ref(solver.image.handle))
         tensors[-1].append(weakref.ref(network.get_layer("conv2_1").kernel.value.handle))
-        return prepared
+        return solver
 
-    monkeypatch.setattr(session.Session, "prepare", remember)
+    monkeypatch.setattr(session.Session, "_solver", remember)
     # Each in a list, to be handed over: nothing else may hold them.
     given = [picture.copy() for picture in (*pictures, pictures[0], pictures[0][..., 0] / 256)]
     inputs = [weakref.ref(picture) for picture in given]

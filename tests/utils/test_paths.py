@@ -10,7 +10,7 @@ from neural_style_tf.runs.output_dir import holds_run
 from neural_style_tf.runs.outputs import check_not_read
 from neural_style_tf.runs.resume import continued
 from neural_style_tf.sweeps.folder import SweepFolder
-from neural_style_tf.utils import paths
+from neural_style_tf.utils import files
 from neural_style_tf.video.read import open_clip
 from neural_style_tf.weights.resolve import check_spec
 
@@ -31,17 +31,17 @@ def hidden(tmp_path, monkeypatch):
 
 
 def test_what_is_hidden_is_not_there(hidden, tmp_path):
-    assert not paths.exists(hidden / "a.png") and not paths.is_file(hidden / "a.png")
-    assert paths.exists(tmp_path) and not paths.is_file(tmp_path)
+    assert not files.exists(hidden / "a.png") and not files.is_file(hidden / "a.png")
+    assert files.exists(tmp_path) and not files.is_file(tmp_path)
     (tmp_path / "a").touch()
-    assert paths.is_file(tmp_path / "a")
+    assert files.is_file(tmp_path / "a")
 
 
 def test_checks_before_a_run_leave_it_to_who_reads_or_writes(hidden):
     job = Job(content=str(hidden / "c.png"), output=str(hidden / "o.png"), output_dir=str(hidden / "o"))
     check_not_read(job, "result.png", "noise")
     check_not_read(job.replace(overwrite=True), "result.png", "noise")
-    assert not SweepFolder(hidden / "o").known
+    assert not SweepFolder(hidden / "o").runs
     assert continued(job) == job and not holds_run(hidden / "o")
     check_spec("auto", hidden / "w")
     check_spec("bundled", hidden / "w")

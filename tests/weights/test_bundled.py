@@ -14,7 +14,7 @@ from neural_style_tf import build_network, load_image
 from neural_style_tf.losses.pixels import preprocess
 from neural_style_tf.models.architecture import VGG16
 from neural_style_tf.weights import registry
-from neural_style_tf.weights.bundled import bundled_path
+from neural_style_tf.weights.registry import bundled_path
 from neural_style_tf.weights.resolve import BUNDLED_CACHE, check_spec, load_weights
 
 NAMES = [name for name, _ in VGG16.channels]

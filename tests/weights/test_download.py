@@ -13,7 +13,7 @@ import requests
 from downloads import DATA, failed, published, respond
 from weight_files import file_answer, serving
 
-from neural_style_tf.utils.lock import Lock
+from neural_style_tf.utils.files import Lock
 from neural_style_tf.weights import download as module
 from neural_style_tf.weights.download import download
 

@@ -16,7 +16,7 @@ from weight_files import cell, network, publish, refused, write_h5, write_mat, w
 
 from neural_style_tf import build_network
 from neural_style_tf.models.architecture import VGG16, VGG19
-from neural_style_tf.weights import converted, matconvnet, read, registry
+from neural_style_tf.weights import converted, formats, read, registry
 from neural_style_tf.weights.read import check_file, read_file
 from neural_style_tf.weights.structure import gain
 
@@ -339,6 +339,6 @@ def test_layers_are_found_by_name(tmp_path):
         for name in reversed(kernels)
     ]
     scipy.io.savemat(tmp_path / "a.mat", {"layers": cell(layers)})
-    found, _ = matconvnet.read_matconvnet(tmp_path / "a.mat")
+    found, _ = formats.read_matconvnet(tmp_path / "a.mat")
     assert list(found) == list(reversed(kernels))
     assert_same(read_file(tmp_path / "a.mat", trust=True), kernels, biases, VGG19)

@@ -14,10 +14,10 @@ from weight_files import file_answer, serving
 
 from neural_style_tf.errors import UserError
 from neural_style_tf.runs.output_dir import OutputFolder, is_in_use
-from neural_style_tf.utils import atomic
-from neural_style_tf.utils.atomic import write_bytes, write_piece, write_text
+from neural_style_tf.utils import files
+from neural_style_tf.utils.files import write_bytes, write_text
 from neural_style_tf.weights.download import download
-from neural_style_tf.weights.keras_h5 import read_keras
+from neural_style_tf.weights.formats import read_keras
 
 
 def lacks(monkeypatch, name, code, owner=os):
@@ -32,8 +32,7 @@ def lacks(monkeypatch, name, code, owner=os):
 def test_permissions_do_not_matter(monkeypatch, tmp_path, name, code):
     lacks(monkeypatch, name, code)
     write_text(tmp_path / "x", "whole")
-    write_piece(tmp_path / "y", b"whole", first=True, last=True)
-    assert (tmp_path / "x").read_text() == (tmp_path / "y").read_text() == "whole"
+    assert (tmp_path / "x").read_text() == "whole"
 
 
 @pytest.mark.parametrize("name", ["fsync", "replace"])
@@ -41,11 +40,9 @@ def test_permissions_do_not_matter(monkeypatch, tmp_path, name, code):
 def test_a_file_system_that_can_neither_sync_nor_rename(monkeypatch, tmp_path, name, code):
     lacks(monkeypatch, name, code)
     if name == "replace":
-        lacks(monkeypatch, name, code, atomic.Path)
+        lacks(monkeypatch, name, code, files.Path)
     write_bytes(tmp_path / "x", b"whole")
-    write_piece(tmp_path / "y", b"wh", first=True, last=False)
-    write_piece(tmp_path / "y", b"ole", first=False, last=True)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"x": b"whole", "y": b"whole"}
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"x": b"whole"}
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT])

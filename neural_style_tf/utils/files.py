@@ -1,0 +1,143 @@
+"""Files that several processes use: written atomically, locked, named within the limits of file systems."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from filelock import FileLock, Timeout
+
+PARTIAL, NAME_KEPT = ".partial-", 40
+"""Beginning of the name of an unfinished file, and how many bytes of the final name follow it."""
+UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK, errno.EXDEV}
+"""Errors of file systems that lack an operation: network shares, object stores, FUSE."""
+
+
+def exists(path: str | os.PathLike[str]) -> bool:
+    """`Path.exists` that returns False where the parent folder is unreadable.
+
+    `Path.exists` raises there, before the code that reads or writes the file can say why it cannot.
+    """
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """`Path.is_file` that returns False where the parent folder is unreadable."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def shortened(name: str, most: int) -> str:
+    """Return a file name of at most `most` bytes; a longer one is cut and ends in a hash of itself."""
+    data = name.encode("utf-8", "surrogatepass")
+    if len(data) <= most:
+        return name
+    mark = f"-{hashlib.sha256(data).hexdigest()[:8]}"
+    return data[: most - len(mark)].decode("utf-8", "ignore") + mark
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty file beside `path`, with its suffix, to write to; it replaces `path` at the end.
+
+    If the body raises, or the process dies, `path` keeps its former content (or stays absent).
+    """
+    path = Path(path)
+    # `leftovers` finds the file by this name.
+    name = f"{PARTIAL}{shortened(path.name, NAME_KEPT)}-{secrets.token_hex(8)}{path.suffix}"
+    temporary = path.with_name(name)
+    try:
+        # `open`, unlike `mkstemp`, gives the file the usual permissions.
+        with temporary.open("xb") as file:
+            yield temporary
+            _move_into_place(file, temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _move_into_place(file: BinaryIO, temporary: Path, path: Path) -> None:
+    """Give a complete file its name, even if the file system can neither sync nor rename."""
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        shutil.copyfile(temporary, path)
+        temporary.unlink()
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a binary file that replaces `path` at the end; see `atomic_path`."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        yield file
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write `data` to `path` atomically."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` to `path` as UTF-8, atomically."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def leftovers(folder: Path, pattern: str) -> list[Path]:
+    """Return the unfinished files that killed processes left of files in `folder` that match `pattern`."""
+    return sorted(folder.glob(f"{PARTIAL}{pattern}-*"))
+
+
+class Lock:
+    """A lock file, held by one process at a time; the system drops the lock when its process dies.
+
+    The file exists while the lock is held. Its folder must exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock: FileLock | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock; return False if another process holds it.
+
+        On a file system without locks this always succeeds: the user must run one process only.
+        """
+        lock = FileLock(self._path, timeout=0, fallback_to_soft=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            return False
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+        self._lock = lock
+        return True
+
+    def release(self) -> None:
+        """Drop the lock, if it is held, and remove its file."""
+        if self._lock is None:
+            return
+        lock, self._lock = self._lock, None
+        # Removed while the lock is held: later the file may be another process's. Windows cannot remove an
+        # open file. The folder may be gone or read-only by now.
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+        lock.release()
+        if os.name == "nt":
+            with contextlib.suppress(OSError):
+                self._path.unlink()

@@ -1,0 +1,112 @@
+"""The formats of weight files: MatConvNet's .mat, Keras' HDF5, ONNX, and this program's .npz.
+
+Each reader returns kernels, [3, 3, N_in, N_out] RGB, and biases by layer, unchecked, and may raise anything.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neural_style_tf.errors import UserError
+from neural_style_tf.weights.registry import HOW_TO_INSTALL
+from neural_style_tf.weights.structure import Arrays, WrongFile
+
+if TYPE_CHECKING:
+    import h5py
+
+_LAYER = re.compile(r"block(\d)_conv(\d)", re.ASCII)
+
+_KERNEL = re.compile(r"functional_1/block(\d)_conv(\d)_1/convolution/ReadVariableOp:0", re.ASCII)
+_BIAS = re.compile(r"functional_1/block(\d)_conv(\d)_1/Squeeze:0", re.ASCII)
+
+
+def read_matconvnet(path: Path) -> tuple[Arrays, Arrays]:
+    """Read a .mat file of any generation."""
+    import scipy.io
+
+    # Other variables, such as the mean picture and the names of classes, are not parsed.
+    content = scipy.io.loadmat(path, variable_names=["layers"], simplify_cells=True)
+    if "layers" not in content:
+        raise WrongFile("a MATLAB file without MatConvNet's list of layers")
+    kernels, biases = {}, {}
+    # Generations differ in the order of the fields and in the shape of a bias.
+    for layer in content["layers"]:
+        pair = layer.get("weights", ())
+        if "filters" in layer:
+            pair = layer["filters"], layer["biases"]
+        if len(pair) == 2:
+            kernels[layer["name"]], biases[layer["name"]] = pair[0], pair[1].reshape(-1)
+    return kernels, biases
+
+
+def read_keras(path: Path) -> tuple[Arrays, Arrays]:
+    """Read an HDF5 file of Keras 2 or 3, whose kernels take BGR."""
+    import h5py
+
+    kernels, biases = {}, {}
+    # On a file system without locks HDF5 would call the file damaged.
+    with h5py.File(path, "r", locking=False) as file:
+        for name, group in _groups(file).items():
+            arrays = [item[()] for item in _items(group).values() if isinstance(item, h5py.Dataset)]
+            shapes = sorted(array.ndim for array in arrays)
+            if shapes != [1, 4]:
+                raise WrongFile(f"{name} has {len(arrays)} arrays, expected a kernel and a bias")
+            biases[name], kernels[name] = sorted(arrays, key=lambda array: array.ndim)
+    if "conv1_1" in kernels:
+        kernels["conv1_1"] = kernels["conv1_1"][:, :, ::-1]
+    return kernels, biases
+
+
+def _groups(file: h5py.File) -> dict[str, h5py.Group]:
+    groups: dict[str, h5py.Group] = {}
+    for path, item in _items(file).items():
+        # Keras 3 numbers its groups and keeps the layer's name in an attribute.
+        layer = _LAYER.fullmatch(str(item.attrs.get("name", path.rsplit("/", 1)[-1])))
+        if layer and hasattr(item, "visititems"):
+            # The first group counts: inner groups and the optimiser's state repeat the names later.
+            groups.setdefault(f"conv{layer[1]}_{layer[2]}", item)
+    return groups
+
+
+def _items(group: h5py.Group) -> dict[str, Any]:
+    items: dict[str, Any] = {}
+    group.visititems(items.__setitem__)
+    return items
+
+
+def read_onnx(path: Path) -> tuple[Arrays, Arrays]:
+    """Read the constants of an ONNX model, of which nothing is executed."""
+    try:
+        import onnx
+        from onnx import numpy_helper
+    except ImportError:
+        raise UserError(
+            f"The package onnx, which reads the bundled network, is missing; {HOW_TO_INSTALL}"
+        ) from None
+    kernels, biases = {}, {}
+    for constant in onnx.load(path, load_external_data=False).graph.initializer:
+        if match := _KERNEL.fullmatch(constant.name):
+            # ONNX stores [out, in, rows, columns].
+            kernels[f"conv{match[1]}_{match[2]}"] = numpy_helper.to_array(constant).transpose(2, 3, 1, 0)
+        elif match := _BIAS.fullmatch(constant.name):
+            biases[f"conv{match[1]}_{match[2]}"] = numpy_helper.to_array(constant)
+    if "conv1_1" in kernels:
+        # The network takes BGR.
+        kernels["conv1_1"] = kernels["conv1_1"][:, :, ::-1]
+    return kernels, biases
+
+
+def read_npz(path: Path) -> tuple[Arrays, Arrays]:
+    """Read an .npz, which names its arrays `conv1_1.kernel`, `conv1_1.bias` and so on."""
+    kernels: Arrays = {}
+    biases: Arrays = {}
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        for name in archive.files:
+            layer, _, kind = name.partition(".")
+            if kind in ("kernel", "bias"):
+                (kernels if kind == "kernel" else biases)[layer] = archive[name]
+    return kernels, biases
