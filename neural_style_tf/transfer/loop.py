@@ -17,7 +17,7 @@ from neural_style_tf.losses.catalogue import part_factors, with_parts
 from neural_style_tf.losses.objective import OUT_OF_MEMORY, tile_note
 from neural_style_tf.losses.pixels import deprocess
 from neural_style_tf.losses.term import Term
-from neural_style_tf.transfer.colors import MUCH, Finish
+from neural_style_tf.transfer.colors import CLIPPED_NOTE, Finish
 from neural_style_tf.transfer.records import Rows, StepRecord
 from neural_style_tf.transfer.scales import Scale, work_left
 from neural_style_tf.transfer.solver import Solver
@@ -234,7 +234,7 @@ def explain_clipping(rows: Rows) -> list[str]:
     band = max(1, 2**18 // width)
     parts = (rows[top : top + band] for top in range(0, height, band))
     share = sum(len(part) * clipped_share(part) for part in parts) / height
-    if share <= MUCH:
+    if share <= CLIPPED_NOTE:
         return []
     return [f"{share:.0%} of the values leave 0–255 in the photo's colours, and are clipped"]
 
