@@ -1,8 +1,8 @@
 # Every target sets up its own environment in .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
-# Tests side by side, each with a TensorFlow of its own.
-SHARED := --numprocesses=auto --maxprocesses=4 --dist=worksteal
+# Tests side by side, each process with a TensorFlow of its own; a file's tests share what they compile.
+SHARED := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 .PHONY: demo test test-slow test-faults test-matrix coverage dist lint docs notebook bench bench-all compare clean
 

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: a narrow VGG-19 and small pictures."""
 
 import os
+import re
 import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -16,9 +17,12 @@ use_tensorflow_backend()
 
 import numpy as np
 import pytest
-from command_line import BUNDLED, write_picture
+from command_line import BUNDLED, SMALL, write_picture
 from harness import Warm
 from narrow import make_narrow_weights, warm_session
+
+LAYERS = r"--(sweep=)?(content_layers|style_layers|preset|flagfile|from_run)\b"
+"""Flags that decide the layers of a run."""
 
 # Started in the background of a shell, the suite would hand down that Ctrl-C is ignored.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -87,7 +91,10 @@ def real_job(tmp_path, monkeypatch):
 
 @pytest.fixture
 def job(real_job, narrow_weights, monkeypatch):
-    """Return `real_job` on the narrow network in a warm session, for all about files and messages."""
+    """Return `real_job` on the narrow network in a warm session, for all about files and messages.
+
+    Without flags that name layers, the run has those of `SMALL`.
+    """
     from neural_style_tf.jobs import machine
 
     monkeypatch.setattr(machine, "load_weights", lambda *given, **named: narrow_weights)
@@ -97,4 +104,10 @@ def job(real_job, narrow_weights, monkeypatch):
         return warm_session(narrow_weights)
 
     monkeypatch.setattr(machine.Machine, "session", session)
-    return real_job
+
+    def run(*arguments):
+        names_layers = any(re.match(LAYERS, argument) for argument in arguments)
+        return real_job(*(() if names_layers else SMALL), *arguments)
+
+    run.bare = real_job.bare
+    return run

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from narrow import make_narrow_weights
+from narrow import SHALLOW, make_narrow_weights
 from paths import ROOT
 from PIL import Image
 
@@ -28,7 +28,8 @@ def test_python_example_runs(tmp_path, monkeypatch):
     asked = []
     # Where the example's `paint` looks it up: the real one would go to the network.
     monkeypatch.setattr(session, "load_weights", lambda spec: asked.append(spec) or make_narrow_weights())
-    exec(compile(code.replace("size=256", "size=256, iterations=3"), "README.md", "exec"), {})
+    code = code.replace("size=256", "size=256, iterations=3, **shallow")
+    exec(compile(code, "README.md", "exec"), {"shallow": SHALLOW})
     [result] = [path for path in tmp_path.iterdir() if path.suffix == ".png"]
     assert np.asarray(Image.open(result)).std() > 1
     assert asked == ["auto"]

@@ -118,7 +118,7 @@ def test_regions_too_small_are_told_before_anything_is_computed(job, files, caps
     dot = np.zeros((48, 64), np.uint8)
     dot[10:13, 10:13] = 255
     Image.fromarray(dot).save("dot.png")
-    assert job("--iterations=1", "--content_mask=dot.png", "--output_dir=o") == 0
+    assert job("--preset=original", "--iterations=0", "--content_mask=dot.png", "--output_dir=o") == 0
     said = capsys.readouterr().out
     told = "at 64×48 pixels the mask of style 1 is too small for relu3_1, relu4_1, relu5_1: left out there"
     assert told in said and said.index(told) < said.index("device:")
@@ -204,6 +204,6 @@ def test_a_flag_file_that_cannot_hold_a_name_cannot_be_used(job, files, capsys):
 def test_what_is_odd_about_a_mask_is_told(job, files, capsys):
     frames = [Image.new("L", (64, 48), level) for level in (200, 0)]
     frames[0].save("m.gif", save_all=True, append_images=frames[1:])
-    assert job("--iterations=1", "--content_mask=m.gif", "--output_dir=o") == 0
+    assert job("--iterations=0", "--content_mask=m.gif", "--output_dir=o") == 0
     assert "m.gif is animated; the first frame is used" in capsys.readouterr().out
     assert "animated" in Path("o/run.json").read_text()

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from command_line import read_metrics
 from narrow import SHALLOW, warm_stylize
+from PIL import Image
 
 from neural_style_tf.config.fields import flat
 from neural_style_tf.config.schema import Config
@@ -21,12 +22,11 @@ from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.runs.resume import check_same_run, trim_metrics
 from neural_style_tf.runs.tensorboard import Curves
 from neural_style_tf.transfer.records import Rows, StepRecord
-from neural_style_tf.transfer.session import stylize
 
 SCALES = Config(**SHALLOW, iterations=6, scales=2, scale_iterations=(3,), log_every=3, save_every=3)
 CASES = {
     "adam, tiled": SCALES.replace(tile="16", learning_rate_schedule="cosine"),
-    "adam": SCALES.replace(scales=1, scale_iterations=(), tile="32"),
+    "adam": SCALES.replace(scales=1, scale_iterations=()),
     "lbfgs": SCALES.replace(optimizer="lbfgs", init="content", history=2),
 }
 
@@ -37,7 +37,7 @@ def test_from_every_checkpoint_to_the_same_bits(case, pictures, narrow_weights, 
     config = CASES[case]
     saver = checkpoints.Checkpoints(tmp_path / "c", config.saving)
     records = {}
-    for record in stylize(*pictures, config, weights=narrow_weights):
+    for record in warm_stylize(*pictures, config, weights=narrow_weights):
         saver.on_step(record)
         records[record.step] = (dict(record.terms), record.image, record.best, record.best_step)
     steps = checkpoints.saved_steps(tmp_path / "c")
@@ -62,18 +62,35 @@ def strip(rows):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
-def test_a_killed_run_continues_as_if_nothing_happened(real_job, warm_process, tmp_path):
+def test_a_run_that_is_stopped_and_killed_goes_on_as_if_nothing_had_happened(
+    real_job, warm_process, tmp_path
+):
+    """In real processes: one whose reader leaves, one that a signal stops, and one that is killed."""
     flags = ("--iterations=14", "--log_every=2", "--save_every=4")
-    kill = "import os; at(10, lambda record: os.kill(os.getpid(), 9))"
-    assert warm_process.run(*flags, "--output_dir=whole", folder=tmp_path) == 0, warm_process.said()
-    assert warm_process.run(*flags, "--output_dir=cut", before=kill, folder=tmp_path) == -signal.SIGKILL
-    assert warm_process.run(*flags, "--output_dir=cut", "--resume", folder=tmp_path) == 0
+    leave = "import os; read, write = os.pipe(); os.close(read); os.dup2(write, 1)"
+    stop, kill = (
+        f"import os; at({step}, lambda record: os.kill(os.getpid(), {number}))"
+        for step, number in ((6, 15), (12, 9))
+    )
+
+    def run(folder, *more, before=""):
+        return warm_process.run(*flags, f"--output_dir={folder}", *more, before=before, folder=tmp_path)
+
+    assert run("whole", before=leave) == 0, warm_process.said()
+    assert run("cut", before=stop) == 128 + signal.SIGTERM, warm_process.said()
+    assert "interrupted after" in warm_process.said()
+    assert json.loads(Path("cut/run.json").read_text())["status"] == "interrupted"
+    assert checkpoints.saved_steps(Path("cut/checkpoints"))[0] == read_metrics("cut")[-1]["step"] < 14
+    with Image.open("cut/result.png") as result:
+        result.load()
+    assert run("cut", "--resume", before=kill) == -signal.SIGKILL
+    assert run("cut", "--resume") == 0, warm_process.said()
     assert strip(read_metrics("cut")) == strip(read_metrics("whole"))
     assert Path("cut/result.png").read_bytes() == Path("whole/result.png").read_bytes()
     seconds = [row["seconds"] for row in read_metrics("cut")]
     assert seconds == sorted(seconds)
     facts = json.loads(Path("cut/run.json").read_text())
-    assert facts["status"] == "finished" and len(facts["resumed"]) == 1
+    assert facts["status"] == "finished" and len(facts["resumed"]) == 2
 
 
 def test_a_finished_run_can_be_extended(job, capsys):

@@ -22,7 +22,9 @@ def grey_pictures(pictures):
     "settings",
     [
         {"optimizer": "lbfgs", "init": "content", "clamp": True},
-        {"optimizer": "adam", "init": "noise", "tile": "16", "averaging": 0.8},
+        pytest.param(
+            {"optimizer": "adam", "init": "noise", "tile": "16", "averaging": 0.8}, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_grey_pictures_stay_grey(settings, grey_pictures, narrow_weights):

@@ -56,6 +56,7 @@ def totals():
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_runs_are_the_same_where_filters_are_kept(totals, case):
     assert totals["1"][case] == pytest.approx(totals["0"][case], rel=1e-3)

@@ -86,7 +86,11 @@ def test_a_face_that_matters_more_stays(paint, styles, pictures):
 
 
 @pytest.mark.parametrize(
-    ("tile", "colors"), [("16", "style"), ("32", "content"), ("32", "luminance"), ("16", "match")]
+    ("tile", "colors"),
+    [
+        ("32", "luminance"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("32", "content"), ("16", "match"))),
+    ],
 )
 def test_in_tiles_as_in_one_piece(paint, styles, tile, colors):
     masks = Masks(content=(LEFT, 0.5 + 0 * LEFT), style=(None, 0.8 * np.eye(36, 45, dtype=np.float32) + 0.2))

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
-from narrow import SHALLOW
+from narrow import SHALLOW, warm_stylize
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
@@ -14,7 +14,6 @@ from neural_style_tf.optim.adam import Adam
 from neural_style_tf.transfer import session
 from neural_style_tf.transfer.initial import enlarged
 from neural_style_tf.transfer.scales import plan_scales, work_left
-from neural_style_tf.transfer.session import stylize
 
 
 def test_one_scale_is_the_whole_run():
@@ -85,11 +84,11 @@ def test_the_time_left_is_told_at_the_pace_of_the_scale(pictures, narrow_weights
 
     monkeypatch.setattr("neural_style_tf.transfer.loop.time", SimpleNamespace(monotonic=lambda: now[0]))
     config = Config(**SHALLOW, scales=2, scale_iterations=(3,), iterations=5, log_every=1, init="content")
-    told = [r.seconds_left for r in stylize(*pictures, config, weights=narrow_weights, tick=tick)]
+    told = [r.seconds_left for r in warm_stylize(*pictures, config, weights=narrow_weights, tick=tick)]
     assert told == [None, 2 + 6 * 4, 1 + 6 * 4, 6 * 4, 4 * 8, 3 * 8, 2 * 8, 8, 0]
 
 
-@pytest.mark.parametrize("optimizer", [pytest.param("adam", marks=pytest.mark.slow), "lbfgs"])
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_a_run_grows_and_its_steps_go_on(pictures, narrow_weights, optimizer):
     config = Config(
         **SHALLOW,
@@ -103,7 +102,7 @@ def test_a_run_grows_and_its_steps_go_on(pictures, narrow_weights, optimizer):
     )
     seen = [
         (r.step, r.scale, r.image.shape[:2], r.total)
-        for r in stylize(*pictures, config, weights=narrow_weights)
+        for r in warm_stylize(*pictures, config, weights=narrow_weights)
     ]
     assert [s[:2] for s in seen] == [(0, 0), (2, 0), (4, 0), (6, 0), (8, 1), (10, 1)]
     assert seen[3][2] == (20, 24) and seen[4][2] == (40, 48)
@@ -129,7 +128,7 @@ def test_a_larger_size_begins_with_the_photo_s_detail(pictures, narrow_weights):
     config = Config(**SHALLOW, iterations=3, init="content", optimizer="lbfgs", log_every=1, save_every=0)
     coarse_to_fine = config.replace(scales=2, scale_iterations=(0,))
     at_once, with_detail, without = (
-        [record.total for record in stylize(*pictures, one, weights=narrow_weights)]
+        [record.total for record in warm_stylize(*pictures, one, weights=narrow_weights)]
         for one in (config, coarse_to_fine.replace(scale_detail=1.0), coarse_to_fine)
     )
     # Where the coarse scale has painted nothing it is the photo itself.
@@ -142,7 +141,7 @@ def test_all_scales_share_one_network(pictures, narrow_weights, monkeypatch):
     note = lambda *a, **k: made.append(k["convolution"]) or build(*a, **k)  # noqa: E731
     monkeypatch.setattr(session, "build_network", note)
     config = Config(**SHALLOW, iterations=1, scales=2, scale_iterations=(1,), save_every=0)
-    list(stylize(*pictures, config, weights=narrow_weights))
+    list(session.stylize(*pictures, config, weights=narrow_weights))
     assert made == ["direct"]
 
 

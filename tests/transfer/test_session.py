@@ -106,12 +106,6 @@ def test_the_loss_falls_and_the_best_is_kept(pictures, narrow_weights):
     assert last.best_total <= min(r.total for r, _, _ in records)
 
 
-def test_how_often_is_logged_changes_no_bit(pictures, narrow_weights):
-    often = run(pictures, narrow_weights, iterations=12, log_every=1)[-1][1]
-    seldom = run(pictures, narrow_weights, iterations=12, log_every=12)[-1][1]
-    np.testing.assert_array_equal(often, seldom)
-
-
 def test_the_seed_decides(pictures, narrow_weights):
     one, same, other = (run(pictures, narrow_weights, iterations=5, seed=s)[-1][1] for s in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
@@ -192,7 +186,7 @@ def test_the_style_is_seen_at_the_size_of_the_result(pictures, narrow_weights, m
     def sizes(content, style, **settings):
         seen.clear()
         with pytest.raises(ZeroDivisionError):
-            next(stylize(*map(black, (content, style)), Config(**settings), weights=narrow_weights))
+            next(warm_stylize(*map(black, (content, style)), Config(**settings), weights=narrow_weights))
         return [picture.shape[:2] for picture in seen]
 
     assert sizes((200, 300), (672, 500), image_size=1024) == [(200, 300), (300, 223)]
@@ -214,7 +208,7 @@ def test_a_larger_style_keeps_its_detail(pictures, narrow_weights, monkeypatch):
     )
     style = np.random.default_rng(0).uniform(0, 255, (96, 96, 3)).astype(np.float32)
     with pytest.raises(ZeroDivisionError):
-        next(stylize(np.zeros((48, 48, 3)), style, Config(style_scale=2.0), weights=narrow_weights))
+        next(warm_stylize(np.zeros((48, 48, 3)), style, Config(style_scale=2.0), weights=narrow_weights))
     np.testing.assert_array_equal(seen[1], style)
 
 
@@ -307,16 +301,6 @@ def test_a_run_that_ends_early_leaves_a_checkpoint_even_if_none_are_saved(pictur
         for record in warm_stylize(*pictures, config, weights=narrow_weights, tick=lambda _, stop=stop: stop):
             saver.on_step(record)
     assert checkpoints.saved_steps(tmp_path / "early") and not (tmp_path / "whole").exists()
-
-
-def test_tiles_give_the_same_run(pictures, narrow_weights):
-    """A few steps only: in float32 every optimiser magnifies rounding."""
-    settings = {"iterations": 2, "init": "content", "log_every": 1}
-    plain = run(pictures, narrow_weights, tile="none", **settings)
-    tiled = run(pictures, narrow_weights, tile="16", **settings)
-    for (one, image, _), (other, tiled_image, _) in zip(plain, tiled, strict=True):
-        assert other.total == pytest.approx(one.total, rel=1e-3)
-        assert np.abs(tiled_image - image).mean() < 0.05
 
 
 def test_the_average_is_the_result_where_it_is_better(pictures, narrow_weights, monkeypatch):
@@ -434,7 +418,7 @@ def test_float32_is_float32_and_tf32_a_precision_of_its_own(hardware, pictures, 
         next(warm_stylize(*pictures, config.replace(precision="tf32"), weights=narrow_weights))
     hardware(tf32=True)
     session_ = Session(narrow_weights)
-    for precision, allowed in (("float32", False), ("tf32", True), ("bfloat16", True), ("float32", False)):
+    for precision, allowed in (("float32", False), ("tf32", True), ("float32", False)):
         one = config.replace(precision=precision)
         for record in session_.run(Inputs(*pictures), one):
             assert tf.config.experimental.tensor_float_32_execution_enabled() is allowed
@@ -523,45 +507,19 @@ def test_a_run_like_an_earlier_one_compiles_nothing_and_has_the_bits_of_a_run_al
     changed["style_layers"] = tuple(
         (layer, 0.5 + index) for index, (layer, _) in enumerate(first.loss.style_layers)
     )
-    # All at once: what an earlier run leaves behind must not show.
-    later = [((content[::-1].copy(), style[:, ::-1].copy()), first.replace(**changed)), (pictures, first)]
+    # All at once: what an earlier run leaves behind must not show. Two scales, of other sizes.
+    others = content[:-7, :-10][::-1].copy(), style[:-5, ::-1].copy()
+    changed |= {"scales": 2, "scale_iterations": (3,)}
     session = Session(narrow_weights, keep_bytes=2**30)
     earlier = list(session.run(Inputs(*pictures), first))
     assert graphs
-    for given, config in later:
+    for inputs, config in ((others, first.replace(**changed)), (pictures, first)):
         graphs.clear()
-        found = list(session.run(Inputs(*given), config))
+        records = list(session.run(Inputs(*inputs), config))
         assert not graphs
-        alone = earlier if config is first else list(stylize(*given, config, weights=narrow_weights))
-        assert [record.terms for record in found] == [record.terms for record in alone]
-        np.testing.assert_array_equal(found[-1].best, alone[-1].best)
-
-
-@pytest.mark.parametrize(("optimizer", "keep_bytes"), [("lbfgs", 0), ("lbfgs", 2**30), ("adam", 0)])
-def test_scales_in_one_piece_share_what_is_compiled(optimizer, keep_bytes, pictures, narrow_weights, graphs):
-    config = Config(**SHALLOW, **SMALL, optimizer=optimizer, scales=1)
-    counts = []
-    for settings in ({}, {"scales": 2, "scale_iterations": (3,)}):
-        graphs.clear()
-        session = Session(narrow_weights, keep_bytes=keep_bytes)
-        list(session.run(Inputs(*pictures), config.replace(**settings)))
-        counts.append(len(graphs))
-    assert counts[1] == counts[0] > 0
-
-
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_a_compiled_step_serves_pictures_of_another_size(optimizer, pictures, narrow_weights, graphs):
-    config = Config(**SHALLOW, **SMALL, optimizer=optimizer, init="content")
-    smaller = [picture[:-7, :-10].copy() for picture in pictures]
-    alone = list(Session(narrow_weights, keep_bytes=0).run(Inputs(*smaller), config))
-    session = Session(narrow_weights, keep_bytes=2**30)
-    list(session.run(Inputs(*pictures), config))
-    graphs.clear()
-    found = list(session.run(Inputs(*smaller), config))
-    assert not graphs
-    assert [record.terms for record in found] == [record.terms for record in alone]
-    assert found[-1].image.shape == smaller[0].shape
-    np.testing.assert_array_equal(found[-1].best, alone[-1].best)
+        alone = earlier if config is first else list(stylize(*inputs, config, weights=narrow_weights))
+        assert [record.terms for record in records] == [record.terms for record in alone]
+        np.testing.assert_array_equal(records[-1].best, alone[-1].best)
 
 
 def test_a_checkpoint_of_another_size_is_refused(tmp_path, pictures, narrow_weights):
@@ -587,8 +545,8 @@ def test_a_checkpoint_of_another_kind_of_run_is_refused(tmp_path, pictures, narr
 
 
 def test_the_last_record_of_a_run_outlives_the_next(pictures, narrow_weights):
-    session = Session(narrow_weights, keep_bytes=2**30)
-    config = Config(**SMALL)
+    session = warm_session(narrow_weights)
+    config = Config(**SHALLOW, **SMALL)
     *_, record = session.run(Inputs(*pictures), config)
     image, best = record.image, record.best
     list(session.run(Inputs(*pictures), config.replace(seed=1)))
@@ -607,8 +565,8 @@ def test_a_record_that_is_kept_has_no_later_pictures(pictures, narrow_weights):
 
 
 def test_runs_of_one_session_may_overlap_and_be_given_up(pictures, narrow_weights):
-    session = Session(narrow_weights, keep_bytes=2**30)
-    config = Config(**SMALL, optimizer="lbfgs")
+    session = warm_session(narrow_weights)
+    config = Config(**SHALLOW, **SMALL, optimizer="lbfgs")
     alone = list(session.run(Inputs(*pictures), config))
     one, other = (
         session.run(Inputs(*pictures), config),
@@ -625,19 +583,7 @@ def test_runs_of_one_session_may_overlap_and_be_given_up(pictures, narrow_weight
     assert [record.total for record in again] == [record.total for record in alone]
 
 
-def test_a_run_resumed_in_a_session_has_the_bits_of_one_run(tmp_path, pictures, narrow_weights):
-    config = Config(**SMALL, optimizer="lbfgs")
-    session = Session(narrow_weights, keep_bytes=2**30)
-    for record in session.run(Inputs(*pictures), config):
-        if record.step == 2:
-            prefix = tf.train.Checkpoint(state=record.state).write(str(tmp_path / "checkpoint"))
-    whole = record.best
-    resumed = list(session.run(Inputs(*pictures), config, resume=prefix))
-    assert [record.step for record in resumed] == [3]
-    np.testing.assert_array_equal(resumed[-1].best, whole)
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_a_run_resumed_at_its_second_scale_has_the_bits_of_one_run(
     tmp_path, pictures, narrow_weights, precision
 ):
@@ -655,8 +601,8 @@ def test_a_run_resumed_at_its_second_scale_has_the_bits_of_one_run(
 
 def test_an_unknown_number_does_not_outlive_its_run(pictures, narrow_weights):
     """A run that fails leaves nothing that a later one of the same kind would see."""
-    session = Session(narrow_weights, keep_bytes=2**30)
-    config = Config(**SMALL, init="content")
+    session = warm_session(narrow_weights)
+    config = Config(**SHALLOW, **SMALL, init="content")
     expected = [record.total for record in session.run(Inputs(*pictures), config)]
     with pytest.raises(RunError, match="not finite"):
         list(session.run(Inputs(*pictures, np.full_like(pictures[0], np.nan)), config))
