@@ -402,8 +402,8 @@ def test_machines_share_the_scenes(job, cut_clip, monkeypatch, capsys):
     Path("holiday.mp4").write_bytes(b"precious")
     monkeypatch.setattr(write, "MOST_ANIMATED", 6 * SIZE[0] * SIZE[1] - 1)
     for flags, message in (
-        (("shared", "--output=clip.mp4"), "exists, and is not of the run"),
-        (("shared", "--output=holiday.mp4"), "exists, and is not of the run"),
+        (("shared", "--output=clip.mp4"), "exists, and the run to resume did not write it"),
+        (("shared", "--output=holiday.mp4"), "exists, and the run to resume did not write it"),
         (("new", "--output=clip.mp4", "--overwrite"), "is read and would be overwritten"),
         (("new", "--output=long.gif"), "6 frames of 64×48 are too much for .gif: take .mp4"),
         (("o",), "o holds run.json of something else"),
