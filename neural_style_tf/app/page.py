@@ -172,7 +172,10 @@ class Page:
         return choose
 
     def _take_picture(self, number: int, browser: Browser, path: Path) -> Changes:
-        """Take a picture as the photo (0) or a style, or say what is wrong with it."""
+        """Return the changes that show a file as the photo (number 0) or as a style (from 1 on).
+
+        If the file cannot be read, they show no picture, and a line that says what is wrong.
+        """
         try:
             check_picture(str(path))
             return self._show_picture(number, browser, path)

@@ -28,7 +28,10 @@ PREVIEW = 1280
 
 
 def clean_name(name: str) -> str:
-    """Return the letters, digits, `_`, `.`, `+` and `-` of a name, `LONGEST_NAME` bytes at most."""
+    """Return a name fit for a file or folder, `LONGEST_NAME` bytes at most; "picture" if nothing is left.
+
+    Letters, digits, `_`, `.`, `+` and `-` stay. All else becomes `_`. At both ends all signs are cut off.
+    """
     stem = re.sub(r"[^\w.+\-]+", "_", unicodedata.normalize("NFC", name))
     stem = stem.strip("._-+").encode("utf-8", "ignore")[:LONGEST_NAME].decode("utf-8", "ignore")
     return stem.strip("._-+") or "picture"

@@ -55,7 +55,7 @@ class Request:
 
 
 def settings_of(request: Request) -> Config:
-    """Return the settings of a request."""
+    """Return the settings that a request asks for: its preset or `base`, changed by the page's controls."""
     changes = dict(request.settings)
     known = preset(changes.pop("preset"))
     if request.base is not None and request.base.preset == known.preset:

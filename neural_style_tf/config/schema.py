@@ -21,7 +21,7 @@ from neural_style_tf.weights.registry import NETWORKS, SPECS
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig(Settings):
-    """How the network computes."""
+    """Pooling, padding and kernels of the network; number format and algorithm of its convolutions."""
 
     pooling: str = setting("max", "pooling of the network: max or average", choices=("max", "average"))
     padding: str = setting(
@@ -156,7 +156,7 @@ class LossConfig(Settings):
 
     @property
     def weighted_style(self) -> float:
-        """β with --strength applied."""
+        """The weight of the style β: --style_weight changed by --strength."""
         return self.style_weight * self.strength_range ** (2 * self.strength - 1)
 
     @property

@@ -64,7 +64,11 @@ def scale_by_guess(
 ) -> tuple[np.ndarray, str]:
     """Scale values without a standard white to 16 bits; return them and a note on the choice of white.
 
-    `dtype` is the type in the file, if it differs; 0 is white if `negative`, and black if `is_opacity`.
+    Args:
+        values: Numbers of any type `[H, W, …]`.
+        dtype: The type of the values in the file; None: that of `values`.
+        negative: Whether the least values are white, as TIFF's WhiteIsZero says.
+        is_opacity: Whether black is at most 0, even if all values are larger.
     """
     low, high, is_finite = values.min(), values.max(), True
     if values.dtype.kind == "f":

@@ -36,7 +36,10 @@ def _line_of(error: Exception) -> str | None:
 
 
 def explain(error: BaseException | None) -> str | None:
-    """Return a line about an error of the system, or None for a bug; does not import TensorFlow."""
+    """Return a line about an error of the system or of TensorFlow; None for all others, which are bugs.
+
+    This does not import TensorFlow.
+    """
     if isinstance(error, MemoryError):
         return OUT_OF_MEMORY
     if isinstance(error, OSError):

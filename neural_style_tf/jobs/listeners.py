@@ -45,7 +45,7 @@ class Listeners:
         self.raise_first(faults)
 
     def on_tick(self, step: int) -> None:
-        """Pass on a step that is not logged."""
+        """Pass on the number of a step, about once a second."""
         for listener in self._listeners:
             listener.on_tick(step)
 
@@ -89,7 +89,7 @@ class Reporting(Listener):
         self._pass_on(record.step, record.last or record.due or self._saves(record.step))
 
     def on_tick(self, step: int) -> None:
-        """Report a step that is not logged."""
+        """Report the number of a step about once a second, as one that is not saved."""
         self._pass_on(step, False)
 
     def _pass_on(self, step: int, saved: bool) -> None:

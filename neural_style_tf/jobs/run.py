@@ -184,7 +184,10 @@ class Run:
             self._work.check_outputs(self)
 
     def _start_and_paint(self, folder: OutputFolder | None) -> int:
-        """Run, as the chief in a folder, as another worker without; return the exit code."""
+        """Start TensorFlow and paint; return the exit code.
+
+        The chief has a folder. For other workers it is None.
+        """
         device, weights = self._start()
         if self._interrupts.received:
             # An import may swallow KeyboardInterrupt.
@@ -271,7 +274,10 @@ class Run:
             yield Reporting(self._report_to, self._interrupts.received, self.config.saving.saves)
 
     def take_plan(self) -> Plan:
-        """Return the plan with the choices of this run; it is not kept, so that its pictures can go."""
+        """Return the plan with the precision, convolution and tile that this run chose.
+
+        The run forgets the plan, so that the memory of its pictures can be freed. Call this once.
+        """
         config = self._plan.config.replace(
             precision=self.config.network.precision,
             convolution=self.config.network.convolution,

@@ -39,7 +39,7 @@ class Arguments(NamedTuple):
     Attributes:
         targets: Name of a term → its target.
         weights: Name of a term → its factor in `total`, a scalar.
-        guides: The masks of the image.
+        guides: Layer → name of a region → its mask at the size of the layer.
     """
 
     targets: Mapping[str, Tree]

@@ -45,6 +45,6 @@ class TotalVariation(Term):
 
 
 def _pairs(pixels: tf.Tensor, axis: int) -> tf.Tensor:
-    """Return the number of differences along an axis."""
+    """Return the number of pairs of neighbours along an axis, in the type of the pixels."""
     side = tf.shape(pixels, tf.int64)[axis]
     return tf.cast(tf.size(pixels, tf.int64) // side * (side - 1), pixels.dtype)

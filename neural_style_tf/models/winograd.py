@@ -153,7 +153,7 @@ def _split_results(upstream: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 
 @_compiled
 def _join_results(products: tf.Tensor, size: tf.Tensor, bias: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Return Aᵀ m A of every tile m, put together: [36, T, N] → [1, H, W, N]."""
+    """Join the tiles Aᵀ m A of all products m, and add the bias: [36, T, N] → [1, H, W, N]."""
     image = _join(products, _tile_counts(size), _matrices().a_transposed)[tf.newaxis, : size[0], : size[1]]
     return tf.cast(image + at_least_float32(bias), dtype)
 

@@ -79,7 +79,7 @@ class Spectral(Scalar):
         return energies
 
     def apply(self, state: State, q: tf.Tensor) -> tf.Tensor:
-        """Return H₀ q."""
+        """Return H₀ q for q [1, H, W, 3]: each band of each colour is multiplied by its own γ."""
         # A band without energy has no logarithm.
         tiny = np.finfo(q.dtype.as_numpy_dtype).tiny
         logs = tf.math.log(state["energies"] + tiny)

@@ -183,7 +183,7 @@ class ManifestWriter(Listener):
         self._write()
 
     def on_step(self, record: Record) -> None:
-        """Remember the newest losses and the notes."""
+        """Keep the newest record, whose losses `finish` writes, and collect the notes of all records."""
         self._last = record
         self._notes += record.notes
 

@@ -46,7 +46,7 @@ def write_report(root: Path, runs: Runs) -> list[str]:
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    """Return the row of a run, without its settings; what is not known yet is left out."""
+    """Return a run's losses, steps, seconds and status for the table; what is not known yet is left out."""
     manifest = find_manifest(folder)
     if manifest is None:
         return {"status": "waiting"}

@@ -120,9 +120,10 @@ def plan_shares(
 
 
 def bands(length: int, count: int, *, stride: int, halo: int) -> tuple[Span, ...]:
-    """Divide a length into `count` spans, fewer if it is short, whose windows (not cores) are equal.
+    """Divide a length into `count` spans, fewer if it is short, whose windows are about equally long.
 
-    The first and the last window have a halo on one side only.
+    Cores begin at multiples of `stride`. The first and the last window have a halo on one side only, so their
+    cores are longer. Where windows would hardly be longer than two halos, the cores are equal instead.
     """
     cells, margin = -(-length // stride), halo // stride
     window = (cells + 2 * margin * (count - 1)) / count

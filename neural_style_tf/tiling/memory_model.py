@@ -165,7 +165,10 @@ def choose_tile(setting: str, estimate: Callable[[int | None], int], available: 
 
 
 def smaller_tile(tile: int | None, size: tuple[int, int]) -> int | None:
-    """Return the next smaller of `TILES` (None: of the longest side of `size`); None if there is none."""
+    """Return the largest of `TILES` below `tile`, or None if there is none.
+
+    A `tile` that is None or longer than the longest side of `size` counts as that side.
+    """
     longest = max(size) if tile is None else min(tile, max(size))
     return next((smaller for smaller in TILES if smaller < longest), None)
 

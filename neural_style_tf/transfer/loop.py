@@ -105,7 +105,10 @@ class Loop:
             method, arguments = self._solver.start, ()
 
     def steps(self, scale: Scale, *, recorded: bool) -> Iterator[StepRecord]:
-        """Take the remaining steps of a scale, whose present image may be `recorded` already."""
+        """Take the remaining steps of a scale, and yield a record of each that is logged or saved.
+
+        If the image at the beginning is `recorded` already, it is not logged again.
+        """
         solver, last_scale = self._solver, scale is self.scales[-1]
         step, pace = scale.first_step + solver.steps, SECONDS_PER_CALL
         self._begun, self._work = time.monotonic(), work_left(self.scales, scale, step)

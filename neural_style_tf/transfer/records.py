@@ -144,9 +144,9 @@ class FrameRecord(Record):
 
     Attributes:
         time: Seconds from the first frame of the clip.
-        iterations: How many steps it took.
+        iterations: Number of steps that the frame took.
         reliable: Share of its pixels that were known from before; 0 at the beginning of a scene.
-        state: For the frames after it.
+        state: What later frames and a resumed run need of this frame.
     """
 
     due: bool = True
@@ -179,7 +179,7 @@ class Listener:
         """Take a logged step, or a frame."""
 
     def on_tick(self, step: int) -> None:
-        """Take the number of a step that is not logged; called about once a second."""
+        """Take the number of the present step; called about once a second."""
 
     def on_end(self) -> None:
         """Close what is open; called once, however the run ends."""

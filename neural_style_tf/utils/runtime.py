@@ -140,9 +140,9 @@ def start_tensorflow(
 
     Args:
         verbose: Whether TensorFlow prints its start-up messages.
-        sparing: Whether freed memory is returned to the system. TensorFlow's pool on the CPU and the C
-            library's heaps keep it in pieces too small for the next large picture; without them a step takes
-            longer (docs/large_pictures.md).
+        sparing: Whether to return freed memory to the system at once, which makes a step slower
+            (docs/large_pictures.md). Otherwise TensorFlow's pool on the CPU and the C library's heaps keep
+            it, in pieces that may be too small for the next large picture.
         threads: Number of threads on the CPU; 0: one for each core.
         join: Called before the first operation, after which a process cannot join a cluster.
     """

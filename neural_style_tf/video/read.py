@@ -157,7 +157,11 @@ def _open(
     allow_truncated: bool,
     state: int,
 ) -> Clip:
-    """Look at a clip; `rate` is None for one file, `state` of the files tells whether they have changed."""
+    """Open a clip: a folder of frames if there is a `rate`, otherwise one file.
+
+    `state` is a hash of the files' sizes and times. It only keeps the cache from returning a clip whose files
+    have changed.
+    """
     reading = {"max_pixels": max_pixels, "allow_truncated": allow_truncated}
     if rate is not None:
         return _open_folder(path, files, rate, reading)

@@ -197,7 +197,10 @@ def _add_picture_stream(output: Any, rate: Fraction, first: Path, pixel_format: 
 
 
 def _encoded_pixels(path: Path, pixel_format: str) -> np.ndarray:
-    """Return a picture's pixels, with a row or column repeated where halved colours need even sides."""
+    """Return the pixels of a picture, whose sides are made even by a repeated last row and column.
+
+    Formats other than `yuv444p` need this, because they store colours at half the resolution.
+    """
     with Image.open(path) as picture:
         pixels = np.asarray(picture.convert("RGB"))
     if pixel_format == "yuv444p":
