@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-_PIXELS_PER_STRIP = 2**18
+_PIXELS_PER_STRIP = 2**17
 
 
 def fit_size(size: tuple[int, int], longest: int | None, *, enlarge: bool = False) -> tuple[int, int]:
@@ -53,7 +53,7 @@ def resample(planes: np.ndarray, size: tuple[int, int], *, smooth: bool = False)
 
 
 def strips(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Yield slices of rows of a picture `[H, W, …]`, top to bottom, of about 260,000 pixels each."""
+    """Yield slices of rows of a picture `[H, W, …]`, top to bottom, of about 130,000 pixels each."""
     height, width = shape[:2]
     rows = max(1, _PIXELS_PER_STRIP // width)
     for top in range(0, height, rows):

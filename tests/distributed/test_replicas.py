@@ -155,7 +155,7 @@ def test_shares_cover_the_picture_and_are_nearly_equal(size, tile, replicas):
     ("name", "tile"),
     [
         pytest.param("plain", None, marks=pytest.mark.slow),
-        ("relative", 32),
+        pytest.param("relative", 32, marks=pytest.mark.slow),
         ("moments", None),
         # What masks add is covered by tiles, which add up likewise (`test_guides`).
         pytest.param("masks", 32, marks=pytest.mark.slow),

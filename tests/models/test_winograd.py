@@ -58,7 +58,9 @@ def test_without_a_border(rows, columns):
     np.testing.assert_allclose(gradient, reference.convolve_backward(around, kernel), rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize(("dtype", "allowed"), [("float32", 2e-6), ("bfloat16", 0.018)])
+@pytest.mark.parametrize(
+    ("dtype", "allowed"), [("float32", 2e-6), pytest.param("bfloat16", 0.018, marks=pytest.mark.slow)]
+)
 def test_rounding_at_full_width(dtype, allowed):
     """In mean squares."""
     features, kernel = (tf.cast(random(*shape), dtype) for shape in ((20, 16, 256), (3, 3, 256, 256)))

@@ -1,7 +1,5 @@
 """What a run writes for TensorBoard, read as TensorBoard itself reads it."""
 
-import types
-
 import pytest
 import tensorflow as tf
 from narrow import SHALLOW, make_narrow_weights, warm_stylize
@@ -13,13 +11,9 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
 
 from neural_style_tf.config.schema import Config, Job
-from neural_style_tf.jobs.task import Outcome
 from neural_style_tf.runs.manifest import settings_table
 from neural_style_tf.runs.tensorboard import Curves
-from neural_style_tf.sweeps.executors import Event
-from neural_style_tf.sweeps.runner import Sweep
-from neural_style_tf.sweeps.space import Axis
-from neural_style_tf.utils.console import Console
+from neural_style_tf.sweeps.space import Axis, combine
 
 WEIGHTS = make_narrow_weights()
 
@@ -71,37 +65,11 @@ def test_runs_compare_by_their_settings_and_last_losses(tmp_path, pictures):
 
 
 def write_sweep(root, axes):
-    """Carry out a sweep whose runs are not painted."""
-
-    def execute(tasks):
-        for task in tasks:
-            Curves(root / task.name, task.config, settings_table(task.config, task.job)).on_end()
-            yield Event(task.name, outcome=Outcome("interrupted"))
-
+    """Write the settings of each run of a sweep; nothing is painted."""
     kinds = {"style_weight": float, "seed": int, "pooling": str}
-
-    def settings(changes):
-        typed = {name: kinds[name](value) for name, value in changes.items()}
-        return Config().replace(**typed), Job()
-
-    sweep = Sweep(
-        axes,
-        (),
-        root=root,
-        base={},
-        settings=settings,
-        make_run=lambda *_: NotPainted,
-        console=Console(quiet=True),
-    )
-    sweep.check()
-    sweep.execute(execute)
-
-
-class NotPainted:
-    """A checked run, as far as a sweep asks."""
-
-    memory = staticmethod(lambda: 0)
-    hashes = types.MappingProxyType({})
+    for number, texts in enumerate(combine(axes, ())):
+        config = Config().replace(**{name: kinds[name](text) for name, text in texts.items()})
+        Curves(root / f"{number}", config, settings_table(config, Job())).on_end()
 
 
 def test_sweeps_and_single_runs_in_one_folder_are_compared_by_all_that_differs(tmp_path):

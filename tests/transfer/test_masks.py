@@ -88,7 +88,7 @@ def test_a_face_that_matters_more_stays(paint, styles, pictures):
 @pytest.mark.parametrize(
     ("tile", "colors"),
     [
-        ("32", "luminance"),
+        pytest.param("32", "luminance", marks=pytest.mark.slow),
         *(pytest.param(*case, marks=pytest.mark.slow) for case in (("32", "content"), ("16", "match"))),
     ],
 )
