@@ -24,9 +24,6 @@ from neural_style_tf.sweeps.shards import find_shard
 from neural_style_tf.utils.console import Console
 from neural_style_tf.video.read import is_clip
 
-# Flags that share out runs.
-SHARING = ("jobs", "ray", "shard")
-
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the command line, by default that of the process.
