@@ -94,25 +94,44 @@ def test_no_machine_or_registry_names():
             assert not hosts.search(path.read_text(errors="replace")), path
 
 
-def test_every_required_package_is_imported():
+def _extra(name):
+    """Return the packages of an extra, or for "" those that are always required."""
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
+    text = settings["options.extras_require"][name] if name else settings["options"]["install_requires"]
+    return {re.match(r"[a-z0-9-]+", line)[0] for line in text.splitlines() if line and line[0] != "#"}
+
+
+def _imports(nodes):
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+        elif isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+    return {name.split(".")[0] for name in names}
+
+
+def test_every_required_package_is_imported():
     modules = {"pillow": "PIL", "absl-py": "absl"}
-    found = {
-        name.split(".")[0]
-        for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
-        for name in (
-            [node.module or ""]
-            if isinstance(node, ast.ImportFrom)
-            else [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else []
-        )
-    }
-    lines = settings["options"]["install_requires"].splitlines()
-    required = [re.match(r"[a-z0-9-]+", line)[0] for line in lines if line and not line.startswith("#")]
-    assert "tensorflow" in required
+    imported = set().union(*(_imports(ast.walk(ast.parse(path.read_text()))) for path in FILES))
+    assert "tensorflow" in _extra("")
     # TensorFlow's summaries import it for us.
-    for package in set(required) - {"tensorboard"}:
-        assert modules.get(package, package) in found, package
+    for package in _extra("") - {"tensorboard"}:
+        assert modules.get(package, package) in imported, package
+
+
+def test_every_module_can_be_imported_for_the_documents():
+    # Gradio brings Starlette and pandas.
+    modules = {
+        "PIL": "pillow",
+        "absl": "absl-py",
+        "cv2": "opencv-python-headless",
+        "starlette": "gradio",
+        "pandas": "gradio",
+    }
+    known = {*sys.stdlib_module_names, "neural_style_tf", "keras", *_extra(""), *_extra("docs")}
+    for path in FILES:
+        if "neural_style_tf" in path.parts:
+            for module in _imports(ast.parse(path.read_text()).body):
+                assert modules.get(module, module) in known, (path, module)
