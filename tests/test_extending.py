@@ -13,6 +13,7 @@ from paths import ROOT
 
 import neural_style_tf as nst
 from neural_style_tf.config.schema import Config
+from neural_style_tf.optim import make_optimizer
 from neural_style_tf.weights import resolve
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -21,14 +22,16 @@ USE, LOSS, OPTIMIZER, NETWORK = re.findall(r"```python\n(.*?)```", PAGE, re.DOTA
 
 @pytest.fixture
 def place(tmp_path, monkeypatch, narrow_weights):
-    """A folder with the pictures and the module of the page, and the narrow network for `load_weights`."""
+    """A folder with the pictures and the modules of the page, and the narrow network for `load_weights`."""
     monkeypatch.chdir(tmp_path)
     write_picture(tmp_path / "photo.jpg")
     write_picture(tmp_path / "painting.jpg", (40, 50), seed=1)
     (tmp_path / "my_losses.py").write_text(LOSS, encoding="utf-8")
+    (tmp_path / "my_optimizers.py").write_text(OPTIMIZER, encoding="utf-8")
     monkeypatch.setattr(resolve, "load_weights", lambda *given, **named: narrow_weights)
     yield tmp_path
-    sys.modules.pop("my_losses", None)
+    for name in ("my_losses", "my_optimizers"):
+        sys.modules.pop(name, None)
 
 
 def run(code, **names):
@@ -80,34 +83,55 @@ def test_an_own_loss_by_finite_differences_in_tiles_and_of_several_styles(own_lo
     assert float(other["total"]) != pytest.approx(float(losses["total"]), rel=1e-2)
 
 
-def test_an_own_loss_by_the_command_line_resumes_to_the_same_bits(place, own_loss, job):
-    flags = (
-        "--style_loss=my_losses:Histograms",
-        "--content_layers=relu2_2",
-        "--style_layers=relu1_1,relu2_1",
-        "--style_weight=1000",
-        "--save_every=2",
-    )
+@pytest.mark.parametrize(
+    "own",
+    ["--style_loss=my_losses:Histograms", "--optimizer=my_optimizers:Momentum"],
+)
+def test_an_own_class_by_the_command_line_resumes_to_the_same_bits(place, job, own):
+    layers = ("--content_layers=relu2_2", "--style_layers=relu1_1,relu2_1")
+    flags = (own, *layers, "--style_weight=1000", "--save_every=2")
     assert job(*flags, "--iterations=4", "--output_dir=whole") == 0
     assert job(*flags, "--iterations=2", "--output_dir=parts") == 0
     assert job(*flags, "--iterations=4", "--output_dir=parts", "--resume") == 0
     assert (place / "whole/result.png").read_bytes() == (place / "parts/result.png").read_bytes()
-    assert "my_losses:Histograms" in (place / "whole/run.json").read_text()
+    assert own.partition("=")[2] in (place / "whole/run.json").read_text()
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("flag", "said"),
     [
-        ("nowhere:Loss", "there is no module 'nowhere'"),
-        ("my_losses:Histogram", "cannot be imported"),
-        ("my_losses:tf", "must be a subclass of neural_style_tf.Term"),
-        ("my_losses", "must be one of mean, gatys"),
+        ("style_loss=nowhere:Loss", "there is no module 'nowhere'"),
+        ("style_loss=my_losses:Histogram", "cannot be imported"),
+        ("style_loss=my_losses:tf", "must be a subclass of neural_style_tf.Term"),
+        ("style_loss=my_losses", "must be one of mean, gatys"),
+        ("style_loss=my_wrong:Loss", "the class cannot be called (TypeError: Loss.__init__()"),
+        ("optimizer=nowhere:Mover", "there is no module 'nowhere'"),
+        ("optimizer=my_losses:Histograms", "must be a subclass of neural_style_tf.Optimizer"),
+        ("optimizer=adams", "(did you mean 'adam'?)"),
+        ("optimizer=my_wrong:Mover", "the class cannot be called (ZeroDivisionError: division by zero)"),
     ],
 )
-def test_an_own_loss_that_is_none_is_one_line(place, own_loss, job, capsys, value, said):
-    assert job(f"--style_loss={value}", "--iterations=1") == 2
+def test_an_own_class_that_is_none_is_one_line(place, job, capsys, flag, said):
+    (place / "my_wrong.py").write_text(
+        "from neural_style_tf import Optimizer, Term\n"
+        "class Loss(Term):\n    def __init__(self): pass\n"
+        "class Mover(Optimizer):\n    def __init__(self, clamp): clamp / 0\n"
+    )
+    assert job(f"--{flag}", "--iterations=1") == 2
     error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1
+    assert said in error and f"--{flag.partition('=')[0]}" in error and error.count("\n") == 1
+
+
+def test_an_own_optimizer_gets_the_settings_that_its_fields_name(place):
+    (place / "my_gentle.py").write_text(
+        "import dataclasses\nfrom neural_style_tf import Optimizer\n"
+        "@dataclasses.dataclass(frozen=True)\nclass Gentle(Optimizer):\n"
+        "    learning_rate: float = 1.0\n    iterations: int = 0\n    decay: float = 0.5\n"
+    )
+    gentle = make_optimizer(Config(optimizer="my_gentle:Gentle", learning_rate=3, iterations=7))
+    assert (gentle.learning_rate, gentle.iterations, gentle.decay) == (3, 7, 0.5)
+    adam = make_optimizer(Config(learning_rate=3, adam_beta1=0.5, iterations=7))
+    assert adam == nst.Adam(3.0, beta1=0.5, iterations=7) != adam.static == nst.Adam(1.0, beta1=0.5)
 
 
 def test_an_own_optimizer(pictures, narrow_weights):

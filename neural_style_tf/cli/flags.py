@@ -261,14 +261,18 @@ def _define() -> absl_flags.FlagValues:
 def _with_values(arguments: Sequence[str], where: str) -> Iterator[tuple[str, str]]:
     """Yield the name and the text `--name=value` of each flag, and "" and the text of other arguments.
 
-    A missing value is refused; absl would take the next flag for it.
+    A missing value is refused; absl would take the next flag for it. So is the value of a bool that is none.
     """
     rest = iter(arguments)
     for argument in rest:
         name = _name(argument)
-        takes_value = name == "flagfile" or (
-            name in SETTINGS and not isinstance(SETTINGS[name].default, bool)
-        )
+        is_bool = name in SETTINGS and isinstance(SETTINGS[name].default, bool)
+        takes_value = name == "flagfile" or (name in SETTINGS and not is_bool)
+        if is_bool and "=" in argument:
+            try:
+                argument = f"--{name}={to_text(from_text(SETTINGS[name], argument.partition('=')[2]))}"
+            except UserError as error:
+                raise UserError(f"{where}{error}") from None
         if takes_value and "=" not in argument:
             value = next(rest, None)
             follower = _name(value or "")

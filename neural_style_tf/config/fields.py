@@ -135,7 +135,7 @@ def read(field: dataclasses.Field, value: Any) -> Any:
 
 def _check(field: dataclasses.Field, value: Any) -> None:
     name, choices, is_own = f"--{field.name}", field.metadata["choices"], field.metadata["is_own"]
-    if choices and value not in choices and not (is_own and is_own(value)):
+    if choices and value not in choices and not (is_own and _is_own(name, value, is_own)):
         nearest = did_you_mean(value, choices)
         raise UserError(f"{name} must be one of {', '.join(choices)}, not {value!r}{nearest}")
     if value == "" != field.default:
@@ -153,6 +153,13 @@ def _check(field: dataclasses.Field, value: Any) -> None:
             words, holds = LIMITS[key]
             if not holds(number, limit):
                 raise UserError(f"{name} must be {words} {limit}, not {parsing.to_text(number)}")
+
+
+def _is_own(name: str, value: str, is_own: Callable[[str], bool]) -> bool:
+    try:
+        return is_own(value)
+    except UserError as error:
+        raise UserError(f"{name}={value}: {error}") from None
 
 
 def from_text(field: dataclasses.Field, *texts: str) -> Any:

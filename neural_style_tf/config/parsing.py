@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import inspect
 import numbers
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import UserError, reason
 from neural_style_tf.utils.files import exists
 
 LayerWeights = tuple[tuple[str, float], ...]
@@ -126,7 +128,47 @@ def names_a_class(text: str) -> bool:
     package = module.partition(".")[0]
     here = [Path(package), Path(f"{package}.py")]
     if package not in sys.modules and not any(map(exists, here)) and find_spec(package) is None:
-        raise UserError(
-            f"{text}: there is no module {package!r}, neither installed nor in the working directory"
-        )
+        raise UserError(f"there is no module {package!r}, neither installed nor in the working directory")
     return True
+
+
+def factory_of(setting: str, path: str, kind: type) -> Callable[..., Any]:
+    """Return a function that makes objects of a class, from those of its keywords that the class takes.
+
+    Args:
+        setting: The setting that names the class.
+        path: `package.module:Class`; the module may lie in the working directory.
+        kind: What the class must be a subclass of.
+
+    Raises:
+        UserError: The class cannot be imported, or is no `kind`; from the function: the class fails.
+    """
+    module, _, name = path.partition(":")
+    here = str(Path.cwd())
+    sys.path.append(here)
+    try:
+        own_class = getattr(importlib.import_module(module), name)
+    except Exception as error:
+        raise UserError(
+            f"--{setting}={path}: cannot be imported ({type(error).__name__}: {reason(error)}); give "
+            "package.module:Class, where the module can be imported or lies in the working directory"
+        ) from error
+    finally:
+        sys.path.remove(here)
+    if not (isinstance(own_class, type) and issubclass(own_class, kind)):
+        raise UserError(
+            f"--{setting}={path}: must be a subclass of neural_style_tf.{kind.__name__}, not {own_class!r}"
+        )
+
+    def make(*arguments: Any, **keywords: Any) -> Any:
+        takes = inspect.signature(own_class).parameters
+        try:
+            return own_class(*arguments, **{name: keywords[name] for name in takes if name in keywords})
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"--{setting}={path}: the class cannot be called ({type(error).__name__}: {reason(error)})"
+            ) from error
+
+    return make

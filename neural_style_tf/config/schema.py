@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from neural_style_tf.config.fields import Settings, assign, flat, group, leaves, setting, tagged
+from neural_style_tf.config.optimizers import OPTIMIZERS
 from neural_style_tf.config.parsing import FLOATS, INTS, LAYERS, LayerWeights, any_file, names_a_class
 from neural_style_tf.errors import UserError
 from neural_style_tf.models.architecture import VGG19
@@ -176,7 +177,12 @@ class LossConfig(Settings):
 class OptimizerConfig(Settings):
     """The optimiser."""
 
-    optimizer: str = setting("adam", "optimiser of the pixels: adam or lbfgs", choices=("adam", "lbfgs"))
+    optimizer: str = setting(
+        "adam",
+        f"optimiser of the pixels: {' or '.join(OPTIMIZERS)}; package.module:Class: an Optimizer of your own",
+        choices=tuple(OPTIMIZERS),
+        is_own=names_a_class,
+    )
     clamp: bool = setting(
         False, "keep each pixel within 0–255 throughout, instead of clipping only what is saved"
     )

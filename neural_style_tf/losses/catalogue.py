@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
+from neural_style_tf.config.parsing import factory_of
 from neural_style_tf.config.schema import LossConfig
-from neural_style_tf.errors import UserError
 from neural_style_tf.losses.content import Content
 from neural_style_tf.losses.gram import Gram, GramAndMoments
 from neural_style_tf.losses.guides import EVERYWHERE, Guidance
@@ -47,7 +44,7 @@ def make_terms(
 
 
 def style_term(config: LossConfig) -> Callable[..., Term]:
-    """Return the factory of `--style_loss`, (layer, weight, region) → term; raises as `import_term`."""
+    """Return the factory of `--style_loss`, (layer, weight, region) → term; raises as `factory_of`."""
     factories = {
         "moments": GramAndMoments,
         "wasserstein": Wasserstein,
@@ -56,32 +53,7 @@ def style_term(config: LossConfig) -> Callable[..., Term]:
             for form in ("mean", "gatys", "relative")
         },
     }
-    return factories.get(config.style_loss) or import_term(config.style_loss)
-
-
-def import_term(name: str) -> type[Term]:
-    """Return a user's class of terms, `package.module:Class`; the module may lie in the working directory.
-
-    Raises:
-        UserError: The class cannot be imported, or is no `Term`.
-    """
-    module, _, attribute = name.partition(":")
-    here = str(Path.cwd())
-    try:
-        sys.path.append(here)
-        term_class = getattr(importlib.import_module(module), attribute)
-    except Exception as error:
-        raise UserError(
-            f"--style_loss={name}: cannot be imported ({type(error).__name__}: {error}); give "
-            "package.module:Class, where the module can be imported or lies in the working directory"
-        ) from error
-    finally:
-        sys.path.remove(here)
-    if not (isinstance(term_class, type) and issubclass(term_class, Term)):
-        raise UserError(
-            f"--style_loss={name}: must be a subclass of neural_style_tf.Term, not {term_class!r}"
-        )
-    return term_class
+    return factories.get(config.style_loss) or factory_of("style_loss", config.style_loss, Term)
 
 
 def part_factors(config: LossConfig) -> dict[str, float]:

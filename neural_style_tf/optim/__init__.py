@@ -7,6 +7,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from neural_style_tf.config.fields import flat
+from neural_style_tf.config.optimizers import facts_of
+from neural_style_tf.config.parsing import factory_of
+from neural_style_tf.config.schema import Config
+
 Losses = dict[str, tf.Tensor]
 """Name → scalar; `total` is minimised."""
 Evaluate = Callable[[tf.Tensor], tuple[Losses, tf.Tensor]]
@@ -20,6 +25,9 @@ class Optimizer:
 
     So one compiled step serves every run whose optimiser has the same `static` settings. Write a subclass
     with `init` and `update`, and with the others where the defaults do not fit.
+
+    From the command line a field gets the setting of its name, such as `learning_rate`, `clamp` or
+    `iterations`, and `agree` a function that broadcasts a tensor from the chief of several workers.
     """
 
     @property
@@ -61,3 +69,18 @@ class Optimizer:
 
     def reset(self, state: State, rate_factor: tf.Tensor) -> None:
         """Forget what was learnt, after a fault, and multiply the learning rate; default: do nothing."""
+
+
+def make_optimizer(config: Config, agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity) -> Optimizer:
+    """Return the optimiser of `--optimizer`, whose fields get the settings of their names.
+
+    `agree` broadcasts a tensor from the chief, so that all workers take the same branches.
+
+    Raises:
+        UserError: A class of the user's cannot be imported or made, or is no `Optimizer`.
+    """
+    name, settings = config.optimization.optimizer, flat(config.optimization)
+    # A setting of one optimiser alone has its name before it: `adam_beta1`.
+    settings = {setting.removeprefix(f"{name}_"): value for setting, value in settings.items()}
+    make = factory_of("optimizer", facts_of(name).path, Optimizer)
+    return make(**settings, iterations=config.iterations, agree=agree)

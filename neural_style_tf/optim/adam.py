@@ -32,7 +32,8 @@ class Adam(Optimizer):
         epsilon: ε.
         clamp: Whether pixels are kept within 0–255.
         averaging: Decay of an average of the images; 0 keeps none.
-        iterations: Number of updates over which the rate falls to 0 as a cosine; 0 for a constant rate.
+        learning_rate_schedule: `constant`, or `cosine`, which falls to 0 over `iterations` updates.
+        iterations: Number of updates of the schedule.
     """
 
     learning_rate: float = 10.0
@@ -41,12 +42,14 @@ class Adam(Optimizer):
     epsilon: float = 1e-8
     clamp: bool = False
     averaging: float = 0.0
-    iterations: int = 0
+    learning_rate_schedule: str = "constant"
+    iterations: int = 1
 
     @property
     def static(self) -> Adam:
-        """The same with α = 1: α is in the state."""
-        return dataclasses.replace(self, learning_rate=1.0)
+        """The same with α = 1, which is in the state, and without a length that no schedule needs."""
+        iterations = self.iterations if self.learning_rate_schedule == "cosine" else 1
+        return dataclasses.replace(self, learning_rate=1.0, iterations=iterations)
 
     def init(self, image: tf.Variable) -> State:
         """Return m = v = 0 and t = 0."""
@@ -94,9 +97,9 @@ class Adam(Optimizer):
 
     def _rate(self, state: State) -> tf.Tensor:
         rate = tf.convert_to_tensor(state["rate"])
-        if not self.iterations:
+        if self.learning_rate_schedule == "constant":
             return rate
-        progress = tf.cast(state["evaluations"], rate.dtype) / self.iterations
+        progress = tf.cast(state["evaluations"], rate.dtype) / max(self.iterations, 1)
         return rate * (1 + tf.cos(math.pi * tf.minimum(progress, 1))) / 2
 
     def _update_average(self, state: State, image: tf.Tensor) -> None:

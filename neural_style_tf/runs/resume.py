@@ -79,8 +79,8 @@ def differences(
     if then["iterations"] != now["iterations"]:
         if config.sizes.scales != 1 and not config.sizes.scale_iterations:
             changes.append("--iterations also counts for the coarser scales, which are done")
-        adam = config.optimization.optimizer == "adam"
-        if adam and config.optimization.learning_rate_schedule != "constant":
+        optimization = config.optimization
+        if optimization.optimizer != "lbfgs" and optimization.learning_rate_schedule != "constant":
             changes.append("--iterations also counts for the learning rate, which falls to their end")
     return changes + manifest.changed_files(hashes)
 

@@ -32,7 +32,9 @@ from typing import Any
 import numpy as np
 
 import neural_style_tf
-from neural_style_tf.config.schema import Job, SweepConfig
+from neural_style_tf.config.fields import flat, leaves
+from neural_style_tf.config.parsing import names_a_class
+from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.errors import RunError, UserError, reason, show
 from neural_style_tf.jobs.error_messages import line_of
 from neural_style_tf.jobs.painter import Painter
@@ -67,8 +69,10 @@ def check_installed() -> None:
 
 
 def own_modules(tasks: Sequence[Task]) -> list[str]:
-    """Return the files and folders in the working directory that have the users' own losses."""
-    names = {task.config.loss.style_loss for task in tasks if ":" in task.config.loss.style_loss}
+    """Return the files and folders in the working directory that have the users' own classes."""
+    settings = [leaf.name for leaf in leaves(Config) if leaf.metadata["is_own"] is names_a_class]
+    values = {flat(task.config)[name] for task in tasks for name in settings}
+    names = {value for value in values if ":" in value}
     packages = sorted({name.partition(":")[0].partition(".")[0] for name in names})
     paths = [path for package in packages for path in (Path(package), Path(f"{package}.py"))]
     return [str(path.resolve()) for path in paths if path.exists()]

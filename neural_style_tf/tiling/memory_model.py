@@ -15,7 +15,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from neural_style_tf.config.schema import Config, OptimizerConfig
+from neural_style_tf.config.optimizers import facts_of
+from neural_style_tf.config.schema import Config
 from neural_style_tf.models.architecture import VGG19, Architecture
 from neural_style_tf.tiling.grid import plan_tiles, window_area
 
@@ -80,7 +81,7 @@ def estimate_run(
     masks = regions * (1 + 2 * guides) + (regions > 0)
     # The photo's colours, or what is outside of all regions.
     photo = COLORS * (regions > 0 or config.colors in ("content", "luminance"))
-    pictures = SOLVER_PICTURES + optimizer_pictures(config.optimization)
+    pictures = SOLVER_PICTURES + facts_of(config.optimization.optimizer).pictures(config.optimization)
     # The style pictures are released before the solver is made; a clip keeps them, but its frames are small.
     held = COLORS * max(pixels * pictures, pixels + sum(map(math.prod, styles)))
     floats = held + pixels * (content_maps + masks + photo)
@@ -90,16 +91,6 @@ def estimate_run(
     copies = WINOGRAD_WEIGHT_COPIES if winograd else WEIGHT_COPIES * (2 if tiled else 1)
     floats += copies * _weight_count((*content, *style), architecture)
     return round(FLOAT * floats) + OVERHEAD + XLA * winograd
-
-
-def optimizer_pictures(config: OptimizerConfig) -> int:
-    """Return the size of an optimiser's state and temporaries, in pictures."""
-    if config.optimizer == "adam":
-        # Both moment estimates; with averaging the average, and two temporaries of its update.
-        return 2 + 3 * (config.averaging > 0)
-    # The history; the image and the best trial of a line search, the direction, the part of it within bounds,
-    # and temporaries of the direction.
-    return 2 * config.history + 8
 
 
 def features_per_pixel(layer: str, architecture: Architecture = VGG19) -> float:

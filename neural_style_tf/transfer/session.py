@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from neural_style_tf.config.schema import Config, OptimizerConfig
+from neural_style_tf.config.schema import Config
 from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import is_gray, resize
@@ -29,9 +29,7 @@ from neural_style_tf.models import winograd
 from neural_style_tf.models.architecture import Architecture
 from neural_style_tf.models.network import build_network
 from neural_style_tf.models.precision import compute_dtype, has_bfloat16, has_tf32, switch_tf32
-from neural_style_tf.optim import Optimizer, State
-from neural_style_tf.optim.adam import Adam
-from neural_style_tf.optim.lbfgs import LBFGS
+from neural_style_tf.optim import State, make_optimizer
 from neural_style_tf.optim.projections import make_bounds
 from neural_style_tf.tiling.planner import memory_at_hand, plan_memory
 from neural_style_tf.transfer.colors import covered
@@ -239,7 +237,7 @@ class Session:
     ) -> Solver:
         """Return a solver with the compiled step of the coarser scale, of an earlier run, or a new one."""
         agree = self._cluster.broadcast_from_chief if self._cluster.workers > 1 else tf.identity
-        optimizer = make_optimizer(config.optimization, config.iterations, agree)
+        optimizer = make_optimizer(config, agree)
         static = objective.evaluation, optimizer.static
         if coarser is not None and (coarser.step.evaluation, coarser.step.optimizer) == static:
             step = coarser.step
@@ -298,27 +296,6 @@ def make_solver(pictures: Sequence[np.ndarray], config: Config, weights: Weights
     objective = session.prepare(pictures, config, Networks(config, weights, Cluster()), guidance)
     image = first_image(pictures, config, objective, guidance.cover)
     return session._solver(objective, image, config, None)
-
-
-def make_optimizer(
-    config: OptimizerConfig, iterations: int, agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity
-) -> Optimizer:
-    """Return the optimiser that settings name.
-
-    `iterations` is the length of the learning rate's schedule. `agree` broadcasts a tensor from the chief, so
-    that all workers take the same branches.
-    """
-    if config.optimizer == "lbfgs":
-        return LBFGS(config.history, config.preconditioner, config.clamp, agree)
-    return Adam(
-        config.learning_rate,
-        config.adam_beta1,
-        config.adam_beta2,
-        config.adam_epsilon,
-        config.clamp,
-        config.averaging,
-        max(iterations, 1) if config.learning_rate_schedule == "cosine" else 0,
-    )
 
 
 class Coarser(NamedTuple):

@@ -8,11 +8,12 @@ Ruder, Dosovitskiy and Brox, "Artistic style transfer for videos" (arXiv 1604.08
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
 
+from neural_style_tf.config.optimizers import facts_of
 from neural_style_tf.config.schema import Config
 from neural_style_tf.images.color_transfer import match_colors
 from neural_style_tf.losses.temporal import Warped
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 SOFT = 1.0
 """Standard deviation, in pixels, of the seam between known and new pixels at the beginning of a frame."""
-STEPS_TO_GAIN, GAIN = {"lbfgs": 10, "adam": 50}, 0.01
-"""A frame is done when so many steps lowered its loss by less than this share."""
+GAIN = 0.01
+"""A frame is done when `steps_to_gain` of its optimiser lowered its loss by less than this share."""
 
 
 def paint_clip(
@@ -58,7 +59,7 @@ def paint_clip(
         before: Frames that are painted already, the oldest first.
         tick: See `transfer.loop.Tick`; a frame that it ends is left out.
     """
-    optimizer, known, stopped = config.optimization.optimizer, list(before), False
+    known, stopped, optimizer = list(before), False, facts_of(config.optimization.optimizer)
     # A folder has no flow from the frame for which a still place was painted.
     holds = config.loss.temporal_weight > 0 and not isinstance(flow, FlowFolder)
 
@@ -80,7 +81,7 @@ def paint_clip(
                 # What stands still keeps the frame for which it was painted, so that slow changes add up.
                 kept = np.where(warped.still[..., np.newaxis], known[-1].source, source)
             scene, reliable = known[-1].scene, float(warped.reliable.mean())
-            settings, until = next_settings(config), Enough(optimizer, free)
+            settings, until = next_settings(config), Enough(leaves=optimizer.leaves, free=free)
             begin = beginning(warped, source, known[-1].painted)
         inputs = Inputs(source, tuple(styles), begin, guides, warped)
         records = list(session.run(inputs, settings, tick=ticked, until=until))
@@ -159,29 +160,29 @@ def beginning(warped: Warped, source: np.ndarray, painted: np.ndarray) -> np.nda
 
 def first_settings(config: Config) -> Config:
     """Return the settings of the first frame of a scene."""
-    return _unsaved(config.replace(iterations=config.video.first_iterations or config.iterations))
+    return _unsaved(config, iterations=config.video.first_iterations or config.iterations)
 
 
 def next_settings(config: Config) -> Config:
     """Return the settings of the other frames: at the final size alone, since they begin with a painting."""
-    return _unsaved(config.replace(scales=1, scale_iterations=()))
+    return _unsaved(config, scales=1, scale_iterations=())
 
 
-def _unsaved(config: Config) -> Config:
-    return config.replace(
-        save_every=0, save_minutes=0, log_every=STEPS_TO_GAIN[config.optimization.optimizer]
-    )
+def _unsaved(config: Config, **changes: Any) -> Config:
+    steps_to_gain = facts_of(config.optimization.optimizer).steps_to_gain
+    return config.replace(**changes, save_every=0, save_minutes=0, log_every=steps_to_gain)
 
 
 class Enough:
     """Ends a frame whose loss hardly falls any more; see `transfer.loop.Until`.
 
-    Adam first leaves the painting that a frame begins with, and has to get below its loss again. `free` is
-    the share of pixels that are not held: the others have their part of the loss, and cannot gain.
+    An optimiser that `leaves` the painting that a frame begins with, as Adam does, first has to get below
+    its loss again. `free` is the share of pixels that are not held: the others have their part of the loss,
+    and cannot gain.
     """
 
-    def __init__(self, optimizer: str, free: float = 1.0) -> None:
-        self._before, self._leaves, self._gain = float("inf"), optimizer == "adam", free * GAIN
+    def __init__(self, *, leaves: bool, free: float = 1.0) -> None:
+        self._before, self._leaves, self._gain = float("inf"), leaves, free * GAIN
 
     def __call__(self, record: StepRecord) -> bool:
         """Return whether the last steps gained too little."""

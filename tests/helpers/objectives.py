@@ -11,7 +11,7 @@ from neural_style_tf.losses.objective import Evaluation, plan_for
 from neural_style_tf.losses.targets import gather_statistics, make_sources, make_targets
 from neural_style_tf.losses.temporal import Temporal
 from neural_style_tf.models.architecture import VGG19
-from neural_style_tf.transfer.session import make_optimizer
+from neural_style_tf.optim import make_optimizer
 from neural_style_tf.transfer.solver import CompiledStep, Solver
 
 
@@ -103,7 +103,7 @@ class Function:
 
 def solver_of(function, image, config, names=("total",)):
     """Return a solver that minimises a function of images of one shape, or a `Bound` objective."""
-    optimizer, image = make_optimizer(config.optimization, config.iterations), tf.convert_to_tensor(image)
+    optimizer, image = make_optimizer(config), tf.convert_to_tensor(image)
     if isinstance(function, Bound):
         return Solver(
             CompiledStep(function.evaluation, optimizer.static), image, optimizer, function.arguments

@@ -139,12 +139,13 @@ def test_the_files_that_a_run_reads():
     assert files_of(task) == ["c", "r", "start.png"]
 
 
-def test_the_module_of_a_users_own_loss_is_sent(tasks, tmp_path, monkeypatch):
+@pytest.mark.parametrize("setting", ["style_loss", "optimizer"])
+def test_the_module_of_a_users_own_class_is_sent(setting, tasks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("my_losses.py").touch()
+    Path("mine.py").touch()
     [task, other] = tasks("a", "b")
-    own = dataclasses.replace(task, config=task.config.replace(style_loss="my_losses:Mine"))
-    assert ray_cluster.own_modules([own, other, own]) == [str(tmp_path / "my_losses.py")]
+    own = dataclasses.replace(task, config=task.config.replace(**{setting: "mine:Mine"}))
+    assert ray_cluster.own_modules([own, other, own]) == [str(tmp_path / "mine.py")]
     assert ray_cluster.own_modules([other]) == []
 
 

@@ -172,7 +172,8 @@ def test_adam_is_not_ended_while_it_is_above_the_painting_it_began_with():
         return StepRecord(step=step, best_step=best_step, best_total=best, **common)
 
     above, below, slow = record(50, 0, 1.0), record(100, 90, 0.9), record(150, 140, 0.895)
-    assert not Enough("adam", 0.5)(record(0, 0, 1.0)) and Enough("adam", 0.0)(record(0, 0, 1.0))
-    adam, lbfgs = Enough("adam"), Enough("lbfgs")
+    assert not Enough(leaves=True, free=0.5)(record(0, 0, 1.0))
+    assert Enough(leaves=True, free=0.0)(record(0, 0, 1.0))
+    adam, lbfgs = Enough(leaves=True), Enough(leaves=False)
     assert [adam(step) for step in (record(0, 0, 1.0), above, below, slow)] == [False, False, False, True]
     assert [lbfgs(step) for step in (record(0, 0, 1.0), above)] == [False, True]
