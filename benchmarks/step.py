@@ -17,13 +17,20 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 from common import peak_megabytes, precisions, seconds_of
 
+from neural_style_tf.config.schema import Config
 from neural_style_tf.models.architecture import Architecture
 from neural_style_tf.utils.runtime import start_tensorflow
+
+if TYPE_CHECKING:
+    from neural_style_tf.transfer.solver import Solver
+    from neural_style_tf.weights import Weights
 
 
 def convolution_shapes(size: int, deepest: str, architecture: Architecture) -> list[tuple[int, int, int]]:
@@ -76,16 +83,28 @@ def make_limit(
     return lambda: run(tensors).numpy(), flop
 
 
+def make_solver(pictures: Sequence[np.ndarray], config: Config, weights: Weights) -> Solver:
+    """Return a solver that is ready to `start`, without a run; the pictures are used at their sizes."""
+    from neural_style_tf.distributed.replicas import Cluster
+    from neural_style_tf.transfer.masks import Masks
+    from neural_style_tf.transfer.session import Networks, Session, first_image
+
+    session = Session(weights, keep_bytes=0)
+    size, *style_sizes = (picture.shape[:2] for picture in pictures)
+    guidance = Masks().check(len(style_sizes), config).at(size, style_sizes, config)
+    objective = session.prepare(pictures, config, Networks(config, weights, Cluster()), guidance)
+    image = first_image(pictures, config, objective, guidance.cover)
+    return session._solver(objective, image, config, None)
+
+
 def measure(size: int, variant: str, rounds: int) -> dict[str, object]:
     """Measure one size in this process."""
     precision, _, convolution = variant.partition(",")
     device = start_tensorflow()
-    import numpy as np
-
-    from neural_style_tf.config.schema import Config
-    from neural_style_tf.transfer.session import make_solver
+    from neural_style_tf.models.precision import switch_tf32
     from neural_style_tf.weights.resolve import load_weights
 
+    switch_tf32(precision)
     config = Config(image_size=0, precision=precision, convolution=convolution or "direct")
     picture = np.random.default_rng(0).uniform(0, 255, (size, size, 3)).astype(np.float32)
     before = peak_megabytes()

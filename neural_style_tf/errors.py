@@ -9,6 +9,8 @@ import re
 import textwrap
 from collections.abc import Iterable
 
+SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2
+"""Exit codes."""
 _LONGEST_REASON = 400
 _TRACE = re.compile(r"\(most recent call last\):\s*$|^\s*File |^<stack traces|^Node: ")
 """Lines of a traceback, Python's or that of a TensorFlow graph."""

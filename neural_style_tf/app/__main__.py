@@ -16,11 +16,10 @@ from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 
 from neural_style_tf.config.schema import Job
-from neural_style_tf.errors import UserError, reason
+from neural_style_tf.errors import USAGE_ERROR, UserError, reason
 from neural_style_tf.utils.console import Console
 
 HOST = "127.0.0.1"
-USAGE_ERROR = 2
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
@@ -30,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     try:
         base, hosts = _checked(arguments)
-        _serve(base, hosts, arguments, console)
+        _serve_page(base, hosts, arguments, console)
     except UserError as error:
         console.error(str(error))
         return USAGE_ERROR
@@ -119,7 +118,7 @@ def _check_port(port: int | None) -> None:
             ) from None
 
 
-def _serve(base: Job, hosts: Sequence[str], arguments: argparse.Namespace, console: Console) -> None:
+def _serve_page(base: Job, hosts: Sequence[str], arguments: argparse.Namespace, console: Console) -> None:
     """Serve until a signal; a run that is being painted is saved then."""
     ended = threading.Event()
     signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]

@@ -21,7 +21,7 @@ from neural_style_tf.runs.output_dir import is_in_use
 from neural_style_tf.runs.resume import metric_rows, repeated_manifest, settings_of
 from neural_style_tf.transfer.scales import Scale
 
-MOST_SHOWN = 60
+RUNS_SHOWN = 60
 MOST_ROWS = 500
 """About how many rows of losses a plot has."""
 
@@ -74,7 +74,7 @@ def read_stored(path: Path) -> StoredRun | None:
 
 
 # Each browser asks every second: a file is read when it has changed.
-@functools.lru_cache(maxsize=2 * MOST_SHOWN)
+@functools.lru_cache(maxsize=2 * RUNS_SHOWN)
 def _read_manifest(file: Path, changed: int) -> Manifest:
     return Manifest.from_json(file.read_text(encoding="utf-8"))
 
@@ -86,14 +86,14 @@ def _read_losses(file: Path, changed: int) -> tuple[dict[str, float], ...]:
 
 
 def find_runs(output_dir: Path) -> list[StoredRun]:
-    """Return the runs of pictures in a folder, the newest `MOST_SHOWN` of them, newest first."""
+    """Return the runs of pictures in a folder, the newest `RUNS_SHOWN` of them, newest first."""
     try:
         folders = [path for path in output_dir.iterdir() if path.name != FOLDER]
     except OSError:
         return []
     newest = sorted(folders, key=_changed, reverse=True)
     runs = (run for run in map(read_stored, newest) if run is not None and run.result is not None)
-    return list(itertools.islice(runs, MOST_SHOWN))
+    return list(itertools.islice(runs, RUNS_SHOWN))
 
 
 def _changed(folder: Path) -> int:

@@ -15,7 +15,7 @@ from neural_style_tf.images import deep
 LARGEST_UPLOAD = "100mb"
 LARGEST_CANVAS = 800
 """Longest side of what is drawn on with the brush, in pixels."""
-COLORS = ("#e4572e", "#2e86ab", "#7cb518")
+BRUSH_COLORS = ("#e4572e", "#2e86ab", "#7cb518")
 """Colours of the brush, one for each style."""
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 """Only a checkout has them."""
@@ -158,9 +158,9 @@ class Layout:
         with gr.Row():
             with gr.Column(min_width=280):
                 drawn = "Where each style goes in the photo"
-                self.pictures = [PictureInput("Photo", "Example photos", PHOTOS, drawn, COLORS)]
+                self.pictures = [PictureInput("Photo", "Example photos", PHOTOS, drawn, BRUSH_COLORS)]
             with gr.Column(min_width=280), gr.Tabs():
-                for number, color in enumerate(COLORS, 1):
+                for number, color in enumerate(BRUSH_COLORS, 1):
                     label = f"Style {number}" + (" (optional)" if number > 1 else "")
                     drawn = f"What is taken of style {number}: nothing drawn, all of it"
                     with gr.Tab(f"Style {number}"):
@@ -206,7 +206,8 @@ class Layout:
 
     def _add_brushes(self) -> None:
         legend = ", ".join(
-            f'<span style="color:{color}">■</span> style {number}' for number, color in enumerate(COLORS, 1)
+            f'<span style="color:{color}">■</span> style {number}'
+            for number, color in enumerate(BRUSH_COLORS, 1)
         )
         with gr.Accordion("Several styles and masks", open=False):
             with gr.Row():

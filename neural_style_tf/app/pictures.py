@@ -14,13 +14,13 @@ from PIL import Image, ImageColor
 
 from neural_style_tf.errors import UserError
 from neural_style_tf.images import load_image, save_image
-from neural_style_tf.images.files import PICTURES
+from neural_style_tf.images.files import PICTURE_SUFFIXES
 from neural_style_tf.utils.files import atomic_path
 from neural_style_tf.video.read import is_clip
 
 FOLDER = "pictures"
 """Folder for pictures and masks in the output folder."""
-LONGEST_NAME = 48
+LONGEST_STEM = 48
 """Longest name of a stored picture without hash and ending, in bytes."""
 HASH_DIGITS = 16
 PREVIEW = 1280
@@ -28,12 +28,12 @@ PREVIEW = 1280
 
 
 def clean_name(name: str) -> str:
-    """Return a name fit for a file or folder, `LONGEST_NAME` bytes at most; "picture" if nothing is left.
+    """Return a name fit for a file or folder, `LONGEST_STEM` bytes at most; "picture" if nothing is left.
 
     Letters, digits, `_`, `.`, `+` and `-` stay. All else becomes `_`. At both ends all signs are cut off.
     """
     stem = re.sub(r"[^\w.+\-]+", "_", unicodedata.normalize("NFC", name))
-    stem = stem.strip("._-+").encode("utf-8", "ignore")[:LONGEST_NAME].decode("utf-8", "ignore")
+    stem = stem.strip("._-+").encode("utf-8", "ignore")[:LONGEST_STEM].decode("utf-8", "ignore")
     return stem.strip("._-+") or "picture"
 
 
@@ -55,7 +55,7 @@ def store_picture(path: str, output_dir: Path) -> Path:
     with Path(path).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     suffix = Path(path).suffix.lower()
-    name = safe_name(Path(path).name) + (suffix if suffix in PICTURES else ".png")
+    name = safe_name(Path(path).name) + (suffix if suffix in PICTURE_SUFFIXES else ".png")
     return _keep(output_dir, digest, name, lambda target: shutil.copyfile(path, target))
 
 

@@ -16,7 +16,7 @@ from neural_style_tf.config.presets import preset
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
 from neural_style_tf.jobs.machine import Machine
-from neural_style_tf.jobs.run import Run, make_run
+from neural_style_tf.jobs.run import Run
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Task
 from neural_style_tf.tiling.system_memory import available_bytes
@@ -54,7 +54,7 @@ class Request:
     base: Config | None = None
 
 
-def settings_of(request: Request) -> Config:
+def requested_settings(request: Request) -> Config:
     """Return the settings that a request asks for: its preset or `base`, changed by the page's controls."""
     changes = dict(request.settings)
     known = preset(changes.pop("preset"))
@@ -89,7 +89,7 @@ def plan(request: Request, base: Job) -> Task:
         raise UserError("There is no photo yet: drop one on the left, or choose an example.")
     if not request.styles:
         raise UserError("There is no style yet: drop a painting as Style 1, or choose an example.")
-    config = settings_of(request)
+    config = requested_settings(request)
     regions = fill_regions([style.region for style in request.styles])
     folder, paths = Path(base.output_dir), [request.photo, *(style.path for style in request.styles)]
     with _decoding:
@@ -148,7 +148,7 @@ def fill_regions(regions: Sequence[np.ndarray | None]) -> list[np.ndarray]:
 
 def check(config: Config, job: Job) -> Run:
     """Check a run as the command line does; UserError: what cannot be."""
-    return make_run(config, job, Machine(), Interrupts())
+    return Run(config, job, Machine(), Interrupts())
 
 
 def check_fits(task: Task) -> None:

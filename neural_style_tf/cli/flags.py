@@ -144,7 +144,7 @@ def parse(argv: Sequence[str]) -> tuple[Config, Job]:
 
 def read(argv: Sequence[str]) -> CommandLine:
     """Parse a command line: the program's name and its arguments."""
-    texts, here = _read(argv[1:])
+    texts, here = _read_flags(argv[1:])
     sweep = {leaf.name: texts[leaf.name] for leaf in leaves(SweepConfig) if leaf.name in texts}
     return CommandLine(texts, here, SweepConfig(**CommandLine._values(sweep)))
 
@@ -197,7 +197,9 @@ def _usage(field: dataclasses.Field) -> str:
     return f"{field.name}={to_text(field.default) or field.metadata['value']}"
 
 
-def _read(arguments: Sequence[str], where: str = "", around: tuple[Path, ...] = ()) -> tuple[Texts, Set[str]]:
+def _read_flags(
+    arguments: Sequence[str], where: str = "", around: tuple[Path, ...] = ()
+) -> tuple[Texts, Set[str]]:
     """Return the texts of all flags, and the names of those that are not from a nested flag file.
 
     The flags of a command line or flag file override those of the flag files that it names. absl would apply
@@ -313,7 +315,7 @@ def _read_flag_file(name: str, around: tuple[Path, ...]) -> Texts:
         raise UserError(f"--flagfile={name!r}: not a file name") from None
     lines = [line.strip() for line in text.splitlines()]
     arguments = [_unquoted(line) for line in lines if line and not line.startswith(("#", "//"))]
-    return _read(arguments, f"--flagfile={show(name)}: ", (*around, path.resolve()))[0]
+    return _read_flags(arguments, f"--flagfile={show(name)}: ", (*around, path.resolve()))[0]
 
 
 def _unquoted(line: str) -> str:

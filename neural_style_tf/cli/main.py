@@ -11,10 +11,10 @@ from neural_style_tf.cli import flags
 from neural_style_tf.config.fields import tagged
 from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.distributed.cluster_config import find_worker
-from neural_style_tf.errors import UserError
+from neural_style_tf.errors import FAILURE, SUCCESS, USAGE_ERROR, UserError
 from neural_style_tf.jobs.error_messages import line_of
 from neural_style_tf.jobs.machine import Machine
-from neural_style_tf.jobs.run import FAILURE, SUCCESS, USAGE_ERROR, make_run
+from neural_style_tf.jobs.run import Run
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.runs.resume import continued
 from neural_style_tf.sweeps.executors import choose_executor
@@ -61,7 +61,7 @@ def _paint_single(line: flags.CommandLine, console: Console, interrupts: Interru
     line.check_single()
     config, job = line.settings()
     console.quiet = job.quiet
-    single = make_run(config, job, Machine(console), interrupts)
+    single = Run(config, job, Machine(console), interrupts)
     if not line.sweep.dry_run:
         return single.execute()
     single.check_folder()

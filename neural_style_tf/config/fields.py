@@ -93,12 +93,12 @@ def flat(value: Any) -> dict[str, Any]:
 
 
 class Settings:
-    """Base of frozen dataclasses of settings, whose values pass through `read`."""
+    """Base of frozen dataclasses of settings, whose values pass through `read_value`."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             if "group" not in field.metadata:
-                object.__setattr__(self, field.name, read(field, getattr(self, field.name)))
+                object.__setattr__(self, field.name, read_value(field, getattr(self, field.name)))
 
     def replace(self, **changes: Any) -> Any:
         """Return a copy with some settings changed, checked again."""
@@ -120,17 +120,17 @@ def assign(value: Settings, settings: Mapping[str, Any]) -> None:
         raise TypeError(f"no such settings: {', '.join(rest)}")
 
 
-def read(field: dataclasses.Field, value: Any) -> Any:
+def read_value(field: dataclasses.Field, value: Any) -> Any:
     """Return the checked value of a setting from its text or from a value of Python or NumPy."""
     kind = field.metadata["kind"]
     try:
-        read_value = kind.read(value.tolist() if hasattr(value, "tolist") else value)
+        checked = kind.read(value.tolist() if hasattr(value, "tolist") else value)
     except UserError:
         raise
     except parsing.MISTAKES:
         raise UserError(f"--{field.name} must be {kind.expected}, not {value!r:.300}") from None
-    _check(field, read_value)
-    return read_value
+    _check(field, checked)
+    return checked
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:
@@ -164,10 +164,10 @@ def _is_own(name: str, value: str, is_own: Callable[[str], bool]) -> bool:
 
 def from_text(field: dataclasses.Field, *texts: str) -> Any:
     """Return the value of a setting from the texts of its flag; the last counts, unless all do."""
-    return read(field, texts if field.metadata["kind"] is parsing.TEXTS else texts[-1])
+    return read_value(field, texts if field.metadata["kind"] is parsing.TEXTS else texts[-1])
 
 
-def to_text(field: dataclasses.Field, value: Any) -> tuple[str, ...]:
+def to_texts(field: dataclasses.Field, value: Any) -> tuple[str, ...]:
     """Return the texts that `from_text` reads back: one, or one for each item of a repeated flag."""
     return value if field.metadata["kind"] is parsing.TEXTS else (parsing.to_text(value),)
 
@@ -176,4 +176,4 @@ def to_flags(field: dataclasses.Field, value: Any) -> list[str]:
     """Return the flags `--name=text` of a value, or `--name` or `--noname` of a bool."""
     if isinstance(value, bool):
         return [f"--{'' if value else 'no'}{field.name}"]
-    return [f"--{field.name}={text}" for text in to_text(field, value)]
+    return [f"--{field.name}={text}" for text in to_texts(field, value)]

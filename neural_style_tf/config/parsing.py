@@ -52,18 +52,18 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def _ints(value: Any) -> tuple[int, ...]:
-    return tuple(map(_int, _split(value) if isinstance(value, str) else _items(value)))
+    return tuple(map(_int, _split_list(value) if isinstance(value, str) else _items(value)))
 
 
 def _floats(value: Any) -> tuple[float, ...]:
-    return tuple(map(_float, _split(value) if isinstance(value, str) else _items(value)))
+    return tuple(map(_float, _split_list(value) if isinstance(value, str) else _items(value)))
 
 
 def _layers(value: Any) -> LayerWeights:
     pairs: list[tuple[str, float]] = []
     for item in value.items() if isinstance(value, Mapping) else _items(value):
         if isinstance(item, str):
-            parts = (part.partition(":") for part in _split(item))
+            parts = (part.partition(":") for part in _split_list(item))
             pairs += [(layer.strip(), float(weight) if colon else 1.0) for layer, colon, weight in parts]
         else:
             layer, weight = item
@@ -82,7 +82,7 @@ def _items(value: Any) -> Iterable[Any]:
     return value if isinstance(value, tuple | list) else (value,)
 
 
-def _split(text: str) -> list[str]:
+def _split_list(text: str) -> list[str]:
     """Split a list at its commas, of which one may follow the last item."""
     text = text.strip().removesuffix(",")
     return [item.strip() for item in text.split(",")] if text else []

@@ -27,7 +27,7 @@ from neural_style_tf.errors import RunError, UserError
 
 GRACE = 10.0
 """Seconds in which a worker may end in order after it has lost the others."""
-KEPT = "what was saved is kept: --resume goes on with the same or another number of workers"
+SAVED = "what was saved is kept: --resume goes on with the same or another number of workers"
 
 
 class Cluster:
@@ -161,7 +161,7 @@ class Cluster:
             ranks = {0}
         names = " or ".join(self.worker.name(rank) for rank in sorted(ranks))
         message = self.overdue or f"{names or 'another worker'} does not answer any more"
-        raise RunError(f"{message}; {KEPT}") from error
+        raise RunError(f"{message}; {SAVED}") from error
 
     def _waiting_for(self, collect: Callable[[], Any], tensors: Any = ()) -> Any:
         """Return the result of a collective operation of `tensors`, with `waiting_since` set during it."""
@@ -225,6 +225,6 @@ def _watch(cluster: Cluster, timeout: float, say: Callable[[str], None]) -> None
     cluster.overdue = f"another worker keeps this one waiting for more than --worker_timeout={timeout:g} s"
     context.context().abort_collective_ops(tf.errors.DEADLINE_EXCEEDED, cluster.overdue)
     time.sleep(GRACE)
-    say(f"{cluster.overdue}; {KEPT}")
+    say(f"{cluster.overdue}; {SAVED}")
     # Python cannot end a thread that waits inside TensorFlow.
     os._exit(1)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-RIDGE = 1e-5 * 255.0**2
+FLOOR = 1e-5 * 255.0**2
 """Added to the variances of colours, in squared levels: grey and flat pictures have singular covariances."""
 
 
@@ -43,7 +43,7 @@ def match_colors(
     """Give a style picture `[h, w, 3]` the mean and the covariance of the photo's colours, RGB 0–255.
 
     x' = A (x − μ_S) + μ_C with A = Σ_S^(−½) (Σ_S^½ Σ_C Σ_S^½)^½ Σ_S^(−½), the symmetric A with A Σ_S A = Σ_C,
-    which changes colours least. `RIDGE` is added to both covariances. `where` `[h, w]` and `of` `[H, W]` are
+    which changes colours least. `FLOOR` is added to both covariances. `where` `[h, w]` and `of` `[H, W]` are
     weights of the pixels of style and photo. The result, float32, may leave 0–255.
     """
     (mean, spread), (target_mean, target) = _moments(style, where), _moments(photo, of)
@@ -68,11 +68,11 @@ def clipped_share(pixels: np.ndarray) -> float:
 
 
 def _moments(pixels: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and covariance, with `RIDGE`, of the colours in float64; weights of 0 count as 1."""
+    """Return mean and covariance, with `FLOOR`, of the colours in float64; weights of 0 count as 1."""
     flat = np.asarray(pixels, np.float64).reshape(-1, 3)
     weights = None if weights is None or not weights.any() else np.asarray(weights, np.float64).ravel()
     mean = np.average(flat, axis=0, weights=weights)
-    return mean, np.cov(flat, rowvar=False, bias=True, aweights=weights) + RIDGE * np.eye(3)
+    return mean, np.cov(flat, rowvar=False, bias=True, aweights=weights) + FLOOR * np.eye(3)
 
 
 def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:

@@ -25,14 +25,14 @@ from neural_style_tf.images import deep, tiff
 from neural_style_tf.images.color import find_profile
 from neural_style_tf.images.files import ADVICE, check_size
 
-FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM")
+READ_BY_PILLOW = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM")
 # Pillow returns 1 for a TIFF without a resolution.
 _MIN_DPI, _MAX_DPI = 1.0, 30_000.0
 
 # Factor of the limit of pixels: decoders hold a picture up to twice, in 8 bytes a pixel; WebP's four times.
 _SHARE_OF_PIXELS = {"WEBP": 0.6}
 _MAX_WARNINGS = 3
-_LONGEST_REASON = 120
+_LONGEST_CAUSE = 120
 _IMAGE_LENGTH = 257
 _RAW = "a camera's raw file"
 # (offset, bytes, kind) of pictures and of what is often taken for one, for messages.
@@ -69,7 +69,7 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedPicture:
     """A decoded picture, upright."""
 
     pixels: Image.Image | np.ndarray
@@ -100,19 +100,19 @@ def quiet_pillow(name: str, notes: list[str], *, max_pixels: int) -> Iterator[No
         except MemoryError as error:
             raise UserError(f"{name} needs more memory than there is; shrink the picture") from error
         except Exception as error:
-            raise UserError(f"{name} cannot be decoded: {_reason(error)}") from error
+            raise UserError(f"{name} cannot be decoded: {_cause(error)}") from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
     # Deprecations and Pillow's own limit of pixels do not concern the user.
     shown = [w for w in caught if issubclass(w.category, UserWarning)]
     shown = [w for w in shown if not issubclass(w.category, Image.DecompressionBombWarning)]
-    lines = dict.fromkeys(f"{name}: {one_line(str(w.message), _LONGEST_REASON)}" for w in shown)
+    lines = dict.fromkeys(f"{name}: {one_line(str(w.message), _LONGEST_CAUSE)}" for w in shown)
     notes.extend(islice(lines, _MAX_WARNINGS))
 
 
 def decode(
     data: bytes, name: str, notes: list[str], *, max_pixels: int, allow_truncated: bool = False
-) -> Decoded:
+) -> DecodedPicture:
     """Decode the first frame of a picture, inside `quiet_pillow`.
 
     A picture whose header has more than `max_pixels` is refused. With `allow_truncated` the undamaged part of
@@ -136,7 +136,7 @@ def decode(
     raise UserError(_damaged(data, name, failure, curable=not allow_truncated)) from failure
 
 
-def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> Decoded:
+def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> DecodedPicture:
     formats = _formats(data, name)
     page = tiff.find_picture(data, name, notes) if _kind(data) == "TIFF" else None
     image = None
@@ -183,7 +183,7 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> Decoded:
         pixels = _with_plain_mode(image, rawmode)
         if "16" in rawmode and pixels.mode in ("LA", "RGB", "RGBA"):
             pixels = _all_bits(data, pixels, orientation, name, notes)
-    return Decoded(pixels, profile, _dpi(image.info.get("dpi")))
+    return DecodedPicture(pixels, profile, _dpi(image.info.get("dpi")))
 
 
 def _load_by_pillow(image: Image.Image, name: str, max_pixels: int) -> str:
@@ -222,8 +222,8 @@ def _without_stderr() -> Iterator[None]:
 
 
 def _load_by_libvips(
-    data: bytes, page: tiff.Page, opened: Image.Image | None, name: str, notes: list[str], max_pixels: int
-) -> Decoded | None:
+    data: bytes, page: tiff.TiffPage, opened: Image.Image | None, name: str, notes: list[str], max_pixels: int
+) -> DecodedPicture | None:
     """Decode a TIFF that Pillow reads wrong or at 8 bits; return None if libvips cannot read it, either."""
     if not deep.is_installed():
         return None
@@ -246,7 +246,7 @@ def _load_by_libvips(
         channels = np.moveaxis((levels // 257).astype(np.uint8), -1, 0)
         pixels = Image.merge(mode, [Image.fromarray(channel) for channel in channels])
     profile = find_profile(data, opened, profile, name, notes)
-    return Decoded(pixels, profile, _dpi(dpi))
+    return DecodedPicture(pixels, profile, _dpi(dpi))
 
 
 def _all_bits(
@@ -320,7 +320,7 @@ def _formats(data: bytes, name: str) -> tuple[str, ...]:
     if kind == _RAW:
         raise UserError(f"{name} is {_RAW}; {tiff.DEVELOP}")
     if kind != "HEIC":
-        return FORMATS
+        return READ_BY_PILLOW
     try:
         import pillow_heif
     except ImportError:
@@ -347,7 +347,7 @@ def _damaged(data: bytes, name: str, error: Exception, *, curable: bool) -> str:
         # Without a header nothing can be decoded.
         curable = curable and not isinstance(error, Image.UnidentifiedImageError)
         cure = ", or pass --allow_truncated to use what is there" if curable else ""
-        reason = _reason(error)
+        reason = _cause(error)
         article = "an" if kind == "AVIF" else "a"
         return f"{name} is {article} {kind} file that is cut short or damaged ({reason}); copy it again{cure}"
     what = f"it looks like {kind}" if kind else f"it starts with {data[:8]!r}"
@@ -355,7 +355,7 @@ def _damaged(data: bytes, name: str, error: Exception, *, curable: bool) -> str:
     return f"{name} is not a picture that can be read: expected {expected}, but {what}; convert it to PNG"
 
 
-def _reason(error: Exception) -> str:
+def _cause(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return "its header cannot be read"
-    return one_line(str(error), _LONGEST_REASON) or type(error).__name__
+    return one_line(str(error), _LONGEST_CAUSE) or type(error).__name__

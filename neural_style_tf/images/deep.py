@@ -22,7 +22,7 @@ from neural_style_tf.images.resize import strips
 if TYPE_CHECKING:
     from PIL import Image
 
-    from neural_style_tf.images.tiff import Page
+    from neural_style_tf.images.tiff import TiffPage
 
 LEVEL = 257.0
 """Levels of 16 bits per level of 8 bits."""
@@ -102,7 +102,7 @@ def is_installed() -> bool:
     return importlib.util.find_spec("pyvips") is not None
 
 
-def check_installed() -> None:
+def check_libvips() -> None:
     """Refuse 16 bits if the extra `deep` is missing or libvips cannot be loaded."""
     with contextlib.suppress(ImportError, OSError):
         if is_installed():
@@ -129,16 +129,16 @@ def load_png(data: bytes, size: tuple[int, int], orientation: int) -> np.ndarray
 
     Pillow supplies `size`, (width, height) of the upright picture, and EXIF's `orientation`.
     """
-    image = _open(data).copy()
+    image = _open_vips(data).copy()
     image.set_type(_vips().GValue.gint_type, "orientation", orientation)
     image = image.autorot()
     if image.format != "ushort" or image.bands not in (2, 3, 4) or (image.width, image.height) != size:
         raise ValueError("no colours of 16 bits")
-    return _pixels(image)
+    return _levels_of(image)
 
 
 def load_tiff(
-    data: bytes, page: Page, name: str, notes: list[str], *, max_pixels: int, allow_truncated: bool
+    data: bytes, page: TiffPage, name: str, notes: list[str], *, max_pixels: int, allow_truncated: bool
 ) -> tuple[np.ndarray, str, bytes | None, tuple[float, float] | None]:
     """Decode a picture of a TIFF by libvips.
 
@@ -151,7 +151,7 @@ def load_tiff(
         ValueError: The file is damaged.
     """
     try:
-        image = _open(data, page=page.number, fail_on="none" if allow_truncated else "error")
+        image = _open_vips(data, page=page.number, fail_on="none" if allow_truncated else "error")
     except ValueError as error:
         raise NotImplementedError(str(error)) from error
     check_size(image.width, image.height, name, max_pixels)
@@ -174,12 +174,12 @@ def load_tiff(
     dpi = (dpi[::-1] if turned else dpi) if image.get_typeof("resolution-unit") else None
     image = image.autorot()
     if mode == "LAB":
-        levels = _pixels(image.icc_export(pcs="lab", output_profile="srgb", depth=16))
+        levels = _levels_of(image.icc_export(pcs="lab", output_profile="srgb", depth=16))
         return levels[..., :3], "RGB", None, dpi
     mode += "A" if opacity in (_ASSOCIATED, _UNASSOCIATED) else ""
     # Of grey whose 0 is white, libvips inverts only unsigned integers.
     negative = page.photometric == _WHITE_IS_ZERO and image.format not in ("uchar", "ushort", "uint")
-    levels, note = _leveled(_pixels(image[: len(mode)]), colors, negative=negative)
+    levels, note = _leveled(_levels_of(image[: len(mode)]), colors, negative=negative)
     notes += [f"{name} {note}"] if note else []
     if image.bands > len(mode):
         read = "only the first is read" if len(mode) == 1 else f"only the first {len(mode)} are read"
@@ -188,14 +188,14 @@ def load_tiff(
     return levels, mode, profile, dpi
 
 
-def _open(data: bytes, **options: Any) -> Any:
+def _open_vips(data: bytes, **options: Any) -> Any:
     try:
         return _vips().Image.new_from_buffer(data, "", **({"fail_on": "error"} | options))
     except _vips().Error as error:
         raise ValueError(str(error).strip().splitlines()[-1]) from error
 
 
-def _pixels(image: Any) -> np.ndarray:
+def _levels_of(image: Any) -> np.ndarray:
     """Decode a picture; return its channels `[H, W, channels]`."""
     try:
         return image.numpy().reshape(image.height, image.width, image.bands)

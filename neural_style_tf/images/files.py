@@ -12,7 +12,7 @@ from pathlib import Path
 
 from neural_style_tf.errors import UserError, did_you_mean, show
 
-PICTURES = (
+PICTURE_SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpeg", ".jpg"),
     *(".png", ".ppm", ".tif", ".tiff", ".webp"),
 )
@@ -43,7 +43,7 @@ def expand_files(pattern: str) -> list[str]:
     try:
         # An empty name is not the current folder.
         if pattern and path.is_dir():
-            names = [str(file) for file in path.iterdir() if file.suffix.lower() in PICTURES]
+            names = [str(file) for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
         elif path.exists() or not glob.has_magic(pattern):
             return [pattern]
         else:

@@ -22,7 +22,7 @@ _RAW_SUFFIXES = frozenset(
 # Tags of the TIFF 6.0 specification; the last is DNG's.
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
 _SAMPLES, _PLANAR, _SUB_PICTURES, _EXTRA, _FORMAT, _DNG_VERSION = 277, 284, 330, 338, 339, 50706
-_SPACES = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
+_PHOTOMETRIC = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
 _YCBCR, _SENSOR = 6, (32803, 34892)
 # Tags of the positions of pixels, in strips, in tiles or in a JPEG.
 _PLACES = (273, 324, 513)
@@ -30,7 +30,7 @@ _UNCOMPRESSED, _WEBP = 1, 50001
 _NUMBERS = {1: "integers", 2: "signed integers", 3: "floating-point numbers"}
 
 
-class Page:
+class TiffPage:
     """The layout of one picture of a TIFF; `number` counts from 0, or is None inside another picture."""
 
     def __init__(self, tags: Mapping[int, Any], number: int | None, *, is_big_endian: bool) -> None:
@@ -70,14 +70,14 @@ class Page:
 
     def __str__(self) -> str:
         channels = "1 channel" if self.samples == 1 else f"{self.samples} channels"
-        space = _SPACES.get(self.photometric, f"colour space {self.photometric}")
+        space = _PHOTOMETRIC.get(self.photometric, f"colour space {self.photometric}")
         numbers = _NUMBERS.get(self.sample_format, "numbers of an unknown kind")
         planes = ", in separate planes" if self.is_planar else ""
         method = f", compressed by method {self.compression}" if self.compression != _UNCOMPRESSED else ""
         return f"{channels} ({space}) of {self.bits}-bit {numbers}{planes}{method}"
 
 
-def unreadable(kind: Page | str, name: str) -> UserError:
+def unreadable(kind: TiffPage | str, name: str) -> UserError:
     """Return the error for a TIFF of a kind that cannot be decoded."""
     cure = "save it as RGB of 8 or 16 bits"
     if not deep.is_installed():
@@ -88,7 +88,7 @@ def unreadable(kind: Page | str, name: str) -> UserError:
     return UserError(f"{name} is a TIFF of {kind}, which cannot be read right; {cure}")
 
 
-def find_picture(data: bytes, name: str, notes: list[str]) -> Page | None:
+def find_picture(data: bytes, name: str, notes: list[str]) -> TiffPage | None:
     """Return the first picture of at least half the area of the largest; None if the file is damaged.
 
     Raw files of cameras are refused, and files that show only a thumbnail.
@@ -116,7 +116,7 @@ def find_picture(data: bytes, name: str, notes: list[str]) -> Page | None:
     return picture if picture.area else None
 
 
-def _pages(data: bytes) -> list[Page]:
+def _pages(data: bytes) -> list[TiffPage]:
     """Return all pictures of a file and those inside them, up to the first damaged directory."""
     file = io.BytesIO(data)
     header = file.read(16 if data[2:3] == b"+" else 8)
@@ -132,7 +132,7 @@ def _pages(data: bytes) -> list[Page]:
             tags = TiffImagePlugin.ImageFileDirectory_v2(header)
             file.seek(offset)
             tags.load(file)
-            pages.append(Page(tags, number, is_big_endian=header[:2] == b"MM"))
+            pages.append(TiffPage(tags, number, is_big_endian=header[:2] == b"MM"))
             inside = tags.get(_SUB_PICTURES, ())
             inside = inside if isinstance(inside, tuple) else (inside,)
             places += [(place, None) for place in inside if isinstance(place, int)]

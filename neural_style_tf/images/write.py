@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,12 +32,22 @@ DEEP_FORMATS = ("PNG", "TIFF")
 
 def check_output(path: str | os.PathLike[str], *, size: tuple[int, int] | None = None) -> None:
     """Refuse a path to which `save_image` could not write a picture of `size` (H, W)."""
-    path = Path(path)
+    check_path(Path(path), _SUFFIXES, "a picture")
+    limit = _LONGEST_SIDE.get(_SUFFIXES[Path(path).suffix.lower()])
+    if size and limit and max(size) > limit:
+        raise UserError(
+            f"{show(path)}: a side of {max(size)} pixels is too long for this format "
+            f"(limit {limit}); use .png"
+        )
+
+
+def check_path(path: Path, suffixes: Collection[str], kind: str) -> None:
+    """Refuse a path without one of the suffixes of `kind`, such as "a picture", or where no file can be."""
     name, folder, suffix = show(path), show(path.parent), path.suffix.lower()
-    if suffix not in _SUFFIXES:
+    if suffix not in suffixes:
         came = f"the suffix {show(path.suffix)}" if path.suffix else "no suffix"
-        guess = did_you_mean(suffix, _SUFFIXES)
-        raise UserError(f"{name} has {came}{guess}; a picture can be written as {', '.join(_SUFFIXES)}")
+        guess = did_you_mean(suffix, suffixes)
+        raise UserError(f"{name} has {came}{guess}; {kind} can be written as {', '.join(suffixes)}")
     try:
         reason = ""
         if "\0" in str(path):
@@ -54,11 +64,6 @@ def check_output(path: str | os.PathLike[str], *, size: tuple[int, int] | None =
         reason = str(error)
     if reason:
         raise UserError(f"{name} cannot be written: {reason}")
-    limit = _LONGEST_SIDE.get(_SUFFIXES[suffix])
-    if size and limit and max(size) > limit:
-        raise UserError(
-            f"{name}: a side of {max(size)} pixels is too long for this format (limit {limit}); use .png"
-        )
 
 
 def save_image(
@@ -115,7 +120,7 @@ def save_image(
             notes, alpha = (f"{show(Path(path).name)}: JPEG cannot hold transparency; it is left out",), None
     profile = profile or srgb_profile()
     if bits == 16 and form in DEEP_FORMATS:
-        deep.check_installed()
+        deep.check_libvips()
         levels = _quantize(pixels, np.uint16, alpha=alpha, stretch=stretch)
         encoded = deep.encode(levels, form, profile=profile, dpi=dpi)
         _write(path, lambda file: file.write(encoded))

@@ -48,7 +48,7 @@ NEARLY_ALL = 0.98
 
 
 class ClipPainting:
-    """A clip to be painted; the methods are those of `painting.Painting`."""
+    """A clip to be painted; the methods are those of `painting.PicturePainting`."""
 
     result = "frames"
 

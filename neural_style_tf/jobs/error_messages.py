@@ -10,7 +10,7 @@ from neural_style_tf.errors import RunError, UserError, reason
 from neural_style_tf.utils.files import PARTIAL
 
 KEPT = "what was saved before is kept"
-OUT_OF_MEMORY = (
+MEMORY_ADVICE = (
     "out of memory; try --tile=512, a smaller --image_size or --style_size, or with L-BFGS a shorter "
     f"--history; {KEPT}"
 )
@@ -41,7 +41,7 @@ def explain(error: BaseException | None) -> str | None:
     This does not import TensorFlow.
     """
     if isinstance(error, MemoryError):
-        return OUT_OF_MEMORY
+        return MEMORY_ADVICE
     if isinstance(error, OSError):
         return _explain_file(error)
     if not type(error).__module__.startswith("tensorflow"):
@@ -52,7 +52,7 @@ def explain(error: BaseException | None) -> str | None:
         if meaning.lower() in text.lower():
             return f"{meaning} while a checkpoint or TensorBoard's file was written; {FULL}"
     if type(error).__name__ == "ResourceExhaustedError":
-        return OUT_OF_MEMORY
+        return MEMORY_ADVICE
     return f"TensorFlow could not go on: {reason(error)}; {KEPT}"
 
 

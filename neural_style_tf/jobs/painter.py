@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import traceback
 
-from neural_style_tf.errors import reason
+from neural_style_tf.errors import FAILURE, SUCCESS, reason
 from neural_style_tf.jobs.error_messages import GO_ON, RETRY, line_of
 from neural_style_tf.jobs.machine import Machine
-from neural_style_tf.jobs.run import FAILURE, SUCCESS, make_run
+from neural_style_tf.jobs.run import Run
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Outcome, Report, Supplies, Task
 from neural_style_tf.runs.output_dir import FolderInUse
@@ -48,7 +48,7 @@ class Painter:
                     return Outcome("finished")
                 there = continued(here)
                 job = job.replace(resume=there.resume, overwrite=there.overwrite)
-                run = make_run(task.config, job, self._machine, interrupts, report=report, supplies=supplies)
+                run = Run(task.config, job, self._machine, interrupts, report=report, supplies=supplies)
                 run.check_unchanged(task.hashes)
                 code = run.execute()
                 flaw = "frames of its clip are damaged" if code == FAILURE else ""

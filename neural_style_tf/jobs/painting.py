@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from neural_style_tf.transfer.loop import Tick
 
 
-class Painting:
+class PicturePainting:
     """A picture to be painted."""
 
     result = "result.png"
@@ -61,7 +61,7 @@ class Painting:
 
     def listeners(self, run: Run, folder: OutputFolder) -> list[Listener]:
         """Return what writes and prints the picture."""
-        from neural_style_tf.runs.callbacks import Pictures, Progress, Result, Saving
+        from neural_style_tf.runs.callbacks import Pictures, ProgressLine, Result, Saving
         from neural_style_tf.runs.checkpoints import Checkpoints
 
         path, job, photo, saves = folder.path, run.job, run.files.photo, run.config.saving
@@ -73,7 +73,7 @@ class Painting:
             Pictures(path / "images", saves, saving),
             # After the files that a checkpoint asserts to be written.
             Checkpoints(path / "checkpoints", saves),
-            Progress(run.console, printed=run.notes),
+            ProgressLine(run.console, printed=run.notes),
         ]
 
     def say_end(self, run: Run, folder: OutputFolder, status: str, record: StepRecord) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 from neural_style_tf.config.fields import flat, tagged
 from neural_style_tf.config.schema import SETTINGS, Config, Job
 from neural_style_tf.distributed.cluster_config import find_worker
-from neural_style_tf.errors import UnreadableFile, UserError, reason, show
+from neural_style_tf.errors import FAILURE, SUCCESS, UnreadableFile, UserError, reason, show
 from neural_style_tf.jobs.clip import ClipPainting
 from neural_style_tf.jobs.inputs import read_init
 from neural_style_tf.jobs.listeners import Listeners, Reporting
 from neural_style_tf.jobs.machine import Machine
-from neural_style_tf.jobs.painting import Painting
+from neural_style_tf.jobs.painting import PicturePainting
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Report, Supplies
 from neural_style_tf.runs.manifest import (
@@ -48,9 +48,8 @@ from neural_style_tf.video.read import is_clip
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import check_spec
 
-Work = Painting | ClipPainting
+Work = PicturePainting | ClipPainting
 """What a run paints."""
-SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2
 PROCESS_BYTES = 600 * 2**20
 """Memory of a process that has imported TensorFlow and read the weights."""
 
@@ -59,7 +58,8 @@ class Run:
     """A run: its files are read and checked at once, and written by `execute`.
 
     `config` and `job` are as they are recorded; `here` is the job with the places of its files on this
-    machine. What is painted is the work: a picture (`painting.Painting`) or a clip (`clip.ClipPainting`).
+    machine. `work` is what is painted: a picture (`painting.PicturePainting`) or a
+    clip (`clip.ClipPainting`).
 
     Raises:
         UserError: Every mistake that can be found without TensorFlow.
@@ -72,15 +72,15 @@ class Run:
         machine: Machine,
         interrupts: Interrupts,
         *,
-        work: Work,
         report: Report | None = None,
         supplies: Supplies | None = None,
     ) -> None:
         supplies = supplies or Supplies()
-        self._work, self._report_to, self._weights = work, report, supplies.weights
+        self.work = work = _choose_work(config, job, supplies.files)
+        self._report_to, self._weights = report, supplies.weights
         self.machine, self.console, self._interrupts = machine, machine.console, interrupts
-        self._worker = find_worker(job.distribute, os.environ)
-        self.console.quiet = self.console.quiet or self._worker.rank > 0
+        self.worker = find_worker(job.distribute, os.environ)
+        self.console.quiet = self.console.quiet or self.worker.rank > 0
         self.config, self.job = config, job
         try:
             self.files, inputs = work.read(config, job, machine, supplies.files)
@@ -157,7 +157,7 @@ class Run:
 
     def execute(self) -> int:
         """Run; return the exit code."""
-        if self._worker.rank > 0:
+        if self.worker.rank > 0:
             return self._start_and_paint(None)
         job = self.here
         folder = OutputFolder(job.output_dir, overwrite=job.overwrite, resume=job.resume)
@@ -180,8 +180,8 @@ class Run:
             check_files(self._repeated, self.hashes, job.from_run)
         if self._weights is None:
             check_spec(job.weights, Path(job.weights_dir), network=job.network, trust=job.trust_weights)
-        if self._worker.rank == 0:
-            self._work.check_outputs(self)
+        if self.worker.rank == 0:
+            self.work.check_outputs(self)
 
     def _start_and_paint(self, folder: OutputFolder | None) -> int:
         """Start TensorFlow and paint; return the exit code.
@@ -206,7 +206,7 @@ class Run:
         self._choose()
         listeners = Listeners(
             functools.partial(self._listeners, folder, device, weights, checkpoint),
-            folder and folder.path / self._work.result,
+            folder and folder.path / self.work.result,
         )
 
         def tick(step: int) -> bool:
@@ -219,7 +219,7 @@ class Run:
 
         record = None
         try:
-            for record in self._work.records(self, folder, checkpoint, tick):
+            for record in self.work.records(self, folder, checkpoint, tick):
                 self._interrupts.graceful = True
                 listeners.on_step(record)
             if record is None and checkpoint is not None and not self.stopped:
@@ -237,10 +237,10 @@ class Run:
         cluster.all_gather(status)
         listeners.raise_first(faults)
         if folder is not None:
-            self._work.say_end(self, folder, status, record)
+            self.work.say_end(self, folder, status, record)
         if not finished:
             return self._interrupts.exit_code
-        return FAILURE if self._work.is_flawed(self) else SUCCESS
+        return FAILURE if self.work.is_flawed(self) else SUCCESS
 
     def _listeners(
         self, folder: OutputFolder | None, device: str, weights: Weights, checkpoint: str | None
@@ -255,7 +255,7 @@ class Run:
         if checkpoint is None:
             folder.clear()
         else:
-            self._work.clear_after(folder, after)
+            self.work.clear_after(folder, after)
         yield ManifestWriter(
             folder.path / "run.json",
             self.config,
@@ -269,7 +269,7 @@ class Run:
         write_text(folder.path / "flags.txt", flag_lines(self.config, self.job))
         yield Metrics(folder.path / "metrics.jsonl", after=after)
         yield Curves(folder.path, self.config, settings_table(self.config, self.job), after=after)
-        yield from self._work.listeners(self, folder)
+        yield from self.work.listeners(self, folder)
         if self._report_to is not None:
             yield Reporting(self._report_to, self._interrupts.received, self.config.saving.saves)
 
@@ -331,12 +331,12 @@ class Run:
             self.console.say(f"writing to {folder.path}{os.sep}")
             return None
         self._check_resumed(self.earlier, self.hashes | {"weights": weights.sha256})
-        return self._work.find_checkpoint(self, folder)
+        return self.work.find_checkpoint(self, folder)
 
     def _check_resumed(self, earlier: Manifest, hashes: dict[str, str]) -> None:
         """Refuse to continue a run of other settings or files; hashes as of `resume.differences`."""
         check_same_run(earlier, self.config, hashes, result=self.size)
-        self._work.check_resumed(self, earlier)
+        self.work.check_resumed(self, earlier)
 
     def _choose(self) -> None:
         """Decide what `auto` means, and record it, so that a resumed or repeated run computes the same."""
@@ -370,26 +370,16 @@ class Run:
 
         job = self.job
         self.machine.cluster = join(
-            job.distribute, self._worker, timeout=job.worker_timeout, say=self.console.error
+            job.distribute, self.worker, timeout=job.worker_timeout, say=self.console.error
         )
 
 
-def make_run(
-    config: Config,
-    job: Job,
-    machine: Machine,
-    interrupts: Interrupts,
-    *,
-    report: Report | None = None,
-    supplies: Supplies | None = None,
-) -> Run:
-    """Return the run of a picture or of a clip; arguments and errors as of `Run`."""
-    supplies = supplies or Supplies()
-    work: Work = ClipPainting()
-    if not (job.frames or is_clip(supplies.files.get(job.content, job.content))):
-        work = Painting()
-        _refuse_clip_flags(config, job)
-    return Run(config, job, machine, interrupts, work=work, report=report, supplies=supplies)
+def _choose_work(config: Config, job: Job, files: Mapping[str, str]) -> Work:
+    """Return a clip or a picture; `files` has copies to be read in place of the files that `job` names."""
+    if job.frames or is_clip(files.get(job.content, job.content)):
+        return ClipPainting()
+    _refuse_clip_flags(config, job)
+    return PicturePainting()
 
 
 def _refuse_clip_flags(config: Config, job: Job) -> None:

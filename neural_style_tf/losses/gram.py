@@ -10,7 +10,7 @@ from neural_style_tf.losses import functional
 from neural_style_tf.losses.term import Moments, Term
 from neural_style_tf.losses.view import View
 
-SMALLEST = 1e-6
+SMALLEST_SQUARE = 1e-6
 """Smallest variance of a channel, relative to the mean square of all channels: √0 has no gradient."""
 
 
@@ -52,7 +52,7 @@ class GramAndMoments(Term):
 
     def target(self, statistic: Moments) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         squares = tf.linalg.diag_part(statistic.gram)
-        smallest = SMALLEST * tf.reduce_mean(squares) + 1e-12
+        smallest = SMALLEST_SQUARE * tf.reduce_mean(squares) + 1e-12
         deviation = tf.sqrt(tf.maximum(squares - tf.square(statistic.mean), smallest))
         return statistic.gram, statistic.mean, deviation
 

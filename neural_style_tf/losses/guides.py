@@ -162,7 +162,7 @@ def at_layer(
     return steps.astype(np.float32)[np.newaxis, ..., np.newaxis]
 
 
-def share_out(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
+def scale_overlaps(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Scale overlapping masks [H, W] so that their sum is at most 1 everywhere."""
     total = np.maximum(sum(masks), 1.0)
     return [(mask / total).astype(np.float32) for mask in masks]

@@ -141,27 +141,29 @@ def _split_inputs(features: tf.Tensor, dtype: tf.DType, *, border: int) -> tf.Te
     """Return Bᵀ d B of every tile: [1, H, W, N] → [36, T, N]."""
     tiles = _tile_counts(tf.shape(features)[1:3] + 2 * border - 2)
     image = _pad_to(at_least_float32(features[0]), TILE * (tiles + 1), before=border)
-    return tf.cast(_split(image, _matrices().b_transposed, overlap=WINDOW - TILE), dtype)
+    return tf.cast(_split_tiles(image, _matrices().b_transposed, overlap=WINDOW - TILE), dtype)
 
 
 @_compiled
 def _split_results(upstream: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Return A y Aᵀ of every tile of results, the adjoint of `_join_results`: [1, H, W, N] → [36, T, N]."""
     image = _pad_to(at_least_float32(upstream[0]), TILE * _tile_counts(tf.shape(upstream)[1:3]))
-    return tf.cast(_split(image, _matrices().a, overlap=0), dtype)
+    return tf.cast(_split_tiles(image, _matrices().a, overlap=0), dtype)
 
 
 @_compiled
 def _join_results(products: tf.Tensor, size: tf.Tensor, bias: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Join the tiles Aᵀ m A of all products m, and add the bias: [36, T, N] → [1, H, W, N]."""
-    image = _join(products, _tile_counts(size), _matrices().a_transposed)[tf.newaxis, : size[0], : size[1]]
+    image = _join_tiles(products, _tile_counts(size), _matrices().a_transposed)[
+        tf.newaxis, : size[0], : size[1]
+    ]
     return tf.cast(image + at_least_float32(bias), dtype)
 
 
 @_compiled
 def _join_inputs(products: tf.Tensor, size: tf.Tensor, dtype: tf.DType, *, border: int) -> tf.Tensor:
     """Return the sum of B m Bᵀ of every tile m, adjoint of `_split_inputs`: [36, T, N] → [1, H, W, N]."""
-    image = _join(products, _tile_counts(size + 2 * border - 2), _matrices().b)
+    image = _join_tiles(products, _tile_counts(size + 2 * border - 2), _matrices().b)
     return tf.cast(image[tf.newaxis, border : border + size[0], border : border + size[1]], dtype)
 
 
@@ -183,14 +185,14 @@ def _combine(matrix: Matrix, pieces: Pieces) -> Pieces:
     ]
 
 
-def _split(image: tf.Tensor, matrix: Matrix, *, overlap: int) -> tf.Tensor:
+def _split_tiles(image: tf.Tensor, matrix: Matrix, *, overlap: int) -> tf.Tensor:
     """Transform every tile's rows, then its columns: [H, W, N] → [36, T, N]."""
     rows = tf.stack(_combine(matrix, _windows(image, 0, overlap)))
     both = tf.stack(_combine(matrix, _windows(rows, 2, overlap)))
     return tf.reshape(both, [WINDOW**2, -1, image.shape[-1]])
 
 
-def _join(products: tf.Tensor, tiles: tf.Tensor, matrix: Matrix) -> tf.Tensor:
+def _join_tiles(products: tf.Tensor, tiles: tf.Tensor, matrix: Matrix) -> tf.Tensor:
     """Transform every tile's columns, then its rows, and lay the tiles out: [36, T, N] → [H, W, N]."""
     both = tf.reshape(at_least_float32(products), [WINDOW, WINDOW, tiles[0], tiles[1], products.shape[-1]])
     rows = _lay(_combine(matrix, tf.unstack(both)), 2)

@@ -15,12 +15,12 @@ def make_history(rows: int, image: tf.Variable) -> tf.Variable:
     return tf.Variable(tf.zeros([rows, tf.size(image)], image.dtype), shape=[None, None])
 
 
-def read(history: tf.Variable, rows: int, image: tf.Variable) -> tf.Tensor:
+def read_rows(history: tf.Variable, rows: int, image: tf.Variable) -> tf.Tensor:
     """Return all rows [rows, H · W · C], in the order of the ring."""
     return tf.ensure_shape(history.read_value(), [rows, image.shape.num_elements()])
 
 
-def put(history: tf.Variable, row: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+def put_row(history: tf.Variable, row: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
     """Replace a row (int32 scalar) by an image; return all rows. Nothing else may read them meanwhile."""
     matrix = history.read_value()
     with tf.control_dependencies([matrix]):

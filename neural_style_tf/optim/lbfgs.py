@@ -22,7 +22,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from neural_style_tf.optim import Evaluate, Losses, Optimizer, State
-from neural_style_tf.optim.history import clear, make_history, put, read
+from neural_style_tf.optim.history import clear, make_history, put_row, read_rows
 from neural_style_tf.optim.preconditioner import PRECONDITIONERS, Scalar
 from neural_style_tf.optim.projections import Unbounded, make_bounds
 
@@ -31,15 +31,15 @@ ARMIJO, CURVATURE = 1e-4, 0.9
 EVALUATIONS_PER_STEP = 12
 EXPANSION, MARGIN = 4.0, 0.1
 """Largest growth of t from one trial to the next; smallest relative distance to the ends of the bracket."""
-NOISE = {"float32": 1e-6, "float64": 1e-14}
+LOSS_NOISE = {"float32": 1e-6, "float64": 1e-14}
 """Relative rounding error of the loss. A step that rises less and meets the curvature condition counts as a
 descent (Hager and Zhang's approximate Wolfe condition, 2005)."""
 FIRST_CHANGE = 1.0
 """Root mean square change of a pixel, in grey levels, that the first step tries."""
-STALLED, SHORTENED = 5e-3, 0.1
+STALLED_BELOW, SHORTENED = 5e-3, 0.1
 """After a search without gain the next first step is shorter by the factor `SHORTENED`. The run has stalled
-when that step falls below `STALLED` grey levels, which takes three such searches."""
-SHORTEST, MEMORY = 0.5, 0.8
+when that step falls below `STALLED_BELOW` grey levels, which takes three such searches."""
+SHORTEST_START, START_DECAY = 0.5, 0.8
 """Smallest initial t of a line search, and the decay of its running mean over earlier searches."""
 
 
@@ -120,13 +120,13 @@ class LBFGS(Optimizer):
 
     def stalled(self, state: State) -> tf.Tensor:
         """Return whether line searches along the steepest descent no longer lower the loss."""
-        return (state["count"] == 0) & (state["first_change"] < STALLED)
+        return (state["count"] == 0) & (state["first_change"] < STALLED_BELOW)
 
     def inherit(self, state: State, coarser: State) -> None:
         """Take over H₀, the initial t of a line search, and the length of the first step.
 
         The history is new: resampled from another size it would not fit the losses of this one. A first step
-        that faults have shortened is raised to a length above `STALLED`.
+        that faults have shortened is raised to a length above `STALLED_BELOW`.
         """
         self._h0.inherit(state["h0"], coarser["h0"])
         state["beginning"].assign(coarser["beginning"])
@@ -160,7 +160,7 @@ class LBFGS(Optimizer):
         The two loops of Nocedal and Wright's algorithm 7.4 are two triangular systems with R, the part of
         (s_i·y_j) with i not newer than j. So the history is read four times, as a matrix.
         """
-        s, y = (read(state[name], self.history, image) for name in ("s", "y"))
+        s, y = (read_rows(state[name], self.history, image) for name in ("s", "y"))
         g = tf.reshape(gradient, [-1])
         r, order, used = self._triangle(state)
         alpha = _solve(r, used * tf.gather(tf.linalg.matvec(s, g), order))
@@ -196,7 +196,7 @@ class LBFGS(Optimizer):
             i = tf.math.floormod(state["newest"] + 1, self.history)
             # H₀ first, since it takes memory, which must not run out while a row of the history is replaced.
             with tf.control_dependencies([self._h0.learn(state["h0"], s, y)]):
-                all_s, all_y = put(state["s"], i, s), put(state["y"], i, y)
+                all_s, all_y = put_row(state["s"], i, s), put_row(state["y"], i, y)
             state["products"][i].assign(tf.linalg.matvec(all_y, tf.reshape(s, [-1])))
             state["products"][:, i].assign(tf.linalg.matvec(all_s, tf.reshape(y, [-1])))
             state["newest"].assign(i)
@@ -208,8 +208,8 @@ class LBFGS(Optimizer):
 
     def _learn_beginning(self, state: State, best: _Trial, slope: tf.Tensor) -> None:
         """Update the initial step length: secant root of φ' through 0, where it is `slope`, and t."""
-        root = tf.clip_by_value(best.t * slope / (slope - best.slope), SHORTEST, 1)
-        learnt = state["beginning"] ** MEMORY * root ** (1 - MEMORY)
+        root = tf.clip_by_value(best.t * slope / (slope - best.slope), SHORTEST_START, 1)
+        learnt = state["beginning"] ** START_DECAY * root ** (1 - START_DECAY)
         better = (best.t > 0) & (best.slope > slope)
         state["beginning"].assign(tf.where(better, learnt, state["beginning"]))
 
@@ -224,7 +224,7 @@ class LBFGS(Optimizer):
     ) -> _Trial:
         """Return a point that meets the Wolfe conditions, or else the best of all trials."""
         f0, slope, infinity = start.losses["total"], start.slope, tf.constant(float("inf"), x.dtype)
-        ends, noise = (start.t, f0, slope, infinity, infinity, start.t), NOISE[x.dtype.name]
+        ends, noise = (start.t, f0, slope, infinity, infinity, start.t), LOSS_NOISE[x.dtype.name]
 
         def next_trial(tries: tf.Tensor, done: tf.Tensor, t: tf.Tensor, ends: tuple, best: _Trial) -> tuple:
             there = x + t * d

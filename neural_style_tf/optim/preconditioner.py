@@ -16,7 +16,7 @@ from neural_style_tf.optim import State
 BANDS = 12
 LOWEST, HIGHEST = 0.01, math.sqrt(0.5)
 """Middles of the first and the last band in cycles per pixel; √½ is a chequerboard."""
-MEMORY = 0.8
+ENERGY_DECAY = 0.8
 """Decay of the energies of earlier pairs when a new one is added."""
 RANGE = 30.0
 """Largest factor between the curvature of a band and that of the whole image."""
@@ -73,7 +73,7 @@ class Spectral(Scalar):
     def learn(self, state: State, s: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """Add the energies of a pair."""
         energies = tf.stack([self._energies(s), self._energies(y)])
-        summed = tf.where(state["pairs"] > 0, MEMORY * state["energies"] + energies, energies)
+        summed = tf.where(state["pairs"] > 0, ENERGY_DECAY * state["energies"] + energies, energies)
         state["energies"].assign(summed)
         state["pairs"].assign_add(1)
         return energies

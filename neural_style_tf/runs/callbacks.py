@@ -19,7 +19,7 @@ from neural_style_tf.transfer.records import Listener, Record, Rows, StepRecord
 from neural_style_tf.utils.console import Console, duration
 
 
-class Progress(Listener):
+class ProgressLine(Listener):
     """Prints the losses: one live line on a terminal, a line for each logged step in a file.
 
     Args:

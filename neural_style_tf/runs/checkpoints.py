@@ -11,11 +11,11 @@ import tensorflow as tf
 from neural_style_tf.config.schema import SaveConfig
 from neural_style_tf.transfer.records import Listener, StepRecord
 
-KEPT = 3
+CHECKPOINTS_KEPT = 3
 
 
 class Checkpoints(Listener):
-    """Writes the `RunState` of a run into `checkpoints/`, and keeps the last `KEPT`.
+    """Writes the `RunState` of a run into `checkpoints/`, and keeps the last `CHECKPOINTS_KEPT`.
 
     The last step is always saved, unless `save_every` is 0 and the run is complete.
     """
@@ -30,7 +30,7 @@ class Checkpoints(Listener):
             return
         self._folder.mkdir(exist_ok=True)
         tf.train.Checkpoint(state=record.state).write(str(self._folder / f"ckpt-{record.step}"))
-        for step in saved_steps(self._folder)[KEPT:]:
+        for step in saved_steps(self._folder)[CHECKPOINTS_KEPT:]:
             # The index goes last: while it exists, `saved_steps` finds the rest to remove.
             for file in sorted(self._folder.glob(f"ckpt-{step}.*")):
                 file.unlink()

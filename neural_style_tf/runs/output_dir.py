@@ -15,7 +15,7 @@ from neural_style_tf.utils.files import Lock, exists, leftovers
 # `run.json` marks a folder as this program's, and is removed last: without it the folder could not be reused.
 FILES = ("result.png", "result.mp4", "metrics.jsonl", "flags.txt", "run.json")
 FOLDERS = ("images", "frames", "checkpoints")
-PICTURES = ("images/step-*.png", "frames/frame-*.png")
+STEP_PICTURES = ("images/step-*.png", "frames/frame-*.png")
 STATES = ("checkpoints/ckpt-*", "checkpoints/frame-*.npz")
 """What resuming needs: checkpoints of a picture, states of the frames of a clip."""
 EVENTS = "events.out.tfevents.*.v2"
@@ -30,12 +30,12 @@ def files_of_a_run(folder: Path) -> list[Path]:
 
 
 def _numbered_files(folder: Path) -> list[Path]:
-    return [path for pattern in (EVENTS, *PICTURES, *STATES) for path in folder.glob(pattern)]
+    return [path for pattern in (EVENTS, *STEP_PICTURES, *STATES) for path in folder.glob(pattern)]
 
 
 def holds_run(folder: Path) -> bool:
     """Return whether a folder holds anything that a run writes."""
-    return bool(_present(folder))
+    return bool(_own_files(folder))
 
 
 def check_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
@@ -43,7 +43,7 @@ def check_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
     if not holds_run(folder):
         return
     if not _is_ours(folder):
-        name = _present(folder)[0]
+        name = _own_files(folder)[0]
         what = "a run.json that" if name == "run.json" else f"{name} but no run.json that"
         raise UserError(
             f"{str(folder)!r} holds {what} this program can read: move that away, or give another "
@@ -56,7 +56,7 @@ def check_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
         )
 
 
-def _present(folder: Path) -> list[str]:
+def _own_files(folder: Path) -> list[str]:
     if not exists(folder):
         return []
     present = [name for name in (*FILES, *FOLDERS) if (folder / name).exists()]
@@ -134,7 +134,9 @@ class OutputFolder:
     def _sweep(self) -> None:
         """Remove unfinished files of a killed run."""
         # The name of an unfinished file has only the beginning of a long name.
-        patterns = [self.path / name for name in (*FILES, EVENTS.removesuffix(".v2"), *PICTURES, *STATES)]
+        patterns = [
+            self.path / name for name in (*FILES, EVENTS.removesuffix(".v2"), *STEP_PICTURES, *STATES)
+        ]
         for path in [path for pattern in patterns for path in leftovers(pattern.parent, pattern.name)]:
             with contextlib.suppress(OSError):
                 path.unlink()

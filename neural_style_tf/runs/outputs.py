@@ -25,7 +25,7 @@ def check_outputs(job: Job, config: Config, content: Picture, *, size: tuple[int
         raise UserError(f"--output_dir: {job.output_dir!r} is no name that every program can read")
     check_not_read(job, "result.png", config.init)
     if job.bits == "16":
-        deep.check_installed()
+        deep.check_libvips()
     if not job.output:
         return
     check_output(job.output, size=size)

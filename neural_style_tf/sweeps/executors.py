@@ -28,7 +28,7 @@ from neural_style_tf.tiling.system_memory import available_bytes
 from neural_style_tf.utils.runtime import cores, nvidia_devices
 
 # How often an executor that waits for events looks for signals, in seconds.
-LOOK_UP_SECONDS = 0.5
+MESSAGE_SECONDS = 0.5
 # Message to a process: save the run and end it.
 _STOP = "stop"
 # Signals that may reach all processes of a terminal, a service or a job. The parent decides what they mean.
@@ -61,9 +61,9 @@ def choose_executor(sweep: SweepConfig, job: Job, machine: Machine, interrupts: 
         painter = Painter(machine, interrupts)
         return lambda tasks: one_after_another(tasks, painter, received)
     if sweep.ray:
-        from neural_style_tf.sweeps.ray_cluster import RayExecutor, check_installed
+        from neural_style_tf.sweeps.ray_cluster import RayExecutor, check_ray
 
-        check_installed()
+        check_ray()
         _check_sendable(job)
         shared_out = RayExecutor(Painter, sweep, machine.load_weights, received, machine.console.say)
     else:
@@ -140,7 +140,7 @@ def side_by_side(
             yield worker.begin(own.popleft())
         while any(worker.task for worker in workers):
             busy = {worker.connection: worker for worker in workers if worker.task}
-            for connection in wait(list(busy), LOOK_UP_SECONDS):
+            for connection in wait(list(busy), MESSAGE_SECONDS):
                 worker = busy[connection]
                 event = worker.receive()
                 yield event
@@ -176,7 +176,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, childs_end = context.Pipe()
         arguments = childs_end, self._make_painter, dict(self._environment)
-        self._process = context.Process(target=_serve, args=arguments, daemon=False)
+        self._process = context.Process(target=_serve_runs, args=arguments, daemon=False)
         with _shared_signals_blocked():
             self._process.start()
         childs_end.close()
@@ -252,7 +252,9 @@ def _cause_of_death(code: int | None) -> str:
     return f"its process ended with exit code {code}; {retry}"
 
 
-def _serve(connection: Connection, make_painter: Callable[[], Painter], environment: dict[str, str]) -> None:
+def _serve_runs(
+    connection: Connection, make_painter: Callable[[], Painter], environment: dict[str, str]
+) -> None:
     """Paint what arrives, until the parent closes the pipe or is gone."""
     for number in _SHARED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -20,10 +20,10 @@ from neural_style_tf.utils.files import Lock, exists, write_text
 
 Runs = Mapping[str, Mapping[str, str]]
 """Folder of a run in that of the sweep → name of each swept setting → its value, as a flag takes it."""
-FORMAT = 1
+SWEEP_FORMAT = 1
 LOCK_SECONDS = 10.0
 """How long to wait for another process that writes `sweep.json`."""
-LONGEST_NAME = 120
+LONGEST_FOLDER = 120
 """Longest name of a run's folder, in bytes; a run with a longer one is numbered."""
 
 
@@ -45,15 +45,15 @@ def name_runs(settings: Sequence[Mapping[str, str]], known: Runs | None = None) 
         folder = names.get(frozenset(values.items()))
         if folder is None:
             best = ",".join(f"{name}={safe(name, value)}" for name, value in values.items()) or "run"
-            folder = next(name for name in _candidates(best) if name.casefold() not in taken)
+            folder = next(name for name in _folder_names(best) if name.casefold() not in taken)
             taken.add(folder.casefold())
         runs[folder] = dict(values)
     return runs
 
 
-def _candidates(best: str) -> Iterator[str]:
+def _folder_names(best: str) -> Iterator[str]:
     """Yield names for a folder, the best first."""
-    if len(best.encode()) <= LONGEST_NAME:
+    if len(best.encode()) <= LONGEST_FOLDER:
         yield best
         yield from (f"{best}-{number}" for number in itertools.count(2))
     yield from (f"run-{number:04}" for number in itertools.count(1))
@@ -81,7 +81,7 @@ class SweepFolder:
         if exists(self._file):
             try:
                 facts = json.loads(self._file.read_text(encoding="utf-8"))
-                if facts["sweep"] != FORMAT:
+                if facts["sweep"] != SWEEP_FORMAT:
                     raise ValueError
                 self._base, self.joined = dict(facts["base"]), str(facts["joined"])
                 self.runs = {folder: dict(settings) for folder, settings in facts["runs"].items()}
@@ -123,7 +123,7 @@ class SweepFolder:
             if any(self.runs.get(folder, settings) != settings for folder, settings in runs.items()):
                 raise UserError(f"another command has added runs to {show(self.path)}: give this one again")
             facts = {
-                "sweep": FORMAT,
+                "sweep": SWEEP_FORMAT,
                 "version": __version__,
                 "space": {name: list(values) for name, values in axes.items()},
                 "base": dict(base),

@@ -59,10 +59,10 @@ AHEAD = 4
 # The share of a machine's memory that a run asks for at most; a larger run is painted in tiles.
 MEMORY_SHARE = 0.9
 # Pictures that stay in the object store for further runs; a task that waits keeps its own.
-PICTURES = 16
+STORED_PICTURES = 16
 
 
-def check_installed() -> None:
+def check_ray() -> None:
     """Raise a UserError that says how to install Ray if it is not installed."""
     if importlib.util.find_spec("ray") is None:
         raise UserError('--ray needs Ray: pip install "neural-style-tf[cluster]"')
@@ -78,7 +78,7 @@ def own_modules(tasks: Sequence[Task]) -> list[str]:
     return [str(path.resolve()) for path in paths if path.exists()]
 
 
-def _join(address: str, modules: Sequence[str]) -> Any:
+def _join_cluster(address: str, modules: Sequence[str]) -> Any:
     """Import Ray and become a driver of a cluster, which gets `modules`; return Ray."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # What will be the default, or Ray warns: tasks that take no GPU leave CUDA_VISIBLE_DEVICES as it is.
@@ -147,13 +147,13 @@ class RayExecutor:
         """Return the events of the runs, as they arrive."""
         if not tasks:
             return iter(())
-        self._ray = ray = _join(self.sweep.ray, own_modules(tasks))
+        self._ray = ray = _join_cluster(self.sweep.ray, own_modules(tasks))
         here = ray.get_runtime_context().get_node_id()
         on_this_node = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
         actor = ray.remote(num_cpus=0, scheduling_strategy=on_this_node)(RunFiles)
         self._files = actor.remote(shared=self.sweep.shared_output)
         # The modification time is part of the key: a file that was replaced is sent anew.
-        self._picture = functools.lru_cache(PICTURES)(lambda name, _: ray.put(Path(name).read_bytes()))
+        self._picture = functools.lru_cache(STORED_PICTURES)(lambda name, _: ray.put(Path(name).read_bytes()))
         self._network: tuple[Weights | None, Any] = None, None
         # Reference of a task → the task, and what it takes of a machine.
         self._running: dict[Any, tuple[Task, dict[str, int]]] = {}

@@ -18,9 +18,9 @@ from neural_style_tf.utils.files import atomic_file, write_text
 
 # Sizes of the sheet, in pixels: the largest and the smallest side of a thumbnail, the space around it, a line
 # of text, and the largest side of the whole, labels aside.
-THUMBNAIL, SMALLEST, GAP, LINE, LARGEST = 256, 16, 8, 20, 16_000
+THUMBNAIL, SMALLEST_THUMBNAIL, GAP, LINE, LARGEST = 256, 16, 8, 20, 16_000
 # Most columns and rows of a sheet. The page has all runs.
-MOST_SHOWN = LARGEST // (SMALLEST + GAP + LINE)
+MOST_SHOWN = LARGEST // (SMALLEST_THUMBNAIL + GAP + LINE)
 TEMPLATE = Path(__file__).with_name("index.html")
 
 
@@ -86,7 +86,9 @@ def make_sheet(root: Path, runs: Runs) -> Image.Image:
     }
     rows = list(dict.fromkeys(row for row, _ in cells))[:MOST_SHOWN]
     columns = list(dict.fromkeys(column for _, column in cells))[:MOST_SHOWN]
-    side = max(SMALLEST, min(THUMBNAIL, LARGEST // len(columns) - GAP, LARGEST // len(rows) - GAP - LINE))
+    side = max(
+        SMALLEST_THUMBNAIL, min(THUMBNAIL, LARGEST // len(columns) - GAP, LARGEST // len(rows) - GAP - LINE)
+    )
     thumbnails = {
         (row, column): _thumbnail(cells.get((row, column)), side) for row in rows for column in columns
     }

@@ -13,7 +13,7 @@ from neural_style_tf.config.fields import tagged
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UnreadableFile, UserError, show
 from neural_style_tf.jobs.machine import Machine
-from neural_style_tf.jobs.run import make_run
+from neural_style_tf.jobs.run import Run
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Task
 from neural_style_tf.runs.resume import continued, find_manifest, status_of
@@ -99,7 +99,7 @@ class Sweep:
         return Task(name, config, job.replace(output_dir=str(self._root / name), output=_fill(job, swept)))
 
     def _checked(self, task: Task) -> Task:
-        run = make_run(task.config, continued(task.job), self._machine, Interrupts())
+        run = Run(task.config, continued(task.job), self._machine, Interrupts())
         if status_of(self._root / task.name) == "finished":
             run.check_finished()
         return dataclasses.replace(task, memory=run.memory(), hashes=run.hashes)
@@ -139,7 +139,7 @@ class Sweep:
         # A cluster that does not answer is an error before anything is written.
         events = executor(tasks)
         self._folder.write({axis.name: axis.values for axis in self._axes}, self._base, self.runs)
-        progress = _Progress(self._console, len(tasks))
+        progress = _SweepProgress(self._console, len(tasks))
         begun, reporting, is_flawed = time.monotonic(), 0.0, False
         left = {task.name for task in tasks}
         for event in events:
@@ -193,7 +193,7 @@ class Sweep:
         return sorted(self.runs, key=lambda run: [ranks[name][self.runs[run][name]] for name in swept])
 
 
-class _Progress:
+class _SweepProgress:
     """Says which runs begin and end and, to a person who watches, how far they are."""
 
     def __init__(self, console: Console, count: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.jobs.clip import ClipPainting, write_result
+from neural_style_tf.jobs.clip import write_result
 from neural_style_tf.jobs.machine import Machine
 from neural_style_tf.jobs.run import Run
 from neural_style_tf.jobs.signals import Interrupts
@@ -54,8 +54,8 @@ class Scenes:
 
     def __init__(self, config: Config, job: Job, console: Console) -> None:
         # Finds every mistake that the runs would find, before minutes go by.
-        work = ClipPainting()
-        run = Run(config, job.replace(output=""), Machine(), Interrupts(), work=work)
+        run = Run(config, job.replace(output=""), Machine(), Interrupts())
+        work = run.work
         work.forget_pictures()
         self._config, self._job, self._work, self._console = config, job, work, console
         self._size = run.size

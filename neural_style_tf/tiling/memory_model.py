@@ -20,7 +20,7 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.models.architecture import VGG19, Architecture
 from neural_style_tf.tiling.grid import plan_tiles, window_area
 
-FLOAT, COLORS = 4, 3
+FLOAT_BYTES, RGB = 4, 3
 SOLVER_PICTURES = 3.5
 """Image, best image and gradient, and what TensorFlow's allocator loses between large blocks."""
 VARIATION_PICTURES = 8
@@ -80,17 +80,17 @@ def estimate_run(
     guides = sum(1 / architecture.stride(layer) ** 2 for layer in style)
     masks = regions * (1 + 2 * guides) + (regions > 0)
     # The photo's colours, or what is outside of all regions.
-    photo = COLORS * (regions > 0 or config.colors in ("content", "luminance"))
+    photo = RGB * (regions > 0 or config.colors in ("content", "luminance"))
     pictures = SOLVER_PICTURES + facts_of(config.optimization.optimizer).pictures(config.optimization)
     # The style pictures are released before the solver is made; a clip keeps them, but its frames are small.
-    held = COLORS * max(pixels * pictures, pixels + sum(map(math.prod, styles)))
+    held = RGB * max(pixels * pictures, pixels + sum(map(math.prod, styles)))
     floats = held + pixels * (content_maps + masks + photo)
     floats += _step_floats(
         size, tile if tiled else None, content, style, architecture, number, regions, winograd
     )
     copies = WINOGRAD_WEIGHT_COPIES if winograd else WEIGHT_COPIES * (2 if tiled else 1)
     floats += copies * _weight_count((*content, *style), architecture)
-    return round(FLOAT * floats) + OVERHEAD + XLA * winograd
+    return round(FLOAT_BYTES * floats) + OVERHEAD + XLA * winograd
 
 
 def features_per_pixel(layer: str, architecture: Architecture = VGG19) -> float:
@@ -127,11 +127,11 @@ def _step_floats(
     if tile is not None:
         stride, halo = architecture.alignment(layers)
         area = max(map(window_area, plan_tiles(*size, tile, stride=stride, halo=halo)))
-    return area * (number * network + guided + VARIATION_PICTURES * COLORS)
+    return area * (number * network + guided + VARIATION_PICTURES * RGB)
 
 
 def _weight_count(layers: tuple[str, ...], architecture: Architecture) -> int:
-    total, depth = 0, COLORS
+    total, depth = 0, RGB
     for name in architecture.up_to(architecture.deepest(layers)):
         if name.startswith("conv"):
             total += (9 * depth + 1) * architecture.depth(name)

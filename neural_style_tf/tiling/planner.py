@@ -11,7 +11,7 @@ from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import RunError
 from neural_style_tf.models import winograd
 from neural_style_tf.models.precision import compute_dtype
-from neural_style_tf.tiling.memory_model import COLORS, FLOAT, choose_tile, estimate_run
+from neural_style_tf.tiling.memory_model import FLOAT_BYTES, RGB, choose_tile, estimate_run
 from neural_style_tf.tiling.system_memory import allowed_bytes, available_bytes
 
 
@@ -57,7 +57,7 @@ def plan_memory(
     tile = tile if tile is None or tile < max(size) else None
     optimization = config.optimization
     history = optimization.history if optimization.optimizer == "lbfgs" else 0
-    return MemoryPlan(estimate(tile), available, tile, 2 * history * FLOAT * COLORS * size[0] * size[1])
+    return MemoryPlan(estimate(tile), available, tile, 2 * history * FLOAT_BYTES * RGB * size[0] * size[1])
 
 
 def memory_at_hand() -> int | None:

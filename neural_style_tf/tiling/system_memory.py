@@ -47,14 +47,14 @@ def check_start(root: Path = Path("/")) -> None:
 
 
 def _machine(root: Path) -> Iterator[int]:
-    for line in _read(root / "proc/meminfo").splitlines():
+    for line in _text_of(root / "proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             yield int(line.split()[1]) * 1024
 
 
 def _containers(root: Path) -> Iterator[int]:
     """Yield the bytes that each control group of this process leaves of its limit."""
-    for line in _read(root / "proc/self/cgroup").splitlines():
+    for line in _text_of(root / "proc/self/cgroup").splitlines():
         _, controllers, group = line.split(":", 2)
         if not controllers:
             base, limit, used, cache = "sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"
@@ -70,9 +70,9 @@ def _containers(root: Path) -> Iterator[int]:
         # Inside a container the path may be that of the host; the container's own group is then at the top.
         path = Path(group.lstrip("/"))
         for folder in (root / base / parent for parent in (path, *path.parents)):
-            allowed, taken = (_read(folder / name).strip() for name in (limit, used))
+            allowed, taken = (_text_of(folder / name).strip() for name in (limit, used))
             if allowed.isdigit() and taken.isdigit():
-                statistics = dict(re.findall(r"(\S+) (\d+)", _read(folder / "memory.stat")))
+                statistics = dict(re.findall(r"(\S+) (\d+)", _text_of(folder / "memory.stat")))
                 # Cached files count as used, but the kernel frees them when memory runs short.
                 yield int(allowed) - int(taken) + int(statistics.get(cache, 0))
 
@@ -83,12 +83,12 @@ def _address_space(root: Path) -> Iterator[int]:
     except ImportError:
         return
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    sizes = _read(root / "proc/self/statm").split()
+    sizes = _text_of(root / "proc/self/statm").split()
     if limit != resource.RLIM_INFINITY and sizes:
         yield limit - int(sizes[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _read(path: Path) -> str:
+def _text_of(path: Path) -> str:
     try:
         return path.read_text()
     except OSError:

@@ -10,7 +10,7 @@ import numpy as np
 from neural_style_tf.config.schema import Config, LossConfig
 from neural_style_tf.errors import UserError
 from neural_style_tf.images.masks import fit_mask
-from neural_style_tf.losses.guides import Guidance, Region, is_everywhere, share_out
+from neural_style_tf.losses.guides import Guidance, Region, is_everywhere, scale_overlaps
 from neural_style_tf.transfer.scales import Scale
 
 
@@ -124,7 +124,7 @@ class Masks:
         all_styles = tuple(range(len(style_sizes)))
         if self.content:
             weights = config.loss.mask_weight or (1.0,) * len(all_styles)
-            shares = share_out([fit_mask(mask, size) for mask in self.content])
+            shares = scale_overlaps([fit_mask(mask, size) for mask in self.content])
             visible = [share if alpha is None else share * alpha for share in shares]
             regions = tuple(
                 Region(mask, (style,), weight)

@@ -35,7 +35,6 @@ from neural_style_tf.tiling.planner import memory_at_hand, plan_memory
 from neural_style_tf.transfer.colors import covered
 from neural_style_tf.transfer.initial import enlarged, initial_pixels
 from neural_style_tf.transfer.loop import Loop, Tick, Until, explain_culprits
-from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.plan import Inputs, Plan, plan_run
 from neural_style_tf.transfer.records import StepRecord
 from neural_style_tf.transfer.solver import CompiledStep, Solver
@@ -285,17 +284,6 @@ class Session:
                 return value
             self._kept[key] = value, size
         return self._kept[key][0]
-
-
-def make_solver(pictures: Sequence[np.ndarray], config: Config, weights: Weights) -> Solver:
-    """Return a solver that is ready to `start`, without a run; the pictures are used at their sizes."""
-    switch_tf32(config.network.precision)
-    session = Session(weights, keep_bytes=0)
-    size, *style_sizes = (picture.shape[:2] for picture in pictures)
-    guidance = Masks().check(len(style_sizes), config).at(size, style_sizes, config)
-    objective = session.prepare(pictures, config, Networks(config, weights, Cluster()), guidance)
-    image = first_image(pictures, config, objective, guidance.cover)
-    return session._solver(objective, image, config, None)
 
 
 class Coarser(NamedTuple):

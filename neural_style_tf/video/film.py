@@ -17,7 +17,7 @@ from av.stream import Disposition
 
 from neural_style_tf.errors import RunError, UserError, show
 from neural_style_tf.images import resize
-from neural_style_tf.video.read import FOLDER_RATE, TAGS, Clip, Frame
+from neural_style_tf.video.read import FILE_TAGS, FOLDER_RATE, Clip, Frame
 
 HD_ROWS = 720
 """A video of at least this height that does not state its colours has those of BT.709."""
@@ -47,7 +47,7 @@ def open_video(file: Path, *, max_pixels: int, allow_truncated: bool) -> Clip:
     except UserError:
         raise
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise UserError(f"{show(file)} cannot be read as a video: {_reason(error)}") from None
+        raise UserError(f"{show(file)} cannot be read as a video: {_ffmpeg_cause(error)}") from None
 
 
 def _look_at(container: Any, file: Path, max_pixels: int, allow_truncated: bool) -> Clip:
@@ -98,7 +98,7 @@ def _look_at(container: Any, file: Path, max_pixels: int, allow_truncated: bool)
         has_alpha=has_alpha,
         damaged=video.damaged,
         length=length,
-        tags={name.lower(): text for name, text in container.metadata.items() if name.lower() in TAGS},
+        tags={name.lower(): text for name, text in container.metadata.items() if name.lower() in FILE_TAGS},
     )
 
 
@@ -146,7 +146,7 @@ def _codec_tag(file: Path, kind: str) -> str:
     return f" (its codec tag is {tag[1]})" if tag and tag[1].isprintable() else ""
 
 
-class Decoded(NamedTuple):
+class DecodedFrame(NamedTuple):
     """A frame of a video, and what is missing before it."""
 
     frame: Any  # none at the end of the file
@@ -156,7 +156,7 @@ class Decoded(NamedTuple):
     lost: list[Fraction | None]
 
 
-def decoded(container: Any, stream: Any) -> Iterator[Decoded]:
+def decoded(container: Any, stream: Any) -> Iterator[DecodedFrame]:
     """Yield the frames of a video stream, also damaged ones as far as they can be decoded."""
     decoder = _decoder(stream)
     # Several threads do not say at which packet they fail.
@@ -195,8 +195,8 @@ def decoded(container: Any, stream: Any) -> Iterator[Decoded]:
                 lost = [stamp * stream.time_base for stamp in missing[: failed if hides else None] if failed]
                 failed -= len(lost) if hides else 0
             begun = True
-            yield Decoded(frame, place, lost)
-    yield Decoded(None, None, [None] * (len(waiting) if failed and stamped and not hides else failed))
+            yield DecodedFrame(frame, place, lost)
+    yield DecodedFrame(None, None, [None] * (len(waiting) if failed and stamped and not hides else failed))
 
 
 def _stamps_frames(container: Any) -> bool:
@@ -221,7 +221,7 @@ def _first_frames(container: Any, stream: Any) -> tuple[bool, bool]:
             if frame is None or not (number == 0 or _may_be_transparent(frame)):
                 break
             interlaced = interlaced or (number == 0 and frame.interlaced_frame)
-            has_alpha = _may_be_transparent(frame) and _pixels(frame, stream)[1] is not None
+            has_alpha = _may_be_transparent(frame) and _pixels_of(frame, stream)[1] is not None
             if has_alpha:
                 break
     return interlaced, has_alpha
@@ -233,7 +233,7 @@ class _Key(NamedTuple):
     number: int  # of the frame
     time: Fraction  # see `Frame`
     pts: int  # when it is shown, by the file's clock
-    place: int  # see `Decoded`
+    place: int  # see `DecodedFrame`
 
 
 class _Video:
@@ -265,7 +265,7 @@ class _Video:
                     if frame is None:
                         self.damaged.update(range(number + 1, number + 1 + len(lost)))
                         break
-                    stamp = stamp_of(frame) if stamped else None
+                    stamp = time_of(frame) if stamped else None
                     for index, at in enumerate((*lost, stamp)):
                         number += 1
                         beginning = at if number == 1 else beginning
@@ -278,7 +278,9 @@ class _Video:
                         elif place is not None and frame.key_frame and time == stated:
                             self._remember(_Key(number, time, frame.pts, place))
                         if number in numbers:
-                            yield Frame(number, time, *_pixels(before or frame if is_lost else frame, stream))
+                            yield Frame(
+                                number, time, *_pixels_of(before or frame if is_lost else frame, stream)
+                            )
                         if number + 1 >= numbers.stop:
                             return
                     before = frame
@@ -286,8 +288,8 @@ class _Video:
             if number and self._lenient:
                 return
             raise RunError(
-                f"frame {number + 1} of {show(self._file)} cannot be read: {_reason(error)}; the frames "
-                "before it are painted, and --allow_truncated takes the clip to end there"
+                f"frame {number + 1} of {show(self._file)} cannot be read: {_ffmpeg_cause(error)}; the "
+                "frames before it are painted, and --allow_truncated takes the clip to end there"
             ) from None
         if not number:
             raise RunError(
@@ -295,7 +297,9 @@ class _Video:
                 "copy it again, or convert it with the program it is from"
             )
 
-    def _begin(self, stack: contextlib.ExitStack, number: int) -> tuple[Any, Iterator[Decoded], _Key | None]:
+    def _begin(
+        self, stack: contextlib.ExitStack, number: int
+    ) -> tuple[Any, Iterator[DecodedFrame], _Key | None]:
         """Open the file; return it and its frames, from the last known key frame up to `number` if any."""
         container = stack.enter_context(av.open(url(self._file)))
         stream = film_of(container)
@@ -322,7 +326,7 @@ class _Video:
             self._keys.append(key)
 
 
-def stamp_of(frame: Any) -> Fraction | None:
+def time_of(frame: Any) -> Fraction | None:
     """Return when a frame is shown, by the file's clock in seconds; None where the file does not say."""
     return None if frame.pts is None or not frame.time_base else frame.pts * frame.time_base
 
@@ -331,7 +335,7 @@ def _may_be_transparent(frame: Any) -> bool:
     return frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components)
 
 
-def _pixels(frame: Any, stream: Any) -> tuple[np.ndarray, np.ndarray | None]:
+def _pixels_of(frame: Any, stream: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Return colours and opacity of a frame, as of `Frame`: the right way up and with square pixels."""
     deep = any(component.bits > 8 for component in frame.format.components)
     form = ("rgba" if _may_be_transparent(frame) else "rgb") + ("64le" if deep else "")
@@ -352,5 +356,5 @@ def _pixels(frame: Any, stream: Any) -> tuple[np.ndarray, np.ndarray | None]:
     return np.ascontiguousarray(pixels[..., :3]), None if alpha is None or alpha.min() == 255 else alpha
 
 
-def _reason(error: Exception) -> str:
+def _ffmpeg_cause(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)

@@ -32,10 +32,10 @@ ANIMATED_SUFFIXES = frozenset((".gif", ".webp", ".png", ".apng", ".avif"))
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 FOLDER_RATE = Fraction(24)
 """Frames a second of a folder."""
-SHORTEST, USUAL = Fraction(1, 50), Fraction(1, 10)
+SHORTEST_FRAME, USUAL = Fraction(1, 50), Fraction(1, 10)
 """Seconds: browsers ignore a frame's duration up to the first, and show the frame for the second."""
 INSTALL = 'pip install "neural-style-tf[video]"'
-TAGS = ("title", "artist", "copyright", "date", "creation_time", "comment", "description")
+FILE_TAGS = ("title", "artist", "copyright", "date", "creation_time", "comment", "description")
 """Metadata of a file that also hold for its painting."""
 REMEMBERED = 8
 """Clips whose facts, hash and key frames a process remembers."""
@@ -69,7 +69,7 @@ class Clip:
     damaged: set[int] = dataclasses.field(default_factory=set)
     length: Fraction | None = None  # seconds; None where the file does not say
     plays: int = 0  # how often an animation is shown; 0: for ever
-    tags: Mapping[str, str] = dataclasses.field(default_factory=dict)  # metadata, by the names in `TAGS`
+    tags: Mapping[str, str] = dataclasses.field(default_factory=dict)  # metadata, by the names in `FILE_TAGS`
 
     def shown_last(self, number: int, time: Fraction, every: int) -> Fraction:
         """Return the seconds for which frame `number`, shown at `time`, ends a painted clip."""
@@ -145,11 +145,11 @@ def open_clip(
         files = (file,)
     stats = [file.stat() for file in files]
     state = hash(tuple((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats))
-    return _open(file, files, rate if frames else None, max_pixels, allow_truncated, state)
+    return _open_clip(file, files, rate if frames else None, max_pixels, allow_truncated, state)
 
 
 @functools.lru_cache(maxsize=REMEMBERED)
-def _open(
+def _open_clip(
     path: Path,
     files: tuple[Path, ...],
     rate: float | None,
@@ -227,7 +227,7 @@ def _open_animation(file: Path, *, max_pixels: int, allow_truncated: bool) -> Cl
                 break
             shown = Fraction(picture.info.get("duration") or 0) / 1000
             times.append(time)
-            time += USUAL if shown <= SHORTEST / 2 else shown
+            time += USUAL if shown <= SHORTEST_FRAME / 2 else shown
 
     def read(numbers: range) -> Iterator[Frame]:
         with contextlib.ExitStack() as opened:
@@ -261,7 +261,7 @@ def _open_animation(file: Path, *, max_pixels: int, allow_truncated: bool) -> Cl
         tags={
             name: text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
             for name, text in info.items()
-            if name in TAGS
+            if name in FILE_TAGS
         },
     )
 

@@ -7,7 +7,6 @@ import functools
 import heapq
 import itertools
 import operator
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from neural_style_tf.errors import RunError, UserError, did_you_mean, show
+from neural_style_tf.errors import RunError, UserError, show
+from neural_style_tf.images.write import check_path
 from neural_style_tf.utils.files import atomic_path
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -38,18 +38,10 @@ COPIED = ("aac", "mp3", "ac3", "eac3", "alac")
 
 def check_clip_output(path: str, *, frames: int = 0, size: tuple[int, int] = (0, 0)) -> None:
     """Refuse a file to which a clip of `frames` frames (0: not known) of size (H, W) cannot be written."""
-    file, suffixes = Path(path), (*CONTAINERS, *ANIMATIONS)
-    if file.suffix.lower() not in suffixes:
-        guess = did_you_mean(file.suffix.lower(), suffixes)
-        raise UserError(f"--output: {show(path)}{guess}; a clip can be written as {', '.join(suffixes)}")
-    if not file.parent.is_dir():
-        raise UserError(f"--output: {show(path)} cannot be written: there is no folder {show(file.parent)}")
-    if not os.access(file.parent, os.W_OK | os.X_OK):
-        raise UserError(f"--output: {show(path)} cannot be written: permission denied in its folder")
-    if file.exists() and not file.is_file():
-        raise UserError(f"--output: {show(path)} cannot be written: it is not a file")
+    file = Path(path)
+    check_path(file, (*CONTAINERS, *ANIMATIONS), "a clip")
     if file.suffix.lower() in ANIMATIONS and _too_much(frames, size):
-        raise UserError(f"--output: {show(path)}: {_refusal(frames, size, file.suffix)}")
+        raise UserError(f"--output: {show(path)}: {_too_much_message(frames, size, file.suffix)}")
 
 
 def write_clip(
@@ -110,7 +102,7 @@ def _too_much(frames: int, size: tuple[int, int]) -> bool:
     return frames * size[0] * size[1] > MOST_ANIMATED or max(size) > LONGEST_ANIMATED
 
 
-def _refusal(frames: int, size: tuple[int, int], suffix: str) -> str:
+def _too_much_message(frames: int, size: tuple[int, int], suffix: str) -> str:
     return f"{frames} frames of {size[1]}×{size[0]} are too much for {suffix}: take .mp4"
 
 
@@ -121,7 +113,7 @@ def _write_animation(
         first = opened.convert("RGB")
     size = first.height, first.width
     if _too_much(len(frames), size):
-        raise RunError(_refusal(len(frames), size, file.suffix))
+        raise RunError(_too_much_message(len(frames), size, file.suffix))
     # Rounded in sum, not each by itself; GIF counts hundredths.
     unit = 10 if kind == "GIF" else 1
     shown = [unit * round(1000 * time / unit) for time in times]
@@ -235,7 +227,7 @@ def _first_stamp(path: Path) -> Fraction:
 
     with av.open(film.url(path)) as container:
         frame, _, lost = next(film.decoded(container, film.film_of(container)))
-        stamps = (*lost, None if frame is None else film.stamp_of(frame))
+        stamps = (*lost, None if frame is None else film.time_of(frame))
         return stamps[0] or Fraction(0)
 
 

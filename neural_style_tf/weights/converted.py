@@ -14,7 +14,7 @@ from neural_style_tf.weights.structure import Arrays, WrongFile
 SUFFIX = ".converted.npz"
 """Appended to the name of the original file."""
 
-FORMAT = 2
+CONVERTED_FORMAT = 2
 """Increased when the form changes, so that older files are converted again."""
 
 _RECORD = "record"
@@ -50,7 +50,7 @@ def write_converted(path: Path, kernels: Arrays, biases: Arrays, origin: Origin)
     """Write the converted form; an OSError says why that fails."""
     arrays = {f"{name}.kernel": array for name, array in kernels.items()}
     arrays |= {f"{name}.bias": array for name, array in biases.items()}
-    record = json.dumps({"format": FORMAT, **dataclasses.asdict(origin)})
+    record = json.dumps({"format": CONVERTED_FORMAT, **dataclasses.asdict(origin)})
     with atomic_file(path) as file:
         np.savez(file, **{_RECORD: np.array(record)}, **arrays)
 
@@ -60,7 +60,7 @@ def read_origin(path: Path) -> Origin:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             record = json.loads(str(archive[_RECORD][()]))
-        if record.pop("format") == FORMAT:
+        if record.pop("format") == CONVERTED_FORMAT:
             return Origin(**record | {"stamp": tuple(record["stamp"])})
     except Exception as error:
         # Zip, zlib, NumPy and JSON raise errors of their own.

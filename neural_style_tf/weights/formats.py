@@ -51,7 +51,7 @@ def read_keras(path: Path) -> tuple[Arrays, Arrays]:
     # On a file system without locks HDF5 would call the file damaged.
     with h5py.File(path, "r", locking=False) as file:
         for name, group in _groups(file).items():
-            arrays = [item[()] for item in _items(group).values() if isinstance(item, h5py.Dataset)]
+            arrays = [item[()] for item in _members(group).values() if isinstance(item, h5py.Dataset)]
             shapes = sorted(array.ndim for array in arrays)
             if shapes != [1, 4]:
                 raise WrongFile(f"{name} has {len(arrays)} arrays, expected a kernel and a bias")
@@ -63,7 +63,7 @@ def read_keras(path: Path) -> tuple[Arrays, Arrays]:
 
 def _groups(file: h5py.File) -> dict[str, h5py.Group]:
     groups: dict[str, h5py.Group] = {}
-    for path, item in _items(file).items():
+    for path, item in _members(file).items():
         # Keras 3 numbers its groups and keeps the layer's name in an attribute.
         layer = _LAYER.fullmatch(str(item.attrs.get("name", path.rsplit("/", 1)[-1])))
         if layer and hasattr(item, "visititems"):
@@ -72,7 +72,7 @@ def _groups(file: h5py.File) -> dict[str, h5py.Group]:
     return groups
 
 
-def _items(group: h5py.Group) -> dict[str, Any]:
+def _members(group: h5py.Group) -> dict[str, Any]:
     items: dict[str, Any] = {}
     group.visititems(items.__setitem__)
     return items

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from neural_style_tf.errors import UserError, did_you_mean, show
@@ -13,13 +13,13 @@ from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
 from neural_style_tf.utils.files import exists, is_file
 from neural_style_tf.weights import Weights, download, registry
 from neural_style_tf.weights.converted import SUFFIX, converted_path
+from neural_style_tf.weights.download import Log
 from neural_style_tf.weights.read import check_file, read_file, weight_files
 from neural_style_tf.weights.registry import SPECS
 
 BUNDLED_CACHE = f"vgg16{SUFFIX}"
 """Name of the bundled network's converted form, in the folder for weights."""
 
-Log = Callable[[str], None]
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def load_weights(
     elif spec in ("mat", "keras"):
         file = registry.DOWNLOADS[spec, architecture or VGG19]
         try:
-            path = _present(folder / file.name) or _download(file, folder, progress, log)
+            path = _existing(folder / file.name) or _download(file, folder, progress, log)
         except download.DownloadError as error:
             other = f"put the file into {show(folder)} yourself, or use --weights=bundled"
             raise download.DownloadError(f"{error}; {other}") from None
@@ -93,7 +93,7 @@ def check_spec(
         if exists(folder) and not folder.is_dir():
             raise UserError(f"{show(folder)}: the folder for weights is a file")
         file = registry.DOWNLOADS.get((spec, registry.NETWORKS.get(network, VGG19)))
-        if file and (path := _present(folder / file.name)):
+        if file and (path := _existing(folder / file.name)):
             check_file(path, trust=trust)
     elif spec == "bundled":
         if network == "vgg19":
@@ -118,12 +118,16 @@ def _check_path(text: str, folder: Path) -> None:
 
 
 def _auto(
-    folder: Path, network: Architecture | None, trust: bool, progress: download.Progress | None, log: Log
+    folder: Path,
+    network: Architecture | None,
+    trust: bool,
+    progress: download.Progress | None,
+    log: Log,
 ) -> Weights:
     """Return the weights of `network`; without one, of VGG-19 if possible, else of VGG-16."""
     skipped = set()
     for architecture in (network,) if network else (VGG19, VGG16):
-        for path in _candidates(folder, architecture):
+        for path in _candidate_files(folder, architecture):
             try:
                 weights = read_file(path, trust=trust, log=log)
             except UserError as error:
@@ -147,11 +151,11 @@ def _auto(
     return _bundled(folder)
 
 
-def _candidates(folder: Path, network: Architecture) -> Iterator[Path]:
+def _candidate_files(folder: Path, network: Architecture) -> Iterator[Path]:
     """Yield the files of a folder that may hold a network, published names first."""
     files = {key: folder / file.name for key, file in registry.DOWNLOADS.items()}
     for (_, architecture), path in files.items():
-        if architecture is network and (present := _present(path)):
+        if architecture is network and (present := _existing(path)):
             yield present
     named = {*files.values(), *map(converted_path, files.values()), folder / BUNDLED_CACHE}
     for path in weight_files(folder):
@@ -179,7 +183,7 @@ def _download(
     return download.download(file, folder, progress=progress, log=log)
 
 
-def _present(path: Path) -> Path | None:
+def _existing(path: Path) -> Path | None:
     """Return the path if it is a file, else its converted form if that is one, else None."""
     return next(filter(is_file, (path, converted_path(path))), None)
 

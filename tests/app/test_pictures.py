@@ -6,7 +6,7 @@ from command_line import write_picture
 from PIL import Image
 
 from neural_style_tf.app.pictures import (
-    LONGEST_NAME,
+    LONGEST_STEM,
     check_picture,
     clean_name,
     layer_of,
@@ -40,7 +40,7 @@ COLORS = ("#e4572e", "#2e86ab", "#7cb518")
         ("..", "picture"),
         ("/", "picture"),
         ("💥.png", "picture"),
-        *((letter * 1000 + ".png", letter * (LONGEST_NAME // len(letter.encode()))) for letter in "xö猫"),
+        *((letter * 1000 + ".png", letter * (LONGEST_STEM // len(letter.encode()))) for letter in "xö猫"),
     ],
 )
 def test_names_are_harmless(name, safe):

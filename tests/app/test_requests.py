@@ -15,7 +15,7 @@ from neural_style_tf.app.requests import (
     claim_folder,
     fill_regions,
     plan,
-    settings_of,
+    requested_settings,
 )
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Job
@@ -105,7 +105,7 @@ def test_what_cannot_be_is_said_and_leaves_no_folder(request_of, base, settings,
 def test_weights_blend_styles(two_styles, base):
     task = plan(two_styles(), base)
     assert task.config.loss.style_blend == (1.0, 0.5) and task.name == "cat-sea+sky"
-    assert settings_of(two_styles(weight=0.5)).loss.style_blend == ()
+    assert requested_settings(two_styles(weight=0.5)).loss.style_blend == ()
 
 
 def test_regions_of_a_brush_become_masks(two_styles, base):
@@ -125,20 +125,20 @@ def test_regions_without_a_style_stay_a_photo_and_styles_without_a_region_are_sa
 
 def test_settings_of_an_earlier_run_stand_where_the_page_has_none(request_of):
     earlier = PRESETS["balanced"].replace(history=7, tile="none", strength=1.0, style_blend=(1.0, 2.0))
-    config = settings_of(request_of(base=earlier))
+    config = requested_settings(request_of(base=earlier))
     assert config.optimization.history == 7 and config.tile == "auto"
     assert config.loss.strength == 0.5 and config.loss.style_blend == ()
-    other = settings_of(request_of({"preset": "gatys"}, base=earlier))
+    other = requested_settings(request_of({"preset": "gatys"}, base=earlier))
     assert other.optimization.history == PRESETS["gatys"].optimization.history
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_picture_is_saved_often_enough(request_of, preset):
-    config = settings_of(request_of({"preset": preset}))
+    config = requested_settings(request_of({"preset": preset}))
     planned = config.iterations + sum(config.sizes.scale_iterations)
     assert 30 <= planned / config.saving.save_every <= 80
     assert config.saving.save_every % config.saving.log_every == 0
-    few = settings_of(request_of({"preset": "gatys", "iterations": 3}))
+    few = requested_settings(request_of({"preset": "gatys", "iterations": 3}))
     assert few.iterations == 3 and few.saving.log_every == 1
 
 

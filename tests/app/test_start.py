@@ -19,7 +19,7 @@ def start(tmp_path, monkeypatch, capsys):
     """Return a function that starts all but the server: arguments → exit code, and what was said."""
     monkeypatch.chdir(tmp_path)
     served = []
-    monkeypatch.setattr(app, "_serve", lambda *given: served.append(given))
+    monkeypatch.setattr(app, "_serve_page", lambda *given: served.append(given))
 
     def run(*arguments):
         code = app.main([f"--weights_dir={ROOT / 'weights'}", "--weights=bundled", *arguments])

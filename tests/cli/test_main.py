@@ -20,7 +20,7 @@ from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import load_image
 from neural_style_tf.jobs import machine
-from neural_style_tf.jobs.run import make_run
+from neural_style_tf.jobs.run import Run
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Supplies
 from neural_style_tf.runs import callbacks
@@ -190,7 +190,7 @@ def test_on_another_machine_the_output_is_written_there(job, tmp_path):
     line = ("--content=c.png", "--style=s.png", *BUNDLED, "--iterations=1", "--output=/nowhere/out.png")
     config, files = flags.parse(["run.py", *line])
     supplies = Supplies(output_dir=str(tmp_path / "run"), output=str(tmp_path / "there.png"))
-    assert make_run(config, files, machine.Machine(), Interrupts(), supplies=supplies).execute() == 0
+    assert Run(config, files, machine.Machine(), Interrupts(), supplies=supplies).execute() == 0
     assert (tmp_path / "there.png").read_bytes() == (tmp_path / "run" / "result.png").read_bytes()
     assert json.loads((tmp_path / "run" / "run.json").read_text())["job"]["output"] == "/nowhere/out.png"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from neural_style_tf.config import parsing
-from neural_style_tf.config.fields import flat, from_text, leaves, setting, tagged, to_text
+from neural_style_tf.config.fields import flat, from_text, leaves, setting, tagged, to_texts
 from neural_style_tf.config.presets import PRESETS, preset
 from neural_style_tf.config.schema import LONGEST_TITLE, SETTINGS, Config, Job, OptimizerConfig, SweepConfig
 from neural_style_tf.errors import UserError
@@ -43,7 +43,7 @@ ODD = {
 def test_texts_are_read_back(field):
     odd = () if field.metadata["limits"] else ODD[field.metadata["kind"]]
     for value in (field.default, *(field.metadata["choices"] or odd)):
-        again = from_text(field, *to_text(field, value))
+        again = from_text(field, *to_texts(field, value))
         assert again == value and type(again) is type(value)
 
 

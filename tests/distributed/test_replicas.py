@@ -440,7 +440,7 @@ def test_waiting_too_long_is_given_up(monkeypatch):
     replicas._watch(cluster, 0.6, said.append)
     assert time.time() - float(cluster.waiting_since) >= 0.6
     assert aborted == ["another worker keeps this one waiting for more than --worker_timeout=0.6 s"]
-    assert said == [f"{aborted[0]}; {replicas.KEPT}", 1]
+    assert said == [f"{aborted[0]}; {replicas.SAVED}", 1]
     with pytest.raises(RunError, match="keeps this one waiting"):
         cluster.explain(tf.errors.DeadlineExceededError(None, None, ""))
 

@@ -28,7 +28,7 @@ from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.jobs import clip as clip_module
 from neural_style_tf.jobs.clip import moving_mask
 from neural_style_tf.jobs.machine import Machine
-from neural_style_tf.jobs.run import make_run
+from neural_style_tf.jobs.run import Run
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.runs import clip_files
 from neural_style_tf.video import film, write
@@ -306,7 +306,7 @@ def test_transparency_of_a_clip_is_left_out_with_a_note(tmp_path, monkeypatch, n
         pictures = [np.dstack([frame, alphas[0]]) for frame in moving_frames(2, *SIZE)]
         write_animation(tmp_path / name, pictures, duration=100, loop=1)
     files = Job(content=name, style=(str(write_picture(tmp_path / "s.png")),))
-    run = make_run(Config(), files, Machine(), Interrupts())
+    run = Run(Config(), files, Machine(), Interrupts())
     assert "  transparency is left out of a clip" in run.files.lines
 
 
@@ -318,7 +318,7 @@ def test_frames_are_reported_and_a_report_stops_the_clip(job, clip):
         reports.append((step, planned, saved))
         return step == 2
 
-    run = make_run(config, files, Machine(), Interrupts(), report=report)
+    run = Run(config, files, Machine(), Interrupts(), report=report)
     assert run.execute() == 143
     assert [step for step, _, saved in reports if saved] == [1, 2] and reports[-1][1] == 5
     assert facts()["status"] == "interrupted" and len(frames()) == 2
@@ -423,7 +423,7 @@ def test_scenes_are_checked_without_reading_the_clip_anew(job, tmp_path, monkeyp
     shown = [frame for seed in range(6) for frame in moving_frames(5, *SIZE, seed=seed)]
     write_video(tmp_path / "clip.mp4", shown, options={"g": "5"})
     hashed = count_calls(monkeypatch, hashlib, "file_digest")
-    decoded = count_calls(monkeypatch, film, "stamp_of")
+    decoded = count_calls(monkeypatch, film, "time_of")
     assert job(*CLIP, "--jobs=2", "--dry_run", "--output_dir=o") == 0
     # Once for the mistakes, once for the scenes; then of each scene its first frame, and what is between it
     # and a key frame. The style picture is hashed by another function.

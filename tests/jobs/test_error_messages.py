@@ -44,7 +44,7 @@ def test_what_a_run_says_of_its_end_is_told_unless_a_file_is_the_cause(monkeypat
     def end():
         raise RunError("worker 1 does not answer any more") from cause
 
-    monkeypatch.setattr(main, "make_run", lambda *given: SimpleNamespace(execute=end))
+    monkeypatch.setattr(main, "Run", lambda *given: SimpleNamespace(execute=end))
     assert main.run(["run.py", "--content=c.png", "--style=s.png"]) == 1
     error = capsys.readouterr().err
     assert line in error and error.count("\n") == 1

@@ -8,7 +8,7 @@ import tensorflow as tf
 from neural_style_tf.config.schema import Config
 from neural_style_tf.losses import functional
 from neural_style_tf.losses.catalogue import make_terms
-from neural_style_tf.losses.guides import Guidance, Region, at_layer, share_out
+from neural_style_tf.losses.guides import Guidance, Region, at_layer, scale_overlaps
 from neural_style_tf.losses.targets import make_sources
 from neural_style_tf.models.architecture import VGG19
 
@@ -67,7 +67,7 @@ def test_a_mask_is_averaged_over_the_cells_of_a_layer_or_its_least_over_what_is_
 
 def test_overlapping_masks_share_the_place_and_uncovered_places_stay_free():
     one, two = np.array([[1.0, 1.0, 0.0, 0.5]]), np.array([[0.0, 1.0, 0.0, 0.25]])
-    first, second = share_out([one, two])
+    first, second = scale_overlaps([one, two])
     np.testing.assert_allclose(first, [[1, 0.5, 0, 0.5]])
     np.testing.assert_allclose(second, [[0, 0.5, 0, 0.25]])
 

@@ -8,6 +8,7 @@ import pytest
 import reference
 import tensorflow as tf
 from narrow import make_narrow_weights
+from step import make_solver
 
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config
@@ -17,7 +18,7 @@ from neural_style_tf.models import precision as precision_module
 from neural_style_tf.models import winograd
 from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.tiling.planner import plan_memory
-from neural_style_tf.transfer.session import make_solver, stylize
+from neural_style_tf.transfer.session import stylize
 
 
 def convolve(features, kernel, bias, upstream, border=1):

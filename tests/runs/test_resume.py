@@ -33,7 +33,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", [pytest.param("adam, tiled", marks=pytest.mark.slow), "lbfgs", "adam"])
 def test_from_every_checkpoint_to_the_same_bits(case, pictures, narrow_weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "KEPT", 100)
+    monkeypatch.setattr(checkpoints, "CHECKPOINTS_KEPT", 100)
     config = CASES[case]
     saver = checkpoints.Checkpoints(tmp_path / "c", config.saving)
     records = {}

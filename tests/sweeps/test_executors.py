@@ -167,7 +167,7 @@ def pipe(monkeypatch):
     """Return the parent's end of a pipe, and a function that serves it in this process."""
     monkeypatch.setattr(executors, "_SHARED_SIGNALS", [])
     parent, child = multiprocessing.Pipe()
-    return parent, lambda painter: executors._serve(child, lambda: painter, {})
+    return parent, lambda painter: executors._serve_runs(child, lambda: painter, {})
 
 
 def test_a_run_is_saved_when_the_parent_is_gone(tasks, pipe):

@@ -24,7 +24,7 @@ from neural_style_tf.jobs.task import Outcome, Supplies, Task
 from neural_style_tf.runs.output_dir import FolderInUse, OutputFolder
 from neural_style_tf.runs.resume import status_of
 from neural_style_tf.sweeps import ray_cluster
-from neural_style_tf.sweeps.ray_cluster import RayExecutor, RunFiles, check_installed, files_of, stamps
+from neural_style_tf.sweeps.ray_cluster import RayExecutor, RunFiles, check_ray, files_of, stamps
 
 
 def pack(folder):
@@ -152,7 +152,7 @@ def test_the_module_of_a_users_own_class_is_sent(setting, tasks, tmp_path, monke
 def test_ray_that_is_not_installed_is_a_line(monkeypatch):
     monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'pip install "neural-style-tf\[cluster\]"'):
-        check_installed()
+        check_ray()
 
 
 class Reference:

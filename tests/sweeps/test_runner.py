@@ -163,11 +163,11 @@ def test_a_full_disk_is_said_with_what_goes_on(job, monkeypatch, capsys):
         raise RunError("cannot write") from OSError(28, "No space left on device", "x/result.png")
 
     with monkeypatch.context() as context:
-        context.setattr(main, "make_run", full)
+        context.setattr(main, "Run", full)
         assert job(*FAST) == 1
     alone = capsys.readouterr().err.removeprefix("neural-style-tf: ")
     assert "make room, then go on with --resume" in alone
-    monkeypatch.setattr(painter, "make_run", full)
+    monkeypatch.setattr(painter, "Run", full)
     assert job(*FAST, PAIR) == 1
     retried = alone.replace("go on with --resume", "give the same command with --retry_failed")
     assert f"tv_weight=5: {retried}" in capsys.readouterr().err
@@ -347,7 +347,7 @@ def test_a_foreign_sweep_json_is_refused(tmp_path, text):
 def test_who_watches_sees_how_far_the_runs_are(monkeypatch):
     console = Console(stream=io.StringIO())
     monkeypatch.setattr(Console, "interactive", True)
-    progress = runner._Progress(console, 3)
+    progress = runner._SweepProgress(console, 3)
     for event in (Event("a"), Event("b" * 200), Event("a", 5, 10), Event("b" * 200, 2, 10)):
         progress.show(event)
     lines = console.stream.getvalue().splitlines()

@@ -281,7 +281,7 @@ def test_saves_by_minutes_come_beside_the_others_and_are_not_logged(
         saver.on_step(record), metrics.on_step(record)
     metrics.on_end()
     due = [r.step for r in records if r.due]
-    assert due and checkpoints.saved_steps(tmp_path / "c") == due[: -checkpoints.KEPT - 1 : -1]
+    assert due and checkpoints.saved_steps(tmp_path / "c") == due[: -checkpoints.CHECKPOINTS_KEPT - 1 : -1]
     assert [r.step for r in records if r.logged] == [0, 4, 8, 9]
     assert any(not r.logged for r in records)
     assert [json.loads(line)["step"] for line in (tmp_path / "m.jsonl").read_text().splitlines()] == [
@@ -423,8 +423,6 @@ def test_float32_is_float32_and_tf32_a_precision_of_its_own(hardware, pictures, 
         for record in session_.run(Inputs(*pictures), one):
             assert tf.config.experimental.tensor_float_32_execution_enabled() is allowed
             assert record.image.dtype == np.float32
-        session.make_solver(list(pictures), one, narrow_weights)
-        assert tf.config.experimental.tensor_float_32_execution_enabled() is allowed
 
 
 def test_style_pictures_count_as_they_are_seen(job, monkeypatch):

@@ -391,7 +391,7 @@ def test_a_clip_is_hashed_once_and_read_from_its_key_frames(tmp_path, monkeypatc
     whole = all_of(first)
     assert first.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     hashed = count_calls(monkeypatch, hashlib, "file_digest")
-    decoded = count_calls(monkeypatch, film, "stamp_of")
+    decoded = count_calls(monkeypatch, film, "time_of")
     for start in (16, 31, 40, 46, 58):
         clip = opened(path)
         frame = next(clip.read(range(start, 100)))

@@ -178,7 +178,7 @@ def test_a_converted_form_that_is_not_todays_is_made_again(mat, harm, monkeypatc
             file.write(bytes(100))
     elif harm == "older format":
         with monkeypatch.context() as patch:
-            patch.setattr(converted, "FORMAT", 1)
+            patch.setattr(converted, "CONVERTED_FORMAT", 1)
             path.unlink()
             read_file(mat)
         refused(path, "another version", trust=False)
