@@ -46,6 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--port", type=int, metavar="N", help="of the page; default: the first free one from 7860"
     )
     parser.add_argument("--weights", default="auto", help="the network, as of the command line (auto)")
+    parser.add_argument("--network", default="auto", help="vgg19, vgg16, or auto: as --weights has it (auto)")
     parser.add_argument(
         "--weights_dir", default="weights", metavar="FOLDER", help="where weight files are (weights)"
     )
@@ -92,10 +93,11 @@ def _checked(arguments: argparse.Namespace) -> tuple[Job, list[str]]:
             f"--output_dir: cannot write in {str(folder)!r}: {error.strerror}; give another folder"
         ) from None
     weights_dir = Path(arguments.weights_dir).absolute()
-    check_spec(arguments.weights, weights_dir, trust=arguments.trust_weights)
+    check_spec(arguments.weights, weights_dir, network=arguments.network, trust=arguments.trust_weights)
     base = Job(
         output_dir=str(folder),
         weights=arguments.weights,
+        network=arguments.network,
         weights_dir=str(weights_dir),
         trust_weights=arguments.trust_weights,
     )

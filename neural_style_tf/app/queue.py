@@ -11,11 +11,13 @@ import functools
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from neural_style_tf.errors import UserError
 from neural_style_tf.jobs.error_messages import line_of
 from neural_style_tf.jobs.painter import Painter
 from neural_style_tf.jobs.task import Outcome, Task
+from neural_style_tf.runs.manifest import end_killed
 from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.sweeps.executors import Worker
 
@@ -137,9 +139,14 @@ class RunQueue:
             self._check(task)
 
     def _end(self, queued: QueuedRun, outcome: Outcome) -> None:
+        folder = Path(queued.task.job.output_dir)
+        if outcome.status == "interrupted":
+            # A killed process cannot say so itself.
+            with contextlib.suppress(OSError, UserError):
+                end_killed(folder / "run.json")
         # Removes the folder, which claims the name, if nothing was written but the lock of a killed process.
         with contextlib.suppress(OSError, UserError):
-            OutputFolder(queued.task.job.output_dir, overwrite=True).release()
+            OutputFolder(folder, overwrite=True).release()
         with self._lock:
             queued.outcome = outcome
             ended = [name for name, other in self._runs.items() if other.outcome is not None]

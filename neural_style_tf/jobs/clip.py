@@ -254,13 +254,19 @@ class ClipPainting:
             tick=ticked,
         )
         printed: set[str] = set()
+        first, after_first = 0, 0.0
         try:
             for frame in painted:
-                newest = frame.step
+                newest, elapsed = frame.step, time.monotonic() - begun
+                if not first:
+                    # Its time includes compiling.
+                    first, after_first = newest, elapsed
+                done = newest - first
                 yield dataclasses.replace(
                     frame,
                     planned=max(last, newest),
-                    seconds=seconds + time.monotonic() - begun,
+                    seconds=seconds + elapsed,
+                    seconds_left=(elapsed - after_first) / done * (last - newest) if done and last else None,
                     notes=tuple(note for note in frame.notes if note not in printed),
                 )
                 printed.update(frame.notes)

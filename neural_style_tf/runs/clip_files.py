@@ -136,8 +136,8 @@ class FrameProgress(Listener):
             done = (record.step - self._first.step) / self._every
             pace = (record.seconds - self._first.seconds) / done
             parts.append(f"{pace:.3g} s/frame")
-            if self._last:
-                parts.append(f"{duration(pace * (self._last - record.step) / self._every)} left")
+        if record.seconds_left is not None:
+            parts.append(f"{duration(record.seconds_left)} left")
         self._console.say("  ".join(parts))
 
     def on_iteration(self, step: int) -> None:

@@ -116,6 +116,13 @@ def read_manifest(path: str | Path, advice: str) -> Manifest:
         raise UserError(f"{show(path)} cannot be read as the run.json of a run: {why}; {advice}") from None
 
 
+def end_killed(path: Path) -> None:
+    """Write into the `run.json` of a run whose process was killed that it was interrupted."""
+    manifest = read_manifest(path, "")
+    if manifest.status == "running":
+        write_text(path, dataclasses.replace(manifest, status="interrupted", ended=_now()).to_json())
+
+
 _AT_THE_END = ("steps", "seconds", "final", "best")
 _KINDS = {
     **dict.fromkeys(("config", "job", "inputs", "weights", "circumstances", "final", "best"), dict),

@@ -30,24 +30,23 @@ LOSSES = {
 def change_colors(
     colors: str, content: np.ndarray, styles: list[np.ndarray], masks: Masks
 ) -> tuple[np.ndarray, list[np.ndarray], tuple[str, ...]]:
-    """Return content and styles, each [H, W, 3], RGB 0–255, as --colors wants them, and lines for the user.
+    """Return content and styles, each [H, W, 3], RGB 0–255, as --colors wants them, and notes on clipping.
 
     Colours are matched by the statistics of what is inside the masks.
     """
-    notes = [LOSSES[colors]] if colors in LOSSES else []
     if colors in ("style", "content"):
-        return content, styles, tuple(notes)
+        return content, styles, ()
     visible = None if masks.alpha is None else fit_mask(masks.alpha, content.shape[:2])
     in_gray = colors == "luminance"
     target, change = (to_gray(content), match_luma) if in_gray else (content, match_colors)
-    changed = []
+    changed, notes = [], []
     for style, mask in zip(styles, masks.style or (None,) * len(styles), strict=True):
         where = None if mask is None else fit_mask(mask, style.shape[:2])
         # Rounding gives a grey JPEG a little colour, which would be amplified to that of the photo.
         source = to_gray(style) if in_gray or is_gray(style) else style
         matched = change(source, target, where=where, of=visible)
         if (share := clipped_share(matched)) > CLIPPED_NOTE:
-            notes.append(f"  {share:.0%} of the style's values leave 0–255 by that, and are clipped")
+            notes.append(f"{share:.0%} of the style's values leave 0–255 by --colors, and are clipped")
         changed.append(np.clip(matched, 0.0, 255.0))
     return target, changed, tuple(notes)
 

@@ -12,7 +12,7 @@ from neural_style_tf.errors import UserError
 from neural_style_tf.images import resize
 from neural_style_tf.images.masks import fit_mask
 from neural_style_tf.losses.guides import Guidance
-from neural_style_tf.transfer.colors import Finish, change_colors
+from neural_style_tf.transfer.colors import LOSSES, Finish, change_colors
 from neural_style_tf.transfer.initial import WORDS, initial_pixels
 from neural_style_tf.transfer.masks import Masks, check_masks, without_unused
 from neural_style_tf.transfer.scales import Scale, fit_content, plan_scales, style_size
@@ -68,9 +68,10 @@ class Plan:
     Attributes:
         config: The settings, without the styles of weight 0.
         scales: The scales, coarsest first.
-        content: [H, W, 3], RGB 0–255, at the size of the result, in the colours to paint.
-        styles: Each [h, w, 3], RGB 0–255, at most at the size in which it is used, in the colours to paint.
-        photo: The content in its own colours.
+        photo: The content picture, [H, W, 3], RGB 0–255, at the size of the result.
+        content: The same, from `prepared` on in the colours to paint.
+        styles: Each [h, w, 3], RGB 0–255; from `prepared` on at most at the size in which it is used, in the
+            colours to paint.
         masks: The checked masks.
         initial: The picture to begin with, of any size; None for the one that `config.init` names.
         warped: In a clip, the frame painted before, warped to the present one.
@@ -79,16 +80,25 @@ class Plan:
 
     config: Config
     scales: tuple[Scale, ...]
+    photo: np.ndarray
     content: np.ndarray
     styles: tuple[np.ndarray, ...]
-    photo: np.ndarray
     masks: Masks
     initial: np.ndarray | None
     warped: Warped | None
     notes: tuple[str, ...]
 
+    def prepared(self) -> Plan:
+        """Return the plan with its pictures as they are painted; a sweep that checks a run need not wait."""
+        styles = [
+            resize(style, to) if max(to) < max(style.shape[:2]) else style
+            for style, to in zip(self.styles, self.scales[-1].styles, strict=True)
+        ]
+        content, styles, notes = change_colors(self.config.colors, self.photo, styles, self.masks)
+        return dataclasses.replace(self, content=content, styles=tuple(styles), notes=(*self.notes, *notes))
+
     def at(self, scale: Scale) -> tuple[list[np.ndarray], Guidance, Warped | None, Finish | None]:
-        """Return content and styles, masks, warped frame and finish at the size of one scale."""
+        """Return content and styles, masks, warped frame and finish of a prepared plan, at one scale."""
         pictures = [resize(self.content, scale.content), *map(resize, self.styles, scale.styles)]
         guidance = self.masks.at(scale.content, scale.styles, self.config)
         warped = None if self.warped is None else _resize_warped(self.warped, scale.content)
@@ -122,13 +132,9 @@ def plan_run(inputs: Inputs, config: Config) -> Plan:
     size = photo.shape[:2]
     scales = plan_scales(size, [style_size(style.shape[:2], size, config) for style in styles], config)
     notes = check_masks(masks, scales, config)
-    styles = [
-        resize(style, to) if max(to) < max(style.shape[:2]) else style
-        for style, to in zip(styles, scales[-1].styles, strict=True)
-    ]
-    content, styles, color_notes = change_colors(config.colors, photo, styles, masks)
-    notes = (*notes, *color_notes)
-    return Plan(config, scales, content, tuple(styles), photo, masks, initial, inputs.warped, notes)
+    if config.colors in LOSSES:
+        notes = (*notes, LOSSES[config.colors])
+    return Plan(config, scales, photo, photo, tuple(styles), masks, initial, inputs.warped, notes)
 
 
 def _resize_warped(warped: Warped, size: tuple[int, int]) -> Warped:

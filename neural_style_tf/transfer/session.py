@@ -138,6 +138,7 @@ class Session:
             until: Called after each record; True ends the scale, as if its iterations were done.
         """
         plan = inputs if isinstance(inputs, Plan) else plan_run(inputs, config or Config())
+        plan = plan.prepared()
         del inputs
         cluster = self._cluster
         self._weights = self._weights or load_weights("auto")

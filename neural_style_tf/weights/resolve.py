@@ -69,11 +69,7 @@ def load_weights(
         weights = read_file(path, trust=trust, log=log)
     else:
         weights = read_file(_path(spec), trust=trust, log=log)
-    if architecture not in (None, weights.architecture):
-        raise UserError(
-            f"--network={network}, but {show(weights.source)} is {weights.architecture.name}: "
-            "leave --network out, or name another file by --weights"
-        )
+    _check_network(network, weights.source, weights.architecture)
     for note in weights.notes:
         log(note)
     return weights
@@ -94,7 +90,7 @@ def check_spec(
             raise UserError(f"{show(folder)}: the folder for weights is a file")
         file = registry.DOWNLOADS.get((spec, registry.NETWORKS.get(network, VGG19)))
         if file and (path := _existing(folder / file.name)):
-            check_file(path, trust=trust)
+            _check_network(network, path.name, check_file(path, trust=trust))
     elif spec == "bundled":
         if network == "vgg19":
             raise UserError("--network=vgg19, but the bundled network is VGG-16: leave --network out")
@@ -102,7 +98,16 @@ def check_spec(
             registry.bundled_path()
     else:
         _check_path(os.fspath(spec), folder)
-        check_file(_path(spec), trust=trust)
+        _check_network(network, _path(spec).name, check_file(_path(spec), trust=trust))
+
+
+def _check_network(network: str, source: str, holds: Architecture | None) -> None:
+    """Refuse a file that `holds` another network than `--network` names; None: not known yet."""
+    if holds and registry.NETWORKS.get(network, holds) is not holds:
+        raise UserError(
+            f"--network={network}, but {show(source)} is {holds.name}: "
+            "leave --network out, or name another file by --weights"
+        )
 
 
 def _check_path(text: str, folder: Path) -> None:

@@ -104,8 +104,18 @@ def test_a_stop_before_the_first_step_leaves_a_queue_that_paints(make_run, open_
     wait_for(lambda: queue.find("a").begun)
     queue.stop("a")
     assert outcome(queue, "a").status in ("interrupted", "finished")
+    assert not Path("o/a/run.json").exists() or status("a") != "running"
     queue.submit(make_run("bad"))
     assert outcome(queue, "bad").line == "no more paint"
+
+
+def test_a_resumed_run_that_is_killed_before_it_reports_is_interrupted(make_run, open_queue):
+    """A stop kills a process that has not reported yet, and its run.json may say `running` by then."""
+    queue = open_queue(0.0, "slow")
+    wait_for(lambda: Path("o/slow/run.json").exists())
+    assert status("slow") == "running" and not queue.find("slow").step
+    queue.stop("slow")
+    assert outcome(queue, "slow").status == status("slow") == "interrupted"
 
 
 def test_a_process_that_dies_takes_nothing_else_down(open_queue):

@@ -31,10 +31,12 @@ def start(tmp_path, monkeypatch, capsys):
 
 def test_it_serves_under_further_names(start, tmp_path):
     names = "--host=box.example,hub.example:8443", "--host=https://a.example/user/me/"
-    assert start("--no_browser", *names) == (0, "")
+    assert start("--no_browser", "--network=vgg16", *names) == (0, "")
     [(base, hosts, arguments, _)] = start.served
     assert base.output_dir == str(tmp_path / "output") and (tmp_path / "output").is_dir()
-    assert base.weights == "bundled" and arguments.no_browser and not arguments.share
+    assert (
+        (base.weights, base.network) == ("bundled", "vgg16") and arguments.no_browser and not arguments.share
+    )
     assert hosts == ["box.example", "hub.example:8443", "https://a.example/user/me/"]
 
 
@@ -48,6 +50,7 @@ NO_NAMES = ["", "*", "*.example", "https://", "a.example,", "a b", "0.0.0.0", "[
         ("--port=0", "--port must be from 1 to 65535, not 0"),
         ("--output_dir=file", "give another folder"),
         ("--weights=nowhere.npz", "nowhere.npz"),
+        ("--network=vgg19", "--network=vgg19, but the bundled network is VGG-16"),
     ],
 )
 def test_mistakes_are_said_in_a_line(start, tmp_path, argument, message):

@@ -25,7 +25,7 @@ class FakePainter:
     """Paints a text; the name of a run says what happens.
 
     `bad` fails, `dies` kills its process at the third step, but only in
-    its first attempt.
+    its first attempt, `slow` takes long to report its first step.
     """
 
     def __init__(self, seconds=0.0, **unused):
@@ -53,6 +53,8 @@ class FakePainter:
                 self._save(folder, "running", step)
                 with (folder / "metrics.jsonl").open("a") as file:
                     file.write(json.dumps({"step": step, "pid": os.getpid()}) + "\n")
+                if task.name == "slow":
+                    time.sleep(60)
                 if report is not None and report(step, STEPS, True):
                     interrupts.received.append(signal.SIGTERM)
                 if interrupts.received:

@@ -8,6 +8,7 @@ from narrow import SHALLOW, warm_session
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.images.color_transfer import luma, to_gray
+from neural_style_tf.transfer import plan
 from neural_style_tf.transfer.colors import change_colors
 from neural_style_tf.transfer.loop import explain_clipping
 from neural_style_tf.transfer.masks import Masks
@@ -126,12 +127,24 @@ def test_in_luminance_only_the_brightness_is_painted(paint, styles, pictures):
 def test_the_style_in_the_colours_of_the_photo(styles, pictures):
     _, [matched], notes = change_colors("match", to_gray(pictures[0]), [styles[0]], Masks().check(1, BASE))
     assert np.ptp(matched, -1).mean() < 0.05 * np.ptp(styles[0], -1).mean()
-    assert "towards the style in the photo's colours" in notes[0]
+    assert notes == ()
     # A style of two levels only, in the colours of one of more contrast.
     photo = np.zeros((40, 48, 3), np.float32)
     photo[:10] = 255
     *_, notes = change_colors("match", photo, [styles[1]], Masks().check(1, BASE))
-    assert "of the style's values leave 0–255" in notes[1]
+    assert "of the style's values leave 0–255" in notes[0]
+
+
+def test_a_checked_run_changes_colours_only_when_it_is_painted(pictures, monkeypatch):
+    changed = []
+    monkeypatch.setattr(
+        plan, "change_colors", lambda *given: changed.append(1) or (given[1], given[2], ("a",))
+    )
+    checked = plan.plan_run(Inputs(*pictures), BASE.replace(colors="match", style_size=24))
+    assert "towards the style in the photo's colours" in checked.notes[-1] and not changed
+    painted = checked.prepared()
+    assert changed and painted.notes == (*checked.notes, "a")
+    assert max(painted.styles[0].shape) == 24 < max(checked.styles[0].shape)
 
 
 def test_much_that_is_clipped_is_told():

@@ -294,6 +294,17 @@ def test_saves_by_minutes_come_beside_the_others_and_are_not_logged(
     assert not any(r.due for r in warm_stylize(*pictures, config, weights=narrow_weights))
 
 
+def test_how_often_is_logged_changes_no_bit(pictures, narrow_weights):
+    config = Config(**SHALLOW, iterations=10, save_every=0)
+    often, seldom = (
+        list(warm_stylize(*pictures, config.replace(log_every=every), weights=narrow_weights))
+        for every in (1, 10)
+    )
+    assert (len(often), len(seldom)) == (11, 2) and often[-1].terms == seldom[-1].terms
+    np.testing.assert_array_equal(often[-1].image, seldom[-1].image)
+    np.testing.assert_array_equal(often[-1].best, seldom[-1].best)
+
+
 def test_a_run_that_ends_early_leaves_a_checkpoint_even_if_none_are_saved(pictures, narrow_weights, tmp_path):
     config = Config(**SHALLOW, iterations=9, save_every=0)
     for name, stop in (("early", True), ("whole", False)):

@@ -34,7 +34,8 @@ def load(spec, folder, **options):
 
 def offer(monkeypatch, key, address, path, **changes):
     """Offer the file at `path` for download, and publish it."""
-    entry = publish(monkeypatch, path, name=registry.DOWNLOADS[key].name, url=f"{address}/x", **changes)
+    changes |= {"name": registry.DOWNLOADS[key].name, "architecture": key[1]}
+    entry = publish(monkeypatch, path, url=f"{address}/x", **changes)
     monkeypatch.setitem(registry.DOWNLOADS, key, entry)
 
 
@@ -131,7 +132,7 @@ def test_auto_without_anything_says_what_to_do(tmp_path, monkeypatch):
 # --network
 
 
-def test_the_network_follows_the_file_unless_it_is_named(tmp_path, bundled_cache):
+def test_the_network_follows_the_file_unless_it_is_named(tmp_path, bundled_cache, monkeypatch):
     for path, architecture in (
         (write_16(tmp_path / "a.h5"), VGG16),
         (write_h5(tmp_path / "b.h5", *network()), VGG19),
@@ -142,6 +143,11 @@ def test_the_network_follows_the_file_unless_it_is_named(tmp_path, bundled_cache
         with pytest.raises(UserError, match=rf"--network={other}, but .*\.h5 is {architecture.name}"):
             load(path, tmp_path, network=other)
         assert load("auto", tmp_path, network=same)[0].source == path.name
+    # Of a published file its hash tells it, before TensorFlow is imported.
+    publish(monkeypatch, tmp_path / "a.h5", architecture=VGG16)
+    with pytest.raises(UserError, match=r"--network=vgg19, but a\.h5 is VGG-16"):
+        check_spec(tmp_path / "a.h5", network="vgg19")
+    check_spec(tmp_path / "a.h5", network="vgg16")
     with pytest.raises(UserError, match="--network=vgg19, but the bundled network is VGG-16"):
         load("bundled", tmp_path, network="vgg19")
     with pytest.raises(UserError, match="--network must be auto, vgg19 or vgg16, not 'vgg'"):
