@@ -51,12 +51,8 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(map(_text, _items(value)))
 
 
-def _ints(value: Any) -> tuple[int, ...]:
-    return tuple(map(_int, _split_list(value) if isinstance(value, str) else _items(value)))
-
-
-def _floats(value: Any) -> tuple[float, ...]:
-    return tuple(map(_float, _split_list(value) if isinstance(value, str) else _items(value)))
+def _list_of(read: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
+    return lambda value: tuple(map(read, _split_list(value) if isinstance(value, str) else _items(value)))
 
 
 def _layers(value: Any) -> LayerWeights:
@@ -93,8 +89,8 @@ INT = Kind(_int, "a whole number such as 3")
 FLOAT = Kind(_float, "a number such as 0.5")
 TEXT = Kind(_text, "a text")
 TEXTS = Kind(_texts, "a text or a list of texts")
-INTS = Kind(_ints, "whole numbers such as 120,100")
-FLOATS = Kind(_floats, "numbers such as 3,7")
+INTS = Kind(_list_of(_int), "whole numbers such as 120,100")
+FLOATS = Kind(_list_of(_float), "numbers such as 3,7")
 LAYERS = Kind(_layers, "layers such as relu1_1,relu2_1:0.5 or [('relu1_1', 1.0), ('relu2_1', 0.5)]")
 OF_DEFAULT = {bool: BOOL, int: INT, float: FLOAT, str: TEXT, tuple: TEXTS}
 """Type of the default → kind of a setting that names none."""

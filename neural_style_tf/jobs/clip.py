@@ -235,7 +235,7 @@ class ClipPainting:
             run.console.say("the first frame of a scene takes as long as a picture")
         newest, last = self._newest, self._last
         seconds, begun = run.earlier.seconds or 0.0 if run.earlier else 0.0, time.monotonic()
-        self._progress = FrameProgress(run.console, last, self._numbers.step)
+        self._progress = FrameProgress(run.console, last)
         inputs, self._inputs = self._inputs, None
 
         def ticked(step: int) -> bool:

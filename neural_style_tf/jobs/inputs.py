@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from neural_style_tf.errors import UserError, show
 from neural_style_tf.images import Picture, fill_hidden
 from neural_style_tf.images.masks import load_mask, stretched, with_opacity
 from neural_style_tf.jobs.machine import Machine
-from neural_style_tf.transfer.initial import WORDS, init_sha256, initial_pixels
+from neural_style_tf.transfer.initial import WORDS, initial_pixels
 from neural_style_tf.transfer.masks import Masks, check_count
 from neural_style_tf.transfer.plan import Inputs
 from neural_style_tf.transfer.scales import content_size, fit_content, longest_of_style
@@ -125,5 +126,5 @@ def read_init(
     local = config.replace(init=files.get(config.init, config.init))
     reading = job.reading | {"profile": known.photo.profile}
     initial = initial_pixels(local, fit_content(inputs.content, config), inputs.styles[0], **reading)
-    known = dataclasses.replace(known, init=init_sha256(local))
-    return known, dataclasses.replace(inputs, initial=initial)
+    sha256 = hashlib.sha256(Path(local.init).read_bytes()).hexdigest()
+    return dataclasses.replace(known, init=sha256), dataclasses.replace(inputs, initial=initial)

@@ -375,16 +375,11 @@ class Run:
 
 
 def _choose_work(config: Config, job: Job, files: Mapping[str, str]) -> Work:
-    """Return a clip or a picture; `files` has copies to be read in place of the files that `job` names."""
+    """Return a clip, or a picture, of which flags about clips are refused; `files` as of `Supplies`."""
     if job.frames or is_clip(files.get(job.content, job.content)):
         return ClipPainting()
-    _refuse_clip_flags(config, job)
-    return PicturePainting()
-
-
-def _refuse_clip_flags(config: Config, job: Job) -> None:
-    """Refuse flags about clips for a picture."""
     values = flat(config) | flat(job)
     for name in tagged("clip", Config, Job):
         if values[name] != SETTINGS[name].default:
             raise UserError(f"--{name} is about clips, and {show(job.content)} is a picture: leave it out")
+    return PicturePainting()

@@ -32,23 +32,18 @@ class ProgressLine(Listener):
         self._last: StepRecord | None = None
 
     def on_step(self, record: StepRecord) -> None:
-        """Write the losses, the speed and the remaining time."""
         for note in record.notes:
             if note not in self._printed:
                 self._console.say(note)
         self._last = record
-        if self._console.interactive:
-            self._console.rewrite(self._line(record.step))
-        else:
-            self._console.say(self._line(record.step))
+        show = self._console.rewrite if self._console.interactive else self._console.say
+        show(self._line(record.step))
 
     def on_tick(self, step: int) -> None:
-        """Rewrite the live line."""
         if self._console.interactive and self._last is not None:
             self._console.rewrite(self._line(step))
 
     def on_end(self) -> None:
-        """Leave the live line as it stands."""
         if self._console.live_line:
             self._console.say("")
 
@@ -71,14 +66,12 @@ class Metrics(Listener):
         self._newest = after
 
     def on_step(self, record: Record) -> None:
-        """Append a line."""
         if record.logged and record.step > self._newest:
             row = {"step": record.step, **record.facts, **record.terms}
             self._file.write(json.dumps(row | {"seconds": round(record.seconds, 4)}).encode() + b"\n")
             self._newest = record.step
 
     def on_end(self) -> None:
-        """Close the file."""
         self._file.close()
 
 
@@ -109,7 +102,6 @@ class Pictures(Listener):
         self._saving = dataclasses.replace(saving, bits=8)
 
     def on_step(self, record: StepRecord) -> None:
-        """Write the picture if its step is due."""
         if not self._config.saves(record.step):
             return
         self._folder.mkdir(exist_ok=True)
@@ -132,7 +124,6 @@ class Result(Listener):
         self._paths, self._config, self._saving = paths, config, saving
 
     def on_step(self, record: StepRecord) -> None:
-        """Write the best image if it is due."""
         if record.last or record.due or self._config.saves(record.step):
             path, *copies = self._paths if record.finished else self._paths[:1]
             save_picture(path, record.best_rows, self._saving, *copies)
@@ -182,15 +173,7 @@ def _save(path: Path, image: Rows, saving: Saving) -> None:
         RunError: Its folder is no longer there, or cannot be written to, or the encoder fails.
     """
     try:
-        save_image(
-            path,
-            image,
-            alpha=fit_alpha(saving.alpha, image),
-            stretch=saving.stretch,
-            bits=saving.bits,
-            profile=saving.profile,
-            dpi=saving.dpi,
-        )
+        save_image(path, image, **vars(saving) | {"alpha": fit_alpha(saving.alpha, image)})
     except UserError as error:
         # The folder was checked when the run began.
         raise RunError(f"{error}; was its folder moved, removed or made read-only during the run?") from error

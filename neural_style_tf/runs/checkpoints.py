@@ -24,7 +24,6 @@ class Checkpoints(Listener):
         self._folder, self._config = folder, config
 
     def on_step(self, record: StepRecord) -> None:
-        """Save if due, then remove the oldest checkpoint."""
         last = record.last and (self._config.save_every or record.step < record.planned)
         if not (self._config.saves(record.step) or record.due or last):
             return

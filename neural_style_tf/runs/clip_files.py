@@ -48,7 +48,6 @@ class Frames(Listener):
         self._folder, self._saving = folder, saving
 
     def on_step(self, record: FrameRecord) -> None:
-        """Write the frame."""
         path = frame_path(self._folder, record.step)
         path.parent.mkdir(exist_ok=True)
         save_picture(path, record.image_rows, self._saving)
@@ -61,7 +60,6 @@ class States(Listener):
         self._folder, self._kept = folder / "checkpoints", needed + SPARE
 
     def on_step(self, record: FrameRecord) -> None:
-        """Write the state, then remove the oldest."""
         self._folder.mkdir(exist_ok=True)
         state = record.state
         with atomic_file(self._folder / f"frame-{state.number:06d}.npz") as file:
@@ -113,14 +111,13 @@ def _numbered(folder: Path, suffix: str) -> list[tuple[int, Path]]:
 
 
 class FrameProgress(Listener):
-    """Prints a line for each frame; they are `every` frames apart up to number `last` (0: not known)."""
+    """Prints a line for each frame, up to number `last` (0: not known)."""
 
-    def __init__(self, console: Console, last: int, every: int) -> None:
-        self._console, self._last, self._every = console, last, every
-        self._first: FrameRecord | None = None
+    def __init__(self, console: Console, last: int) -> None:
+        self._console, self._last = console, last
+        self._before: FrameRecord | None = None
 
     def on_step(self, record: FrameRecord) -> None:
-        """Print losses, speed and the remaining time."""
         for note in record.notes:
             self._console.say(note)
         parts = [
@@ -129,13 +126,9 @@ class FrameProgress(Listener):
             f"{record.iterations} iterations",
             f"{record.reliable:.0%} as before" if record.reliable else "a new scene",
         ]
-        if self._first is None:
-            # Its time includes compiling.
-            self._first = record
-        else:
-            done = (record.step - self._first.step) / self._every
-            pace = (record.seconds - self._first.seconds) / done
-            parts.append(f"{pace:.3g} s/frame")
+        if self._before is not None:
+            parts.append(f"{record.seconds - self._before.seconds:.3g} s/frame")
+        self._before = record
         if record.seconds_left is not None:
             parts.append(f"{duration(record.seconds_left)} left")
         self._console.say("  ".join(parts))

@@ -110,7 +110,9 @@ class OutputFolder:
         self._lock, self._held = Lock(self.path / LOCK), False
         with writable(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            self._claim()
+            if not self._lock.acquire():
+                raise FolderInUse(f"another run is writing to {str(self.path)!r}: give another --output_dir")
+        self._held = True
         try:
             check_folder(self.path, overwrite=overwrite, resume=resume)
         except UserError:
@@ -149,8 +151,3 @@ class OutputFolder:
         self._lock.release()
         with contextlib.suppress(OSError):
             self.path.rmdir()
-
-    def _claim(self) -> None:
-        if not self._lock.acquire():
-            raise FolderInUse(f"another run is writing to {str(self.path)!r}: give another --output_dir")
-        self._held = True

@@ -57,7 +57,6 @@ class Curves(Listener):
                 hparams.hparams({k: printable(v) if isinstance(v, str) else v for k, v in compared.items()})
 
     def on_step(self, record: Record) -> None:
-        """Write the losses and, if due, the image."""
         if not record.logged or record.step <= self._newest:
             return
         self._newest = record.step
@@ -75,7 +74,6 @@ class Curves(Listener):
         self._writer.flush()
 
     def on_end(self) -> None:
-        """Close the files."""
         self._writer.close()
 
 

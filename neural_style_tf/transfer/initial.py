@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -66,13 +65,6 @@ def _is_array(path: str) -> bool:
             return file.read(len(_NPY)) == _NPY or path.endswith(".npy")
     except (OSError, ValueError):
         return path.endswith(".npy")
-
-
-def init_sha256(config: Config) -> str | None:
-    """Return the SHA-256 of the file that `config.init` names, or None if it is a word."""
-    if config.init in WORDS:
-        return None
-    return hashlib.sha256(Path(config.init).read_bytes()).hexdigest()
 
 
 def load_array(path: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -8,7 +8,7 @@ Ruder, Dosovitskiy and Brox, "Artistic style transfer for videos" (arXiv 1604.08
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
@@ -60,6 +60,7 @@ def paint_clip(
         tick: See `transfer.loop.Tick`; a frame that it ends is left out.
     """
     known, stopped, optimizer = list(before), False, facts_of(config.optimization.optimizer)
+    config = config.replace(save_every=0, save_minutes=0, log_every=optimizer.steps_to_gain)
     # A folder has no flow from the frame for which a still place was painted.
     holds = config.loss.temporal_weight > 0 and not isinstance(flow, FlowFolder)
 
@@ -71,7 +72,7 @@ def paint_clip(
     for frame in frames:
         number, source, guides = frame.number, fit_content(frame.pixels, config), masks(frame.number)
         kept, scene, reliable = source, number, 0.0
-        settings, begin, until = first_settings(config), initial, None
+        settings, begin, until = config, initial, None
         warped = follow(known, number, source, config.video.long_term, flow)
         if warped is not None:
             free = 1.0
@@ -81,8 +82,12 @@ def paint_clip(
                 # What stands still keeps the frame for which it was painted, so that slow changes add up.
                 kept = np.where(warped.still[..., np.newaxis], known[-1].source, source)
             scene, reliable = known[-1].scene, float(warped.reliable.mean())
-            settings, until = next_settings(config), Enough(leaves=optimizer.leaves, free=free)
+            # At the final size alone, since it begins with a painting.
+            settings = config.replace(scales=1, scale_iterations=())
+            until = Enough(leaves=optimizer.leaves, free=free)
             begin = beginning(warped, source, known[-1].painted)
+        elif config.video.first_iterations:
+            settings = config.replace(iterations=config.video.first_iterations)
         inputs = Inputs(source, tuple(styles), begin, guides, warped)
         records = list(session.run(inputs, settings, tick=ticked, until=until))
         if stopped:
@@ -156,21 +161,6 @@ def beginning(warped: Warped, source: np.ndarray, painted: np.ndarray) -> np.nda
     known = known[..., np.newaxis]
     new = match_colors(source, np.clip(painted, 0.0, 255.0))
     return np.clip(known * warped.picture + (1 - known) * new, 0.0, 255.0)
-
-
-def first_settings(config: Config) -> Config:
-    """Return the settings of the first frame of a scene."""
-    return _unsaved(config, iterations=config.video.first_iterations or config.iterations)
-
-
-def next_settings(config: Config) -> Config:
-    """Return the settings of the other frames: at the final size alone, since they begin with a painting."""
-    return _unsaved(config, scales=1, scale_iterations=())
-
-
-def _unsaved(config: Config, **changes: Any) -> Config:
-    steps_to_gain = facts_of(config.optimization.optimizer).steps_to_gain
-    return config.replace(**changes, save_every=0, save_minutes=0, log_every=steps_to_gain)
 
 
 class Enough:
