@@ -22,9 +22,7 @@ from neural_style_tf.utils.console import Console, duration
 class ProgressLine(Listener):
     """Prints the losses: one live line on a terminal, a line for each logged step in a file.
 
-    Args:
-        console: Where to print.
-        printed: Notes that the user has seen already.
+    Notes that are `printed` already are left out.
     """
 
     def __init__(self, console: Console, printed: Sequence[str] = ()) -> None:
@@ -110,13 +108,7 @@ class Pictures(Listener):
 
 
 class Result(Listener):
-    """Writes the best image to `result.png`, and a finished one to `--output`; files are replaced whole.
-
-    Args:
-        paths: `result.png`, and `--output` if there is one.
-        config: Which steps are saved; the last always is.
-        saving: How the picture is saved.
-    """
+    """Writes the best image to the first of `paths`, and a finished one to all; files are replaced whole."""
 
     keeps_painting = True
 

@@ -135,15 +135,8 @@ _KINDS = {
 class ManifestWriter(Listener):
     """Writes `run.json` at the start and at the end of a run.
 
-    Args:
-        path: Path of the `run.json`.
-        config: The resolved settings.
-        job: The files of the run.
-        inputs: Role of each picture (`Job.pictures`) → the picture.
-        init: SHA-256 of the file that `config.init` names, or None.
-        weights: The weights of the network.
-        device: Name of the device.
-        earlier: The former manifest of a resumed run.
+    `inputs` maps the role of each picture to the picture. `init` is the SHA-256 of the file that
+    `config.init` names, or None. `earlier` is the former manifest of a resumed run.
     """
 
     def __init__(
@@ -215,10 +208,7 @@ class ManifestWriter(Listener):
 def facts_in_common(config: Config, hashes: dict[str, str], weights: Weights) -> dict[str, Any]:
     """Return name → value of what must be equal on all workers of a run; paths may differ.
 
-    Args:
-        config: The resolved settings.
-        hashes: Role of each picture, and `init` if --init names a file → SHA-256.
-        weights: The weights of the network.
+    `hashes` maps the role of each picture, and `init` if --init names a file, to its SHA-256.
     """
     facts = {f"--{name}": value for name, value in flat(config).items()}
     if "init" in hashes:

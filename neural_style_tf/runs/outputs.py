@@ -39,13 +39,7 @@ def check_outputs(job: Job, config: Config, content: Picture, *, size: tuple[int
 
 
 def check_not_read(job: Job, result: str, init: str) -> None:
-    """Refuse a run that would overwrite a file that it reads.
-
-    Args:
-        job: The files of the run.
-        result: Name of the result in the output folder.
-        init: `--init`: a word or a file.
-    """
+    """Refuse a run that would overwrite a file that it reads; `result` is the result's name in its folder."""
     names = [file for name in job.pictures.values() for file in (name, *expand_files(name))]
     names += [init] if init not in WORDS else []
     inputs = [Path(file) for file in names if exists(file)]

@@ -56,13 +56,8 @@ def differences(
 ) -> list[str]:
     """Return a phrase for each setting and file that differs from a run's, and that resuming it forbids.
 
-    A tile may differ: it changes the rounding of the gradient, not the gradient.
-
-    Args:
-        manifest: The manifest of the run.
-        config: The present settings.
-        hashes: Role of each picture, `init` or `weights` → SHA-256 of the present file.
-        result: (H, W) of the result.
+    `hashes` maps the role of each picture, `init` and `weights` to the SHA-256 of the present file; `result`
+    is (H, W) of the result. A tile may differ: it changes the rounding of the gradient, not the gradient.
     """
     now, default = (json.loads(json.dumps(flat(settings))) for settings in (config, Config()))
     # A setting that the run's version lacked did what its default does.

@@ -113,12 +113,9 @@ class Masks:
         return checked
 
     def at(self, size: tuple[int, int], style_sizes: Sequence[tuple[int, int]], config: Config) -> Guidance:
-        """Return the guidance at one scale of masks that `check` returned; refuse a region without pixels.
+        """Return the guidance of checked masks for an image and styles of these sizes (H, W).
 
-        Args:
-            size: (H, W) of the image.
-            style_sizes: (h, w) of each style picture.
-            config: The settings of the run.
+        A region without pixels is refused.
         """
         alpha = None if self.alpha is None else fit_mask(self.alpha, size)
         all_styles = tuple(range(len(style_sizes)))

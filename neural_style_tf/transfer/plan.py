@@ -111,10 +111,6 @@ class Plan:
 def plan_run(inputs: Inputs, config: Config) -> Plan:
     """Check the pictures of a run against its settings, and plan its scales.
 
-    Args:
-        inputs: The pictures and masks.
-        config: The settings.
-
     Returns:
         The plan, which `Session.run` accepts in place of the inputs.
 

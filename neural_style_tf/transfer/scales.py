@@ -91,10 +91,8 @@ def plan_scales(
     network are left out. If `scales` is 0, the coarsest scale has about the same size for every size of the
     result, so that a small and a large painting of a photo have the same strokes.
 
-    Args:
-        content: (H, W) of the result.
-        styles: (H, W) of each style picture at the last scale, before `style_scale`.
-        config: The settings of the run.
+    `content` is (H, W) of the result; `styles` those of the style pictures at the last scale, before
+    `style_scale`.
     """
     needed = VGG19.stride(VGG19.deepest(config.loss.layers))
     factors = config.sizes.style_scale

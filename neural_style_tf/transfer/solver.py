@@ -23,9 +23,7 @@ class CompiledStep:
     nor the previous image is in memory: for a poster each takes as much as everything else that the optimiser
     keeps. If losses or gradient are not finite, the best image is restored.
 
-    Args:
-        evaluation: (image, arguments) → (losses, gradient).
-        optimizer: Moves the image.
+    `evaluation` maps (image, arguments) to (losses, gradient).
     """
 
     def __init__(self, evaluation: Evaluation, optimizer: Optimizer) -> None:

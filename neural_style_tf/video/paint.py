@@ -49,9 +49,9 @@ def paint_clip(
     """Paint frames, in order, and yield each that is done.
 
     Args:
-        session: Paints them; its network and compiled steps serve all.
-        frames: The frames.
-        styles: The style pictures.
+        session: Its network and compiled steps serve all frames.
+        frames: In order.
+        styles: Each [h, w, 3], RGB 0–255.
         config: All settings, `video` among them.
         flow: Between two frames.
         masks: Number of a frame → its masks; called in order.
