@@ -162,7 +162,7 @@ def test_adam_carries_its_moments_up():
 
 def test_cosine_schedule_ends_at_no_step():
     image = tf.Variable(tf.zeros([1, 4, 4, 3]))
-    adam = Adam(8.0, iterations=4)
+    adam = Adam(8.0, learning_rate_schedule="cosine", iterations=4)
     state = adam.init(image)
     positions = [0.0]
     for _ in range(6):
