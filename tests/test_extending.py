@@ -28,6 +28,8 @@ def place(tmp_path, monkeypatch, narrow_weights):
     write_picture(tmp_path / "painting.jpg", (40, 50), seed=1)
     (tmp_path / "my_losses.py").write_text(LOSS, encoding="utf-8")
     (tmp_path / "my_optimizers.py").write_text(OPTIMIZER, encoding="utf-8")
+    # Imported first: it would keep the narrow network for later tests.
+    importlib.import_module("neural_style_tf.jobs.machine")
     monkeypatch.setattr(resolve, "load_weights", lambda *given, **named: narrow_weights)
     yield tmp_path
     for name in ("my_losses", "my_optimizers"):
