@@ -10,6 +10,7 @@ import gradio as gr
 from neural_style_tf.app.queue import MOST_WAITING
 from neural_style_tf.app.requests import MOST_STYLES
 from neural_style_tf.config.presets import PRESETS
+from neural_style_tf.config.schema import QUALITIES
 from neural_style_tf.images import deep
 
 LARGEST_UPLOAD = "100mb"
@@ -186,6 +187,12 @@ class Layout:
                 step=32,
                 label="Size",
                 info="longest side in pixels; twice the size takes four times as long",
+            ),
+            "quality": gr.Radio(
+                list(QUALITIES),
+                value="normal",
+                label="Quality",
+                info="draft: half the time; fine: three times",
             ),
             "colors": gr.Radio(COLOR_CHOICES, value="style", label="Colours"),
         }

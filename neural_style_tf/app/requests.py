@@ -13,7 +13,7 @@ import numpy as np
 from neural_style_tf.app.pictures import check_picture, clean_name, store_mask, store_picture, title_of
 from neural_style_tf.config.fields import flat, tagged
 from neural_style_tf.config.presets import preset
-from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.config.schema import QUALITIES, Config, Job
 from neural_style_tf.errors import UserError
 from neural_style_tf.jobs.machine import Machine
 from neural_style_tf.jobs.run import Run
@@ -75,7 +75,7 @@ def requested_settings(request: Request) -> Config:
 
 def watched(config: Config) -> Config:
     """Return settings with which losses and pictures are saved often enough to be looked at."""
-    planned = config.iterations + sum(config.sizes.scale_iterations)
+    planned = QUALITIES[config.quality] * (config.iterations + sum(config.sizes.scale_iterations))
     log_every = max(1, round(planned / (PICTURES_SHOWN * LOSSES_A_PICTURE)))
     return config.replace(log_every=log_every, save_every=LOSSES_A_PICTURE * log_every)
 

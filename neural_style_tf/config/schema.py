@@ -218,6 +218,8 @@ class OptimizerConfig(Settings):
 
 MOST_SCALES = 32
 """Largest number of scales."""
+QUALITIES = {"draft": 0.5, "normal": 1.0, "fine": 3.0}
+"""Factor of the iterations of every scale."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,6 +262,13 @@ class ScaleConfig(Settings):
         tags="argument",
         low=0,
         high=1,
+    )
+    coarse_content: float = setting(
+        1.0,
+        "factor of --content_weight at the coarsest of --scales, which falls to 1 at the last: with more, "
+        "objects of the style picture do not settle where the photo is empty",
+        tags="argument",
+        above=0,
     )
     scale_iterations: tuple[int, ...] = setting(
         (),
@@ -374,6 +383,12 @@ class Config(Settings):
     )
     iterations: int = setting(
         1000, "number of updates of the pixels, at the last of --scales", tags="argument resume", low=0
+    )
+    quality: str = setting(
+        "normal",
+        "multiplies the iterations of every size: draft by 0.5, to look at; fine by 3, for the wall",
+        tags="argument page",
+        choices=tuple(QUALITIES),
     )
     loss: LossConfig = group(LossConfig)
     network: NetworkConfig = group(NetworkConfig)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from neural_style_tf.config.schema import Config
+from neural_style_tf.config.schema import Config, LossConfig
 from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images.color_transfer import clipped_share
@@ -62,12 +62,16 @@ class Loop:
         solver: Solver,
         scale: Scale,
         terms: tuple[Term, ...],
+        losses: LossConfig,
         notes: tuple[str, ...],
         finish: Finish | None = None,
     ) -> None:
-        """Begin a scale; `notes` go into its first record, `finish` is applied to images as they are read."""
+        """Begin a scale with the weights of `losses`.
+
+        `notes` go into its first record, `finish` is applied to images as they are read.
+        """
         self._solver, self._state, self._finish = solver, RunState(solver.state, scale.index), finish
-        self._terms = terms
+        self._terms, self._factors = terms, part_factors(losses)
         best = solver.state["best_image"]
         self._pictures = {"image": solver.image, "best_image": best, "average": solver.average}
         self._shape = (*solver.size, 3)
@@ -196,7 +200,7 @@ class Loop:
                 best = ("average", step, total) if total < best[2] else best
         return StepRecord(
             step=step,
-            terms=with_parts(solver.losses, self._terms, part_factors(self._config.loss)),
+            terms=with_parts(solver.losses, self._terms, self._factors),
             scale=scale.index,
             planned=self.scales[-1].end,
             seconds=seconds,

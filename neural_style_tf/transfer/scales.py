@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from neural_style_tf.config.schema import MOST_SCALES, Config
+from neural_style_tf.config.schema import MOST_SCALES, QUALITIES, Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.images import fit_size, resize
 from neural_style_tf.models.architecture import VGG19
@@ -68,6 +68,8 @@ class Scale:
         styles: (H, W) of each style picture.
         iterations: Number of updates at this size.
         first_step: Number of updates at coarser sizes.
+        content_factor: Factor of the content weight α: `coarse_content` at the coarsest scale, which falls
+            geometrically to 1 at the last.
     """
 
     index: int
@@ -75,11 +77,22 @@ class Scale:
     styles: tuple[tuple[int, int], ...]
     iterations: int
     first_step: int
+    content_factor: float = 1.0
 
     @property
     def end(self) -> int:
         """The step of the run at which this scale ends."""
         return self.first_step + self.iterations
+
+    def settings(self, config: Config) -> Config:
+        """Return the settings of this scale alone."""
+        return config.replace(
+            iterations=self.iterations,
+            quality="normal",
+            scales=1,
+            scale_iterations=(),
+            content_weight=self.content_factor * config.loss.content_weight,
+        )
 
 
 def plan_scales(
@@ -115,7 +128,12 @@ def plan_scales(
                 )
         if last or min(*size, *(side for style in shrunk for side in style)) >= needed:
             scales.append(Scale(len(scales), size, shrunk, iterations, scales[-1].end if scales else 0))
-    return tuple(scales)
+    # 1 at the coarsest scale, 0 at the last.
+    coarseness = [1 - scale.index / (len(scales) - 1) for scale in scales[:-1]] + [0.0]
+    return tuple(
+        dataclasses.replace(scale, content_factor=config.sizes.coarse_content**exponent)
+        for scale, exponent in zip(scales, coarseness, strict=True)
+    )
 
 
 def _iterations(content: tuple[int, int], config: Config) -> tuple[int, ...]:
@@ -130,7 +148,8 @@ def _iterations(content: tuple[int, int], config: Config) -> tuple[int, ...]:
             f"--scale_ratio={sizes.scale_ratio:g} makes more than {MOST_SCALES} sizes from {COARSEST} pixels "
             "on: take a larger one, or say how many with --scales"
         )
-    return (*(sizes.counts(coarser) or (default,) * coarser), default)
+    counts = (*(sizes.counts(coarser) or (default,) * coarser), default)
+    return tuple(math.ceil(count * QUALITIES[config.quality]) for count in counts)
 
 
 def shrink(size: tuple[int, int], factor: float) -> tuple[int, int]:

@@ -161,7 +161,7 @@ class Session:
                 if last:
                     # Its pictures would stay in memory until the run ends.
                     del plan
-                settings = config.replace(iterations=scale.iterations, scales=1, scale_iterations=())
+                settings = scale.settings(config)
                 objective = self.prepare(pictures, settings, networks, guidance, warped)
                 if last:
                     networks.looks.clear()
@@ -170,7 +170,7 @@ class Session:
                 image = first_image(pictures, settings, objective, guidance.cover, initial)
                 del pictures, guidance, warped, initial
                 solver, coarser = self._solver(objective, image, settings, coarser), None
-                loop.enter(solver, scale, objective.terms, (*notes, *objective.notes), finish)
+                loop.enter(solver, scale, objective.terms, settings.loss, (*notes, *objective.notes), finish)
                 del objective, image
                 notes = ()
                 if resumed and scale.index == first:

@@ -48,6 +48,35 @@ def test_scales_of_0_begin_at_about_the_same_size_however_large_the_picture(long
     assert [scale.iterations for scale in alike] == [1000] * 3
 
 
+@pytest.mark.parametrize(("quality", "expected"), [("draft", [5, 4, 0]), ("fine", [27, 24, 0])])
+def test_quality_multiplies_the_iterations_of_each_scale(quality, expected):
+    config = Config(scales=3, scale_iterations=(9, 8), iterations=0, quality=quality)
+    scales = plan_scales((256, 256), [(256, 256)], config)
+    assert [scale.iterations for scale in scales] == expected
+    # Not twice, when the settings of a scale are planned again.
+    assert [scale.settings(config).quality for scale in scales] == ["normal"] * 3
+
+
+def test_the_content_weight_falls_geometrically_from_coarse_to_fine():
+    config = Config(scales=3, coarse_content=16, content_weight=5)
+    scales = plan_scales((256, 256), [(256, 256)], config)
+    assert [scale.settings(config).loss.content_weight for scale in scales] == [80, 20, 5]
+    [only] = plan_scales((256, 256), [(256, 256)], Config(coarse_content=16, content_weight=5))
+    assert only.content_factor == 1
+
+
+def test_the_logged_content_has_no_factor_of_its_scale(pictures, narrow_weights):
+    config = Config(
+        **SHALLOW, scales=2, scale_iterations=(1,), iterations=1, coarse_content=4, log_every=1, seed=3
+    )
+    records = list(warm_stylize(*pictures, config, weights=narrow_weights))
+    for record in records:
+        [layer] = [value for name, value in record.terms.items() if name.startswith("content/")]
+        assert record.terms["content"] == pytest.approx(layer, rel=1e-5)
+    plain = next(iter(warm_stylize(*pictures, config.replace(coarse_content=1.0), weights=narrow_weights)))
+    assert records[0].terms["total"] > plain.terms["total"]
+
+
 def test_a_ratio_near_1_does_not_make_thousands_of_scales():
     config = Config(scales=0, scale_ratio=1.0000001)
     with pytest.raises(UserError, match="makes more than 32 sizes from 64 pixels on"):
