@@ -386,7 +386,8 @@ class Config(Settings):
     )
     quality: str = setting(
         "normal",
-        "multiplies the iterations of every size: draft by 0.5, to look at; normal by 1; fine by 3, for the wall",
+        "multiplies the iterations of every size: draft by 0.5, to look at; normal by 1; fine by 3, for the "
+        "wall",
         tags="argument page",
         choices=tuple(QUALITIES),
     )
