@@ -19,7 +19,7 @@ BLOCK = 1 << 22
 PATCH, FILTERS, PATCHES = 7, 256, 1 << 14
 """Of `patch_distance`: side of a patch, number of random filters, most patches of a picture."""
 BINS, BIN_WIDTH, COLOUR_LIMIT, COLOURS = 64, 0.02, 3.0, 1 << 15
-"""Of `colour_distance`: bins on each axis, τ of their kernel, largest |log ratio|, most pixels of a picture."""
+"""Of `colour_distance`: bins on each axis, τ of their kernel, largest |log ratio|, most pixels."""
 ROWS = 1 << 12
 """Of `cfsd`: most positions that are compared with all others."""
 TENSOR_SCALES = ((0.7, 2.0), (0.7, 4.0), (1.5, 4.0), (1.5, 8.0), (3.0, 8.0))
