@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from neural_style_tf.evaluation import measures
@@ -29,6 +30,7 @@ class Measure:
         says: What it compares.
         function: Painting and reference → value; None for a column of another program.
         by_network: Whether it needs features.
+        summed: Whether it counts for `content_lost` or `style_missing`.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Measure:
     function: Callable[[Trial], float] | None = None
     best: float = 0.0
     by_network: bool = True
+    summed: bool = False
 
     @property
     def less_is_better(self) -> bool:
@@ -71,6 +74,7 @@ MEASURES = (
         lambda trial: measures.ssim(trial.painting.pixels, trial.photo.pixels),
         best=1.0,
         by_network=False,
+        summed=True,
     ),
     Measure(
         "cfsd",
@@ -78,6 +82,7 @@ MEASURES = (
         "nats",
         "which places are alike, at relu3_1",
         lambda trial: measures.cfsd(trial.painting.maps[STRUCTURE_LAYER], trial.photo.maps[STRUCTURE_LAYER]),
+        summed=True,
     ),
     Measure(
         "perceptual",
@@ -85,6 +90,7 @@ MEASURES = (
         "share",
         "features at each place, relu1_2 … relu4_3",
         lambda trial: measures.perceptual_distance(_maps(trial.painting), _maps(trial.photo)),
+        summed=True,
     ),
     Measure(
         "w2",
@@ -94,6 +100,7 @@ MEASURES = (
         lambda trial: measures.gaussian_w2(
             _of_layers(trial.painting, W2_LAYERS), _of_layers(trial.style, W2_LAYERS)
         ),
+        summed=True,
     ),
     Measure(
         "gram",
@@ -120,6 +127,7 @@ MEASURES = (
         "distribution of 7×7 patches, at three sizes",
         lambda trial: measures.patch_distance(trial.painting.pixels, trial.style.pixels),
         by_network=False,
+        summed=True,
     ),
     Measure(
         "colours",
@@ -128,6 +136,7 @@ MEASURES = (
         "histogram of colours",
         lambda trial: measures.colour_distance(trial.painting.pixels, trial.style.pixels),
         by_network=False,
+        summed=True,
     ),
     Measure(
         "strokes",
@@ -155,6 +164,33 @@ MEASURES = (
 BY_NAME = {measure.name: measure for measure in MEASURES}
 CHEAP = tuple(measure for measure in MEASURES if not measure.by_network)
 """They need pixels alone: about a second at 512 pixels."""
+
+
+LOST = Measure("content_lost", "content", "share", "mean of `ssim`, `cfsd`, `perceptual`, each a share")
+MISSING = Measure("style_missing", "style", "share", "mean of `w2`, `patches`, `colours`, each a share")
+SUMS = (LOST, MISSING)
+"""The two axes. A share is the distance over that of the control that has none of it."""
+
+
+def axis_shares(
+    values: Mapping[str, float], photo: Mapping[str, float], style: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the two `SUMS` of a painting from its values and those of the controls: 0 all there, 1 nothing.
+
+    A measure in which the control is no farther than the painting's ideal is left out; NaN if all are.
+    """
+    sums = {}
+    for total, control in ((LOST, style), (MISSING, photo)):
+        shares = [
+            measure.badness(values[measure.name]) / measure.badness(control[measure.name])
+            for measure in MEASURES
+            if measure.summed
+            and measure.axis == total.axis
+            and {measure.name} <= values.keys() & control.keys()
+            and measure.badness(control[measure.name]) > 0
+        ]
+        sums[total.name] = sum(shares) / len(shares) if shares else math.nan
+    return sums
 
 
 def judge(trial: Trial, chosen: Sequence[Measure] = MEASURES) -> dict[str, float]:
