@@ -20,7 +20,7 @@ def start() -> int:
     return _run("neural_style_tf.cli.main")
 
 
-def evaluate() -> int:
+def start_evaluation() -> int:
     """Measure paintings; the entry point of `neural-style-tf-evaluate`. Return the exit code."""
     return _run("neural_style_tf.cli.evaluate")
 

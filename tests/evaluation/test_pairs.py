@@ -83,7 +83,7 @@ def test_runs_name_their_pictures_and_a_sweep_its_systems(tmp_path):
     for weight in (5.0, 10.0, 100.0):
         for photo in (content, other):
             # The tile follows the size of the photo.
-            tile = 0 if photo == other else 512
+            tile = "none" if photo == other else "512"
             write_run(root / f"{weight} {photo.stem}", photo, style, style_weight=weight, tile=tile)
     search = Search()
     search.add(str(root))
