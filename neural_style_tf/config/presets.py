@@ -96,7 +96,7 @@ BALANCED = Config(
     # From about 64 pixels, so that small and large paintings of one pair look alike.
     scales=0,
     # Faces stay faces, and it takes fewer iterations: twice as many change hardly anything that can be seen
-    # or that `benchmarks/distances.py` measures.
+    # or that `benchmarks/tradeoff.py` measures.
     scale_detail=1.0,
     # Coarse scales are cheap, but each iteration has the roots of the covariances to take.
     scale_iterations=(60, 60, 40),

@@ -18,7 +18,7 @@ from neural_style_tf.config.parsing import to_text
 from neural_style_tf.config.schema import SETTINGS, Config, Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.images import Picture, deep
-from neural_style_tf.transfer.records import Listener, Record
+from neural_style_tf.transfer.records import Listener, Measure, Record
 from neural_style_tf.utils.files import write_text
 from neural_style_tf.weights import Weights
 
@@ -42,6 +42,7 @@ class Manifest:
         steps: Number of updates of the pixels.
         final: Name of each loss → its last value.
         best: `step` and `total` loss of the result.
+        measures: Name of each measure of a finished result (`evaluation.catalogue`) → its value.
     """
 
     config: Mapping[str, Any]
@@ -59,6 +60,7 @@ class Manifest:
     seconds: float | None = None
     final: Mapping[str, float] | None = None
     best: Mapping[str, float] | None = None
+    measures: Mapping[str, float] | None = None
 
     def to_json(self) -> str:
         """Return the text of `run.json`, without fields that have no value yet."""
@@ -116,9 +118,11 @@ def read_manifest(path: str | Path, advice: str) -> Manifest:
         raise UserError(f"{show(path)} cannot be read as the run.json of a run: {why}; {advice}") from None
 
 
-_AT_THE_END = ("steps", "seconds", "final", "best")
+_AT_THE_END = ("steps", "seconds", "final", "best", "measures")
 _KINDS = {
-    **dict.fromkeys(("config", "job", "inputs", "weights", "circumstances", "final", "best"), dict),
+    **dict.fromkeys(
+        ("config", "job", "inputs", "weights", "circumstances", "final", "best", "measures"), dict
+    ),
     **dict.fromkeys(("resumed", "notes"), list),
     "steps": int,
     "seconds": (int, float),
@@ -137,6 +141,7 @@ class ManifestWriter(Listener):
         weights: The weights of the network.
         device: Name of the device.
         earlier: The former manifest of a resumed run.
+        measure: Measures the result of a finished run; None not to.
     """
 
     def __init__(
@@ -150,8 +155,9 @@ class ManifestWriter(Listener):
         weights: Weights,
         device: str,
         earlier: Manifest | None = None,
+        measure: Measure | None = None,
     ) -> None:
-        self._path = path
+        self._path, self._measure = path, measure
         files: dict[str, dict[str, Any]] = {
             role: {"path": str(picture.path), "sha256": picture.sha256, "notes": list(picture.notes)}
             for role, picture in inputs.items()
@@ -196,6 +202,7 @@ class ManifestWriter(Listener):
                 "seconds": round(self._last.seconds, 3),
                 "final": dict(self._last.terms),
                 "best": self._last.least,
+                "measures": self._measure(self._last) if self._measure and self._last.finished else None,
             }
         notes = (*self._manifest.notes, *self._notes)
         self._manifest = dataclasses.replace(self._manifest, status=status, ended=_now(), notes=notes, **end)
