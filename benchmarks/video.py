@@ -6,8 +6,9 @@
 The made clip is a pan and zoom over one example, with a person cut out of another moving across. Each way is
 one command as a user gives it. The warping error is the mean difference of a frame from the one before it,
 moved along the flow of the clip, in grey levels, wherever that is reliable: of what is painted and, below it,
-of the clip itself. RMSE is the root mean square of the same, from a frame 1 and 10 before. Style and content are the losses of the preset. `still` is a clip whose frames are all the
-same: how much they change from one to the next, and how far their mean brightness drifts.
+of the clip itself. RMSE is the root mean square of the same, from a frame 1 and 10 before. Style and content
+are the losses of the preset. `still` is a clip whose frames are all the same: how much they change from one
+to the next, and how far their mean brightness drifts.
 """
 
 from __future__ import annotations

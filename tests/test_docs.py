@@ -10,6 +10,8 @@ from neural_style_tf.app.__main__ import make_parser
 from neural_style_tf.cli import flags
 from neural_style_tf.config import presets
 from neural_style_tf.config.schema import SETTINGS
+from neural_style_tf.evaluation.catalogue import MEASURES, SUMS
+from neural_style_tf.evaluation.report import describe
 
 PAGES = [
     ROOT / "README.md",
@@ -66,6 +68,12 @@ def test_presets_table_is_generated():
 
 def test_flags_table_is_generated():
     assert between("flags.md", "flags") == flags.table()
+
+
+def test_tables_of_evaluation_are_generated():
+    assert between("evaluation.md", "flags") == flags.table(flags.EVALUATION)
+    assert between("evaluation.md", "measures") == describe((*SUMS, *MEASURES)) + "\n"
+    assert len((ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8").splitlines()) <= 120
 
 
 def test_the_meaning_of_a_flag_names_its_choices():

@@ -15,14 +15,14 @@ from neural_style_tf.cli import evaluate
 
 @pytest.fixture
 def folder(tmp_path, narrow_weights, monkeypatch):
-    """Two photos, a style picture, and two systems: `near` mixes a little of the style, `far` much."""
+    """Two photos, a style picture, and two systems: `near` has a little of the style, `far` is all style."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(evaluate, "load_weights", lambda *given, **named: narrow_weights)
     monkeypatch.setattr(evaluate, "check_spec", lambda *given, **named: None)
     monkeypatch.setattr("neural_style_tf.utils.runtime.start_tensorflow", lambda **named: "CPU")
     (tmp_path / "photos").mkdir()
     style = write_picture(tmp_path / "s.png", (48, 64), seed=5)
-    for share, system in ((0.2, "near"), (0.7, "far")):
+    for share, system in ((0.2, "near"), (1.0, "far")):
         (tmp_path / system).mkdir()
         for number, photo in enumerate("ab"):
             content = write_picture(tmp_path / "photos" / f"{photo}.png", (48, 64), seed=number)
