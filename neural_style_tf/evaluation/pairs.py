@@ -67,6 +67,7 @@ class Search:
     styles: Sequence[Path] = ()
     paintings: list[Painting] = dataclasses.field(default_factory=list)
     problems: list[str] = dataclasses.field(default_factory=list)
+    _titles: set[str] = dataclasses.field(default_factory=set)
 
     def add(self, name: str) -> None:
         """Find the paintings of a folder of runs or pictures, a picture, or a CSV of pairs.
@@ -75,16 +76,20 @@ class Search:
             UserError: It does not exist, holds none, or its form is wrong.
         """
         path, before = Path(name), len(self.problems)
+        title = path.resolve().parent.name if is_file(path) else path.resolve().name
+        # Of two folders of one name the second goes by its path.
+        title = show(name) if title in self._titles else title
+        self._titles.add(title)
         if is_file(path) and path.suffix.lower() == ".csv":
             found = self._of_table(path)
         elif is_file(path):
-            found = self._of_pictures([path], path.resolve().parent.name)
+            found = self._of_pictures([path], title)
         elif not path.is_dir():
             raise UserError(f"{show(name)} does not exist: give a folder of paintings, or a CSV of pairs")
         elif manifests := sorted(path.rglob("run.json"), key=lambda file: natural(str(file))):
-            found = self._of_runs(path, [file.parent for file in manifests])
+            found = self._of_runs(title, [file.parent for file in manifests])
         elif pictures := [Path(file) for file in expand_files(str(path))]:
-            found = self._of_pictures(pictures, path.resolve().name)
+            found = self._of_pictures(pictures, title)
         else:
             raise UserError(f"{show(name)} holds no picture and no run")
         taken = {(painting.system.name, *painting.pair): painting.result for painting in self.paintings}
@@ -156,7 +161,7 @@ class Search:
             )
         ]
 
-    def _of_runs(self, root: Path, folders: Sequence[Path]) -> list[Painting]:
+    def _of_runs(self, title: str, folders: Sequence[Path]) -> list[Painting]:
         """Return the results of runs of this program; their manifests say the rest."""
         manifests: dict[Path, tuple[Manifest, Path, Path]] = {}
         for folder in folders:
@@ -165,7 +170,7 @@ class Search:
                 manifests[folder] = manifest, *self._inputs_of(manifest, folder)
             except UserError as error:
                 self.problems.append(str(error))
-        names = name_systems({folder: manifest for folder, (manifest, *_) in manifests.items()}, root)
+        names = name_systems({folder: manifest for folder, (manifest, *_) in manifests.items()}, title)
         return [
             Painting(names[folder], folder / "result.png", content, style)
             for folder, (_, content, style) in manifests.items()
@@ -202,13 +207,12 @@ def _words(path: Path) -> tuple[str, ...]:
     return tuple(filter(None, re.split(r"[_\-\s]+", path.stem.casefold())))
 
 
-def name_systems(runs: Mapping[Path, Manifest], root: Path) -> dict[Path, System]:
+def name_systems(runs: Mapping[Path, Manifest], title: str) -> dict[Path, System]:
     """Name the system of each run by the settings in which the runs of a folder differ, but for pictures.
 
     A setting that others already tell apart, as `preset` does, is left out. So is what `auto` chose, which
     follows the size of a photo, unless runs of one pair differ only in it.
     """
-    title = root.resolve().name
     swept = {folder: _settings(manifest) for folder, manifest in runs.items()}
     names = list(next(iter(swept.values()), {}))
     chosen = [name for name in names if name in tagged("auto", Config)]

@@ -93,6 +93,16 @@ def test_runs_name_their_pictures_and_a_sweep_its_systems(tmp_path):
     assert len(search.paintings) == 6 and not search.problems
 
 
+def test_two_folders_of_one_name_are_two_systems(tmp_path):
+    contents, styles = touch(tmp_path / "a.jpg"), touch(tmp_path / "s.jpg")
+    touch(tmp_path / "ours" / "out" / "a_s.png", tmp_path / "gan" / "out" / "a_s.png")
+    search = Search(contents, styles)
+    for folder in ("ours", "gan"):
+        search.add(str(tmp_path / folder / "out"))
+    names = [painting.system.name for painting in search.paintings]
+    assert names == ["out", str(tmp_path / "gan" / "out")] and not search.problems
+
+
 def test_what_auto_chose_tells_runs_of_a_pair_apart(tmp_path):
     content, style = touch(tmp_path / "a.jpg", tmp_path / "s.jpg")
     for precision in ("float32", "bfloat16"):
