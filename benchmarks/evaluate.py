@@ -49,9 +49,10 @@ def main() -> None:
         seconds = {"features": seconds_of(lambda: viewer.look(photo))}  # noqa: B023 - called at once
         reference = Reference(viewer.look(photo), viewer.look(style))
         mixture = 0.5 * photo + 0.5 * resize(style, photo.shape[:2])
+        look = viewer.look(mixture)
         for measure in MEASURES:
             # What one measure has computed is not there for the next.
-            trial = Trial(viewer.look(mixture), reference)
+            trial = Trial(look, reference)
             seconds[measure.name] = seconds_of(lambda: measure.function(trial))  # noqa: B023
         tables.append((size, seconds))
         with scratch() as folder:

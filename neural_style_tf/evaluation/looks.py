@@ -82,7 +82,8 @@ class Viewer:
             small,
             {layer: statistics_of(features[layer]) for layer in _STATISTICS},
             {layer: features[layer] for layer in _MAPS} if maps else {},
-            self._extract_small(small)[COPY_LAYER],
+            # At 384 pixels or below one pass serves both.
+            features[COPY_LAYER] if small.shape == pixels.shape else self._extract_small(small)[COPY_LAYER],
         )
 
 

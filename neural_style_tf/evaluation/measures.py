@@ -20,7 +20,7 @@ PATCH, FILTERS, PATCHES = 7, 256, 1 << 14
 """Of `patch_distance`: side of a patch, number of random filters, most patches of a picture."""
 BINS, BIN_WIDTH, COLOUR_LIMIT, COLOURS = 64, 0.02, 3.0, 1 << 15
 """Of `colour_distance`: bins on each axis, τ of their kernel, largest |log ratio|, most pixels."""
-ROWS = 1 << 12
+ROWS = 1 << 11
 """Of `cfsd`: most positions that are compared with all others."""
 TENSOR_SCALES = ((0.7, 2.0), (0.7, 4.0), (1.5, 4.0), (1.5, 8.0), (3.0, 8.0))
 """Of `coherence`: (σ of the derivatives, σ of the average), in pixels of a picture of 384."""
@@ -92,7 +92,7 @@ def cfsd(features: np.ndarray, photo: np.ndarray) -> float:
     """Return the content feature structural distance: whether positions are as alike as in the photo.
 
     With F [M, N] the features over N, P = softmax of each row of F Fᵀ: Σ over rows of KL(P_photo ‖ P_result).
-    Of more than 4096 rows, so many are taken, evenly spaced, and stand for the others.
+    Of more than 2048 rows, so many are taken, evenly spaced, and stand for the others.
 
     Args:
         features: relu3_1 of the painting.
