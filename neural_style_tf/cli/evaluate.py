@@ -162,3 +162,7 @@ def _facts(weights: Weights, config: EvaluationConfig, device: str) -> dict[str,
         + ", ".join(f"{name} {importlib.metadata.version(name)}" for name in versions),
         "device": device,
     }
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -16,9 +16,9 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 BLOCK = 1 << 22
 """Numbers in a block of a matrix that is too large to be held, such as that of all pairs of positions."""
 
-PATCH, FILTERS, PATCHES = 7, 256, 1 << 14
+PATCH, FILTERS, PATCHES = 7, 256, 1 << 13
 """Of `patch_distance`: side of a patch, number of random filters, most patches of a picture."""
-BINS, BIN_WIDTH, COLOUR_LIMIT, COLOURS = 64, 0.02, 3.0, 1 << 15
+BINS, BIN_WIDTH, COLOUR_LIMIT, COLOURS = 64, 0.02, 3.0, 1 << 14
 """Of `colour_distance`: bins on each axis, τ of their kernel, largest |log ratio|, most pixels."""
 ROWS = 1 << 11
 """Of `cfsd`: most positions that are compared with all others."""
@@ -215,7 +215,7 @@ def patch_distance(pixels: np.ndarray, style: np.ndarray, *, seed: int = 0) -> f
     Args:
         pixels: Of the painting.
         style: Of the style picture; its size may be another.
-        seed: Of filters and of the places of patches, at most 16,384 of a picture.
+        seed: Of filters and of the places of patches, at most 8192 of a picture.
 
     Returns:
         From 0, which is equal; less is better. Grey levels: one level more everywhere is about 0.8.
@@ -247,7 +247,7 @@ def colour_distance(pixels: np.ndarray, style: np.ndarray) -> float:
         0, equal, to 1, no colour in common; less is better. No unit.
 
     Source: Afifi, Brubaker and Brown, "HistoGAN" (2021), Eqs. 1–4: 64 bins from −3 to 3, τ 0.02. Of more than
-    32,768 pixels, so many are taken, evenly spaced, where the source reduces the picture to 150 × 150.
+    16,384 pixels, so many are taken, evenly spaced, where the source reduces the picture to 150 × 150.
     """
     roots = [np.sqrt(_colour_histogram(picture)) for picture in (pixels, style)]
     return float(np.linalg.norm(roots[0] - roots[1]) / np.sqrt(2))

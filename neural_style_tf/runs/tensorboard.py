@@ -80,11 +80,13 @@ class Curves(Listener):
 
     def on_end(self) -> None:
         """Write the measures of a finished result, which is saved by now, and close the files."""
-        if self._measure and self._last is not None and self._last.finished:
-            with self._writer.as_default(step=self._last.step):
-                for name, value in self._measure(self._last).items():
-                    tf.summary.scalar(f"measure/{name}", value)
-        self._writer.close()
+        try:
+            if self._measure and self._last is not None and self._last.finished:
+                with self._writer.as_default(step=self._last.step):
+                    for name, value in self._measure(self._last).items():
+                        tf.summary.scalar(f"measure/{name}", value)
+        finally:
+            self._writer.close()
 
 
 def trim_events(folder: Path, step: int) -> None:

@@ -19,7 +19,6 @@ def folder(tmp_path, narrow_weights, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(evaluate, "load_weights", lambda *given, **named: narrow_weights)
     monkeypatch.setattr(evaluate, "check_spec", lambda *given, **named: None)
-    monkeypatch.setattr("neural_style_tf.utils.runtime.start_tensorflow", lambda **named: "CPU")
     (tmp_path / "photos").mkdir()
     style = write_picture(tmp_path / "s.png", (48, 64), seed=5)
     for share, system in ((0.2, "near"), (1.0, "far")):
@@ -84,6 +83,16 @@ def test_columns_and_votes_of_others_are_merged(folder, capsys):
     assert facts["means"]["near"]["lpips"][0] == 0.5 and facts["means"]["far"]["lpips"][0] is None
     assert facts["votes"]["w2"]["trials"] == 1
     assert "Rank correlation" in capsys.readouterr().out
+
+
+def test_runs_of_a_sweep_need_no_flag(job, folder, capsys):
+    sweep = ("--content=photos", "--style=s.png", "--sweep=style_weight=1,100", "--iterations=1")
+    assert job(*sweep, "--save_every=0", "--output_dir=o") == 0
+    capsys.readouterr()
+    assert evaluate.run(["evaluate", "o", "--size=48"]) == 0
+    facts = json.loads((folder / "o" / "evaluation.json").read_text())
+    assert list(facts["means"])[:2] == ["o: style_weight=1", "o: style_weight=100"]
+    assert sorted(facts["pairs"]) == [["a", "s"], ["b", "s"]]
 
 
 @pytest.mark.parametrize(
