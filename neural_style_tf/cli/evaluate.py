@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from neural_style_tf.evaluation.report import STEM, check_outputs, to_markdown, 
 from neural_style_tf.images.files import expand_files
 from neural_style_tf.jobs.error_messages import line_of
 from neural_style_tf.jobs.run import FAILURE, SUCCESS, USAGE_ERROR
+from neural_style_tf.runs.manifest import version_of
 from neural_style_tf.utils.console import Console, Download, duration
 from neural_style_tf.utils.files import is_file
 from neural_style_tf.weights import Weights
@@ -159,7 +159,7 @@ def _facts(weights: Weights, config: EvaluationConfig, device: str) -> dict[str,
         "network": f"{weights.architecture.name} from {weights.source}, sha256 {weights.sha256}",
         "size": f"longest side {config.size} px",
         "program": f"neural-style-tf {__version__}; "
-        + ", ".join(f"{name} {importlib.metadata.version(name)}" for name in versions),
+        + ", ".join(f"{name} {version_of(name)}" for name in versions),
         "device": device,
     }
 

@@ -224,7 +224,7 @@ def facts_in_common(config: Config, hashes: dict[str, str], weights: Weights) ->
     if "init" in hashes:
         facts["--init"] = hashes["init"]
     files = {f"the {role} picture": sha256 for role, sha256 in hashes.items() if role != "init"}
-    versions = {name: _version(name) for name in ("tensorflow", "keras")}
+    versions = {name: version_of(name) for name in ("tensorflow", "keras")}
     return facts | files | {"the weights": weights.sha256, "neural-style-tf": __version__} | versions
 
 
@@ -235,11 +235,12 @@ def circumstances(device: str) -> dict[str, Any]:
         "device": device,
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "packages": {name: _version(name) for name in packages},
+        "packages": {name: version_of(name) for name in packages},
     }
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """Return the version of an installed package."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
