@@ -254,7 +254,7 @@ def draw(evaluation: Evaluation, path: Path) -> None:
         systems.sort(key=lambda system: system.place)
         points = [[mean(evaluation.values(system, axis)) for axis in (LOST, MISSING)] for system in systems]
         x, y = ([point[axis].value for point in points] for axis in (0, 1))
-        is_control = systems[0] in (PHOTO, STYLE)
+        marker = {PHOTO: "kx", STYLE: "k+"}.get(systems[0], "o-")
         label = name.removeprefix("\0") if len(systems) > 1 else systems[0].name
         bars = {
             side: [
@@ -270,7 +270,7 @@ def draw(evaluation: Evaluation, path: Path) -> None:
             x,
             y,
             **bars,
-            fmt="kx" if is_control else "o-",
+            fmt=marker,
             elinewidth=0.6,
             markersize=6,
             label=_plain_label(label),
