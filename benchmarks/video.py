@@ -28,6 +28,7 @@ sys.path.insert(0, str(EXAMPLES))
 from make_clip import make_clip
 
 from neural_style_tf.evaluation import measures
+from neural_style_tf.images.color_transfer import luma
 from neural_style_tf.video.flow import dis_flow, reliability, warp
 
 WAYS = {
@@ -140,7 +141,7 @@ def main() -> None:
             source = write_frames([clip[0]] * options.still, folder / "still")
             frames, _ = paint(source, "long-term", flags, folder / "still-painted")
             change = np.mean([np.abs(after - before).mean() for before, after in itertools.pairwise(frames)])
-            levels = [float(measures.luma(frame).mean()) for frame in frames]
+            levels = [float(luma(frame).mean()) for frame in frames]
             print(
                 f"\n{options.still} equal frames: mean change from each to the next {change:.3f}, "
                 f"drift of the mean brightness {max(levels) - min(levels):.3f} levels"

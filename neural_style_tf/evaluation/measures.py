@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""Weights of RGB in luma (ITU-R BT.601)."""
+from neural_style_tf.images.color_transfer import luma
+
 BLOCK = 1 << 22
 """Numbers in a block of a matrix that is too large to be held, such as that of all pairs of positions."""
 
@@ -347,11 +347,6 @@ def warping_error(frame: np.ndarray, warped: np.ndarray, valid: np.ndarray) -> f
 
 
 # What they are made of.
-
-
-def luma(pixels: np.ndarray) -> np.ndarray:
-    """Return the luma [H, W], 0–255, float32."""
-    return np.asarray(pixels, np.float32) @ LUMA
 
 
 def halved(pixels: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import scipy.ndimage
 import scipy.stats
 
 from neural_style_tf.evaluation import measures
+from neural_style_tf.images.color_transfer import luma
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_ssim_is_that_of_its_twin(random):
     def mean(values):
         return scipy.ndimage.gaussian_filter(values, 1.5, truncate=3.5)
 
-    x, y = (measures.luma(side).astype(np.float64) for side in (one, other))
+    x, y = (luma(side).astype(np.float64) for side in (one, other))
     covariance = mean(x * y) - mean(x) * mean(y)
     spread = mean(x * x) - mean(x) ** 2 + mean(y * y) - mean(y) ** 2
     first, second = (0.01 * 255) ** 2, (0.03 * 255) ** 2
@@ -215,7 +216,7 @@ def test_coherence_is_that_of_its_twin_by_eigenvalues(random):
     pixels = picture(random)
     expected = []
     for fine, coarse in measures.TENSOR_SCALES:
-        gray = measures.luma(pixels)
+        gray = luma(pixels)
         down = scipy.ndimage.gaussian_filter1d(
             scipy.ndimage.gaussian_filter1d(gray, fine, axis=0, order=1), fine, axis=1
         )
