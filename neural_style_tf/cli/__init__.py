@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import signal
 import sys
+from collections.abc import Callable
 
 from neural_style_tf.utils.runtime import missing_package
 
@@ -17,17 +17,30 @@ def start() -> int:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return _run("neural_style_tf.cli.main")
+
+    def load() -> Callable[[], int]:
+        from neural_style_tf.cli.main import run
+
+        return run
+
+    return _run(load)
 
 
 def start_evaluation() -> int:
     """Measure paintings; the entry point of `neural-style-tf-evaluate`. Return the exit code."""
-    return _run("neural_style_tf.cli.evaluate")
+
+    def load() -> Callable[[], int]:
+        from neural_style_tf.cli.evaluate import run
+
+        return run
+
+    return _run(load)
 
 
-def _run(module: str) -> int:
+def _run(load: Callable[[], Callable[[], int]]) -> int:
+    """Call the function that `load` imports, unless a package is missing."""
     try:
-        run = importlib.import_module(module).run
+        run = load()
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package == "neural_style_tf":
