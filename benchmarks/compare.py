@@ -1,10 +1,15 @@
 """Judge two settings blindly: paint pairs with both, and make a page that shows them in random order.
 
     python benchmarks/compare.py [--a "FLAGS"] [--b "FLAGS"] [--pairs PHOTO:STYLE …] [--size N] [--out FOLDER]
+    python benchmarks/compare.py --a RESULTS --b RESULTS [--photos FILE …] [--styles FILE …] [--out FOLDER]
     python benchmarks/compare.py --tally ANSWERS.jsonl …
 
+RESULTS is what `neural-style-tf-evaluate` takes: a folder of runs, a folder of pictures of any program, whose
+names hold those of photo and style picture, or a CSV of pairs.
+
 The page, FOLDER/index.html, needs no server. It keeps its answers in the browser and saves them as JSON
-lines, which --tally counts. What is painted already is not painted again.
+lines, which --tally counts, and which `neural-style-tf-evaluate --votes` ranks beside its measures. What is
+painted already is not painted again.
 """
 
 from __future__ import annotations
@@ -14,12 +19,16 @@ import json
 import math
 import shlex
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from common import ROOT, locate, read_options, run_command
 from sheets import SIZES
+
+from neural_style_tf.errors import UserError
+from neural_style_tf.evaluation.pairs import Painting, Search
 
 PAGE = Path(__file__).parent / "compare_page" / "page.html"
 Z = 1.96
@@ -58,6 +67,35 @@ def publish(picture: Path, folder: Path) -> str:
     return f"pictures/{name}"
 
 
+def find(results: str, photos: list[str], styles: list[str]) -> tuple[str, dict[tuple[str, str], Painting]]:
+    """Return the name of a system, and pair → painting; what has no pair is printed."""
+    search = Search([Path(name) for name in photos if name], [Path(name) for name in styles if name])
+    search.add(results)
+    for line in search.problems:
+        print(line, file=sys.stderr)
+    names = sorted({painting.system.name for painting in search.paintings})
+    if len(names) != 1:
+        raise UserError(
+            f"{results} holds {len(names)} systems, and the page shows one beside another: {names}"
+        )
+    return names[0], {painting.pair: painting for painting in search.paintings}
+
+
+def show_results(a: str, b: str, photos: list[str], styles: list[str], out: Path) -> dict:
+    """Return the study of two folders of paintings: the pairs that both have."""
+    (name, ours), (other, theirs) = (find(results, photos, styles) for results in (a, b))
+    trials = []
+    for pair in sorted(ours.keys() & theirs.keys()):
+        painting = ours[pair]
+        pictures = {"content": painting.content, "style": painting.style}
+        pictures |= {"a": painting.result, "b": theirs[pair].result}
+        published = {role: publish(path, out) for role, path in pictures.items()}
+        trials.append({"pair": ":".join(pair), **published})
+    if not trials:
+        raise UserError(f"{a} and {b} have no pair in common")
+    return {"a": name, "b": other, "trials": trials}
+
+
 def main() -> None:
     """Paint and write the page, or count answers."""
     options = read_options(
@@ -65,6 +103,8 @@ def main() -> None:
         a="--preset=balanced",
         b="--preset=gatys",
         pairs=list(SIZES),
+        photos=[""],
+        styles=[""],
         size=384,
         out=ROOT / "build" / "compare",
         tally=[""],
@@ -77,6 +117,13 @@ def main() -> None:
         return
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
+    if Path(options.a).exists():
+        try:
+            study = show_results(options.a, options.b, options.photos, options.styles, out)
+        except UserError as error:
+            sys.exit(f"compare.py: {error}")
+        write_page(study, out)
+        return
     trials = []
     for pair in options.pairs:
         content, style = (locate(name).resolve() for name in pair.split(":"))
@@ -95,7 +142,11 @@ def main() -> None:
         published = {role: publish(path, out) for role, path in pictures.items()}
         trials.append({"pair": f"{content.stem}:{style.stem}", **published})
         print(f"painted {pair}", flush=True)
-    study = {"a": options.a, "b": options.b, "trials": trials}
+    write_page({"a": options.a, "b": options.b, "trials": trials}, out)
+
+
+def write_page(study: dict, out: Path) -> None:
+    """Write the page of a study."""
     study["id"] = hashlib.sha256(json.dumps(study).encode()).hexdigest()[:8]
     data = json.dumps(study).replace("<", "\\u003c")
     page = PAGE.read_text("utf-8").replace("/*STUDY*/null", data)

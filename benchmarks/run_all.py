@@ -37,6 +37,7 @@ COMMANDS = {
     ),
     "peers": ("peers.py", "--plot", "{folder}/peers.png"),
     "video": ("video.py",),
+    "evaluate": ("evaluate.py",),
     "tradeoff": ("tradeoff.py", "--plot", "{folder}/tradeoff.png", "--work", "{folder}/tradeoff"),
     "pairs": ("sheets.py", "pairs", "--out", "{folder}/contact_sheet.jpg"),
     "strengths": ("sheets.py", "strengths", "--out", "{folder}/strengths.jpg"),

@@ -6,8 +6,8 @@
 `pairs` are twelve, each at a size of its own, for which a photo that is too small is enlarged. `strengths` is
 one pair at five strengths. `sizes` asks whether small and large paintings of a pair look alike: three pairs
 at three sizes, as the preset begins them and from three scales, all shrunk to the smallest size and compared
-with the first: by Gaussians of layers that no preset takes style from, and by colours, each as a share of the
-distance between photo and style picture. 0 is the same painting. `rows` puts picture files side by side.
+with the first: by the measures `w2` and `colours`, each as a share of the distance between photo and style
+picture. 0 is the same painting. `rows` puts picture files side by side.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from common import PAIRS, load_pair, paint, print_header, print_row, read_options, settings, start
-from distances import Look, share_of_style
 from PIL import Image, ImageDraw, ImageFont
 
 import neural_style_tf as nst
+from neural_style_tf.evaluation.catalogue import BY_NAME
+from neural_style_tf.evaluation.looks import Reference, Trial, Viewer
+from neural_style_tf.images import resize
 
 SIZES = {
     "astronaut:strokes": 512,
@@ -86,8 +89,9 @@ def paint_all(jobs: list[tuple[str, str, int, nst.Config]]) -> Iterator[Cell]:
 def paint_sizes(pairs: tuple[str, ...], sizes: list[int], scales: list[int], quick: dict) -> Iterator[Cell]:
     """Paint each pair at each size, print how far they are from the first, and yield them."""
     weights = nst.load_weights("bundled")
-    session = nst.Session(weights)
-    print_header("pair", "scales", "size", "gaussians", "colours")
+    session, viewer = nst.Session(weights), Viewer(weights)
+    chosen = [BY_NAME[name] for name in ("w2", "colours")]
+    print_header("pair", "scales", "size", *(measure.name for measure in chosen))
     for pair in pairs:
         for count in scales:
             config, first = settings(log_every=100, **quick), None
@@ -99,12 +103,14 @@ def paint_sizes(pairs: tuple[str, ...], sizes: list[int], scales: list[int], qui
                 if first is None:
                     first = painting
                     photo, style = (
-                        Look(nst.to_picture(pixels).resize(first.size), weights) for pixels in pictures
+                        viewer.look(resize(pixels, (first.height, first.width))) for pixels in pictures
                     )
-                    reference = Look(first, weights)
+                    far = Trial(photo, Reference(photo, style))
+                    reference = Reference(photo, viewer.look(np.asarray(first)))
                 shrunk = painting.resize(first.size, LANCZOS)
-                gaussians, _, colours = share_of_style(Look(shrunk, weights), reference, photo, style)
-                print_row(pair, count, size, f"{gaussians:.3f}", f"{colours:.3f}")
+                trial = Trial(viewer.look(np.asarray(shrunk)), reference)
+                shares = [measure.function(trial) / measure.function(far) for measure in chosen]
+                print_row(pair, count, size, *(f"{share:.3f}" for share in shares))
                 yield fit(shrunk, HEIGHT), f"{pair}, scales {count}, {size} px"
 
 

@@ -4,12 +4,11 @@
 
 `balanced`, and variants of it, paint four pairs at five strengths; `original`, `gatys` and neural-style,
 which is installed on first use, paint them once, at the style weights that they are published with. Paintings
-are judged by distances that none of them minimises: style by Gaussians of layers no preset uses, by patches
-and by colours; content by SSIM of the luma and by relu3_1. Each distance is divided by that of the photo
-itself (style) or of the style picture itself, cut to the photo's shape (content): 1 is "nothing done" and
-"nothing left". A system's figure is the mean height of its curve over the range of content that all cover:
-less is better. Points stand beside the curve of `balanced` at the same distance from the photo, and at the
-same distance from the style.
+are judged by the two axes of docs/evaluation.md, which none of them minimises: `style_missing` (Gaussians of
+layers no preset uses, patches, colours) and `content_lost` (SSIM, CFSD, perceptual), each a share of what the
+photo itself lacks of the style, or the style picture of the content. A system's figure is the mean height of
+its curve over the range of content that all cover: less is better. Points stand beside the curve of
+`balanced` at the same distance from the photo, and at the same distance from the style.
 
 What is in --work is not painted again: take another folder after a change.
 """
@@ -23,11 +22,13 @@ from pathlib import Path
 
 import numpy as np
 from common import PAIRS, ROOT, load_pair, paint, print_header, print_row, read_options, settings, start
-from distances import Look, share_of_photo, share_of_style
 from peer_systems import NEURAL_STYLE, System, export_weights, run_system
-from PIL import Image, ImageOps
+from PIL import Image
 
 import neural_style_tf as nst
+from neural_style_tf.evaluation.catalogue import LOST, MISSING, judge
+from neural_style_tf.evaluation.catalogue import axis_shares as shares_of
+from neural_style_tf.evaluation.looks import Reference, Trial, Viewer, cropped
 
 PEER = "neural-style 0.5.7"
 # The convolution changes the time, and the sixth digit.
@@ -129,12 +130,14 @@ def main() -> None:
     start()
     weights = nst.load_weights("bundled")
     # In a session strengths compile nothing.
-    session, shares = nst.Session(weights), defaultdict(list)
+    session, shares, viewer = nst.Session(weights), defaultdict(list), Viewer(weights)
     for pair in pairs:
         pixels = load_pair(pair, options.size)
         content, style = map(nst.to_picture, pixels)
-        photo, manner = Look(content, weights), Look(style, weights)
-        cut = Look(ImageOps.fit(style, content.size), weights)
+        photo, manner = (viewer.look(np.asarray(picture)) for picture in (content, style))
+        reference = Reference(photo, manner)
+        cut = viewer.look(cropped(manner.pixels, photo.pixels.shape[:2]))
+        controls = [judge(Trial(look, reference)) for look in (photo, cut)]
         for name, strength in jobs:
             path = work / f"{pair}, {name}, {strength}, {options.size}.png".replace(":", "-")
             if not path.exists():
@@ -149,16 +152,17 @@ def main() -> None:
                     painting = nst.to_picture(paint(session, pixels, config).best)
                 painting.save(path)
             with Image.open(path) as picture:
-                look = Look(picture.resize(content.size), weights)
-            of_style = share_of_style(look, manner, photo, manner)
-            shares[name, strength].append((*of_style, *share_of_photo(look, photo, cut)))
+                look = viewer.look(np.asarray(picture.convert("RGB").resize(content.size)))
+            values = judge(Trial(look, reference))
+            shares[name, strength].append({**shares_of(values, *controls), **values})
             print(f"{pair}, {name}, {strength}", file=sys.stderr, flush=True)
-    print_header("system", "strength", "gaussians", "patches", "colours", "ssim", "relu3_1")
+    columns = list(next(iter(shares.values()))[0])
+    print_header("system", "strength", *columns)
     curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for (name, strength), rows in shares.items():
-        means = np.mean(rows, axis=0)
-        print_row(name, f"{strength:g}", *(f"{value:.3f}" for value in means))
-        curves[name].append((float(means[3:].mean()), float(means[:3].mean())))
+        means = {column: float(np.mean([row[column] for row in rows])) for column in columns}
+        print_row(name, f"{strength:g}", *(f"{value:.3g}" for value in means.values()))
+        curves[name].append((means[LOST.name], means[MISSING.name]))
     report(curves)
     if options.plot:
         plot(curves, options.plot)

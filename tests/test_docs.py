@@ -10,6 +10,8 @@ from neural_style_tf.app.__main__ import make_parser
 from neural_style_tf.cli import flags
 from neural_style_tf.config import presets
 from neural_style_tf.config.schema import SETTINGS
+from neural_style_tf.evaluation.catalogue import MEASURES, SUMS
+from neural_style_tf.evaluation.report import describe
 
 PAGES = [
     ROOT / "README.md",
@@ -68,6 +70,17 @@ def test_flags_table_is_generated():
     assert between("flags.md", "flags") == flags.table()
 
 
+def test_tables_of_evaluation_are_generated():
+    own = {
+        name: field
+        for name, field in flags.EVALUATION.items()
+        if name not in SETTINGS or field.metadata["help"] != SETTINGS[name].metadata["help"]
+    }
+    assert between("evaluation.md", "flags") == flags.table(own)
+    assert between("evaluation.md", "measures") == describe((*SUMS, *MEASURES)) + "\n"
+    assert len((ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
 def test_the_meaning_of_a_flag_names_its_choices():
     assert any(field.metadata["choices"] for field in SETTINGS.values())
     for field in SETTINGS.values():
@@ -97,7 +110,8 @@ def test_every_page_is_linked():
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_flags_in_the_text_exist(page):
-    known = flags.help_text() + make_parser().format_help()
+    known = flags.help_text() + flags.help_text(flags.EVALUATE_USAGE, flags.EVALUATE_GROUPS)
+    known += make_parser().format_help()
     known += "".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py"))
     named = re.findall(r"(?<![\w-])--([a-z_0-9]+)", page.read_text(encoding="utf-8"))
     for flag in sorted(set(named) - OTHER_FLAGS):

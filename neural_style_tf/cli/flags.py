@@ -1,4 +1,7 @@
-"""Command-line flags, made from the settings; preset < flag file < flags."""
+"""Command-line flags, made from the settings; preset < flag file < flags.
+
+`run.py` and `neural-style-tf-evaluate` have settings of their own, and read them in the same way.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,15 @@ from absl import flags as absl_flags
 from neural_style_tf.config.fields import flat, from_text, leaves, tagged, to_flags
 from neural_style_tf.config.parsing import to_text
 from neural_style_tf.config.presets import PRESETS
-from neural_style_tf.config.schema import SETTINGS, Config, Job, ScaleConfig, SweepConfig
+from neural_style_tf.config.schema import (
+    EVALUATION,
+    SETTINGS,
+    Config,
+    EvaluationConfig,
+    Job,
+    ScaleConfig,
+    SweepConfig,
+)
 from neural_style_tf.errors import UserError, did_you_mean, one_line, show
 from neural_style_tf.images.files import expand_files
 from neural_style_tf.runs.manifest import with_absolute_paths
@@ -29,8 +40,18 @@ usage: python run.py --content=PHOTO --style=PAINTING [--iterations=N] [flags]
 Any flag can be put in a file, one to a line, and read with --flagfile=FILE.
 """
 GROUPS = (("Files", Job), ("Settings (defaults of the preset `original`)", Config), ("Sweeps", SweepConfig))
+EVALUATE_USAGE = """Measure paintings of any program: how much of the photo and of the style is in them.
+
+usage: neural-style-tf-evaluate RESULTS [--compare=RESULTS …] [--content=PHOTOS --style=PAINTINGS] [flags]
+
+RESULTS is a folder of runs of this program; or a folder of pictures, such as photo_style.png, with --content
+and --style; or a CSV with the columns result, content, style.
+"""
+EVALUATE_GROUPS = (("Flags", EvaluationConfig),)
 LONGEST_FLAG_FILE = 1 << 20
 """Largest flag file, in bytes."""
+Fields = Mapping[str, dataclasses.Field]
+"""Name → field of each setting that a command has."""
 Texts = Mapping[str, tuple[str, ...]]
 """Name of each setting → the texts of its flags."""
 
@@ -144,9 +165,17 @@ def parse(argv: Sequence[str]) -> tuple[Config, Job]:
 
 def read(argv: Sequence[str]) -> CommandLine:
     """Parse a command line: the program's name and its arguments."""
-    texts, here = _read_flags(argv[1:])
+    texts, here = _read(argv[1:], SETTINGS)
     sweep = {leaf.name: texts[leaf.name] for leaf in leaves(SweepConfig) if leaf.name in texts}
     return CommandLine(texts, here, SweepConfig(**CommandLine._values(sweep)))
+
+
+def read_evaluation(argv: Sequence[str]) -> tuple[list[str], EvaluationConfig]:
+    """Return what is to be measured, and the settings, of a command line of `neural-style-tf-evaluate`."""
+    results: list[str] = []
+    texts, _ = _read(argv[1:], EVALUATION, results)
+    values = {name: from_text(EVALUATION[name], *own) for name, own in texts.items()}
+    return results, EvaluationConfig(**values)
 
 
 def _resolve_job(values: Mapping[str, Any]) -> tuple[Config | None, Job]:
@@ -169,10 +198,10 @@ def command(config: Config, job: Job, *, program: Sequence[str] = ("python", "ru
     return shlex.join([*program, *(word for several in words for word in several)])
 
 
-def help_text() -> str:
+def help_text(usage: str = USAGE, groups: Sequence[tuple[str, type]] = GROUPS) -> str:
     """Return the text of `--help`."""
-    lines = [USAGE]
-    for title, kind in GROUPS:
+    lines = [usage]
+    for title, kind in groups:
         lines.append(f"{title}:\n")
         for field in leaves(kind):
             lines += [f"  --{_usage(field)}", f"      {explanation(field)}"]
@@ -180,9 +209,9 @@ def help_text() -> str:
     return "\n".join(lines)
 
 
-def table() -> str:
+def table(fields: Fields = SETTINGS) -> str:
     """Return the flags as a Markdown table, for docs/flags.md."""
-    rows = [f"| `--{_usage(field)}` | {explanation(field)} |" for field in SETTINGS.values()]
+    rows = [f"| `--{_usage(field)}` | {explanation(field)} |" for field in fields.values()]
     return "\n".join(["| flag | meaning |", "|---|---|", *rows]) + "\n"
 
 
@@ -197,8 +226,13 @@ def _usage(field: dataclasses.Field) -> str:
     return f"{field.name}={to_text(field.default) or field.metadata['value']}"
 
 
-def _read_flags(
-    arguments: Sequence[str], where: str = "", around: tuple[Path, ...] = ()
+def _read(
+    arguments: Sequence[str],
+    fields: Fields,
+    others: list[str] | None = None,
+    *,
+    where: str = "",
+    around: tuple[Path, ...] = (),
 ) -> tuple[Texts, Set[str]]:
     """Return the texts of all flags, and the names of those that are not from a nested flag file.
 
@@ -208,14 +242,18 @@ def _read_flags(
 
     Args:
         arguments: The flags on a command line or in a flag file.
+        fields: The settings.
+        others: Takes the arguments that are no flags; None refuses them.
         where: Beginning of messages.
         around: The flag file that holds the flags, and the flag files that include it.
     """
-    values = _define()
+    values = _define(fields)
     own, texts = [], {}
-    for name, argument in _with_values(arguments, where):
+    for name, argument in _with_values(arguments, fields, where):
         if name == "flagfile":
-            texts = _over(_read_flag_file(argument.partition("=")[2], around), texts)
+            texts = _over(_read_flag_file(argument.partition("=")[2], fields, around), texts)
+        elif others is not None and not argument.startswith("-"):
+            others.append(argument)
         else:
             own.append(argument)
     try:
@@ -223,8 +261,8 @@ def _read_flags(
         rest = [argument for argument in values(["", *own], known_only=True)[1:] if argument != "--"]
     except (absl_flags.Error, ValueError) as error:
         raise UserError(where + one_line(str(error))) from None
-    if rest and (name := _name(rest[0])) and name not in SETTINGS:
-        nearest = did_you_mean(name, SETTINGS)
+    if rest and (name := _name(rest[0])) and name not in fields:
+        nearest = did_you_mean(name, fields)
         raise UserError(f"{where}unknown flag --{one_line(name)}{nearest}; --help lists them")
     if rest:
         raise UserError(
@@ -232,7 +270,7 @@ def _read_flags(
             "--content=FILE"
         )
     here: dict[str, tuple[str, ...]] = {}
-    for name, field in SETTINGS.items():
+    for name, field in fields.items():
         if not values[name].present:
             continue
         value = values[name].value
@@ -250,17 +288,17 @@ def _over(texts: Texts, others: Texts) -> Texts:
     return {**others, **texts, **({"sweep": sweeps} if sweeps else {})}
 
 
-def _define() -> absl_flags.FlagValues:
+def _define(fields: Fields) -> absl_flags.FlagValues:
     """Return absl's flags, which split names from values; `fields.from_text` reads the values."""
     values = absl_flags.FlagValues()
-    for field in SETTINGS.values():
+    for field in fields.values():
         is_bool = isinstance(field.default, bool)
         define = absl_flags.DEFINE_bool if is_bool else absl_flags.DEFINE_multi_string
         define(field.name, None, "", flag_values=values)
     return values
 
 
-def _with_values(arguments: Sequence[str], where: str) -> Iterator[tuple[str, str]]:
+def _with_values(arguments: Sequence[str], fields: Fields, where: str) -> Iterator[tuple[str, str]]:
     """Yield the name and the text `--name=value` of each flag, and "" and the text of other arguments.
 
     A missing value is refused; absl would take the next flag for it. So is the value of a bool that is none.
@@ -268,17 +306,17 @@ def _with_values(arguments: Sequence[str], where: str) -> Iterator[tuple[str, st
     rest = iter(arguments)
     for argument in rest:
         name = _name(argument)
-        is_bool = name in SETTINGS and isinstance(SETTINGS[name].default, bool)
-        takes_value = name == "flagfile" or (name in SETTINGS and not is_bool)
+        is_bool = name in fields and isinstance(fields[name].default, bool)
+        takes_value = name == "flagfile" or (name in fields and not is_bool)
         if is_bool and "=" in argument:
             try:
-                argument = f"--{name}={to_text(from_text(SETTINGS[name], argument.partition('=')[2]))}"
+                argument = f"--{name}={to_text(from_text(fields[name], argument.partition('=')[2]))}"
             except UserError as error:
                 raise UserError(f"{where}{error}") from None
         if takes_value and "=" not in argument:
             value = next(rest, None)
             follower = _name(value or "")
-            if value is None or {follower, follower.removeprefix("no")} & {"flagfile", *SETTINGS}:
+            if value is None or {follower, follower.removeprefix("no")} & {"flagfile", *fields}:
                 came = "nothing" if value is None else one_line(value)
                 form = "FILE" if name == "flagfile" else "…"
                 raise UserError(f"{where}--{name}={form} needs a value, and {came} follows --{name}")
@@ -291,7 +329,7 @@ def _name(argument: str) -> str:
     return argument.lstrip("-").partition("=")[0] if argument.startswith("-") else ""
 
 
-def _read_flag_file(name: str, around: tuple[Path, ...]) -> Texts:
+def _read_flag_file(name: str, fields: Fields, around: tuple[Path, ...]) -> Texts:
     """Return the texts of the flags in a file."""
     path = Path(name).expanduser()
     try:
@@ -315,7 +353,8 @@ def _read_flag_file(name: str, around: tuple[Path, ...]) -> Texts:
         raise UserError(f"--flagfile={name!r}: not a file name") from None
     lines = [line.strip() for line in text.splitlines()]
     arguments = [_unquoted(line) for line in lines if line and not line.startswith(("#", "//"))]
-    return _read_flags(arguments, f"--flagfile={show(name)}: ", (*around, path.resolve()))[0]
+    where = f"--flagfile={show(name)}: "
+    return _read(arguments, fields, where=where, around=(*around, path.resolve()))[0]
 
 
 def _unquoted(line: str) -> str:

@@ -100,7 +100,7 @@ BALANCED = Config(
     # photo, in the style's colours, and the later ones paint. Without: an eye in a cup, a collar on a saucer.
     coarse_content=16.0,
     # Faces stay faces, and it takes fewer iterations: twice as many change hardly anything that can be seen
-    # or that `benchmarks/distances.py` measures.
+    # or that `benchmarks/tradeoff.py` measures.
     scale_detail=1.0,
     # Coarse scales are cheap, but each iteration has the roots of the covariances to take.
     scale_iterations=(60, 60, 40),

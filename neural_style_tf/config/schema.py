@@ -700,5 +700,54 @@ class SweepConfig(Settings):
     )
 
 
+def _as_in(kind: type, name: str) -> Any:
+    """Declare the same setting as another dataclass has."""
+    field = next(leaf for leaf in leaves(kind) if leaf.name == name)
+    return dataclasses.field(default=field.default, metadata=field.metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig(Settings):
+    """Settings of `neural-style-tf-evaluate`."""
+
+    compare: tuple[str, ...] = setting(
+        (), "results of another system, likewise; may be repeated", tags="repeated", value="RESULTS"
+    )
+    content: tuple[str, ...] = setting(
+        (),
+        "photos: a file, a folder or a pattern; may be repeated; runs of this program name theirs",
+        tags="repeated",
+        value="PHOTOS",
+    )
+    style: tuple[str, ...] = setting((), "style pictures, likewise", tags="repeated", value="PAINTINGS")
+    size: int = setting(
+        512, "longest side, in pixels, at which pictures are judged: that at which people look at them", low=1
+    )
+    scores: tuple[str, ...] = setting(
+        (),
+        "columns that another program computed, such as LPIPS: a CSV with the columns result and NAME:less "
+        "or NAME:more, for what is better; may be repeated",
+        tags="repeated",
+        value="FILE",
+    )
+    votes: tuple[str, ...] = setting(
+        (),
+        "votes of people, as the page of benchmarks/compare.py saves them; may be repeated",
+        tags="repeated",
+        value="FILE",
+    )
+    output_dir: str = setting("", "folder of the report; default: that of RESULTS", value="FOLDER")
+    overwrite: bool = setting(False, "replace an earlier report")
+    weights: str = _as_in(Job, "weights")
+    network: str = _as_in(Job, "network")
+    trust_weights: bool = _as_in(Job, "trust_weights")
+    weights_dir: str = _as_in(Job, "weights_dir")
+    threads: int = _as_in(Job, "threads")
+    quiet: bool = _as_in(Job, "quiet")
+    verbose: bool = _as_in(Job, "verbose")
+
+
 SETTINGS = {leaf.name: leaf for kind in (Job, Config, SweepConfig) for leaf in leaves(kind)}
-"""Name → field of every setting."""
+"""Name → field of every setting of a run."""
+EVALUATION = {leaf.name: leaf for leaf in leaves(EvaluationConfig)}
+"""Name → field of every setting of `neural-style-tf-evaluate`."""

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class Machine:
     """What the runs of a process share: the console, TensorFlow, the cluster, pictures, compiled steps.
 
-    Pictures and compiled steps are kept only if there will be `several` runs, or a clip sets `repeats`.
-    `memory` is what a run may take, in bytes, because other processes paint, too.
+    Pictures and compiled steps are kept only if there will be `several` runs, or a clip sets `repeats`. Only
+    then are the results of runs measured, to be compared. `memory` is what a run may take, in bytes, because
+    other processes paint, too.
     """
 
     PICTURES, LARGE = 4, 64 * 2**20
@@ -33,7 +34,7 @@ class Machine:
         self.console = console or Console(quiet=True)
         self.device, self.cluster, self.memory = "", None, memory
         self.repeats = False
-        self._several, self._session = several, None
+        self.several, self._session = several, None
         self._weights: tuple[tuple[str, ...], Weights] | None = None
         self._pictures = cachetools.LRUCache(self.PICTURES)
 
@@ -44,7 +45,7 @@ class Machine:
         stamp = status and (status.st_mtime_ns, status.st_size, status.st_ino)
         key = (path, stamp, *sorted(reading.items()))
         picture = self._pictures.get(key) or load_image(path, **reading)
-        if self._several and picture.pixels.nbytes <= self.LARGE:
+        if self.several and picture.pixels.nbytes <= self.LARGE:
             self._pictures[key] = picture
         return picture
 
@@ -73,6 +74,6 @@ class Machine:
         from neural_style_tf.transfer.session import Session
 
         if self._session is None:
-            keep = None if self._several or self.repeats else 0
+            keep = None if self.several or self.repeats else 0
             self._session = Session(self._weights[1], cluster=self.cluster, keep_bytes=keep)
         return self._session

@@ -12,6 +12,7 @@ from neural_style_tf.config.fields import flat, tagged
 from neural_style_tf.config.schema import SETTINGS, Config, Job
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import FAILURE, SUCCESS, UnreadableFile, UserError, reason, show
+from neural_style_tf.evaluation.of_run import ResultMeasures
 from neural_style_tf.jobs.clip import ClipPainting
 from neural_style_tf.jobs.inputs import read_init
 from neural_style_tf.jobs.listeners import Listeners, Reporting
@@ -94,6 +95,7 @@ class Run:
             from_run=supplies.files.get(job.from_run, job.from_run),
         )
         self.stopped = False
+        self.measure: ResultMeasures | None = None
         self.earlier: Manifest | None = None
         self._repeated: Manifest | None = None
         self._plan = work.plan(inputs, config)
@@ -265,10 +267,12 @@ class Run:
             weights=weights,
             device=device,
             earlier=self.earlier,
+            measure=self.measure,
         )
         write_text(folder.path / "flags.txt", flag_lines(self.config, self.job))
         yield Metrics(folder.path / "metrics.jsonl", after=after)
-        yield Curves(folder.path, self.config, settings_table(self.config, self.job), after=after)
+        settings = settings_table(self.config, self.job)
+        yield Curves(folder.path, self.config, settings, after=after, measure=self.measure)
         yield from self.work.listeners(self, folder)
         if self._report_to is not None:
             yield Reporting(self._report_to, self._interrupts.received, self.config.saving.saves)
@@ -276,8 +280,11 @@ class Run:
     def take_plan(self) -> Plan:
         """Return the plan with the precision, convolution and tile that this run chose.
 
-        The run forgets the plan, so that the memory of its pictures can be freed. Call this once.
+        The run forgets the plan, so that the memory of its pictures can be freed, but for small copies that
+        its result is measured against. Call this once.
         """
+        if self.machine.several:
+            self.measure = ResultMeasures(self._plan.photo, self._plan.styles)
         config = self._plan.config.replace(
             precision=self.config.network.precision,
             convolution=self.config.network.convolution,

@@ -17,6 +17,45 @@ from neural_style_tf.weights import Weights
 NORMALIZATIONS = ("positions", "elements")
 
 
+class FeatureExtractor:
+    """A network that is built and traced once, for many pictures of any sizes.
+
+    Args:
+        layers: As of `extract_features`, like the others.
+        weights: Of the network.
+        network: Its pooling and padding.
+    """
+
+    def __init__(self, layers: Sequence[str], weights: Weights, network: NetworkConfig | None = None) -> None:
+        settings = network or NetworkConfig()
+        if isinstance(layers, str) or not layers:
+            raise UserError(
+                f"layers must be a list of at least one layer, such as ['relu4_2'], not {layers!r}"
+            )
+        self._stands_for = {layer: weights.architecture.resolve(layer) for layer in layers}
+        model = build_network(
+            weights.kernels,
+            weights.biases,
+            outputs=tuple(dict.fromkeys(self._stands_for.values())),
+            architecture=weights.architecture,
+            pooling=settings.pooling,
+            padding=settings.padding,
+            transpose_kernels=settings.transpose_kernels,
+        )
+        # Always a graph: eager calls share kernels, and oneDNN may keep the filters of the first.
+        image = tf.TensorSpec((1, None, None, 3), tf.float32)
+        self._compute = tf.function(model, autograph=False, input_signature=[image])
+
+    def __call__(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Return layer → features of a picture; see `extract_features`."""
+        pixels = np.asarray(pixels)
+        if pixels.ndim != 3 or pixels.shape[-1] != 3 or not pixels.size:
+            raise UserError(f"pixels must be an array [H, W, 3], not {list(pixels.shape)}")
+        features = self._compute(preprocess(pixels))
+        arrays = {layer: tensor[0].numpy() for layer, tensor in features.items()}
+        return {layer: arrays[own] for layer, own in self._stands_for.items()}
+
+
 def extract_features(
     pixels: np.ndarray, layers: Sequence[str], weights: Weights, network: NetworkConfig | None = None
 ) -> dict[str, np.ndarray]:
@@ -36,24 +75,7 @@ def extract_features(
     Raises:
         UserError: Pixels of another shape, no layer, or an unknown one.
     """
-    pixels, settings = np.asarray(pixels), network or NetworkConfig()
-    if pixels.ndim != 3 or pixels.shape[-1] != 3 or not pixels.size:
-        raise UserError(f"pixels must be an array [H, W, 3], not {list(pixels.shape)}")
-    if isinstance(layers, str) or not layers:
-        raise UserError(f"layers must be a list of at least one layer, such as ['relu4_2'], not {layers!r}")
-    stands_for = {layer: weights.architecture.resolve(layer) for layer in layers}
-    model = build_network(
-        weights.kernels,
-        weights.biases,
-        outputs=tuple(dict.fromkeys(stands_for.values())),
-        architecture=weights.architecture,
-        pooling=settings.pooling,
-        padding=settings.padding,
-        transpose_kernels=settings.transpose_kernels,
-    )
-    # Always a graph: eager calls share kernels, and oneDNN may keep the filters of the first.
-    features = tf.function(model, autograph=False)(preprocess(pixels))
-    return {layer: features[stands_for[layer]][0].numpy() for layer in layers}
+    return FeatureExtractor(layers, weights, network)(pixels)
 
 
 def gram_matrix(features: np.ndarray, normalization: str = "positions") -> np.ndarray:

@@ -18,7 +18,7 @@ from neural_style_tf.config.parsing import to_text
 from neural_style_tf.config.schema import SETTINGS, Config, Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.images import Picture, deep
-from neural_style_tf.transfer.records import Listener, Record
+from neural_style_tf.transfer.records import Listener, Measure, Record
 from neural_style_tf.utils.files import write_text
 from neural_style_tf.weights import Weights
 
@@ -42,6 +42,7 @@ class Manifest:
         steps: Number of updates of the pixels.
         final: Name of each loss → its last value.
         best: `step` and `total` loss of the result.
+        measures: Name of each measure of a finished result (`evaluation.catalogue`) → its value.
     """
 
     config: Mapping[str, Any]
@@ -59,6 +60,7 @@ class Manifest:
     seconds: float | None = None
     final: Mapping[str, float] | None = None
     best: Mapping[str, float] | None = None
+    measures: Mapping[str, float] | None = None
 
     def to_json(self) -> str:
         """Return the text of `run.json`, without fields that have no value yet."""
@@ -123,9 +125,11 @@ def end_killed(path: Path) -> None:
         write_text(path, dataclasses.replace(manifest, status="interrupted", ended=_now()).to_json())
 
 
-_AT_THE_END = ("steps", "seconds", "final", "best")
+_AT_THE_END = ("steps", "seconds", "final", "best", "measures")
 _KINDS = {
-    **dict.fromkeys(("config", "job", "inputs", "weights", "circumstances", "final", "best"), dict),
+    **dict.fromkeys(
+        ("config", "job", "inputs", "weights", "circumstances", "final", "best", "measures"), dict
+    ),
     **dict.fromkeys(("resumed", "notes"), list),
     "steps": int,
     "seconds": (int, float),
@@ -136,7 +140,8 @@ class ManifestWriter(Listener):
     """Writes `run.json` at the start and at the end of a run.
 
     `inputs` maps the role of each picture to the picture. `init` is the SHA-256 of the file that
-    `config.init` names, or None. `earlier` is the former manifest of a resumed run.
+    `config.init` names, or None. `earlier` is the former manifest of a resumed run. `measure` measures the
+    result of a finished run; None not to.
     """
 
     def __init__(
@@ -150,8 +155,9 @@ class ManifestWriter(Listener):
         weights: Weights,
         device: str,
         earlier: Manifest | None = None,
+        measure: Measure | None = None,
     ) -> None:
-        self._path = path
+        self._path, self._measure = path, measure
         files: dict[str, dict[str, Any]] = {
             role: {"path": str(picture.path), "sha256": picture.sha256, "notes": list(picture.notes)}
             for role, picture in inputs.items()
@@ -196,6 +202,7 @@ class ManifestWriter(Listener):
                 "seconds": round(self._last.seconds, 3),
                 "final": dict(self._last.terms),
                 "best": self._last.least,
+                "measures": self._measure(self._last) if self._measure and self._last.finished else None,
             }
         notes = (*self._manifest.notes, *self._notes)
         self._manifest = dataclasses.replace(self._manifest, status=status, ended=_now(), notes=notes, **end)
@@ -214,7 +221,7 @@ def facts_in_common(config: Config, hashes: dict[str, str], weights: Weights) ->
     if "init" in hashes:
         facts["--init"] = hashes["init"]
     files = {f"the {role} picture": sha256 for role, sha256 in hashes.items() if role != "init"}
-    versions = {name: _version(name) for name in ("tensorflow", "keras")}
+    versions = {name: version_of(name) for name in ("tensorflow", "keras")}
     return facts | files | {"the weights": weights.sha256, "neural-style-tf": __version__} | versions
 
 
@@ -225,11 +232,12 @@ def circumstances(device: str) -> dict[str, Any]:
         "device": device,
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "packages": {name: _version(name) for name in packages},
+        "packages": {name: version_of(name) for name in packages},
     }
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """Return the version of an installed package."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -15,7 +15,7 @@ from neural_style_tf.config.fields import tagged
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.images import to_picture
 from neural_style_tf.runs.output_dir import EVENTS
-from neural_style_tf.transfer.records import Listener, Record
+from neural_style_tf.transfer.records import Listener, Measure, Record
 from neural_style_tf.utils.console import printable
 from neural_style_tf.utils.files import atomic_path
 
@@ -34,6 +34,7 @@ class Curves(Listener):
         settings: All settings by name, for the text and for the HParams page. No file says what a sweep
             varies: HParams reads only one of several, and finds by itself in which settings runs differ.
         after: The step of the checkpoint from which a run is resumed, or −1; later events are removed.
+        measure: Measures the result of a finished run, for the HParams page; None not to.
     """
 
     def __init__(
@@ -43,7 +44,9 @@ class Curves(Listener):
         settings: Mapping[str, bool | int | float | str],
         *,
         after: int = -1,
+        measure: Measure | None = None,
     ) -> None:
+        self._measure, self._last = measure, None
         if after >= 0:
             trim_events(folder, after)
         self._writer = tf.summary.create_file_writer(str(folder))
@@ -57,6 +60,7 @@ class Curves(Listener):
                 hparams.hparams({k: printable(v) if isinstance(v, str) else v for k, v in compared.items()})
 
     def on_step(self, record: Record) -> None:
+        self._last = record
         if not record.logged or record.step <= self._newest:
             return
         self._newest = record.step
@@ -74,7 +78,14 @@ class Curves(Listener):
         self._writer.flush()
 
     def on_end(self) -> None:
-        self._writer.close()
+        # The result is saved by now.
+        try:
+            if self._measure and self._last is not None and self._last.finished:
+                with self._writer.as_default(step=self._last.step):
+                    for name, value in self._measure(self._last).items():
+                        tf.summary.scalar(f"measure/{name}", value)
+        finally:
+            self._writer.close()
 
 
 def trim_events(folder: Path, step: int) -> None:

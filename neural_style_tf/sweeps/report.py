@@ -12,6 +12,7 @@ from urllib.parse import quote
 from PIL import Image, ImageDraw, ImageFont
 
 from neural_style_tf.errors import reason, show
+from neural_style_tf.evaluation.catalogue import CHEAP
 from neural_style_tf.runs.resume import find_manifest
 from neural_style_tf.sweeps.folder import Runs
 from neural_style_tf.utils.files import atomic_file, write_text
@@ -28,7 +29,8 @@ def write_report(root: Path, runs: Runs) -> list[str]:
     """Write the table, the page and the sheet of a sweep; return a line for each that cannot be written."""
     facts = [_facts(root / folder) | {"folder": folder, **settings} for folder, settings in runs.items()]
     names = list(next(iter(runs.values()), ()))
-    columns = [*names, "status", "total", "content", "style", "tv", "steps", "seconds", "folder"]
+    measures = [one.name for one in CHEAP if any(one.name in row for row in facts)]
+    columns = [*names, "status", "total", "content", "style", "tv", *measures, "steps", "seconds", "folder"]
     parts = {
         "table.csv": lambda path: _write_table(path, columns, facts),
         "index.html": lambda path: _write_page(path, columns, facts),
@@ -46,13 +48,13 @@ def write_report(root: Path, runs: Runs) -> list[str]:
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    """Return a run's losses, steps, seconds and status for the table; what is not known yet is left out."""
+    """Return a run's losses, measures, steps, seconds and status; what is not known yet is left out."""
     manifest = find_manifest(folder)
     if manifest is None:
         return {"status": "waiting"}
     losses = manifest.final or {}
     row = {name: losses.get(name) for name in ("total", "content", "style", "tv")}
-    row |= {"steps": manifest.steps, "seconds": manifest.seconds}
+    row |= {"steps": manifest.steps, "seconds": manifest.seconds, **(manifest.measures or {})}
     row["status"] = manifest.status.partition(":")[0]
     return {name: value for name, value in row.items() if value is not None}
 

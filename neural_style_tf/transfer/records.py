@@ -120,6 +120,10 @@ class StepRecord(Record):
         return {"step": self.best_step, "total": self.best_total}
 
 
+Measure = Callable[[Record], Mapping[str, float]]
+"""Returns name → value of measures of the result of a finished run."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class FrameState:
     """What later frames, and a resumed run, need of a painted frame.

@@ -48,18 +48,21 @@ def test_runs_compare_by_their_settings_and_last_losses(tmp_path, pictures):
     finals = {}
     for name, weight in (("light", 1.0), ("heavy", 50.0)):
         config = Config(**SHALLOW, iterations=2, log_every=1, style_weight=weight)
-        curves = Curves(tmp_path / name, config, settings_table(config, Job(content=f"{name}.jpg")))
+        settings = settings_table(config, Job(content=f"{name}.jpg"))
+        curves = Curves(tmp_path / name, config, settings, measure=lambda record: {"ssim": record.total})
         for record in warm_stylize(*pictures, config, weights=WEIGHTS):
             curves.on_step(record)
         curves.on_end()
         finals[weight] = record.total
-    _, groups = ask_hparams(tmp_path, metric="loss/total")
+    experiment, _ = ask_hparams(tmp_path)
+    assert "measure/ssim" in [one.name.tag for one in experiment.metric_infos]
+    _, groups = ask_hparams(tmp_path, metric="measure/ssim")
     totals = {}
     for group in groups:
         assert [session.status for session in group.sessions] == [api_pb2.STATUS_SUCCESS]
         assert group.hparams["content"].string_value in ("light.jpg", "heavy.jpg")
         assert group.hparams["clamp"].bool_value is False
-        [value] = [one.value for one in group.metric_values if one.name.tag == "loss/total"]
+        [value] = [one.value for one in group.metric_values if one.name.tag == "measure/ssim"]
         totals[group.hparams["style_weight"].number_value] = value
     assert totals == pytest.approx(finals)
 

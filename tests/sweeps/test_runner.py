@@ -17,6 +17,7 @@ from neural_style_tf import load_image
 from neural_style_tf.cli import main
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import RunError, UserError
+from neural_style_tf.evaluation.evaluate import evaluate
 from neural_style_tf.jobs import painter
 from neural_style_tf.jobs.task import Outcome
 from neural_style_tf.runs.output_dir import OutputFolder
@@ -74,6 +75,12 @@ def test_a_grid_is_painted_shown_and_skipped_when_given_again(job, capsys):
     page = Path("o/index.html").read_text()
     assert page.count("<img") == 4 and "style_weight%3D10%2Cseed%3D2/result.png" in page
     assert "<!--" not in page
+    # Results are measured, as by `evaluate`; the style picture is not enlarged.
+    result = "o/style_weight=1,seed=1/result.png"
+    values = evaluate(result, "c.png", "s.png", size=64, measures=["ssim"])
+    assert float(rows["style_weight=1,seed=1"]["ssim"]) == pytest.approx(values["ssim"], abs=1e-3)
+    assert all(float(row[name]) >= 0 for row in rows.values() for name in ("patches", "colours", "strokes"))
+    assert 'data-column="8">ssim' in page
     # HParams would read one such file, and that for all sweeps beside it.
     assert not list(Path("o").glob("events.*"))
     # Each run has the bits of the run alone.

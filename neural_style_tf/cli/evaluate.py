@@ -1,0 +1,168 @@
+"""The command `neural-style-tf-evaluate`: measure paintings, compare systems, write a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from neural_style_tf import __version__
+from neural_style_tf.cli import flags
+from neural_style_tf.config.schema import EvaluationConfig
+from neural_style_tf.errors import UserError, show
+from neural_style_tf.evaluation.catalogue import MEASURES, SUMS
+from neural_style_tf.evaluation.comparison import PHOTO, STYLE, Evaluation, compare, read_scores, read_votes
+from neural_style_tf.evaluation.evaluate import EXTRA, check_size
+from neural_style_tf.evaluation.looks import Viewer
+from neural_style_tf.evaluation.pairs import Search, System
+from neural_style_tf.evaluation.report import STEM, check_outputs, to_markdown, write_report
+from neural_style_tf.images.files import expand_files
+from neural_style_tf.jobs.error_messages import line_of
+from neural_style_tf.jobs.run import FAILURE, SUCCESS, USAGE_ERROR
+from neural_style_tf.runs.manifest import version_of
+from neural_style_tf.utils.console import Console, Download, duration
+from neural_style_tf.utils.files import is_file
+from neural_style_tf.weights import Weights
+from neural_style_tf.weights.resolve import check_spec, load_weights
+
+PACKAGES = {"skimage": "scikit-image", "matplotlib": "matplotlib"}
+INTERRUPTED = 130
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Measure; return the exit code: 0; 1 if some pictures could not be; 2 for a mistake of the user."""
+    argv = list(sys.argv if argv is None else argv)
+    console = Console()
+    if any(argument in ("--help", "-h", "-help") for argument in argv[1:]):
+        console.say(flags.help_text(flags.EVALUATE_USAGE, flags.EVALUATE_GROUPS))
+        return SUCCESS
+    try:
+        return _evaluate(*flags.read_evaluation(argv), console)
+    except UserError as error:
+        console.error(str(error))
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        console.error("interrupted; no report was written")
+        return INTERRUPTED
+    except Exception as error:
+        message = line_of(error)
+        if message is None:
+            raise
+        console.error(message)
+    return FAILURE
+
+
+def _evaluate(results: Sequence[str], config: EvaluationConfig, console: Console) -> int:
+    console.quiet = config.quiet
+    if not results:
+        raise UserError(
+            "name what to measure, a folder of paintings: neural-style-tf-evaluate RESULTS; see --help"
+        )
+    check_size(config.size)
+    for module, package in PACKAGES.items():
+        if importlib.util.find_spec(module) is None:
+            raise UserError(f"this needs {package}: {EXTRA}")
+    first = Path(results[0])
+    folder = Path(config.output_dir) if config.output_dir else first if first.is_dir() else first.parent
+    check_outputs(folder, overwrite=config.overwrite)
+    search = Search(_files("content", config.content), _files("style", config.style))
+    for name in (*results, *config.compare):
+        search.add(name)
+    scores = [read_scores(Path(name), search.paintings) for name in config.scores]
+    systems = list(dict.fromkeys(painting.system.name for painting in search.paintings))
+    votes = [vote for name in config.votes for vote in read_votes(Path(name), systems)]
+    check_spec(config.weights, Path(config.weights_dir), network=config.network, trust=config.trust_weights)
+    evaluation = None
+    if search.paintings:
+        evaluation = _measure(search, config, console)
+        evaluation.votes = votes
+        for measures, values in scores:
+            evaluation.measures += tuple(measures)
+            evaluation.rows = [
+                dataclasses.replace(row, values={**row.values, **values.get(row.result.resolve(), {})})
+                for row in evaluation.rows
+            ]
+    problems = evaluation.problems if evaluation else search.problems
+    for line in problems:
+        console.error(line)
+    if not evaluation or all(row.system in (PHOTO, STYLE) for row in evaluation.rows):
+        console.error("nothing could be measured")
+        return FAILURE
+    write_report(folder, evaluation)
+    console.say(to_markdown(evaluation))
+    console.say(f"written: {folder / STEM}.csv, .json, .md, .tex, .png")
+    return FAILURE if problems else SUCCESS
+
+
+def _files(flag: str, names: Sequence[str]) -> list[Path]:
+    """Return the pictures that a flag names."""
+    files = [file for name in names for file in expand_files(name)]
+    if names and not files:
+        raise UserError(f"--{flag}={show(names[0])}: no picture there")
+    for file in files:
+        if not is_file(file):
+            raise UserError(f"--{flag}: {show(file)} does not exist")
+    return [Path(file) for file in files]
+
+
+def _measure(search: Search, config: EvaluationConfig, console: Console) -> Evaluation:
+    """Start TensorFlow and measure all paintings."""
+    from neural_style_tf.utils.runtime import start_tensorflow
+
+    device = start_tensorflow(verbose=config.verbose, threads=config.threads)
+    weights = load_weights(
+        config.weights,
+        folder=config.weights_dir,
+        network=config.network,
+        trust=config.trust_weights,
+        progress=Download(console),
+        log=console.say,
+    )
+    facts = _facts(weights, config, device)
+    for name, value in facts.items():
+        console.say(f"{name}: {value}")
+
+    def progress(done: int, count: int, seconds_left: float) -> None:
+        line = f"{done}/{count} paintings  {duration(seconds_left)} left"
+        if console.interactive:
+            console.rewrite(line)
+        elif done == count or done % max(1, count // 10) == 0:
+            console.say(line)
+
+    rows, unreadable, notes = compare(search.paintings, Viewer(weights), size=config.size, progress=progress)
+    systems = list(dict.fromkeys(painting.system for painting in search.paintings))
+    rows.sort(key=lambda row: (row.pair, ([*systems, PHOTO, STYLE]).index(row.system)))
+    evaluation = Evaluation(rows, (*SUMS, *MEASURES), [*search.problems, *unreadable], notes, facts)
+    everything = len({row.pair for row in rows})
+    if len(evaluation.pairs) < everything:
+        notes.append(
+            f"Means are over the {len(evaluation.pairs)} of {everything} pairs that all systems have."
+        )
+    elif any(_lacks_pairs(evaluation, system) for system in evaluation.systems):
+        notes.append(
+            "No pair is in all systems: each mean is over the pairs of its own, and none is comparable."
+        )
+    return evaluation
+
+
+def _lacks_pairs(evaluation: Evaluation, system: System) -> bool:
+    """Return whether a system lacks some of the pairs."""
+    return len({row.pair for row in evaluation.rows if row.system == system}) < len(evaluation.pairs)
+
+
+def _facts(weights: Weights, config: EvaluationConfig, device: str) -> dict[str, str]:
+    """Return what the figures depend on."""
+    versions = ("numpy", "scipy", "scikit-image", "tensorflow")
+    return {
+        "network": f"{weights.architecture.name} from {weights.source}, sha256 {weights.sha256}",
+        "size": f"longest side {config.size} px",
+        "program": f"neural-style-tf {__version__}; "
+        + ", ".join(f"{name} {version_of(name)}" for name in versions),
+        "device": device,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,198 @@
+"""The table of measures: columns, documents and reports follow from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from neural_style_tf.evaluation import measures
+from neural_style_tf.evaluation.looks import (
+    GRAM_LAYERS,
+    PERCEPTUAL_LAYERS,
+    STRUCTURE_LAYER,
+    W2_LAYERS,
+    Look,
+    Trial,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """A measure of the table.
+
+    Attributes:
+        name: Name of its column.
+        axis: What it is about: `content`, `style` or `neither`.
+        unit: Of its values.
+        best: The value of a perfect painting; 0 where less is better.
+        says: What it compares.
+        function: Painting and reference → value; None for a column of another program.
+        by_network: Whether it needs features.
+        summed: Whether it counts for `content_lost` or `style_missing`.
+    """
+
+    name: str
+    axis: Literal["content", "style", "neither"]
+    unit: str
+    says: str
+    function: Callable[[Trial], float] | None = None
+    best: float = 0.0
+    by_network: bool = True
+    summed: bool = False
+
+    @property
+    def less_is_better(self) -> bool:
+        """Whether a smaller value is the better one."""
+        return self.best == 0.0
+
+    @property
+    def heading(self) -> str:
+        """Name with an arrow to the better side."""
+        return f"{self.name} {'↓' if self.less_is_better else '↑'}"
+
+    def badness(self, value: float) -> float:
+        """Return how far a value is from the best, so that less is better for all measures."""
+        return value if self.less_is_better else self.best - value
+
+
+def _of_layers(look: Look, layers: Sequence[str]) -> list[measures.Statistics]:
+    return [look.statistics[layer] for layer in layers]
+
+
+def _maps(look: Look) -> list:
+    return [look.maps[layer] for layer in PERCEPTUAL_LAYERS]
+
+
+MEASURES = (
+    Measure(
+        "ssim",
+        "content",
+        "–1…1",
+        "local structure of the luma",
+        lambda trial: measures.ssim(trial.painting.pixels, trial.photo.pixels),
+        best=1.0,
+        by_network=False,
+        summed=True,
+    ),
+    Measure(
+        "cfsd",
+        "content",
+        "nats",
+        "which places are alike, at relu3_1",
+        lambda trial: measures.cfsd(trial.painting.maps[STRUCTURE_LAYER], trial.photo.maps[STRUCTURE_LAYER]),
+        summed=True,
+    ),
+    Measure(
+        "perceptual",
+        "content",
+        "share",
+        "features at each place, relu1_2 … relu4_3",
+        lambda trial: measures.perceptual_distance(_maps(trial.painting), _maps(trial.photo)),
+        summed=True,
+    ),
+    Measure(
+        "w2",
+        "style",
+        "share",
+        "distribution of features, as Gaussians, relu1_2 … relu4_2",
+        lambda trial: measures.gaussian_w2(
+            _of_layers(trial.painting, W2_LAYERS), _of_layers(trial.style, W2_LAYERS)
+        ),
+        summed=True,
+    ),
+    Measure(
+        "gram",
+        "style",
+        "share",
+        "Gram matrices, relu1_1 … relu4_1",
+        lambda trial: measures.gram_distance(
+            _of_layers(trial.painting, GRAM_LAYERS), _of_layers(trial.style, GRAM_LAYERS)
+        ),
+    ),
+    Measure(
+        "moments",
+        "style",
+        "share",
+        "means and deviations of channels, relu1_1 … relu4_1",
+        lambda trial: measures.moment_distance(
+            _of_layers(trial.painting, GRAM_LAYERS), _of_layers(trial.style, GRAM_LAYERS)
+        ),
+    ),
+    Measure(
+        "patches",
+        "style",
+        "grey levels",
+        "distribution of 7×7 patches, at three sizes",
+        lambda trial: measures.patch_distance(trial.painting.pixels, trial.style.pixels),
+        by_network=False,
+        summed=True,
+    ),
+    Measure(
+        "colours",
+        "style",
+        "0…1",
+        "histogram of colours",
+        lambda trial: measures.colour_distance(trial.painting.pixels, trial.style.pixels),
+        by_network=False,
+        summed=True,
+    ),
+    Measure(
+        "strokes",
+        "style",
+        "0…1",
+        "how much edges nearby have one direction",
+        lambda trial: abs(trial.painting.coherence - trial.style.coherence),
+        by_network=False,
+    ),
+    Measure(
+        "copied",
+        "neither",
+        "share",
+        "pieces of the style picture in the painting, at relu4_1",
+        lambda trial: trial.copied,
+    ),
+    Measure(
+        "copied_excess",
+        "neither",
+        "share",
+        "`copied` less that of the photo itself",
+        lambda trial: trial.copied - trial.reference.copied,
+    ),
+)
+BY_NAME = {measure.name: measure for measure in MEASURES}
+CHEAP = tuple(measure for measure in MEASURES if not measure.by_network)
+"""They need pixels alone: about a second at 512 pixels."""
+
+
+LOST = Measure("content_lost", "content", "share", "mean of `ssim`, `cfsd`, `perceptual`, each a share")
+MISSING = Measure("style_missing", "style", "share", "mean of `w2`, `patches`, `colours`, each a share")
+SUMS = (LOST, MISSING)
+"""The two axes. A share is the distance over that of the control that has none of it."""
+
+
+def axis_shares(
+    values: Mapping[str, float], photo: Mapping[str, float], style: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the two `SUMS` of a painting from its values and those of the controls: 0 all there, 1 nothing.
+
+    A measure in which the control is no farther than the painting's ideal is left out; NaN if all are.
+    """
+    sums = {}
+    for total, control in ((LOST, style), (MISSING, photo)):
+        shares = [
+            measure.badness(values[measure.name]) / measure.badness(control[measure.name])
+            for measure in MEASURES
+            if measure.summed
+            and measure.axis == total.axis
+            and {measure.name} <= values.keys() & control.keys()
+            and measure.badness(control[measure.name]) > 0
+        ]
+        sums[total.name] = sum(shares) / len(shares) if shares else math.nan
+    return sums
+
+
+def judge(trial: Trial, chosen: Sequence[Measure] = MEASURES) -> dict[str, float]:
+    """Return name → value of measures of a painting."""
+    return {measure.name: measure.function(trial) for measure in chosen if measure.function}

@@ -1,0 +1,265 @@
+"""Measure the paintings of several systems on the same pairs."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cachetools
+import numpy as np
+
+from neural_style_tf.errors import UserError, show
+from neural_style_tf.evaluation.catalogue import MEASURES, SUMS, Measure, axis_shares, judge
+from neural_style_tf.evaluation.looks import Look, Reference, Trial, Viewer, cropped, judged_size
+from neural_style_tf.evaluation.pairs import Painting, System
+from neural_style_tf.evaluation.statistics import Estimate, spearman
+from neural_style_tf.images import fill_hidden, load_image, resize
+
+PHOTO, STYLE = System("(the photo)"), System("(the style picture)")
+"""The controls, two rows of each table."""
+STRETCHED = 0.02
+"""How much a painting's shape may differ from its photo's before a note says so."""
+STYLES_KEPT, PHOTOS_KEPT = 32, 1
+"""Looks that are kept for other pairs; a photo's takes a tenth of a gigabyte at 512 pixels."""
+Pair = tuple[str, str]
+"""Names of a photo and a style picture."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """The values of a painting, or of a control."""
+
+    system: System
+    pair: Pair
+    result: Path
+    values: Mapping[str, float]
+
+
+class Vote(NamedTuple):
+    """What people said of two paintings of a pair: 1 the first is better, −1 the second, 0 no difference."""
+
+    pair: Pair
+    first: str
+    second: str
+    value: float
+
+
+@dataclasses.dataclass
+class Evaluation:
+    """All that a report says.
+
+    Attributes:
+        rows: Of each pair: the controls, then each system's painting.
+        measures: Columns, first `SUMS`.
+        problems: A line for each picture that was not measured.
+        notes: Lines that a reader should see.
+        facts: Network, versions, size.
+        votes: Of people.
+    """
+
+    rows: list[Row]
+    measures: tuple[Measure, ...]
+    problems: list[str]
+    notes: list[str]
+    facts: Mapping[str, str]
+    votes: Sequence[Vote] = ()
+
+    @property
+    def systems(self) -> list[System]:
+        """The systems in order, then the controls."""
+        systems = list(dict.fromkeys(row.system for row in self.rows))
+        return [one for one in systems if one not in (PHOTO, STYLE)] + [PHOTO, STYLE]
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The pairs that all systems have, over which means are taken; all pairs if there are none."""
+        everything = dict.fromkeys(row.pair for row in self.rows)
+        there = {(row.system, row.pair) for row in self.rows}
+        common = [pair for pair in everything if all((system, pair) in there for system in self.systems)]
+        return common or list(everything)
+
+    def values(self, system: System, measure: Measure) -> np.ndarray:
+        """Return the values of a system, a number for each of `pairs`; NaN where there is none."""
+        found = {row.pair: row.values.get(measure.name) for row in self.rows if row.system == system}
+        return np.array([math.nan if found.get(pair) is None else found[pair] for pair in self.pairs])
+
+    def badness(self, system: System, measure: Measure) -> np.ndarray:
+        """Return `values` so that less is better."""
+        return np.array([measure.badness(value) for value in self.values(system, measure)])
+
+    def agreement(self, measure: Measure) -> tuple[Estimate, int]:
+        """Return the rank correlation of a measure with people's votes, and the number of trials.
+
+        A trial is two paintings of a pair: by how much the first is better, against the mean vote for it.
+        """
+        values = {(row.system.name, row.pair): row.values.get(measure.name) for row in self.rows}
+        trials: dict[tuple, list[float]] = {}
+        for vote in self.votes:
+            trials.setdefault((vote.pair, vote.first, vote.second), []).append(vote.value)
+        better, voted = [], []
+        for (pair, first, second), each in trials.items():
+            ours, theirs = values.get((first, pair)), values.get((second, pair))
+            if ours is not None and theirs is not None:
+                better.append(measure.badness(theirs) - measure.badness(ours))
+                voted.append(sum(each) / len(each))
+        return spearman(better, voted), len(better)
+
+
+def compare(
+    paintings: Sequence[Painting],
+    viewer: Viewer,
+    *,
+    size: int,
+    progress: Callable[[int, int, float], None] = lambda done, count, left: None,
+) -> tuple[list[Row], list[str], list[str]]:
+    """Measure paintings and, for each pair, the two controls.
+
+    All systems are measured against the photo and the style picture of the first that has the pair.
+
+    Args:
+        paintings: Of all systems.
+        viewer: The network.
+        size: Longest side in pixels.
+        progress: Called with how many paintings are done, of how many, and the seconds left.
+
+    Returns:
+        Rows, a line for each picture that cannot be read, and notes.
+    """
+    rows: list[Row] = []
+    problems: list[str] = []
+    notes: list[str] = []
+    ordered = sorted(paintings, key=lambda painting: painting.pair)
+    photos, styles = cachetools.LRUCache(PHOTOS_KEPT), cachetools.LRUCache(STYLES_KEPT)
+    begun, done = time.monotonic(), 0
+
+    def look(path: Path, known: cachetools.LRUCache, *, maps: bool) -> Look:
+        if path not in known:
+            pixels = read(path, size)
+            known[path] = viewer.look(resize(pixels, judged_size(pixels.shape, size)), maps=maps)
+        return known[path]
+
+    for pair, several in itertools.groupby(ordered, key=lambda painting: painting.pair):
+        group = list(several)
+        first = group[0]
+        try:
+            photo = look(first.content, photos, maps=True)
+            reference = Reference(photo, look(first.style, styles, maps=False))
+            shape = photo.pixels.shape[:2]
+            middle = viewer.look(cropped(read(first.style, 2 * size), shape))
+        except UserError as error:
+            problems.append(str(error))
+            done += len(group)
+            continue
+        by_photo, by_style = (judge(Trial(side, reference)) for side in (photo, middle))
+
+        def add(system: System, path: Path, values: dict[str, float]) -> None:
+            sums = axis_shares(values, by_photo, by_style)  # noqa: B023 - called within the turn
+            rows.append(Row(system, pair, path, sums | values))  # noqa: B023
+
+        add(PHOTO, first.content, by_photo)
+        add(STYLE, first.style, by_style)
+        for painting in group:
+            try:
+                pixels = read(painting.result, 2 * size)
+            except UserError as error:
+                problems.append(str(error))
+            else:
+                height, width = pixels.shape[:2]
+                if abs(height * shape[1] / (width * shape[0]) - 1) > STRETCHED:
+                    notes.append(
+                        f"{show(painting.result)} is {width}×{height}, stretched to the shape of its photo"
+                    )
+                values = judge(Trial(viewer.look(resize(pixels, shape)), reference))
+                add(painting.system, painting.result, values)
+            done += 1
+            progress(done, len(ordered), (time.monotonic() - begun) * (len(ordered) - done) / done)
+    return rows, problems, notes
+
+
+def read(path: Path, longest: int) -> np.ndarray:
+    """Return the pixels of a file, reduced to a longest side."""
+    picture = load_image(path, longest=longest)
+    return fill_hidden(picture.pixels, picture.alpha)
+
+
+def read_scores(
+    path: Path, paintings: Sequence[Painting]
+) -> tuple[list[Measure], dict[Path, dict[str, float]]]:
+    """Read the columns that another program computed, such as LPIPS, from a CSV.
+
+    Its first column is `result`, a picture file from the folder of the CSV. The others are `NAME:less` or
+    `NAME:more`, for what is better.
+
+    Returns:
+        A measure for each column, and picture → its values.
+
+    Raises:
+        UserError: The file has another form.
+    """
+    try:
+        data = path.read_bytes()
+        rows = list(csv.DictReader(data.decode("utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"--scores={show(path)} cannot be read as a CSV: {error}") from None
+    names = [name for name in (rows[0] if rows else ()) if name and name != "result"]
+    if not rows or "result" not in rows[0] or not names:
+        raise UserError(f"--scores={show(path)} must have the columns result and NAME:less or NAME:more")
+    measures = []
+    taken = {measure.name for measure in (*SUMS, *MEASURES)}
+    for name in names:
+        title, _, side = name.rpartition(":")
+        if side not in ("less", "more") or not title or title in taken:
+            raise UserError(
+                f"--scores={show(path)}: a column must be named NAME:less or NAME:more, for what is better, "
+                f"and NAME must be new; not {name!r}"
+            )
+        says = f"of another program, from {path.name}, sha256 {hashlib.sha256(data).hexdigest()[:16]}"
+        measures.append(Measure(title, "neither", "", says, best=float(side == "more")))
+    known = {painting.result.resolve() for painting in paintings}
+    values: dict[Path, dict[str, float]] = {}
+    for number, row in enumerate(rows, 2):
+        result = (path.parent / (row["result"] or "")).resolve()
+        if result not in known:
+            raise UserError(f"--scores={show(path)}, line {number}: {row['result']!r} is no painting here")
+        try:
+            texts = zip(measures, (row[name] for name in names), strict=True)
+            values[result] = {measure.name: float(text) for measure, text in texts if text}
+        except ValueError:
+            raise UserError(f"--scores={show(path)}, line {number}: expected numbers") from None
+    return measures, values
+
+
+def read_votes(path: Path, systems: Sequence[str]) -> Iterator[Vote]:
+    """Yield the votes of a file that the page of `benchmarks/compare.py` saved, JSON lines.
+
+    Raises:
+        UserError: The file has another form, or a vote is about another system.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--votes={show(path)} cannot be read: {error}") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            vote = json.loads(line)
+            content, _, style = vote["pair"].partition(":")
+            value = {"a": 1.0, "b": -1.0, "equal": 0.0}[vote["choice"]]
+            sides = vote["a"], vote["b"]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise UserError(f"--votes={show(path)}, line {number}: not a vote of the page") from None
+        for side in sides:
+            if side not in systems:
+                raise UserError(
+                    f"--votes={show(path)}, line {number}: no system {side!r}; there are {', '.join(systems)}"
+                )
+        yield Vote((content, style), *sides, value)

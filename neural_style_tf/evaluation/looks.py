@@ -1,0 +1,138 @@
+"""What measures see of a picture: its pixels at the size of judging, and one network's features."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neural_style_tf.evaluation.measures import Statistics, coherence, copied_share, statistics_of
+from neural_style_tf.images import fit_size, resize
+from neural_style_tf.utils.runtime import use_tensorflow_backend
+
+if TYPE_CHECKING:
+    from neural_style_tf.weights import Weights
+
+SIZE, SMALL = 512, 384
+"""Longest side at which pictures are judged, and that of `copied_share` and `coherence`, in pixels."""
+SMALLEST, LARGEST = 32, 2048
+"""Sizes that may be judged at: scikit-image's window is 11 pixels wide; features take memory."""
+W2_LAYERS = ("relu1_2", "relu2_2", "relu3_2", "relu4_2")
+"""No preset takes style from them."""
+GRAM_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+PERCEPTUAL_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+STRUCTURE_LAYER, COPY_LAYER = "relu3_1", "relu4_1"
+_MAPS = (*PERCEPTUAL_LAYERS, STRUCTURE_LAYER)
+_STATISTICS = (*W2_LAYERS, *GRAM_LAYERS)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Look:
+    """A picture as measures see it.
+
+    Attributes:
+        pixels: [H, W, 3], RGB 0–255, float32.
+        small: The same at 384 pixels, or smaller.
+        statistics: Layer → mean and covariance; empty without a network.
+        maps: Layer → features; empty for a style picture.
+        copied: relu4_1 of `small`; None without a network.
+    """
+
+    pixels: np.ndarray
+    small: np.ndarray
+    statistics: Mapping[str, Statistics] = dataclasses.field(default_factory=dict)
+    maps: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    copied: np.ndarray | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Size in memory."""
+        return sum(array.nbytes for array in (self.pixels, self.small, *self.maps.values()))
+
+    @functools.cached_property
+    def coherence(self) -> float:
+        """Coherence of strokes."""
+        return coherence(self.small)
+
+
+class Viewer:
+    """Looks at pictures by one network, which is built and traced once; without weights at pixels alone."""
+
+    def __init__(self, weights: Weights | None = None) -> None:
+        self._extract = self._extract_small = None
+        if weights is not None:
+            use_tensorflow_backend()
+            from neural_style_tf.losses.features import FeatureExtractor
+
+            self._extract = FeatureExtractor(tuple(dict.fromkeys((*_STATISTICS, *_MAPS))), weights)
+            self._extract_small = FeatureExtractor([COPY_LAYER], weights)
+
+    def look(self, pixels: np.ndarray, *, maps: bool = True) -> Look:
+        """Return what measures see of pixels [H, W, 3]; a style picture needs no maps."""
+        pixels = np.asarray(pixels, np.float32)
+        small = resize(pixels, fit_size(pixels.shape[:2], SMALL))
+        if self._extract is None:
+            return Look(pixels, small)
+        features = self._extract(pixels)
+        return Look(
+            pixels,
+            small,
+            {layer: statistics_of(features[layer]) for layer in _STATISTICS},
+            {layer: features[layer] for layer in _MAPS} if maps else {},
+            # At 384 pixels or below one pass serves both.
+            features[COPY_LAYER] if small.shape == pixels.shape else self._extract_small(small)[COPY_LAYER],
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reference:
+    """The photo and the style picture that paintings of a pair are measured against."""
+
+    photo: Look
+    style: Look
+
+    @functools.cached_property
+    def copied(self) -> float:
+        """Copied share of the photo itself."""
+        return copied_share(self.photo.copied, self.style.copied)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trial:
+    """A painting beside its reference."""
+
+    painting: Look
+    reference: Reference
+
+    @property
+    def photo(self) -> Look:
+        """The photo."""
+        return self.reference.photo
+
+    @property
+    def style(self) -> Look:
+        """The style picture."""
+        return self.reference.style
+
+    @functools.cached_property
+    def copied(self) -> float:
+        """Copied share of the painting."""
+        return copied_share(self.painting.copied, self.style.copied)
+
+
+def judged_size(shape: tuple[int, ...], size: int) -> tuple[int, int]:
+    """Return (H, W) at which a picture [H, W, 3] is judged: its longest side is `size`, also if enlarged."""
+    height, width = fit_size((shape[0], shape[1]), size, enlarge=True)
+    return max(height, SMALLEST), max(width, SMALLEST)
+
+
+def cropped(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return the middle of a picture at a size (H, W), as the control of the style: nothing is stretched."""
+    height, width = pixels.shape[:2]
+    share = min(height / size[0], width / size[1])
+    tall, wide = (max(1, round(side * share)) for side in size)
+    top, left = (height - tall) // 2, (width - wide) // 2
+    return resize(pixels[top : top + tall, left : left + wide], size)

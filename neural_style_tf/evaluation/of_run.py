@@ -1,0 +1,55 @@
+"""The cheap measures of a run's result, by which the runs of a sweep can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from neural_style_tf.evaluation.catalogue import CHEAP, judge
+from neural_style_tf.evaluation.evaluate import has_scikit_image
+from neural_style_tf.evaluation.looks import SIZE, SMALLEST, Reference, Trial, Viewer
+from neural_style_tf.images import fit_size, resize, to_picture
+from neural_style_tf.transfer.records import StepRecord
+
+
+class ResultMeasures:
+    """Measures the result of a finished run, at its own size, at most 512 pixels.
+
+    Args:
+        photo: [H, W, 3], RGB 0–255, at the size of the result.
+        styles: [h, w, 3] each, in the colours that are painted; of several, style is not measured.
+    """
+
+    def __init__(self, photo: np.ndarray, styles: Sequence[np.ndarray]) -> None:
+        self._photo = _reduced(photo)
+        self._style = _reduced(styles[0]) if len(styles) == 1 else None
+        self._values: dict[str, float] | None = None
+
+    def __call__(self, record: StepRecord) -> dict[str, float]:
+        """Return name → value of the last record's picture; without scikit-image `ssim` is missing."""
+        if self._values is None:
+            self._values = self._measure(record)
+        return self._values
+
+    def _measure(self, record: StepRecord) -> dict[str, float]:
+        shape = self._photo.shape[:2]
+        if min(shape) < SMALLEST:
+            return {}
+        chosen = [
+            measure
+            for measure in CHEAP
+            if (measure.name != "ssim" or has_scikit_image())
+            and (measure.axis == "content" or self._style is not None)
+        ]
+        picture = to_picture(record.best_rows).resize(shape[::-1], Image.Resampling.LANCZOS)
+        viewer = Viewer()
+        photo = viewer.look(self._photo)
+        style = photo if self._style is None else viewer.look(self._style)
+        return judge(Trial(viewer.look(np.asarray(picture)), Reference(photo, style)), chosen)
+
+
+def _reduced(pixels: np.ndarray) -> np.ndarray:
+    # A copy: the plan's own pictures are freed when painting begins.
+    return np.array(resize(pixels, fit_size(pixels.shape[:2], SIZE)))

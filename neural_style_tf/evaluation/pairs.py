@@ -1,0 +1,266 @@
+"""Which painting belongs to which photo and style picture, and to which system."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from neural_style_tf.config.fields import tagged
+from neural_style_tf.config.parsing import to_text
+from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.errors import UserError, show
+from neural_style_tf.images.files import expand_files, natural
+from neural_style_tf.runs.manifest import Manifest
+from neural_style_tf.runs.resume import find_manifest
+from neural_style_tf.utils.files import is_file
+
+COLUMNS = ("result", "content", "style")
+"""Of a CSV of pairs; a column `system` may follow."""
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class System:
+    """What made paintings: a program, or a setting of a sweep.
+
+    Attributes:
+        name: In tables.
+        line: Systems of one line are joined in the figure; "" for none.
+        place: Where on its line.
+    """
+
+    name: str
+    line: str = ""
+    place: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Painting:
+    """A painting with its photo and style picture."""
+
+    system: System
+    result: Path
+    content: Path
+    style: Path
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Names of photo and style picture: the same in all systems, wherever their files are."""
+        return self.content.stem, self.style.stem
+
+
+@dataclasses.dataclass
+class Search:
+    """Finds paintings in folders, lists what has no pair.
+
+    Attributes:
+        contents: Photos that names may mean.
+        styles: Style pictures likewise.
+        paintings: Those that were found.
+        problems: A line for each picture without a pair.
+    """
+
+    contents: Sequence[Path] = ()
+    styles: Sequence[Path] = ()
+    paintings: list[Painting] = dataclasses.field(default_factory=list)
+    problems: list[str] = dataclasses.field(default_factory=list)
+    _titles: set[str] = dataclasses.field(default_factory=set)
+
+    def add(self, name: str) -> None:
+        """Find the paintings of a folder of runs or pictures, a picture, or a CSV of pairs.
+
+        Raises:
+            UserError: It does not exist, holds none, or its form is wrong.
+        """
+        path, before = Path(name), len(self.problems)
+        title = path.resolve().parent.name if is_file(path) else path.resolve().name
+        # Of two folders of one name the second goes by its path.
+        title = show(name) if title in self._titles else title
+        self._titles.add(title)
+        if is_file(path) and path.suffix.lower() == ".csv":
+            found = self._of_table(path)
+        elif is_file(path):
+            found = self._of_pictures([path], title)
+        elif not path.is_dir():
+            raise UserError(f"{show(name)} does not exist: give a folder of paintings, or a CSV of pairs")
+        elif manifests := sorted(path.rglob("run.json"), key=lambda file: natural(str(file))):
+            found = self._of_runs(title, [file.parent for file in manifests])
+        elif pictures := [Path(file) for file in expand_files(str(path))]:
+            found = self._of_pictures(pictures, title)
+        else:
+            raise UserError(f"{show(name)} holds no picture and no run")
+        taken = {(painting.system.name, *painting.pair): painting.result for painting in self.paintings}
+        for painting in found:
+            key = painting.system.name, *painting.pair
+            if key in taken:
+                self.problems.append(
+                    f"{show(painting.result)}: {painting.system.name} has a painting of this pair already, "
+                    f"{show(taken[key])}"
+                )
+                continue
+            taken[key] = painting.result
+            self.paintings.append(painting)
+        if not found and len(self.problems) == before:
+            raise UserError(f"{show(name)} holds no painting")
+
+    def _of_table(self, path: Path) -> list[Painting]:
+        """Return the paintings of a CSV; its paths begin at its folder."""
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                rows = list(csv.DictReader(file))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"{show(path)} cannot be read as a CSV: {error}") from None
+        if not rows or not set(COLUMNS) <= rows[0].keys():
+            raise UserError(
+                f"{show(path)} must have the columns {', '.join(COLUMNS)}, and may have `system`, and a row "
+                "for each painting"
+            )
+        found = []
+        for number, row in enumerate(rows, 2):
+            files = [row[column] or "" for column in COLUMNS]
+            if all(files):
+                system = System(row.get("system") or path.stem)
+                found.append(Painting(system, *(path.parent / file for file in files)))
+            else:
+                self.problems.append(f"{show(path)}, line {number}: an empty cell")
+        return found
+
+    def _of_pictures(self, pictures: Iterable[Path], name: str) -> list[Painting]:
+        """Return the paintings whose names hold those of a photo and of a style picture."""
+        if not self.contents or not self.styles:
+            raise UserError(
+                f"{show(name)} holds no run.json, which would say what was painted from what: give --content "
+                "and --style, or a CSV with the columns result, content, style"
+            )
+        found = []
+        for picture in pictures:
+            pairs = self._pairs_of(picture)
+            if len(pairs) == 1:
+                found.append(Painting(System(name), picture, *pairs[0]))
+            else:
+                kind = "several pairs have" if pairs else "no photo and style picture have"
+                self.problems.append(f"{show(picture)}: {kind} this name; expected photo_style.png")
+        return found
+
+    def _pairs_of(self, picture: Path) -> list[tuple[Path, Path]]:
+        everything = [(content, style) for content in self.contents for style in self.styles]
+        if len(everything) == 1:
+            return everything
+        words = _words(picture)
+        return [
+            (content, style)
+            for content, style in everything
+            if words
+            in (
+                _words(content) + _words(style),
+                (*_words(content), "stylized", *_words(style)),
+                (*_words(content), *_words(style), "stylized"),
+            )
+        ]
+
+    def _of_runs(self, title: str, folders: Sequence[Path]) -> list[Painting]:
+        """Return the results of runs of this program; their manifests say the rest."""
+        manifests: dict[Path, tuple[Manifest, Path, Path]] = {}
+        for folder in folders:
+            try:
+                manifest = find_manifest(folder)
+                manifests[folder] = manifest, *self._inputs_of(manifest, folder)
+            except UserError as error:
+                self.problems.append(str(error))
+        names = name_systems({folder: manifest for folder, (manifest, *_) in manifests.items()}, title)
+        return [
+            Painting(names[folder], folder / "result.png", content, style)
+            for folder, (_, content, style) in manifests.items()
+        ]
+
+    def _inputs_of(self, manifest: Manifest, folder: Path) -> list[Path]:
+        """Return photo and style picture of a run; a UserError says why it cannot be measured."""
+        if manifest.status != "finished":
+            raise UserError(f"{show(folder)}: this run is {manifest.status.partition(':')[0]}, not finished")
+        if not is_file(folder / "result.png"):
+            kind = "a clip" if (folder / "result.mp4").exists() else "without result.png"
+            raise UserError(f"{show(folder)}: this run is {kind}; expected a picture")
+        styles = manifest.job.get("style", ())
+        if len(styles) != 1 and len(self.styles) != 1:
+            raise UserError(f"{show(folder)}: a blend of {len(styles)} style pictures; --style names one")
+        recorded = (manifest.job.get("content", ""), (*styles, "")[0])
+        return [
+            _find(name, known, folder)
+            for name, known in zip(recorded, (self.contents, self.styles), strict=True)
+        ]
+
+
+def _find(name: str, known: Sequence[Path], folder: Path) -> Path:
+    """Return the file that a run read, or the one of the same name, or the only one, that the user names."""
+    named = [path for path in known if path.name == Path(name).name] or (known if len(known) == 1 else [])
+    if named:
+        return named[0]
+    if not is_file(name):
+        raise UserError(f"{show(folder)}: {show(name)}, which it was painted from, is no longer there")
+    return Path(name)
+
+
+def _words(path: Path) -> tuple[str, ...]:
+    return tuple(filter(None, re.split(r"[_\-\s]+", path.stem.casefold())))
+
+
+def name_systems(runs: Mapping[Path, Manifest], title: str) -> dict[Path, System]:
+    """Name the system of each run by the settings in which the runs of a folder differ, but for pictures.
+
+    A setting that others already tell apart, as `preset` does, is left out. So is what `auto` chose, which
+    follows the size of a photo, unless runs of one pair differ only in it.
+    """
+    swept = {folder: _settings(manifest) for folder, manifest in runs.items()}
+    names = list(next(iter(swept.values()), {}))
+    chosen = [name for name in names if name in tagged("auto", Config)]
+    kept, groups = [], dict.fromkeys(runs, ())
+    for name in [name for name in names if name not in chosen] + chosen:
+        finer = {folder: (*groups[folder], swept[folder].get(name)) for folder in runs}
+        if len(set(finer.values())) == len(set(groups.values())):
+            continue
+        if name in chosen and _are_distinct(runs, groups):
+            continue
+        kept.append(name)
+        groups = finer
+    systems = {}
+    for folder in runs:
+        values = [(name, to_text(value)) for name, value in zip(kept, groups[folder], strict=True)]
+        text = ", ".join(f"{name}={value}" for name, value in values)
+        system = System(f"{title}: {text}" if text else title)
+        if values:
+            others = sorted({to_text(swept[other].get(kept[-1])) for other in runs}, key=_order)
+            line = ", ".join([title, *(f"{name}={value}" for name, value in values[:-1])])
+            system = dataclasses.replace(system, line=line, place=float(others.index(values[-1][1])))
+        systems[folder] = system
+    return systems
+
+
+def _settings(manifest: Manifest) -> dict[str, Any]:
+    """Return what may tell systems apart: settings of the painting, and those of files that are swept."""
+    of_job = set(tagged("swept", Job)) - set(tagged("picture", Job))
+    job = {name: value for name, value in manifest.job.items() if name in of_job}
+    return {**{name: _frozen(value) for name, value in manifest.config.items()}, **job}
+
+
+def _are_distinct(runs: Mapping[Path, Manifest], groups: Mapping[Path, tuple]) -> bool:
+    """Return whether no two runs of one group have the same pictures."""
+    pictures = [
+        (groups[folder], manifest.job.get("content"), _frozen(manifest.job.get("style")))
+        for folder, manifest in runs.items()
+    ]
+    return len(set(pictures)) == len(pictures)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+
+
+def _order(text: str) -> tuple[float, list]:
+    """Return a key that sorts numbers by value, then words."""
+    try:
+        return float(text), []
+    except ValueError:
+        return float("inf"), natural(text)

@@ -1,0 +1,304 @@
+"""Each measure: known values, an independent twin, and that it tells better from worse."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.ndimage
+import scipy.stats
+
+from neural_style_tf.evaluation import measures
+from neural_style_tf.images.color_transfer import luma
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+def picture(random, height=48, width=56, shade=128, noise=40):
+    smooth = scipy.ndimage.gaussian_filter(random.standard_normal((height, width, 3)), (2, 2, 0))
+    return np.clip(shade + noise * smooth / smooth.std(), 0, 255).astype(np.float32)
+
+
+def noisy(pixels, random, amount):
+    return np.clip(pixels + amount * random.standard_normal(pixels.shape), 0, 255).astype(np.float32)
+
+
+# Content.
+
+
+def test_ssim_of_equal_and_of_flat_pictures(random):
+    photo = picture(random)
+    assert measures.ssim(photo, photo) == pytest.approx(1)
+    # Without structure only the means are compared: (2 μν + C₁) / (μ² + ν² + C₁), C₁ = (0.01 · 255)².
+    flat = [np.full((16, 16, 3), level, np.float32) for level in (100, 150)]
+    constant = 2.55**2
+    assert measures.ssim(*flat) == pytest.approx((30_000 + constant) / (32_500 + constant), rel=1e-4)
+
+
+def test_ssim_is_that_of_its_twin(random):
+    one, other = picture(random), picture(random)
+
+    def mean(values):
+        return scipy.ndimage.gaussian_filter(values, 1.5, truncate=3.5)
+
+    x, y = (luma(side).astype(np.float64) for side in (one, other))
+    covariance = mean(x * y) - mean(x) * mean(y)
+    spread = mean(x * x) - mean(x) ** 2 + mean(y * y) - mean(y) ** 2
+    first, second = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    local = (2 * mean(x) * mean(y) + first) * (2 * covariance + second)
+    local /= (mean(x) ** 2 + mean(y) ** 2 + first) * (spread + second)
+    assert measures.ssim(one, other) == pytest.approx(local[5:-5, 5:-5].mean(), abs=1e-4)
+
+
+def test_cfsd_of_a_case_worked_by_hand():
+    # Of a black photo each position is as like any other: ½. In the painting Q = (¾, ¼) and (½, ½).
+    photo = np.zeros((1, 2, 1))
+    painting = np.array([[[measures.UNIT_INPUT * np.sqrt(np.log(3))], [0.0]]])
+    assert measures.cfsd(painting, photo) == pytest.approx(0.5 * np.log(4 / 3), rel=1e-5)
+    assert measures.cfsd(painting, painting) == pytest.approx(0, abs=1e-9)
+
+
+def test_cfsd_is_that_of_its_twin_in_blocks_of_rows(random, monkeypatch):
+    one, other = (random.uniform(0, 600, (5, 6, 4)) for _ in range(2))
+
+    def similar(features):
+        rows = features.reshape(-1, 4) / (4 * measures.UNIT_INPUT)
+        return scipy.special.softmax(rows @ rows.T, axis=1)
+
+    expected = scipy.stats.entropy(similar(other), similar(one), axis=1).sum()
+    assert measures.cfsd(one, other) == pytest.approx(expected, rel=1e-4)
+    monkeypatch.setattr(measures, "BLOCK", 70)
+    assert measures.cfsd(one, other) == pytest.approx(expected, rel=1e-4)
+    # Ten of the thirty rows stand for all.
+    monkeypatch.setattr(measures, "ROWS", 10)
+    rows = np.linspace(0, 29, 10).round().astype(int)
+    each = scipy.stats.entropy(similar(other), similar(one), axis=1)
+    assert measures.cfsd(one, other) == pytest.approx(3 * each[rows].sum(), rel=1e-4)
+
+
+def test_the_perceptual_distance_is_a_share(random):
+    layers = [random.uniform(0, 9, (4, 5, 3)), random.uniform(0, 9, (2, 3, 6))]
+    assert measures.perceptual_distance(layers, layers) == 0
+    assert measures.perceptual_distance([2 * layers[0], layers[1]], layers) == pytest.approx(0.5)
+    assert measures.perceptual_distance([0 * layers[0], 3 * layers[1]], layers) == pytest.approx(2.5)
+
+
+def test_measures_of_content_prefer_less_noise(random):
+    photo = picture(random)
+    slight, strong = (noisy(photo, np.random.default_rng(1), amount) for amount in (5, 60))
+    assert measures.ssim(slight, photo) > measures.ssim(strong, photo)
+    # Pixels as features, as large as those of a network.
+    slight, strong, photo = (side * 20 for side in (slight, strong, photo))
+    assert measures.cfsd(slight, photo) < measures.cfsd(strong, photo)
+    assert measures.perceptual_distance([slight], [photo]) < measures.perceptual_distance([strong], [photo])
+
+
+# Style.
+
+
+def test_gaussians_are_compared_as_by_scipys_matrix_root(random):
+    one = random.standard_normal((20, 10, 5)) @ np.diag([1, 2, 3, 1, 1])
+    other = random.standard_normal((15, 10, 5)) + 1
+    sigma, target = (np.cov(side.reshape(-1, 5).T, bias=True) for side in (one, other))
+    root = scipy.linalg.sqrtm(target)
+    common = np.trace(scipy.linalg.sqrtm(root @ sigma @ root)).real
+    mean = other.mean((0, 1))
+    shift = one.mean((0, 1)) - mean
+    expected = shift @ shift + np.trace(sigma) + np.trace(target) - 2 * common
+    expected /= np.trace(target) + mean @ mean
+    assert measures.gaussian_w2([one], [other]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_gaussians_of_one_channel_are_worked_by_hand():
+    # μ 1, σ 1 and ν 4, τ 2: ((1 − 4)² + (1 − 2)²) / (4² + 2²).
+    one, other = np.array([[[0.0], [2.0]]]), np.array([[[2.0], [6.0]]])
+    assert measures.gaussian_w2([one], [other]) == pytest.approx(0.5)
+    assert measures.gaussian_w2([one, other], [other, other]) == pytest.approx(0.25)
+    assert measures.gaussian_w2([other], [other]) == pytest.approx(0, abs=1e-12)
+    # 4² + 2² from 1² + 1²: (2 − 20)² / 20²; and of (1, 1) from (4, 2): 10 / 20.
+    assert measures.gram_distance([one], [other]) == pytest.approx(0.81)
+    assert measures.moment_distance([one], [other]) == pytest.approx(0.5)
+
+
+def test_statistics_in_blocks_are_numpys(random, monkeypatch):
+    features = (random.standard_normal((9, 7, 4)) + 3).astype(np.float32)
+    monkeypatch.setattr(measures, "BLOCK", 40)
+    found = measures.statistics_of(features)
+    rows = features.reshape(-1, 4).astype(np.float64)
+    np.testing.assert_allclose(found.mean, rows.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(found.covariance, np.cov(rows.T, bias=True), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.gram, rows.T @ rows / len(rows), rtol=1e-5)
+    assert found.energy == pytest.approx((rows**2).sum(1).mean(), rel=1e-6)
+    assert measures.gram_distance([found], [found]) == 0
+
+
+def test_gram_and_moments_of_doubled_features(random):
+    features = random.uniform(0, 9, (5, 6, 3))
+    assert measures.gram_distance([2 * features], [features]) == pytest.approx(9)
+    assert measures.moment_distance([2 * features], [features]) == pytest.approx(1)
+
+
+def test_a_shift_moves_patches_by_the_sums_of_the_filters(random):
+    pixels = picture(random)
+    assert measures.patch_distance(pixels, pixels) == 0
+    expected = []
+    for level in range(3):
+        filters = np.random.default_rng([0, level]).standard_normal((147, 256))
+        expected.append(np.abs((filters / np.linalg.norm(filters, axis=0)).sum(0)).mean())
+    assert measures.patch_distance(pixels + 10, pixels) == pytest.approx(10 * np.mean(expected), rel=1e-4)
+    assert 7 < measures.patch_distance(pixels + 10, pixels) < 9
+
+
+def test_patches_are_compared_as_by_scipys_wasserstein_distance(random):
+    one, other = picture(random, 13, 12), picture(random, 13, 12, shade=90)
+    filters = np.random.default_rng([0, 0]).standard_normal((147, 256))
+    filters /= np.linalg.norm(filters, axis=0)
+
+    def projected(pixels):
+        places = [(y, x) for y in range(7) for x in range(6)]
+        rows = [pixels[y : y + 7, x : x + 7].transpose(2, 0, 1).ravel() for y, x in places]
+        return np.array(rows) @ filters
+
+    sides = [projected(side.astype(np.float64)) for side in (one, other)]
+    columns = zip(sides[0].T, sides[1].T, strict=True)
+    expected = np.mean([scipy.stats.wasserstein_distance(*pair) for pair in columns])
+    assert measures.patch_distance(one, other) == pytest.approx(expected, rel=1e-4)
+
+
+def test_patches_of_another_number_are_compared_by_quantiles(random):
+    np.testing.assert_allclose(measures._quantiles(np.array([[0.0, 1, 2, 3, 4]]), 4), [[0, 4 / 3, 8 / 3, 4]])
+    small, large = random.uniform(0, 255, (64, 64, 3)), random.uniform(0, 255, (80, 96, 3))
+    assert measures.patch_distance(small, large) < 0.2 * measures.patch_distance(small, large + 60)
+
+
+def test_colours_of_disjoint_and_of_equal_pictures():
+    red, blue = np.zeros((2, 4, 5, 3), np.float32)
+    red[..., 0], blue[..., 2] = 255, 255
+    assert measures.colour_distance(red, red) == 0
+    assert measures.colour_distance(red, blue) > 0.9
+    # Grey of any brightness has one colour.
+    grey, light = np.full((4, 4, 3), 60.0), np.full((6, 3, 3), 200.0)
+    assert measures.colour_distance(grey, light) < 1e-3
+
+
+def test_colours_are_those_of_a_naive_twin(random):
+    one, other = (random.uniform(0, 255, (3, 4, 3)) for _ in range(2))
+
+    def histogram(pixels):
+        counts = np.zeros((3, 64, 64))
+        for color in pixels.reshape(-1, 3) / 255:
+            for channel in range(3):
+                rest = [index for index in range(3) if index != channel]
+                u, v = (np.log(color[channel] + 1e-6) - np.log(color[index] + 1e-6) for index in rest)
+                bins = np.linspace(-3, 3, 64)
+                of_u, of_v = (1 / (1 + ((value - bins) / 0.02) ** 2) for value in (u, v))
+                counts[channel] += np.outer(of_u, of_v) * np.sqrt((color**2).sum())
+        return counts / counts.sum()
+
+    expected = np.sqrt(((np.sqrt(histogram(one)) - np.sqrt(histogram(other))) ** 2).sum() / 2)
+    assert measures.colour_distance(one, other) == pytest.approx(expected, rel=1e-4)
+
+
+def test_coherence_of_stripes_of_a_cross_and_of_noise(random):
+    y, x = np.mgrid[0:64, 0:64]
+    stripes = np.repeat((128 + 60 * np.sin(x / 3))[..., np.newaxis], 3, -1)
+    crossed = np.repeat((128 + 60 * np.sin(x / 3) + 60 * np.sin(y / 3))[..., np.newaxis], 3, -1)
+    noise = random.uniform(0, 255, (64, 64, 3))
+    assert measures.coherence(stripes) == pytest.approx(1)
+    assert measures.coherence(stripes.transpose(1, 0, 2)) == pytest.approx(1)
+    assert measures.coherence(noise) < 0.5 < measures.coherence(stripes)
+    assert measures.coherence(crossed) < 0.5
+    assert measures.coherence(np.full((32, 32, 3), 77.0)) == 0
+
+
+def test_coherence_is_that_of_its_twin_by_eigenvalues(random):
+    pixels = picture(random)
+    expected = []
+    for fine, coarse in measures.TENSOR_SCALES:
+        gray = luma(pixels)
+        down = scipy.ndimage.gaussian_filter1d(
+            scipy.ndimage.gaussian_filter1d(gray, fine, axis=0, order=1), fine, axis=1
+        )
+        right = scipy.ndimage.gaussian_filter1d(
+            scipy.ndimage.gaussian_filter1d(gray, fine, axis=1, order=1), fine, axis=0
+        )
+        gradients = np.stack([down, right], -1)
+        tensor = gradients[..., :, np.newaxis] * gradients[..., np.newaxis, :]
+        tensor = scipy.ndimage.gaussian_filter(tensor, (coarse, coarse, 0, 0))
+        small, large = np.moveaxis(np.linalg.eigvalsh(tensor), -1, 0)
+        expected.append((large - small).sum() / (large + small).sum())
+    assert measures.coherence(pixels) == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+def test_measures_of_style_prefer_the_style_to_a_photo(random):
+    style, photo = picture(random, 60, 50, shade=90, noise=60), picture(random, shade=170, noise=20)
+    painting = np.roll(style, (9, 11), (0, 1))[:48]
+    for distance in (measures.patch_distance, measures.colour_distance):
+        assert distance(painting, style) < 0.5 * distance(photo, style)
+    for distance in (measures.gaussian_w2, measures.gram_distance, measures.moment_distance):
+        assert distance([painting], [style]) < 0.5 * distance([photo], [style])
+
+
+# Copies.
+
+
+def test_the_copied_share_counts_pieces_of_the_style():
+    random = np.random.default_rng(2)
+    style, painting = random.standard_normal((14, 16, 8)), random.standard_normal((12, 13, 8))
+    assert measures.copied_share(style, style) == 1
+    assert measures.copied_share(painting, style) < 0.05
+    # A piece of 6×7 positions has 4×5 whole patches; of those at its border, most are matched by it, too.
+    copy = painting.copy()
+    copy[3:9, 2:9] = style[5:11, 8:15]
+    assert 20 / (10 * 11) <= measures.copied_share(copy, style) <= 63 / (10 * 11)
+    # A piece of a single position is smaller than what counts.
+    painting[3, 2] = style[5, 8]
+    assert measures.copied_share(painting, style) < 0.05
+
+
+def test_the_copied_share_is_that_of_its_twin(monkeypatch):
+    random = np.random.default_rng(3)
+    style, painting = random.standard_normal((9, 8, 3)), random.standard_normal((8, 10, 3))
+    painting[1:6, 2:8] = style[3:8, 1:7] + 0.1 * random.standard_normal((5, 6, 3))
+
+    def unit_patches(features):
+        features = features - style.mean((0, 1))
+        windows = np.lib.stride_tricks.sliding_window_view(features, (3, 3), axis=(0, 1))
+        return (
+            windows / np.linalg.norm(windows.reshape(*windows.shape[:2], -1), axis=-1)[..., None, None, None]
+        )
+
+    ours, theirs = unit_patches(painting), unit_patches(style)
+    offsets = {}
+    for place in np.ndindex(ours.shape[:2]):
+        similar = np.einsum("abnij,nij->ab", theirs, ours[place])
+        match = np.unravel_index(similar.argmax(), similar.shape)
+        offsets[place] = tuple(np.subtract(match, place))
+
+    def region(place):
+        found, left = set(), [place]
+        while left:
+            y, x = here = left.pop()
+            if here in found or offsets.get(here) != offsets[place]:
+                continue
+            found.add(here)
+            left += [(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)]
+        return found
+
+    expected = np.mean([len(region(place)) >= 6 for place in offsets])
+    assert 0.1 < expected < 1
+    assert measures.copied_share(painting, style) == expected
+    monkeypatch.setattr(measures, "BLOCK", 1500)
+    assert measures.copied_share(painting, style) == expected
+
+
+# Clips.
+
+
+def test_the_warping_error_is_of_valid_pixels_alone():
+    frame, warped = np.zeros((2, 2, 3)), np.zeros((2, 2, 3))
+    warped[0, 0], warped[1, 1] = 3, 200
+    valid = np.array([[True, True], [False, False]])
+    assert measures.warping_error(frame, warped, valid) == pytest.approx(np.sqrt(9 / 2))
+    assert np.isnan(measures.warping_error(frame, warped, ~valid & valid))

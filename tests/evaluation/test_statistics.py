@@ -1,0 +1,50 @@
+"""Intervals, wins and rank correlations, against SciPy and cases worked by hand."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from neural_style_tf.evaluation import statistics
+
+
+def test_the_interval_of_a_mean_is_that_of_scipys_bootstrap():
+    values = np.random.default_rng(0).gamma(2, size=30)
+    found = statistics.mean(values)
+    twin = scipy.stats.bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(1))
+    assert found.value == pytest.approx(values.mean())
+    low, high = twin.confidence_interval
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.05)
+    assert found.low < found.value < found.high
+
+
+def test_a_paired_difference_is_narrower_than_the_means():
+    random = np.random.default_rng(0)
+    pairs = random.normal(0, 10, 20)
+    ours, theirs = pairs + random.normal(0, 0.1, 20), pairs + 1
+    found = statistics.difference(ours, theirs)
+    assert -1.2 < found.low < found.value < found.high < -0.8
+    # What one of them lacks does not count.
+    assert statistics.difference([1, np.nan, 5], [0, 7, 2]).value == 2
+
+
+def test_what_is_too_little_has_no_interval():
+    assert statistics.mean([3.0])[:1] == (3.0,) and np.isnan(statistics.mean([3.0]).low)
+    assert np.isnan(statistics.mean([]).value)
+    assert np.isnan(statistics.spearman([1, 2, 3], [1, 2, 3]).value)
+    assert np.isnan(statistics.spearman([1, 1, 1, 1], [1, 2, 3, 4]).value)
+    assert np.isnan(statistics.win_rate([np.nan], [1]))
+
+
+def test_wins_are_counted_and_ties_are_shared():
+    assert statistics.win_rate([1, 2, 3, np.nan], [2, 2, 1, 0]) == pytest.approx(0.5)
+    assert statistics.win_rate([1, 1], [2, 2]) == 1
+
+
+def test_rank_correlation_is_scipys():
+    random = np.random.default_rng(2)
+    one = random.integers(0, 6, 25).astype(float)
+    other = one + random.normal(0, 2, 25)
+    found = statistics.spearman(one, other)
+    assert found.value == pytest.approx(scipy.stats.spearmanr(one, other).statistic)
+    assert found.low < found.value < found.high
+    assert statistics.spearman(range(6), [-(value**3) for value in range(6)])[0] == pytest.approx(-1)
