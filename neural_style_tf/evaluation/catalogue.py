@@ -151,14 +151,14 @@ MEASURES = (
         "neither",
         "share",
         "pieces of the style picture in the painting, at relu4_1",
-        lambda trial: trial.copied,
+        lambda trial: measures.copied_share(trial.copied),
     ),
     Measure(
-        "copied_excess",
+        "foreign",
         "neither",
         "share",
-        "`copied` less that of the photo itself",
-        lambda trial: trial.copied - trial.reference.copied,
+        "`copied`, where the photo shows something else",
+        lambda trial: measures.foreign_share(trial.copied, trial.painting.copied, trial.photo.copied),
     ),
 )
 BY_NAME = {measure.name: measure for measure in MEASURES}

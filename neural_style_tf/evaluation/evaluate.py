@@ -46,7 +46,7 @@ def evaluate(
     Returns:
         Content: `ssim` (−1 to 1, more is better), `cfsd` (nats), `perceptual` (share of the photo's energy).
         Style: `w2`, `gram`, `moments` (shares of the style's energy), `patches` (grey levels), `colours` and
-        `strokes` (0 to 1). Neither: `copied` (0 to 1), `copied_excess` (−1 to 1). Less is better for all but
+        `strokes` (0 to 1). Neither: `copied` and `foreign` (0 to 1). Less is better for all but
         `ssim`. The functions of `neural_style_tf.evaluation.measures` say more, with their sources.
 
     Raises:

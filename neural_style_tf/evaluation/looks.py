@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neural_style_tf.evaluation.measures import Statistics, coherence, copied_share, statistics_of
+from neural_style_tf.evaluation.measures import Statistics, coherence, copied_places, statistics_of
 from neural_style_tf.images import fit_size, resize
 from neural_style_tf.utils.runtime import use_tensorflow_backend
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from neural_style_tf.weights import Weights
 
 SIZE, SMALL = 512, 384
-"""Longest side at which pictures are judged, and that of `copied_share` and `coherence`, in pixels."""
+"""Longest side at which pictures are judged, and that of `copied_places` and `coherence`, in pixels."""
 SMALLEST, LARGEST = 32, 2048
 """Sizes that may be judged at: scikit-image's window is 11 pixels wide; features take memory."""
 W2_LAYERS = ("relu1_2", "relu2_2", "relu3_2", "relu4_2")
@@ -94,11 +94,6 @@ class Reference:
     photo: Look
     style: Look
 
-    @functools.cached_property
-    def copied(self) -> float:
-        """Copied share of the photo itself."""
-        return copied_share(self.photo.copied, self.style.copied)
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trial:
@@ -118,9 +113,9 @@ class Trial:
         return self.reference.style
 
     @functools.cached_property
-    def copied(self) -> float:
-        """Copied share of the painting."""
-        return copied_share(self.painting.copied, self.style.copied)
+    def copied(self) -> np.ndarray:
+        """Where the painting shows pieces of the style picture, bool."""
+        return copied_places(self.painting.copied, self.style.copied)
 
 
 def judged_size(shape: tuple[int, ...], size: int) -> tuple[int, int]:

@@ -284,24 +284,17 @@ def coherence(pixels: np.ndarray) -> float:
 # Neither: what should be in no painting.
 
 
-def copied_share(features: np.ndarray, style: np.ndarray, *, least: int = LEAST_REGION) -> float:
-    """Return the share of a painting that shows pieces of the style picture: eyes in the sky.
+def copied_places(features: np.ndarray, style: np.ndarray, *, least: int = LEAST_REGION) -> np.ndarray:
+    """Return where a painting shows pieces of the style picture, bool [H − 2, W − 2].
 
     Each 3×3 patch of features is matched with the nearest patch of the style by the cosine, after the style's
     mean is subtracted. A position is copied if it lies in a 4-connected region of at least `least` positions
     that all have the same offset (matched position − own position).
 
-    Styles with a repeated texture have a high share by nature, even beside the photo itself: compare
-    paintings of one pair, or subtract the photo's own share, as the column `copied_excess` does. That is 0
-    for a painting whose matches are as scattered as the photo's, and may be a little below.
-
     Args:
         features: relu4_1 of the painting at 384 pixels, at least 3 positions on each side.
         style: Likewise of the style picture; its size may be another.
         least: The smallest region that counts.
-
-    Returns:
-        0 to 1, the style picture itself; less is better. A share of the positions.
 
     Source: this program; the nearest neighbours of features are those of Li and Wand, "Combining Markov
     Random Fields and Convolutional Neural Networks" (2016), Eq. 3.
@@ -314,13 +307,51 @@ def copied_share(features: np.ndarray, style: np.ndarray, *, least: int = LEAST_
     offsets = (down - np.arange(height)[:, np.newaxis]) * (1 << 20) + right - np.arange(width)
     _, numbers = np.unique(offsets, return_inverse=True)
     numbers = numbers.reshape(offsets.shape)
-    copied = 0
+    copied = np.zeros(offsets.shape, bool)
     # Offsets of fewer positions than count form no region.
     for number in np.flatnonzero(np.bincount(numbers.ravel()) >= least):
         regions, _ = label(numbers == number)
-        sizes = np.bincount(regions.ravel())[1:]
-        copied += int(sizes[sizes >= least].sum())
-    return copied / offsets.size
+        sizes = np.bincount(regions.ravel())
+        # 0 is outside all regions.
+        copied |= (regions > 0) & (sizes[regions] >= least)
+    return copied
+
+
+def copied_share(copied: np.ndarray) -> float:
+    """Return the share of a painting that shows pieces of the style picture.
+
+    Styles with a repeated texture have a high share by nature, even beside the photo itself: compare
+    paintings of one pair.
+
+    Args:
+        copied: From `copied_places`.
+
+    Returns:
+        0 to 1, the style picture itself; less is better. A share of the positions.
+    """
+    return float(copied.mean())
+
+
+def foreign_share(copied: np.ndarray, features: np.ndarray, photo: np.ndarray) -> float:
+    """Return how much of a painting is copied where the photo shows something else: eyes in the sky.
+
+    Each copied position counts by how unlike the photo it is there: 1 − cos of the features, the mean over
+    the 3×3 patch.
+
+    Args:
+        copied: From `copied_places` [H − 2, W − 2].
+        features: relu4_1 of the painting at 384 pixels [H, W, N], all ≥ 0.
+        photo: Likewise of the photo, of the same shape.
+
+    Returns:
+        0, as for the photo itself, to 1; less is better. A share of the positions.
+
+    Source: this program.
+    """
+    lengths = np.linalg.norm(features, axis=-1) * np.linalg.norm(photo, axis=-1)
+    cosines = np.sum(features * photo, -1, dtype=np.float64) / np.maximum(lengths, 1e-12)
+    unlike = np.maximum(1 - _sum_of_nine(cosines) / 9, 0)
+    return float(np.mean(copied * unlike))
 
 
 # Clips.

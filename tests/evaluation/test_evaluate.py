@@ -32,7 +32,8 @@ def test_the_photo_has_all_of_the_content_and_the_style_all_of_the_style(found):
             assert found[control][measure.name] == pytest.approx(measure.best, abs=1e-5), measure.name
             assert measure.badness(found[1.0 - control][measure.name]) > 0.01
     assert found[1.0]["copied"] == 1
-    assert found[0.0]["copied_excess"] == 0
+    assert found[0.0]["foreign"] == pytest.approx(0, abs=1e-6)
+    assert found[1.0]["foreign"] > 0.01
 
 
 def test_each_measure_orders_a_better_and_a_worse_painting(found):

@@ -243,18 +243,22 @@ def test_measures_of_style_prefer_the_style_to_a_photo(random):
 # Copies.
 
 
+def share(painting, style):
+    return measures.copied_share(measures.copied_places(painting, style))
+
+
 def test_the_copied_share_counts_pieces_of_the_style():
     random = np.random.default_rng(2)
     style, painting = random.standard_normal((14, 16, 8)), random.standard_normal((12, 13, 8))
-    assert measures.copied_share(style, style) == 1
-    assert measures.copied_share(painting, style) < 0.05
+    assert share(style, style) == 1
+    assert share(painting, style) < 0.05
     # A piece of 6×7 positions has 4×5 whole patches; of those at its border, most are matched by it, too.
     copy = painting.copy()
     copy[3:9, 2:9] = style[5:11, 8:15]
-    assert 20 / (10 * 11) <= measures.copied_share(copy, style) <= 63 / (10 * 11)
+    assert 20 / (10 * 11) <= share(copy, style) <= 63 / (10 * 11)
     # A piece of a single position is smaller than what counts.
     painting[3, 2] = style[5, 8]
-    assert measures.copied_share(painting, style) < 0.05
+    assert share(painting, style) < 0.05
 
 
 def test_the_copied_share_is_that_of_its_twin(monkeypatch):
@@ -288,9 +292,22 @@ def test_the_copied_share_is_that_of_its_twin(monkeypatch):
 
     expected = np.mean([len(region(place)) >= 6 for place in offsets])
     assert 0.1 < expected < 1
-    assert measures.copied_share(painting, style) == expected
+    assert share(painting, style) == expected
     monkeypatch.setattr(measures, "BLOCK", 1500)
-    assert measures.copied_share(painting, style) == expected
+    assert share(painting, style) == expected
+
+
+def test_the_foreign_share_counts_what_is_unlike_the_photo():
+    # The photo has channel 0 everywhere; the painting channel 1 on the left, where it is wholly unlike.
+    photo, painting = np.zeros((5, 8, 2)), np.zeros((5, 8, 2))
+    photo[..., 0] = 3
+    painting[:, :4, 1], painting[:, 4:, 0] = 7, 2
+    copied = np.ones((3, 6), bool)
+    # By columns of patches: 3, 3, 2, 1, 0 and 0 thirds are unlike.
+    assert measures.foreign_share(copied, painting, photo) == pytest.approx((1 + 1 + 2 / 3 + 1 / 3) / 6)
+    copied[:, 1:] = False
+    assert measures.foreign_share(copied, painting, photo) == pytest.approx(1 / 6)
+    assert measures.foreign_share(~copied | copied, photo, photo) == 0
 
 
 # Clips.
