@@ -50,8 +50,8 @@ class NetworkConfig(Settings):
     )
 
 
-RELATIVE = ("relative", "moments", "wasserstein")
-"""Style losses that are divided by the energy of their targets."""
+RELATIVE = ("relative", "moments", "wasserstein", "nearest")
+"""Style losses whose values do not depend on the magnitude of the features."""
 MUCH_TV = 0.01
 """Beside relative losses, a larger weight of the total variation makes the result flat."""
 
@@ -97,8 +97,9 @@ class LossConfig(Settings):
         "mean",
         "mean: mean of (G−A)²; gatys: a quarter of it (Eq. 4); relative: Σ (G−A)² / Σ A²; moments: relative, "
         "with the means and standard deviations of the features; wasserstein: distance of the features' "
-        "Gaussians, relative; package.module:Class: a Term of your own",
-        choices=("mean", "gatys", "relative", "moments", "wasserstein"),
+        "Gaussians, relative; nearest: 1 − cosine to the nearest of 4096 features of the style; "
+        "package.module:Class: a Term of your own",
+        choices=("mean", "gatys", "relative", "moments", "wasserstein", "nearest"),
         is_own=names_a_class,
     )
     style_blend: tuple[float, ...] = setting(
