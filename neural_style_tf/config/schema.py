@@ -124,6 +124,12 @@ class LossConfig(Settings):
         "only those whose receptive field lies inside (inside)",
         choices=("simple", "inside"),
     )
+    match: str = setting(
+        "none",
+        "regions: find regions of the photo and of the style picture that match, such as sky and plain wall, "
+        "and paint each with its own; writes them to the folder regions, as masks that can be corrected",
+        choices=("none", "regions"),
+    )
     strength: float = setting(
         0.5,
         "how much style, 0 to 1: multiplies --style_weight by 1/--strength_range up to --strength_range; 0.5 "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -36,24 +36,37 @@ def extract_features(
     Raises:
         UserError: Pixels of another shape, no layer, or an unknown one.
     """
-    pixels, settings = np.asarray(pixels), network or NetworkConfig()
+    pixels = np.asarray(pixels)
     if pixels.ndim != 3 or pixels.shape[-1] != 3 or not pixels.size:
         raise UserError(f"pixels must be an array [H, W, 3], not {list(pixels.shape)}")
     if isinstance(layers, str) or not layers:
         raise UserError(f"layers must be a list of at least one layer, such as ['relu4_2'], not {layers!r}")
+    return feature_extractor(layers, weights, network or NetworkConfig())(pixels)
+
+
+def feature_extractor(
+    layers: Sequence[str], weights: Weights, network: NetworkConfig
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Return `extract_features` of these layers, for many pictures."""
     stands_for = {layer: weights.architecture.resolve(layer) for layer in layers}
     model = build_network(
         weights.kernels,
         weights.biases,
         outputs=tuple(dict.fromkeys(stands_for.values())),
         architecture=weights.architecture,
-        pooling=settings.pooling,
-        padding=settings.padding,
-        transpose_kernels=settings.transpose_kernels,
+        pooling=network.pooling,
+        padding=network.padding,
+        transpose_kernels=network.transpose_kernels,
     )
+    picture = tf.TensorSpec([1, None, None, 3], tf.float32)
     # Always a graph: eager calls share kernels, and oneDNN may keep the filters of the first.
-    features = tf.function(model, autograph=False)(preprocess(pixels))
-    return {layer: features[stands_for[layer]][0].numpy() for layer in layers}
+    compiled = tf.function(model, input_signature=[picture], autograph=False)
+
+    def extract(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        features = compiled(preprocess(pixels))
+        return {layer: features[stands_for[layer]][0].numpy() for layer in layers}
+
+    return extract
 
 
 def gram_matrix(features: np.ndarray, normalization: str = "positions") -> np.ndarray:
