@@ -126,7 +126,7 @@ class LossConfig(Settings):
     )
     match: str = setting(
         "none",
-        "regions: find regions of the photo and of the style picture that match, such as sky and plain wall, "
+        "none; regions: find regions of photo and style picture that match, such as sky and plain wall, "
         "and paint each with its own; writes them to the folder regions, as masks that can be corrected",
         choices=("none", "regions"),
     )

@@ -121,7 +121,7 @@ def find_regions(
     directions = principal(np.concatenate([m[here] for m, here in zip(maps, shown, strict=True)]))
     maps = [features @ directions for features in maps]
     points = [features[here] for features, here in zip(maps, shown, strict=True)]
-    centroids = merge(cluster(np.concatenate(points)), points[0], np.concatenate(points[1:]))
+    centroids = cluster(points[0], np.concatenate(points[1:]))
     labels = [
         label(features, centroids, picture.shape[:2])
         for features, picture in zip(maps, pictures, strict=True)
@@ -170,18 +170,23 @@ def principal(points: np.ndarray) -> np.ndarray:
     return directions[:, ::-1][:, :COMPONENTS]
 
 
-def cluster(points: np.ndarray) -> np.ndarray:
-    """Return the centroids [K, C] of points [M, C], with the K from 2 to `MOST` of the best silhouette."""
+def cluster(photo: np.ndarray, style: np.ndarray) -> np.ndarray:
+    """Return the centroids [K, C] of points [M, C], of K from 2 to `MOST` that of the best silhouette.
+
+    Small clusters are merged first: one of what a single picture has would separate best, and say nothing.
+    """
     # Imported late: mistakes in flags are reported in the first second.
     from scipy.cluster.vq import kmeans2
 
+    points = np.concatenate([photo, style])
     # Flat pictures may have fewer kinds of points than clusters.
     most = min(MOST, len(np.unique(points, axis=0)))
     if most < 2:
         return points[:1]
     drawn = points[np.random.default_rng(0).permutation(len(points))[:SAMPLES]]
     found = [kmeans2(points, count, minit="++", seed=0, missing="warn")[0] for count in range(2, most + 1)]
-    return max(found, key=lambda centroids: silhouette(drawn, nearest(drawn, centroids)))
+    merged = [merge(centroids, photo, style) for centroids in found]
+    return max(merged, key=lambda centroids: silhouette(drawn, nearest(drawn, centroids)))
 
 
 def silhouette(points: np.ndarray, labels: np.ndarray) -> float:

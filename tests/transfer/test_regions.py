@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import moving_frames, write_video
 from command_line import SMALL
 from PIL import Image
 
@@ -157,6 +158,27 @@ def test_the_written_masks_paint_the_same_picture_and_a_run_goes_on_with_them(
     capsys.readouterr()
     assert job(*FLAGS, "--iterations=6", "--output_dir=parts", "--resume") == 2
     assert "which says where each region is" in capsys.readouterr().err
+
+
+def test_regions_of_a_clip_are_told_by_those_of_its_first_frame(job, pictures_of_two_kinds):
+    write_video("clip.mp4", moving_frames(3, 48, 64))
+    flags = ("--content=clip.mp4", "--style=high.png", "--content_layers=relu1_2", "--style_layers=relu1_1")
+    flags += ("--optimizer=adam", "--init=content", "--iterations=2", "--save_every=1")
+    assert job(*flags, "--match=regions", "--output_dir=whole") == 0
+    found = read_regions(Path("whole"))
+    masks = sorted(Path("whole/regions").glob("content_*/*.png"))
+    assert len(masks) == 3 * len(found.pairs) > 3
+    frames = [path.read_bytes() for path in sorted(Path("whole/frames").iterdir())]
+    # By the written masks, which move; and in two parts.
+    pairs = range(1, len(found.pairs) + 1)
+    by_masks = [f"--content_mask=whole/regions/content_{number}" for number in pairs]
+    by_masks += [f"--style_mask=whole/regions/style_{number}.png" for number in pairs]
+    by_masks += ["--style=high.png"] * (len(found.pairs) - 1)
+    assert job(*flags, *by_masks, "--output_dir=by_masks") == 0
+    assert [path.read_bytes() for path in sorted(Path("by_masks/frames").iterdir())] == frames
+    assert job(*flags, "--match=regions", "--end_frame=2", "--output_dir=parts") == 0
+    assert job(*flags, "--match=regions", "--output_dir=parts", "--resume") == 0
+    assert [path.read_bytes() for path in sorted(Path("parts/frames").iterdir())] == frames
 
 
 def test_masks_beside_it_are_refused_in_one_line(job, pictures_of_two_kinds, capsys):
