@@ -25,6 +25,7 @@ _HOMES = {
     "Masks": "transfer.masks",
     "Minimum": "transfer.minimize",
     "Moments": "losses.term",
+    "Nearest": "losses.nearest",
     "Objective": "losses.objective",
     "Optimizer": "optim",
     "PRESETS": "config",

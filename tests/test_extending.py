@@ -17,7 +17,7 @@ from neural_style_tf.optim import make_optimizer
 from neural_style_tf.weights import resolve
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-USE, LOSS, OPTIMIZER, NETWORK = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+USE, LOSS, NEAREST, OPTIMIZER, NETWORK = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
@@ -83,6 +83,22 @@ def test_an_own_loss_by_finite_differences_in_tiles_and_of_several_styles(own_lo
     assert float(twice["total"]) == pytest.approx(float(losses["total"]), rel=1e-5)
     other = objective_of(terms, pictures, narrow_weights, styles=[pictures[0], pictures[1]])(image)[0]
     assert float(other["total"]) != pytest.approx(float(losses["total"]), rel=1e-2)
+
+
+def test_nearest_features_are_those_of_the_package_in_one_piece_and_in_tiles(pictures, narrow_weights):
+    """Which centres the features first."""
+    own = run(NEAREST)["NearestFeature"]
+    image = nst_image(pictures[0])
+    losses, gradient = objective_of([own("relu2_1")], pictures, narrow_weights)(image)
+    tiled_losses, tiled = objective_of([own("relu2_1")], pictures, narrow_weights, tile=16)(image)
+    assert float(tiled_losses["total"]) == pytest.approx(float(losses["total"]), rel=1e-4)
+    np.testing.assert_allclose(tiled, gradient, atol=1e-3 * np.abs(gradient).max())
+    ours = objective_of([nst.Nearest("relu2_1")], pictures, narrow_weights)
+    target = ours.arguments.targets["style/relu2_1"][0]
+    target["mean"] = tf.zeros_like(target["mean"])
+    plain = objective_of([own("relu2_1")], pictures, narrow_weights).arguments.targets["style/relu2_1"]
+    target["samples"] = tf.concat([plain] * 5, 0)[:4096]
+    assert float(ours(image)[0]["total"]) == pytest.approx(float(losses["total"]), rel=1e-4)
 
 
 @pytest.mark.parametrize(

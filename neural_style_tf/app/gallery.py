@@ -46,6 +46,12 @@ class StoredRun:
         return path if path.is_file() and not path.is_symlink() else None
 
     @property
+    def regions(self) -> Path | None:
+        """The picture of the regions that `--match` found, if there is one."""
+        path = self.path / "regions" / "regions.png"
+        return path if path.is_file() and not path.is_symlink() else None
+
+    @property
     def photo(self) -> Path | None:
         """The content picture, if it is still there."""
         path = Path(str(self.manifest.inputs.get("content", {}).get("path", "")))

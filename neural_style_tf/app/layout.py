@@ -24,6 +24,7 @@ PHOTOS = ("chelsea.jpg", "coffee.jpg", "astronaut.jpg", "rocket.jpg")
 PAINTINGS = ("starry_night.jpg", "mosaic.jpg", "watercolour.jpg", "ink.jpg", "strokes.jpg")
 DRAWN = ("total", "content", "style")
 """Losses of the plot."""
+MATCH_CHOICES = [("as a whole", "none"), ("by regions that match", "regions")]
 COLOR_CHOICES = [
     ("the style's", "style"),
     ("the photo's", "content"),
@@ -152,8 +153,17 @@ class Layout:
     @property
     def shown(self) -> list[gr.components.Component]:
         """What changes with the run that is shown."""
-        first = [self.status, self.picture, self.compare, self.plot, self.stop, self.further]
-        return [*first, *self.files, self.command, self.note, self.take_over, self.earlier]
+        first = [self.status, self.picture, self.compare, self.regions, self.plot]
+        return [
+            *first,
+            self.stop,
+            self.further,
+            *self.files,
+            self.command,
+            self.note,
+            self.take_over,
+            self.earlier,
+        ]
 
     def _add_inputs(self) -> None:
         with gr.Row():
@@ -228,6 +238,12 @@ class Layout:
             )
             for picture in self.pictures:
                 picture.brush.render()
+            self.settings["match"] = gr.Radio(
+                MATCH_CHOICES,
+                value="none",
+                label="Photo and style",
+                info="regions are found, such as sky and plain wall, if nothing is drawn; see Regions",
+            )
 
     def _add_outputs(self) -> None:
         with gr.Tabs():
@@ -238,6 +254,12 @@ class Layout:
             with gr.Tab("Compare"):
                 self.compare = gr.ImageSlider(
                     label="Photo and painting", interactive=False, buttons=["fullscreen"]
+                )
+            with gr.Tab("Regions"):
+                self.regions = gr.Image(
+                    label="Regions of photo and styles, a colour each",
+                    interactive=False,
+                    buttons=["fullscreen"],
                 )
             with gr.Tab("Losses"):
                 self.plot = gr.LinePlot(

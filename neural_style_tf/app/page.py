@@ -318,14 +318,20 @@ class Page:
         picture = result and preview(result, self._previews)
         if not browser.needs("picture", picture):
             return {}
-        pair = None
+        pair = regions = None
+        with contextlib.suppress(*TROUBLE):
+            regions = run and run.regions and str(preview(run.regions, self._previews))
         # Without its photo there is still the painting.
         with contextlib.suppress(*TROUBLE):
             if picture and run.photo:
                 with Image.open(picture) as opened:
                     longest = max(opened.size)
                 pair = str(preview(run.photo, self._previews, longest=longest)), str(picture)
-        return {self._parts.picture: picture and str(picture), self._parts.compare: pair}
+        return {
+            self._parts.picture: picture and str(picture),
+            self._parts.compare: pair,
+            self._parts.regions: regions,
+        }
 
     def _changed_losses(self, browser: Browser, run: StoredRun | None) -> Changes:
         rows = run.losses() if run else ()

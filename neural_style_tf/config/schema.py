@@ -51,8 +51,8 @@ class NetworkConfig(Settings):
     )
 
 
-RELATIVE = ("relative", "moments", "wasserstein")
-"""Style losses that are divided by the energy of their targets."""
+RELATIVE = ("relative", "moments", "wasserstein", "nearest")
+"""Style losses whose values do not depend on the magnitude of the features."""
 MUCH_TV = 0.01
 """Beside relative losses, a larger weight of the total variation makes the result flat."""
 
@@ -98,8 +98,9 @@ class LossConfig(Settings):
         "mean",
         "mean: mean of (G−A)²; gatys: a quarter of it (Eq. 4); relative: Σ (G−A)² / Σ A²; moments: relative, "
         "with the means and standard deviations of the features; wasserstein: distance of the features' "
-        "Gaussians, relative; package.module:Class: a Term of your own",
-        choices=("mean", "gatys", "relative", "moments", "wasserstein"),
+        "Gaussians, relative; nearest: 1 − cosine to the nearest of 4096 features of the style; "
+        "package.module:Class: a Term of your own",
+        choices=("mean", "gatys", "relative", "moments", "wasserstein", "nearest"),
         is_own=names_a_class,
     )
     style_blend: tuple[float, ...] = setting(
@@ -123,6 +124,12 @@ class LossConfig(Settings):
         "which features count in a region: each by the share of its area that the mask covers (simple), or "
         "only those whose receptive field lies inside (inside)",
         choices=("simple", "inside"),
+    )
+    match: str = setting(
+        "none",
+        "none; regions: find regions of photo and style picture that match, such as sky and plain wall, "
+        "and paint each with its own; writes them to the folder regions, as masks that can be corrected",
+        choices=("none", "regions"),
     )
     strength: float = setting(
         0.5,

@@ -28,10 +28,12 @@ from neural_style_tf.jobs.machine import Machine
 from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.runs.outputs import check_not_read, check_not_there, output_of
+from neural_style_tf.runs.region_files import RegionFrames
 from neural_style_tf.runs.resume import newest_metric, trim_metrics
 from neural_style_tf.transfer.masks import Masks
-from neural_style_tf.transfer.plan import Inputs, Plan, plan_run
+from neural_style_tf.transfer.plan import Inputs, Plan, plan_run, with_regions
 from neural_style_tf.transfer.records import FrameRecord, FrameState, Listener
+from neural_style_tf.transfer.regions import Extract, Regions
 from neural_style_tf.utils.console import duration
 from neural_style_tf.video.read import INSTALL, Clip, Frame, has_video_library, is_clip, open_clip
 from neural_style_tf.video.write import check_clip_output, write_clip
@@ -55,6 +57,8 @@ class ClipPainting:
     def __init__(self) -> None:
         self._moving: dict[str, Clip] = {}
         self._states: list[FrameState] = []
+        self._regions: Regions | None = None
+        self._labels: dict[int, np.ndarray] = {}
 
     def read(
         self, config: Config, job: Job, machine: Machine, files: Mapping[str, str]
@@ -140,12 +144,22 @@ class ClipPainting:
         self._inputs: Inputs | None = dataclasses.replace(inputs, masks=masks)
         return plan_run(self._inputs, config)
 
+    def plan_with(self, regions: Regions, inputs: Inputs, config: Config) -> Plan:
+        """Plan the first frame with the regions that `--match` found; those of all frames may move."""
+        self._regions = regions
+        matched, config = with_regions(inputs, config, regions)
+        self._inputs = dataclasses.replace(matched, masks=dataclasses.replace(matched.masks, moving=True))
+        return plan_run(self._inputs, config)
+
     def forget_pictures(self) -> None:
         """Drop the style pictures and masks, of a clip that is only looked through."""
         self._inputs = None
 
-    def _masks_of_frames(self, after: int, masks: Masks) -> Callable[[int], Masks]:
-        """Return number of a frame → its masks, to be called in order; `masks` are those of the first."""
+    def _masks_of_frames(self, after: int, masks: Masks, extract: Extract | None) -> Callable[[Frame], Masks]:
+        """Return frame → its masks, to be called in order; `masks` are those of the first frame.
+
+        The regions of `--match` are told by the clusters of the first frame, from features by `extract`.
+        """
         frames = {role: self.frames(after, clip) for role, clip in self._moving.items()}
 
         def mask(role: str, still: np.ndarray | None, number: int) -> np.ndarray | None:
@@ -156,9 +170,16 @@ class ClipPainting:
                     return moving_mask(self._moving[role], frame)
             raise RunError(f"{show(self._pictures[role])} has no frame {number}, as --{role} must")
 
-        def masks_of(number: int) -> Masks:
-            roles = numbered("content_mask", len(masks.content))
-            content = [mask(role, still, number) for role, still in zip(roles, masks.content, strict=True)]
+        def masks_of(shown: Frame) -> Masks:
+            number = shown.number
+            if self._regions is not None:
+                self._labels[number] = self._regions.clusters.regions_of(shown.pixels, extract)
+                content = self._regions.content_masks(self._labels[number])
+            else:
+                roles = numbered("content_mask", len(masks.content))
+                content = [
+                    mask(role, still, number) for role, still in zip(roles, masks.content, strict=True)
+                ]
             weight = mask("content_weight_mask", masks.content_weight, number)
             return dataclasses.replace(masks, content=tuple(content), content_weight=weight)
 
@@ -242,13 +263,17 @@ class ClipPainting:
             self._progress.on_iteration(step)
             return tick(newest)
 
+        session, config, extract = run.machine.session(), run.config, None
+        if self._regions is not None:
+            scales = run.take_plan().config.sizes.style_scale
+            config, extract = config.replace(match="none", style_scale=scales), session.extractor(config)
         painted = paint_clip(
-            run.machine.session(),
+            session,
             self.frames(newest),
             inputs.styles,
-            run.config,
+            config,
             flow=self.flow,
-            masks=self._masks_of_frames(newest, inputs.masks),
+            masks=self._masks_of_frames(newest, inputs.masks, extract),
             initial=inputs.initial,
             before=self._states,
             tick=ticked,
@@ -293,8 +318,10 @@ class ClipPainting:
         from neural_style_tf.runs.callbacks import Saving
         from neural_style_tf.runs.clip_files import Frames, States
 
+        regions = [] if self._regions is None else [RegionFrames(folder.path, self._regions, self._labels)]
         return [
             Frames(folder.path, Saving(stretch=run.job.stretch_contrast)),
+            *regions,
             States(folder.path, max(run.config.video.long_term)),
             self._progress,
         ]

@@ -65,6 +65,9 @@ def read_inputs(
     for flag in ("content_mask", "style_mask"):
         check_count(flag, getattr(job, flag), len(job.style))
 
+    if config.loss.match == "regions" and (job.content_mask or job.style_mask):
+        raise UserError("--match=regions finds the masks itself: leave out --content_mask and --style_mask")
+
     def add(role: str, picture: Picture, shape: tuple[int, ...], notes: tuple[str, ...] = ()) -> None:
         pictures[role] = dataclasses.replace(
             picture.without_pixels(), path=Path(job.pictures[role]), notes=(*picture.notes, *notes)

@@ -13,8 +13,9 @@ from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.runs.outputs import check_outputs, find_checkpoint
 from neural_style_tf.runs.resume import trim_metrics
-from neural_style_tf.transfer.plan import Inputs, Plan, plan_run
+from neural_style_tf.transfer.plan import Inputs, Plan, plan_run, with_regions
 from neural_style_tf.transfer.records import Listener, StepRecord
+from neural_style_tf.transfer.regions import Regions
 from neural_style_tf.utils.console import duration
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ class PicturePainting:
     def plan(self, inputs: Inputs, config: Config) -> Plan:
         """Plan the run."""
         return plan_run(inputs, config)
+
+    def plan_with(self, regions: Regions, inputs: Inputs, config: Config) -> Plan:
+        """Plan the run with the regions that `--match` found."""
+        return plan_run(*with_regions(inputs, config, regions))
 
     def check_outputs(self, run: Run) -> None:
         """Refuse outputs that cannot be written, or would destroy a file."""

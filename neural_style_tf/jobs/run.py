@@ -28,6 +28,7 @@ from neural_style_tf.runs.manifest import (
     settings_table,
 )
 from neural_style_tf.runs.output_dir import OutputFolder, check_folder, holds_run
+from neural_style_tf.runs.region_files import flags_of, read_regions, write_regions
 from neural_style_tf.runs.resume import (
     changes_since,
     check_files,
@@ -94,7 +95,7 @@ class Run:
             output=supplies.output or job.output,
             from_run=supplies.files.get(job.from_run, job.from_run),
         )
-        self.stopped = False
+        self.stopped, self.regions = False, None
         self.measure: ResultMeasures | None = None
         self.earlier: Manifest | None = None
         self._repeated: Manifest | None = None
@@ -191,6 +192,7 @@ class Run:
         The chief has a folder. For other workers it is None.
         """
         device, weights = self._start()
+        self._match(folder)
         if self._interrupts.received:
             # An import may swallow KeyboardInterrupt.
             raise KeyboardInterrupt
@@ -199,6 +201,19 @@ class Run:
         except Exception as error:
             self.machine.cluster.explain(error)
             raise
+
+    def _match(self, folder: OutputFolder | None) -> None:
+        """Find the regions of `--match=regions`, or read those of the run that goes on; plan with them."""
+        inputs, say = self._plan.unmatched, self.console.say
+        if inputs is None:
+            return
+        known = None if self.earlier is None or folder is None else read_regions(folder.path)
+        regions = self.machine.session().find_regions(inputs, self.config, known)
+        self.regions, self._plan = regions, self.work.plan_with(regions, inputs, self.config)
+        self._scales, self.notes = self._plan.scales, self._plan.notes
+        self._beside_result = {"styles": self._scales[-1].styles, "regions": self._plan.masks.regions}
+        if regions.count == 1:
+            say("--match=regions: photo and style have no regions that match, and are painted as without")
 
     def _paint(self, folder: OutputFolder | None, device: str, weights: Weights) -> int:
         """Paint, and tell the listeners of each step; return the exit code."""
@@ -270,6 +285,11 @@ class Run:
             measure=self.measure,
         )
         write_text(folder.path / "flags.txt", flag_lines(self.config, self.job))
+        if self.regions is not None:
+            write_regions(folder.path, self.regions, moving=self.work.result == "frames")
+            if self.regions.count > 1:
+                flags = flags_of(folder.path, self.regions, self.config, self.job)
+                self.console.say(f"regions: {self.regions.count}; to paint with corrected masks: {flags}")
         yield Metrics(folder.path / "metrics.jsonl", after=after)
         settings = settings_table(self.config, self.job)
         yield Curves(folder.path, self.config, settings, after=after, measure=self.measure)

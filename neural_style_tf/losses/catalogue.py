@@ -10,6 +10,7 @@ from neural_style_tf.config.schema import LossConfig
 from neural_style_tf.losses.content import Content
 from neural_style_tf.losses.gram import Gram, GramAndMoments
 from neural_style_tf.losses.guides import EVERYWHERE, Guidance
+from neural_style_tf.losses.nearest import Nearest
 from neural_style_tf.losses.temporal import Temporal
 from neural_style_tf.losses.term import Term
 from neural_style_tf.losses.variation import TotalVariation
@@ -48,6 +49,7 @@ def style_term(config: LossConfig) -> Callable[..., Term]:
     factories = {
         "moments": GramAndMoments,
         "wasserstein": Wasserstein,
+        "nearest": Nearest,
         **{
             form: functools.partial(Gram, form=form, normalization=config.gram)
             for form in ("mean", "gatys", "relative")

@@ -132,24 +132,18 @@ def make_targets(
     """
     targets: dict[str, Tree] = {}
     for term in terms:
-        of_term = [source for source in sources if term in source.terms]
-        trees = [by_name[term.name] for by_name in statistics if term.name in by_name]
-        if not trees:
+        pairs = [
+            (source, by_name[term.name])
+            for source, by_name in zip(sources, statistics, strict=True)
+            if term.name in by_name
+        ]
+        if not pairs:
             targets[term.name] = without_source.get(term.name, {})
             continue
-        tree = trees[0]
-        if len(trees) > 1:
-            factors = [
-                source.shares[term.name] / source.count(term.layer, architecture) for source in of_term
-            ]
-            tree = map_leaves(functools.partial(_weighted_sum, factors), *trees)
-        targets[term.name] = term.target(tree)
+        shares = [source.shares.get(term.name, 1.0) for source, _ in pairs]
+        counts = [source.count(term.layer, architecture) for source, _ in pairs]
+        targets[term.name] = term.blend([statistic for _, statistic in pairs], shares, counts)
     return targets
-
-
-def _weighted_sum(factors: Sequence[float], _: str | None, *leaves: tf.Tensor) -> tf.Tensor:
-    pairs = zip(leaves, factors, strict=True)
-    return sum(leaf * tf.constant(factor, leaf.dtype) for leaf, factor in pairs)
 
 
 def compile_look(

@@ -5,6 +5,7 @@ piece, in tiles, on several replicas, with several styles and with masks:
 
     look      source picture       → statistic      additive
     target    statistic            → target         once a scale
+    blend     several statistics   → target         of several styles in one place
     compare   image, target        → statistic      additive, differentiable
     loss      statistic, target    → scalar
 
@@ -15,7 +16,8 @@ themselves, position by position, wraps them in a `Map`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import tensorflow as tf
@@ -139,6 +141,22 @@ class Term:
         """
         return statistic
 
+    def blend(self, statistics: Sequence[Tree], shares: Sequence[float], counts: Sequence[float]) -> Tree:
+        """Return the target of one style, or of several in one place; default: `target` of their mean.
+
+        Raw moments may be averaged, covariances and roots may not: so the mean is one of statistics, not of
+        targets. Samples of features have no mean; a term of these replaces this method.
+
+        Args:
+            statistics: Of each style, from `look`.
+            shares: The weight of each style; their sum is 1.
+            counts: The number of positions of each style, by which its statistic is divided.
+        """
+        if len(statistics) == 1:
+            return self.target(statistics[0])
+        factors = [share / count for share, count in zip(shares, counts, strict=True)]
+        return self.target(map_leaves(functools.partial(_weighted_sum, factors), *statistics))
+
     def compare(self, view: View, target: Tree) -> Tree:
         """Return the statistic of the image, or of one tile of it; differentiable.
 
@@ -156,3 +174,8 @@ class Term:
             target: From `target`. A `Map` in it covers the whole image; do not use it in large pictures.
         """
         raise NotImplementedError
+
+
+def _weighted_sum(factors: Sequence[float], _: str | None, *leaves: tf.Tensor) -> tf.Tensor:
+    pairs = zip(leaves, factors, strict=True)
+    return sum(leaf * tf.constant(factor, leaf.dtype) for leaf, factor in pairs)

@@ -14,10 +14,13 @@ from neural_style_tf.utils.files import Lock, exists, leftovers
 
 # `run.json` marks a folder as this program's, and is removed last: without it the folder could not be reused.
 FILES = ("result.png", "result.mp4", "metrics.jsonl", "flags.txt", "run.json")
-FOLDERS = ("images", "frames", "checkpoints")
-STEP_PICTURES = ("images/step-*.png", "frames/frame-*.png")
-STATES = ("checkpoints/ckpt-*", "checkpoints/frame-*.npz")
-"""What resuming needs: checkpoints of a picture, states of the frames of a clip."""
+FOLDERS = ("images", "frames", "checkpoints", "regions")
+STEP_PICTURES = (
+    *("images/step-*.png", "frames/frame-*.png"),
+    *("regions/content_*", "regions/style_*.png", "regions/regions.png"),
+)
+STATES = ("checkpoints/ckpt-*", "checkpoints/frame-*.npz", "regions/regions.npz")
+"""What resuming needs: checkpoints of a picture, states of the frames of a clip, regions of `--match`."""
 EVENTS = "events.out.tfevents.*.v2"
 LOCK = ".neural-style-tf.lock"
 

@@ -31,6 +31,9 @@ passes. By Winograd's method: kernels of 36 numbers for 9, and a direct network 
 WINOGRAD_FEATURES = 7.5
 """Numbers that Winograd's method holds for each feature of a layer: 36 go into its products for 16 positions
 and 36 come out, and 24 are between the two passes of its sums, in float32."""
+NEAREST_MAPS, NEAREST_SAMPLES = 5, 256
+"""Nearest neighbours: features of the image, normalised ones, the samples nearest to them, and gradients; and
+the similarities to a block of samples (`nearest.BLOCK`), in float32."""
 OVERHEAD, XLA = 64 * 2**20, 150 * 2**20
 """Bytes of thread pools, compiled graphs and kernels; bytes that XLA takes to compile."""
 
@@ -90,6 +93,12 @@ def estimate_run(
     )
     copies = WINOGRAD_WEIGHT_COPIES if winograd else WEIGHT_COPIES * (2 if tiled else 1)
     floats += copies * _weight_count((*content, *style), architecture)
+    if config.loss.style_loss == "nearest":
+        area = largest_window(size, tile, (*content, *style), architecture) if tiled else pixels
+        widest = max((NEAREST_SAMPLES / architecture.stride(layer) ** 2 for layer in style), default=0)
+        floats += area * (
+            NEAREST_MAPS * sum(features_per_pixel(layer, architecture) for layer in style) + widest
+        )
     return round(FLOAT_BYTES * floats) + OVERHEAD + XLA * winograd
 
 
@@ -123,11 +132,16 @@ def _step_floats(
         network += WINOGRAD_FEATURES * max(wide, default=0)
     # With soft masks: the features, times each guide, at the widest layer, in float32.
     guided = (1 + regions) * max((features[layer] for layer in style), default=0) * (regions > 0)
-    area = math.prod(size)
-    if tile is not None:
-        stride, halo = architecture.alignment(layers)
-        area = max(map(window_area, plan_tiles(*size, tile, stride=stride, halo=halo)))
+    area = math.prod(size) if tile is None else largest_window(size, tile, layers, architecture)
     return area * (number * network + guided + VARIATION_PICTURES * RGB)
+
+
+def largest_window(
+    size: tuple[int, int], tile: int, layers: Sequence[str], architecture: Architecture
+) -> int:
+    """Return the pixels of the largest tile with its halo."""
+    stride, halo = architecture.alignment(tuple(layers))
+    return max(map(window_area, plan_tiles(*size, tile, stride=stride, halo=halo)))
 
 
 def _weight_count(layers: tuple[str, ...], architecture: Architecture) -> int:

@@ -15,6 +15,7 @@ from neural_style_tf.losses.guides import Guidance
 from neural_style_tf.transfer.colors import LOSSES, Finish, change_colors
 from neural_style_tf.transfer.initial import WORDS, initial_pixels
 from neural_style_tf.transfer.masks import Masks, check_masks, without_unused
+from neural_style_tf.transfer.regions import Regions
 from neural_style_tf.transfer.scales import Scale, fit_content, plan_scales, style_size
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Plan:
         initial: The picture to begin with, of any size; None for the one that `config.init` names.
         warped: In a clip, the frame painted before, warped to the present one.
         notes: Lines that the user should see.
+        unmatched: The inputs, if `--match` asks for regions that are still to be found; see `with_regions`.
     """
 
     config: Config
@@ -87,6 +89,7 @@ class Plan:
     initial: np.ndarray | None
     warped: Warped | None
     notes: tuple[str, ...]
+    unmatched: Inputs | None = None
 
     def prepared(self) -> Plan:
         """Return the plan with its pictures as they are painted; a sweep that checks a run need not wait."""
@@ -118,6 +121,9 @@ def plan_run(inputs: Inputs, config: Config) -> Plan:
         UserError: A picture is too small for the network, masks do not fit, or the file that `config.init`
             names cannot be read.
     """
+    unmatched = inputs if config.loss.match == "regions" else None
+    if unmatched is not None:
+        check_unmatched(inputs, config)
     photo = fit_content(inputs.content, config)
     styles = [np.asarray(style, np.float32) for style in inputs.styles]
     styles, masks, config = without_unused(styles, inputs.masks.check(len(styles), config), config)
@@ -130,7 +136,36 @@ def plan_run(inputs: Inputs, config: Config) -> Plan:
     notes = check_masks(masks, scales, config)
     if config.colors in LOSSES:
         notes = (*notes, LOSSES[config.colors])
-    return Plan(config, scales, photo, photo, tuple(styles), masks, initial, inputs.warped, notes)
+    return Plan(config, scales, photo, photo, tuple(styles), masks, initial, inputs.warped, notes, unmatched)
+
+
+def check_unmatched(inputs: Inputs, config: Config) -> None:
+    """Refuse what does not go with `--match=regions`."""
+    if inputs.masks.content:
+        raise UserError("--match=regions finds the masks itself: leave out --content_mask and --style_mask")
+    if config.loss.style_blend:
+        raise UserError("--match=regions paints each region with all styles alike: leave out --style_blend")
+
+
+def with_regions(inputs: Inputs, config: Config, regions: Regions) -> tuple[Inputs, Config]:
+    """Return inputs and settings that paint each region with its own part of each style, by masks.
+
+    A style picture is named once for each of its regions, as a user would name it on the command line.
+    """
+    styles = [style for _, style in regions.pairs]
+    seen, masks, scales = inputs.masks.style, inputs.masks, config.sizes.style_scale
+    found = regions.style_masks()
+    if any(mask is not None for mask in seen):
+        found = tuple(
+            mask if seen[style] is None else fit_mask(mask, seen[style].shape) * seen[style]
+            for mask, style in zip(found, styles, strict=True)
+        )
+    masks = dataclasses.replace(masks, content=regions.content_masks(), style=found)
+    config = config.replace(
+        match="none", style_scale=scales if len(scales) == 1 else tuple(scales[style] for style in styles)
+    )
+    pictures = tuple(inputs.styles[style] for style in styles)
+    return dataclasses.replace(inputs, style=pictures, masks=masks), config
 
 
 def _resize_warped(warped: Warped, size: tuple[int, int]) -> Warped:

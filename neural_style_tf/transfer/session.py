@@ -19,6 +19,7 @@ from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import is_gray, resize
 from neural_style_tf.losses.catalogue import make_terms
+from neural_style_tf.losses.features import FeatureExtractor
 from neural_style_tf.losses.guides import Guidance
 from neural_style_tf.losses.objective import Objective
 from neural_style_tf.losses.pixels import deprocess, gray, keep_gray, preprocess
@@ -35,8 +36,9 @@ from neural_style_tf.tiling.planner import memory_at_hand, plan_memory
 from neural_style_tf.transfer.colors import covered
 from neural_style_tf.transfer.initial import enlarged, initial_pixels
 from neural_style_tf.transfer.loop import Loop, Tick, Until, explain_culprits
-from neural_style_tf.transfer.plan import Inputs, Plan, plan_run
+from neural_style_tf.transfer.plan import Inputs, Plan, plan_run, with_regions
 from neural_style_tf.transfer.records import StepRecord
+from neural_style_tf.transfer.regions import LAYERS, Extract, Regions, find_regions
 from neural_style_tf.transfer.solver import CompiledStep, Solver
 from neural_style_tf.transfer.state import saved_scale
 from neural_style_tf.weights import Weights
@@ -138,10 +140,13 @@ class Session:
             until: Called after each record; True ends the scale, as if its iterations were done.
         """
         plan = inputs if isinstance(inputs, Plan) else plan_run(inputs, config or Config())
-        plan = plan.prepared()
         del inputs
         cluster = self._cluster
         self._weights = self._weights or load_weights("auto")
+        if plan.unmatched is not None:
+            regions = self.find_regions(plan.unmatched, plan.config)
+            plan = plan_run(*with_regions(plan.unmatched, plan.config, regions))
+        plan = plan.prepared()
         if plan.config.deterministic:
             tf.config.experimental.enable_op_determinism()
         config = settle(plan.config, plan.scales[-1].content, cluster)
@@ -193,6 +198,28 @@ class Session:
             if not self._kept:
                 # A compiled step refers to itself.
                 gc.collect()
+
+    def find_regions(self, inputs: Inputs, config: Config, known: Regions | None = None) -> Regions:
+        """Return the regions of photo and styles that `--match=regions` asks for, or those that are known.
+
+        Those of the chief count: workers may round differently.
+        """
+        visible = (inputs.masks.alpha, *(inputs.masks.style or (None,) * len(inputs.styles)))
+        regions = known or find_regions(inputs.content, inputs.styles, self.extractor(config), visible)
+        if self._cluster.workers == 1:
+            return regions
+        leaves = [regions.photo, *regions.styles, regions.clusters.centroids]
+        photo, *styles, centroids = self._cluster.all_gather([leaf.tolist() for leaf in leaves])[0]
+        clusters = dataclasses.replace(regions.clusters, centroids=np.array(centroids))
+        labels = [np.array(values, np.uint8) for values in (photo, *styles)]
+        return Regions(labels[0], tuple(labels[1:]), clusters)
+
+    def extractor(self, config: Config) -> Extract:
+        """Return picture → features, by which regions are found."""
+        self._weights = self._weights or load_weights("auto")
+        settings = dataclasses.replace(config.network, convolution="direct", precision="float32")
+        make = functools.partial(FeatureExtractor, LAYERS, self._weights, settings)
+        return self._keep(("regions", settings), make, self._weights.bytes)
 
     def prepare(
         self,

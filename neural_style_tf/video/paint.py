@@ -41,7 +41,7 @@ def paint_clip(
     config: Config,
     *,
     flow: Flow,
-    masks: Callable[[int], Masks] = lambda number: Masks(),
+    masks: Callable[[Frame], Masks] = lambda frame: Masks(),
     initial: np.ndarray | None = None,
     before: Sequence[FrameState] = (),
     tick: Tick = lambda step: False,
@@ -54,7 +54,7 @@ def paint_clip(
         styles: Each [h, w, 3], RGB 0–255.
         config: All settings, `video` among them.
         flow: Between two frames.
-        masks: Number of a frame → its masks; called in order.
+        masks: Frame → its masks; called in order.
         initial: Picture that the first frame of each scene begins with; default: what `--init` names.
         before: Frames that are painted already, the oldest first.
         tick: See `transfer.loop.Tick`; a frame that it ends is left out.
@@ -70,7 +70,7 @@ def paint_clip(
         return stopped
 
     for frame in frames:
-        number, source, guides = frame.number, fit_content(frame.pixels, config), masks(frame.number)
+        number, source, guides = frame.number, fit_content(frame.pixels, config), masks(frame)
         kept, scene, reliable = source, number, 0.0
         settings, begin, until = config, initial, None
         warped = follow(known, number, source, config.video.long_term, flow)

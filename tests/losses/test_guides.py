@@ -14,7 +14,8 @@ from neural_style_tf.models.architecture import VGG19
 
 RNG = np.random.default_rng(3)
 # One that looks at second moments alone, and one that looks at the first, too.
-FORMS = ("relative", "wasserstein")
+MOMENTS = ("relative", "wasserstein")
+FORMS = (*MOMENTS, "nearest")
 
 
 def config_of(form, **changes):
@@ -164,7 +165,7 @@ def test_soft_masks_by_finite_differences_and_in_tiles(form):
     assert np.vdot(gradient, direction) == pytest.approx((ahead - behind) / (2 * h), rel=1e-5)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", MOMENTS)
 def test_several_styles_are_the_mean_of_their_raw_moments(form):
     """As of one picture in which each has its share of the place; in any order; twice the same is once."""
     image, styles = picture(16, 16), [picture(12, 8), picture(12, 8)]

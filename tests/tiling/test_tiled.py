@@ -37,6 +37,7 @@ CONFIGS = {
     "shallow": Config(**SHALLOW),
     "moments": Config(**SHALLOW, style_loss="moments", content_loss="relative"),
     "wasserstein": Config(**SHALLOW, style_loss="wasserstein", content_loss="relative"),
+    "nearest": Config(**SHALLOW, style_loss="nearest", content_loss="relative"),
     "no content": Config(content_layers=()),
     "no style, no tv": Config(**SHALLOW | {"style_layers": ()}, tv_weight=0.0),
     "weights of 0": Config(**SHALLOW, content_weight=0.0, tv_weight=0.0),
