@@ -11,7 +11,7 @@ from pathlib import Path
 from neural_style_tf import __version__
 from neural_style_tf.cli import flags
 from neural_style_tf.config.schema import EvaluationConfig
-from neural_style_tf.errors import UserError, show
+from neural_style_tf.errors import FAILURE, SUCCESS, USAGE_ERROR, UserError, show
 from neural_style_tf.evaluation.catalogue import MEASURES, SUMS
 from neural_style_tf.evaluation.comparison import PHOTO, STYLE, Evaluation, compare, read_scores, read_votes
 from neural_style_tf.evaluation.evaluate import EXTRA, check_size
@@ -20,7 +20,6 @@ from neural_style_tf.evaluation.pairs import Search, System
 from neural_style_tf.evaluation.report import STEM, check_outputs, to_markdown, write_report
 from neural_style_tf.images.files import expand_files
 from neural_style_tf.jobs.error_messages import line_of
-from neural_style_tf.jobs.run import FAILURE, SUCCESS, USAGE_ERROR
 from neural_style_tf.runs.manifest import version_of
 from neural_style_tf.utils.console import Console, Download, duration
 from neural_style_tf.utils.files import is_file

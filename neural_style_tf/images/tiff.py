@@ -22,7 +22,7 @@ _RAW_SUFFIXES = frozenset(
 # Tags of the TIFF 6.0 specification; the last is DNG's.
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
 _SAMPLES, _PLANAR, _SUB_PICTURES, _EXTRA, _FORMAT, _DNG_VERSION = 277, 284, 330, 338, 339, 50706
-_PHOTOMETRIC = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
+_COLOR_SPACES = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
 _YCBCR, _SENSOR = 6, (32803, 34892)
 # Tags of the positions of pixels, in strips, in tiles or in a JPEG.
 _PLACES = (273, 324, 513)
@@ -70,7 +70,7 @@ class TiffPage:
 
     def __str__(self) -> str:
         channels = "1 channel" if self.samples == 1 else f"{self.samples} channels"
-        space = _PHOTOMETRIC.get(self.photometric, f"colour space {self.photometric}")
+        space = _COLOR_SPACES.get(self.photometric, f"colour space {self.photometric}")
         numbers = _NUMBERS.get(self.sample_format, "numbers of an unknown kind")
         planes = ", in separate planes" if self.is_planar else ""
         method = f", compressed by method {self.compression}" if self.compression != _UNCOMPRESSED else ""
