@@ -50,9 +50,11 @@ class FakePainter:
                 time.sleep(self._seconds)
                 if task.name == "dies" and step == 3 and not first:
                     os.kill(os.getpid(), signal.SIGKILL)
-                self._save(folder, "running", step)
+                folder.mkdir(parents=True, exist_ok=True)
+                # Before the checkpoint, as a real run does: a step that is resumed from has its row.
                 with (folder / "metrics.jsonl").open("a") as file:
                     file.write(json.dumps({"step": step, "pid": os.getpid()}) + "\n")
+                self._save(folder, "running", step)
                 if task.name == "slow":
                     time.sleep(60)
                 if report is not None and report(step, STEPS, True):
