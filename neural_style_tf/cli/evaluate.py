@@ -69,20 +69,20 @@ def _evaluate(results: Sequence[str], config: EvaluationConfig, console: Console
     search = Search(_files("content", config.content), _files("style", config.style))
     for name in (*results, *config.compare):
         search.add(name)
-    scores = [read_scores(Path(name), search.paintings) for name in config.scores]
+    measures, values = read_scores([Path(name) for name in config.scores], search.paintings)
     systems = list(dict.fromkeys(painting.system.name for painting in search.paintings))
     votes = [vote for name in config.votes for vote in read_votes(Path(name), systems)]
     check_spec(config.weights, Path(config.weights_dir), network=config.network, trust=config.trust_weights)
     evaluation = None
     if search.paintings:
         evaluation = _measure(search, config, console)
-        evaluation.votes = votes
-        for measures, values in scores:
-            evaluation.measures += tuple(measures)
-            evaluation.rows = [
-                dataclasses.replace(row, values={**row.values, **values.get(row.result.resolve(), {})})
-                for row in evaluation.rows
-            ]
+        rows = [
+            dataclasses.replace(row, values={**row.values, **values.get(row.result.resolve(), {})})
+            for row in evaluation.rows
+        ]
+        evaluation = dataclasses.replace(
+            evaluation, rows=rows, measures=(*evaluation.measures, *measures), votes=votes
+        )
     problems = evaluation.problems if evaluation else search.problems
     for line in problems:
         console.error(line)
@@ -136,14 +136,12 @@ def _measure(search: Search, config: EvaluationConfig, console: Console) -> Eval
     evaluation = Evaluation(rows, (*SUMS, *MEASURES), [*search.problems, *unreadable], notes, facts)
     everything = len({row.pair for row in rows})
     if len(evaluation.pairs) < everything:
-        notes.append(
-            f"Means are over the {len(evaluation.pairs)} of {everything} pairs that all systems have."
-        )
+        note = f"Means are over the {len(evaluation.pairs)} of {everything} pairs that all systems have."
     elif any(_lacks_pairs(evaluation, system) for system in evaluation.systems):
-        notes.append(
-            "No pair is in all systems: each mean is over the pairs of its own, and none is comparable."
-        )
-    return evaluation
+        note = "No pair is in all systems: each mean is over the pairs of its own, and none is comparable."
+    else:
+        return evaluation
+    return dataclasses.replace(evaluation, notes=(*notes, note))
 
 
 def _lacks_pairs(evaluation: Evaluation, system: System) -> bool:

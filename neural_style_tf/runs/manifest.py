@@ -204,7 +204,7 @@ class ManifestWriter(Listener):
                 "best": self._last.least,
                 "measures": self._measure(self._last) if self._measure and self._last.finished else None,
             }
-        notes = (*self._manifest.notes, *self._notes)
+        notes = (*self._manifest.notes, *self._notes, *(self._measure.notes if self._measure else ()))
         self._manifest = dataclasses.replace(self._manifest, status=status, ended=_now(), notes=notes, **end)
         self._write()
 

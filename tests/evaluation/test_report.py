@@ -1,6 +1,7 @@
 """Tables, the figure and people's votes, from values that are known."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -78,7 +79,7 @@ def test_tables_are_whole(evaluation):
 
 
 def test_a_single_pair_has_no_intervals(evaluation):
-    evaluation.rows = evaluation.rows[:4]
+    evaluation = dataclasses.replace(evaluation, rows=evaluation.rows[:4])
     assert "[" not in to_latex(evaluation)
     assert "| 0.2 |" in to_markdown(evaluation)
     assert json.loads(to_json(evaluation))["means"]["good_1"]["w2"] == [0.2, None, None]
@@ -112,12 +113,18 @@ def test_votes_are_ranked_beside_measures(evaluation):
     for row in evaluation.rows:
         if row.system == BAD:
             row.values["w2"] += 0.1 * int(row.pair[0][-1])
-    evaluation.votes = [
+    votes = [
         Vote((f"photo{number}", "style"), GOOD.name, BAD.name, vote)
         for number in range(5)
-        for vote in [1.0] * number + [-1.0] * (4 - number)
+        for vote in [1.0] * (number + 5) + [-1.0] * (4 - number)
     ]
+    evaluation = dataclasses.replace(evaluation, votes=votes)
     found, trials = evaluation.agreement(BY_NAME["w2"])
+    assert trials == 5 and found.value == pytest.approx(1)
+    # The page may name either side first.
+    turned = [vote._replace(first=vote.second, second=vote.first, value=-vote.value) for vote in votes[::2]]
+    mixed = dataclasses.replace(evaluation, votes=[*votes[1::2], *turned])
+    found, trials = mixed.agreement(BY_NAME["w2"])
     assert trials == 5 and found.value == pytest.approx(1)
     assert "| w2 | 5 | 1 [" in to_markdown(evaluation)
     assert json.loads(to_json(evaluation))["votes"]["w2"]["trials"] == 5
@@ -142,7 +149,7 @@ def test_columns_of_other_programs_are_read(tmp_path):
     path, result = tmp_path / "scores.csv", tmp_path / "a.png"
     painting = Painting(GOOD, result, result, result)
     path.write_text("result,lpips:less,csd:more\na.png,0.5,\n")
-    measures, values = read_scores(path, [painting])
+    measures, values = read_scores([path], [painting])
     assert [(one.name, one.less_is_better) for one in measures] == [("lpips", True), ("csd", False)]
     assert "sha256" in measures[0].says and values == {result: {"lpips": 0.5}}
     for text, message in (
@@ -154,4 +161,33 @@ def test_columns_of_other_programs_are_read(tmp_path):
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=message):
-            read_scores(path, [painting])
+            read_scores([path], [painting])
+
+
+def test_a_column_may_be_in_several_files(tmp_path):
+    results = [tmp_path / "a.png", tmp_path / "b.png"]
+    paintings = [Painting(GOOD, result, result, result) for result in results]
+    paths = [tmp_path / "good.csv", tmp_path / "bad.csv"]
+    for path, result, score in zip(paths, results, (0.5, 0.7), strict=True):
+        path.write_text(f"result,lpips:less\n{result.name},{score}\n")
+    [measure], values = read_scores(paths, paintings)
+    assert measure.name == "lpips" and "good.csv" in measure.says and "bad.csv" in measure.says
+    assert values == {results[0]: {"lpips": 0.5}, results[1]: {"lpips": 0.7}}
+    paths[1].write_text("result,lpips:more\nb.png,0.7\n")
+    with pytest.raises(UserError, match=r"bad\.csv: another file has lpips with the other better side"):
+        read_scores(paths, paintings)
+
+
+def test_a_report_goes_through_its_rows_once(evaluation):
+    class Counted(list):
+        passes = 0
+
+        def __iter__(self):
+            self.passes += 1
+            return super().__iter__()
+
+    rows = Counted(evaluation.rows)
+    counted = dataclasses.replace(evaluation, rows=rows)
+    # For systems, for pairs, for values, and for the rows of the file; not for each column of each system.
+    assert to_json(counted) == to_json(evaluation)
+    assert rows.passes == 4
