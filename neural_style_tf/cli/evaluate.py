@@ -16,8 +16,8 @@ from neural_style_tf.evaluation.catalogue import MEASURES, SUMS
 from neural_style_tf.evaluation.comparison import PHOTO, STYLE, Evaluation, compare, read_scores, read_votes
 from neural_style_tf.evaluation.evaluate import EXTRA, check_size
 from neural_style_tf.evaluation.looks import Viewer
-from neural_style_tf.evaluation.pairs import Search, System
-from neural_style_tf.evaluation.report import STEM, check_outputs, to_markdown, write_report
+from neural_style_tf.evaluation.pairs import COLUMNS, REPORT, Search, System
+from neural_style_tf.evaluation.report import check_report, to_markdown, write_report
 from neural_style_tf.images.files import expand_files
 from neural_style_tf.jobs.error_messages import line_of
 from neural_style_tf.runs.manifest import version_of
@@ -65,13 +65,15 @@ def _evaluate(results: Sequence[str], config: EvaluationConfig, console: Console
             raise UserError(f"this needs {package}: {EXTRA}")
     first = Path(results[0])
     folder = Path(config.output_dir) if config.output_dir else first if first.is_dir() else first.parent
-    check_outputs(folder, overwrite=config.overwrite)
     search = Search(_files("content", config.content), _files("style", config.style))
     for name in (*results, *config.compare):
         search.add(name)
     measures, values = read_scores([Path(name) for name in config.scores], search.paintings)
     systems = list(dict.fromkeys(painting.system.name for painting in search.paintings))
     votes = [vote for name in config.votes for vote in read_votes(Path(name), systems)]
+    files = [getattr(painting, side) for painting in search.paintings for side in COLUMNS]
+    files += [Path(name) for name in (*results, *config.compare, *config.scores, *config.votes)]
+    check_report(folder, read=files, overwrite=config.overwrite)
     check_spec(config.weights, Path(config.weights_dir), network=config.network, trust=config.trust_weights)
     evaluation = None
     if search.paintings:
@@ -91,7 +93,7 @@ def _evaluate(results: Sequence[str], config: EvaluationConfig, console: Console
         return FAILURE
     write_report(folder, evaluation)
     console.say(to_markdown(evaluation))
-    console.say(f"written: {folder / STEM}.csv, .json, .md, .tex, .png")
+    console.say(f"written: {folder / REPORT['.csv']}, {', '.join([*REPORT][1:])}")
     return FAILURE if problems else SUCCESS
 
 

@@ -47,11 +47,6 @@ class Look:
     maps: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     copied: np.ndarray | None = None
 
-    @property
-    def bytes(self) -> int:
-        """Size in memory."""
-        return sum(array.nbytes for array in (self.pixels, self.small, *self.maps.values()))
-
     @functools.cached_property
     def coherence(self) -> float:
         """Coherence of strokes."""
@@ -73,7 +68,9 @@ class Viewer:
     def look(self, pixels: np.ndarray, *, maps: bool = True) -> Look:
         """Return what measures see of pixels [H, W, 3]; a style picture needs no maps."""
         pixels = np.asarray(pixels, np.float32)
-        small = resize(pixels, fit_size(pixels.shape[:2], SMALL))
+        height, width = fit_size(pixels.shape[:2], SMALL)
+        # A narrow picture keeps enough rows for 3×3 patches at relu4_1.
+        small = resize(pixels, (max(height, SMALLEST), max(width, SMALLEST)))
         if self._extract is None:
             return Look(pixels, small)
         features = self._extract(pixels)

@@ -250,6 +250,9 @@ def colour_distance(pixels: np.ndarray, style: np.ndarray) -> float:
     16,384 pixels, so many are taken, evenly spaced, where the source reduces the picture to 150 × 150.
     """
     roots = [np.sqrt(_colour_histogram(picture)) for picture in (pixels, style)]
+    if roots[0].any() != roots[1].any():
+        # A black picture has no colour, so none in common with the other.
+        return 1.0
     return float(np.linalg.norm(roots[0] - roots[1]) / np.sqrt(2))
 
 
@@ -462,7 +465,6 @@ def _colour_histogram(pixels: np.ndarray) -> np.ndarray:
             first, second = (1 / (1 + ((ratio - centres) / BIN_WIDTH) ** 2) for ratio in ratios)
             histogram[channel] += (first * weights).T @ second
     total = histogram.sum()
-    # A black picture has no colour: nothing in common with any other.
     return histogram / total if total > 0 else histogram
 
 

@@ -20,6 +20,8 @@ from neural_style_tf.utils.files import is_file
 
 COLUMNS = ("result", "content", "style")
 """Of a CSV of pairs; a column `system` may follow."""
+REPORT = {ending: f"evaluation{ending}" for ending in (".csv", ".json", ".md", ".tex", ".png")}
+"""Ending → name of each file of a report, which may lie among the paintings."""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -88,7 +90,7 @@ class Search:
             raise UserError(f"{show(name)} does not exist: give a folder of paintings, or a CSV of pairs")
         elif manifests := sorted(path.rglob("run.json"), key=lambda file: natural(str(file))):
             found = self._of_runs(title, [file.parent for file in manifests])
-        elif pictures := [Path(file) for file in expand_files(str(path))]:
+        elif pictures := [Path(file) for file in expand_files(str(path)) if not _is_report(file)]:
             found = self._of_pictures(pictures, title)
         else:
             raise UserError(f"{show(name)} holds no picture and no run")
@@ -201,6 +203,10 @@ def _find(name: str, known: Sequence[Path], folder: Path) -> Path:
     if not is_file(name):
         raise UserError(f"{show(folder)}: {show(name)}, which it was painted from, is no longer there")
     return Path(name)
+
+
+def _is_report(file: str) -> bool:
+    return Path(file).name in REPORT.values()
 
 
 def _words(path: Path) -> tuple[str, ...]:

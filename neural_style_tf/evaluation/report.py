@@ -6,26 +6,41 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.evaluation.catalogue import LOST, MISSING, Measure
 from neural_style_tf.evaluation.comparison import PHOTO, STYLE, Evaluation
-from neural_style_tf.evaluation.pairs import System
+from neural_style_tf.evaluation.pairs import REPORT, System
 from neural_style_tf.evaluation.statistics import Estimate, difference, mean, win_rate
-from neural_style_tf.utils.files import atomic_file, exists, write_text
-
-STEM = "evaluation"
-ENDINGS = (".csv", ".json", ".md", ".tex", ".png")
+from neural_style_tf.utils.files import atomic_file, exists, is_file, write_text
 
 
-def check_outputs(folder: Path, *, overwrite: bool) -> None:
-    """Refuse to replace an earlier report."""
-    present = [folder / (STEM + ending) for ending in ENDINGS if exists(folder / (STEM + ending))]
+def check_report(folder: Path, *, read: Iterable[Path], overwrite: bool) -> None:
+    """Refuse to replace a file that is read, or an earlier report, and a folder that cannot be written to.
+
+    Args:
+        folder: Of the report; it need not exist.
+        read: Files that the evaluation reads.
+        overwrite: Whether an earlier report may be replaced.
+    """
+    present = [folder / name for name in REPORT.values() if exists(folder / name)]
+    taken = {path.resolve() for path in read}
+    for path in present:
+        if path.resolve() in taken:
+            raise UserError(f"{show(path)} is read here, and the report would replace it: give --output_dir")
+        if not is_file(path):
+            raise UserError(f"{show(path)} is not a file, so no report can be there: give --output_dir")
     if present and not overwrite:
         raise UserError(f"{show(present[0])} is there already: --overwrite replaces it, or give --output_dir")
+    there = next((path for path in (folder, *folder.parents) if exists(path)), Path())
+    if not there.is_dir():
+        raise UserError(f"--output_dir: {show(there)} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"--output_dir: permission denied in folder {show(there)}")
 
 
 def write_report(folder: Path, evaluation: Evaluation) -> None:
@@ -34,8 +49,8 @@ def write_report(folder: Path, evaluation: Evaluation) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for ending, make in texts.items():
-            write_text(folder / (STEM + ending), make(evaluation))
-        draw(evaluation, folder / f"{STEM}.png")
+            write_text(folder / REPORT[ending], make(evaluation))
+        draw(evaluation, folder / REPORT[".png"])
     except OSError as error:
         raise UserError(f"--output_dir: cannot write in {show(folder)}: {error.strerror or error}") from None
 
@@ -183,7 +198,8 @@ def to_markdown(evaluation: Evaluation) -> str:
             ),
         ]
     blocks.append(describe(measures))
-    blocks += ["\n".join(f"- {_cell(line)}" for line in lines) for lines in (evaluation.notes,) if lines]
+    if evaluation.notes:
+        blocks.append("\n".join(f"- {_cell(line)}" for line in evaluation.notes))
     if evaluation.problems:
         blocks.append("Not measured:\n\n" + "\n".join(f"- {_cell(line)}" for line in evaluation.problems))
     return "\n\n".join(blocks) + "\n"
@@ -205,10 +221,10 @@ def to_latex(evaluation: Evaluation) -> str:
         one: {system: mean(evaluation.values(system, one)) for system in evaluation.systems}
         for one in evaluation.measures
     }
-    best = {
-        one: min(ours, key=lambda system, one=one: one.badness(_last(columns[one][system].value)))
-        for one in columns
-    }
+    best = {}
+    for one, means in columns.items():
+        known = [system for system in ours if not math.isnan(means[system].value)]
+        best[one] = min(known, key=lambda system: one.badness(means[system].value), default=None)
     arrows = {True: r"$\downarrow$", False: r"$\uparrow$"}
     heads = [f"{_tex(one.name)} {arrows[one.less_is_better]}" for one in columns]
     lines = [
@@ -259,7 +275,7 @@ def draw(evaluation: Evaluation, path: Path) -> None:
         bars = {
             side: [
                 [max(0, _zero(one.value - one.low)) for one in ends],
-                [_zero(one.high - one.value) for one in ends],
+                [max(0, _zero(one.high - one.value)) for one in ends],
             ]
             for side, ends in (
                 ("xerr", [point[0] for point in points]),
@@ -293,10 +309,6 @@ def _plain_label(text: str) -> str:
 
 def _zero(value: float) -> float:
     return 0.0 if math.isnan(value) else value
-
-
-def _last(value: float) -> float:
-    return math.inf if math.isnan(value) else value
 
 
 def _digits(value: float) -> str:

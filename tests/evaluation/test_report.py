@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from neural_style_tf.errors import UserError
-from neural_style_tf.evaluation.catalogue import BY_NAME, LOST, MISSING, SUMS, axis_shares
+from neural_style_tf.evaluation import report
+from neural_style_tf.evaluation.catalogue import BY_NAME, LOST, MISSING, SUMS, Measure, axis_shares
 from neural_style_tf.evaluation.comparison import (
     PHOTO,
     STYLE,
@@ -23,13 +24,14 @@ from neural_style_tf.evaluation.comparison import (
 )
 from neural_style_tf.evaluation.pairs import Painting, System
 from neural_style_tf.evaluation.report import (
-    check_outputs,
+    check_report,
     to_csv,
     to_json,
     to_latex,
     to_markdown,
     write_report,
 )
+from neural_style_tf.evaluation.statistics import Estimate
 
 GOOD, BAD = System("good_1", "line", 0.0), System("bad|2", "line", 1.0)
 
@@ -87,15 +89,52 @@ def test_a_single_pair_has_no_intervals(evaluation):
 
 def test_files_are_written_and_not_replaced(evaluation, tmp_path):
     folder = tmp_path / "new"
-    check_outputs(folder, overwrite=False)
+    check_report(folder, read=[], overwrite=False)
     write_report(folder, evaluation)
     names = ["csv", "json", "md", "png", "tex"]
     assert sorted(path.name for path in folder.iterdir()) == [f"evaluation.{name}" for name in names]
     with Image.open(folder / "evaluation.png") as picture:
         assert picture.width > 500
     with pytest.raises(UserError, match="--overwrite replaces it"):
-        check_outputs(folder, overwrite=False)
-    check_outputs(folder, overwrite=True)
+        check_report(folder, read=[], overwrite=False)
+    check_report(folder, read=[], overwrite=True)
+
+
+def test_no_file_that_is_read_is_replaced(tmp_path):
+    votes = tmp_path / "evaluation.csv"
+    votes.touch()
+    with pytest.raises(UserError, match="is read here, and the report would replace it"):
+        check_report(tmp_path, read=[tmp_path / "." / "evaluation.csv"], overwrite=True)
+    check_report(tmp_path, read=[tmp_path / "a.png"], overwrite=True)
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_at_once(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is not a folder"):
+        check_report(tmp_path / "file" / "new", read=[], overwrite=False)
+    (tmp_path / "full" / "evaluation.md").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"evaluation\.md is not a file"):
+        check_report(tmp_path / "full", read=[], overwrite=True)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(UserError, match="permission denied in folder"):
+        check_report(tmp_path / "new" / "new", read=[], overwrite=False)
+
+
+def test_a_system_without_values_is_not_the_best(evaluation):
+    column = Measure("csd", "neither", "", "of another program", best=1.0)
+    evaluation = dataclasses.replace(evaluation, measures=(*evaluation.measures, column))
+    assert r"\textbf{–}" not in to_latex(evaluation)
+    for row in evaluation.rows:
+        if row.system == BAD:
+            row.values["csd"] = 0.3
+    latex = to_latex(evaluation)
+    assert r"\textbf{0.3}" in latex and r"\textbf{–}" not in latex
+
+
+def test_intervals_that_round_to_less_than_the_mean_are_drawn(evaluation, monkeypatch, tmp_path):
+    monkeypatch.setattr(report, "mean", lambda values: Estimate(0.3, 0.3 + 1e-16, 0.3 - 1e-16))
+    report.draw(evaluation, tmp_path / "evaluation.png")
+    assert (tmp_path / "evaluation.png").stat().st_size > 0
 
 
 def test_a_share_is_the_distance_over_that_of_the_control():
