@@ -177,7 +177,7 @@ def axis_shares(
 ) -> dict[str, float]:
     """Return the two `SUMS` of a painting from its values and those of the controls: 0 all there, 1 nothing.
 
-    A measure in which the control is no farther than the painting's ideal is left out; NaN if all are.
+    A measure is left out if its control already has the best value; NaN if none is left.
     """
     sums = {}
     for total, control in ((LOST, style), (MISSING, photo)):

@@ -336,10 +336,10 @@ def copied_share(copied: np.ndarray) -> float:
 
 
 def foreign_share(copied: np.ndarray, features: np.ndarray, photo: np.ndarray) -> float:
-    """Return how much of a painting is copied where the photo shows something else: eyes in the sky.
+    """Return how much of a painting is copied where the photo shows something else.
 
-    Each copied position counts by how unlike the photo it is there: 1 − cos of the features, the mean over
-    the 3×3 patch.
+    For example, objects of the style picture in empty parts of the photo. Each copied position counts by how
+    unlike the photo it is there: 1 − cos of the features, the mean over the 3×3 patch.
 
     Args:
         copied: From `copied_places` [H − 2, W − 2].
