@@ -13,7 +13,7 @@ from neural_style_tf.evaluation.looks import (
     PERCEPTUAL_LAYERS,
     STRUCTURE_LAYER,
     W2_LAYERS,
-    Look,
+    Appearance,
     Trial,
 )
 
@@ -57,11 +57,11 @@ class Measure:
         return value if self.less_is_better else self.best - value
 
 
-def _of_layers(look: Look, layers: Sequence[str]) -> list[measures.Statistics]:
+def _of_layers(look: Appearance, layers: Sequence[str]) -> list[measures.FeatureStatistics]:
     return [look.statistics[layer] for layer in layers]
 
 
-def _maps(look: Look) -> list:
+def _maps(look: Appearance) -> list:
     return [look.maps[layer] for layer in PERCEPTUAL_LAYERS]
 
 

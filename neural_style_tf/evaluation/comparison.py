@@ -19,8 +19,8 @@ import numpy as np
 
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.evaluation.catalogue import MEASURES, SUMS, Measure, axis_shares, judge
-from neural_style_tf.evaluation.looks import Look, Reference, Trial, Viewer, cropped, judged_size
-from neural_style_tf.evaluation.pairs import Painting, System
+from neural_style_tf.evaluation.looks import Appearance, Reference, Trial, Viewer, cropped, judged_size
+from neural_style_tf.evaluation.pairs import PairedPainting, System
 from neural_style_tf.evaluation.statistics import Estimate, spearman_of_differences
 from neural_style_tf.images import fill_hidden, load_image, resize
 
@@ -54,7 +54,7 @@ class Vote(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluation:
+class Comparison:
     """All that a report says.
 
     Attributes:
@@ -125,7 +125,7 @@ class Evaluation:
 
 
 def compare(
-    paintings: Sequence[Painting],
+    paintings: Sequence[PairedPainting],
     viewer: Viewer,
     *,
     size: int,
@@ -151,7 +151,7 @@ def compare(
     photos, styles = cachetools.LRUCache(PHOTOS_KEPT), cachetools.LRUCache(STYLES_KEPT)
     begun, done = time.monotonic(), 0
 
-    def look(path: Path, known: cachetools.LRUCache, *, maps: bool) -> Look:
+    def look(path: Path, known: cachetools.LRUCache, *, maps: bool) -> Appearance:
         if path not in known:
             pixels = read(path, size)
             known[path] = viewer.look(resize(pixels, judged_size(pixels.shape, size)), maps=maps)
@@ -202,7 +202,7 @@ def read(path: Path, longest: int) -> np.ndarray:
 
 
 def read_scores(
-    paths: Sequence[Path], paintings: Sequence[Painting]
+    paths: Sequence[Path], paintings: Sequence[PairedPainting]
 ) -> tuple[list[Measure], dict[Path, dict[str, float]]]:
     """Read the columns that another program computed, such as LPIPS, from CSV files.
 
@@ -234,7 +234,7 @@ def read_scores(
 
 
 def _read_scores(
-    path: Path, paintings: Sequence[Painting]
+    path: Path, paintings: Sequence[PairedPainting]
 ) -> tuple[list[Measure], dict[Path, dict[str, float]]]:
     try:
         data = path.read_bytes()

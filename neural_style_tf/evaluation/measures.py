@@ -30,7 +30,7 @@ LEAST_REGION = 6
 """Of `copied_share`: the smallest region that counts, in positions."""
 
 
-class Statistics(NamedTuple):
+class FeatureStatistics(NamedTuple):
     """Mean [N] and covariance [N, N] of features over positions, float64."""
 
     mean: np.ndarray
@@ -47,13 +47,13 @@ class Statistics(NamedTuple):
         return self.covariance + np.outer(self.mean, self.mean)
 
 
-Side = np.ndarray | Statistics
+Side = np.ndarray | FeatureStatistics
 """Features [H, W, N] or their statistics."""
 
 
-def statistics_of(features: Side) -> Statistics:
+def statistics_of(features: Side) -> FeatureStatistics:
     """Return mean and covariance of features [H, W, N]; statistics pass through."""
-    if isinstance(features, Statistics):
+    if isinstance(features, FeatureStatistics):
         return features
     rows = features.reshape(-1, features.shape[-1])
     mean = rows.mean(0, dtype=np.float64)
@@ -61,7 +61,7 @@ def statistics_of(features: Side) -> Statistics:
     for block in _blocks(len(rows), len(mean)):
         centred = rows[block] - mean.astype(rows.dtype)
         covariance += centred.T @ centred
-    return Statistics(mean, covariance / len(rows))
+    return FeatureStatistics(mean, covariance / len(rows))
 
 
 # Content: the painting beside its photo.
@@ -200,7 +200,7 @@ def moment_distance(features: Sequence[Side], style: Sequence[Side]) -> float:
     style's energy.
     """
 
-    def both(side: Statistics) -> np.ndarray:
+    def both(side: FeatureStatistics) -> np.ndarray:
         return np.concatenate([side.mean, np.sqrt(np.maximum(np.diag(side.covariance), 0))])
 
     pairs = _statistics(features, style)
@@ -402,7 +402,9 @@ def _spaced(count: int, most: int) -> np.ndarray:
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(int)
 
 
-def _statistics(features: Sequence[Side], style: Sequence[Side]) -> list[tuple[Statistics, Statistics]]:
+def _statistics(
+    features: Sequence[Side], style: Sequence[Side]
+) -> list[tuple[FeatureStatistics, FeatureStatistics]]:
     return [
         (statistics_of(ours), statistics_of(theirs)) for ours, theirs in zip(features, style, strict=True)
     ]

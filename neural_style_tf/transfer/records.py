@@ -120,7 +120,7 @@ class StepRecord(Record):
         return {"step": self.best_step, "total": self.best_total}
 
 
-class Measure(Protocol):
+class Measurer(Protocol):
     """Measures the result of a finished run.
 
     Attributes:
