@@ -79,8 +79,8 @@ def test_without_scikit_image_a_line_names_the_extra(monkeypatch):
 
 
 def test_a_panorama_has_copied_places(narrow_weights):
-    panorama = np.random.default_rng(0).uniform(0, 255, (32, 640, 3))
-    values = nst.evaluate(panorama, panorama, panorama, weights=narrow_weights, size=640)
+    panorama = np.random.default_rng(0).uniform(0, 255, (32, 800, 3))
+    values = nst.evaluate(panorama, panorama, panorama, weights=narrow_weights, size=800)
     assert values["copied"] == 1 and values["foreign"] == pytest.approx(0, abs=1e-6)
 
 
