@@ -28,7 +28,7 @@ from common import ROOT, locate, read_options, run_command
 from sheets import SIZES
 
 from neural_style_tf.errors import UserError
-from neural_style_tf.evaluation.pairs import Painting, Search
+from neural_style_tf.evaluation.pairs import PairedPainting, Search
 
 PAGE = Path(__file__).parent / "compare_page" / "page.html"
 Z = 1.96
@@ -67,7 +67,9 @@ def publish(picture: Path, folder: Path) -> str:
     return f"pictures/{name}"
 
 
-def find(results: str, photos: list[str], styles: list[str]) -> tuple[str, dict[tuple[str, str], Painting]]:
+def find(
+    results: str, photos: list[str], styles: list[str]
+) -> tuple[str, dict[tuple[str, str], PairedPainting]]:
     """Return the name of a system, and pair → painting; what has no pair is printed."""
     search = Search([Path(name) for name in photos if name], [Path(name) for name in styles if name])
     search.add(results)

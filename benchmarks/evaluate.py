@@ -29,7 +29,7 @@ import neural_style_tf as nst
 from neural_style_tf.evaluation.catalogue import MEASURES
 from neural_style_tf.evaluation.comparison import compare
 from neural_style_tf.evaluation.looks import Reference, Trial, Viewer, judged_size
-from neural_style_tf.evaluation.pairs import Painting, System
+from neural_style_tf.evaluation.pairs import PairedPainting, System
 from neural_style_tf.images import resize
 
 
@@ -64,7 +64,7 @@ def main() -> None:
                     mixture = (1 - share) * files[f"photo{number}"] + share * resize(style, photo.shape[:2])
                     files[f"{name}{number}"] = mixture
                     paths = [folder / f"{one}.png" for one in (f"{name}{number}", f"photo{number}", "style")]
-                    paintings.append(Painting(System(name), *paths))
+                    paintings.append(PairedPainting(System(name), *paths))
             for name, pixels in files.items():
                 Image.fromarray(np.uint8(np.clip(pixels, 0, 255))).save(folder / f"{name}.png")
             begun = time.perf_counter()

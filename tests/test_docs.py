@@ -11,7 +11,7 @@ from neural_style_tf.cli import flags
 from neural_style_tf.config import presets
 from neural_style_tf.config.schema import SETTINGS
 from neural_style_tf.evaluation.catalogue import MEASURES, SUMS
-from neural_style_tf.evaluation.report import describe
+from neural_style_tf.evaluation.report import measures_table
 
 PAGES = [
     ROOT / "README.md",
@@ -77,7 +77,7 @@ def test_tables_of_evaluation_are_generated():
         if name not in SETTINGS or field.metadata["help"] != SETTINGS[name].metadata["help"]
     }
     assert between("evaluation.md", "flags") == flags.table(own)
-    assert between("evaluation.md", "measures") == describe((*SUMS, *MEASURES)) + "\n"
+    assert between("evaluation.md", "measures") == measures_table((*SUMS, *MEASURES)) + "\n"
     assert len((ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8").splitlines()) <= 120
 
 

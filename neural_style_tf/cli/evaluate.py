@@ -13,11 +13,11 @@ from neural_style_tf.cli import flags
 from neural_style_tf.config.schema import EvaluationConfig
 from neural_style_tf.errors import FAILURE, SUCCESS, USAGE_ERROR, UserError, show
 from neural_style_tf.evaluation.catalogue import MEASURES, SUMS
-from neural_style_tf.evaluation.comparison import PHOTO, STYLE, Evaluation, compare, read_scores, read_votes
-from neural_style_tf.evaluation.evaluate import EXTRA, check_size
+from neural_style_tf.evaluation.comparison import PHOTO, STYLE, Comparison, compare, read_scores, read_votes
+from neural_style_tf.evaluation.evaluate import EXTRA, check_longest_side
 from neural_style_tf.evaluation.looks import Viewer
-from neural_style_tf.evaluation.pairs import Search, System
-from neural_style_tf.evaluation.report import STEM, check_outputs, to_markdown, write_report
+from neural_style_tf.evaluation.pairs import COLUMNS, REPORT, Search, System
+from neural_style_tf.evaluation.report import check_report, to_markdown, write_comparison
 from neural_style_tf.images.files import expand_files
 from neural_style_tf.jobs.error_messages import line_of
 from neural_style_tf.runs.manifest import version_of
@@ -59,39 +59,41 @@ def _evaluate(results: Sequence[str], config: EvaluationConfig, console: Console
         raise UserError(
             "name what to measure, a folder of paintings: neural-style-tf-evaluate RESULTS; see --help"
         )
-    check_size(config.size)
+    check_longest_side(config.size)
     for module, package in PACKAGES.items():
         if importlib.util.find_spec(module) is None:
             raise UserError(f"this needs {package}: {EXTRA}")
     first = Path(results[0])
     folder = Path(config.output_dir) if config.output_dir else first if first.is_dir() else first.parent
-    check_outputs(folder, overwrite=config.overwrite)
     search = Search(_files("content", config.content), _files("style", config.style))
     for name in (*results, *config.compare):
         search.add(name)
-    scores = [read_scores(Path(name), search.paintings) for name in config.scores]
+    measures, values = read_scores([Path(name) for name in config.scores], search.paintings)
     systems = list(dict.fromkeys(painting.system.name for painting in search.paintings))
     votes = [vote for name in config.votes for vote in read_votes(Path(name), systems)]
+    files = [getattr(painting, side) for painting in search.paintings for side in COLUMNS]
+    files += [Path(name) for name in (*results, *config.compare, *config.scores, *config.votes)]
+    check_report(folder, read=files, overwrite=config.overwrite)
     check_spec(config.weights, Path(config.weights_dir), network=config.network, trust=config.trust_weights)
-    evaluation = None
+    comparison = None
     if search.paintings:
-        evaluation = _measure(search, config, console)
-        evaluation.votes = votes
-        for measures, values in scores:
-            evaluation.measures += tuple(measures)
-            evaluation.rows = [
-                dataclasses.replace(row, values={**row.values, **values.get(row.result.resolve(), {})})
-                for row in evaluation.rows
-            ]
-    problems = evaluation.problems if evaluation else search.problems
+        comparison = _measure(search, config, console)
+        rows = [
+            dataclasses.replace(row, values={**row.values, **values.get(row.result.resolve(), {})})
+            for row in comparison.rows
+        ]
+        comparison = dataclasses.replace(
+            comparison, rows=rows, measures=(*comparison.measures, *measures), votes=votes
+        )
+    problems = comparison.problems if comparison else search.problems
     for line in problems:
         console.error(line)
-    if not evaluation or all(row.system in (PHOTO, STYLE) for row in evaluation.rows):
+    if not comparison or all(row.system in (PHOTO, STYLE) for row in comparison.rows):
         console.error("nothing could be measured")
         return FAILURE
-    write_report(folder, evaluation)
-    console.say(to_markdown(evaluation))
-    console.say(f"written: {folder / STEM}.csv, .json, .md, .tex, .png")
+    write_comparison(folder, comparison)
+    console.say(to_markdown(comparison))
+    console.say(f"written: {folder / REPORT['.csv']}, {', '.join([*REPORT][1:])}")
     return FAILURE if problems else SUCCESS
 
 
@@ -106,7 +108,7 @@ def _files(flag: str, names: Sequence[str]) -> list[Path]:
     return [Path(file) for file in files]
 
 
-def _measure(search: Search, config: EvaluationConfig, console: Console) -> Evaluation:
+def _measure(search: Search, config: EvaluationConfig, console: Console) -> Comparison:
     """Start TensorFlow and measure all paintings."""
     from neural_style_tf.utils.runtime import start_tensorflow
 
@@ -119,7 +121,7 @@ def _measure(search: Search, config: EvaluationConfig, console: Console) -> Eval
         progress=Download(console),
         log=console.say,
     )
-    facts = _facts(weights, config, device)
+    facts = _provenance(weights, config, device)
     for name, value in facts.items():
         console.say(f"{name}: {value}")
 
@@ -133,25 +135,23 @@ def _measure(search: Search, config: EvaluationConfig, console: Console) -> Eval
     rows, unreadable, notes = compare(search.paintings, Viewer(weights), size=config.size, progress=progress)
     systems = list(dict.fromkeys(painting.system for painting in search.paintings))
     rows.sort(key=lambda row: (row.pair, ([*systems, PHOTO, STYLE]).index(row.system)))
-    evaluation = Evaluation(rows, (*SUMS, *MEASURES), [*search.problems, *unreadable], notes, facts)
+    comparison = Comparison(rows, (*SUMS, *MEASURES), [*search.problems, *unreadable], notes, facts)
     everything = len({row.pair for row in rows})
-    if len(evaluation.pairs) < everything:
-        notes.append(
-            f"Means are over the {len(evaluation.pairs)} of {everything} pairs that all systems have."
-        )
-    elif any(_lacks_pairs(evaluation, system) for system in evaluation.systems):
-        notes.append(
-            "No pair is in all systems: each mean is over the pairs of its own, and none is comparable."
-        )
-    return evaluation
+    if len(comparison.pairs) < everything:
+        note = f"Means are over the {len(comparison.pairs)} of {everything} pairs that all systems have."
+    elif any(_lacks_pairs(comparison, system) for system in comparison.systems):
+        note = "No pair is in all systems: each mean is over the pairs of its own, and none is comparable."
+    else:
+        return comparison
+    return dataclasses.replace(comparison, notes=(*notes, note))
 
 
-def _lacks_pairs(evaluation: Evaluation, system: System) -> bool:
+def _lacks_pairs(comparison: Comparison, system: System) -> bool:
     """Return whether a system lacks some of the pairs."""
-    return len({row.pair for row in evaluation.rows if row.system == system}) < len(evaluation.pairs)
+    return len({row.pair for row in comparison.rows if row.system == system}) < len(comparison.pairs)
 
 
-def _facts(weights: Weights, config: EvaluationConfig, device: str) -> dict[str, str]:
+def _provenance(weights: Weights, config: EvaluationConfig, device: str) -> dict[str, str]:
     """Return what the figures depend on."""
     versions = ("numpy", "scipy", "scikit-image", "tensorflow")
     return {

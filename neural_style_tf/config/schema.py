@@ -718,7 +718,10 @@ class EvaluationConfig(Settings):
     """Settings of `neural-style-tf-evaluate`."""
 
     compare: tuple[str, ...] = setting(
-        (), "results of another system, likewise; may be repeated", tags="repeated", value="RESULTS"
+        (),
+        "results of another system, in any form that RESULTS may have; may be repeated",
+        tags="repeated",
+        value="RESULTS",
     )
     content: tuple[str, ...] = setting(
         (),
@@ -727,9 +730,7 @@ class EvaluationConfig(Settings):
         value="PHOTOS",
     )
     style: tuple[str, ...] = setting((), "style pictures, likewise", tags="repeated", value="PAINTINGS")
-    size: int = setting(
-        512, "longest side, in pixels, at which pictures are judged: that at which people look at them", low=1
-    )
+    size: int = setting(512, "longest side, in pixels, at which pictures are compared", low=1)
     scores: tuple[str, ...] = setting(
         (),
         "columns that another program computed, such as LPIPS: a CSV with the columns result and NAME:less "

@@ -13,7 +13,7 @@ from neural_style_tf.evaluation.looks import (
     PERCEPTUAL_LAYERS,
     STRUCTURE_LAYER,
     W2_LAYERS,
-    Look,
+    Appearance,
     Trial,
 )
 
@@ -57,11 +57,11 @@ class Measure:
         return value if self.less_is_better else self.best - value
 
 
-def _of_layers(look: Look, layers: Sequence[str]) -> list[measures.Statistics]:
+def _of_layers(look: Appearance, layers: Sequence[str]) -> list[measures.FeatureStatistics]:
     return [look.statistics[layer] for layer in layers]
 
 
-def _maps(look: Look) -> list:
+def _maps(look: Appearance) -> list:
     return [look.maps[layer] for layer in PERCEPTUAL_LAYERS]
 
 
@@ -177,7 +177,7 @@ def axis_shares(
 ) -> dict[str, float]:
     """Return the two `SUMS` of a painting from its values and those of the controls: 0 all there, 1 nothing.
 
-    A measure in which the control is no farther than the painting's ideal is left out; NaN if all are.
+    A measure is left out if its control already has the best value; NaN if none is left.
     """
     sums = {}
     for total, control in ((LOST, style), (MISSING, photo)):

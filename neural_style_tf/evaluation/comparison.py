@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -18,9 +19,9 @@ import numpy as np
 
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.evaluation.catalogue import MEASURES, SUMS, Measure, axis_shares, judge
-from neural_style_tf.evaluation.looks import Look, Reference, Trial, Viewer, cropped, judged_size
-from neural_style_tf.evaluation.pairs import Painting, System
-from neural_style_tf.evaluation.statistics import Estimate, spearman
+from neural_style_tf.evaluation.looks import Appearance, Reference, Trial, Viewer, cropped, judged_size
+from neural_style_tf.evaluation.pairs import PairedPainting, System
+from neural_style_tf.evaluation.statistics import Estimate, spearman_of_differences
 from neural_style_tf.images import fill_hidden, load_image, resize
 
 PHOTO, STYLE = System("(the photo)"), System("(the style picture)")
@@ -52,8 +53,8 @@ class Vote(NamedTuple):
     value: float
 
 
-@dataclasses.dataclass
-class Evaluation:
+@dataclasses.dataclass(frozen=True)
+class Comparison:
     """All that a report says.
 
     Attributes:
@@ -65,31 +66,37 @@ class Evaluation:
         votes: Of people.
     """
 
-    rows: list[Row]
-    measures: tuple[Measure, ...]
-    problems: list[str]
-    notes: list[str]
+    rows: Sequence[Row]
+    measures: Sequence[Measure]
+    problems: Sequence[str]
+    notes: Sequence[str]
     facts: Mapping[str, str]
     votes: Sequence[Vote] = ()
 
-    @property
+    @functools.cached_property
     def systems(self) -> list[System]:
         """The systems in order, then the controls."""
         systems = list(dict.fromkeys(row.system for row in self.rows))
-        return [one for one in systems if one not in (PHOTO, STYLE)] + [PHOTO, STYLE]
+        return [system for system in systems if system not in (PHOTO, STYLE)] + [PHOTO, STYLE]
 
-    @property
+    @functools.cached_property
     def pairs(self) -> list[Pair]:
         """The pairs that all systems have, over which means are taken; all pairs if there are none."""
         everything = dict.fromkeys(row.pair for row in self.rows)
-        there = {(row.system, row.pair) for row in self.rows}
-        common = [pair for pair in everything if all((system, pair) in there for system in self.systems)]
+        common = [pair for pair in everything if all(pair in self._values[system] for system in self.systems)]
         return common or list(everything)
+
+    @functools.cached_property
+    def _values(self) -> dict[System, dict[Pair, Mapping[str, float]]]:
+        values: dict[System, dict[Pair, Mapping[str, float]]] = {system: {} for system in self.systems}
+        for row in self.rows:
+            values[row.system][row.pair] = row.values
+        return values
 
     def values(self, system: System, measure: Measure) -> np.ndarray:
         """Return the values of a system, a number for each of `pairs`; NaN where there is none."""
-        found = {row.pair: row.values.get(measure.name) for row in self.rows if row.system == system}
-        return np.array([math.nan if found.get(pair) is None else found[pair] for pair in self.pairs])
+        by_pair = self._values[system]
+        return np.array([by_pair.get(pair, {}).get(measure.name, math.nan) for pair in self.pairs])
 
     def badness(self, system: System, measure: Measure) -> np.ndarray:
         """Return `values` so that less is better."""
@@ -98,23 +105,27 @@ class Evaluation:
     def agreement(self, measure: Measure) -> tuple[Estimate, int]:
         """Return the rank correlation of a measure with people's votes, and the number of trials.
 
-        A trial is two paintings of a pair: by how much the first is better, against the mean vote for it.
+        A trial is two paintings of a pair, whichever the votes name first: by how much one is better, against
+        the mean vote for it.
         """
         values = {(row.system.name, row.pair): row.values.get(measure.name) for row in self.rows}
         trials: dict[tuple, list[float]] = {}
         for vote in self.votes:
-            trials.setdefault((vote.pair, vote.first, vote.second), []).append(vote.value)
+            first, second, value = vote.first, vote.second, vote.value
+            if first > second:
+                first, second, value = second, first, -value
+            trials.setdefault((vote.pair, first, second), []).append(value)
         better, voted = [], []
         for (pair, first, second), each in trials.items():
             ours, theirs = values.get((first, pair)), values.get((second, pair))
             if ours is not None and theirs is not None:
                 better.append(measure.badness(theirs) - measure.badness(ours))
                 voted.append(sum(each) / len(each))
-        return spearman(better, voted), len(better)
+        return spearman_of_differences(better, voted), len(better)
 
 
 def compare(
-    paintings: Sequence[Painting],
+    paintings: Sequence[PairedPainting],
     viewer: Viewer,
     *,
     size: int,
@@ -140,7 +151,7 @@ def compare(
     photos, styles = cachetools.LRUCache(PHOTOS_KEPT), cachetools.LRUCache(STYLES_KEPT)
     begun, done = time.monotonic(), 0
 
-    def look(path: Path, known: cachetools.LRUCache, *, maps: bool) -> Look:
+    def look(path: Path, known: cachetools.LRUCache, *, maps: bool) -> Appearance:
         if path not in known:
             pixels = read(path, size)
             known[path] = viewer.look(resize(pixels, judged_size(pixels.shape, size)), maps=maps)
@@ -191,19 +202,40 @@ def read(path: Path, longest: int) -> np.ndarray:
 
 
 def read_scores(
-    path: Path, paintings: Sequence[Painting]
+    paths: Sequence[Path], paintings: Sequence[PairedPainting]
 ) -> tuple[list[Measure], dict[Path, dict[str, float]]]:
-    """Read the columns that another program computed, such as LPIPS, from a CSV.
+    """Read the columns that another program computed, such as LPIPS, from CSV files.
 
-    Its first column is `result`, a picture file from the folder of the CSV. The others are `NAME:less` or
-    `NAME:more`, for what is better.
+    Their first column is `result`, a picture file from the folder of the CSV. The others are `NAME:less` or
+    `NAME:more`, for what is better. Several files may have values of one column, such as one for each system.
 
     Returns:
-        A measure for each column, and picture → its values.
+        A measure for each column, and picture → its values; of a picture that is named twice the last ones.
 
     Raises:
-        UserError: The file has another form.
+        UserError: A file has another form, or files disagree on what is better.
     """
+    merged: dict[str, Measure] = {}
+    values: dict[Path, dict[str, float]] = {}
+    for path in paths:
+        measures, of_file = _read_scores(path, paintings)
+        for measure in measures:
+            earlier = merged.get(measure.name, measure)
+            if earlier.best != measure.best:
+                raise UserError(
+                    f"--scores={show(path)}: another file has {measure.name} with the other better side; "
+                    "expected :less or :more in both"
+                )
+            says = earlier.says if earlier is measure else f"{earlier.says}; {measure.says}"
+            merged[measure.name] = dataclasses.replace(measure, says=says)
+        for result, columns in of_file.items():
+            values.setdefault(result, {}).update(columns)
+    return list(merged.values()), values
+
+
+def _read_scores(
+    path: Path, paintings: Sequence[PairedPainting]
+) -> tuple[list[Measure], dict[Path, dict[str, float]]]:
     try:
         data = path.read_bytes()
         rows = list(csv.DictReader(data.decode("utf-8-sig").splitlines()))

@@ -17,15 +17,15 @@ from neural_style_tf.images import fill_hidden, load_image, resize
 if TYPE_CHECKING:
     from neural_style_tf.weights import Weights
 
-Source = str | os.PathLike[str] | np.ndarray
+PictureSource = str | os.PathLike[str] | np.ndarray
 """A picture file, or pixels [H, W, 3], RGB 0–255."""
 EXTRA = 'pip install "neural-style-tf[evaluate]"'
 
 
 def evaluate(
-    result: Source,
-    content: Source,
-    style: Source,
+    result: PictureSource,
+    content: PictureSource,
+    style: PictureSource,
     *,
     weights: Weights | None = None,
     size: int = SIZE,
@@ -57,7 +57,7 @@ def evaluate(
             raise UserError(
                 f"no measure {name!r}{did_you_mean(name, BY_NAME)}; there are {', '.join(BY_NAME)}"
             )
-    check_size(size)
+    check_longest_side(size)
     chosen = [measure for measure in MEASURES if measure.name in measures]
     if "ssim" in measures and not has_scikit_image():
         raise UserError(f"ssim needs scikit-image: {EXTRA}")
@@ -78,7 +78,7 @@ def evaluate(
     return judge(Trial(viewer.look(resize(painting, shape)), reference), chosen)
 
 
-def pixels_of(source: Source) -> np.ndarray:
+def pixels_of(source: PictureSource) -> np.ndarray:
     """Return pixels [H, W, 3] of a file, in which what is transparent is filled, or of an array."""
     if isinstance(source, str | os.PathLike):
         picture = load_image(source)
@@ -91,7 +91,7 @@ def pixels_of(source: Source) -> np.ndarray:
     return pixels
 
 
-def check_size(size: int) -> None:
+def check_longest_side(size: int) -> None:
     """Refuse a size that pictures cannot be judged at."""
     if not SMALLEST <= size <= LARGEST:
         raise UserError(f"--size must be {SMALLEST} to {LARGEST} pixels, not {size}")

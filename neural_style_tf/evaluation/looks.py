@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neural_style_tf.evaluation.measures import Statistics, coherence, copied_places, statistics_of
+from neural_style_tf.evaluation.measures import FeatureStatistics, coherence, copied_places, statistics_of
 from neural_style_tf.images import fit_size, resize
 from neural_style_tf.utils.runtime import use_tensorflow_backend
 
@@ -30,7 +30,7 @@ _STATISTICS = (*W2_LAYERS, *GRAM_LAYERS)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Look:
+class Appearance:
     """A picture as measures see it.
 
     Attributes:
@@ -43,14 +43,9 @@ class Look:
 
     pixels: np.ndarray
     small: np.ndarray
-    statistics: Mapping[str, Statistics] = dataclasses.field(default_factory=dict)
+    statistics: Mapping[str, FeatureStatistics] = dataclasses.field(default_factory=dict)
     maps: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     copied: np.ndarray | None = None
-
-    @property
-    def bytes(self) -> int:
-        """Size in memory."""
-        return sum(array.nbytes for array in (self.pixels, self.small, *self.maps.values()))
 
     @functools.cached_property
     def coherence(self) -> float:
@@ -70,14 +65,16 @@ class Viewer:
             self._extract = FeatureExtractor(tuple(dict.fromkeys((*_STATISTICS, *_MAPS))), weights)
             self._extract_small = FeatureExtractor([COPY_LAYER], weights)
 
-    def look(self, pixels: np.ndarray, *, maps: bool = True) -> Look:
+    def look(self, pixels: np.ndarray, *, maps: bool = True) -> Appearance:
         """Return what measures see of pixels [H, W, 3]; a style picture needs no maps."""
         pixels = np.asarray(pixels, np.float32)
-        small = resize(pixels, fit_size(pixels.shape[:2], SMALL))
+        height, width = fit_size(pixels.shape[:2], SMALL)
+        # A narrow picture keeps enough rows for 3×3 patches at relu4_1.
+        small = resize(pixels, (max(height, SMALLEST), max(width, SMALLEST)))
         if self._extract is None:
-            return Look(pixels, small)
+            return Appearance(pixels, small)
         features = self._extract(pixels)
-        return Look(
+        return Appearance(
             pixels,
             small,
             {layer: statistics_of(features[layer]) for layer in _STATISTICS},
@@ -91,24 +88,24 @@ class Viewer:
 class Reference:
     """The photo and the style picture that paintings of a pair are measured against."""
 
-    photo: Look
-    style: Look
+    photo: Appearance
+    style: Appearance
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trial:
     """A painting beside its reference."""
 
-    painting: Look
+    painting: Appearance
     reference: Reference
 
     @property
-    def photo(self) -> Look:
+    def photo(self) -> Appearance:
         """The photo."""
         return self.reference.photo
 
     @property
-    def style(self) -> Look:
+    def style(self) -> Appearance:
         """The style picture."""
         return self.reference.style
 

@@ -30,7 +30,7 @@ LEAST_REGION = 6
 """Of `copied_share`: the smallest region that counts, in positions."""
 
 
-class Statistics(NamedTuple):
+class FeatureStatistics(NamedTuple):
     """Mean [N] and covariance [N, N] of features over positions, float64."""
 
     mean: np.ndarray
@@ -47,13 +47,13 @@ class Statistics(NamedTuple):
         return self.covariance + np.outer(self.mean, self.mean)
 
 
-Side = np.ndarray | Statistics
+Side = np.ndarray | FeatureStatistics
 """Features [H, W, N] or their statistics."""
 
 
-def statistics_of(features: Side) -> Statistics:
+def statistics_of(features: Side) -> FeatureStatistics:
     """Return mean and covariance of features [H, W, N]; statistics pass through."""
-    if isinstance(features, Statistics):
+    if isinstance(features, FeatureStatistics):
         return features
     rows = features.reshape(-1, features.shape[-1])
     mean = rows.mean(0, dtype=np.float64)
@@ -61,7 +61,7 @@ def statistics_of(features: Side) -> Statistics:
     for block in _blocks(len(rows), len(mean)):
         centred = rows[block] - mean.astype(rows.dtype)
         covariance += centred.T @ centred
-    return Statistics(mean, covariance / len(rows))
+    return FeatureStatistics(mean, covariance / len(rows))
 
 
 # Content: the painting beside its photo.
@@ -200,7 +200,7 @@ def moment_distance(features: Sequence[Side], style: Sequence[Side]) -> float:
     style's energy.
     """
 
-    def both(side: Statistics) -> np.ndarray:
+    def both(side: FeatureStatistics) -> np.ndarray:
         return np.concatenate([side.mean, np.sqrt(np.maximum(np.diag(side.covariance), 0))])
 
     pairs = _statistics(features, style)
@@ -250,6 +250,9 @@ def colour_distance(pixels: np.ndarray, style: np.ndarray) -> float:
     16,384 pixels, so many are taken, evenly spaced, where the source reduces the picture to 150 × 150.
     """
     roots = [np.sqrt(_colour_histogram(picture)) for picture in (pixels, style)]
+    if roots[0].any() != roots[1].any():
+        # A black picture has no colour, so none in common with the other.
+        return 1.0
     return float(np.linalg.norm(roots[0] - roots[1]) / np.sqrt(2))
 
 
@@ -333,10 +336,10 @@ def copied_share(copied: np.ndarray) -> float:
 
 
 def foreign_share(copied: np.ndarray, features: np.ndarray, photo: np.ndarray) -> float:
-    """Return how much of a painting is copied where the photo shows something else: eyes in the sky.
+    """Return how much of a painting is copied where the photo shows something else.
 
-    Each copied position counts by how unlike the photo it is there: 1 − cos of the features, the mean over
-    the 3×3 patch.
+    For example, objects of the style picture in empty parts of the photo. Each copied position counts by how
+    unlike the photo it is there: 1 − cos of the features, the mean over the 3×3 patch.
 
     Args:
         copied: From `copied_places` [H − 2, W − 2].
@@ -399,7 +402,9 @@ def _spaced(count: int, most: int) -> np.ndarray:
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(int)
 
 
-def _statistics(features: Sequence[Side], style: Sequence[Side]) -> list[tuple[Statistics, Statistics]]:
+def _statistics(
+    features: Sequence[Side], style: Sequence[Side]
+) -> list[tuple[FeatureStatistics, FeatureStatistics]]:
     return [
         (statistics_of(ours), statistics_of(theirs)) for ours, theirs in zip(features, style, strict=True)
     ]
@@ -462,7 +467,6 @@ def _colour_histogram(pixels: np.ndarray) -> np.ndarray:
             first, second = (1 / (1 + ((ratio - centres) / BIN_WIDTH) ** 2) for ratio in ratios)
             histogram[channel] += (first * weights).T @ second
     total = histogram.sum()
-    # A black picture has no colour: nothing in common with any other.
     return histogram / total if total > 0 else histogram
 
 

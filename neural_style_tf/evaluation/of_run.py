@@ -19,18 +19,29 @@ class ResultMeasures:
 
     Args:
         photo: [H, W, 3], RGB 0–255, at the size of the result.
-        styles: [h, w, 3] each, in the colours that are painted; of several, style is not measured.
+        styles: [h, w, 3] each, as they were read. Style is not measured of several, nor of one that is
+            smaller than 32 pixels.
+
+    Attributes:
+        notes: Why the result could not be measured.
     """
 
     def __init__(self, photo: np.ndarray, styles: Sequence[np.ndarray]) -> None:
         self._photo = _reduced(photo)
-        self._style = _reduced(styles[0]) if len(styles) == 1 else None
+        style = _reduced(styles[0]) if len(styles) == 1 else None
+        self._style = style if style is not None and min(style.shape[:2]) >= SMALLEST else None
         self._values: dict[str, float] | None = None
+        self.notes: list[str] = []
 
     def __call__(self, record: StepRecord) -> dict[str, float]:
         """Return name → value of the last record's picture; without scikit-image `ssim` is missing."""
         if self._values is None:
-            self._values = self._measure(record)
+            try:
+                self._values = self._measure(record)
+            except Exception as error:
+                # The painting is finished: a measure must not spoil it, whatever a package of its own raises.
+                self._values = {}
+                self.notes.append(f"the result was not measured: {type(error).__name__}: {error}")
         return self._values
 
     def _measure(self, record: StepRecord) -> dict[str, float]:

@@ -20,6 +20,8 @@ from neural_style_tf.utils.files import is_file
 
 COLUMNS = ("result", "content", "style")
 """Of a CSV of pairs; a column `system` may follow."""
+REPORT = {ending: f"evaluation{ending}" for ending in (".csv", ".json", ".md", ".tex", ".png")}
+"""Ending → name of each file of a report, which may lie among the paintings."""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -38,7 +40,7 @@ class System:
 
 
 @dataclasses.dataclass(frozen=True)
-class Painting:
+class PairedPainting:
     """A painting with its photo and style picture."""
 
     system: System
@@ -65,7 +67,7 @@ class Search:
 
     contents: Sequence[Path] = ()
     styles: Sequence[Path] = ()
-    paintings: list[Painting] = dataclasses.field(default_factory=list)
+    paintings: list[PairedPainting] = dataclasses.field(default_factory=list)
     problems: list[str] = dataclasses.field(default_factory=list)
     _titles: set[str] = dataclasses.field(default_factory=set)
 
@@ -88,7 +90,7 @@ class Search:
             raise UserError(f"{show(name)} does not exist: give a folder of paintings, or a CSV of pairs")
         elif manifests := sorted(path.rglob("run.json"), key=lambda file: natural(str(file))):
             found = self._of_runs(title, [file.parent for file in manifests])
-        elif pictures := [Path(file) for file in expand_files(str(path))]:
+        elif pictures := [Path(file) for file in expand_files(str(path)) if not _is_report(file)]:
             found = self._of_pictures(pictures, title)
         else:
             raise UserError(f"{show(name)} holds no picture and no run")
@@ -106,7 +108,7 @@ class Search:
         if not found and len(self.problems) == before:
             raise UserError(f"{show(name)} holds no painting")
 
-    def _of_table(self, path: Path) -> list[Painting]:
+    def _of_table(self, path: Path) -> list[PairedPainting]:
         """Return the paintings of a CSV; its paths begin at its folder."""
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
@@ -123,12 +125,12 @@ class Search:
             files = [row[column] or "" for column in COLUMNS]
             if all(files):
                 system = System(row.get("system") or path.stem)
-                found.append(Painting(system, *(path.parent / file for file in files)))
+                found.append(PairedPainting(system, *(path.parent / file for file in files)))
             else:
                 self.problems.append(f"{show(path)}, line {number}: an empty cell")
         return found
 
-    def _of_pictures(self, pictures: Iterable[Path], name: str) -> list[Painting]:
+    def _of_pictures(self, pictures: Iterable[Path], name: str) -> list[PairedPainting]:
         """Return the paintings whose names hold those of a photo and of a style picture."""
         if not self.contents or not self.styles:
             raise UserError(
@@ -139,7 +141,7 @@ class Search:
         for picture in pictures:
             pairs = self._pairs_of(picture)
             if len(pairs) == 1:
-                found.append(Painting(System(name), picture, *pairs[0]))
+                found.append(PairedPainting(System(name), picture, *pairs[0]))
             else:
                 kind = "several pairs have" if pairs else "no photo and style picture have"
                 self.problems.append(f"{show(picture)}: {kind} this name; expected photo_style.png")
@@ -161,7 +163,7 @@ class Search:
             )
         ]
 
-    def _of_runs(self, title: str, folders: Sequence[Path]) -> list[Painting]:
+    def _of_runs(self, title: str, folders: Sequence[Path]) -> list[PairedPainting]:
         """Return the results of runs of this program; their manifests say the rest."""
         manifests: dict[Path, tuple[Manifest, Path, Path]] = {}
         for folder in folders:
@@ -172,7 +174,7 @@ class Search:
                 self.problems.append(str(error))
         names = name_systems({folder: manifest for folder, (manifest, *_) in manifests.items()}, title)
         return [
-            Painting(names[folder], folder / "result.png", content, style)
+            PairedPainting(names[folder], folder / "result.png", content, style)
             for folder, (_, content, style) in manifests.items()
         ]
 
@@ -201,6 +203,10 @@ def _find(name: str, known: Sequence[Path], folder: Path) -> Path:
     if not is_file(name):
         raise UserError(f"{show(folder)}: {show(name)}, which it was painted from, is no longer there")
     return Path(name)
+
+
+def _is_report(file: str) -> bool:
+    return Path(file).name in REPORT.values()
 
 
 def _words(path: Path) -> tuple[str, ...]:

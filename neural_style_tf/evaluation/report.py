@@ -6,57 +6,72 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.evaluation.catalogue import LOST, MISSING, Measure
-from neural_style_tf.evaluation.comparison import PHOTO, STYLE, Evaluation
-from neural_style_tf.evaluation.pairs import System
+from neural_style_tf.evaluation.comparison import PHOTO, STYLE, Comparison
+from neural_style_tf.evaluation.pairs import REPORT, System
 from neural_style_tf.evaluation.statistics import Estimate, difference, mean, win_rate
-from neural_style_tf.utils.files import atomic_file, exists, write_text
-
-STEM = "evaluation"
-ENDINGS = (".csv", ".json", ".md", ".tex", ".png")
+from neural_style_tf.utils.files import atomic_file, exists, is_file, write_text
 
 
-def check_outputs(folder: Path, *, overwrite: bool) -> None:
-    """Refuse to replace an earlier report."""
-    present = [folder / (STEM + ending) for ending in ENDINGS if exists(folder / (STEM + ending))]
+def check_report(folder: Path, *, read: Iterable[Path], overwrite: bool) -> None:
+    """Refuse to replace a file that is read, or an earlier report, and a folder that cannot be written to.
+
+    Args:
+        folder: Of the report; it need not exist.
+        read: Files that the comparison reads.
+        overwrite: Whether an earlier report may be replaced.
+    """
+    present = [folder / name for name in REPORT.values() if exists(folder / name)]
+    taken = {path.resolve() for path in read}
+    for path in present:
+        if path.resolve() in taken:
+            raise UserError(f"{show(path)} is read here, and the report would replace it: give --output_dir")
+        if not is_file(path):
+            raise UserError(f"{show(path)} is not a file, so no report can be there: give --output_dir")
     if present and not overwrite:
         raise UserError(f"{show(present[0])} is there already: --overwrite replaces it, or give --output_dir")
+    there = next((path for path in (folder, *folder.parents) if exists(path)), Path())
+    if not there.is_dir():
+        raise UserError(f"--output_dir: {show(there)} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"--output_dir: permission denied in folder {show(there)}")
 
 
-def write_report(folder: Path, evaluation: Evaluation) -> None:
+def write_comparison(folder: Path, comparison: Comparison) -> None:
     """Write all files."""
     texts = {".csv": to_csv, ".json": to_json, ".md": to_markdown, ".tex": to_latex}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for ending, make in texts.items():
-            write_text(folder / (STEM + ending), make(evaluation))
-        draw(evaluation, folder / f"{STEM}.png")
+            write_text(folder / REPORT[ending], make(comparison))
+        draw(comparison, folder / REPORT[".png"])
     except OSError as error:
         raise UserError(f"--output_dir: cannot write in {show(folder)}: {error.strerror or error}") from None
 
 
-def to_csv(evaluation: Evaluation) -> str:
+def to_csv(comparison: Comparison) -> str:
     """Return a row for each painting and control."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(["system", "content", "style", "result", *(one.name for one in evaluation.measures)])
-    for row in evaluation.rows:
-        values = [row.values.get(measure.name, "") for measure in evaluation.measures]
+    writer.writerow(["system", "content", "style", "result", *(one.name for one in comparison.measures)])
+    for row in comparison.rows:
+        values = [row.values.get(measure.name, "") for measure in comparison.measures]
         writer.writerow([row.system.name, *row.pair, str(row.result), *values])
     return text.getvalue()
 
 
-def to_json(evaluation: Evaluation) -> str:
+def to_json(comparison: Comparison) -> str:
     """Return everything: facts, measures, rows, means with intervals, differences, wins, votes."""
-    systems, measures = evaluation.systems, evaluation.measures
+    systems, measures = comparison.systems, comparison.measures
     ours = [system for system in systems if system not in (PHOTO, STYLE)]
     facts = {
-        "facts": dict(evaluation.facts),
+        "facts": dict(comparison.facts),
         "measures": {
             one.name: {
                 "axis": one.axis,
@@ -66,18 +81,18 @@ def to_json(evaluation: Evaluation) -> str:
             }
             for one in measures
         },
-        "pairs": [list(pair) for pair in evaluation.pairs],
+        "pairs": [list(pair) for pair in comparison.pairs],
         "rows": [
             {"system": row.system.name, "pair": row.pair, "result": str(row.result), **row.values}
-            for row in evaluation.rows
+            for row in comparison.rows
         ],
         "means": {
-            system.name: {one.name: mean(evaluation.values(system, one)) for one in measures}
+            system.name: {one.name: mean(comparison.values(system, one)) for one in measures}
             for system in systems
         },
         "differences from the first": {
             system.name: {
-                one.name: difference(evaluation.values(system, one), evaluation.values(ours[0], one))
+                one.name: difference(comparison.values(system, one), comparison.values(ours[0], one))
                 for one in measures
             }
             for system in ours[1:]
@@ -85,7 +100,7 @@ def to_json(evaluation: Evaluation) -> str:
         "wins": {
             one.name: {
                 system.name: {
-                    other.name: win_rate(evaluation.badness(system, one), evaluation.badness(other, one))
+                    other.name: win_rate(comparison.badness(system, one), comparison.badness(other, one))
                     for other in ours
                     if other != system
                 }
@@ -93,12 +108,12 @@ def to_json(evaluation: Evaluation) -> str:
             }
             for one in measures
         },
-        "problems": evaluation.problems,
-        "notes": evaluation.notes,
+        "problems": comparison.problems,
+        "notes": comparison.notes,
     }
-    if evaluation.votes:
+    if comparison.votes:
         facts["votes"] = {
-            one.name: dict(zip(("rank correlation", "trials"), evaluation.agreement(one), strict=True))
+            one.name: dict(zip(("rank correlation", "trials"), comparison.agreement(one), strict=True))
             for one in measures
         }
     return json.dumps(_plain(facts), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -115,20 +130,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def to_markdown(evaluation: Evaluation) -> str:
+def to_markdown(comparison: Comparison) -> str:
     """Return the tables of means, differences, wins and votes."""
-    systems, measures = evaluation.systems, evaluation.measures
+    systems, measures = comparison.systems, comparison.measures
     ours = [system for system in systems if system not in (PHOTO, STYLE)]
     names = [one.heading for one in measures]
     blocks = [
         "# Evaluation",
-        "\n".join(f"- {name}: {value}" for name, value in evaluation.facts.items()),
-        f"Means over {len(evaluation.pairs)} pairs, with 95 % intervals (bootstrap over pairs). ↓ less is "
+        "\n".join(f"- {name}: {value}" for name, value in comparison.facts.items()),
+        f"Means over {len(comparison.pairs)} pairs, with 95 % intervals (bootstrap over pairs). ↓ less is "
         "better, ↑ more.",
         _table(
             ["system", *names],
             [
-                [system.name, *(_shown(mean(evaluation.values(system, one))) for one in measures)]
+                [system.name, *(_shown(mean(comparison.values(system, one))) for one in measures)]
                 for system in systems
             ],
         ),
@@ -143,7 +158,7 @@ def to_markdown(evaluation: Evaluation) -> str:
                     [
                         system.name,
                         *(
-                            _marked(difference(evaluation.values(system, one), evaluation.values(first, one)))
+                            _marked(difference(comparison.values(system, one), comparison.values(first, one)))
                             for one in measures
                         ),
                     ]
@@ -159,7 +174,7 @@ def to_markdown(evaluation: Evaluation) -> str:
                         other.name,
                         *(
                             _percent(
-                                win_rate(evaluation.badness(system, one), evaluation.badness(other, one))
+                                win_rate(comparison.badness(system, one), comparison.badness(other, one))
                             )
                             for one in measures
                         ),
@@ -170,26 +185,27 @@ def to_markdown(evaluation: Evaluation) -> str:
                 ],
             ),
         ]
-    if evaluation.votes:
+    if comparison.votes:
         blocks += [
-            f"Rank correlation (Spearman) with {len(evaluation.votes)} votes of people: 1 orders paintings "
+            f"Rank correlation (Spearman) with {len(comparison.votes)} votes of people: 1 orders paintings "
             "as they do, 0 says nothing of it.",
             _table(
                 ["measure", "trials", "correlation"],
                 [
                     [one.name, str(count), _shown(found)]
-                    for one, (found, count) in ((one, evaluation.agreement(one)) for one in measures)
+                    for one, (found, count) in ((one, comparison.agreement(one)) for one in measures)
                 ],
             ),
         ]
-    blocks.append(describe(measures))
-    blocks += ["\n".join(f"- {_cell(line)}" for line in lines) for lines in (evaluation.notes,) if lines]
-    if evaluation.problems:
-        blocks.append("Not measured:\n\n" + "\n".join(f"- {_cell(line)}" for line in evaluation.problems))
+    blocks.append(measures_table(measures))
+    if comparison.notes:
+        blocks.append("\n".join(f"- {_cell(line)}" for line in comparison.notes))
+    if comparison.problems:
+        blocks.append("Not measured:\n\n" + "\n".join(f"- {_cell(line)}" for line in comparison.problems))
     return "\n\n".join(blocks) + "\n"
 
 
-def describe(measures: Sequence[Measure]) -> str:
+def measures_table(measures: Sequence[Measure]) -> str:
     """Return the table of measures, also for docs/evaluation.md."""
     rows = [
         [f"`{one.name}`", one.axis, one.unit, "less" if one.less_is_better else "more", one.says]
@@ -198,39 +214,39 @@ def describe(measures: Sequence[Measure]) -> str:
     return _table(["measure", "axis", "unit", "better", "what it compares"], rows)
 
 
-def to_latex(evaluation: Evaluation) -> str:
+def to_latex(comparison: Comparison) -> str:
     """Return the table of means for a paper, with booktabs; the best system of each column is bold."""
-    ours = [system for system in evaluation.systems if system not in (PHOTO, STYLE)]
+    ours = [system for system in comparison.systems if system not in (PHOTO, STYLE)]
     columns = {
-        one: {system: mean(evaluation.values(system, one)) for system in evaluation.systems}
-        for one in evaluation.measures
+        one: {system: mean(comparison.values(system, one)) for system in comparison.systems}
+        for one in comparison.measures
     }
-    best = {
-        one: min(ours, key=lambda system, one=one: one.badness(_last(columns[one][system].value)))
-        for one in columns
-    }
+    best = {}
+    for one, means in columns.items():
+        known = [system for system in ours if not math.isnan(means[system].value)]
+        best[one] = min(known, key=lambda system: one.badness(means[system].value), default=None)
     arrows = {True: r"$\downarrow$", False: r"$\uparrow$"}
     heads = [f"{_tex(one.name)} {arrows[one.less_is_better]}" for one in columns]
     lines = [
-        *(f"% {name}: {value}" for name, value in evaluation.facts.items()),
-        f"% means over {len(evaluation.pairs)} pairs; below, 95 % intervals",
+        *(f"% {name}: {value}" for name, value in comparison.facts.items()),
+        f"% means over {len(comparison.pairs)} pairs; below, 95 % intervals",
         rf"\begin{{tabular}}{{l{'r' * len(heads)}}}",
         r"\toprule",
         " & ".join(["", *heads]) + r" \\",
         r"\midrule",
     ]
-    for system in evaluation.systems:
+    for system in comparison.systems:
         if system == PHOTO:
             lines.append(r"\midrule")
         cells = [
-            rf"\textbf{{{_digits(found.value)}}}" if best[one] == system else _digits(found.value)
+            rf"\textbf{{{_rounded(found.value)}}}" if best[one] == system else _rounded(found.value)
             for one, found in ((one, columns[one][system]) for one in columns)
         ]
         lines.append(" & ".join([_tex(system.name), *cells]) + r" \\")
         intervals = [columns[one][system] for one in columns]
         if not all(math.isnan(found.low) for found in intervals):
             ends = [
-                rf"\scriptsize [{_digits(found.low)}, {_digits(found.high)}]"
+                rf"\scriptsize [{_rounded(found.low)}, {_rounded(found.high)}]"
                 if found.low == found.low
                 else ""
                 for found in intervals
@@ -239,7 +255,7 @@ def to_latex(evaluation: Evaluation) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def draw(evaluation: Evaluation, path: Path) -> None:
+def draw(comparison: Comparison, path: Path) -> None:
     """Draw style over content: a point a system with its intervals, a line through each sweep."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -248,18 +264,18 @@ def draw(evaluation: Evaluation, path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     lines: dict[str, list[System]] = {}
-    for system in evaluation.systems:
+    for system in comparison.systems:
         lines.setdefault(system.line or f"\0{system.name}", []).append(system)
     for name, systems in lines.items():
         systems.sort(key=lambda system: system.place)
-        points = [[mean(evaluation.values(system, axis)) for axis in (LOST, MISSING)] for system in systems]
+        points = [[mean(comparison.values(system, axis)) for axis in (LOST, MISSING)] for system in systems]
         x, y = ([point[axis].value for point in points] for axis in (0, 1))
         marker = {PHOTO: "kx", STYLE: "k+"}.get(systems[0], "o-")
         label = name.removeprefix("\0") if len(systems) > 1 else systems[0].name
         bars = {
             side: [
                 [max(0, _zero(one.value - one.low)) for one in ends],
-                [_zero(one.high - one.value) for one in ends],
+                [max(0, _zero(one.high - one.value)) for one in ends],
             ]
             for side, ends in (
                 ("xerr", [point[0] for point in points]),
@@ -295,11 +311,7 @@ def _zero(value: float) -> float:
     return 0.0 if math.isnan(value) else value
 
 
-def _last(value: float) -> float:
-    return math.inf if math.isnan(value) else value
-
-
-def _digits(value: float) -> str:
+def _rounded(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.3g}"
 
 
@@ -309,8 +321,8 @@ def _percent(value: float) -> str:
 
 def _shown(found: Estimate) -> str:
     if math.isnan(found.low):
-        return _digits(found.value)
-    return f"{_digits(found.value)} [{_digits(found.low)}, {_digits(found.high)}]"
+        return _rounded(found.value)
+    return f"{_rounded(found.value)} [{_rounded(found.low)}, {_rounded(found.high)}]"
 
 
 def _marked(found: Estimate) -> str:

@@ -63,12 +63,15 @@ def win_rate(badness: Sequence[float], others: Sequence[float]) -> float:
     return float(np.mean((ours < theirs) + 0.5 * (ours == theirs)))
 
 
-def spearman(values: Sequence[float], others: Sequence[float]) -> Estimate:
-    """Return Spearman's rank correlation, −1 to 1, and its bootstrap interval.
+def spearman_of_differences(values: Sequence[float], others: Sequence[float]) -> Estimate:
+    """Return Spearman's rank correlation of differences, −1 to 1, and its bootstrap interval.
+
+    A difference of two sides has a sign by which side is named first. Each counts with both signs, so the
+    correlation also says whether the same side wins. The bootstrap draws differences, both signs at once.
 
     Args:
-        values: One of each item, such as a trial of two paintings; NaN for none.
-        others: Likewise. Fewer than four items, or equal values, have no correlation.
+        values: How much the first side is better in each trial; NaN for none.
+        others: Likewise by another judge. Fewer than four trials, or zeros alone, have no correlation.
     """
     rows = np.array([values, others], np.float64)
     rows = rows[:, ~np.isnan(rows).any(0)]
@@ -76,7 +79,7 @@ def spearman(values: Sequence[float], others: Sequence[float]) -> Estimate:
         return Estimate(float("nan"))
     found = _correlation(rows[:, np.newaxis])
     drawn = np.concatenate([_correlation(rows[:, items]) for items in draws(rows.shape[1])])
-    # A draw of equal values has no correlation.
+    # A draw of zeros has no correlation.
     return Estimate(float(found[0]), *_interval(drawn[~np.isnan(drawn)]))
 
 
@@ -88,10 +91,10 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def _correlation(rows: np.ndarray) -> np.ndarray:
-    """Return the rank correlation of [2, draws, items] over items, a number for each draw."""
+    """Return the rank correlation of differences [2, draws, items] over items, a number for each draw."""
     from scipy.stats import rankdata
 
-    first, second = rankdata(rows, axis=-1)
+    first, second = rankdata(np.concatenate([rows, -rows], axis=-1), axis=-1)
     first, second = (side - side.mean(-1, keepdims=True) for side in (first, second))
     scale = np.sqrt((first**2).sum(-1) * (second**2).sum(-1))
     return np.divide((first * second).sum(-1), scale, out=np.full(len(scale), np.nan), where=scale > 0)

@@ -18,7 +18,7 @@ from neural_style_tf.config.parsing import to_text
 from neural_style_tf.config.schema import SETTINGS, Config, Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.images import Picture, deep
-from neural_style_tf.transfer.records import Listener, Measure, Record
+from neural_style_tf.transfer.records import Listener, Measurer, Record
 from neural_style_tf.utils.files import write_text
 from neural_style_tf.weights import Weights
 
@@ -155,7 +155,7 @@ class ManifestWriter(Listener):
         weights: Weights,
         device: str,
         earlier: Manifest | None = None,
-        measure: Measure | None = None,
+        measure: Measurer | None = None,
     ) -> None:
         self._path, self._measure = path, measure
         files: dict[str, dict[str, Any]] = {
@@ -204,7 +204,7 @@ class ManifestWriter(Listener):
                 "best": self._last.least,
                 "measures": self._measure(self._last) if self._measure and self._last.finished else None,
             }
-        notes = (*self._manifest.notes, *self._notes)
+        notes = (*self._manifest.notes, *self._notes, *(self._measure.notes if self._measure else ()))
         self._manifest = dataclasses.replace(self._manifest, status=status, ended=_now(), notes=notes, **end)
         self._write()
 

@@ -15,7 +15,7 @@ from neural_style_tf.config.fields import tagged
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.images import to_picture
 from neural_style_tf.runs.output_dir import EVENTS
-from neural_style_tf.transfer.records import Listener, Measure, Record
+from neural_style_tf.transfer.records import Listener, Measurer, Record
 from neural_style_tf.utils.console import printable
 from neural_style_tf.utils.files import atomic_path
 
@@ -44,7 +44,7 @@ class Curves(Listener):
         settings: Mapping[str, bool | int | float | str],
         *,
         after: int = -1,
-        measure: Measure | None = None,
+        measure: Measurer | None = None,
     ) -> None:
         self._measure, self._last = measure, None
         if after >= 0:

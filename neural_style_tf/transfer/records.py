@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -120,8 +120,18 @@ class StepRecord(Record):
         return {"step": self.best_step, "total": self.best_total}
 
 
-Measure = Callable[[Record], Mapping[str, float]]
-"""Returns name → value of measures of the result of a finished run."""
+class Measurer(Protocol):
+    """Measures the result of a finished run.
+
+    Attributes:
+        notes: Why it could not be measured.
+    """
+
+    notes: Sequence[str]
+
+    def __call__(self, record: Record) -> Mapping[str, float]:
+        """Return name → value; empty if the result cannot be measured. It never raises."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -106,11 +106,15 @@ def test_runs_of_a_sweep_need_no_flag(job, folder, capsys):
         (["near", "--content=gone.png"], "--content: gone.png does not exist"),
         (["near", "--style=empty"], "--style=empty: no picture there"),
         (["near", "--scores=gone.csv"], "--scores=gone.csv cannot be read"),
-        (["near", "--output_dir=s.png"], "--output_dir"),
+        (["near", "--output_dir=s.png/new"], "--output_dir: s.png is not a folder"),
+        (["pairs/evaluation.csv", "--overwrite"], "pairs/evaluation.csv is read here"),
     ],
 )
 def test_a_mistake_is_one_line(folder, capsys, arguments, message):
     (folder / "empty").mkdir()
+    (folder / "pairs").mkdir()
+    table = "result,content,style\n../near/a_s.png,../photos/a.png,../s.png\n"
+    (folder / "pairs" / "evaluation.csv").write_text(table)
     usual = [] if any("--size" in one for one in arguments) else ["--size=64"]
     names = [] if any("--content" in one or "--style" in one for one in arguments) else ["--content=photos"]
     rest = [] if any("--style" in one for one in arguments) else ["--style=s.png"]

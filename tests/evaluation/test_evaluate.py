@@ -78,6 +78,12 @@ def test_without_scikit_image_a_line_names_the_extra(monkeypatch):
         nst.evaluate(*np.zeros((3, 40, 40, 3)), measures=["ssim"])
 
 
+def test_a_panorama_has_copied_places(narrow_weights):
+    panorama = np.random.default_rng(0).uniform(0, 255, (32, 800, 3))
+    values = nst.evaluate(panorama, panorama, panorama, weights=narrow_weights, size=800)
+    assert values["copied"] == 1 and values["foreign"] == pytest.approx(0, abs=1e-6)
+
+
 def test_sizes_of_judging():
     assert judged_size((300, 600, 3), 512) == (256, 512)
     assert judged_size((10, 20, 3), 64) == (32, 64)

@@ -182,6 +182,12 @@ def test_colours_of_disjoint_and_of_equal_pictures():
     assert measures.colour_distance(grey, light) < 1e-3
 
 
+def test_a_black_picture_has_no_colour_in_common_with_others():
+    black, red = np.zeros((8, 8, 3)), np.full((8, 8, 3), (200.0, 0, 0))
+    assert measures.colour_distance(black, red) == measures.colour_distance(red, black) == 1
+    assert measures.colour_distance(black, black) == 0
+
+
 def test_colours_are_those_of_a_naive_twin(random):
     one, other = (random.uniform(0, 255, (3, 4, 3)) for _ in range(2))
 

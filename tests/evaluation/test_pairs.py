@@ -55,6 +55,15 @@ def test_pictures_without_a_pair_are_listed(tmp_path):
     assert "out has a painting of this pair already" in lines
 
 
+def test_an_earlier_report_is_no_painting(tmp_path):
+    content, style, result, _ = touch(
+        *(tmp_path / name for name in ("a.jpg", "b.jpg", "out/r.png", "out/evaluation.png"))
+    )
+    search = Search([content], [style])
+    search.add(str(result.parent))
+    assert [painting.result for painting in search.paintings] == [result] and not search.problems
+
+
 def test_one_photo_and_one_style_are_the_pair_of_any_picture(tmp_path):
     content, style, result = touch(*(tmp_path / name for name in ("a.jpg", "b.jpg", "r.png")))
     search = Search([content], [style])
