@@ -67,10 +67,18 @@ def requested_settings(request: Request) -> Config:
     changes["iterations"] = changes["iterations"] or known.iterations
     changes["style_scale"] = (float(changes["style_scale"]),)
     weights = tuple(float(style.weight) for style in request.styles)
+    regions_drawn = any(style.region is not None for style in request.styles)
+    if regions_drawn or any(style.origin is not None for style in request.styles):
+        changes["match"] = "none"
     if len(set(weights)) > 1:
-        drawn = any(style.region is not None for style in request.styles)
-        changes["mask_weight" if drawn else "style_blend"] = weights
-    return watched(known.replace(**changes))
+        changes["mask_weight" if regions_drawn else "style_blend"] = weights
+    config = known.replace(**changes)
+    if config.loss.match == "regions" and config.loss.style_blend:
+        raise UserError(
+            "By regions that match, all styles have the same weight: make the weights equal, or paint as a "
+            "whole."
+        )
+    return watched(config)
 
 
 def watched(config: Config) -> Config:

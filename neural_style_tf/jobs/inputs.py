@@ -17,7 +17,7 @@ from neural_style_tf.images.masks import load_mask, stretched, with_opacity
 from neural_style_tf.jobs.machine import Machine
 from neural_style_tf.transfer.initial import WORDS, initial_pixels
 from neural_style_tf.transfer.masks import Masks, check_count
-from neural_style_tf.transfer.plan import Inputs
+from neural_style_tf.transfer.plan import FINDS_MASKS, Inputs
 from neural_style_tf.transfer.scales import content_size, fit_content, longest_of_style
 
 ReadMask = Callable[..., tuple[np.ndarray, Picture]]
@@ -66,7 +66,7 @@ def read_inputs(
         check_count(flag, getattr(job, flag), len(job.style))
 
     if config.loss.match == "regions" and (job.content_mask or job.style_mask):
-        raise UserError("--match=regions finds the masks itself: leave out --content_mask and --style_mask")
+        raise UserError(FINDS_MASKS)
 
     def add(role: str, picture: Picture, shape: tuple[int, ...], notes: tuple[str, ...] = ()) -> None:
         pictures[role] = dataclasses.replace(

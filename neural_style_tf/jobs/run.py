@@ -43,6 +43,7 @@ from neural_style_tf.tiling.memory_model import LARGE_PICTURE, choose_tile, esti
 from neural_style_tf.tiling.system_memory import check_start
 from neural_style_tf.transfer.plan import Plan
 from neural_style_tf.transfer.records import Listener
+from neural_style_tf.transfer.regions import MOST
 from neural_style_tf.transfer.scales import Scale
 from neural_style_tf.utils.files import write_text
 from neural_style_tf.utils.runtime import check_installation
@@ -96,14 +97,21 @@ class Run:
             from_run=supplies.files.get(job.from_run, job.from_run),
         )
         self.stopped, self.regions = False, None
+        self._found = False  # whether this process found the regions
         self.measure: ResultMeasures | None = None
         self.earlier: Manifest | None = None
         self._repeated: Manifest | None = None
-        self._plan = work.plan(inputs, config)
-        # The plan is dropped when painting begins; these are not.
-        self._scales, self.notes = self._plan.scales, self._plan.notes
-        self._beside_result = {"styles": self._scales[-1].styles, "regions": self._plan.masks.regions}
+        self._follow(work.plan(inputs, config))
         self._check()
+
+    def _follow(self, plan: Plan) -> None:
+        """Take a plan, and note what outlives it: it is dropped when painting begins."""
+        self._plan, self._scales, self.notes = plan, plan.scales, plan.notes
+        styles, regions = plan.scales[-1].styles, plan.masks.regions
+        if plan.unmatched is not None:
+            # At most so many masks are found.
+            styles, regions = MOST * styles, MOST * len(styles)
+        self._beside_result = {"styles": styles, "regions": regions}
 
     @property
     def scales(self) -> tuple[Scale, ...]:
@@ -209,11 +217,13 @@ class Run:
             return
         known = None if self.earlier is None or folder is None else read_regions(folder.path)
         regions = self.machine.session().find_regions(inputs, self.config, known)
-        self.regions, self._plan = regions, self.work.plan_with(regions, inputs, self.config)
-        self._scales, self.notes = self._plan.scales, self._plan.notes
-        self._beside_result = {"styles": self._scales[-1].styles, "regions": self._plan.masks.regions}
+        self.regions, self._found, said = regions, known is None, self.notes
+        self._follow(self.work.plan_with(regions, inputs, self.config))
+        for line in self.notes:
+            if line not in said:
+                say(line)
         if regions.count == 1:
-            say("--match=regions: photo and style have no regions that match, and are painted as without")
+            say("--match=regions: photo and style have no regions that match: all is one region")
 
     def _paint(self, folder: OutputFolder | None, device: str, weights: Weights) -> int:
         """Paint, and tell the listeners of each step; return the exit code."""
@@ -286,9 +296,12 @@ class Run:
         )
         write_text(folder.path / "flags.txt", flag_lines(self.config, self.job))
         if self.regions is not None:
-            write_regions(folder.path, self.regions, moving=self.work.result == "frames")
+            moving = self.work.result == "frames"
+            # A user may have corrected masks that were read.
+            if self._found or checkpoint is None:
+                write_regions(folder.path, self.regions, moving=moving)
             if self.regions.count > 1:
-                flags = flags_of(folder.path, self.regions, self.config, self.job)
+                flags = flags_of(folder.path, self.regions, self.config, self.job, moving=moving)
                 self.console.say(f"regions: {self.regions.count}; to paint with corrected masks: {flags}")
         yield Metrics(folder.path / "metrics.jsonl", after=after)
         settings = settings_table(self.config, self.job)
@@ -304,7 +317,9 @@ class Run:
         its result is measured against. Call this once.
         """
         if self.machine.several:
-            self.measure = ResultMeasures(self._plan.photo, self._plan.styles)
+            # With regions a style picture is there once for each of its own.
+            styles = self._plan.styles[:1] if len(self.job.style) == 1 else self._plan.styles
+            self.measure = ResultMeasures(self._plan.photo, styles)
         config = self._plan.config.replace(
             precision=self.config.network.precision,
             convolution=self.config.network.convolution,

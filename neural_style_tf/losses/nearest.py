@@ -18,9 +18,7 @@ import tensorflow as tf
 from neural_style_tf.losses.functional import at_least_float32
 from neural_style_tf.losses.term import Map, Term
 from neural_style_tf.losses.view import View
-
-BLOCK = 256
-"""Samples that are compared at a time; similarities to them take the memory of a map of so many channels."""
+from neural_style_tf.tiling.memory_model import NEAREST_BLOCK
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +84,8 @@ def nearest_distances(features: tf.Tensor, samples: tf.Tensor) -> tf.Tensor:
     """
     features = tf.math.l2_normalize(features, -1)
     searched, best, nearest = tf.stop_gradient(features), None, None
-    for first in range(0, samples.shape[0], BLOCK):
-        part = samples[first : first + BLOCK]
+    for first in range(0, samples.shape[0], NEAREST_BLOCK):
+        part = samples[first : first + NEAREST_BLOCK]
         # Otherwise all blocks would be in memory at once.
         with tf.control_dependencies([] if best is None else [best]):
             similarity = tf.matmul(searched, tf.identity(part), transpose_b=True)

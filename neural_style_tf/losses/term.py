@@ -144,8 +144,8 @@ class Term:
     def blend(self, statistics: Sequence[Tree], shares: Sequence[float], counts: Sequence[float]) -> Tree:
         """Return the target of one style, or of several in one place; default: `target` of their mean.
 
-        Raw moments may be averaged, covariances and roots may not: so the mean is one of statistics, not of
-        targets. Samples of features have no mean; a term of these replaces this method.
+        Raw moments may be averaged; covariances and their roots may not. So statistics are averaged, not
+        targets. A term whose statistic is samples must override this method.
 
         Args:
             statistics: Of each style, from `look`.

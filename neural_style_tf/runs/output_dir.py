@@ -17,10 +17,10 @@ FILES = ("result.png", "result.mp4", "metrics.jsonl", "flags.txt", "run.json")
 FOLDERS = ("images", "frames", "checkpoints", "regions")
 STEP_PICTURES = (
     *("images/step-*.png", "frames/frame-*.png"),
-    *("regions/content_*", "regions/style_*.png", "regions/regions.png"),
+    *("regions/content_*", "regions/style_*.png", "regions/regions.png", "regions/regions.npz"),
 )
-STATES = ("checkpoints/ckpt-*", "checkpoints/frame-*.npz", "regions/regions.npz")
-"""What resuming needs: checkpoints of a picture, states of the frames of a clip, regions of `--match`."""
+STATES = ("checkpoints/ckpt-*", "checkpoints/frame-*.npz")
+"""Where resuming goes on from: checkpoints of a picture, states of the frames of a clip."""
 EVENTS = "events.out.tfevents.*.v2"
 LOCK = ".neural-style-tf.lock"
 

@@ -33,12 +33,13 @@ def write_regions(folder: Path, regions: Regions, *, moving: bool = False) -> No
     save_image(place / "regions.png", overview(regions))
     clusters = {name: getattr(regions.clusters, name) for name in Clusters.__dataclass_fields__}
     labels = {f"style_{number}": values for number, values in enumerate(regions.styles)}
+    labels |= {"photo": regions.photo, "pairs": np.array(regions.pairs)}
     with atomic_file(place / "regions.npz") as file:
-        np.savez_compressed(file, photo=regions.photo, **labels, **clusters)
+        np.savez_compressed(file, **labels, **clusters)
 
 
 def read_regions(folder: Path) -> Regions | None:
-    """Read what `write_regions` wrote, for a run that goes on; None if it had not begun to paint."""
+    """Read what `write_regions` wrote, for a run that goes on; None if there is no such file."""
     path = folder / FOLDER / "regions.npz"
     if not path.exists():
         return None
@@ -47,7 +48,8 @@ def read_regions(folder: Path) -> Regions | None:
             count = sum(name.startswith("style_") for name in file.files)
             styles = tuple(file[f"style_{number}"] for number in range(count))
             clusters = Clusters(**{name: file[name] for name in Clusters.__dataclass_fields__})
-            return Regions(file["photo"], styles, clusters)
+            pairs = tuple((int(region), int(style)) for region, style in file["pairs"])
+            return Regions(file["photo"], styles, clusters, pairs)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         raise UserError(
             f"--resume: {show(path)} cannot be read, which says where each region is: put it back, or "
@@ -55,12 +57,12 @@ def read_regions(folder: Path) -> Regions | None:
         ) from None
 
 
-def flags_of(folder: Path, regions: Regions, config: Config, job: Job) -> str:
-    """Return the flags that paint with the written masks instead of `--match`, in one line."""
+def flags_of(folder: Path, regions: Regions, config: Config, job: Job, *, moving: bool) -> str:
+    """Return the flags that paint with the masks of `write_regions` instead of `--match`, in one line."""
     place, flags = folder / FOLDER, ["--match=none"]
     numbers = range(1, len(regions.pairs) + 1)
     flags += [f"--style={job.style[style]}" for _, style in regions.pairs]
-    for kind, suffix in (("content", "" if (place / "content_1").is_dir() else ".png"), ("style", ".png")):
+    for kind, suffix in (("content", "" if moving else ".png"), ("style", ".png")):
         flags += [f"--{kind}_mask={place / f'{kind}_{number}{suffix}'}" for number in numbers]
     scales = config.sizes.style_scale
     if len(scales) > 1:

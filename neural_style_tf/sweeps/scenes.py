@@ -53,6 +53,11 @@ class Scenes:
     """The scenes of a clip, as runs of a sweep. It refuses what the run of the whole clip would refuse."""
 
     def __init__(self, config: Config, job: Job, console: Console) -> None:
+        if config.loss.match != "none":
+            raise UserError(
+                f"--match={config.loss.match} finds the regions of a clip in its first frame, but scenes "
+                "painted apart would have others: leave out --match, or --jobs, --shard and --ray"
+            )
         # Finds every mistake that the runs would find, before minutes go by.
         run = Run(config, job.replace(output=""), Machine(), Interrupts())
         work = run.work

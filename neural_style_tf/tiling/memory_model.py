@@ -31,9 +31,9 @@ passes. By Winograd's method: kernels of 36 numbers for 9, and a direct network 
 WINOGRAD_FEATURES = 7.5
 """Numbers that Winograd's method holds for each feature of a layer: 36 go into its products for 16 positions
 and 36 come out, and 24 are between the two passes of its sums, in float32."""
-NEAREST_MAPS, NEAREST_SAMPLES = 5, 256
+NEAREST_MAPS, NEAREST_BLOCK = 5, 256
 """Nearest neighbours: features of the image, normalised ones, the samples nearest to them, and gradients; and
-the similarities to a block of samples (`nearest.BLOCK`), in float32."""
+the samples that are compared at a time, whose similarities are float32."""
 OVERHEAD, XLA = 64 * 2**20, 150 * 2**20
 """Bytes of thread pools, compiled graphs and kernels; bytes that XLA takes to compile."""
 
@@ -95,7 +95,7 @@ def estimate_run(
     floats += copies * _weight_count((*content, *style), architecture)
     if config.loss.style_loss == "nearest":
         area = largest_window(size, tile, (*content, *style), architecture) if tiled else pixels
-        widest = max((NEAREST_SAMPLES / architecture.stride(layer) ** 2 for layer in style), default=0)
+        widest = max((NEAREST_BLOCK / architecture.stride(layer) ** 2 for layer in style), default=0)
         floats += area * (
             NEAREST_MAPS * sum(features_per_pixel(layer, architecture) for layer in style) + widest
         )

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neural_style_tf.config.schema import Config
+from neural_style_tf.config.schema import Config, LossConfig
 from neural_style_tf.errors import UserError
 from neural_style_tf.images import resize
 from neural_style_tf.images.masks import fit_mask
-from neural_style_tf.losses.guides import Guidance
+from neural_style_tf.losses.guides import Guidance, is_everywhere
 from neural_style_tf.transfer.colors import LOSSES, Finish, change_colors
 from neural_style_tf.transfer.initial import WORDS, initial_pixels
 from neural_style_tf.transfer.masks import Masks, check_masks, without_unused
@@ -20,6 +20,8 @@ from neural_style_tf.transfer.scales import Scale, fit_content, plan_scales, sty
 
 if TYPE_CHECKING:
     from neural_style_tf.losses.temporal import Warped
+
+FINDS_MASKS = "--match=regions finds the masks itself: leave out --content_mask and --style_mask"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -126,7 +128,9 @@ def plan_run(inputs: Inputs, config: Config) -> Plan:
         check_unmatched(inputs, config)
     photo = fit_content(inputs.content, config)
     styles = [np.asarray(style, np.float32) for style in inputs.styles]
-    styles, masks, config = without_unused(styles, inputs.masks.check(len(styles), config), config)
+    # Masks are about to be found, for `--mask_guides` to be about.
+    known = config if unmatched is None else config.replace(mask_guides=LossConfig.mask_guides)
+    styles, masks, config = without_unused(styles, inputs.masks.check(len(styles), known), config)
     initial = inputs.initial
     if initial is None and config.init not in WORDS:
         # Read once; coarse scales reduce it.
@@ -142,7 +146,12 @@ def plan_run(inputs: Inputs, config: Config) -> Plan:
 def check_unmatched(inputs: Inputs, config: Config) -> None:
     """Refuse what does not go with `--match=regions`."""
     if inputs.masks.content:
-        raise UserError("--match=regions finds the masks itself: leave out --content_mask and --style_mask")
+        raise UserError(FINDS_MASKS)
+    if config.loss.mask_weight:
+        raise UserError(
+            "--match=regions finds the regions itself, and how many: leave out --mask_weight, or paint with "
+            "the masks that it writes"
+        )
     if config.loss.style_blend:
         raise UserError("--match=regions paints each region with all styles alike: leave out --style_blend")
 
@@ -161,6 +170,8 @@ def with_regions(inputs: Inputs, config: Config, regions: Regions) -> tuple[Inpu
             for mask, style in zip(found, styles, strict=True)
         )
     masks = dataclasses.replace(masks, content=regions.content_masks(), style=found)
+    if regions.count == 1 and all(map(is_everywhere, (masks.alpha, *seen))):
+        config = config.replace(mask_guides=LossConfig.mask_guides)
     config = config.replace(
         match="none", style_scale=scales if len(scales) == 1 else tuple(scales[style] for style in styles)
     )

@@ -23,8 +23,10 @@ from neural_style_tf.images.masks import fit_mask
 
 SIDE = 384
 """Longest side, in pixels, at which regions are found: the same for each size of the result."""
+LEAST_SIDE = 32
+"""Shortest side, in pixels, of a narrow picture, which is stretched: 4 positions of relu4_1."""
 LAYERS = ("relu3_1", "relu4_1")
-"""Texture, and parts of things; alone, each confuses more pairs."""
+"""Texture (relu3_1) and parts of objects (relu4_1); either alone matches more regions wrongly."""
 COMPONENTS, MOST, LEAST_SHARE = 16, 5, 0.02
 """C; largest K; least share of the photo, and of all styles together, of a region that is not merged."""
 SAMPLES = 1200
@@ -38,7 +40,7 @@ Extract = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clusters:
-    """What tells the region of a feature of the photo; of a clip, the same for all frames.
+    """Normalisation, projection and centroids that assign a feature to a region; one for a whole clip.
 
     Attributes:
         mean: Of the photo's features [N].
@@ -66,27 +68,19 @@ class Regions:
     Attributes:
         photo: uint8 [H, W].
         styles: uint8 [h, w] of each style picture.
-        clusters: Tell the regions of further frames.
+        clusters: Assign the pixels of further frames.
+        pairs: (Region, style) of each mask: in each region all styles that have enough of it, at least one.
     """
 
     photo: np.ndarray
     styles: tuple[np.ndarray, ...]
     clusters: Clusters
+    pairs: tuple[tuple[int, int], ...]
 
     @property
     def count(self) -> int:
         """K."""
         return len(self.clusters.centroids)
-
-    @property
-    def pairs(self) -> tuple[tuple[int, int], ...]:
-        """(Region, style) of each mask: in each region all styles that have enough of it."""
-        return tuple(
-            (region, style)
-            for region in range(self.count)
-            for style, labels in enumerate(self.styles)
-            if np.mean(labels == region) >= LEAST_SHARE / len(self.styles)
-        )
 
     def content_masks(self, labels: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
         """Return the `--content_mask` of each of `pairs`, float32 [H, W], of the photo or of other labels."""
@@ -122,16 +116,41 @@ def find_regions(
     maps = [features @ directions for features in maps]
     points = [features[here] for features, here in zip(maps, shown, strict=True)]
     centroids = cluster(points[0], np.concatenate(points[1:]))
-    labels = [
-        label(features, centroids, picture.shape[:2])
-        for features, picture in zip(maps, pictures, strict=True)
-    ]
-    return Regions(labels[0], tuple(labels[1:]), Clusters(*moments[0], directions, centroids))
+    while True:
+        labels = [
+            label(features, centroids, picture.shape[:2])
+            for features, picture in zip(maps, pictures, strict=True)
+        ]
+        shares = shares_of(labels[1:], visible[1:], len(centroids))
+        largest = shares.max(0)
+        # A region of a few positions may vanish between its neighbours when distances are enlarged.
+        if largest.min() > 0:
+            break
+        centroids = np.delete(centroids, largest.argmin(), 0)
+    clusters = Clusters(*moments[0], directions, centroids)
+    return Regions(labels[0], tuple(labels[1:]), clusters, pairs_of(shares))
+
+
+def shares_of(styles: Sequence[np.ndarray], visible: Sequence[np.ndarray | None], count: int) -> np.ndarray:
+    """Return the share of each region in the visible pixels of each style [S, K]; each row sums to 1."""
+    shares = []
+    for labels, mask in itertools.zip_longest(styles, visible):
+        shown = labels[shown_at(mask, labels.shape)]
+        shares.append(np.bincount(shown, minlength=count) / len(shown))
+    return np.array(shares)
+
+
+def pairs_of(shares: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """Return `Regions.pairs` of the shares of regions in styles [S, K]."""
+    # A region without a style would stay unpainted.
+    enough = (shares >= LEAST_SHARE / len(shares)) | (shares == shares.max(0))
+    return tuple((int(region), int(style)) for region, style in np.argwhere(enough.T))
 
 
 def reduced(picture: np.ndarray) -> np.ndarray:
     """Return a picture at most at the size at which regions are found."""
-    return resize(np.asarray(picture, np.float32), fit_size(picture.shape[:2], SIDE))
+    height, width = fit_size(picture.shape[:2], SIDE)
+    return resize(np.asarray(picture, np.float32), (max(height, LEAST_SIDE), max(width, LEAST_SIDE)))
 
 
 def describe(picture: np.ndarray, extract: Extract) -> np.ndarray:
@@ -173,7 +192,8 @@ def principal(points: np.ndarray) -> np.ndarray:
 def cluster(photo: np.ndarray, style: np.ndarray) -> np.ndarray:
     """Return the centroids [K, C] of points [M, C], of K from 2 to `MOST` that of the best silhouette.
 
-    Small clusters are merged first: one of what a single picture has would separate best, and say nothing.
+    Small clusters are merged first: a cluster that only one picture has would get the best silhouette but
+    match nothing.
     """
     # Imported late: mistakes in flags are reported in the first second.
     from scipy.cluster.vq import kmeans2

@@ -208,11 +208,11 @@ class Session:
         regions = known or find_regions(inputs.content, inputs.styles, self.extractor(config), visible)
         if self._cluster.workers == 1:
             return regions
-        leaves = [regions.photo, *regions.styles, regions.clusters.centroids]
-        photo, *styles, centroids = self._cluster.all_gather([leaf.tolist() for leaf in leaves])[0]
+        leaves = [regions.photo, *regions.styles, regions.clusters.centroids, np.array(regions.pairs)]
+        photo, *styles, centroids, pairs = self._cluster.all_gather([leaf.tolist() for leaf in leaves])[0]
         clusters = dataclasses.replace(regions.clusters, centroids=np.array(centroids))
         labels = [np.array(values, np.uint8) for values in (photo, *styles)]
-        return Regions(labels[0], tuple(labels[1:]), clusters)
+        return Regions(labels[0], tuple(labels[1:]), clusters, tuple(map(tuple, pairs)))
 
     def extractor(self, config: Config) -> Extract:
         """Return picture → features, by which regions are found."""

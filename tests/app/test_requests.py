@@ -117,6 +117,21 @@ def test_regions_of_a_brush_become_masks(two_styles, base):
     assert task.config.loss.mask_weight == (1.0, 0.5) and not task.config.loss.style_blend
 
 
+def test_a_brush_replaces_regions_that_match_and_weights_do_not_go_with_them(request_of, two_styles, base):
+    def matched(**first):
+        request = two_styles(**first)
+        return dataclasses.replace(request, settings=request.settings | {"match": "regions"})
+
+    for drawn in ({"region": LEFT}, {"origin": LEFT}):
+        assert plan(matched(**drawn), base).config.loss.match == "none"
+    assert requested_settings(matched(weight=0.5)).loss.match == "regions"
+    with pytest.raises(UserError, match="make the weights equal"):
+        plan(matched(), base)
+    # Before the regions are found, memory for the most that there can be.
+    memory, plain = (plan(request_of({"match": match}), base).memory for match in ("regions", "none"))
+    assert memory > plain
+
+
 def test_regions_without_a_style_stay_a_photo_and_styles_without_a_region_are_said():
     assert len(fill_regions([LEFT])) == 1 and fill_regions([None, None]) == []
     with pytest.raises(UserError, match="style 2"):

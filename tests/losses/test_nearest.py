@@ -59,7 +59,7 @@ def test_loss_and_gradient_are_the_twins():
 
 @pytest.mark.parametrize("block", [1, 4, 1000])
 def test_blocks_of_samples_are_all_of_them(block, monkeypatch):
-    monkeypatch.setattr(nearest, "BLOCK", block)
+    monkeypatch.setattr(nearest, "NEAREST_BLOCK", block)
     features, samples = RNG.normal(size=(20, 3)), RNG.normal(size=(11, 3))
     samples /= np.linalg.norm(samples, axis=1, keepdims=True)
     found = nearest.nearest_distances(tf.constant(features), tf.constant(samples))

@@ -1,7 +1,10 @@
 """Regions that match: clusters of pictures that are plain to see, and what becomes of them in a run."""
 
+import dataclasses
+import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +13,11 @@ from clips import moving_frames, write_video
 from command_line import SMALL
 from PIL import Image
 
-from neural_style_tf.config.schema import Config
+from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
 from neural_style_tf.runs.region_files import read_regions
-from neural_style_tf.transfer import regions
+from neural_style_tf.runs.resume import continued
+from neural_style_tf.transfer import plan, regions
 from neural_style_tf.transfer.masks import Masks
 from neural_style_tf.transfer.plan import Inputs, plan_run, with_regions
 
@@ -80,6 +84,47 @@ def test_what_is_not_visible_is_not_clustered():
     assert not np.allclose(whole.clusters.directions, seen.clusters.directions)
 
 
+def test_each_region_has_a_style():
+    # Of all pixels, hidden ones included, the green ones are less than 2 %.
+    photo, style = np.full((96, 128, 3), RED), np.full((384, 384, 3), RED)
+    photo[:, 64:] = style[:40, :40] = GREEN
+    visible = np.zeros((384, 384), np.float32)
+    visible[:, :128] = 1
+    found = regions.find_regions(photo, [style], extract, (None, visible))
+    assert min(np.mean(found.styles[0] == region) for region in range(found.count)) < regions.LEAST_SHARE
+    assert found.pairs == tuple((region, 0) for region in range(found.count))
+    assert np.all(sum(found.content_masks()) == 1)
+    assert regions.pairs_of(np.array([[0.995, 0.005], [0.991, 0.009]])) == ((0, 0), (0, 1), (1, 1))
+    labels = np.array([[0, 1], [2, 2]])
+    shares = regions.shares_of([labels], [np.array([[1.0, 1.0], [0.0, 0.0]])], 3)
+    np.testing.assert_allclose(shares, [[0.5, 0.5, 0]])
+
+
+def test_a_region_that_vanishes_when_it_is_enlarged_joins_the_others(monkeypatch):
+    photo, style = picture((RED, GREEN)), picture((RED, GREEN))
+    far = [[1e6] * 6]
+    cluster = regions.cluster
+    monkeypatch.setattr(regions, "cluster", lambda *points: np.concatenate([cluster(*points), far]))
+    found = regions.find_regions(photo, [style], extract)
+    assert found.count == 2 and all(mask.any() for mask in found.style_masks())
+
+
+def test_a_very_narrow_picture_has_regions():
+    found = regions.find_regions(picture((RED, GREEN), (4, 400)), [picture((RED, GREEN))], extract)
+    assert found.count == 2 and found.photo.shape == (regions.LEAST_SIDE, regions.SIDE)
+
+
+def test_guides_of_masks_wait_for_them():
+    photo = picture((RED, GREEN))
+    inputs, config = Inputs(photo, (photo,)), Config(match="regions", mask_guides="inside")
+    assert plan_run(inputs, config).config.loss.mask_guides == "inside"
+    flat = np.full((64, 64, 3), 7.0)
+    for style, guides in ((photo, "inside"), (flat, "simple")):
+        found = regions.find_regions(photo if style is photo else flat, [style], extract)
+        matched, settings = with_regions(dataclasses.replace(inputs, style=style), config, found)
+        assert plan_run(matched, settings).config.loss.mask_guides == guides
+
+
 def test_several_styles_share_each_region_that_they_have():
     styles = [picture((RED, GREEN)), picture((GREEN,) * 3 + (RED,))]
     inputs = Inputs(picture((RED, GREEN)), tuple(styles))
@@ -111,6 +156,7 @@ def test_the_silhouette_is_the_twins():
     [
         (Masks(content=(np.eye(8),)), {}, "--match=regions finds the masks itself"),
         (Masks(), {"style_blend": (1.0, 2.0)}, "leave out --style_blend"),
+        (Masks(), {"mask_weight": (1.0, 2.0)}, "leave out --mask_weight"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused(masks, settings, said):
@@ -149,8 +195,11 @@ def test_the_written_masks_paint_the_same_picture_and_a_run_goes_on_with_them(
     assert job(*FLAGS, "--match=none", "--iterations=4", "--output_dir=without") == 0
     assert result("without") != result("whole")
     assert job(*FLAGS, "--iterations=2", "--output_dir=parts") == 0
+    corrected = Path("parts/regions/style_1.png")
+    Image.new("L", (64, 96), 255).save(corrected)
+    written = corrected.read_bytes()
     assert job(*FLAGS, "--iterations=4", "--output_dir=parts", "--resume") == 0
-    assert result("parts") == result("whole")
+    assert result("parts") == result("whole") and corrected.read_bytes() == written
     np.testing.assert_array_equal(read_regions(Path("parts")).photo, read_regions(Path("whole")).photo)
     assert job(*FLAGS, "--iterations=0", "--output_dir=whole", "--overwrite", "--match=none") == 0
     assert not Path("whole/regions").exists()
@@ -160,21 +209,36 @@ def test_the_written_masks_paint_the_same_picture_and_a_run_goes_on_with_them(
     assert "which says where each region is" in capsys.readouterr().err
 
 
-def test_regions_of_a_clip_are_told_by_those_of_its_first_frame(job, pictures_of_two_kinds):
+def test_runs_of_a_sweep_say_what_regions_say_and_are_measured(
+    job, pictures_of_two_kinds, monkeypatch, capsys
+):
+    said = "a region is too small"
+    monkeypatch.setattr(plan, "check_masks", lambda masks, *rest: (said,) if masks.content else ())
+    assert job(*FLAGS, "--iterations=1", "--sweep=seed=1", "--output_dir=sweep") == 0
+    assert capsys.readouterr().out.count(said) == 1
+    folder = Path("sweep/seed=1")
+    facts = json.loads((folder / "run.json").read_text())
+    assert "patches" in facts["measures"]
+    # Killed before its first checkpoint, it begins anew.
+    (folder / "run.json").write_text(json.dumps(facts | {"status": "running"}))
+    assert continued(Job(output_dir=str(folder))).resume
+    shutil.rmtree(folder / "checkpoints")
+    assert (folder / "regions/regions.npz").exists() and continued(Job(output_dir=str(folder))).overwrite
+
+
+def test_regions_of_a_clip_are_told_by_those_of_its_first_frame(job, pictures_of_two_kinds, capsys):
     write_video("clip.mp4", moving_frames(3, 48, 64))
     flags = ("--content=clip.mp4", "--style=high.png", "--content_layers=relu1_2", "--style_layers=relu1_1")
     flags += ("--optimizer=adam", "--init=content", "--iterations=2", "--save_every=1")
     assert job(*flags, "--match=regions", "--output_dir=whole") == 0
+    said = re.search(r"to paint with corrected masks: (.*)", capsys.readouterr().out)[1]
     found = read_regions(Path("whole"))
     masks = sorted(Path("whole/regions").glob("content_*/*.png"))
     assert len(masks) == 3 * len(found.pairs) > 3
     frames = [path.read_bytes() for path in sorted(Path("whole/frames").iterdir())]
     # By the written masks, which move; and in two parts.
-    pairs = range(1, len(found.pairs) + 1)
-    by_masks = [f"--content_mask=whole/regions/content_{number}" for number in pairs]
-    by_masks += [f"--style_mask=whole/regions/style_{number}.png" for number in pairs]
-    by_masks += ["--style=high.png"] * (len(found.pairs) - 1)
-    assert job(*flags, *by_masks, "--output_dir=by_masks") == 0
+    plain = [flag for flag in flags if not flag.startswith("--style=")]
+    assert job(*plain, *shlex.split(said), "--output_dir=by_masks") == 0
     assert [path.read_bytes() for path in sorted(Path("by_masks/frames").iterdir())] == frames
     assert job(*flags, "--match=regions", "--end_frame=2", "--output_dir=parts") == 0
     assert job(*flags, "--match=regions", "--output_dir=parts", "--resume") == 0
