@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from neural_style_tf.config.schema import OptimizerConfig
 
 
-class OptimizerFacts(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class OptimizerFacts:
     """What is known of an optimiser before it is imported.
 
     Attributes:
