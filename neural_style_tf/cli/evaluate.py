@@ -11,7 +11,7 @@ from pathlib import Path
 from neural_style_tf import __version__
 from neural_style_tf.cli import flags
 from neural_style_tf.config.schema import EvaluationConfig
-from neural_style_tf.errors import FAILURE, SUCCESS, USAGE_ERROR, UserError, show
+from neural_style_tf.errors import FAILURE, SUCCESS, UserError, show
 from neural_style_tf.evaluation.catalogue import MEASURES, SUMS
 from neural_style_tf.evaluation.comparison import PHOTO, STYLE, Comparison, compare, read_scores, read_votes
 from neural_style_tf.evaluation.evaluate import EXTRA, check_longest_side
@@ -19,7 +19,7 @@ from neural_style_tf.evaluation.looks import Viewer
 from neural_style_tf.evaluation.pairs import COLUMNS, REPORT, Search, System
 from neural_style_tf.evaluation.report import check_report, to_markdown, write_comparison
 from neural_style_tf.images.files import expand_files
-from neural_style_tf.jobs.error_messages import line_of
+from neural_style_tf.jobs.error_messages import exit_code_of
 from neural_style_tf.runs.manifest import version_of
 from neural_style_tf.utils.console import Console, Download, duration
 from neural_style_tf.utils.files import is_file
@@ -38,19 +38,10 @@ def run(argv: Sequence[str] | None = None) -> int:
         console.say(flags.help_text(flags.EVALUATE_USAGE, flags.EVALUATE_GROUPS))
         return SUCCESS
     try:
-        return _evaluate(*flags.read_evaluation(argv), console)
-    except UserError as error:
-        console.error(str(error))
-        return USAGE_ERROR
+        return exit_code_of(lambda: _evaluate(*flags.read_evaluation(argv), console), console.error)
     except KeyboardInterrupt:
         console.error("interrupted; no report was written")
         return INTERRUPTED
-    except Exception as error:
-        message = line_of(error)
-        if message is None:
-            raise
-        console.error(message)
-    return FAILURE
 
 
 def _evaluate(results: Sequence[str], config: EvaluationConfig, console: Console) -> int:

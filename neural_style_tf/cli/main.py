@@ -11,8 +11,8 @@ from neural_style_tf.cli import flags
 from neural_style_tf.config.fields import tagged
 from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.distributed.cluster_config import find_worker
-from neural_style_tf.errors import FAILURE, SUCCESS, USAGE_ERROR, UserError
-from neural_style_tf.jobs.error_messages import line_of
+from neural_style_tf.errors import FAILURE, SUCCESS, UserError
+from neural_style_tf.jobs.error_messages import exit_code_of
 from neural_style_tf.jobs.machine import Machine
 from neural_style_tf.jobs.run import Run
 from neural_style_tf.jobs.signals import Interrupts
@@ -38,23 +38,18 @@ def run(argv: Sequence[str] | None = None) -> int:
         console.say(flags.help_text())
         return SUCCESS
     interrupts = Interrupts()
-    try:
+
+    def paint() -> int:
         with interrupts.collected():
             line = flags.read(argv)
-            paint = _paint_sweep if line.is_sweep or _shares_scenes(line) else _paint_single
-            return paint(line, console, interrupts)
-    except UserError as error:
-        console.error(str(error))
-        return USAGE_ERROR
+            several = line.is_sweep or _shares_scenes(line)
+            return (_paint_sweep if several else _paint_single)(line, console, interrupts)
+
+    try:
+        return exit_code_of(paint, console.error)
     except KeyboardInterrupt:
         console.error("interrupted")
         return interrupts.exit_code
-    except Exception as error:
-        message = line_of(error)
-        if message is None:
-            raise
-        console.error(message)
-    return FAILURE
 
 
 def _paint_single(line: flags.CommandLine, console: Console, interrupts: Interrupts) -> int:

@@ -57,8 +57,9 @@ class Measure:
         return value if self.less_is_better else self.best - value
 
 
-def _of_layers(look: Appearance, layers: Sequence[str]) -> list[measures.FeatureStatistics]:
-    return [look.statistics[layer] for layer in layers]
+def _of_layers(trial: Trial, layers: Sequence[str]) -> list[list[measures.FeatureStatistics]]:
+    """Return the statistics of some layers, of the painting and of the style picture."""
+    return [[side.statistics[layer] for layer in layers] for side in (trial.painting, trial.style)]
 
 
 def _maps(look: Appearance) -> list:
@@ -97,9 +98,7 @@ MEASURES = (
         "style",
         "share",
         "distribution of features, as Gaussians, relu1_2 … relu4_2",
-        lambda trial: measures.gaussian_w2(
-            _of_layers(trial.painting, W2_LAYERS), _of_layers(trial.style, W2_LAYERS)
-        ),
+        lambda trial: measures.gaussian_w2(*_of_layers(trial, W2_LAYERS)),
         summed=True,
     ),
     Measure(
@@ -107,18 +106,14 @@ MEASURES = (
         "style",
         "share",
         "Gram matrices, relu1_1 … relu4_1",
-        lambda trial: measures.gram_distance(
-            _of_layers(trial.painting, GRAM_LAYERS), _of_layers(trial.style, GRAM_LAYERS)
-        ),
+        lambda trial: measures.gram_distance(*_of_layers(trial, GRAM_LAYERS)),
     ),
     Measure(
         "moments",
         "style",
         "share",
         "means and deviations of channels, relu1_1 … relu4_1",
-        lambda trial: measures.moment_distance(
-            _of_layers(trial.painting, GRAM_LAYERS), _of_layers(trial.style, GRAM_LAYERS)
-        ),
+        lambda trial: measures.moment_distance(*_of_layers(trial, GRAM_LAYERS)),
     ),
     Measure(
         "patches",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from neural_style_tf.errors import RunError, UserError, reason
+from neural_style_tf.errors import FAILURE, USAGE_ERROR, RunError, UserError, reason
 from neural_style_tf.utils.files import PARTIAL
 
 KEPT = "what was saved before is kept"
@@ -19,6 +20,24 @@ GO_ON, RETRY = "go on with --resume", "give the same command with --retry_failed
 FULL = f"make room, then go on with --resume; {KEPT}"
 """Advice after a full disk, a quota or a limit on the size of files."""
 DISK_ERRORS = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)}
+
+
+def exit_code_of(command: Callable[[], int], say_error: Callable[[str], None]) -> int:
+    """Call a command and return its exit code; an error is said in one line, and only a bug is raised.
+
+    KeyboardInterrupt is the caller's.
+    """
+    try:
+        return command()
+    except UserError as error:
+        say_error(str(error))
+        return USAGE_ERROR
+    except Exception as error:
+        line = line_of(error)
+        if line is None:
+            raise
+        say_error(line)
+    return FAILURE
 
 
 def line_of(error: Exception) -> str | None:
