@@ -6,22 +6,34 @@
     python benchmarks/sheets.py rows --out FILE.jpg --rows CAPTION=FILE,FILE … [--height 256]
 
 `pairs` are twelve at 512 pixels, before a change of one setting and after it; photos that are too small are
-enlarged. Pictures that are not among the examples are read from a folder. `strengths` and `qualities` are one
-pair at five strengths, and in three qualities. `sizes` asks whether small and large paintings of a pair look
-alike: three pairs at three sizes, as the preset begins them and from three scales, all shrunk to the smallest
-size and compared with the first: by the measures `w2` and `colours`, each as a share of the distance between
-photo and style picture. 0 is the same painting. `rows` puts picture files side by side. Paintings are kept
-in the folder that --keep names.
+enlarged. Pictures that are not among the examples are read from a folder; pairs without are left out.
+`strengths` and `qualities` are one pair at five strengths, and in three qualities. `sizes` asks whether small
+and large paintings of a pair look alike: three pairs at three sizes, as the preset begins them and from three
+scales, all shrunk to the smallest size and compared with the first: by the measures `w2` and `colours`, each
+as a share of the distance between photo and style picture. 0 is the same painting. `rows` puts picture files
+side by side. --keep writes paintings as SETTINGS/PHOTO_STYLE.png, for `neural-style-tf-evaluate`.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from common import PAIRS, PICTURES, load_pair, paint, print_header, print_row, read_options, settings, start
+from common import (
+    PAIRS,
+    PICTURES,
+    load_pair,
+    locate,
+    paint,
+    print_header,
+    print_row,
+    read_options,
+    settings,
+    start,
+)
 from PIL import Image, ImageDraw, ImageFont
 
 import neural_style_tf as nst
@@ -100,7 +112,8 @@ def paint_all(
             figures = [losses["content"], losses["style"], *values.values()]
             print_row(pair, label, f"{seconds:.0f}", *(f"{figure:.3g}" for figure in figures))
             if folder:
-                painting.save(folder / f"{pair}, {size} px, {label}.png".replace(":", "-"))
+                (folder / label).mkdir(parents=True, exist_ok=True)
+                painting.save(folder / label / f"{pair.replace(':', '_')}.png")
             yield fit(painting, HEIGHT), f"{pair}, {label}"
 
 
@@ -154,8 +167,6 @@ def main() -> None:
         rows = [[read(item, options.height) for item in row.split(",")] for row in options.rows]
         sheet(rows, options.height).save(options.out, quality=90)
         return
-    if options.keep:
-        options.keep.mkdir(parents=True, exist_ok=True)
     if options.pictures:
         PICTURES.append(options.pictures)
     start()
@@ -171,6 +182,10 @@ def main() -> None:
             "qualities": {word: config.replace(quality=word) for word in ("draft", "normal", "fine")},
         }[options.kind]
         pairs = options.pairs[0].split() or (MANY if options.kind == "pairs" else PAIRS[:1])
+        for pair in pairs:
+            if missing := [name for name in pair.split(":") if not locate(name).is_file()]:
+                print(f"{pair} is left out: no picture {missing[0]} (--pictures)", file=sys.stderr)
+        pairs = [pair for pair in pairs if all(locate(name).is_file() for name in pair.split(":"))]
         size = options.size or (512 if options.kind == "pairs" else 256)
         width = 4 if options.kind == "pairs" else len(variants)
         cells = paint_all(pairs[: 1 if quick else None], size, variants, options.keep)
