@@ -1,8 +1,9 @@
 """Style against content: how much of the photo each system gives up for how much of the style.
 
-    python benchmarks/tradeoff.py [--size 256] [--once NAME …] [--work FOLDER] [--plot FILE.png] [--quick]
+    python benchmarks/tradeoff.py [--size 256] [--once NAME …] [--pairs PHOTO:STYLE …] [--work FOLDER]
+        [--plot FILE.png] [--quick]
 
-`balanced`, also with one content weight for all scales, paints four pairs at five strengths; `original`,
+`balanced`, also with one content weight for all scales, paints pairs at five strengths; `original`,
 `gatys` and neural-style, which is installed on first use, paint them once, at the style weights that they are
 published with. Paintings are judged by the two axes of docs/evaluation.md, which none of them minimises:
 `style_missing` (Gaussians of layers no preset uses, patches, colours) and `content_lost` (SSIM, CFSD,
@@ -116,11 +117,12 @@ def main() -> None:
         {"size": 64, "work": ROOT / "build" / "tradeoff-quick"},
         size=256,
         work=ROOT / "build" / "tradeoff",
+        pairs=dict.fromkeys(PAIRS),
         once=ONCE,
         plot=Path,
     )
     quick = {"iterations": 2, "scales": 1, "scale_iterations": ()} if options.quick else {}
-    pairs, strengths = (PAIRS[:1], (0.25, 0.75)) if quick else (PAIRS, STRENGTHS)
+    pairs, strengths = (PAIRS[:1], (0.25, 0.75)) if quick else (options.pairs, STRENGTHS)
     once = ["gatys"] if quick else options.once
     jobs = [(name, 0.5) for name in once] + [(name, strength) for name in CURVES for strength in strengths]
     # neural-style runs in a folder of its own.
