@@ -24,6 +24,8 @@ sys.path.insert(0, str(ROOT))
 import neural_style_tf as nst
 
 EXAMPLES = ROOT / "examples"
+PICTURES = [EXAMPLES]
+"""Folders of the pictures that pairs name."""
 PAIRS = ("astronaut:strokes", "chelsea:mosaic", "coffee:watercolour", "rocket:starry_night")
 """A portrait, an animal, a still life, a night."""
 ONE_SCALE = {"scales": 1, "scale_iterations": ()}
@@ -78,8 +80,9 @@ def print_header(*columns: str) -> None:
 
 
 def locate(name: str) -> Path:
-    """Return the file that half of a pair names: a path, or one of the examples without its ending."""
-    return Path(name) if Path(name).exists() else EXAMPLES / f"{name}.jpg"
+    """Return the file that half of a pair names: a path, or a picture of `PICTURES` without its ending."""
+    paths = [Path(name), *(folder / f"{name}.jpg" for folder in PICTURES)]
+    return next((path for path in paths if path.is_file()), paths[1])
 
 
 def load_pair(pair: str, size: int, *, enlarge: bool = False) -> tuple[Any, Any]:

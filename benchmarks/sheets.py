@@ -1,45 +1,63 @@
 """Paint many pairs with one preset and no tuning, and put the results on one sheet.
 
-    python benchmarks/sheets.py pairs|strengths|sizes [--out FILE.jpg] [--preset NAME] [--size N] [--quick]
+    python benchmarks/sheets.py pairs|strengths|qualities|sizes [--out FILE.jpg] [--preset NAME] [--size N]
+        [--pairs "PHOTO:STYLE …"] [--pictures FOLDER] [--keep FOLDER] [--before SETTING=NUMBER]
+        [--quick]
     python benchmarks/sheets.py rows --out FILE.jpg --rows CAPTION=FILE,FILE … [--height 256]
 
-`pairs` are twelve, each at a size of its own, for which a photo that is too small is enlarged. `strengths` is
-one pair at five strengths. `sizes` asks whether small and large paintings of a pair look alike: three pairs
-at three sizes, as the preset begins them and from three scales, all shrunk to the smallest size and compared
-with the first: by the measures `w2` and `colours`, each as a share of the distance between photo and style
-picture. 0 is the same painting. `rows` puts picture files side by side.
+`pairs` are twelve at 512 pixels, before a change of one setting and after it; photos that are too small are
+enlarged. Pictures that are not among the examples are read from a folder; pairs without are left out.
+`strengths` and `qualities` are one pair at five strengths, and in three qualities. `sizes` asks whether small
+and large paintings of a pair look alike: three pairs at three sizes, as the preset begins them and from three
+scales, all shrunk to the smallest size and compared with the first: by the measures `w2` and `colours`, each
+as a share of the distance between photo and style picture. 0 is the same painting. `rows` puts picture files
+side by side. --keep writes paintings as SETTINGS/PHOTO_STYLE.png, for `neural-style-tf-evaluate`.
 """
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from common import PAIRS, load_pair, paint, print_header, print_row, read_options, settings, start
+from common import (
+    PAIRS,
+    PICTURES,
+    load_pair,
+    locate,
+    paint,
+    print_header,
+    print_row,
+    read_options,
+    settings,
+    start,
+)
 from PIL import Image, ImageDraw, ImageFont
 
 import neural_style_tf as nst
-from neural_style_tf.evaluation.catalogue import BY_NAME
+from neural_style_tf.evaluation.catalogue import BY_NAME, judge
 from neural_style_tf.evaluation.looks import Reference, Trial, Viewer
 from neural_style_tf.images import resize
 
-SIZES = {
-    "astronaut:strokes": 512,
-    "chelsea:mosaic": 384,
-    "coffee:watercolour": 600,
-    "rocket:starry_night": 1024,
-    "astronaut:ink": 768,
-    "chelsea:watercolour": 256,
-    "coffee:mosaic": 1024,
-    "rocket:strokes": 512,
-    "astronaut:mosaic": 384,
-    "chelsea:starry_night": 512,
-    "coffee:ink": 384,
-    "rocket:watercolour": 768,
-}
-"""Pair → longest side in pixels."""
+MANY = (
+    "astronaut:picasso_selfport1907",
+    "astronaut:ink",
+    "anishathalye_1_content:starry_night",
+    "chelsea:frida_kahlo",
+    "coffee:picasso_selfport1907",
+    "coffee:mosaic",
+    "rocket:frida_kahlo",
+    "tubingen:frida_kahlo",
+    "tubingen:the_scream",
+    "tubingen:seated-nude",
+    "tubingen:shipwreck",
+    "tubingen:starry_night",
+)
+"""Faces, an animal, a still life, a night, water; portraits, landscapes, cubism, ink, mosaic."""
+JUDGED = ("copied", "foreign", "w2", "ssim")
+"""Measures of `pairs`, by the columns of docs/evaluation.md."""
 QUICK = {"iterations": 2, "scales": 1, "scale_iterations": ()}
 GAP, HEIGHT = 6, 240
 LANCZOS = Image.Resampling.LANCZOS
@@ -74,16 +92,29 @@ def sheet(rows: list[list[Cell]], height: int) -> Image.Image:
     return page
 
 
-def paint_all(jobs: list[tuple[str, str, int, nst.Config]]) -> Iterator[Cell]:
-    """Paint each (label, pair, size, settings), print its seconds and losses, and yield it for the sheet."""
-    print_header("pair", "seconds", "content", "style")
-    for label, pair, size, config in jobs:
-        pictures, began = load_pair(pair, size, enlarge=True), time.monotonic()
-        # In a session of its own, which keeps nothing: its seconds are those of a first painting.
-        record = paint(nst.Session(nst.load_weights("bundled"), keep_bytes=0), pictures, config)
-        seconds, losses = f"{time.monotonic() - began:.0f}", record.terms
-        print_row(label, seconds, f"{losses['content']:.4g}", f"{losses['style']:.4g}")
-        yield fit(nst.to_picture(record.best), HEIGHT), f"{label}, {seconds} s"
+def paint_all(
+    pairs: Iterable[str], size: int, settings_of: dict[str, nst.Config], folder: Path | None
+) -> Iterator[Cell]:
+    """Paint pairs with each label's settings, print processor time, losses and measures, and yield them."""
+    weights = nst.load_weights("bundled")
+    viewer, chosen = Viewer(weights), [BY_NAME[name] for name in JUDGED]
+    print_header("pair", "settings", "processor s", "content", "style", *JUDGED)
+    for pair in pairs:
+        pictures = load_pair(pair, size, enlarge=True)
+        reference = Reference(*map(viewer.look, pictures))
+        for label, config in settings_of.items():
+            began = time.process_time()
+            # In a session of its own, which keeps nothing: its seconds are those of a first painting.
+            record = paint(nst.Session(weights, keep_bytes=0), pictures, config)
+            seconds, losses = time.process_time() - began, record.terms
+            painting = nst.to_picture(record.best)
+            values = judge(Trial(viewer.look(np.asarray(painting)), reference), chosen)
+            figures = [losses["content"], losses["style"], *values.values()]
+            print_row(pair, label, f"{seconds:.0f}", *(f"{figure:.3g}" for figure in figures))
+            if folder:
+                (folder / label).mkdir(parents=True, exist_ok=True)
+                painting.save(folder / label / f"{pair.replace(':', '_')}.png")
+            yield fit(painting, HEIGHT), f"{pair}, {label}"
 
 
 def paint_sizes(pairs: tuple[str, ...], sizes: list[int], scales: list[int], quick: dict) -> Iterator[Cell]:
@@ -116,28 +147,48 @@ def paint_sizes(pairs: tuple[str, ...], sizes: list[int], scales: list[int], qui
 
 def main() -> None:
     """Paint, print a table, write the sheet."""
-    kinds = ("pairs", "strengths", "sizes", "rows")
+    kinds = ("pairs", "strengths", "qualities", "sizes", "rows")
     options = read_options(
-        __doc__, {"size": 32}, kinds, out=Path, preset="balanced", size=0, rows=[""], height=256
+        __doc__,
+        {"size": 32},
+        kinds,
+        out=Path,
+        preset="balanced",
+        size=0,
+        pairs=[""],
+        pictures=Path,
+        keep=Path,
+        before="coarse_content=1",
+        rows=[""],
+        height=256,
     )
     quick = QUICK if options.quick else {}
     if options.kind == "rows":
         rows = [[read(item, options.height) for item in row.split(",")] for row in options.rows]
         sheet(rows, options.height).save(options.out, quality=90)
         return
+    if options.pictures:
+        PICTURES.append(options.pictures)
     start()
     config = settings(options.preset, log_every=100, **quick)
-    if options.kind == "pairs":
-        sizes = {pair: options.size or size for pair, size in SIZES.items()}
-        jobs = [(f"{pair}, {size} px", pair, size, config) for pair, size in sizes.items()]
-        width, cells = 4, paint_all(jobs[: 1 if quick else None])
-    elif options.kind == "strengths":
-        strengths = [config.replace(strength=strength) for strength in (0.0, 0.25, 0.5, 0.75, 1.0)]
-        jobs = [(f"strength {one.loss.strength}", PAIRS[0], options.size or 256, one) for one in strengths]
-        width, cells = 5, paint_all(jobs[: 1 if quick else None])
-    else:
+    if options.kind == "sizes":
         sizes, scales = ([48, 64], [0]) if quick else ([256, 512, 1024], [0, 3])
         width, cells = 3, paint_sizes(PAIRS[1 : 2 if quick else 4], sizes, scales, quick)
+    else:
+        name, _, text = options.before.partition("=")
+        variants = {
+            "pairs": {options.before: config.replace(**{name: float(text)}), "as it is": config},
+            "strengths": {f"strength {x:g}": config.replace(strength=x) for x in (0.0, 0.25, 0.5, 0.75, 1.0)},
+            "qualities": {word: config.replace(quality=word) for word in ("draft", "normal", "fine")},
+        }[options.kind]
+        pairs = options.pairs[0].split() or (MANY if options.kind == "pairs" else PAIRS[:1])
+        for pair in pairs:
+            if missing := [name for name in pair.split(":") if not locate(name).is_file()]:
+                print(f"{pair} is left out: no picture {missing[0]} (--pictures)", file=sys.stderr)
+        pairs = [pair for pair in pairs if all(locate(name).is_file() for name in pair.split(":"))]
+        size = options.size or (512 if options.kind == "pairs" else 256)
+        width = 4 if options.kind == "pairs" else len(variants)
+        cells = paint_all(pairs[: 1 if quick else None], size, variants, options.keep)
     cells = list(cells)
     if options.out:
         rows = [cells[first : first + width] for first in range(0, len(cells), width)]

@@ -1,16 +1,19 @@
 """Style against content: how much of the photo each system gives up for how much of the style.
 
-    python benchmarks/tradeoff.py [--size 256] [--work FOLDER] [--plot FILE.png] [--quick]
+    python benchmarks/tradeoff.py [--size 256] [--once NAME …] [--pairs PHOTO:STYLE …] [--work FOLDER]
+        [--plot FILE.png] [--quick]
 
-`balanced`, and variants of it, paint four pairs at five strengths; `original`, `gatys` and neural-style,
-which is installed on first use, paint them once, at the style weights that they are published with. Paintings
-are judged by the two axes of docs/evaluation.md, which none of them minimises: `style_missing` (Gaussians of
-layers no preset uses, patches, colours) and `content_lost` (SSIM, CFSD, perceptual), each a share of what the
-photo itself lacks of the style, or the style picture of the content. A system's figure is the mean height of
-its curve over the range of content that all cover: less is better. Points stand beside the curve of
-`balanced` at the same distance from the photo, and at the same distance from the style.
+`balanced`, also with one content weight for all scales, paints pairs at five strengths; `original`,
+`gatys` and neural-style, which is installed on first use, paint them once, at the style weights that they are
+published with. Paintings are judged by the two axes of docs/evaluation.md, which none of them minimises:
+`style_missing` (Gaussians of layers no preset uses, patches, colours) and `content_lost` (SSIM, CFSD,
+perceptual), each a share of what the photo itself lacks of the style, or the style picture of the content. A
+system's figure is the mean height of its curve over the range of content that all cover: less is better.
+Points stand beside the curve of `balanced` at the same distance from the photo, and at the same distance from
+the style.
 
-What is in --work is not painted again: take another folder after a change.
+What is in --work, as SYSTEM/PHOTO_STYLE.png for `neural-style-tf-evaluate`, is not painted again: take
+another folder after a change.
 """
 
 from __future__ import annotations
@@ -35,14 +38,10 @@ PEER = "neural-style 0.5.7"
 ONCE = {"original": {"convolution": "auto"}, "gatys": {"convolution": "auto"}, PEER: {}}
 CURVES = {
     "balanced": {},
-    "balanced, no detail": {"scale_detail": 0.0},
-    "balanced, relative": {"style_loss": "relative"},
-    "balanced, moments": {"style_loss": "moments"},
+    "balanced, one content weight": {"coarse_content": 1.0},
 }
 """System → what is changed of its preset."""
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-RANGE = 30.0
-"""Factor by which the strengths 0 and 1 turn the style weight, down and up."""
 Points = Sequence[tuple[float, float]]
 """(distance from the photo, distance from the style)."""
 
@@ -118,11 +117,13 @@ def main() -> None:
         {"size": 64, "work": ROOT / "build" / "tradeoff-quick"},
         size=256,
         work=ROOT / "build" / "tradeoff",
+        pairs=dict.fromkeys(PAIRS),
+        once=ONCE,
         plot=Path,
     )
     quick = {"iterations": 2, "scales": 1, "scale_iterations": ()} if options.quick else {}
-    pairs, strengths = (PAIRS[:1], (0.25, 0.75)) if quick else (PAIRS, STRENGTHS)
-    once = ["gatys"] if quick else list(ONCE)
+    pairs, strengths = (PAIRS[:1], (0.25, 0.75)) if quick else (options.pairs, STRENGTHS)
+    once = ["gatys"] if quick else options.once
     jobs = [(name, 0.5) for name in once] + [(name, strength) for name in CURVES for strength in strengths]
     # neural-style runs in a folder of its own.
     work = options.work.resolve()
@@ -139,17 +140,18 @@ def main() -> None:
         cut = viewer.look(cropped(manner.pixels, photo.pixels.shape[:2]))
         controls = [judge(Trial(look, reference)) for look in (photo, cut)]
         for name, strength in jobs:
-            path = work / f"{pair}, {name}, {strength}, {options.size}.png".replace(":", "-")
+            path = work / f"{name}, {strength:g}" / f"{pair.replace(':', '_')}.png"
             if not path.exists():
                 changes = {**(ONCE | CURVES)[name], **quick}
                 if name in CURVES:
-                    changes |= {"strength_range": RANGE, "strength": strength}
+                    changes["strength"] = strength
                 if name == PEER:
                     painting = paint_peer((content, style), work)
                 else:
                     preset = "balanced" if name in CURVES else name
                     config = settings(preset, log_every=100, **changes)
                     painting = nst.to_picture(paint(session, pixels, config).best)
+                path.parent.mkdir(exist_ok=True)
                 painting.save(path)
             with Image.open(path) as picture:
                 look = viewer.look(np.asarray(picture.convert("RGB").resize(content.size)))

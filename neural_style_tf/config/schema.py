@@ -145,6 +145,13 @@ class LossConfig(Settings):
         tags="argument",
         low=1,
     )
+    strength_deepest: float = setting(
+        1.0,
+        "factor by which --strength=1 multiplies the weight of the deepest of --style_layers, for bolder "
+        "strokes without objects; up to --strength=0.5 it has no effect",
+        tags="argument",
+        above=0,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -166,6 +173,15 @@ class LossConfig(Settings):
     def weighted_style(self) -> float:
         """The weight of the style β: --style_weight changed by --strength."""
         return self.style_weight * self.strength_range ** (2 * self.strength - 1)
+
+    @property
+    def weighted_style_layers(self) -> LayerWeights:
+        """--style_layers with the weights w_l, of which --strength changes the deepest layer's."""
+        deepest = max((layer for layer, _ in self.style_layers), key=VGG19.layers.index, default=None)
+        factor = self.strength_deepest ** max(0.0, 2 * self.strength - 1)
+        return tuple(
+            (layer, weight * factor if layer == deepest else weight) for layer, weight in self.style_layers
+        )
 
     @property
     def drowns_in_tv(self) -> bool:

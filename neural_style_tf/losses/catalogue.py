@@ -31,7 +31,8 @@ def make_terms(
         Content(layer, factor["content"] * weight, form=config.content_loss) for layer, weight in resolved
     ]
     make = style_term(config)
-    resolved = [(guidance.architecture.resolve(layer), weight) for layer, weight in config.style_layers]
+    weighted = config.weighted_style_layers
+    resolved = [(guidance.architecture.resolve(layer), weight) for layer, weight in weighted]
     style = [
         make(layer, factor["style"] * weight * guidance.share(region, layer), region)
         for region in guidance.named

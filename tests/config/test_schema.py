@@ -271,3 +271,13 @@ def test_strength_turns_the_style_weight_by_its_range():
     ]
     assert weights == pytest.approx([0.75, 1.5, 3, 6, 12])
     assert Config(style_weight=3.0, strength=1.0).loss.weighted_style == pytest.approx(300)
+
+
+def test_strength_above_one_half_turns_the_deepest_layer_down():
+    settings = {"style_layers": (("relu4_1", 0.5), ("relu1_1", 0.25)), "strength_deepest": 0.36}
+    weights = [
+        dict(Config(**settings, strength=strength).loss.weighted_style_layers)
+        for strength in (0, 0.5, 0.75, 1)
+    ]
+    assert [weight["relu4_1"] for weight in weights] == pytest.approx([0.5, 0.5, 0.3, 0.18])
+    assert {weight["relu1_1"] for weight in weights} == {0.25}

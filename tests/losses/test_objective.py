@@ -103,3 +103,10 @@ def test_total_is_the_weighted_sum(pictures):
 def test_a_term_of_weight_zero_is_left_out():
     config = Config(style_layers=(("relu1_1", 1.0), ("relu2_1", 0.0)), content_weight=0.0, tv_weight=1.0)
     assert [term.name for term in make_terms(config.loss)] == ["tv", "style/relu1_1"]
+
+
+def test_strength_turns_the_weights_of_style_terms():
+    layers = (("relu1_1", 1.0), ("relu2_1", 1.0))
+    settings = {"style_layers": layers, "style_weight": 3.0, "strength": 1.0}
+    terms = make_terms(Config(**settings, strength_range=2.0, strength_deepest=0.5).loss)
+    assert [term.weight for term in terms if term.part == "style"] == [6, 3]

@@ -513,6 +513,7 @@ def test_a_run_like_an_earlier_one_compiles_nothing_and_has_the_bits_of_a_run_al
     content, style = pictures
     first = Config(**SHALLOW, **SMALL, **kind)
     changed = {"style_weight": 7.0, "tv_weight": 3.0, "learning_rate": 2.0, "seed": 5, "strength": 0.7}
+    changed["strength_deepest"] = 0.5
     changed["style_layers"] = tuple(
         (layer, 0.5 + index) for index, (layer, _) in enumerate(first.loss.style_layers)
     )
