@@ -21,8 +21,8 @@ from common import ROOT, print_header, print_row, read_options
 
 COMMANDS = {
     "step": ("step.py",),
-    "style_loss": ("iterations.py", "style_loss"),
-    "directing": ("iterations.py", "directing"),
+    "style_loss": ("step.py", "style_loss", "--sizes", "256", "512"),
+    "directing": ("step.py", "directing", "--sizes", "256", "512"),
     "precision": ("precision.py",),
     "painting": ("painting.py",),
     "painting_float32": ("painting.py", "--precision", "float32"),
@@ -37,7 +37,6 @@ COMMANDS = {
     ),
     "peers": ("peers.py", "--plot", "{folder}/peers.png"),
     "video": ("video.py",),
-    "evaluate": ("evaluate.py",),
     "tradeoff": ("tradeoff.py", "--plot", "{folder}/tradeoff.png", "--work", "{folder}/tradeoff"),
     "pairs": ("sheets.py", "pairs", "--out", "{folder}/contact_sheet.jpg"),
     "strengths": ("sheets.py", "strengths", "--out", "{folder}/strengths.jpg"),

@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import neural_style_tf as nst
 from neural_style_tf.evaluation.catalogue import BY_NAME
-from neural_style_tf.evaluation.looks import Reference, Trial, Viewer
+from neural_style_tf.evaluation.looks import Trial, Viewer
 from neural_style_tf.images import resize
 
 SIZES = {
@@ -105,10 +105,9 @@ def paint_sizes(pairs: tuple[str, ...], sizes: list[int], scales: list[int], qui
                     photo, style = (
                         viewer.look(resize(pixels, (first.height, first.width))) for pixels in pictures
                     )
-                    far = Trial(photo, Reference(photo, style))
-                    reference = Reference(photo, viewer.look(np.asarray(first)))
+                    far, near = Trial(photo, photo, style), viewer.look(np.asarray(first))
                 shrunk = painting.resize(first.size, LANCZOS)
-                trial = Trial(viewer.look(np.asarray(shrunk)), reference)
+                trial = Trial(viewer.look(np.asarray(shrunk)), photo, near)
                 shares = [measure.function(trial) / measure.function(far) for measure in chosen]
                 print_row(pair, count, size, *(f"{share:.3f}" for share in shares))
                 yield fit(shrunk, HEIGHT), f"{pair}, scales {count}, {size} px"
