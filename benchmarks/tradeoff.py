@@ -15,6 +15,7 @@ What is in --work is not painted again: take another folder after a change.
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -135,13 +136,15 @@ def main() -> None:
         search.add(str(work / name))
     start()
     rows, problems, notes = compare(search.paintings, Viewer(nst.load_weights("bundled")), size=options.size)
-    problems = [*search.problems, *problems]
-    comparison = Comparison(rows, (*SUMS, *MEASURES), problems, notes, {"pairs": ", ".join(pairs)})
-    print(report.to_markdown(comparison))
+    print(*search.problems, *problems, *notes, sep="\n", file=sys.stderr)
+    comparison = Comparison(rows, (*SUMS, *MEASURES), problems, notes, {})
     curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    print_header("system", *(measure.name for measure in comparison.measures))
     for system in comparison.systems:
-        lost, missing, *_ = comparison.means(system)
-        curves[system.line or system.name].append((lost.value, missing.value))
+        means = [mean.value for mean in comparison.means(system)]
+        print_row(system.name, *(f"{value:.3g}" for value in means))
+        curves[system.line or system.name].append(tuple(means[:2]))
+    print()
     print_curves(curves)
     if options.plot:
         report.draw(comparison, options.plot)
