@@ -140,8 +140,8 @@ def main() -> None:
     comparison = Comparison(rows, (*SUMS, *MEASURES), problems, notes, {})
     curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
     print_header("system", *(measure.name for measure in comparison.measures))
-    for system in comparison.systems:
-        means = [mean.value for mean in comparison.means(system)]
+    for system, row in comparison.means.items():
+        means = [mean.value for mean in row]
         print_row(system.name, *(f"{value:.3g}" for value in means))
         curves[system.line or system.name].append(tuple(means[:2]))
     print()

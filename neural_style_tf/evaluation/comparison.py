@@ -79,9 +79,14 @@ class Comparison:
     votes: Sequence[Vote] = ()
 
     @functools.cached_property
+    def programs(self) -> list[System]:
+        """The systems without the controls, in order."""
+        return [system for system in self._values if system not in (PHOTO, STYLE)]
+
+    @property
     def systems(self) -> list[System]:
         """The systems in order, then the controls."""
-        return [system for system in self._values if system not in (PHOTO, STYLE)] + [PHOTO, STYLE]
+        return [*self.programs, PHOTO, STYLE]
 
     @functools.cached_property
     def pairs(self) -> list[Pair]:
@@ -102,13 +107,24 @@ class Comparison:
         by_pair = self._values[system]
         return np.array([by_pair.get(pair, {}).get(measure.name, math.nan) for pair in self.pairs])
 
-    def means(self, system: System) -> list[Estimate]:
-        """Return the mean of each measure over `pairs`."""
-        return [mean(self.values(system, measure)) for measure in self.measures]
+    @functools.cached_property
+    def means(self) -> dict[System, list[Estimate]]:
+        """System → its mean of each measure over `pairs`."""
+        return {
+            system: [mean(self.values(system, measure)) for measure in self.measures]
+            for system in self.systems
+        }
 
-    def differences(self, system: System, other: System) -> list[Estimate]:
-        """Return the difference of two systems on the same pairs, by each measure."""
-        return [difference(self.values(system, one), self.values(other, one)) for one in self.measures]
+    @functools.cached_property
+    def differences(self) -> dict[System, list[Estimate]]:
+        """Program → how it differs from the first on the same pairs, by each measure."""
+        first = self.programs[:1]
+        return {
+            system: [
+                difference(*(self.values(side, one) for side in (system, *first))) for one in self.measures
+            ]
+            for system in self.programs[1:]
+        }
 
     def wins(self, system: System, other: System) -> list[float]:
         """Return the share of pairs in which a system is better than another, by each measure."""

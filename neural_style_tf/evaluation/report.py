@@ -64,7 +64,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
 
 def to_json(comparison: Comparison) -> str:
     """Return everything: facts, measures, rows, means with intervals, differences, wins, votes."""
-    measures, ours = comparison.measures, _without_controls(comparison)
+    measures, ours = comparison.measures, comparison.programs
 
     def by_name(values: Iterable[Any]) -> dict[str, Any]:
         return dict(zip([one.name for one in measures], values, strict=True))
@@ -86,9 +86,9 @@ def to_json(comparison: Comparison) -> str:
             {"system": row.system.name, "pair": row.pair, "result": str(row.result), **row.values}
             for row in comparison.rows
         ],
-        "means": {system.name: by_name(comparison.means(system)) for system in comparison.systems},
+        "means": {system.name: by_name(row) for system, row in comparison.means.items()},
         "differences from the first": {
-            system.name: by_name(comparison.differences(system, ours[0])) for system in ours[1:]
+            system.name: by_name(row) for system, row in comparison.differences.items()
         },
         "wins": {
             one.name: {
@@ -108,10 +108,6 @@ def to_json(comparison: Comparison) -> str:
     return json.dumps(_plain(facts), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _without_controls(comparison: Comparison) -> list[System]:
-    return [system for system in comparison.systems if system not in (PHOTO, STYLE)]
-
-
 def _plain(value: Any) -> Any:
     """Return a value that JSON can hold: null for what is not a number."""
     if isinstance(value, dict):
@@ -125,9 +121,9 @@ def _plain(value: Any) -> Any:
 
 def to_markdown(comparison: Comparison) -> str:
     """Return the tables of means, differences, wins and votes."""
-    measures, ours = comparison.measures, _without_controls(comparison)
+    measures, ours = comparison.measures, comparison.programs
     names = [one.heading for one in measures]
-    means = [[system.name, *map(_shown, comparison.means(system))] for system in comparison.systems]
+    means = [[system.name, *map(_shown, row)] for system, row in comparison.means.items()]
     blocks = [
         "# Evaluation",
         "\n".join(f"- {name}: {value}" for name, value in comparison.facts.items()),
@@ -136,16 +132,13 @@ def to_markdown(comparison: Comparison) -> str:
         _table(["system", *names], means),
     ]
     if len(ours) > 1:
-        first, *others = ours
-        differences = [
-            [system.name, *map(_marked, comparison.differences(system, first))] for system in others
-        ]
+        differences = [[system.name, *map(_marked, row)] for system, row in comparison.differences.items()]
         wins = [
             [system.name, other.name, *map(_percent, comparison.wins(system, other))]
             for system, other in itertools.permutations(ours, 2)
         ]
         blocks += [
-            f"Differences from {first.name} on the same pairs. **Bold**: the interval does not hold 0.",
+            f"Differences from {ours[0].name} on the same pairs. **Bold**: the interval does not hold 0.",
             _table(["system", *names], differences),
             "Share of pairs in which a system is better than each other one.",
             _table(["system", "than", *names], wins),
@@ -179,12 +172,10 @@ def measures_table(measures: Sequence[Measure]) -> str:
 
 def to_latex(comparison: Comparison) -> str:
     """Return the table of means for a paper, with booktabs; the best system of each column is bold."""
-    means = {system: comparison.means(system) for system in comparison.systems}
+    means = comparison.means
     best = []
     for place, one in enumerate(comparison.measures):
-        badness = {
-            system: one.badness(means[system][place].value) for system in _without_controls(comparison)
-        }
+        badness = {system: one.badness(means[system][place].value) for system in comparison.programs}
         known = {system: value for system, value in badness.items() if not math.isnan(value)}
         best.append(min(known, key=known.get, default=None))
     arrows = {True: r"$\downarrow$", False: r"$\uparrow$"}
@@ -228,7 +219,7 @@ def draw(comparison: Comparison, path: Path) -> None:
     for name, systems in lines.items():
         systems.sort(key=lambda system: system.place)
         # The first two measures are the axes.
-        values, low, high = np.moveaxis([comparison.means(system)[:2] for system in systems], -1, 0)
+        values, low, high = np.moveaxis([comparison.means[system][:2] for system in systems], -1, 0)
         bars = np.nan_to_num(np.maximum(0, [values - low, high - values]))
         axes.errorbar(
             *values.T,

@@ -125,7 +125,7 @@ def test_a_system_without_values_is_not_the_best(comparison):
     for row in comparison.rows:
         if row.system == BAD:
             row.values["csd"] = 0.3
-    latex = to_latex(comparison)
+    latex = to_latex(dataclasses.replace(comparison))
     assert r"\textbf{0.3}" in latex and r"\textbf{–}" not in latex
 
 
