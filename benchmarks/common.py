@@ -92,6 +92,14 @@ def load_pair(pair: str, size: int, *, enlarge: bool = False) -> tuple[Any, Any]
     return tuple(nst.load_image(path, **options).pixels for path, options in zip(paths, sizes, strict=True))
 
 
+def sweep_of(pairs: Sequence[str]) -> list[str]:
+    """Return the flags that sweep over pairs."""
+    flags, halves = ["--sweep_zip=content,style"], zip(*(pair.split(":") for pair in pairs), strict=True)
+    for role, names in zip(("content", "style"), halves, strict=True):
+        flags.append(f"--sweep={role}={','.join(str(locate(name).resolve()) for name in names)}")
+    return flags
+
+
 def settings(preset: str = "balanced", **changes: Any) -> nst.Config:
     """Return a preset with changes, for pictures at their own size and with a record of each step."""
     return nst.PRESETS[preset].replace(**{"image_size": 0, "save_every": 0, "log_every": 1} | changes)
@@ -219,11 +227,11 @@ def run_command(folder: Path, *flags: str, weights: str = "bundled", **options: 
 
 
 class ChildError(RuntimeError):
-    """A process of `call` failed; `values` is what it yielded until then."""
+    """A process of `call` failed; `values` is what it yielded until then, `code` its exit code."""
 
-    def __init__(self, message: str, values: list[Any]) -> None:
+    def __init__(self, message: str, values: list[Any], code: int) -> None:
         super().__init__(message)
-        self.values = values
+        self.values, self.code = values, code
 
 
 MARK = "YIELDED "
@@ -253,7 +261,7 @@ def call(function: str, options: Mapping[str, Any] | None = None, **arguments: A
     values = [json.loads(line.removeprefix(MARK)) for line in marked]
     if ended.code:
         reason = "took too long" if ended.code == TIMEOUT else f"exit code {ended.code}"
-        raise ChildError(f"{reason}: {ended.last_line}", values)
+        raise ChildError(f"{reason}: {ended.last_line}", values, ended.code)
     return values
 
 

@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from common import ROOT, locate, read_options, run_command
+from common import ROOT, read_options, run_command, sweep_of
 from sheets import SIZES
 
 from neural_style_tf.errors import UserError
@@ -98,6 +98,13 @@ def show_results(a: str, b: str, photos: list[str], styles: list[str], out: Path
     return {"a": name, "b": other, "trials": trials}
 
 
+def paint(flags: str, pairs: list[str], size: int, out: Path) -> Path:
+    """Paint pairs as one sweep; return its folder, which changed flags do not share."""
+    folder = out / "runs" / hashlib.sha256(f"{flags} {size} {pairs}".encode()).hexdigest()[:12]
+    run_command(folder, *sweep_of(pairs), f"--image_size={size}", "--save_every=0", *shlex.split(flags))
+    return folder
+
+
 def main() -> None:
     """Paint and write the page, or count answers."""
     options = read_options(
@@ -119,32 +126,14 @@ def main() -> None:
         return
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    if Path(options.a).exists():
-        try:
-            study = show_results(options.a, options.b, options.photos, options.styles, out)
-        except UserError as error:
-            sys.exit(f"compare.py: {error}")
-        write_page(study, out)
-        return
-    trials = []
-    for pair in options.pairs:
-        content, style = (locate(name).resolve() for name in pair.split(":"))
-        pictures = {"content": content, "style": style}
-        for side, flags in (("a", options.a), ("b", options.b)):
-            # A folder for each settings and size: changed flags are painted anew.
-            kind = hashlib.sha256(f"{flags} {options.size} {pair}".encode()).hexdigest()[:12]
-            folder = out / "runs" / kind
-            pictures[side] = folder / "result.png"
-            if not pictures[side].exists():
-                run_command(
-                    folder,
-                    *(f"--content={content}", f"--style={style}", f"--image_size={options.size}"),
-                    *("--save_every=0", "--overwrite", *shlex.split(flags)),
-                )
-        published = {role: publish(path, out) for role, path in pictures.items()}
-        trials.append({"pair": f"{content.stem}:{style.stem}", **published})
-        print(f"painted {pair}", flush=True)
-    write_page({"a": options.a, "b": options.b, "trials": trials}, out)
+    flags = {side: text for side, text in (("a", options.a), ("b", options.b)) if not Path(text).exists()}
+    painted = {side: str(paint(text, options.pairs, options.size, out)) for side, text in flags.items()}
+    results = painted.get("a", options.a), painted.get("b", options.b)
+    try:
+        study = show_results(*results, options.photos, options.styles, out)
+    except UserError as error:
+        sys.exit(f"compare.py: {error}")
+    write_page(study | flags, out)
 
 
 def write_page(study: dict, out: Path) -> None:

@@ -28,7 +28,7 @@ from PIL import Image
 import neural_style_tf as nst
 from neural_style_tf.evaluation.catalogue import MEASURES
 from neural_style_tf.evaluation.comparison import compare
-from neural_style_tf.evaluation.looks import Reference, Trial, Viewer, judged_size
+from neural_style_tf.evaluation.looks import Trial, Viewer, judged_size
 from neural_style_tf.evaluation.pairs import PairedPainting, System
 from neural_style_tf.images import resize
 
@@ -47,12 +47,12 @@ def main() -> None:
         viewer = Viewer(weights)
         viewer.look(photo)
         seconds = {"features": seconds_of(lambda: viewer.look(photo))}  # noqa: B023 - called at once
-        reference = Reference(viewer.look(photo), viewer.look(style))
+        seen = viewer.look(photo), viewer.look(style)
         mixture = 0.5 * photo + 0.5 * resize(style, photo.shape[:2])
         look = viewer.look(mixture)
         for measure in MEASURES:
             # What one measure has computed is not there for the next.
-            trial = Trial(look, reference)
+            trial = Trial(look, *seen)
             seconds[measure.name] = seconds_of(lambda: measure.function(trial))  # noqa: B023
         tables.append((size, seconds))
         with scratch() as folder:

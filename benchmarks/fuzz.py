@@ -9,11 +9,9 @@ that the changes reach the decoder. A case must be accepted, or refused in one l
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import io
-import multiprocessing
 import os
 import random
 import resource
@@ -23,13 +21,10 @@ import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
 import numpy as np
+from common import ChildError, call, print_header, print_row, read_options
 from PIL import Image
 
 from neural_style_tf import load_image
@@ -93,57 +88,45 @@ def attempt(path: Path) -> str:
         return "refused" if isinstance(error, UserError) and str(error).isprintable() else "traceback"
 
 
-def work(kind: str, seed: int, numbers: range, results: Connection) -> None:
-    """Read cases one after the other in this process, which a bad one may end."""
+def work(kind: str, seed: int, first: int, cases: int) -> Iterator[str]:
+    """Read cases one after the other in this process, which a bad one may end; yield what comes of each."""
     # What decoders print belongs to no user.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     resource.setrlimit(resource.RLIMIT_DATA, (BYTES, BYTES))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"case.{kind}"
-        for number in numbers:
+        for number in range(first, cases):
             path.write_bytes(damaged(kind, seed, number))
             signal.alarm(SECONDS)
-            results.send((number, attempt(path)))
+            result = attempt(path)
             signal.alarm(0)
+            yield result
 
 
-def outcomes(kind: str, seed: int, cases: int) -> Iterator[tuple[int, str]]:
-    """Yield number and result of each case; a process that ends is followed by another."""
-    number = 0
-    while number < cases:
-        receiver, sender = multiprocessing.Pipe(duplex=False)
-        process = multiprocessing.Process(target=work, args=(kind, seed, range(number, cases), sender))
-        process.start()
-        sender.close()
+def outcomes(kind: str, seed: int, cases: int) -> list[str]:
+    """Return the result of each case; a process that ends is followed by another."""
+    results: list[str] = []
+    while len(results) < cases:
         try:
-            while True:
-                done, result = receiver.recv()
-                number = done + 1
-                yield done, result
-        except EOFError:
-            process.join()
-        if number < cases:
-            yield number, "hang" if process.exitcode == -signal.SIGALRM else "crash"
-            number += 1
+            results += call("fuzz.work", kind=kind, seed=seed, first=len(results), cases=cases)
+        except ChildError as error:
+            results += [*error.values, "hang" if error.code == -signal.SIGALRM else "crash"]
+    return results
 
 
 def main() -> int:
-    """Read the cases and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", type=int, default=17_000, help="of each format")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="a few cases of each")
-    options = parser.parse_args()
+    """Read the cases and print the table; return 1 if a case failed."""
+    options = read_options(__doc__, {"cases": 40}, cases=17_000, seed=0)
     failed = 0
-    print(f"| format | {' | '.join(RESULTS)} |\n|{'---|' * (len(RESULTS) + 1)}")
+    print_header("format", *RESULTS)
     for kind in FORMATS:
-        counts = Counter()
-        for number, result in outcomes(kind, options.seed, 40 if options.quick else options.cases):
-            counts[result] += 1
+        results = outcomes(kind, options.seed, options.cases)
+        for number, result in enumerate(results):
             if result not in ("accepted", "refused"):
                 failed += 1
                 print(f"{kind} {number}: {result}", file=sys.stderr)
-        print(f"| {kind} | {' | '.join(f'{counts[result]:,}' for result in RESULTS)} |", flush=True)
+        counts = Counter(results)
+        print_row(kind, *(f"{counts[result]:,}" for result in RESULTS))
     return 1 if failed else 0
 
 

@@ -21,8 +21,8 @@ from common import ROOT, print_header, print_row, read_options
 
 COMMANDS = {
     "step": ("step.py",),
-    "style_loss": ("iterations.py", "style_loss"),
-    "directing": ("iterations.py", "directing"),
+    "style_loss": ("step.py", "style_loss", "--sizes", "256", "512"),
+    "directing": ("step.py", "directing", "--sizes", "256", "512"),
     "precision": ("precision.py",),
     "painting": ("painting.py",),
     "painting_float32": ("painting.py", "--precision", "float32"),

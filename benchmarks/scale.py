@@ -1,7 +1,7 @@
 """What an iteration costs in time and memory as pictures grow, in one piece and in tiles.
 
     python benchmarks/scale.py [--sizes 1 4 16 64] [--tiles none 2048 1024] [--precision float32]
-                               [--convolution direct] [--rounds 1] [--optimizer adam] [--json FILE] [--quick]
+                               [--convolution direct] [--rounds 1] [--optimizer adam] [--quick]
 
 Each row is a process of its own, printed as soon as it is measured, so that one row can be had alone:
 `--sizes 64 --tiles 2048`. A row evaluates the initial image, which is not timed, and then makes `--rounds`
@@ -11,10 +11,8 @@ imported; "estimated" is what a run says before it starts.
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,14 +82,12 @@ def main() -> None:
         convolution="direct",
         optimizer="adam",
         rounds=1,
-        json=Path,
     )
     changes = {name: getattr(options, name) for name in CHANGES}
     memory = ("peak_mb", "beyond_mb", "estimated_mb")
     print_header(
         "megapixels", "tile", "s/iteration", "s/megapixel", "× untiled", "peak MB", "beyond", "estimated"
     )
-    rows = []
     for megapixels in options.sizes:
         side, untiled = round((megapixels * 1e6) ** 0.5), None
         # A tile as large as the picture is the picture.
@@ -101,7 +97,6 @@ def main() -> None:
             except ChildError as error:
                 print_row(f"{megapixels:g}", tile, error, *[""] * 5)
                 continue
-            rows.append({"side": side, "tile": tile} | row)
             seconds = row.get("seconds")
             untiled = seconds if tile == "none" else untiled
             times = [seconds, seconds and seconds / megapixels, seconds and untiled and seconds / untiled]
@@ -109,8 +104,6 @@ def main() -> None:
             print_row(
                 f"{megapixels:g}", tile, *shown, *(f"{row[key]:.0f}" if key in row else "" for key in memory)
             )
-            if options.json:
-                options.json.write_text(json.dumps(rows, indent=2) + "\n")
     print(f"\nSquare pictures, preset `original`, {', '.join(changes.values())}.")
 
 

@@ -38,7 +38,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import neural_style_tf as nst
 from neural_style_tf.evaluation.catalogue import BY_NAME, judge
-from neural_style_tf.evaluation.looks import Reference, Trial, Viewer
+from neural_style_tf.evaluation.looks import Trial, Viewer
 from neural_style_tf.images import resize
 
 MANY = (
@@ -101,14 +101,14 @@ def paint_all(
     print_header("pair", "settings", "processor s", "content", "style", *JUDGED)
     for pair in pairs:
         pictures = load_pair(pair, size, enlarge=True)
-        reference = Reference(*map(viewer.look, pictures))
+        photo, style = map(viewer.look, pictures)
         for label, config in settings_of.items():
             began = time.process_time()
             # In a session of its own, which keeps nothing: its seconds are those of a first painting.
             record = paint(nst.Session(weights, keep_bytes=0), pictures, config)
             seconds, losses = time.process_time() - began, record.terms
             painting = nst.to_picture(record.best)
-            values = judge(Trial(viewer.look(np.asarray(painting)), reference), chosen)
+            values = judge(Trial(viewer.look(np.asarray(painting)), photo, style), chosen)
             figures = [losses["content"], losses["style"], *values.values()]
             print_row(pair, label, f"{seconds:.0f}", *(f"{figure:.3g}" for figure in figures))
             if folder:
@@ -136,10 +136,9 @@ def paint_sizes(pairs: tuple[str, ...], sizes: list[int], scales: list[int], qui
                     photo, style = (
                         viewer.look(resize(pixels, (first.height, first.width))) for pixels in pictures
                     )
-                    far = Trial(photo, Reference(photo, style))
-                    reference = Reference(photo, viewer.look(np.asarray(first)))
+                    far, near = Trial(photo, photo, style), viewer.look(np.asarray(first))
                 shrunk = painting.resize(first.size, LANCZOS)
-                trial = Trial(viewer.look(np.asarray(shrunk)), reference)
+                trial = Trial(viewer.look(np.asarray(shrunk)), photo, near)
                 shares = [measure.function(trial) / measure.function(far) for measure in chosen]
                 print_row(pair, count, size, *(f"{share:.3f}" for share in shares))
                 yield fit(shrunk, HEIGHT), f"{pair}, scales {count}, {size} px"

@@ -1,62 +1,89 @@
-"""Time one iteration, measure its memory, and hold it against what the machine's convolutions can do.
+"""Time one iteration: against the time of its convolutions, with each style loss, with styles and masks.
 
-    python benchmarks/step.py [--sizes 256 512 1024] [--precisions float32 float32,winograd …]
-                              [--json FILE] [--quick]
+    python benchmarks/step.py [limit|style_loss|directing] [--sizes 256 512 1024] [--rounds 9] [--quick]
+                              [--precisions float32 float32,winograd …]
 
-Each size gets a process of its own. After a comma comes the `--convolution`. The limit is the time of the
-network's convolutions alone, forward and with respect to their input, as TensorFlow computes them, on tensors
-of the same shapes, measured in turn with the steps. TFLOP are counted as 2 per multiply-add of those
-convolutions, also where Winograd's method makes fewer; nothing else is counted.
+limit       `original`, each size and precision in a process of its own. The limit is the time of the
+            network's convolutions alone, forward and with respect to their input, as TensorFlow computes
+            them, on tensors of the same shapes, measured in turn with the iterations. TFLOP are counted as 2
+            per multiply-add of those convolutions, also where Winograd's method makes fewer; nothing else is.
+style_loss, directing
+            `balanced` with Adam. All cases of a size are measured in one process, their iterations in turn;
+            memory is the peak of a process of its own for each case.
+
+After a comma comes the `--convolution`. Adam takes one evaluation for each iteration.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import statistics
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from common import peak_megabytes, precisions, seconds_of
+from common import (
+    ONE_SCALE,
+    call,
+    peak_megabytes,
+    precisions,
+    print_header,
+    print_row,
+    read_options,
+    seconds_in_turn,
+    seconds_of,
+    settings,
+    start,
+    stepper,
+)
 
-from neural_style_tf.config.schema import Config
-from neural_style_tf.models.architecture import Architecture
-from neural_style_tf.utils.runtime import start_tensorflow
+import neural_style_tf as nst
 
 if TYPE_CHECKING:
-    from neural_style_tf.transfer.solver import Solver
-    from neural_style_tf.weights import Weights
+    import tensorflow as tf
+
+CASES = {
+    "limit": (),
+    "style_loss": ("relative", "moments", "wasserstein"),
+    "directing": (
+        *("one style", "2 styles", "4 styles", "2 regions", "2 regions, soft all over"),
+        "content weights",
+    ),
+}
+BORDER = 1 / 32
+"""Width of the soft border between two regions, as a share of the picture's side: as of a brush."""
 
 
-def convolution_shapes(size: int, deepest: str, architecture: Architecture) -> list[tuple[int, int, int]]:
-    """Return (side, N_in, N_out) of every convolution of a network up to a layer."""
-    shapes, depth = [], 3
-    for name in architecture.up_to(deepest):
-        if name.startswith("conv"):
-            shapes.append((-(-size // architecture.stride(name)), depth, architecture.depth(name)))
-            depth = architecture.depth(name)
-    return shapes
+def configure(preset: str, variant: str, **changes: Any) -> nst.Config:
+    """Return the settings of a preset at one scale, with Adam, in a precision and with a convolution."""
+    precision, _, convolution = variant.partition(",")
+    changes |= {"convolution": convolution} if convolution else {}
+    return settings(preset, optimizer="adam", precision=precision, **ONE_SCALE, **changes)
+
+
+def noise(size: int, count: int) -> list[np.ndarray]:
+    """Return square pictures of noise."""
+    random = np.random.default_rng(0)
+    return [random.uniform(0, 255, (size, size, 3)).astype(np.float32) for _ in range(count)]
 
 
 def make_limit(
-    size: int, deepest: str, dtype: str, architecture: Architecture
+    size: int, deepest: str, dtype: str, architecture: nst.Architecture
 ) -> tuple[Callable[[], object], float]:
-    """Return a function that runs the convolutions alone, and their TFLOP."""
+    """Return a function that runs the convolutions of a network up to a layer alone, and their TFLOP."""
     import tensorflow as tf
 
     def random(*shape: int) -> tf.Tensor:
         return tf.cast(tf.random.normal(shape), dtype)
 
-    tensors, flop = [], 0.0
-    for side, n_in, n_out in convolution_shapes(size, deepest, architecture):
-        kernel = random(3, 3, n_in, n_out)
-        tensors.append((kernel, random(1, side, side, n_in), random(1, side, side, n_out)))
-        flop += 2 * 2 * 9 * n_in * n_out * side * side / 1e12
+    tensors, flop, n_in = [], 0.0, 3
+    for name in architecture.up_to(deepest):
+        if name.startswith("conv"):
+            side, n_out = -(-size // architecture.stride(name)), architecture.depth(name)
+            kernel = random(3, 3, n_in, n_out)
+            tensors.append((kernel, random(1, side, side, n_in), random(1, side, side, n_out)))
+            flop += 2 * 2 * 9 * n_in * n_out * side * side / 1e12
+            n_in = n_out
 
     @tf.function(autograph=False)
     def run(tensors: list[tuple[tf.Tensor, ...]]) -> tf.Tensor:
@@ -83,90 +110,96 @@ def make_limit(
     return lambda: run(tensors).numpy(), flop
 
 
-def make_solver(pictures: Sequence[np.ndarray], config: Config, weights: Weights) -> Solver:
-    """Return a solver that is ready to `start`, without a run; the pictures are used at their sizes."""
-    from neural_style_tf.distributed.replicas import Cluster
-    from neural_style_tf.transfer.masks import Masks
-    from neural_style_tf.transfer.session import Networks, Session, first_image
+def measure(
+    size: int, variant: str, rounds: int, preset: str = "original", at_once: int = 1, weights: str = "bundled"
+) -> Iterator[dict[str, Any]]:
+    """Yield the figures of one size; each call makes `at_once` iterations."""
+    device = start()
+    from neural_style_tf.models.precision import compute_dtype
 
-    session = Session(weights, keep_bytes=0)
-    size, *style_sizes = (picture.shape[:2] for picture in pictures)
-    guidance = Masks().check(len(style_sizes), config).at(size, style_sizes, config)
-    objective = session.prepare(pictures, config, Networks(config, weights, Cluster()), guidance)
-    image = first_image(pictures, config, objective, guidance.cover)
-    return session._solver(objective, image, config, None)
-
-
-def measure(size: int, variant: str, rounds: int) -> dict[str, object]:
-    """Measure one size in this process."""
-    precision, _, convolution = variant.partition(",")
-    device = start_tensorflow()
-    from neural_style_tf.models.precision import switch_tf32
-    from neural_style_tf.weights.resolve import load_weights
-
-    switch_tf32(precision)
-    config = Config(image_size=0, precision=precision, convolution=convolution or "direct")
-    picture = np.random.default_rng(0).uniform(0, 255, (size, size, 3)).astype(np.float32)
-    before = peak_megabytes()
-    solver = make_solver([picture, picture[::-1]], config, load_weights("bundled"))
-    solver.start()
-    step = solver.advance
-    for _ in range(2):
-        step()
-    memory = peak_megabytes()
-    network = solver.step.evaluation.network.architecture
-    limit, tflop = make_limit(size, network.deepest(config.loss.layers), precision, network)
+    config, loaded = configure(preset, variant, log_every=at_once), nst.load_weights(weights)
+    step = stepper(nst.Session(loaded, keep_bytes=0), nst.Inputs(*noise(size, 2)), config)
+    memory, layers = peak_megabytes(), loaded.architecture
+    dtype = compute_dtype(config.network.precision)
+    limit, tflop = make_limit(size, layers.deepest(config.loss.layers), dtype, layers)
     limit()
-    pairs = [(seconds_of(step), seconds_of(limit)) for _ in range(rounds)]
-    step_time, limit_time = (statistics.median(times) for times in zip(*pairs, strict=True))
-    return {
+    times = [(seconds_of(step) / at_once, seconds_of(limit)) for _ in range(rounds)]
+    yield {
         "device": device,
-        "size": size,
-        "precision": precision,
-        "convolution": config.network.convolution,
-        "rounds": rounds,
-        "step_seconds": step_time,
-        "limit_seconds": limit_time,
-        "share": statistics.median(ours / theirs for theirs, ours in pairs),
+        "seconds": statistics.median(ours for ours, _ in times),
+        "share": statistics.median(theirs / ours for ours, theirs in times),
         "tflop": tflop,
-        "tflop_per_second": tflop / step_time,
         "peak_mb": memory,
-        "imports_mb": before,
     }
 
 
-def main() -> None:
-    """Measure every size and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
-    parser.add_argument("--precisions", nargs="+", help="default: what this machine computes in")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--quick", action="store_true", help="one tiny size, to see that this script works")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        print(json.dumps(measure(int(options.child[0]), options.child[1], options.rounds)))
-        return
-    sizes, rounds = ([64], 2) if options.quick else (options.sizes, options.rounds)
-    variants = ["float32,winograd"] if options.quick else options.precisions
-    variants = variants or [f"{one}{method}" for one in precisions() for method in ("", ",winograd")]
-    rows = []
-    print("| size | precision | s/iteration | TFLOP/s | share of the limit | peak MiB |")
-    print("|---|---|---|---|---|---|")
-    for size, precision in itertools.product(sizes, variants):
-        command = [sys.executable, __file__, "--child", str(size), precision, f"--rounds={rounds}"]
-        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        row = json.loads(output.splitlines()[-1])
-        rows.append(row)
-        print(
-            f"| {size} | {precision} | {row['step_seconds']:.3f} | {row['tflop_per_second']:.3f} "
-            f"| {row['share']:.2f} | {row['peak_mb']:.0f} |",
-            flush=True,
+def make(case: str, size: int, variant: str) -> tuple[nst.Inputs, nst.Config]:
+    """Return the pictures and the settings of a case."""
+    config = configure("balanced", variant)
+    if case in CASES["style_loss"]:
+        config = config.replace(style_loss=case)
+    styles = {"2 styles": 2, "4 styles": 4}.get(case, 2 if "regions" in case else 1)
+    content, *pictures = noise(size, 1 + styles)
+    ramp = np.tile(np.linspace(0, 1, size, dtype=np.float32), (size, 1))
+    # A disc of half the picture; or one style passes into the other from side to side.
+    disc = np.clip((0.4 - np.hypot(ramp - 0.5, ramp.T - 0.5)) / BORDER + 0.5, 0, 1)
+    region = ramp if "soft" in case else disc
+    masks = nst.Masks(
+        content=(region, 1 - region) if "regions" in case else (),
+        content_weight=ramp if case == "content weights" else None,
+    )
+    return nst.Inputs(content, tuple(pictures), masks=masks), config
+
+
+def peak(case: str, size: int, variant: str) -> Iterator[float]:
+    """Yield the peak memory of a process that makes three iterations."""
+    start()
+    stepper(nst.Session(nst.load_weights("bundled")), *make(case, size, variant))()
+    yield peak_megabytes()
+
+
+def against_the_limit(sizes: list[int], variants: list[str], rounds: int) -> None:
+    """Measure each size and precision, and print the table."""
+    print_header("size", "precision", "s/iteration", "TFLOP/s", "share of the limit", "peak MiB")
+    for size, variant in itertools.product(sizes, variants):
+        [found] = call("step.measure", size=size, variant=variant, rounds=rounds)
+        speed = found["tflop"] / found["seconds"]
+        figures = (
+            f"{found['seconds']:.3f}",
+            f"{speed:.3f}",
+            f"{found['share']:.2f}",
+            f"{found['peak_mb']:.0f}",
         )
-    print(f"\nOne image, preset `original`, on {rows[0]['device']}.")
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+        print_row(size, variant, *figures)
+    print(f"\nOne image, preset `original`, on {found['device']}.")
+
+
+def in_turn(kind: str, sizes: list[int], variants: list[str], rounds: int, *, quick: bool) -> None:
+    """Measure all cases of a kind, and print the table."""
+    start()
+    session = nst.Session(nst.load_weights("bundled"))
+    print_header("size", "precision", "case", "s/iteration", "ratio", "peak MiB")
+    for size, variant in itertools.product(sizes, variants):
+        steps = [stepper(session, *make(case, size, variant)) for case in CASES[kind]]
+        times = seconds_in_turn(steps, rounds)
+        del steps
+        for case, seconds in zip(CASES[kind], times, strict=True):
+            [memory] = [0.0] if quick else call("step.peak", case=case, size=size, variant=variant)
+            print_row(size, variant, case, f"{seconds:.3f}", f"{seconds / times[0]:.3f}", f"{memory:.0f}")
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    quick = {"sizes": [64], "precisions": ["float32,winograd"], "rounds": 2}
+    options = read_options(__doc__, quick, list(CASES), sizes=[256, 512, 1024], precisions=[""], rounds=9)
+    limit, variants = options.kind == "limit", options.precisions
+    if variants == [""]:
+        methods = ("", ",winograd") if limit else ("",)
+        variants = [f"{precision}{method}" for precision in precisions() for method in methods]
+    if limit:
+        against_the_limit(options.sizes, variants, options.rounds)
+    else:
+        in_turn(options.kind, options.sizes, variants, options.rounds, quick=options.quick)
 
 
 if __name__ == "__main__":

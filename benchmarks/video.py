@@ -21,15 +21,16 @@ from pathlib import Path
 
 import numpy as np
 from common import EXAMPLES, Ended, print_header, print_row, read_options, run_command, scratch
-from PIL import Image
 
 sys.path.insert(0, str(EXAMPLES))
 
 from make_clip import make_clip
 
-from neural_style_tf.evaluation import measures
+import neural_style_tf as nst
+from neural_style_tf.images import resize
 from neural_style_tf.images.color_transfer import luma
 from neural_style_tf.video.flow import dis_flow, reliability, warp
+from neural_style_tf.video.read import open_clip
 
 WAYS = {
     "each alone": None,
@@ -40,28 +41,18 @@ WAYS = {
 """Way → flags of a clip; a sweep over single pictures has none."""
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """Return a picture, float32 [H, W, 3]."""
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"), np.float32)
-
-
-def read_clip(path: Path, first: int, count: int, width: int) -> list[np.ndarray]:
+def read_clip(path: str, first: int, count: int, width: int) -> list[np.ndarray]:
     """Return frames of a video file at a width, float32 [H, W, 3]."""
-    import av
-
-    with av.open(str(path)) as container:
-        frames = itertools.islice(container.decode(video=0), first - 1, first - 1 + count)
-        pictures = [frame.to_image() for frame in frames]
-    size = (width, round(width * pictures[0].height / pictures[0].width))
-    return [np.asarray(picture.resize(size, Image.Resampling.LANCZOS), np.float32) for picture in pictures]
+    frames = [frame.pixels for frame in open_clip(path).read(range(first, first + count))]
+    height = round(width * frames[0].shape[0] / frames[0].shape[1])
+    return [resize(frame, (height, width)) for frame in frames]
 
 
 def write_frames(frames: Sequence[np.ndarray], folder: Path) -> Path:
     """Write frames as PNG files, numbered from 1."""
     folder.mkdir(parents=True)
     for number, frame in enumerate(frames, 1):
-        Image.fromarray(np.rint(frame).astype(np.uint8)).save(folder / f"{number:04}.png")
+        nst.save_image(folder / f"{number:04}.png", frame)
     return folder
 
 
@@ -73,9 +64,10 @@ def warping_errors(sources: Sequence[np.ndarray], frames: Sequence[np.ndarray]) 
             earlier = index - apart
             backward, forward = dis_flow(earlier + 1, index + 1, sources[earlier], sources[index])
             reliable, warped = reliability(backward, forward) > 0, warp(frames[earlier], backward)
-            errors.append(measures.warping_error(frames[index], warped, reliable))
+            change = (frames[index] - warped)[reliable]
+            errors.append(np.sqrt(np.square(change).mean()))
             if apart == 1:
-                differences.append(np.abs(frames[index] - warped)[reliable].mean())
+                differences.append(np.abs(change).mean())
     figures = [differences, *squares.values()]
     return [f"{np.nanmean(values):.3g}" if values else "–" for values in figures]
 
@@ -87,12 +79,12 @@ def paint(source: Path, way: str, flags: list[str], folder: Path) -> tuple[list[
         run_command(folder, *flags)
         runs = [Ended(0, "", 0.0, path) for path in sorted(folder.glob("content=*"))]
         records = [run.records[-1] for run in runs]
-        frames = [read_picture(run.folder / "result.png") for run in runs]
+        frames = [nst.load_image(run.folder / "result.png").pixels for run in runs]
         return frames, [record | {"iterations": record["step"]} for record in records]
     records = run_command(folder, *flags, *WAYS[way], "--frames").records
     moments = [0.0, *(record["seconds"] for record in records)]
     seconds = [after - before for before, after in itertools.pairwise(moments)]
-    frames = [read_picture(path) for path in sorted((folder / "frames").glob("*.png"))]
+    frames = [nst.load_image(path).pixels for path in sorted((folder / "frames").glob("*.png"))]
     return frames, [record | {"seconds": took} for record, took in zip(records, seconds, strict=True)]
 
 
@@ -115,7 +107,7 @@ def main() -> None:
     if options.clip == "made":
         clip = make_clip(options.frames, options.size)
     else:
-        clip = read_clip(Path(options.clip), options.start, options.frames, options.size)
+        clip = read_clip(options.clip, options.start, options.frames, options.size)
     with scratch() as scratched:
         folder = options.save or scratched
         source = write_frames(clip, folder / "clip")

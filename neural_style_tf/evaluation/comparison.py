@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
 import hashlib
@@ -19,10 +18,16 @@ import numpy as np
 
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.evaluation.catalogue import MEASURES, SUMS, Measure, axis_shares, judge
-from neural_style_tf.evaluation.looks import Appearance, Reference, Trial, Viewer, cropped, judged_size
-from neural_style_tf.evaluation.pairs import PairedPainting, System
-from neural_style_tf.evaluation.statistics import Estimate, spearman_of_differences
-from neural_style_tf.images import fill_hidden, load_image, resize
+from neural_style_tf.evaluation.looks import Appearance, Trial, Viewer, cropped, judged_size, read
+from neural_style_tf.evaluation.pairs import PairedPainting, System, read_table
+from neural_style_tf.evaluation.statistics import (
+    Estimate,
+    difference,
+    mean,
+    spearman_of_differences,
+    win_rate,
+)
+from neural_style_tf.images import resize
 
 PHOTO, STYLE = System("(the photo)"), System("(the style picture)")
 """The controls, two rows of each table."""
@@ -74,10 +79,14 @@ class Comparison:
     votes: Sequence[Vote] = ()
 
     @functools.cached_property
+    def programs(self) -> list[System]:
+        """The systems without the controls, in order."""
+        return [system for system in self._values if system not in (PHOTO, STYLE)]
+
+    @property
     def systems(self) -> list[System]:
         """The systems in order, then the controls."""
-        systems = list(dict.fromkeys(row.system for row in self.rows))
-        return [system for system in systems if system not in (PHOTO, STYLE)] + [PHOTO, STYLE]
+        return [*self.programs, PHOTO, STYLE]
 
     @functools.cached_property
     def pairs(self) -> list[Pair]:
@@ -88,9 +97,9 @@ class Comparison:
 
     @functools.cached_property
     def _values(self) -> dict[System, dict[Pair, Mapping[str, float]]]:
-        values: dict[System, dict[Pair, Mapping[str, float]]] = {system: {} for system in self.systems}
+        values: dict[System, dict[Pair, Mapping[str, float]]] = {PHOTO: {}, STYLE: {}}
         for row in self.rows:
-            values[row.system][row.pair] = row.values
+            values.setdefault(row.system, {})[row.pair] = row.values
         return values
 
     def values(self, system: System, measure: Measure) -> np.ndarray:
@@ -98,9 +107,31 @@ class Comparison:
         by_pair = self._values[system]
         return np.array([by_pair.get(pair, {}).get(measure.name, math.nan) for pair in self.pairs])
 
-    def badness(self, system: System, measure: Measure) -> np.ndarray:
-        """Return `values` so that less is better."""
-        return np.array([measure.badness(value) for value in self.values(system, measure)])
+    @functools.cached_property
+    def means(self) -> dict[System, list[Estimate]]:
+        """System → its mean of each measure over `pairs`."""
+        return {
+            system: [mean(self.values(system, measure)) for measure in self.measures]
+            for system in self.systems
+        }
+
+    @functools.cached_property
+    def differences(self) -> dict[System, list[Estimate]]:
+        """Program → how it differs from the first on the same pairs, by each measure."""
+        first = self.programs[:1]
+        return {
+            system: [
+                difference(*(self.values(side, one) for side in (system, *first))) for one in self.measures
+            ]
+            for system in self.programs[1:]
+        }
+
+    def wins(self, system: System, other: System) -> list[float]:
+        """Return the share of pairs in which a system is better than another, by each measure."""
+        return [
+            win_rate(*([one.badness(value) for value in self.values(side, one)] for side in (system, other)))
+            for one in self.measures
+        ]
 
     def agreement(self, measure: Measure) -> tuple[Estimate, int]:
         """Return the rank correlation of a measure with people's votes, and the number of trials.
@@ -161,22 +192,15 @@ def compare(
         group = list(several)
         first = group[0]
         try:
-            photo = look(first.content, photos, maps=True)
-            reference = Reference(photo, look(first.style, styles, maps=False))
+            photo, style = look(first.content, photos, maps=True), look(first.style, styles, maps=False)
             shape = photo.pixels.shape[:2]
             middle = viewer.look(cropped(read(first.style, 2 * size), shape))
         except UserError as error:
             problems.append(str(error))
             done += len(group)
             continue
-        by_photo, by_style = (judge(Trial(side, reference)) for side in (photo, middle))
-
-        def add(system: System, path: Path, values: dict[str, float]) -> None:
-            sums = axis_shares(values, by_photo, by_style)  # noqa: B023 - called within the turn
-            rows.append(Row(system, pair, path, sums | values))  # noqa: B023
-
-        add(PHOTO, first.content, by_photo)
-        add(STYLE, first.style, by_style)
+        by_photo, by_style = (judge(Trial(side, photo, style)) for side in (photo, middle))
+        judged = [(PHOTO, first.content, by_photo), (STYLE, first.style, by_style)]
         for painting in group:
             try:
                 pixels = read(painting.result, 2 * size)
@@ -188,17 +212,15 @@ def compare(
                     notes.append(
                         f"{show(painting.result)} is {width}×{height}, stretched to the shape of its photo"
                     )
-                values = judge(Trial(viewer.look(resize(pixels, shape)), reference))
-                add(painting.system, painting.result, values)
+                values = judge(Trial(viewer.look(resize(pixels, shape)), photo, style))
+                judged.append((painting.system, painting.result, values))
             done += 1
             progress(done, len(ordered), (time.monotonic() - begun) * (len(ordered) - done) / done)
+        rows += [
+            Row(system, pair, path, axis_shares(values, by_photo, by_style) | values)
+            for system, path, values in judged
+        ]
     return rows, problems, notes
-
-
-def read(path: Path, longest: int) -> np.ndarray:
-    """Return the pixels of a file, reduced to a longest side."""
-    picture = load_image(path, longest=longest)
-    return fill_hidden(picture.pixels, picture.alpha)
 
 
 def read_scores(
@@ -215,58 +237,48 @@ def read_scores(
     Raises:
         UserError: A file has another form, or files disagree on what is better.
     """
-    merged: dict[str, Measure] = {}
+    measures: dict[str, Measure] = {}
     values: dict[Path, dict[str, float]] = {}
-    for path in paths:
-        measures, of_file = _read_scores(path, paintings)
-        for measure in measures:
-            earlier = merged.get(measure.name, measure)
-            if earlier.best != measure.best:
-                raise UserError(
-                    f"--scores={show(path)}: another file has {measure.name} with the other better side; "
-                    "expected :less or :more in both"
-                )
-            says = earlier.says if earlier is measure else f"{earlier.says}; {measure.says}"
-            merged[measure.name] = dataclasses.replace(measure, says=says)
-        for result, columns in of_file.items():
-            values.setdefault(result, {}).update(columns)
-    return list(merged.values()), values
-
-
-def _read_scores(
-    path: Path, paintings: Sequence[PairedPainting]
-) -> tuple[list[Measure], dict[Path, dict[str, float]]]:
-    try:
-        data = path.read_bytes()
-        rows = list(csv.DictReader(data.decode("utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"--scores={show(path)} cannot be read as a CSV: {error}") from None
-    names = [name for name in (rows[0] if rows else ()) if name and name != "result"]
-    if not rows or "result" not in rows[0] or not names:
-        raise UserError(f"--scores={show(path)} must have the columns result and NAME:less or NAME:more")
-    measures = []
-    taken = {measure.name for measure in (*SUMS, *MEASURES)}
-    for name in names:
-        title, _, side = name.rpartition(":")
-        if side not in ("less", "more") or not title or title in taken:
-            raise UserError(
-                f"--scores={show(path)}: a column must be named NAME:less or NAME:more, for what is better, "
-                f"and NAME must be new; not {name!r}"
-            )
-        says = f"of another program, from {path.name}, sha256 {hashlib.sha256(data).hexdigest()[:16]}"
-        measures.append(Measure(title, "neither", "", says, best=float(side == "more")))
     known = {painting.result.resolve() for painting in paintings}
-    values: dict[Path, dict[str, float]] = {}
-    for number, row in enumerate(rows, 2):
-        result = (path.parent / (row["result"] or "")).resolve()
-        if result not in known:
-            raise UserError(f"--scores={show(path)}, line {number}: {row['result']!r} is no painting here")
-        try:
-            texts = zip(measures, (row[name] for name in names), strict=True)
-            values[result] = {measure.name: float(text) for measure, text in texts if text}
-        except ValueError:
-            raise UserError(f"--scores={show(path)}, line {number}: expected numbers") from None
-    return measures, values
+    for path in paths:
+        flag = f"--scores={show(path)}"
+        rows = read_table(path, flag)
+        columns = [name for name in (rows[0] if rows else ()) if name and name != "result"]
+        if not columns or "result" not in rows[0]:
+            raise UserError(f"{flag} must have the columns result and NAME:less or NAME:more")
+        titles = {name: _add_column(measures, name, path, flag) for name in columns}
+        for number, row in enumerate(rows, 2):
+            result = (path.parent / (row["result"] or "")).resolve()
+            if result not in known:
+                raise UserError(f"{flag}, line {number}: {row['result']!r} is no painting here")
+            try:
+                scores = {title: float(row[name]) for name, title in titles.items() if row[name]}
+            except ValueError:
+                raise UserError(f"{flag}, line {number}: expected numbers") from None
+            values.setdefault(result, {}).update(scores)
+    return list(measures.values()), values
+
+
+def _add_column(measures: dict[str, Measure], name: str, path: Path, flag: str) -> str:
+    """Add the measure of a column of a file, unless another file has it; return its name."""
+    title, _, side = name.rpartition(":")
+    if side not in ("less", "more") or not title or title in {one.name for one in (*SUMS, *MEASURES)}:
+        raise UserError(
+            f"{flag}: a column must be named NAME:less or NAME:more, for what is better, and NAME must be "
+            f"new; not {name!r}"
+        )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    says = f"of another program, from {path.name}, sha256 {digest}"
+    measure = Measure(title, "neither", "", says, best=float(side == "more"))
+    if earlier := measures.get(title):
+        if earlier.best != measure.best:
+            raise UserError(
+                f"{flag}: another file has {title} with the other better side; expected :less or :more in "
+                "both"
+            )
+        measure = dataclasses.replace(earlier, says=f"{earlier.says}; {says}")
+    measures[title] = measure
+    return title
 
 
 def read_votes(path: Path, systems: Sequence[str]) -> Iterator[Vote]:

@@ -11,8 +11,8 @@ import numpy as np
 
 from neural_style_tf.errors import UserError, did_you_mean
 from neural_style_tf.evaluation.catalogue import BY_NAME, MEASURES, judge
-from neural_style_tf.evaluation.looks import LARGEST, SIZE, SMALLEST, Reference, Trial, Viewer, judged_size
-from neural_style_tf.images import fill_hidden, load_image, resize
+from neural_style_tf.evaluation.looks import LARGEST, SIZE, SMALLEST, Trial, Viewer, judged_size, read
+from neural_style_tf.images import resize
 
 if TYPE_CHECKING:
     from neural_style_tf.weights import Weights
@@ -71,18 +71,18 @@ def evaluate(
     else:
         viewer = Viewer()
     shape = judged_size(photo.shape, size)
-    reference = Reference(
+    trial = Trial(
+        viewer.look(resize(painting, shape)),
         viewer.look(resize(photo, shape)),
         viewer.look(resize(manner, judged_size(manner.shape, size)), maps=False),
     )
-    return judge(Trial(viewer.look(resize(painting, shape)), reference), chosen)
+    return judge(trial, chosen)
 
 
 def pixels_of(source: PictureSource) -> np.ndarray:
     """Return pixels [H, W, 3] of a file, in which what is transparent is filled, or of an array."""
     if isinstance(source, str | os.PathLike):
-        picture = load_image(source)
-        return fill_hidden(picture.pixels, picture.alpha)
+        return read(source)
     pixels = np.asarray(source, np.float32)
     if pixels.ndim != 3 or pixels.shape[-1] != 3 or not pixels.size:
         raise UserError(f"a picture must be a file, or an array [H, W, 3], not {list(pixels.shape)}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neural_style_tf.evaluation.measures import FeatureStatistics, coherence, copied_places, statistics_of
-from neural_style_tf.images import fit_size, resize
+from neural_style_tf.images import fill_hidden, fit_size, load_image, resize
 from neural_style_tf.utils.runtime import use_tensorflow_backend
 
 if TYPE_CHECKING:
@@ -85,34 +86,23 @@ class Viewer:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Reference:
-    """The photo and the style picture that paintings of a pair are measured against."""
-
-    photo: Appearance
-    style: Appearance
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
 class Trial:
-    """A painting beside its reference."""
+    """A painting beside the photo and the style picture that it is measured against."""
 
     painting: Appearance
-    reference: Reference
-
-    @property
-    def photo(self) -> Appearance:
-        """The photo."""
-        return self.reference.photo
-
-    @property
-    def style(self) -> Appearance:
-        """The style picture."""
-        return self.reference.style
+    photo: Appearance
+    style: Appearance
 
     @functools.cached_property
     def copied(self) -> np.ndarray:
         """Where the painting shows pieces of the style picture, bool."""
         return copied_places(self.painting.copied, self.style.copied)
+
+
+def read(path: str | os.PathLike[str], longest: int | None = None) -> np.ndarray:
+    """Return the pixels of a file, in which what is transparent is filled, reduced to a longest side."""
+    picture = load_image(path, longest=longest)
+    return fill_hidden(picture.pixels, picture.alpha)
 
 
 def judged_size(shape: tuple[int, ...], size: int) -> tuple[int, int]:

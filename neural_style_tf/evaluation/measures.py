@@ -104,6 +104,8 @@ def cfsd(features: np.ndarray, photo: np.ndarray) -> float:
     Source: Chung, Hyun and Heo, "Style Injection in Diffusion" (2024), whose network takes RGB of unit
     deviation; features are divided by `UNIT_INPUT` so that those of a network for 0–255 are about as large.
     """
+    from scipy.special import log_softmax
+
     count = features.shape[-1]
     sides = [
         side.reshape(-1, count).astype(np.float32) / np.float32(count * UNIT_INPUT)
@@ -112,14 +114,8 @@ def cfsd(features: np.ndarray, photo: np.ndarray) -> float:
     total, positions = 0.0, len(sides[0])
     rows = _spaced(positions, ROWS)
     for block in _blocks(len(rows), positions):
-        # Without the largest of a row, whose exponent may overflow; log P = logits − log Σ exp logits.
-        painted, original = (_from_largest(side[rows[block]] @ side.T) for side in sides)
-        exponentials = np.exp(original)
-        sums = exponentials.sum(1, dtype=np.float64)
-        original -= painted
-        exponentials *= original
-        expected = exponentials.sum(1, dtype=np.float64) / sums
-        total += float(np.sum(expected - np.log(sums) + np.log(np.exp(painted).sum(1, dtype=np.float64))))
+        painted, original = (log_softmax(side[rows[block]] @ side.T, axis=1) for side in sides)
+        total += float(np.sum(np.exp(original) * (original - painted), dtype=np.float64))
     return max(total, 0.0) * positions / len(rows)
 
 
@@ -228,9 +224,9 @@ def patch_distance(pixels: np.ndarray, style: np.ndarray, *, seed: int = 0) -> f
         random = np.random.default_rng([seed, len(distances)])
         filters = random.standard_normal((PATCH * PATCH * 3, FILTERS)).astype(np.float32)
         filters /= np.linalg.norm(filters, axis=0)
-        projected = [np.sort(filters.T @ _patches(side, seed).T, axis=1) for side in sides]
-        count = min(values.shape[1] for values in projected)
-        ours, theirs = (_quantiles(values, count) for values in projected)
+        projected = [filters.T @ _patches(side, seed).T for side in sides]
+        shares = np.linspace(0, 1, min(values.shape[1] for values in projected))
+        ours, theirs = (np.quantile(values, shares, axis=1) for values in projected)
         distances.append(float(np.abs(ours - theirs).mean()))
         sides = [halved(side) for side in sides]
     return float(np.mean(distances))
@@ -357,29 +353,6 @@ def foreign_share(copied: np.ndarray, features: np.ndarray, photo: np.ndarray) -
     return float(np.mean(copied * unlike))
 
 
-# Clips.
-
-
-def warping_error(frame: np.ndarray, warped: np.ndarray, valid: np.ndarray) -> float:
-    """Return the root mean squared difference of a frame and an earlier one that was warped to it.
-
-    Args:
-        frame: Of the painted clip.
-        warped: The painted frame 1 or 10 before, moved by the optical flow of the source.
-        valid: bool [H, W]: where the flow is reliable and nothing was hidden.
-
-    Returns:
-        From 0 to 255 grey levels; less is better; NaN if nothing is valid. A still clip has 0: compare with
-        the error of the source.
-
-    Source: Ruder, Dosovitskiy and Brox, "Artistic Style Transfer for Videos" (2016), section 5.
-    """
-    if not valid.any():
-        return float("nan")
-    squares = (np.asarray(frame, np.float64) - warped)[valid] ** 2
-    return float(np.sqrt(squares.mean()))
-
-
 # What they are made of.
 
 
@@ -422,11 +395,6 @@ def _relative(values: np.ndarray, target: np.ndarray) -> float:
     return error / energy if energy else error
 
 
-def _from_largest(logits: np.ndarray) -> np.ndarray:
-    logits -= logits.max(1, keepdims=True)
-    return logits
-
-
 def _root(matrix: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
@@ -440,17 +408,6 @@ def _patches(pixels: np.ndarray, seed: int) -> np.ndarray:
     # Pictures of one size are looked at in the same places: equal ones are at no distance.
     places = random.choice(rows * columns, size=min(PATCHES, rows * columns), replace=False)
     return windows[places // columns, places % columns].reshape(len(places), -1)
-
-
-def _quantiles(values: np.ndarray, count: int) -> np.ndarray:
-    """Return `count` quantiles of each row of sorted values, evenly spaced."""
-    if values.shape[1] == count:
-        return values
-    places = np.linspace(0, values.shape[1] - 1, count)
-    below = np.floor(places).astype(int)
-    above = np.minimum(below + 1, values.shape[1] - 1)
-    share = (places - below).astype(np.float32)
-    return values[:, below] * (1 - share) + values[:, above] * share
 
 
 def _colour_histogram(pixels: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from neural_style_tf.evaluation.catalogue import CHEAP, judge
 from neural_style_tf.evaluation.evaluate import has_scikit_image
-from neural_style_tf.evaluation.looks import SIZE, SMALLEST, Reference, Trial, Viewer
+from neural_style_tf.evaluation.looks import SIZE, SMALLEST, Trial, Viewer
 from neural_style_tf.images import fit_size, resize, to_picture
 from neural_style_tf.transfer.records import StepRecord
 
@@ -58,7 +58,7 @@ class ResultMeasures:
         viewer = Viewer()
         photo = viewer.look(self._photo)
         style = photo if self._style is None else viewer.look(self._style)
-        return judge(Trial(viewer.look(np.asarray(picture)), Reference(photo, style)), chosen)
+        return judge(Trial(viewer.look(np.asarray(picture)), photo, style), chosen)
 
 
 def _reduced(pixels: np.ndarray) -> np.ndarray:

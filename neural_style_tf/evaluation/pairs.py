@@ -110,11 +110,7 @@ class Search:
 
     def _of_table(self, path: Path) -> list[PairedPainting]:
         """Return the paintings of a CSV; its paths begin at its folder."""
-        try:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                rows = list(csv.DictReader(file))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"{show(path)} cannot be read as a CSV: {error}") from None
+        rows = read_table(path, show(path))
         if not rows or not set(COLUMNS) <= rows[0].keys():
             raise UserError(
                 f"{show(path)} must have the columns {', '.join(COLUMNS)}, and may have `system`, and a row "
@@ -193,6 +189,15 @@ class Search:
             _find(name, known, folder)
             for name, known in zip(recorded, (self.contents, self.styles), strict=True)
         ]
+
+
+def read_table(path: Path, name: str) -> list[dict[str, str]]:
+    """Return the rows of a CSV file, which a message calls `name`."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{name} cannot be read as a CSV: {error}") from None
 
 
 def _find(name: str, known: Sequence[Path], folder: Path) -> Path:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import itertools
 import json
 import math
 import os
@@ -11,12 +10,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.evaluation.catalogue import LOST, MISSING, Measure
+from neural_style_tf.evaluation.catalogue import Measure
 from neural_style_tf.evaluation.comparison import PHOTO, STYLE, Comparison
 from neural_style_tf.evaluation.pairs import REPORT, System
-from neural_style_tf.evaluation.statistics import Estimate, difference, mean, win_rate
-from neural_style_tf.utils.files import atomic_file, exists, is_file, write_text
+from neural_style_tf.evaluation.statistics import Estimate
+from neural_style_tf.utils.files import atomic_file, exists, is_file, write_table, write_text
 
 
 def check_report(folder: Path, *, read: Iterable[Path], overwrite: bool) -> None:
@@ -45,65 +46,53 @@ def check_report(folder: Path, *, read: Iterable[Path], overwrite: bool) -> None
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:
     """Write all files."""
-    texts = {".csv": to_csv, ".json": to_json, ".md": to_markdown, ".tex": to_latex}
+    texts = {".json": to_json, ".md": to_markdown, ".tex": to_latex}
+    columns = ["system", "content", "style", "result", *(one.name for one in comparison.measures)]
+    rows = [
+        dict(zip(columns, (row.system.name, *row.pair, row.result), strict=False)) | row.values
+        for row in comparison.rows
+    ]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for ending, make in texts.items():
             write_text(folder / REPORT[ending], make(comparison))
+        write_table(folder / REPORT[".csv"], columns, rows)
         draw(comparison, folder / REPORT[".png"])
     except OSError as error:
         raise UserError(f"--output_dir: cannot write in {show(folder)}: {error.strerror or error}") from None
 
 
-def to_csv(comparison: Comparison) -> str:
-    """Return a row for each painting and control."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(["system", "content", "style", "result", *(one.name for one in comparison.measures)])
-    for row in comparison.rows:
-        values = [row.values.get(measure.name, "") for measure in comparison.measures]
-        writer.writerow([row.system.name, *row.pair, str(row.result), *values])
-    return text.getvalue()
-
-
 def to_json(comparison: Comparison) -> str:
     """Return everything: facts, measures, rows, means with intervals, differences, wins, votes."""
-    systems, measures = comparison.systems, comparison.measures
-    ours = [system for system in systems if system not in (PHOTO, STYLE)]
+    measures, ours = comparison.measures, comparison.programs
+
+    def by_name(values: Iterable[Any]) -> dict[str, Any]:
+        return dict(zip([one.name for one in measures], values, strict=True))
+
+    wins = {pair: by_name(comparison.wins(*pair)) for pair in itertools.permutations(ours, 2)}
     facts = {
         "facts": dict(comparison.facts),
-        "measures": {
-            one.name: {
+        "measures": by_name(
+            {
                 "axis": one.axis,
                 "unit": one.unit,
                 "better": "less" if one.less_is_better else "more",
                 "says": one.says,
             }
             for one in measures
-        },
+        ),
         "pairs": [list(pair) for pair in comparison.pairs],
         "rows": [
             {"system": row.system.name, "pair": row.pair, "result": str(row.result), **row.values}
             for row in comparison.rows
         ],
-        "means": {
-            system.name: {one.name: mean(comparison.values(system, one)) for one in measures}
-            for system in systems
-        },
+        "means": {system.name: by_name(row) for system, row in comparison.means.items()},
         "differences from the first": {
-            system.name: {
-                one.name: difference(comparison.values(system, one), comparison.values(ours[0], one))
-                for one in measures
-            }
-            for system in ours[1:]
+            system.name: by_name(row) for system, row in comparison.differences.items()
         },
         "wins": {
             one.name: {
-                system.name: {
-                    other.name: win_rate(comparison.badness(system, one), comparison.badness(other, one))
-                    for other in ours
-                    if other != system
-                }
+                system.name: {other.name: wins[system, other][one.name] for other in ours if other != system}
                 for system in ours
             }
             for one in measures
@@ -112,10 +101,10 @@ def to_json(comparison: Comparison) -> str:
         "notes": comparison.notes,
     }
     if comparison.votes:
-        facts["votes"] = {
-            one.name: dict(zip(("rank correlation", "trials"), comparison.agreement(one), strict=True))
-            for one in measures
-        }
+        columns = ("rank correlation", "trials")
+        facts["votes"] = by_name(
+            dict(zip(columns, comparison.agreement(one), strict=True)) for one in measures
+        )
     return json.dumps(_plain(facts), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -132,69 +121,36 @@ def _plain(value: Any) -> Any:
 
 def to_markdown(comparison: Comparison) -> str:
     """Return the tables of means, differences, wins and votes."""
-    systems, measures = comparison.systems, comparison.measures
-    ours = [system for system in systems if system not in (PHOTO, STYLE)]
+    measures, ours = comparison.measures, comparison.programs
     names = [one.heading for one in measures]
+    means = [[system.name, *map(_shown, row)] for system, row in comparison.means.items()]
     blocks = [
         "# Evaluation",
         "\n".join(f"- {name}: {value}" for name, value in comparison.facts.items()),
         f"Means over {len(comparison.pairs)} pairs, with 95 % intervals (bootstrap over pairs). ↓ less is "
         "better, ↑ more.",
-        _table(
-            ["system", *names],
-            [
-                [system.name, *(_shown(mean(comparison.values(system, one))) for one in measures)]
-                for system in systems
-            ],
-        ),
+        _table(["system", *names], means),
     ]
     if len(ours) > 1:
-        first = ours[0]
+        differences = [[system.name, *map(_marked, row)] for system, row in comparison.differences.items()]
+        wins = [
+            [system.name, other.name, *map(_percent, comparison.wins(system, other))]
+            for system, other in itertools.permutations(ours, 2)
+        ]
         blocks += [
-            f"Differences from {first.name} on the same pairs. **Bold**: the interval does not hold 0.",
-            _table(
-                ["system", *names],
-                [
-                    [
-                        system.name,
-                        *(
-                            _marked(difference(comparison.values(system, one), comparison.values(first, one)))
-                            for one in measures
-                        ),
-                    ]
-                    for system in ours[1:]
-                ],
-            ),
+            f"Differences from {ours[0].name} on the same pairs. **Bold**: the interval does not hold 0.",
+            _table(["system", *names], differences),
             "Share of pairs in which a system is better than each other one.",
-            _table(
-                ["system", "than", *names],
-                [
-                    [
-                        system.name,
-                        other.name,
-                        *(
-                            _percent(
-                                win_rate(comparison.badness(system, one), comparison.badness(other, one))
-                            )
-                            for one in measures
-                        ),
-                    ]
-                    for system in ours
-                    for other in ours
-                    if other != system
-                ],
-            ),
+            _table(["system", "than", *names], wins),
         ]
     if comparison.votes:
+        votes = [(one.name, *comparison.agreement(one)) for one in measures]
         blocks += [
             f"Rank correlation (Spearman) with {len(comparison.votes)} votes of people: 1 orders paintings "
             "as they do, 0 says nothing of it.",
             _table(
                 ["measure", "trials", "correlation"],
-                [
-                    [one.name, str(count), _shown(found)]
-                    for one, (found, count) in ((one, comparison.agreement(one)) for one in measures)
-                ],
+                [[name, str(count), _shown(found)] for name, found, count in votes],
             ),
         ]
     blocks.append(measures_table(measures))
@@ -216,17 +172,14 @@ def measures_table(measures: Sequence[Measure]) -> str:
 
 def to_latex(comparison: Comparison) -> str:
     """Return the table of means for a paper, with booktabs; the best system of each column is bold."""
-    ours = [system for system in comparison.systems if system not in (PHOTO, STYLE)]
-    columns = {
-        one: {system: mean(comparison.values(system, one)) for system in comparison.systems}
-        for one in comparison.measures
-    }
-    best = {}
-    for one, means in columns.items():
-        known = [system for system in ours if not math.isnan(means[system].value)]
-        best[one] = min(known, key=lambda system: one.badness(means[system].value), default=None)
+    means = comparison.means
+    best = []
+    for place, one in enumerate(comparison.measures):
+        badness = {system: one.badness(means[system][place].value) for system in comparison.programs}
+        known = {system: value for system, value in badness.items() if not math.isnan(value)}
+        best.append(min(known, key=known.get, default=None))
     arrows = {True: r"$\downarrow$", False: r"$\uparrow$"}
-    heads = [f"{_tex(one.name)} {arrows[one.less_is_better]}" for one in columns]
+    heads = [f"{_tex(one.name)} {arrows[one.less_is_better]}" for one in comparison.measures]
     lines = [
         *(f"% {name}: {value}" for name, value in comparison.facts.items()),
         f"% means over {len(comparison.pairs)} pairs; below, 95 % intervals",
@@ -235,22 +188,19 @@ def to_latex(comparison: Comparison) -> str:
         " & ".join(["", *heads]) + r" \\",
         r"\midrule",
     ]
-    for system in comparison.systems:
+    for system, row in means.items():
         if system == PHOTO:
             lines.append(r"\midrule")
         cells = [
-            rf"\textbf{{{_rounded(found.value)}}}" if best[one] == system else _rounded(found.value)
-            for one, found in ((one, columns[one][system]) for one in columns)
+            rf"\textbf{{{_rounded(found.value)}}}" if winner == system else _rounded(found.value)
+            for winner, found in zip(best, row, strict=True)
         ]
         lines.append(" & ".join([_tex(system.name), *cells]) + r" \\")
-        intervals = [columns[one][system] for one in columns]
-        if not all(math.isnan(found.low) for found in intervals):
-            ends = [
-                rf"\scriptsize [{_rounded(found.low)}, {_rounded(found.high)}]"
-                if found.low == found.low
-                else ""
-                for found in intervals
-            ]
+        ends = [
+            "" if math.isnan(found.low) else rf"\scriptsize [{_rounded(found.low)}, {_rounded(found.high)}]"
+            for found in row
+        ]
+        if any(ends):
             lines.append(" & ".join(["", *ends]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
@@ -268,33 +218,22 @@ def draw(comparison: Comparison, path: Path) -> None:
         lines.setdefault(system.line or f"\0{system.name}", []).append(system)
     for name, systems in lines.items():
         systems.sort(key=lambda system: system.place)
-        points = [[mean(comparison.values(system, axis)) for axis in (LOST, MISSING)] for system in systems]
-        x, y = ([point[axis].value for point in points] for axis in (0, 1))
-        marker = {PHOTO: "kx", STYLE: "k+"}.get(systems[0], "o-")
-        label = name.removeprefix("\0") if len(systems) > 1 else systems[0].name
-        bars = {
-            side: [
-                [max(0, _zero(one.value - one.low)) for one in ends],
-                [max(0, _zero(one.high - one.value)) for one in ends],
-            ]
-            for side, ends in (
-                ("xerr", [point[0] for point in points]),
-                ("yerr", [point[1] for point in points]),
-            )
-        }
+        # The first two measures are the axes.
+        values, low, high = np.moveaxis([comparison.means[system][:2] for system in systems], -1, 0)
+        bars = np.nan_to_num(np.maximum(0, [values - low, high - values]))
         axes.errorbar(
-            x,
-            y,
-            **bars,
-            fmt=marker,
+            *values.T,
+            xerr=bars[..., 0],
+            yerr=bars[..., 1],
+            fmt={PHOTO: "kx", STYLE: "k+"}.get(systems[0], "o-"),
             elinewidth=0.6,
             markersize=6,
-            label=_plain_label(label),
+            label=_plain_label(name.removeprefix("\0") if len(systems) > 1 else systems[0].name),
         )
         if len(systems) > 1:
-            for system, across, up in zip(systems, x, y, strict=True):
+            for system, place in zip(systems, values, strict=True):
                 text = system.name.rpartition("=")[2]
-                axes.annotate(text, (across, up), (4, 4), textcoords="offset points", fontsize=7)
+                axes.annotate(text, place, (4, 4), textcoords="offset points", fontsize=7)
     axes.set(xlabel="content lost, 0 as the photo", ylabel="style missing, 0 as the style picture")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
@@ -305,10 +244,6 @@ def draw(comparison: Comparison, path: Path) -> None:
 def _plain_label(text: str) -> str:
     """Return a label in which matplotlib sees no formula, and which its legend does not hide."""
     return text.replace("$", r"\$").lstrip("_") or "–"
-
-
-def _zero(value: float) -> float:
-    return 0.0 if math.isnan(value) else value
 
 
 def _rounded(value: float) -> str:

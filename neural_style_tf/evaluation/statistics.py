@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -35,13 +34,7 @@ def mean(values: Sequence[float]) -> Estimate:
         values: A value for each pair; NaN for none. Fewer than two have no interval.
     """
     known = np.asarray(values, np.float64)
-    return _mean(tuple(known[~np.isnan(known)].tolist()))
-
-
-@functools.lru_cache(maxsize=4096)
-def _mean(values: tuple[float, ...]) -> Estimate:
-    # Every file of a report has the same means.
-    known = np.array(values)
+    known = known[~np.isnan(known)]
     if len(known) < 2:
         return Estimate(float(known[0]) if len(known) else float("nan"))
     means = np.concatenate([known[drawn].mean(1) for drawn in draws(len(known))])

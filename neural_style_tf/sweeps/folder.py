@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,11 +140,9 @@ class SweepFolder:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Keep other processes, such as other shards, from writing `sweep.json`."""
-        lock, begun = Lock(self.path / LOCK), time.monotonic()
-        while not lock.acquire():
-            if time.monotonic() - begun > LOCK_SECONDS:
-                raise UserError(f"{show(self.path / LOCK)} is held by another process: end that one")
-            time.sleep(0.05)
+        lock = Lock(self.path / LOCK)
+        if not lock.acquire(LOCK_SECONDS):
+            raise UserError(f"{show(self.path / LOCK)} is held by another process: end that one")
         try:
             yield
         finally:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +13,7 @@ from neural_style_tf.errors import reason, show
 from neural_style_tf.evaluation.catalogue import CHEAP
 from neural_style_tf.runs.resume import find_manifest
 from neural_style_tf.sweeps.folder import Runs
-from neural_style_tf.utils.files import atomic_file, write_text
+from neural_style_tf.utils.files import atomic_file, write_table, write_text
 
 # Sizes of the sheet, in pixels: the largest and the smallest side of a thumbnail, the space around it, a line
 # of text, and the largest side of the whole, labels aside.
@@ -32,7 +30,7 @@ def write_report(root: Path, runs: Runs) -> list[str]:
     measures = [one.name for one in CHEAP if any(one.name in row for row in facts)]
     columns = [*names, "status", "total", "content", "style", "tv", *measures, "steps", "seconds", "folder"]
     parts = {
-        "table.csv": lambda path: _write_table(path, columns, facts),
+        "table.csv": lambda path: write_table(path, columns, facts),
         "index.html": lambda path: _write_page(path, columns, facts),
         "sheet.jpg": lambda path: _write_sheet(path, runs),
     }
@@ -62,14 +60,6 @@ def _facts(folder: Path) -> dict[str, Any]:
 def _picture(folder: Path) -> Path:
     """Return the result of a run, or the first frame of a clip."""
     return min(folder.glob("frames/frame-*.png"), default=folder / "result.png")
-
-
-def _write_table(path: Path, columns: list[str], facts: list[dict[str, Any]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", restval="")
-    writer.writeheader()
-    writer.writerows(facts)
-    write_text(path, text.getvalue())
 
 
 def _write_sheet(path: Path, runs: Runs) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import hashlib
+import io
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -97,6 +99,15 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
+def write_table(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Mapping]) -> None:
+    """Write a CSV file atomically; what a row lacks stays empty, what is no column is left out."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
 def leftovers(folder: Path, pattern: str) -> list[Path]:
     """Return the unfinished files that killed processes left of files in `folder` that match `pattern`."""
     return sorted(folder.glob(f"{PARTIAL}{pattern}-*"))
@@ -112,12 +123,12 @@ class Lock:
         self._path = path
         self._lock: FileLock | None = None
 
-    def acquire(self) -> bool:
-        """Take the lock; return False if another process holds it.
+    def acquire(self, seconds: float = 0.0) -> bool:
+        """Take the lock; return False if another process holds it for so many seconds.
 
         On a file system without locks this always succeeds: the user must run one process only.
         """
-        lock = FileLock(self._path, timeout=0, fallback_to_soft=False)
+        lock = FileLock(self._path, timeout=seconds, fallback_to_soft=False)
         try:
             lock.acquire()
         except Timeout:

@@ -40,8 +40,8 @@ def check_clip_output(path: str, *, frames: int = 0, size: tuple[int, int] = (0,
     """Refuse a file to which a clip of `frames` frames (0: not known) of size (H, W) cannot be written."""
     file = Path(path)
     check_path(file, (*CONTAINERS, *ANIMATIONS), "a clip")
-    if file.suffix.lower() in ANIMATIONS and _too_much(frames, size):
-        raise UserError(f"--output: {show(path)}: {_too_much_message(frames, size, file.suffix)}")
+    if file.suffix.lower() in ANIMATIONS and (why := _too_much(frames, size, file.suffix)):
+        raise UserError(f"--output: {show(path)}: {why}")
 
 
 def write_clip(
@@ -98,11 +98,10 @@ def write_clip(
     return ()
 
 
-def _too_much(frames: int, size: tuple[int, int]) -> bool:
-    return frames * size[0] * size[1] > MOST_ANIMATED or max(size) > LONGEST_ANIMATED
-
-
-def _too_much_message(frames: int, size: tuple[int, int], suffix: str) -> str:
+def _too_much(frames: int, size: tuple[int, int], suffix: str) -> str:
+    """Return why an animation cannot hold these frames, or ""."""
+    if frames * size[0] * size[1] <= MOST_ANIMATED and max(size) <= LONGEST_ANIMATED:
+        return ""
     return f"{frames} frames of {size[1]}×{size[0]} are too much for {suffix}: take .mp4"
 
 
@@ -111,9 +110,8 @@ def _write_animation(
 ) -> None:
     with Image.open(frames[0]) as opened:
         first = opened.convert("RGB")
-    size = first.height, first.width
-    if _too_much(len(frames), size):
-        raise RunError(_too_much_message(len(frames), size, file.suffix))
+    if why := _too_much(len(frames), (first.height, first.width), file.suffix):
+        raise RunError(why)
     # Rounded in sum, not each by itself; GIF counts hundredths.
     unit = 10 if kind == "GIF" else 1
     shown = [unit * round(1000 * time / unit) for time in times]

@@ -4,6 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.losses.catalogue import make_terms, part_factors, with_parts
 from neural_style_tf.losses.evaluate import Arguments
 from neural_style_tf.losses.guides import EVERYWHERE
@@ -12,6 +13,8 @@ from neural_style_tf.losses.targets import gather_statistics, make_sources, make
 from neural_style_tf.losses.temporal import Temporal
 from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.optim import make_optimizer
+from neural_style_tf.transfer.masks import Masks
+from neural_style_tf.transfer.session import Networks, Session, first_image
 from neural_style_tf.transfer.solver import CompiledStep, Solver
 
 
@@ -99,6 +102,15 @@ class Function:
 
     def __call__(self, image, arguments):
         return self.function(image)
+
+
+def solver_of_run(pictures, config, weights):
+    """Return the solver of a run of pictures [H, W, 3] at their sizes, ready to `start`."""
+    session = Session(weights, keep_bytes=0)
+    size, *style_sizes = (picture.shape[:2] for picture in pictures)
+    guidance = Masks().check(len(style_sizes), config).at(size, style_sizes, config)
+    objective = session.prepare(pictures, config, Networks(config, weights, Cluster()), guidance)
+    return session._solver(objective, first_image(pictures, config, objective, guidance.cover), config, None)
 
 
 def solver_of(function, image, config, names=("total",)):

@@ -8,7 +8,6 @@ import pytest
 import reference
 import tensorflow as tf
 from narrow import make_narrow_weights
-from step import make_solver
 
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config
@@ -237,7 +236,7 @@ def test_the_choice_is_of_this_picture_and_counts(monkeypatch, pictures, narrow_
         return "winograd"
 
     monkeypatch.setattr(winograd, "select_convolution", choose)
-    solver = make_solver(list(pictures), config, narrow_weights)
+    solver = by_hand.solver_of_run(list(pictures), config, narrow_weights)
     assert set(asked) == {("auto", "bfloat16", 40 * 48)}
     assert isinstance(solver.step.evaluation.network.get_layer("conv3_1"), networks.WinogradConvolution)
     assert plan_memory(config, (40, 48)).needed > plain
@@ -256,7 +255,9 @@ def test_the_style_picture_is_seen_directly_and_steps_are_traced_once(
 
     monkeypatch.setattr(winograd, "convolve", count)
     direct, ours = (
-        make_solver(list(pictures), SHALLOW.replace(convolution=convolution, tile=tile), narrow_weights)
+        by_hand.solver_of_run(
+            list(pictures), SHALLOW.replace(convolution=convolution, tile=tile), narrow_weights
+        )
         for convolution in ("direct", "winograd")
     )
     assert ours.step.evaluation.tile == direct.step.evaluation.tile
