@@ -85,14 +85,13 @@ def make_limit(
 
 def make_solver(pictures: Sequence[np.ndarray], config: Config, weights: Weights) -> Solver:
     """Return a solver that is ready to `start`, without a run; the pictures are used at their sizes."""
-    from neural_style_tf.distributed.replicas import Cluster
     from neural_style_tf.transfer.masks import Masks
-    from neural_style_tf.transfer.session import Networks, Session, first_image
+    from neural_style_tf.transfer.session import Session, first_image
 
     session = Session(weights, keep_bytes=0)
     size, *style_sizes = (picture.shape[:2] for picture in pictures)
     guidance = Masks().check(len(style_sizes), config).at(size, style_sizes, config)
-    objective = session.prepare(pictures, config, Networks(config, weights, Cluster()), guidance)
+    objective = session.prepare(pictures, config, guidance, {})
     image = first_image(pictures, config, objective, guidance.cover)
     return session._solver(objective, image, config, None)
 
