@@ -58,16 +58,10 @@ Texts = Mapping[str, tuple[str, ...]]
 
 @dataclasses.dataclass(frozen=True)
 class CommandLine:
-    """A parsed command line.
+    """A parsed command line."""
 
-    Attributes:
-        texts: The texts of all settings in it and in its flag files.
-        here: Names of the settings on the command line itself, not in a flag file.
-        sweep: The settings of a sweep.
-    """
-
-    texts: Texts
-    here: Set[str]
+    texts: Texts  # of all settings in it and in its flag files
+    here: Set[str]  # names of the settings on the command line itself, not in a flag file
     sweep: SweepConfig
 
     @property
@@ -240,12 +234,8 @@ def _read(
     a flag file at its position, never finish reading a device or a file that includes itself, and take quotes
     and a byte-order mark for part of a name.
 
-    Args:
-        arguments: The flags on a command line or in a flag file.
-        fields: The settings.
-        others: Takes the arguments that are no flags; None refuses them.
-        where: Beginning of messages.
-        around: The flag file that holds the flags, and the flag files that include it.
+    Arguments that are no flags go to `others`; None refuses them. `where` begins messages. The flag files
+    `around` the flags are the one that holds them, and those that include it.
     """
     values = _define(fields)
     own, texts = [], {}

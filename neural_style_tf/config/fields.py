@@ -45,17 +45,11 @@ def setting(
     value: str = "",
     **limits: float,
 ) -> Any:
-    """Declare a field.
+    """Declare a field, with its explanation for `--help`.
 
-    Args:
-        default: The default value.
-        explanation: One sentence for `--help`.
-        tags: Keys of `TAGS`, separated by spaces.
-        kind: The type of its values; default: by the type of `default`.
-        choices: The valid words.
-        is_own: Tells whether another word than `choices` names something of the user's, such as a file.
-        value: Placeholder in `--help` if the default is empty: FILE, FOLDER or a form such as N,N,….
-        **limits: Limits by the keys of `LIMITS`.
+    `tags` are keys of `TAGS`, separated by spaces; limits are named by the keys of `LIMITS`. The kind follows
+    from the type of the default. `choices` are the valid words; `is_own` tells whether another word names
+    something of the user's, such as a file. `value` is shown for an empty default: FILE, FOLDER or N,N,….
     """
     if unknown := (set(tags.split()) - TAGS.keys()) | (limits.keys() - LIMITS.keys()):
         raise TypeError(f"no such tags or limits: {unknown}")

@@ -12,19 +12,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerFacts:
-    """What is known of an optimiser before it is imported.
+    """What is known of an optimiser before it is imported."""
 
-    Attributes:
-        path: `package.module:Class` of the `Optimizer`.
-        pictures: Settings → size of its state and temporaries, in pictures.
-        steps_to_gain: Steps over which a frame of a clip must gain, or it is done.
-        leaves: Whether the first steps may lead away from a good initial image.
-    """
-
-    path: str
+    path: str  # `package.module:Class` of the `Optimizer`
+    # Settings → size of its state and temporaries, in pictures.
     pictures: Callable[[OptimizerConfig], float]
-    steps_to_gain: int = 50
-    leaves: bool = True
+    steps_to_gain: int = 50  # steps over which a frame of a clip must gain, or it is done
+    leaves: bool = True  # whether the first steps may lead away from a good initial image
 
 
 OPTIMIZERS = {

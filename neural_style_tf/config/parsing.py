@@ -131,13 +131,9 @@ def names_a_class(text: str) -> bool:
 def factory_of(setting: str, path: str, kind: type) -> Callable[..., Any]:
     """Return a function that makes objects of a class, from those of its keywords that the class takes.
 
-    Args:
-        setting: The setting that names the class.
-        path: `package.module:Class`; the module may lie in the working directory.
-        kind: What the class must be a subclass of.
-
-    Raises:
-        UserError: The class cannot be imported, or is no `kind`; from the function: the class fails.
+    `--setting` names the subclass of `kind` by its `path`, `package.module:Class`; the module may lie in the
+    working directory. A UserError says that it cannot be imported or is no `kind`; from the function, that
+    the class fails.
     """
     module, _, name = path.partition(":")
     here = str(Path.cwd())

@@ -16,19 +16,13 @@ EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type"
 
 @dataclasses.dataclass(frozen=True)
 class WorkerInfo:
-    """The rank of this process among the workers.
+    """The rank of this process among the workers."""
 
-    Attributes:
-        rank: 0 is the chief, which alone writes files and prints.
-        addresses: host:port of each worker by rank; empty under Slurm until TensorFlow reads its variables.
-        workers: Their number.
-        chief_job: Whether TF_CONFIG has a job `chief` beside the workers.
-    """
-
-    rank: int = 0
+    rank: int = 0  # 0 is the chief, which alone writes files and prints
+    # host:port of each worker by rank; empty under Slurm until TensorFlow reads its variables.
     addresses: tuple[str, ...] = ()
-    workers: int = 1
-    chief_job: bool = False
+    workers: int = 1  # their number
+    chief_job: bool = False  # whether TF_CONFIG has a job `chief` beside the workers
 
     def name(self, rank: int) -> str:
         """Return the name of a worker in messages."""

@@ -33,12 +33,10 @@ SAVED = "what was saved is kept: --resume goes on with the same or another numbe
 class Cluster:
     """The replicas of a run: the GPUs of this process, and those of other workers.
 
-    Args:
-        strategy: None for one replica.
-        worker: Rank of this process; default: the only one.
-
     Attributes:
         worker: Rank of this process, and the addresses of all.
+        rank: The index of this process; 0 is the chief, which alone writes files and prints.
+        workers: The number of processes.
         replicas: Their number, over all workers.
         waiting_since: Time at which this worker began to wait for the others, in seconds since 1970; 0 while
             it does not wait.
@@ -49,27 +47,13 @@ class Cluster:
         self, strategy: tf.distribute.Strategy | None = None, worker: WorkerInfo | None = None
     ) -> None:
         self.worker = worker or WorkerInfo()
+        self.rank, self.workers = self.worker.rank, self.worker.workers
         self._strategy = strategy
         self.overdue = ""
         self.replicas = strategy.num_replicas_in_sync if strategy else 1
         if self.workers > 1:
             with tf.device("CPU:0"):
                 self.waiting_since = tf.Variable(0.0, dtype=tf.float64)
-
-    @property
-    def is_chief(self) -> bool:
-        """Whether this process writes files and prints."""
-        return self.worker.rank == 0
-
-    @property
-    def workers(self) -> int:
-        """The number of processes."""
-        return self.worker.workers
-
-    @property
-    def rank(self) -> int:
-        """The index of this process; 0 is the chief."""
-        return self.worker.rank
 
     def least(self, value: int | None) -> int | None:
         """Return the least value of all workers; None if all have None."""
@@ -125,7 +109,7 @@ class Cluster:
         # On a worker that has not started yet, a variable may have another shape.
         shapes = self.all_gather([tf.shape(variable).numpy().tolist() for variable in variables])[0]
         for variable, shape in zip(variables, shapes, strict=True):
-            here = tf.convert_to_tensor(variable) if self.is_chief else tf.zeros(shape, variable.dtype)
+            here = tf.convert_to_tensor(variable) if self.rank == 0 else tf.zeros(shape, variable.dtype)
             variable.assign(self.all_reduce_sum(here))
 
     def all_gather(self, value: Any) -> list[Any]:
@@ -155,8 +139,8 @@ class Cluster:
         if self.workers == 1 or not isinstance(error, lost):
             return
         tasks = re.findall(r"/job:(\w+)/replica:0/task:(\d+)", str(error))
-        ranks = {self.worker.rank_of(job, int(task)) for job, task in tasks} - {self.worker.rank}
-        if not ranks and self.worker.rank > 0 and isinstance(error, tf.errors.DeadlineExceededError):
+        ranks = {self.worker.rank_of(job, int(task)) for job, task in tasks} - {self.rank}
+        if not ranks and self.rank > 0 and isinstance(error, tf.errors.DeadlineExceededError):
             # The chief does not answer the heartbeat.
             ranks = {0}
         names = " or ".join(self.worker.name(rank) for rank in sorted(ranks))
@@ -179,11 +163,9 @@ class Cluster:
 def join(distribute: str, worker: WorkerInfo, *, timeout: float, say: Callable[[str], None]) -> Cluster:
     """Join the other workers and return all replicas; before TensorFlow's first operation.
 
-    Args:
-        distribute: `--distribute`; `mirrored` without two GPUs is a `UserError`.
-        worker: From `find_worker`.
-        timeout: Seconds to wait for another worker, now and later; then a `RunError`.
-        say: Called with the reason before the process is killed because TensorFlow does not stop waiting.
+    `--distribute=mirrored` without two GPUs raises `UserError`. Waiting for another worker longer than
+    `timeout` (seconds), now or later, raises `RunError`; where TensorFlow does not stop waiting, the process
+    is killed, after `say` got the reason.
     """
     gpus = len(tf.config.get_visible_devices("GPU"))
     if worker.workers == 1:

@@ -29,9 +29,9 @@ from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import OutputFolder
 from neural_style_tf.runs.outputs import check_not_read, check_not_there, output_of
 from neural_style_tf.runs.region_files import RegionFrames
-from neural_style_tf.runs.resume import newest_metric, trim_metrics
+from neural_style_tf.runs.resume import newest_metric
 from neural_style_tf.transfer.masks import Masks
-from neural_style_tf.transfer.plan import Inputs, Plan, plan_run, with_regions
+from neural_style_tf.transfer.plan import Inputs
 from neural_style_tf.transfer.records import FrameRecord, FrameState, Listener
 from neural_style_tf.transfer.regions import Extract, Regions
 from neural_style_tf.utils.console import duration
@@ -57,7 +57,6 @@ class ClipPainting:
     def __init__(self) -> None:
         self._moving: dict[str, Clip] = {}
         self._states: list[FrameState] = []
-        self._regions: Regions | None = None
         self._labels: dict[int, np.ndarray] = {}
 
     def read(
@@ -100,7 +99,9 @@ class ClipPainting:
         notes = (*self.clip.notes, *(["transparency is left out of a clip"] if self.clip.has_alpha else []))
         pixels = resize(first.pixels, size)
         content = Picture(pixels, None, notes, self.clip.sha256, Path(job.content), None, None)
-        return read_inputs(config, job, machine, files, content=content, read_mask=self._read_mask)
+        known, inputs = read_inputs(config, job, machine, files, content=content, read_mask=self._read_mask)
+        masks = dataclasses.replace(inputs.masks, moving=bool(self._moving))
+        return known, dataclasses.replace(inputs, masks=masks)
 
     def frames(self, after: int = 0, clip: Clip | None = None) -> Iterator[Frame]:
         """Return the frames to paint that come after frame `after`, of this clip or of a mask that moves."""
@@ -138,27 +139,12 @@ class ClipPainting:
         picture = Picture(first.pixels[:0, :0], None, clip.notes, clip.sha256, Path(path), None, None)
         return moving_mask(clip, first), picture
 
-    def plan(self, inputs: Inputs, config: Config) -> Plan:
-        """Plan the first frame; each frame is planned again when it is painted."""
-        masks = dataclasses.replace(inputs.masks, moving=bool(self._moving))
-        self._inputs: Inputs | None = dataclasses.replace(inputs, masks=masks)
-        return plan_run(self._inputs, config)
-
-    def plan_with(self, regions: Regions, inputs: Inputs, config: Config) -> Plan:
-        """Plan the first frame with the regions that `--match` found; those of all frames may move."""
-        self._regions = regions
-        matched, config = with_regions(inputs, config, regions)
-        self._inputs = dataclasses.replace(matched, masks=dataclasses.replace(matched.masks, moving=True))
-        return plan_run(self._inputs, config)
-
-    def forget_pictures(self) -> None:
-        """Drop the style pictures and masks, of a clip that is only looked through."""
-        self._inputs = None
-
-    def _masks_of_frames(self, after: int, masks: Masks, extract: Extract | None) -> Callable[[Frame], Masks]:
+    def _masks_of_frames(
+        self, after: int, masks: Masks, regions: Regions | None, extract: Extract | None
+    ) -> Callable[[Frame], Masks]:
         """Return frame → its masks, to be called in order; `masks` are those of the first frame.
 
-        The regions of `--match` are told by the clusters of the first frame, from features by `extract`.
+        The `regions` of `--match` are told by the clusters of the first frame, from features by `extract`.
         """
         frames = {role: self.frames(after, clip) for role, clip in self._moving.items()}
 
@@ -172,9 +158,9 @@ class ClipPainting:
 
         def masks_of(shown: Frame) -> Masks:
             number = shown.number
-            if self._regions is not None:
-                self._labels[number] = self._regions.clusters.regions_of(shown.pixels, extract)
-                content = self._regions.content_masks(self._labels[number])
+            if regions is not None:
+                self._labels[number] = regions.clusters.regions_of(shown.pixels, extract)
+                content = regions.content_masks(self._labels[number])
             else:
                 roles = numbered("content_mask", len(masks.content))
                 content = [
@@ -238,13 +224,6 @@ class ClipPainting:
         """The number of the last frame that an interrupted run has painted, or 0."""
         return self._states[-1].number if self._states else 0
 
-    def clear_after(self, folder: OutputFolder, step: int) -> None:
-        """Remove frames, their states and losses after a frame."""
-        from neural_style_tf.runs.clip_files import remove_after
-
-        trim_metrics(folder.path / "metrics.jsonl", step)
-        remove_after(folder.path, step)
-
     def records(
         self, run: Run, folder: OutputFolder, checkpoint: str | None, tick: Tick
     ) -> Iterator[FrameRecord]:
@@ -257,24 +236,21 @@ class ClipPainting:
         newest, last = self._newest, self._last
         seconds, begun = run.earlier.seconds or 0.0 if run.earlier else 0.0, time.monotonic()
         self._progress = FrameProgress(run.console, last)
-        inputs, self._inputs = self._inputs, None
 
         def ticked(step: int) -> bool:
             self._progress.on_iteration(step)
             return tick(newest)
 
-        session, config, extract = run.machine.session(), run.config, None
-        if self._regions is not None:
-            scales = run.take_plan().config.sizes.style_scale
-            config, extract = config.replace(match="none", style_scale=scales), session.extractor(config)
+        plan, session = run.take_plan(), run.machine.session()
+        extract = None if run.regions is None else session.extractor(plan.config)
         painted = paint_clip(
             session,
             self.frames(newest),
-            inputs.styles,
-            config,
+            plan.styles,
+            plan.config,
             flow=self.flow,
-            masks=self._masks_of_frames(newest, inputs.masks, extract),
-            initial=inputs.initial,
+            masks=self._masks_of_frames(newest, plan.masks, run.regions, extract),
+            initial=plan.initial,
             before=self._states,
             tick=ticked,
         )
@@ -318,7 +294,7 @@ class ClipPainting:
         from neural_style_tf.runs.callbacks import Saving
         from neural_style_tf.runs.clip_files import Frames, States
 
-        regions = [] if self._regions is None else [RegionFrames(folder.path, self._regions, self._labels)]
+        regions = [] if run.regions is None else [RegionFrames(folder.path, run.regions, self._labels)]
         return [
             Frames(folder.path, Saving(stretch=run.job.stretch_contrast)),
             *regions,

@@ -15,10 +15,9 @@ from neural_style_tf.transfer.records import Listener, Record
 class Listeners:
     """What a run writes, prints and reports.
 
-    Args:
-        make: Called at the first step, so that an earlier run in the folder is kept until then. Yields the
-            manifest first, and last those that report to others: what they report is saved by then.
-        painting: Where the painting is, for the message of an error.
+    `make` is called at the first step, so that an earlier run in the folder is kept until then. It yields the
+    manifest first, and last those that report to others: what they report is saved by then. Messages of
+    errors say where the `painting` is.
     """
 
     def __init__(self, make: Callable[[], Iterator[Listener]], painting: Path | None) -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neural_style_tf.config.schema import Config, Job
+from neural_style_tf.errors import UserError
+from neural_style_tf.evaluation.of_run import ResultMeasures
 from neural_style_tf.jobs.inputs import PictureFiles, read_inputs
 from neural_style_tf.jobs.machine import Machine
 from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import OutputFolder
-from neural_style_tf.runs.outputs import check_outputs, find_checkpoint
-from neural_style_tf.runs.resume import trim_metrics
-from neural_style_tf.transfer.plan import Inputs, Plan, plan_run, with_regions
+from neural_style_tf.runs.outputs import check_outputs
+from neural_style_tf.runs.resume import newest_metric, step_of
+from neural_style_tf.transfer.plan import Inputs
 from neural_style_tf.transfer.records import Listener, StepRecord
-from neural_style_tf.transfer.regions import Regions
 from neural_style_tf.utils.console import duration
 
 if TYPE_CHECKING:
@@ -35,14 +37,6 @@ class PicturePainting:
         """Read the pictures; see `inputs.read_inputs`."""
         return read_inputs(config, job, machine, files)
 
-    def plan(self, inputs: Inputs, config: Config) -> Plan:
-        """Plan the run."""
-        return plan_run(inputs, config)
-
-    def plan_with(self, regions: Regions, inputs: Inputs, config: Config) -> Plan:
-        """Plan the run with the regions that `--match` found."""
-        return plan_run(*with_regions(inputs, config, regions))
-
     def check_outputs(self, run: Run) -> None:
         """Refuse outputs that cannot be written, or would destroy a file."""
         check_outputs(run.here, run.config, run.files.photo, size=run.size, say=run.console.say)
@@ -51,18 +45,40 @@ class PicturePainting:
         """Refuse to continue a run with further settings that must not change: none."""
 
     def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:
-        """Return the newest good checkpoint, whose name ends with its step, or None."""
-        return find_checkpoint(folder, planned=run.scales[-1].end, say=run.console.say)
+        """Return the newest readable checkpoint, whose name ends with its step; None before the first.
 
-    def clear_after(self, folder: OutputFolder, step: int) -> None:
-        """Remove losses after the checkpoint; pictures are written again."""
-        trim_metrics(folder.path / "metrics.jsonl", step)
+        A run that wrote results but left no readable checkpoint is refused, and one beyond its last step.
+        """
+        from neural_style_tf.runs.checkpoints import newest_good
+
+        say, planned = run.console.say, run.scales[-1].end
+        prefix, notes = newest_good(folder.path / "checkpoints")
+        for note in notes:
+            say(note)
+        if prefix is None and newest_metric(folder.path / "metrics.jsonl") > 0:
+            raise UserError(
+                f"--resume: the run in {str(folder.path)!r} left no checkpoint that can be read; "
+                "--overwrite begins it anew, or give another --output_dir"
+            )
+        if step_of(prefix) > planned:
+            raise UserError(
+                f"--resume: the run in {str(folder.path)!r} is at step {step_of(prefix)} already, beyond "
+                f"{planned}: give at least as many --iterations as it began with"
+            )
+        where = f"step {step_of(prefix)}" if prefix else "the beginning: it has no checkpoint yet"
+        say(f"going on with {folder.path}{os.sep} from {where}")
+        return prefix
 
     def records(
         self, run: Run, folder: OutputFolder | None, checkpoint: str | None, tick: Tick
     ) -> Iterator[StepRecord]:
         """Paint; yield the steps. `folder` is None for a worker that does not write."""
-        return run.machine.session().run(run.take_plan(), tick=tick, resume=checkpoint)
+        plan = run.take_plan()
+        if run.machine.several:
+            # With regions a style picture is there once for each of its own.
+            styles = plan.styles[:1] if len(run.job.style) == 1 else plan.styles
+            run.measure = ResultMeasures(plan.photo, styles)
+        return run.machine.session().run(plan, tick=tick, resume=checkpoint)
 
     def listeners(self, run: Run, folder: OutputFolder) -> list[Listener]:
         """Return what writes and prints the picture."""

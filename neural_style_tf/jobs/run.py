@@ -37,14 +37,14 @@ from neural_style_tf.runs.resume import (
     earlier_manifest,
     repeated_manifest,
     step_of,
+    trim_metrics,
     with_its_choices,
 )
 from neural_style_tf.tiling.memory_model import LARGE_PICTURE, choose_tile, estimate_run
 from neural_style_tf.tiling.system_memory import check_start
-from neural_style_tf.transfer.plan import Plan
+from neural_style_tf.transfer.plan import Plan, plan_run, with_regions
 from neural_style_tf.transfer.records import Listener
 from neural_style_tf.transfer.regions import MOST
-from neural_style_tf.transfer.scales import Scale
 from neural_style_tf.utils.files import write_text
 from neural_style_tf.utils.runtime import check_installation
 from neural_style_tf.video.read import is_clip
@@ -101,12 +101,12 @@ class Run:
         self.measure: ResultMeasures | None = None
         self.earlier: Manifest | None = None
         self._repeated: Manifest | None = None
-        self._follow(work.plan(inputs, config))
+        self._follow(plan_run(inputs, config))
         self._check()
 
     def _follow(self, plan: Plan) -> None:
         """Take a plan, and note what outlives it: it is dropped when painting begins."""
-        self._plan, self._scales, self.notes = plan, plan.scales, plan.notes
+        self._plan, self.scales, self.notes = plan, plan.scales, plan.notes
         styles, regions = plan.scales[-1].styles, plan.masks.regions
         if plan.unmatched is not None:
             # At most so many masks are found.
@@ -114,14 +114,9 @@ class Run:
         self._beside_result = {"styles": styles, "regions": regions}
 
     @property
-    def scales(self) -> tuple[Scale, ...]:
-        """The sizes that a picture, or a frame of a clip, goes through."""
-        return self._scales
-
-    @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the result."""
-        return self._scales[-1].content
+        return self.scales[-1].content
 
     @property
     def hashes(self) -> Mapping[str, str]:
@@ -161,9 +156,7 @@ class Run:
 
         `--tile=auto` chooses by the `available` bytes; None: one piece; 0: the tile that takes the least.
         """
-        estimate = functools.partial(
-            estimate_run, self.config, self._scales[-1].content, **self._beside_result
-        )
+        estimate = functools.partial(estimate_run, self.config, self.size, **self._beside_result)
         return PROCESS_BYTES + estimate(choose_tile(self.config.tile, estimate, available))
 
     def execute(self) -> int:
@@ -218,7 +211,8 @@ class Run:
         known = None if self.earlier is None or folder is None else read_regions(folder.path)
         regions = self.machine.session().find_regions(inputs, self.config, known)
         self.regions, self._found, said = regions, known is None, self.notes
-        self._follow(self.work.plan_with(regions, inputs, self.config))
+        moving = isinstance(self.work, ClipPainting)
+        self._follow(plan_run(*with_regions(inputs, self.config, regions, moving=moving)))
         for line in self.notes:
             if line not in said:
                 say(line)
@@ -276,13 +270,15 @@ class Run:
         if folder is None:
             return
         from neural_style_tf.runs.callbacks import Metrics
+        from neural_style_tf.runs.clip_files import remove_after
         from neural_style_tf.runs.tensorboard import Curves
 
         after = step_of(checkpoint)
         if checkpoint is None:
             folder.clear()
         else:
-            self.work.clear_after(folder, after)
+            trim_metrics(folder.path / "metrics.jsonl", after)
+            remove_after(folder.path, after)
         yield ManifestWriter(
             folder.path / "run.json",
             self.config,
@@ -313,13 +309,8 @@ class Run:
     def take_plan(self) -> Plan:
         """Return the plan with the precision, convolution and tile that this run chose.
 
-        The run forgets the plan, so that the memory of its pictures can be freed, but for small copies that
-        its result is measured against. Call this once.
+        The run forgets the plan, so that the memory of its pictures can be freed. Call this once.
         """
-        if self.machine.several:
-            # With regions a style picture is there once for each of its own.
-            styles = self._plan.styles[:1] if len(self.job.style) == 1 else self._plan.styles
-            self.measure = ResultMeasures(self._plan.photo, styles)
         config = self._plan.config.replace(
             precision=self.config.network.precision,
             convolution=self.config.network.convolution,

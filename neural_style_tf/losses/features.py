@@ -18,13 +18,7 @@ NORMALIZATIONS = ("positions", "elements")
 
 
 class FeatureExtractor:
-    """A network that is built and traced once, for many pictures of any sizes.
-
-    Args:
-        layers: As of `extract_features`, like the others.
-        weights: Of the network.
-        network: Its pooling and padding.
-    """
+    """A network that is built and traced once, for many pictures; arguments as of `extract_features`."""
 
     def __init__(self, layers: Sequence[str], weights: Weights, network: NetworkConfig | None = None) -> None:
         settings = network or NetworkConfig()

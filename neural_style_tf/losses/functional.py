@@ -77,12 +77,9 @@ def _product_plus(rows: tf.Tensor, matrix: tf.Tensor, more: tf.Tensor) -> tf.Ten
 def guided_moment_sums(features: tf.Tensor, guides: Sequence[tf.Tensor]) -> list[tuple[tf.Tensor, tf.Tensor]]:
     """Return Σ_k m_k F_ik [N] and Σ_k m_k F_ik F_jk [N, N], moments weighted by a guide m, for each guide.
 
-    Positions that belong to one guide alone, with m = 1, are summed by `moment_sums`, so that hard masks cost
-    little more than none. Only positions at soft borders are multiplied by their guides.
-
-    Args:
-        features: [1, H, W, N].
-        guides: Each m [1, H, W, 1], ≥ 0; without gradient.
+    Features are [1, H, W, N], guides [1, H, W, 1], ≥ 0, without gradient. Positions that belong to one guide
+    alone, with m = 1, are summed by `moment_sums`, so that hard masks cost little more than none. Only
+    positions at soft borders are multiplied by their guides.
     """
     firsts, seconds = _guided_moments(features, tf.concat(guides, -1))
     return list(zip(tf.unstack(firsts), tf.unstack(seconds), strict=True))

@@ -35,37 +35,25 @@ LEAST = 1.0
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Region:
-    """A part of the picture and the styles that are painted there.
+    """A part of the picture and the styles that are painted there."""
 
-    Attributes:
-        mask: m_r [H, W], 0–1; None for the whole picture.
-        styles: Indices of the styles, blended with one another.
-        weight: λ_r, a factor of the region's style loss.
-    """
-
-    mask: np.ndarray | None
-    styles: tuple[int, ...]
-    weight: float = 1.0
+    mask: np.ndarray | None  # m_r [H, W], 0–1; None for the whole picture
+    styles: tuple[int, ...]  # indices of the styles, blended with one another
+    weight: float = 1.0  # λ_r, a factor of the region's style loss
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Guidance:
-    """All masks of a run at one size.
+    """All masks of a run at one size."""
 
-    Attributes:
-        regions: The regions of the result; together they need not cover it.
-        sources: For each style the mask of its picture [h, w], 0–1; None for all of the picture.
-        content: Weight of the content loss at each pixel [H, W], ≥ 0; None for 1 everywhere.
-        kind: `simple` takes the mean of a mask over each position's cell. `inside` takes its minimum over the
-            receptive field, so that features which cross a border belong to no style.
-        architecture: Of the network.
-    """
-
-    regions: tuple[Region, ...] = (Region(None, (0,)),)
+    regions: tuple[Region, ...] = (Region(None, (0,)),)  # together they need not cover the result
+    # For each style the mask of its picture [h, w], 0–1; None for all of the picture.
     sources: tuple[np.ndarray | None, ...] = (None,)
-    content: np.ndarray | None = None
+    content: np.ndarray | None = None  # weight of the content loss [H, W], ≥ 0; None for 1 everywhere
+    # `simple` takes the mean of a mask over each position's cell. `inside` takes its minimum over the
+    # receptive field, so that features which cross a border belong to no style.
     kind: str = "simple"
-    architecture: Architecture = VGG19
+    architecture: Architecture = VGG19  # of the network
 
     @functools.cached_property
     def named(self) -> dict[str, Region]:

@@ -33,25 +33,15 @@ OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, MemoryError)
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """The static part of an objective: what a compiled step depends on.
+    """The static part of an objective: what a compiled step depends on."""
 
-    Attributes:
-        network: Has all layers of the terms.
-        terms: What is minimised, each with weight 1; the weights are arguments.
-        size: (H, W) of the image; None for all sizes, in one piece only.
-        tile: The longest side of a tile's core; None for one piece, or for one band per replica.
-        projections: Applied to the gradient, one after the other.
-        replicas: They share the work; None: this process alone.
-        guided: Each layer with the names of its guides.
-    """
-
-    network: Network
-    terms: tuple[Term, ...]
-    size: tuple[int, int] | None = None
-    tile: int | None = None
-    projections: tuple[Projection, ...] = ()
-    replicas: Cluster | None = None
-    guided: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    network: Network  # has all layers of the terms
+    terms: tuple[Term, ...]  # what is minimised, each with weight 1; the weights are arguments
+    size: tuple[int, int] | None = None  # (H, W) of the image; None for all sizes, in one piece only
+    tile: int | None = None  # the longest side of a tile's core; None for one piece, or one band per replica
+    projections: tuple[Projection, ...] = ()  # applied to the gradient, one after the other
+    replicas: Cluster | None = None  # they share the work; None: this process alone
+    guided: tuple[tuple[str, tuple[str, ...]], ...] = ()  # each layer with the names of its guides
 
     @property
     def names(self) -> tuple[str, ...]:

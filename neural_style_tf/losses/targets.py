@@ -31,18 +31,13 @@ Statistics = dict[str, Tree]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """A picture that targets are made of.
+    """A picture that targets are made of."""
 
-    Attributes:
-        picture: [1, H, W, 3].
-        terms: The terms whose targets it contributes to.
-        shares: Name of a term → the weight of this picture in its target; they add up to 1 over the sources.
-        guides: Layer → weight of each position [1, H_l, W_l, 1]; a layer without a guide has weight 1.
-    """
-
-    picture: tf.Tensor | np.ndarray
-    terms: tuple[Term, ...]
+    picture: tf.Tensor | np.ndarray  # [1, H, W, 3]
+    terms: tuple[Term, ...]  # whose targets it contributes to
+    # Name of a term → the weight of this picture in its target; they add up to 1 over the sources.
     shares: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    # Layer → weight of each position [1, H_l, W_l, 1]; a layer without a guide has weight 1.
     guides: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
@@ -98,12 +93,8 @@ def gather_statistics(
 ) -> list[Statistics]:
     """Return the statistics of each source, or of a share of it.
 
-    Args:
-        network: Has all layers of the terms.
-        sources: From `make_sources`.
-        plans: For each source the tiles to visit, all or a share; None: one piece.
-        prepare: Window [1, H, W, 3] of a picture → the network's input; default: `preprocess` of RGB 0–255.
-        look: See `Look`; default: `compile_look`.
+    `plans` has for each source the tiles to visit, all or a share; None: one piece. `prepare` turns a window
+    [1, H, W, 3] of a picture into the network's input, by default from RGB 0–255.
     """
     prepare, statistics = prepare or (lambda window: preprocess(window[0])), []
     for source, plan in zip(sources, plans or [None] * len(sources), strict=True):

@@ -23,17 +23,12 @@ from neural_style_tf.losses.view import View
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Warped:
-    """The target of a frame: earlier painted frames, warped to it.
+    """The target of a frame: earlier painted frames, warped to it."""
 
-    Attributes:
-        picture: ω, float32 [H, W, 3], RGB 0–255.
-        reliable: c, float32 [H, W], 0–1; 0 where ω is unknown.
-        still: Pixels that do not differ from the frame before, bool [H, W]; None for no pixel. A frame that
-            begins with ω keeps them.
-    """
-
-    picture: np.ndarray
-    reliable: np.ndarray
+    picture: np.ndarray  # ω, float32 [H, W, 3], RGB 0–255
+    reliable: np.ndarray  # c, float32 [H, W], 0–1; 0 where ω is unknown
+    # Pixels that do not differ from the frame before, bool [H, W]; None for no pixel. A frame that begins
+    # with ω keeps them.
     still: np.ndarray | None = None
 
 

@@ -36,11 +36,8 @@ class FrozenConvolution(keras.layers.Layer):
     Keras' own Conv2D adds its bias by broadcasting, which the graph optimiser cannot fuse into the
     convolution. It can fuse `tf.nn.bias_add`, together with the ReLU that follows.
 
-    Args:
-        kernel: float [3, 3, N_in, N_out], rows first.
-        bias: float [N_out].
-        padding: `zero`, or `edge` for the outermost positions, repeated.
-        **keywords: Name and dtype, as for any Keras layer.
+    The kernel is [3, 3, N_in, N_out], rows first, the bias [N_out]. The padding is `zero`, or `edge` for the
+    outermost positions, repeated.
     """
 
     def __init__(

@@ -103,18 +103,11 @@ def transform_kernel(kernel: np.ndarray) -> np.ndarray:
 
 
 def convolve(features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, border: int) -> tf.Tensor:
-    """Convolve with a 3×3 kernel and add a bias, differentiably with respect to `features`.
+    """Convolve features [1, H, W, N_in] with a 3×3 kernel and add a bias [N_out]; both have no gradient.
 
-    Args:
-        features: [1, H, W, N_in].
-        kernel: [36, N_in, N_out], from `transform_kernel`, in the type of the products; sums are in float32
-            at least. It has no gradient.
-        bias: [N_out], without gradient.
-        border: Rows and columns of zeros to add on each side: 1 for a result as large as the input, 0
-            for one that is 2 smaller.
-
-    Returns:
-        [1, H + 2 border − 2, W + 2 border − 2, N_out], of the features' type.
+    The kernel [36, N_in, N_out] from `transform_kernel` has the type of the products; sums are in float32 at
+    least. `border` is the number of rows and columns of zeros to add on each side: 1 for a result as large as
+    the input, 0 for one that is 2 smaller.
     """
 
     @tf.custom_gradient

@@ -75,21 +75,13 @@ class Metrics(Listener):
 
 @dataclasses.dataclass(frozen=True)
 class Saving:
-    """How pictures are saved; see `images.save_image`.
+    """How pictures are saved; see `images.save_image`."""
 
-    Attributes:
-        alpha: The content's alpha, uint8 [H, W], or None.
-        stretch: Stretch the contrast.
-        bits: A channel, of results; pictures of steps have 8.
-        profile: ICC profile of the pixels; None for sRGB.
-        dpi: Pixels an inch; None to leave them out.
-    """
-
-    alpha: np.ndarray | None = None
-    stretch: bool = False
-    bits: int = 8
-    profile: bytes | None = None
-    dpi: tuple[float, float] | None = None
+    alpha: np.ndarray | None = None  # the content's, uint8 [H, W]
+    stretch: bool = False  # the contrast
+    bits: int = 8  # a channel, of results; pictures of steps have 8
+    profile: bytes | None = None  # ICC profile of the pixels; None for sRGB
+    dpi: tuple[float, float] | None = None  # pixels an inch; None to leave them out
 
 
 class Pictures(Listener):

@@ -30,36 +30,25 @@ FOREIGN = "it is not one that this program wrote"
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """`run.json`: everything needed to know what made a result, and to make it again.
+    """`run.json`: everything needed to know what made a result, and to make it again."""
 
-    Attributes:
-        config: Name of each setting of `Config` → value, in JSON's types; `job` has those of `Job`.
-        inputs: Role of each picture (`Job.pictures`), `init` if --init names a file → path, sha256, notes.
-        weights: network, origin, source, sha256, generation, notes.
-        circumstances: From `circumstances`.
-        status: `running`, `finished`, `interrupted` or `failed: …`.
-        started: ISO 8601, like `ended` and each time in `resumed`.
-        steps: Number of updates of the pixels.
-        final: Name of each loss → its last value.
-        best: `step` and `total` loss of the result.
-        measures: Name of each measure of a finished result (`evaluation.catalogue`) → its value.
-    """
-
-    config: Mapping[str, Any]
+    config: Mapping[str, Any]  # name of each setting of `Config` → value, in JSON's types
+    # Role of each picture (`Job.pictures`), `init` if --init names a file → path, sha256, notes.
     inputs: Mapping[str, Mapping[str, Any]]
-    weights: Mapping[str, Any]
-    job: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    circumstances: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    status: str = "running"
+    weights: Mapping[str, Any]  # network, origin, source, sha256, generation, notes
+    job: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # as `config`, of `Job`
+    circumstances: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # from `circumstances`
+    status: str = "running"  # or `finished`, `interrupted`, `failed: …`
     version: str = __version__
-    started: str = ""
+    started: str = ""  # ISO 8601, like `ended` and each time in `resumed`
     resumed: tuple[str, ...] = ()
     ended: str = ""
     notes: tuple[str, ...] = ()
-    steps: int | None = None
+    steps: int | None = None  # number of updates of the pixels
     seconds: float | None = None
-    final: Mapping[str, float] | None = None
-    best: Mapping[str, float] | None = None
+    final: Mapping[str, float] | None = None  # name of each loss → its last value
+    best: Mapping[str, float] | None = None  # `step` and `total` loss of the result
+    # Name of each measure of a finished result (`evaluation.catalogue`) → its value.
     measures: Mapping[str, float] | None = None
 
     def to_json(self) -> str:

@@ -1,4 +1,4 @@
-"""Check the output files before a run, and find the checkpoint that a resumed run continues from."""
+"""Check the output files before a run."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.images import Picture, check_output, deep
 from neural_style_tf.images.files import expand_files
-from neural_style_tf.runs.output_dir import OutputFolder, files_of_a_run
-from neural_style_tf.runs.resume import earlier_manifest, newest_metric, step_of
+from neural_style_tf.runs.output_dir import files_of_a_run
+from neural_style_tf.runs.resume import earlier_manifest
 from neural_style_tf.transfer.initial import WORDS
 from neural_style_tf.utils.files import exists
 
@@ -76,28 +76,3 @@ def output_of(job: Job) -> str:
         with contextlib.suppress(UserError):
             return str(earlier_manifest(Path(job.output_dir)).job.get("output", ""))
     return ""
-
-
-def find_checkpoint(folder: OutputFolder, *, planned: int, say: Say) -> str | None:
-    """Return the newest readable checkpoint of a resumed run, or None if it was not yet at its first.
-
-    A run that wrote results but left no readable checkpoint is refused, and one beyond step `planned`.
-    """
-    from neural_style_tf.runs.checkpoints import newest_good
-
-    prefix, notes = newest_good(folder.path / "checkpoints")
-    for note in notes:
-        say(note)
-    if prefix is None and newest_metric(folder.path / "metrics.jsonl") > 0:
-        raise UserError(
-            f"--resume: the run in {str(folder.path)!r} left no checkpoint that can be read; "
-            "--overwrite begins it anew, or give another --output_dir"
-        )
-    if step_of(prefix) > planned:
-        raise UserError(
-            f"--resume: the run in {str(folder.path)!r} is at step {step_of(prefix)} already, beyond "
-            f"{planned}: give at least as many --iterations as it began with"
-        )
-    where = f"step {step_of(prefix)}" if prefix else "the beginning: it has no checkpoint yet"
-    say(f"going on with {folder.path}{os.sep} from {where}")
-    return prefix

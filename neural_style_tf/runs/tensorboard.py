@@ -28,13 +28,10 @@ LONGEST_SIDE = 2048
 class Curves(Listener):
     """TensorBoard event files.
 
-    Args:
-        folder: Folder of the event files.
-        config: The settings of the run; the image is written at every `IMAGE_EVERY`-th saved step.
-        settings: All settings by name, for the text and for the HParams page. No file says what a sweep
-            varies: HParams reads only one of several, and finds by itself in which settings runs differ.
-        after: The step of the checkpoint from which a run is resumed, or −1; later events are removed.
-        measure: Measures the result of a finished run, for the HParams page; None not to.
+    The image is written at every `IMAGE_EVERY`-th step that `config` saves. No file says what a sweep varies:
+    HParams reads only one of several, and finds by itself in which of their `settings` runs differ. A run
+    that is resumed at a step goes on `after` it, where later events are removed. `measure` measures the
+    result of a finished run, for the HParams page; None not to.
     """
 
     def __init__(

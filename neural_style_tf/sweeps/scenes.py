@@ -60,12 +60,12 @@ class Scenes:
             )
         # Finds every mistake that the runs would find, before minutes go by.
         run = Run(config, job.replace(output=""), Machine(), Interrupts())
-        work = run.work
-        work.forget_pictures()
-        self._config, self._job, self._work, self._console = config, job, work, console
-        self._size = run.size
+        self._work, self._size = run.work, run.size
+        self._config, self._job, self._console = config, job, console
+        # Looking through the clip needs none of its pictures.
+        del run
         console.say("looking for scenes")
-        scenes = find_scenes(work.frames(), config, work.flow)
+        scenes = find_scenes(self._work.frames(), config, self._work.flow)
         console.say(f"scenes: {len(scenes)}")
         firsts, lasts = (tuple(str(scene[end]) for scene in scenes) for end in (0, 1))
         self.axes = [Axis("start_frame", firsts), Axis("end_frame", lasts)]

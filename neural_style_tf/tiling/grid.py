@@ -31,18 +31,10 @@ class Tile(NamedTuple):
 def plan_tiles(height: int, width: int, tile: int, *, stride: int, halo: int) -> tuple[Tile, ...]:
     """Divide a picture into tiles, row by row; a single one if it is no larger than `tile`.
 
-    Along each axis cores are as equal as the stride allows. Windows have at most three lengths (at the start,
-    inside, at the end), none above `tile` + 2 `halo`: nine shapes at most.
-
-    Args:
-        height: Of the picture, ≥ 1.
-        width: Of the picture, ≥ 1.
-        tile: The longest side of a core in pixels; rounded down to a multiple of the stride.
-        stride: Cores and windows begin at its multiples.
-        halo: How far a window extends beyond its core inside the picture; a multiple of the stride.
-
-    Raises:
-        UserError: `tile` is smaller than the stride.
+    Along each axis cores are as equal as the stride allows, and at most `tile` pixels long. Cores and windows
+    begin at multiples of the stride. Inside the picture a window extends beyond its core by the halo, a
+    multiple of the stride, too. Windows have at most three lengths (at the start, inside, at the end), none
+    above `tile` + 2 `halo`: nine shapes at most. A `tile` below the stride raises `UserError`.
     """
     if tile < stride:
         raise UserError(f"--tile must be at least {stride} with these layers, not {tile}")

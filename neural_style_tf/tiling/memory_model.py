@@ -12,6 +12,7 @@ It is meant to be a little too high. Should it be too low, a run goes on in smal
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -60,97 +61,56 @@ def estimate_run(
 ) -> int:
     """Return the bytes that a run needs at its peak.
 
-    Args:
-        config: The settings.
-        size: (H, W) of the result.
-        tile: The longest side of a tile's core, pixels; None for one piece.
-        styles: (H, W) of each style picture after resizing.
-        regions: Number of masks of the result.
-        half: Whether the network computes in bfloat16.
-        winograd: Whether it computes wide layers by Winograd's method.
-        architecture: Of the network.
+    `size` is (H, W) of the result, `styles` those of the style pictures after resizing. `tile` is the longest
+    side of a tile's core in pixels, None for one piece. There are masks of so many `regions`. The network of
+    this `architecture` computes in bfloat16 (`half`), and wide layers by Winograd's method (`winograd`).
     """
-    pixels, number = math.prod(size), 0.5 if half else 1.0
-    tiled = tile is not None and tile < max(size)
     content, style = (
         [architecture.resolve(layer) for layer, _ in pairs]
         for pairs in (config.loss.content_layers, config.loss.style_layers)
     )
-    # In one piece the content loss casts them to float32.
-    content_maps = sum(features_per_pixel(layer, architecture) for layer in content)
-    content_maps *= number if tiled else 1.0
+    layers = (*content, *style)
+    names = architecture.up_to(architecture.deepest(layers))
+    # M_l N_l divided by the pixels of the picture: 64 for relu1_1, 8 for relu4_2.
+    features = {name: architecture.depth(name) / architecture.stride(name) ** 2 for name in names}
+    pixels, number = math.prod(size), 0.5 if half else 1.0
+    tiled, area = tile is not None and tile < max(size), pixels
+    if tiled:
+        stride, halo = architecture.alignment(layers)
+        area = max(map(window_area, plan_tiles(*size, tile, stride=stride, halo=halo)))
+
+    # The step, at the beginning of the backward pass. A convolution's output is gone when its ReLU is done,
+    # unless the losses use it. The gradients at all layers of the losses exist before the backward pass needs
+    # them; tiles also have the features of the core, and the gradients at them.
+    step = sum(count for name, count in features.items() if not name.startswith("conv") or name in layers)
+    step += (3 if tiled else 1) * sum(features[layer] for layer in layers) + max(features.values())
+    if winograd:
+        wide = [features[name] for name in names if name in architecture.winograd]
+        step += WINOGRAD_FEATURES * max(wide, default=0)
+    step = number * step + VARIATION_PICTURES * RGB
+    if regions:
+        # With soft masks: the features, times each guide, at the widest layer, in float32.
+        step += (1 + regions) * max((features[layer] for layer in style), default=0)
+    if config.loss.style_loss == "nearest":
+        step += NEAREST_MAPS * sum(features[layer] for layer in style)
+        step += max((NEAREST_BLOCK / architecture.stride(layer) ** 2 for layer in style), default=0)
+
     # Each region: its mask, and its guides as made and as the step takes them; for all, what they cover.
     guides = sum(1 / architecture.stride(layer) ** 2 for layer in style)
-    masks = regions * (1 + 2 * guides) + (regions > 0)
-    # The photo's colours, or what is outside of all regions.
-    photo = RGB * (regions > 0 or config.colors in ("content", "luminance"))
+    kept = regions * (1 + 2 * guides) + (regions > 0)
+    # The photo's features, which in one piece the content loss casts to float32; and the photo itself, for
+    # its colours, or for what is outside of all regions.
+    kept += sum(features[layer] for layer in content) * (number if tiled else 1.0)
+    kept += RGB * (regions > 0 or config.colors in ("content", "luminance"))
     pictures = SOLVER_PICTURES + facts_of(config.optimization.optimizer).pictures(config.optimization)
     # The style pictures are released before the solver is made; a clip keeps them, but its frames are small.
     held = RGB * max(pixels * pictures, pixels + sum(map(math.prod, styles)))
-    floats = held + pixels * (content_maps + masks + photo)
-    floats += _step_floats(
-        size, tile if tiled else None, content, style, architecture, number, regions, winograd
-    )
-    copies = WINOGRAD_WEIGHT_COPIES if winograd else WEIGHT_COPIES * (2 if tiled else 1)
-    floats += copies * _weight_count((*content, *style), architecture)
-    if config.loss.style_loss == "nearest":
-        area = largest_window(size, tile, (*content, *style), architecture) if tiled else pixels
-        widest = max((NEAREST_BLOCK / architecture.stride(layer) ** 2 for layer in style), default=0)
-        floats += area * (
-            NEAREST_MAPS * sum(features_per_pixel(layer, architecture) for layer in style) + widest
-        )
-    return round(FLOAT_BYTES * floats) + OVERHEAD + XLA * winograd
 
-
-def features_per_pixel(layer: str, architecture: Architecture = VGG19) -> float:
-    """Return M_l N_l divided by the pixels of the picture: 64 for relu1_1, 8 for relu4_2."""
-    return architecture.depth(layer) / architecture.stride(layer) ** 2
-
-
-def _step_floats(
-    size: tuple[int, int],
-    tile: int | None,
-    content: Sequence[str],
-    style: Sequence[str],
-    architecture: Architecture,
-    number: float,
-    regions: int,
-    winograd: bool,
-) -> float:
-    """Return the floats of one evaluation at its peak, the beginning of the backward pass."""
-    layers = (*content, *style)
-    names = architecture.up_to(architecture.deepest(layers))
-    features = {name: features_per_pixel(name, architecture) for name in names}
-    # A convolution's output is gone when its ReLU is done, unless the losses use it.
-    kept = sum(count for name, count in features.items() if not name.startswith("conv") or name in layers)
-    # The gradients at all layers of the losses exist before the backward pass needs them; tiles also have the
-    # features of the core, and the gradients at them.
-    losses = (1 if tile is None else 3) * sum(features[layer] for layer in layers)
-    network = kept + losses + max(features.values())
-    if winograd:
-        wide = [features[name] for name in names if name in architecture.winograd]
-        network += WINOGRAD_FEATURES * max(wide, default=0)
-    # With soft masks: the features, times each guide, at the widest layer, in float32.
-    guided = (1 + regions) * max((features[layer] for layer in style), default=0) * (regions > 0)
-    area = math.prod(size) if tile is None else largest_window(size, tile, layers, architecture)
-    return area * (number * network + guided + VARIATION_PICTURES * RGB)
-
-
-def largest_window(
-    size: tuple[int, int], tile: int, layers: Sequence[str], architecture: Architecture
-) -> int:
-    """Return the pixels of the largest tile with its halo."""
-    stride, halo = architecture.alignment(tuple(layers))
-    return max(map(window_area, plan_tiles(*size, tile, stride=stride, halo=halo)))
-
-
-def _weight_count(layers: tuple[str, ...], architecture: Architecture) -> int:
-    total, depth = 0, RGB
-    for name in architecture.up_to(architecture.deepest(layers)):
-        if name.startswith("conv"):
-            total += (9 * depth + 1) * architecture.depth(name)
-            depth = architecture.depth(name)
-    return total
+    convolutions = [name for name in names if name.startswith("conv")]
+    depths = [RGB, *map(architecture.depth, convolutions)]
+    weights = sum((9 * inputs + 1) * outputs for inputs, outputs in itertools.pairwise(depths))
+    weights *= WINOGRAD_WEIGHT_COPIES if winograd else WEIGHT_COPIES * (2 if tiled else 1)
+    return round(FLOAT_BYTES * (area * step + pixels * kept + held + weights)) + OVERHEAD + XLA * winograd
 
 
 def choose_tile(setting: str, estimate: Callable[[int | None], int], available: int | None) -> int | None:

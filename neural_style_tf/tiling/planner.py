@@ -16,19 +16,12 @@ from neural_style_tf.tiling.system_memory import allowed_bytes, available_bytes
 
 
 class MemoryPlan(NamedTuple):
-    """The memory that a run needs, and the memory that there is.
+    """The memory that a run needs, and the memory that there is, in bytes."""
 
-    Attributes:
-        needed: Bytes, estimated.
-        available: Bytes; None where it is unknown.
-        tile: The longest side of the tiles; None for one piece.
-        pairs: The part of `needed` that the history of L-BFGS takes.
-    """
-
-    needed: int
-    available: int | None
-    tile: int | None
-    pairs: int
+    needed: int  # estimated
+    available: int | None  # None where it is unknown
+    tile: int | None  # longest side of the tiles, in pixels; None for one piece
+    pairs: int  # the part of `needed` that the history of L-BFGS takes
 
     def __str__(self) -> str:
         """Return the line that a run begins with."""

@@ -53,17 +53,11 @@ def change_colors(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Finish:
-    """The last touch on a painting: the photo's colours, or the photo itself outside of all masks.
+    """The last touch on a painting: the photo's colours, or the photo itself outside of all masks."""
 
-    Attributes:
-        photo: [H, W, 3], RGB 0–255, at the size of the painting.
-        recolor: Whether the painting gets the photo's colours.
-        cover: [H, W], opacity of the painting over the photo, 0–1; None for 1 everywhere.
-    """
-
-    photo: np.ndarray
-    recolor: bool
-    cover: np.ndarray | None
+    photo: np.ndarray  # [H, W, 3], RGB 0–255, at the size of the painting
+    recolor: bool  # whether the painting gets the photo's colours
+    cover: np.ndarray | None  # [H, W], opacity of the painting over the photo, 0–1; None for 1 everywhere
 
     def __call__(self, rows: np.ndarray, top: int) -> np.ndarray:
         """Return the rows [h, W, 3] that begin at row `top`, finished; they may leave 0–255."""

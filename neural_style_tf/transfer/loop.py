@@ -88,7 +88,7 @@ class Loop:
 
     def restore(self, prefix: str | None) -> None:
         """Read a checkpoint on the chief, and broadcast it to all workers."""
-        if self._cluster.is_chief:
+        if self._cluster.rank == 0:
             restore(prefix, self._state)
         run = {name: getattr(self._state, name) for name in ("scale", "faults", "seconds")}
         self._cluster.broadcast_variables(tf.nest.flatten((run, self._solver.state)))

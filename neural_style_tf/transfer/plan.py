@@ -66,31 +66,19 @@ class Inputs:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-    """A checked run: its pictures at full size, and the scales from coarse to fine.
+    """A checked run: its pictures at full size, [H, W, 3], RGB 0–255, and the scales from coarse to fine."""
 
-    Attributes:
-        config: The settings, without the styles of weight 0.
-        scales: The scales, coarsest first.
-        photo: The content picture, [H, W, 3], RGB 0–255, at the size of the result.
-        content: The same, from `prepared` on in the colours to paint.
-        styles: Each [h, w, 3], RGB 0–255; from `prepared` on at most at the size in which it is used, in the
-            colours to paint.
-        masks: The checked masks.
-        initial: The picture to begin with, of any size; None for the one that `config.init` names.
-        warped: In a clip, the frame painted before, warped to the present one.
-        notes: Lines that the user should see.
-        unmatched: The inputs, if `--match` asks for regions that are still to be found; see `with_regions`.
-    """
-
-    config: Config
-    scales: tuple[Scale, ...]
-    photo: np.ndarray
-    content: np.ndarray
+    config: Config  # without the styles of weight 0
+    scales: tuple[Scale, ...]  # coarsest first
+    photo: np.ndarray  # the content picture, at the size of the result
+    content: np.ndarray  # the same, from `prepared` on in the colours to paint
+    # From `prepared` on at most at the size in which each is used, in the colours to paint.
     styles: tuple[np.ndarray, ...]
-    masks: Masks
-    initial: np.ndarray | None
-    warped: Warped | None
-    notes: tuple[str, ...]
+    masks: Masks  # checked
+    initial: np.ndarray | None  # to begin with, of any size; None for the one that `config.init` names
+    warped: Warped | None  # in a clip, the frame painted before, warped to the present one
+    notes: tuple[str, ...]  # lines that the user should see
+    # The inputs, if `--match` asks for regions that are still to be found; see `with_regions`.
     unmatched: Inputs | None = None
 
     def prepared(self) -> Plan:
@@ -116,12 +104,8 @@ class Plan:
 def plan_run(inputs: Inputs, config: Config) -> Plan:
     """Check the pictures of a run against its settings, and plan its scales.
 
-    Returns:
-        The plan, which `Session.run` accepts in place of the inputs.
-
-    Raises:
-        UserError: A picture is too small for the network, masks do not fit, or the file that `config.init`
-            names cannot be read.
+    `Session.run` accepts the plan in place of the inputs. A UserError says that a picture is too small for
+    the network, masks do not fit, or the file that `config.init` names cannot be read.
     """
     unmatched = inputs if config.loss.match == "regions" else None
     if unmatched is not None:
@@ -156,10 +140,13 @@ def check_unmatched(inputs: Inputs, config: Config) -> None:
         raise UserError("--match=regions paints each region with all styles alike: leave out --style_blend")
 
 
-def with_regions(inputs: Inputs, config: Config, regions: Regions) -> tuple[Inputs, Config]:
+def with_regions(
+    inputs: Inputs, config: Config, regions: Regions, *, moving: bool = False
+) -> tuple[Inputs, Config]:
     """Return inputs and settings that paint each region with its own part of each style, by masks.
 
     A style picture is named once for each of its regions, as a user would name it on the command line.
+    `moving` is as of `Masks`: the regions of a clip may be out of sight in some frames.
     """
     styles = [style for _, style in regions.pairs]
     seen, masks, scales = inputs.masks.style, inputs.masks, config.sizes.style_scale
@@ -169,7 +156,9 @@ def with_regions(inputs: Inputs, config: Config, regions: Regions) -> tuple[Inpu
             mask if seen[style] is None else fit_mask(mask, seen[style].shape) * seen[style]
             for mask, style in zip(found, styles, strict=True)
         )
-    masks = dataclasses.replace(masks, content=regions.content_masks(), style=found)
+    masks = dataclasses.replace(
+        masks, content=regions.content_masks(), style=found, moving=masks.moving or moving
+    )
     if regions.count == 1 and all(map(is_everywhere, (masks.alpha, *seen))):
         config = config.replace(mask_guides=LossConfig.mask_guides)
     config = config.replace(

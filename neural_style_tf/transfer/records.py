@@ -11,11 +11,9 @@ import numpy as np
 
 
 class Rows:
-    """An image that is computed row by row as it is read, so that a large one is not in memory twice.
+    """An image (H, W, 3) that is computed as it is read, so that a large one is not in memory twice.
 
-    Args:
-        shape: (H, W, 3).
-        rows: (top, bottom) → these rows, float32 [bottom − top, W, 3], RGB, not clipped.
+    `rows` maps (top, bottom) to these rows, float32 [bottom − top, W, 3], RGB, not clipped.
     """
 
     def __init__(self, shape: tuple[int, int, int], rows: Callable[[int, int], np.ndarray]) -> None:
@@ -136,37 +134,24 @@ class Measurer(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FrameState:
-    """What later frames, and a resumed run, need of a painted frame.
+    """What later frames, and a resumed run, need of a painted frame; pictures are float32 [H, W, 3]."""
 
-    Attributes:
-        number: Of the frame.
-        scene: Number of the first frame of its scene.
-        source: The frame itself, float32 [H, W, 3], RGB 0–255, at the size of the painting. Where it stands
-            still, the frame for which that place was painted.
-        painted: The painting of it, likewise, before `--colors`.
-    """
-
-    number: int
-    scene: int
+    number: int  # of the frame
+    scene: int  # number of the first frame of its scene
+    # The frame itself, RGB 0–255, at the size of the painting. Where it stands still, the frame for which
+    # that place was painted.
     source: np.ndarray
-    painted: np.ndarray
+    painted: np.ndarray  # the painting of it, before `--colors`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class FrameRecord(Record):
-    """One painted frame of a clip; `step` is its number, and every frame is saved.
-
-    Attributes:
-        time: Seconds from the first frame of the clip.
-        iterations: Number of steps that the frame took.
-        reliable: Share of its pixels that were known from before; 0 at the beginning of a scene.
-        state: What later frames and a resumed run need of this frame.
-    """
+    """One painted frame of a clip; `step` is its number, and every frame is saved."""
 
     due: bool = True
-    time: Fraction
-    iterations: int
-    reliable: float
+    time: Fraction  # seconds from the first frame of the clip
+    iterations: int  # number of steps that the frame took
+    reliable: float  # share of its pixels that were known from before; 0 at the beginning of a scene
     state: FrameState = dataclasses.field(repr=False)
 
     @property

@@ -40,19 +40,12 @@ Extract = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clusters:
-    """Normalisation, projection and centroids that assign a feature to a region; one for a whole clip.
+    """Normalisation, projection and centroids that assign a feature to a region; one for a whole clip."""
 
-    Attributes:
-        mean: Of the photo's features [N].
-        deviation: Of the photo's features [N], > 0.
-        directions: Principal components [N, C].
-        centroids: [K, C].
-    """
-
-    mean: np.ndarray
-    deviation: np.ndarray
-    directions: np.ndarray
-    centroids: np.ndarray
+    mean: np.ndarray  # of the photo's features [N]
+    deviation: np.ndarray  # of the photo's features [N], > 0
+    directions: np.ndarray  # principal components [N, C]
+    centroids: np.ndarray  # [K, C]
 
     def regions_of(self, photo: np.ndarray, extract: Extract) -> np.ndarray:
         """Return the region of each pixel of a photo, or of a frame, uint8 [H, W], at most `SIDE`."""
@@ -63,18 +56,12 @@ class Clusters:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Regions:
-    """The number of the region of each pixel, 0 to K − 1, at the size at which regions are found.
+    """The number of the region of each pixel, 0 to K − 1, at the size at which regions are found."""
 
-    Attributes:
-        photo: uint8 [H, W].
-        styles: uint8 [h, w] of each style picture.
-        clusters: Assign the pixels of further frames.
-        pairs: (Region, style) of each mask: in each region all styles that have enough of it, at least one.
-    """
-
-    photo: np.ndarray
-    styles: tuple[np.ndarray, ...]
-    clusters: Clusters
+    photo: np.ndarray  # uint8 [H, W]
+    styles: tuple[np.ndarray, ...]  # uint8 [h, w] of each style picture
+    clusters: Clusters  # assign the pixels of further frames
+    # (Region, style) of each mask: in each region all styles that have enough of it, at least one.
     pairs: tuple[tuple[int, int], ...]
 
     @property
@@ -98,14 +85,9 @@ def find_regions(
     extract: Extract,
     visible: Sequence[np.ndarray | None] = (),
 ) -> Regions:
-    """Find the regions of a photo and of style pictures; a single one if nothing matches.
+    """Find the regions of a photo and styles, each [H, W, 3], RGB 0–255; a single one if nothing matches.
 
-    Args:
-        photo: [H, W, 3], RGB 0–255.
-        styles: Each [h, w, 3].
-        extract: See `Extract`.
-        visible: Mask of the photo and of each style, 0–1; None for all of it. Only what they show is
-            clustered.
+    Only what is `visible` is clustered: a mask of the photo and of each style, 0–1; None for all of it.
     """
     pictures = [reduced(picture) for picture in (photo, *styles)]
     maps = [describe(picture, extract) for picture in pictures]

@@ -60,23 +60,14 @@ def _check_size(size: tuple[int, int], config: Config, role: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """One size of a run.
+    """One size of a run."""
 
-    Attributes:
-        index: 0 for the coarsest scale.
-        content: (H, W) of content and result in pixels.
-        styles: (H, W) of each style picture.
-        iterations: Number of updates at this size.
-        first_step: Number of updates at coarser sizes.
-        content_factor: Factor of the content weight α: `coarse_content` at the coarsest scale, which falls
-            geometrically to 1 at the last.
-    """
-
-    index: int
-    content: tuple[int, int]
-    styles: tuple[tuple[int, int], ...]
-    iterations: int
-    first_step: int
+    index: int  # 0 for the coarsest scale
+    content: tuple[int, int]  # (H, W) of content and result in pixels
+    styles: tuple[tuple[int, int], ...]  # (H, W) of each style picture
+    iterations: int  # number of updates at this size
+    first_step: int  # number of updates at coarser sizes
+    # Factor of the content weight α: `coarse_content` at the coarsest scale, falls geometrically to 1.
     content_factor: float = 1.0
 
     @property

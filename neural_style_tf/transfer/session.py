@@ -51,6 +51,8 @@ GRAPH_BYTES = 12 * 2**20
 """Bytes of a compiled function, about, without its kernels."""
 KERNEL_COPIES = 2
 """Copies of the network's kernels, in oneDNN's order, that a compiled step holds: forward and backward."""
+Made = dict[Hashable, Any]
+"""Key of a network or a compiled function → what a run has made."""
 
 
 def stylize(
@@ -156,8 +158,9 @@ class Session:
         first, resumed = cluster.all_gather(
             [saved_scale(resume, len(scales)) if resume else 0, bool(resume)]
         )[0]
-        coarser, networks = None, self._networks(config)
-        notes = (*plan.notes, *layers_that_stand_for_others(config, networks.architecture))
+        # Networks and compiled functions for all scales.
+        coarser, made = None, {}
+        notes = (*plan.notes, *layers_that_stand_for_others(config, self._weights.architecture))
         try:
             for scale in scales[first:]:
                 pictures, guidance, warped, finish = plan.at(scale)
@@ -167,9 +170,9 @@ class Session:
                     # Its pictures would stay in memory until the run ends.
                     del plan
                 settings = scale.settings(config)
-                objective = self.prepare(pictures, settings, networks, guidance, warped)
+                objective = self.prepare(pictures, settings, guidance, made, warped)
                 if last:
-                    networks.looks.clear()
+                    made.clear()
                 if coarser is not None:
                     initial = enlarged(coarser.pixels, pictures[0], config.sizes.scale_detail)
                 image = first_image(pictures, settings, objective, guidance.cover, initial)
@@ -194,7 +197,7 @@ class Session:
                 coarser = Coarser(deprocess(solver.image).numpy(), state, solver.step)
                 del solver, state
         finally:
-            loop = coarser = solver = networks = None  # noqa: F841
+            loop = coarser = solver = made = None  # noqa: F841
             if not self._kept:
                 # A compiled step refers to itself.
                 gc.collect()
@@ -225,27 +228,25 @@ class Session:
         self,
         pictures: Sequence[np.ndarray],
         config: Config,
-        networks: Networks,
         guidance: Guidance,
+        made: Made,
         warped: Warped | None = None,
     ) -> Objective:
         """Return the objective of a scale; content and styles, [H, W, 3], RGB 0–255, have its sizes."""
         size, *style_sizes = (picture.shape[:2] for picture in pictures)
-        guidance = dataclasses.replace(guidance, architecture=networks.architecture)
+        architecture = self._weights.architecture
+        guidance = dataclasses.replace(guidance, architecture=architecture)
         convolution = winograd.select_convolution(
             config.network.convolution, config.network.precision, math.prod(size)
         )
         terms = make_terms(config.loss, guidance, temporal=warped is not None)
         regions = sum(region.mask is not None for region in guidance.regions)
-        tile = plan_memory(
-            config, size, styles=style_sizes, regions=regions, architecture=networks.architecture
-        ).tile
+        tile = plan_memory(config, size, styles=style_sizes, regions=regions, architecture=architecture).tile
         in_gray = config.optimization.keep_gray or config.colors == "luminance"
         in_gray = in_gray and all(map(is_gray, pictures))
         held = any(isinstance(term, Temporal) for term in terms)
-        shared = self._cluster.replicas > 1
         return Objective(
-            networks(convolution),
+            self._network(config, convolution, made),
             terms,
             content=pictures[0],
             styles=pictures[1:],
@@ -254,9 +255,8 @@ class Session:
             blend=config.loss.style_blend,
             targets={Temporal().name: Temporal.target_of(warped)} if held else {},
             projections=((keep_gray,) if in_gray else ()) + ((hold_still,) if held else ()),
-            replicas=self._cluster if shared else None,
-            # XLA would compile for the style picture's shape, too: longer than its one pass takes.
-            look=functools.partial(self._look, networks, direct_styles=not shared),
+            replicas=self._cluster if self._cluster.replicas > 1 else None,
+            look=functools.partial(self._look, config, made),
         )
 
     def _solver(
@@ -279,39 +279,57 @@ class Session:
 
     def _look(
         self,
-        networks: Networks,
+        config: Config,
+        made: Made,
         network: keras.Model,
         terms: tuple[Term, ...],
         dtype: tf.DType,
         guided: tuple[str, ...],
         *,
         tiled: bool,
-        direct_styles: bool,
     ) -> Callable[..., Any]:
-        """Return `targets.compile_look` of these arguments, cached for the run and for later runs."""
-        if direct_styles and terms[0].source == "style":
-            network = networks("direct")
+        """Return `targets.compile_look` of these arguments."""
+        if terms[0].source == "style" and self._cluster.replicas == 1:
+            # XLA would compile for the style picture's shape, too: longer than its one pass takes.
+            network = self._network(config, "direct", made)
         static = tuple(dataclasses.replace(term, weight=1.0) for term in terms)
-        key = (network, static, dtype, guided, tiled)
-        if key not in networks.looks:
-            make = functools.partial(compile_look, network, static, dtype, guided, tiled=tiled)
-            networks.looks[key] = self._keep(key, make, GRAPH_BYTES + bytes_of(network))
-        return networks.looks[key]
+        key = (network, static, dtype, guided)
+        make = functools.partial(compile_look, *key, tiled=tiled)
+        return self._keep((*key, tiled), make, GRAPH_BYTES + bytes_of(network), made)
 
-    def _networks(self, config: Config) -> Networks:
-        make = functools.partial(Networks, config, self._weights, self._cluster)
-        # Each holds a network with direct and one with Winograd's convolutions.
-        key = (dataclasses.replace(config.network, convolution="direct"), config.loss.layers)
-        return self._keep(key, make, 2 * self._weights.bytes)
+    def _network(self, config: Config, convolution: str, made: Made) -> keras.Model:
+        """Return the network with `direct` or `winograd` convolutions."""
+        weights, settings = self._weights, dataclasses.replace(config.network, convolution=convolution)
+        layers = tuple(dict.fromkeys(map(weights.architecture.resolve, config.loss.layers)))
 
-    def _keep(self, key: Hashable, make: Callable[[], Any], size: int) -> Any:
-        """Return the cached value of a key; make it if needed, and cache it if its `size` in bytes fits."""
-        if key not in self._kept:
-            value = make()
-            if size > self._kept.maxsize:
-                return value
-            self._kept[key] = value, size
-        return self._kept[key][0]
+        def make() -> keras.Model:
+            with self._cluster.scope():
+                return build_network(
+                    weights.kernels,
+                    weights.biases,
+                    architecture=weights.architecture,
+                    outputs=layers,
+                    pooling=settings.pooling,
+                    padding=settings.padding,
+                    transpose_kernels=settings.transpose_kernels,
+                    convolution=convolution,
+                    compute_dtype=compute_dtype(settings.precision),
+                )
+
+        return self._keep((settings, layers), make, weights.bytes, made)
+
+    def _keep(self, key: Hashable, make: Callable[[], Any], size: int, made: Made | None = None) -> Any:
+        """Return the value of a key that this run has `made`, or an earlier one; else make it.
+
+        It is cached for later runs if its `size` in bytes fits.
+        """
+        made = {} if made is None else made
+        if key not in made:
+            kept = self._kept.get(key) or (make(), size)
+            if size <= self._kept.maxsize:
+                self._kept[key] = kept
+            made[key] = kept[0]
+        return made[key]
 
 
 class Coarser(NamedTuple):
@@ -320,39 +338,6 @@ class Coarser(NamedTuple):
     pixels: np.ndarray
     state: State
     step: CompiledStep
-
-
-class Networks:
-    """The networks of a run, for all its scales: one for each kind of convolution, built on first use.
-
-    Attributes:
-        looks: The functions that `compile_look` made for this run, until its last scale.
-    """
-
-    def __init__(self, config: Config, weights: Weights, cluster: Cluster) -> None:
-        self.architecture = weights.architecture
-        self._config, self._weights, self._cluster = config, weights, cluster
-        self._made: dict[str, keras.Model] = {}
-        self.looks: dict[Hashable, Callable[..., Any]] = {}
-
-    def __call__(self, convolution: str) -> keras.Model:
-        """Return the network with `direct` or `winograd` convolutions."""
-        if convolution not in self._made:
-            settings = self._config.network
-            layers = dict.fromkeys(map(self.architecture.resolve, self._config.loss.layers))
-            with self._cluster.scope():
-                self._made[convolution] = build_network(
-                    self._weights.kernels,
-                    self._weights.biases,
-                    architecture=self.architecture,
-                    outputs=tuple(layers),
-                    pooling=settings.pooling,
-                    padding=settings.padding,
-                    transpose_kernels=settings.transpose_kernels,
-                    convolution=convolution,
-                    compute_dtype=compute_dtype(settings.precision),
-                )
-        return self._made[convolution]
 
 
 def layers_that_stand_for_others(config: Config, architecture: Architecture) -> list[str]:

@@ -33,13 +33,11 @@ class CompiledStep:
     def init(self, image: tf.Tensor, optimizer: Optimizer) -> State:
         """Return the state that begins with an image [1, H, W, 3], mean-subtracted.
 
-        `optimizer` has the settings that only its state depends on, such as the learning rate.
-
-        Returns:
-            `image`, whose losses and gradient are always finite; `gradient` of the total there, empty while
-            it is unknown; `values`, the losses [T]; `best_image`, `best_total` and `best_step`, of the least
-            total loss so far; `rejected`, the losses of the last image that was not finite; `optimizer`, the
-            optimiser's state, whose `steps` counts the updates that made the image.
+        `optimizer` has the settings that only its state depends on, such as the learning rate. The state has
+        the `image`, whose losses and gradient are always finite; `gradient` of the total there, empty while
+        it is unknown; `values`, the losses [T]; `best_image`, `best_total` and `best_step`, of the least
+        total loss so far; `rejected`, the losses of the last image that was not finite; `optimizer`, the
+        optimiser's state, whose `steps` counts the updates that made the image.
         """
         size = self.evaluation.size or (None, None)
         variable = tf.Variable(image, shape=[1, *size, image.shape[-1]])
@@ -148,14 +146,8 @@ class CompiledStep:
 class Solver:
     """One image on its way to a minimum: a compiled step, and the state and arguments of this run.
 
-    Args:
-        step: Advances the state; shared with other runs.
-        image: The initial image [1, H, W, 3], mean-subtracted.
-        optimizer: With this run's settings.
-        arguments: Of the step's evaluation.
-
-    Attributes:
-        state: See `CompiledStep.init`.
+    It begins with an image [1, H, W, 3], mean-subtracted. Other runs may share the step; `optimizer` has the
+    settings of this one. `state` is as of `CompiledStep.init`.
     """
 
     def __init__(
@@ -169,11 +161,9 @@ class Solver:
         return bool(self.step.run(self.state, self.arguments, fresh=True))
 
     def advance(self, count: int = 1) -> bool:
-        """Make up to `count` updates, fewer once none can lower the loss.
+        """Make up to `count` updates, fewer once none can lower the loss; return whether all are finite.
 
-        Returns:
-            False if an update led to losses or a gradient that are not finite. The image is then the best so
-            far, and `retreat` must follow.
+        If not, the image is the best so far, and `retreat` must follow.
         """
         return bool(self.step.run(self.state, self.arguments, fresh=False, count=count))
 
@@ -187,10 +177,9 @@ class Solver:
         return float(self.step.score_average(self.state, self.arguments))
 
     def go_smaller(self) -> int | None:
-        """Go on in smaller tiles after memory ran out; `start` must follow.
+        """Go on in smaller tiles after memory ran out; return their longest side, None if there are none.
 
-        Returns:
-            The longest side of the new tiles; None if there are no smaller ones.
+        `start` must follow.
         """
         smaller = self.step.evaluation.smaller(self.size)
         if smaller is None:

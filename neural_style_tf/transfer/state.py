@@ -14,11 +14,8 @@ _SCALE, _IMAGE = (f"state/{name}/.ATTRIBUTES/VARIABLE_VALUE" for name in ("scale
 class RunState(tf.Module):
     """What a checkpoint holds: all that a resumed run needs to compute the same bits.
 
-    Attributes:
-        solver: The state of the solver at one scale.
-        scale: The index of that scale.
-        faults: Number of images that were rejected because their loss or gradient was not finite.
-        seconds: Computing time up to the newest record.
+    It is the state of the solver at one scale, the index of that scale, the number of images that were
+    rejected because they were not finite (`faults`), and the computing time up to the newest record.
     """
 
     def __init__(self, solver: State, scale: int) -> None:

@@ -43,19 +43,13 @@ VGG16_NOTE = (
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """A format of weight files.
+    """A format of weight files."""
 
-    Attributes:
-        origin: Its name, as of `Weights`.
-        magic: Pairs (offset, bytes), one of which every file of this format has.
-        read: Path → kernels [3, 3, N_in, N_out], RGB, and biases [N_out] by layer; may raise anything.
-        slow: Whether the converted form of a file is saved beside it.
-    """
-
-    origin: str
-    magic: tuple[tuple[int, bytes], ...]
+    origin: str  # its name, as of `Weights`
+    magic: tuple[tuple[int, bytes], ...]  # pairs (offset, bytes), one of which every file of this format has
+    # Path → kernels [3, 3, N_in, N_out], RGB, and biases [N_out] by layer; may raise anything.
     read: Callable[[Path], tuple[Arrays, Arrays]]
-    slow: bool = False
+    slow: bool = False  # whether the converted form of a file is saved beside it
 
 
 NPZ = Format("npz", ((0, b"PK\x03\x04"),), read_npz)
@@ -78,11 +72,9 @@ def read_file(
 ) -> Weights:
     """Read the weights of VGG-19 or VGG-16 from a MatConvNet .mat, a Keras .h5, an .onnx or a converted .npz.
 
-    Args:
-        path: The file; its first bytes tell the format.
-        trust: Whether to parse a file that is not a published one.
-        cache: Path of the converted form to write; default: beside a .mat, none for other formats.
-        log: Called with one line before a slow conversion.
+    The first bytes of the file tell its format. With `trust` it need not be a published one. `cache` is the
+    path of the converted form to write; default: beside a .mat, none for other formats. `log` gets one line
+    before a slow conversion.
     """
     path = Path(path)
     file_format, origin, converted = _identify(path, trust)

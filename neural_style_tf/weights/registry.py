@@ -19,28 +19,18 @@ NETWORKS = {"vgg19": VGG19, "vgg16": VGG16}
 
 @dataclasses.dataclass(frozen=True)
 class PublishedFile:
-    """A published weight file.
+    """A published weight file."""
 
-    Attributes:
-        generation: Its name in reports.
-        name: File name.
-        md5: Hexadecimal hash, used only if `sha256` is unknown. This is safe: MD5 allows collisions, but no
-            second file with the hash of an existing one.
-        sha256: Hexadecimal hash, or `""` if none was published.
-        size: Size in bytes, or 0 if unknown.
-        url: URL, or `""` if it is no longer offered.
-        advice: Remedy if the server's certificate is refused.
-        architecture: Of the network that it holds.
-    """
-
-    generation: str
-    name: str
+    generation: str  # its name in reports
+    name: str  # of the file
+    # Used only if `sha256` is unknown. This is safe: MD5 allows collisions, but no second file with the hash
+    # of an existing one.
     md5: str = ""
-    sha256: str = ""
-    size: int = 0
-    url: str = ""
-    advice: str = ""
-    architecture: Architecture = VGG19
+    sha256: str = ""  # hexadecimal, or `""` if none was published
+    size: int = 0  # in bytes; 0 if unknown
+    url: str = ""  # `""` if it is no longer offered
+    advice: str = ""  # remedy if the server's certificate is refused
+    architecture: Architecture = VGG19  # of the network that it holds
 
 
 _MODELS = "https://www.vlfeat.org/matconvnet/models"

@@ -4,7 +4,6 @@ import dataclasses
 
 import tensorflow as tf
 
-from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.losses.catalogue import make_terms, part_factors, with_parts
 from neural_style_tf.losses.evaluate import Arguments
 from neural_style_tf.losses.guides import EVERYWHERE
@@ -14,7 +13,7 @@ from neural_style_tf.losses.temporal import Temporal
 from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.optim import make_optimizer
 from neural_style_tf.transfer.masks import Masks
-from neural_style_tf.transfer.session import Networks, Session, first_image
+from neural_style_tf.transfer.session import Session, first_image
 from neural_style_tf.transfer.solver import CompiledStep, Solver
 
 
@@ -109,7 +108,7 @@ def solver_of_run(pictures, config, weights):
     session = Session(weights, keep_bytes=0)
     size, *style_sizes = (picture.shape[:2] for picture in pictures)
     guidance = Masks().check(len(style_sizes), config).at(size, style_sizes, config)
-    objective = session.prepare(pictures, config, Networks(config, weights, Cluster()), guidance)
+    objective = session.prepare(pictures, config, guidance, {})
     return session._solver(objective, first_image(pictures, config, objective, guidance.cover), config, None)
 
 
