@@ -1,10 +1,15 @@
 """Fixtures shared by all tests: a narrow VGG-19 and small pictures."""
 
+import contextlib
+import gc
 import os
 import re
 import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Side by side: threads that wait for work would take the processor from the other processes.
+    os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 # A command line run in this process would set it to 1 for the whole process: eager convolutions of later
 # tests would then reuse the filters of the first. `harness.py` runs with 1, as users do.
 os.environ["TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"] = "0"
@@ -20,6 +25,10 @@ import pytest
 from command_line import BUNDLED, SMALL, write_picture
 from harness import Warm
 from narrow import make_narrow_weights, warm_session
+
+# What was imported stays: the collector need not look through it at each trace.
+gc.freeze()
+gc.set_threshold(100_000, 20, 100)
 
 LAYERS = r"--(sweep=)?(content_layers|style_layers|preset|flagfile|from_run)\b"
 """Flags that decide the layers of a run."""
@@ -74,7 +83,10 @@ def real_job(tmp_path, monkeypatch):
     Its attribute `bare` adds no flags.
     """
     from neural_style_tf.cli import main
+    from neural_style_tf.utils import runtime
 
+    # TensorFlow has started here: no run of this process needs one beside it that shows its last words.
+    monkeypatch.setattr(runtime, "_stderr_held_back", contextlib.nullcontext)
     monkeypatch.chdir(tmp_path)
     write_picture(tmp_path / "c.png")
     write_picture(tmp_path / "s.png", (40, 50), seed=1)

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from narrow import SHALLOW, make_narrow_weights
+from narrow import make_narrow_weights
 from paths import ROOT
 from PIL import Image
 
@@ -28,8 +28,9 @@ def test_python_example_runs(tmp_path, monkeypatch):
     asked = []
     # Where the example's `paint` looks it up: the real one would go to the network.
     monkeypatch.setattr(session, "load_weights", lambda spec: asked.append(spec) or make_narrow_weights())
-    code = code.replace("size=256", "size=256, iterations=3, **shallow")
-    exec(compile(code, "README.md", "exec"), {"shallow": SHALLOW})
+    shallow = {"content_layers": "relu2_1", "style_layers": "relu1_1", "scales": 1, "iterations": 3}
+    code = code.replace("size=256", "size=256, **shallow")
+    exec(compile(code, "README.md", "exec"), {"shallow": shallow})
     [result] = [path for path in tmp_path.iterdir() if path.suffix == ".png"]
     assert np.asarray(Image.open(result)).std() > 1
     assert asked == ["auto"]

@@ -69,7 +69,7 @@ class Evaluation:
         def function(image: tf.Tensor, arguments: Arguments) -> tuple[Losses, tf.Tensor]:
             return evaluate(self.network, self.terms, image, arguments, plan)
 
-        return outlined_function(function) if plan is None else function
+        return outlined_function(function)
 
     def _on_replicas(self, image: tf.Tensor, arguments: Arguments) -> tuple[Losses, tf.Tensor]:
         stride, halo = alignment_of(self.network, self.terms)

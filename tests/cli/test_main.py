@@ -284,11 +284,14 @@ def test_running_out_is_one_line_and_keeps_what_was_saved(job, tmp_path):
         result.load()
 
 
-def test_closed_standard_output(job, tmp_path):
+def test_closed_standard_output(job, tmp_path, monkeypatch, capsys):
+    """A process is without it from the beginning; what paints then finds it as None."""
     command = f"{sys.executable} {ROOT / 'run.py'} --content=c.png --style=s.png {' '.join(BUNDLED)}"
-    line = f"{command} {' '.join(SMALL)} --iterations=1 --output_dir=o >&-"
+    line = f"{command} --output_dir=o --dry_run >&-"
     done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
+    monkeypatch.setattr(sys, "stdout", None)
+    assert job("--iterations=1", "--output_dir=o") == 0 and not capsys.readouterr().err
 
 
 @pytest.mark.parametrize("delay", [0.05, 0.2, pytest.param(0.6, marks=pytest.mark.slow), 1.5])

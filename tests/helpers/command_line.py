@@ -30,9 +30,9 @@ def read_metrics(folder):
 
 
 def environment(**changes):
-    """Return the variables of a user's process: without the one that `conftest.py` sets for the tests'."""
-    kept = {name: value for name, value in os.environ.items() if name != "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"}
-    return kept | changes
+    """Return the variables of a user's process: without those that `conftest.py` sets for the tests'."""
+    own = ("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    return {name: value for name, value in os.environ.items() if name not in own} | changes
 
 
 def spawn(folder, *arguments, **options):

@@ -112,13 +112,21 @@ def solver_of_run(pictures, config, weights):
     return session._solver(objective, first_image(pictures, config, objective, guidance.cover), config, None)
 
 
+_STEPS = {}
+
+
 def solver_of(function, image, config, names=("total",)):
-    """Return a solver that minimises a function of images of one shape, or a `Bound` objective."""
+    """Return a solver that minimises a function of images of one shape, or a `Bound` objective.
+
+    Solvers of one function share what is compiled.
+    """
     optimizer, image = make_optimizer(config), tf.convert_to_tensor(image)
-    if isinstance(function, Bound):
-        return Solver(
-            CompiledStep(function.evaluation, optimizer.static), image, optimizer, function.arguments
-        )
-    evaluation = Function(function, names)
-    object.__setattr__(evaluation, "size", tuple(image.shape[1:3]))
-    return Solver(CompiledStep(evaluation, optimizer.static), image, optimizer, ())
+    bound = isinstance(function, Bound)
+    subject = function.evaluation if bound else function
+    key = (subject, names, optimizer.static, tuple(image.shape), image.dtype)
+    if key not in _STEPS:
+        evaluation = subject if bound else Function(function, names)
+        if not bound:
+            object.__setattr__(evaluation, "size", tuple(image.shape[1:3]))
+        _STEPS[key] = CompiledStep(evaluation, optimizer.static)
+    return Solver(_STEPS[key], image, optimizer, function.arguments if bound else ())

@@ -38,7 +38,7 @@ def random(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (5, 7), (8, 12)])
+@pytest.mark.parametrize("size", [(1, 1), (8, 13)])
 def test_equals_the_naive_twin(size):
     features, upstream = random(*size, 3), random(*size, 5, seed=1)
     kernel, bias = random(3, 3, 3, 5), random(5)
@@ -47,7 +47,7 @@ def test_equals_the_naive_twin(size):
     np.testing.assert_allclose(gradient, reference.convolve_backward(upstream, kernel), rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(7, 4), (1, 1)])
+@pytest.mark.parametrize(("rows", "columns"), [(7, 4)])
 def test_without_a_border(rows, columns):
     features, upstream = random(rows + 2, columns + 2, 3), random(rows, columns, 5, seed=1)
     kernel, bias = random(3, 3, 3, 5), random(5)
@@ -146,7 +146,7 @@ def test_same_objective(config, tile):
         targets = by_hand.compute_targets(network, content, style, config)
         pieces = tile if convolution == "winograd" else None
         objective = by_hand.make_objective(network, targets, config, image.shape, tile=pieces)
-        found.append(by_hand.compiled(objective)(tf.constant(image)))
+        found.append(objective(tf.constant(image)))
     (terms, gradient), (ours, our_gradient) = found
     assert {name: float(value) for name, value in ours.items()} == pytest.approx(
         {name: float(value) for name, value in terms.items()}, rel=1e-10
@@ -228,7 +228,8 @@ def test_chosen_where_it_is_faster(monkeypatch, convolution, precision, gpus, pi
 
 def test_the_choice_is_of_this_picture_and_counts(monkeypatch, pictures, narrow_weights):
     """What is chosen for its settings and size is what the network is made of and what memory is told for."""
-    config = Config(convolution="auto", precision="bfloat16", iterations=1)
+    layers = {"content_layers": (("conv3_1", 1.0),), "style_layers": (("relu1_1", 1.0),)}
+    config = Config(**layers, convolution="auto", precision="bfloat16", iterations=1)
     asked, plain = [], plan_memory(config, (40, 48)).needed
 
     def choose(*arguments):

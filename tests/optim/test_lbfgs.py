@@ -1,5 +1,7 @@
 """L-BFGS against SciPy's on standard functions and on the real objective; its line search at its worst."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -32,7 +34,10 @@ STARTS = {
 }
 
 
+@functools.cache
 def as_objective(function):
+    """Return the same objective for the same function, so that its solvers share a compiled step."""
+
     def objective(image):
         with tf.GradientTape() as tape:
             tape.watch(image)

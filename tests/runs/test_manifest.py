@@ -64,7 +64,9 @@ def test_what_was_edited_into_something_else_is_refused(change):
         Manifest.from_json(json.dumps(facts))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "3", "{", "[" * 100_000, '{"config": {}}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "3", "{", "\0", "[" * 100_000, '{"config": ' + "9" * 5000 + "}", '{"config": {}}']
+)
 def test_what_is_no_manifest_is_refused(text):
     with pytest.raises(ValueError, match="not one that this program wrote"):
         Manifest.from_json(text)

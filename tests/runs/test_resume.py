@@ -66,7 +66,8 @@ def test_a_run_that_is_stopped_and_killed_goes_on_as_if_nothing_had_happened(
     real_job, warm_process, tmp_path
 ):
     """In real processes: one whose reader leaves, one that a signal stops, and one that is killed."""
-    flags = ("--iterations=14", "--log_every=2", "--save_every=4")
+    flags = ("--content_layers=relu1_1", "--style_layers=relu1_1", "--iterations=14", "--log_every=2")
+    flags += ("--save_every=4",)
     leave = "import os; read, write = os.pipe(); os.close(read); os.dup2(write, 1)"
     stop, kill = (
         f"import os; at({step}, lambda record: os.kill(os.getpid(), {number}))"
@@ -207,12 +208,9 @@ def test_a_damaged_checkpoint_falls_back(job, capsys, kind):
 
 
 def test_run_json_edited_into_nonsense_is_refused(job, capsys):
+    """In every way: `test_manifest`."""
     assert job("--iterations=1", "--output_dir=o", "--quiet") == 0
-    facts = json.loads(Path("o/run.json").read_text())
-    edited = [{**facts, name: 3} for name in ("config", "inputs", "weights", "notes", "resumed")]
-    edited += [{**facts, "inputs": {"content": "c.png"}}, {**facts, "weights": None}]
-    texts = ["", "[]", '{"config": 3}', "{", "[" * 100_000, '{"config": ' + "9" * 5000 + "}", "\0"]
-    for text in (*texts, *map(json.dumps, edited)):
+    for text in ("", '{"config": ' + "9" * 5000 + "}"):
         Path("o/run.json").write_text(text)
         assert job("--iterations=1", "--output_dir=o", "--resume") == 2
         assert "run.json" in capsys.readouterr().err

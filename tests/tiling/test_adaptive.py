@@ -203,7 +203,7 @@ def test_no_graph_per_tile(narrow_weights):
     targets = by_hand.compute_targets(network, picture, picture[:, :50], config, tile=16)
     # Content and style have one each, and each pass of the objective.
     assert len(traces) == 2
-    function = by_hand.compiled(by_hand.make_objective(network, targets, config, picture.shape, tile=16))
+    function = by_hand.make_objective(network, targets, config, picture.shape, tile=16)
     for _ in range(2):
         function(picture)
     assert len(traces) == 4
@@ -218,7 +218,7 @@ def test_bfloat16_features_are_kept_in_half_the_bytes(narrow_weights):
     targets = by_hand.compute_targets(model, picture, picture, config, tile=32)
     assert targets["content/relu2_2"]["features"].values.dtype == tf.bfloat16
     tiled = by_hand.make_objective(model, targets, config, picture.shape, tile=32)
-    terms, _ = by_hand.compiled(tiled)(picture)
+    terms, _ = tiled(picture)
     assert terms["content"] == 0
 
 
