@@ -608,6 +608,12 @@ class Job(Settings):
     worker_timeout: float = setting(
         600.0, "seconds to wait for another worker before the run ends", tags="anew", above=0
     )
+    cache: bool = setting(
+        True,
+        "keep XLA's machine code and the times of steps in the user's cache folder, so that later runs begin "
+        "sooner and say how long they will take",
+        tags="anew",
+    )
     quiet: bool = setting(False, "print nothing but errors", tags="anew")
     verbose: bool = setting(False, "show TensorFlow's own messages", tags="anew")
 

@@ -50,6 +50,10 @@ class PicturePainting:
     def check_resumed(self, run: Run, earlier: Manifest) -> None:
         """Refuse to continue a run with further settings that must not change: none."""
 
+    def forecast(self, run: Run) -> str:
+        """Return a line about the time that the run will take, "" if nothing is known."""
+        return run.forecast.line(run.scales)
+
     def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:
         """Return the newest good checkpoint, whose name ends with its step, or None."""
         return find_checkpoint(folder, planned=run.scales[-1].end, say=run.console.say)
@@ -62,7 +66,8 @@ class PicturePainting:
         self, run: Run, folder: OutputFolder | None, checkpoint: str | None, tick: Tick
     ) -> Iterator[StepRecord]:
         """Paint; yield the steps. `folder` is None for a worker that does not write."""
-        return run.machine.session().run(run.take_plan(), tick=tick, resume=checkpoint)
+        pace = run.forecast.pace(run.scales)
+        return run.machine.session().run(run.take_plan(), tick=tick, resume=checkpoint, pace=pace)
 
     def listeners(self, run: Run, folder: OutputFolder) -> list[Listener]:
         """Return what writes and prints the picture."""

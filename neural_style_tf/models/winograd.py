@@ -133,6 +133,25 @@ def convolve(features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, border:
     return apply(features)
 
 
+@functools.cache
+def trace(n_in: int, n_out: int, dtype: str, border: int) -> None:
+    """Trace `convolve` and its gradient for so many channels, before anything else of a run is traced.
+
+    TensorFlow numbers functions and values in one sequence, and XLA keeps its code by the names of functions:
+    a run finds the code of an earlier one only if both have made as many values before.
+    """
+
+    def gradient(features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            result = convolve(features, kernel, bias, border=border)
+        return tape.gradient(result, features)
+
+    shapes = [1, None, None, n_in], [WINDOW**2, n_in, n_out], [n_out]
+    specs = [tf.TensorSpec(shape, dtype) for shape in shapes]
+    tf.function(gradient, autograph=False).get_concrete_function(*specs)
+
+
 _compiled = functools.partial(tf.function, autograph=False, jit_compile=True)
 
 

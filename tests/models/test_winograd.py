@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import objectives as by_hand
 import pytest
@@ -296,3 +297,30 @@ def test_not_chosen_where_xla_is_missing(monkeypatch, asked_anew):
 def test_published_presets_keep_to_the_definition():
     found = {name: preset.network.convolution for name, preset in PRESETS.items()}
     assert found == {"original": "direct", "slides": "direct", "gatys": "direct", "balanced": "auto"}
+
+
+@pytest.mark.parametrize("padding", ["zero", "edge"])
+def test_a_network_uses_the_functions_that_were_traced_before(padding):
+    """Their names, by which XLA keeps its code, depend on what else was made until then."""
+    # No other test has this many channels.
+    channels = 11 if padding == "zero" else 13
+    winograd.trace(channels, channels, "float32", int(padding == "zero"))
+    functions = (
+        *(winograd._split_inputs, winograd._split_results),
+        *(winograd._join_results, winograd._join_inputs),
+    )
+    before = [function.experimental_get_tracing_count() for function in functions]
+    kernel = np.ones((3, 3, channels, channels), np.float32)
+    image = keras.Input((None, None, channels), batch_size=1)
+    layer = networks.WinogradConvolution(kernel, np.zeros(channels, np.float32), padding=padding)
+    model = keras.Model(image, layer(image))
+
+    @tf.function(input_signature=[tf.TensorSpec([1, None, None, channels])], autograph=False)
+    def gradient(features):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            total = tf.reduce_sum(tf.square(model(features)))
+        return tape.gradient(total, features)
+
+    assert gradient(tf.ones([1, 9, 9, channels])).shape == [1, 9, 9, channels]
+    assert [function.experimental_get_tracing_count() for function in functions] == before
