@@ -428,5 +428,7 @@ def settle(config: Config, size: tuple[int, int], cluster: Cluster) -> Config:
         )
     chosen = cluster.all_gather(winograd.select_convolution(convolution, precision, math.prod(size)))
     if convolution == "auto":
-        convolution = "direct" if "direct" in chosen else "large"
+        # In float32 a graph for the coarse scales alone would take longer to trace than it would save.
+        fast = "winograd" if compute_dtype(precision) == "float32" else "large"
+        convolution = "direct" if "direct" in chosen else fast
     return config.replace(precision=precision, convolution=convolution)
