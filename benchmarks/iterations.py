@@ -1,7 +1,7 @@
-"""Time an iteration of `balanced` with each style loss, or with several styles and masks.
+"""Time an iteration of `balanced`: by style loss, by styles and masks, by algorithm of the convolutions.
 
-    python benchmarks/iterations.py style_loss|directing [--sizes 256 512] [--precisions float32 bfloat16]
-                                    [--rounds 9] [--quick]
+    python benchmarks/iterations.py style_loss|directing|convolution [--sizes 256 512]
+                                    [--precisions float32 bfloat16] [--rounds 9] [--quick]
 
 All cases of a size are measured in one process, their iterations in turn. Adam takes one evaluation for each.
 Memory is the peak of a process of its own for each case.
@@ -34,6 +34,7 @@ CASES = {
         *("one style", "2 styles", "4 styles", "2 regions", "2 regions, soft all over"),
         "content weights",
     ),
+    "convolution": ("direct", "winograd"),
 }
 BORDER = 1 / 32
 """Width of the soft border between two regions, as a share of the picture's side: as of a brush."""
@@ -44,6 +45,8 @@ def make(case: str, size: int, precision: str) -> tuple[nst.Inputs, nst.Config]:
     config = settings(optimizer="adam", precision=precision, **ONE_SCALE)
     if case in CASES["style_loss"]:
         config = config.replace(style_loss=case)
+    if case in CASES["convolution"]:
+        config = config.replace(convolution=case)
     styles = {"2 styles": 2, "4 styles": 4}.get(case, 2 if "regions" in case else 1)
     random = np.random.default_rng(0)
     pictures = [random.uniform(0, 255, (size, size, 3)).astype(np.float32) for _ in range(1 + styles)]

@@ -23,6 +23,8 @@ COMMANDS = {
     "step": ("step.py",),
     "style_loss": ("iterations.py", "style_loss"),
     "directing": ("iterations.py", "directing"),
+    "convolution": ("iterations.py", "convolution", "--sizes", "64", "128", "256", "512"),
+    "start": ("start.py",),
     "precision": ("precision.py",),
     "painting": ("painting.py",),
     "painting_float32": ("painting.py", "--precision", "float32"),
