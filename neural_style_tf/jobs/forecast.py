@@ -16,8 +16,8 @@ from neural_style_tf.utils.console import duration
 from neural_style_tf.utils.files import write_text
 from neural_style_tf.utils.runtime import nvidia_devices
 
-MOST_KINDS = 100
-"""Kinds of runs whose times are kept."""
+MOST_KINDS, LONGEST_START = 100, 3600.0
+"""Kinds of runs whose times are kept, and seconds until a first step that are believed."""
 
 
 class Forecast:
@@ -36,8 +36,8 @@ class Forecast:
         # What another version wrote, or somebody changed, counts as nothing.
         with contextlib.suppress(LookupError, TypeError, ValueError):
             start, *rows = self._read()[self._kind]
-            self._known = Times(*(tuple(map(float, row)) for row in rows))
-            self._start = float(start)
+            times = Times(*(tuple(map(float, row)) for row in rows))
+            self._start, self._known = max(0.0, min(float(start), LONGEST_START)), times
         self._pace: Pace | None = None
 
     def line(self, scales: Sequence[Scale]) -> str:

@@ -34,6 +34,7 @@ _OWN = "process-"
 """Beginning of the name of a process's folder."""
 _CPUINFO = Path("/proc/cpuinfo")
 _VARIABLE, _FLAG = "TF_XLA_FLAGS", "--tf_xla_persistent_cache_directory"
+_CPU_ALONE = "--tf_xla_persistent_cache_device_types=XLA_CPU_JIT"
 
 
 def private_folder() -> Path | None:
@@ -93,17 +94,19 @@ class CodeCache:
         atexit.register(shutil.rmtree, self._own, ignore_errors=True)
         for path in self._store.glob("[!.]*.pb.*"):
             name, _, digest = path.name.rpartition(".")
-            if _hash(path.read_bytes()) != digest:
-                path.unlink(missing_ok=True)
-            elif not (self._own / name).exists():
-                _link(path, self._own / name)
+            # Another process may remove it at the same time.
+            with contextlib.suppress(OSError):
+                if _hash(path.read_bytes()) != digest:
+                    path.unlink()
+                elif not (self._own / name).exists():
+                    _link(path, self._own / name)
         self._known = {path.name for path in self._own.iterdir()}
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
         """Name the folder of this process to TensorFlow, which reads the variable at its first operation."""
         before = os.environ.get(_VARIABLE)
-        os.environ[_VARIABLE] = f"{before or ''} {_FLAG}='{self._own}'".strip()
+        os.environ[_VARIABLE] = f"{before or ''} {_CPU_ALONE} {_FLAG}='{self._own}'".strip()
         try:
             yield
         finally:
@@ -168,8 +171,9 @@ def _processor() -> list[str]:
 def _remove_old(everything: Path) -> None:
     """Remove what killed processes left, and the oldest files beyond `MOST_BYTES`."""
     for left in (*everything.glob(f"*/{_OWN}*"), *everything.glob(f"*/{PARTIAL}*")):
-        if time.time() - left.stat().st_mtime > STALE:
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
     room = MOST_BYTES
     files = [(path, path.stat()) for path in everything.glob("*/[!.]*.pb.*")]
     for path, status in sorted(files, key=lambda file: -file[1].st_mtime):

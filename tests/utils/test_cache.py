@@ -140,7 +140,7 @@ def test_other_flags_stay_beside_ours(home, monkeypatch):
     assert folder != plain
     with open_code(folder).named():
         assert os.environ["TF_XLA_FLAGS"].split()[0] == "--tf_xla_cpu_global_jit"
-        assert len(os.environ["TF_XLA_FLAGS"].split()) == 2
+        assert len(os.environ["TF_XLA_FLAGS"].split()) == 3
     assert os.environ["TF_XLA_FLAGS"] == "--tf_xla_cpu_global_jit"
     monkeypatch.delenv("TF_XLA_FLAGS")
     with open_code(plain).named():
