@@ -35,10 +35,10 @@ POINTS = (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)
 Matrix = tuple[tuple[float, ...], ...]
 Pieces = list[tf.Tensor]
 
-WORTH_COMPILING = {"float32": 150_000, "bfloat16": 700_000}
-"""Pixels of a result from which on `balanced` saves more time than XLA takes to compile (once for each size
-and each shape of tile, unless the code was kept by an earlier run) and the larger graph to trace. Neither the
-number of iterations nor what is kept matters: a run has the same bits if it is extended or repeated."""
+WORTH_COMPILING = {"float32": 190_000, "bfloat16": 700_000}
+"""Pixels of a result from which on `balanced` gains by it: more than the larger graph takes to trace, and
+about as much as XLA takes to compile (once for each size and each shape of tile, unless the code is kept).
+What is kept and the number of iterations do not count: a run that is repeated or extended has its bits."""
 
 
 def select_convolution(convolution: str, precision: str, pixels: int) -> str:
