@@ -23,6 +23,7 @@ from pathlib import Path
 import platformdirs
 
 from neural_style_tf.utils.files import PARTIAL, write_bytes
+from neural_style_tf.utils.runtime import nvidia_devices
 
 MOST_BYTES = 64 * 2**20
 """Largest size of all kept files, of all versions and processors; the oldest go."""
@@ -34,7 +35,6 @@ _OWN = "process-"
 """Beginning of the name of a process's folder."""
 _CPUINFO = Path("/proc/cpuinfo")
 _VARIABLE, _FLAG = "TF_XLA_FLAGS", "--tf_xla_persistent_cache_directory"
-_CPU_ALONE = "--tf_xla_persistent_cache_device_types=XLA_CPU_JIT"
 
 
 def private_folder() -> Path | None:
@@ -106,7 +106,7 @@ class CodeCache:
     def named(self) -> Iterator[None]:
         """Name the folder of this process to TensorFlow, which reads the variable at its first operation."""
         before = os.environ.get(_VARIABLE)
-        os.environ[_VARIABLE] = f"{before or ''} {_CPU_ALONE} {_FLAG}='{self._own}'".strip()
+        os.environ[_VARIABLE] = f"{before or ''} {_FLAG}='{self._own}'".strip()
         try:
             yield
         finally:
@@ -141,9 +141,10 @@ def open_code(folder: Path) -> CodeCache | None:
     """Return the cache in a `machine_folder`; None if there can be none, or the user named another one.
 
     TensorFlow takes a variable that is no flag for the name of a file. A run ends where it cannot write.
+    Code for a GPU is not kept: the folder is not named after it.
     """
     flags = os.environ.get(_VARIABLE, "").strip()
-    if _FLAG in flags or (flags and not flags.startswith("-")) or "'" in str(folder):
+    if nvidia_devices() or _FLAG in flags or (flags and not flags.startswith("-")) or "'" in str(folder):
         return None
     with contextlib.suppress(OSError):
         if shutil.disk_usage(folder).free > ROOM:

@@ -132,6 +132,11 @@ def test_what_the_user_told_tensorflow_stays(home, flags, monkeypatch):
     assert os.environ["TF_XLA_FLAGS"] == flags
 
 
+def test_code_for_a_gpu_is_not_kept(home, monkeypatch):
+    monkeypatch.setattr(cache, "nvidia_devices", lambda: ["0"])
+    assert open_code(machine_folder(2)) is None
+
+
 def test_other_flags_stay_beside_ours(home, monkeypatch):
     plain = machine_folder(2)
     monkeypatch.setenv("TF_XLA_FLAGS", "--tf_xla_cpu_global_jit")
@@ -140,7 +145,7 @@ def test_other_flags_stay_beside_ours(home, monkeypatch):
     assert folder != plain
     with open_code(folder).named():
         assert os.environ["TF_XLA_FLAGS"].split()[0] == "--tf_xla_cpu_global_jit"
-        assert len(os.environ["TF_XLA_FLAGS"].split()) == 3
+        assert len(os.environ["TF_XLA_FLAGS"].split()) == 2
     assert os.environ["TF_XLA_FLAGS"] == "--tf_xla_cpu_global_jit"
     monkeypatch.delenv("TF_XLA_FLAGS")
     with open_code(plain).named():
