@@ -44,6 +44,10 @@ class PicturePainting:
     def check_resumed(self, run: Run, earlier: Manifest) -> None:
         """Refuse to continue a run with further settings that must not change: none."""
 
+    def forecast(self, run: Run) -> str:
+        """Return a line about the time that the run will take, "" if nothing is known."""
+        return run.forecast.line(run.scales)
+
     def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:
         """Return the newest readable checkpoint, whose name ends with its step; None before the first.
 
@@ -73,12 +77,12 @@ class PicturePainting:
         self, run: Run, folder: OutputFolder | None, checkpoint: str | None, tick: Tick
     ) -> Iterator[StepRecord]:
         """Paint; yield the steps. `folder` is None for a worker that does not write."""
-        plan = run.take_plan()
+        plan, pace = run.take_plan(), run.forecast.pace(run.scales)
         if run.machine.several:
             # With regions a style picture is there once for each of its own.
             styles = plan.styles[:1] if len(run.job.style) == 1 else plan.styles
             run.measure = ResultMeasures(plan.photo, styles)
-        return run.machine.session().run(plan, tick=tick, resume=checkpoint)
+        return run.machine.session().run(plan, tick=tick, resume=checkpoint, pace=pace)
 
     def listeners(self, run: Run, folder: OutputFolder) -> list[Listener]:
         """Return what writes and prints the picture."""

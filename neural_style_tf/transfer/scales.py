@@ -147,12 +147,3 @@ def shrink(size: tuple[int, int], factor: float) -> tuple[int, int]:
     """Return a size times a factor, rounded to at least one pixel."""
     height, width = (max(1, round(side * factor)) for side in size)
     return height, width
-
-
-def work_left(scales: tuple[Scale, ...], now: Scale, step: int) -> int:
-    """Return how many pixels the steps after `step` of the scale `now` evaluate.
-
-    Each later scale also evaluates its initial image.
-    """
-    later = sum(math.prod(scale.content) * (scale.iterations + 1) for scale in scales[now.index + 1 :])
-    return math.prod(now.content) * (now.end - step) + later
