@@ -114,7 +114,7 @@ def paint_all(
             if folder:
                 (folder / label).mkdir(parents=True, exist_ok=True)
                 painting.save(folder / label / f"{pair.replace(':', '_')}.png")
-            yield fit(painting, HEIGHT), f"{pair}, {label}"
+            yield fit(painting, HEIGHT), f"{pair.partition(':')[2]}, {label}"
 
 
 def paint_sizes(pairs: tuple[str, ...], sizes: list[int], scales: list[int], quick: dict) -> Iterator[Cell]:
