@@ -25,12 +25,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from common import ROOT, read_options, run_command, sweep_of
-from sheets import SIZES
 
 from neural_style_tf.errors import UserError
 from neural_style_tf.evaluation.pairs import PairedPainting, Search
 
 PAGE = Path(__file__).parent / "compare_page" / "page.html"
+PHOTOS, STYLES = ("astronaut", "chelsea", "coffee", "rocket"), ("mosaic", "starry_night", "watercolour")
 Z = 1.96
 """Of a normal distribution, 95 % lie within so many standard deviations."""
 
@@ -111,7 +111,7 @@ def main() -> None:
         __doc__,
         a="--preset=balanced",
         b="--preset=gatys",
-        pairs=list(SIZES),
+        pairs=[f"{photo}:{style}" for photo in PHOTOS for style in STYLES],
         photos=[""],
         styles=[""],
         size=384,
