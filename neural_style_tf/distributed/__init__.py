@@ -1,1 +1,1 @@
-"""Several GPUs and machines share one picture: replicas and workers."""
+"""Several GPUs and machines share the work on one picture."""

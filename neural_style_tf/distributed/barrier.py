@@ -1,6 +1,6 @@
 """Barrier at start-up: wait, with a time-out, until all workers have joined.
 
-The chief listens at its own address until every worker has called, then releases them all.
+The chief listens at its own address until every other worker has called, and then tells all of them to go on.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from neural_style_tf.errors import RunError
 
 HELLO, GO = "neural-style-tf worker {} of {}\n", b"go\n"
 PAUSE = 0.2
-"""Seconds between two attempts."""
+"""Seconds between two attempts to connect."""
 
 
 def wait_for_all(worker: WorkerInfo, timeout: float) -> None:
-    """Return when all workers have joined; after `timeout` seconds raise a `RunError` with those missing."""
+    """Return when all workers have joined.
+
+    Raises:
+        RunError: Some have not joined after `timeout` seconds. The message names them.
+    """
     deadline = time.monotonic() + timeout
     missing = _receive(worker, deadline) if worker.rank == 0 else _call(worker, deadline)
     if missing:
@@ -27,33 +31,33 @@ def wait_for_all(worker: WorkerInfo, timeout: float) -> None:
 
 
 def _receive(worker: WorkerInfo, deadline: float) -> list[int]:
-    """Wait for a call of each worker; return the ranks of those that did not call."""
+    """As the chief, wait for a call from each worker; return the ranks of those that have not called."""
     missing, calls = set(range(1, worker.workers)), contextlib.ExitStack()
     host, _, port = worker.addresses[0].rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with calls, socket.create_server(("", int(port)), family=family, backlog=worker.workers) as server:
         server.settimeout(PAUSE)
-        # A worker that was started again calls again.
+        # If a worker is restarted, it calls again, and its last call counts.
         waiting: dict[int, socket.socket] = {}
         while missing and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 call, _ = server.accept()
                 rank = _caller(call, worker.workers)
                 if rank is None:
-                    # Another program, or a slow worker, which calls again.
+                    # This is another program, or a slow worker, which will call again.
                     call.close()
                     continue
                 waiting[rank] = calls.enter_context(call)
                 missing.discard(rank)
         for call in waiting.values() if not missing else ():
-            # If a worker is lost by now, the first collective operation notices.
+            # If the worker is already lost, the first collective operation will notice it.
             with contextlib.suppress(OSError):
                 call.sendall(GO)
     return sorted(missing)
 
 
 def _caller(call: socket.socket, workers: int) -> int | None:
-    """Return the rank of the calling worker; None for any other program."""
+    """Return the rank of the worker that calls; None if it is another program or too slow."""
     ranks = {HELLO.format(rank, workers).encode(): rank for rank in range(1, workers)}
     call.settimeout(PAUSE)
     try:
@@ -64,7 +68,7 @@ def _caller(call: socket.socket, workers: int) -> int | None:
 
 
 def _call(worker: WorkerInfo, deadline: float) -> list[int]:
-    """Call the chief until it releases this worker; return its rank if it does not."""
+    """Call the chief until it answers; return [], or [0], the chief's rank, if it does not answer in time."""
     host, _, port = worker.addresses[0].rpartition(":")
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), 1) as call:

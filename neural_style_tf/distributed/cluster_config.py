@@ -1,4 +1,4 @@
-"""Rank of this worker and addresses of all workers, from TF_CONFIG or Slurm; without TensorFlow."""
+"""Read this worker's rank and all addresses from TF_CONFIG or Slurm. Does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,29 +16,31 @@ EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type"
 
 @dataclasses.dataclass(frozen=True)
 class WorkerInfo:
-    """The rank of this process among the workers."""
+    """The rank of this process among the workers, and the addresses of all workers."""
 
     rank: int = 0  # 0 is the chief, which alone writes files and prints
-    # host:port of each worker by rank; empty under Slurm until TensorFlow reads its variables.
+    # host:port of each worker, by rank. Under Slurm this is empty until TensorFlow reads Slurm's variables.
     addresses: tuple[str, ...] = ()
-    workers: int = 1  # their number
+    workers: int = 1  # the number of workers
     chief_job: bool = False  # whether TF_CONFIG has a job `chief` beside the workers
 
     def name(self, rank: int) -> str:
-        """Return the name of a worker in messages."""
+        """Return the name of the worker `rank` in messages."""
         address = f" ({self.addresses[rank]})" if self.addresses else ""
         return f"worker {rank}{address}"
 
     def rank_of(self, job: str, index: int) -> int:
-        """Return the rank of a task."""
+        """Return the rank of the worker that TF_CONFIG calls task `index` of `job`."""
         return index + (self.chief_job and job == "worker")
 
 
 def find_worker(distribute: str, environment: Mapping[str, str]) -> WorkerInfo:
-    """Return which worker this process is, a single one without a cluster.
+    """Return which worker this process is; without a cluster, it is the only worker.
 
-    `--distribute=auto` reads TF_CONFIG only, `multiworker` also Slurm's variables. Raises `UserError` if
-    TF_CONFIG is malformed, or `multiworker` finds no cluster.
+    `--distribute=auto` reads only TF_CONFIG; `multiworker` also reads Slurm's variables.
+
+    Raises:
+        UserError: TF_CONFIG is malformed, or `multiworker` finds no cluster.
     """
     if distribute in ("none", "mirrored"):
         return WorkerInfo()

@@ -1,7 +1,8 @@
 """Replicas of a run (tf.distribute): all-reduce, broadcast from the chief, lost workers.
 
-Every worker holds the image and the optimiser and updates them alike; only evaluations are shared. Scalars
-that decide control flow are broadcast from the chief, so that workers that round differently take the same
+A worker is a process. A replica is a GPU of a worker, or its processor. Every worker holds the image and the
+optimiser and updates them in the same way; the replicas share the work of evaluations only. Scalars that
+decide control flow are broadcast from the chief, so that workers that round differently take the same
 branches. A broadcast is a sum to which all others add 0.
 """
 
@@ -26,7 +27,7 @@ from neural_style_tf.distributed.cluster_config import WorkerInfo
 from neural_style_tf.errors import RunError, UserError
 
 GRACE = 10.0
-"""Seconds in which a worker may end in order after it has lost the others."""
+"""Seconds that a worker has to end properly after it has lost the others."""
 SAVED = "what was saved is kept: --resume goes on with the same or another number of workers"
 
 
@@ -35,12 +36,12 @@ class Cluster:
 
     Attributes:
         worker: Rank of this process, and the addresses of all.
-        rank: The index of this process; 0 is the chief, which alone writes files and prints.
-        workers: The number of processes.
-        replicas: Their number, over all workers.
+        rank: Index of this process. 0 is the chief, which alone writes files and prints.
+        workers: Number of processes.
+        replicas: Number of replicas of all workers together.
         waiting_since: Time at which this worker began to wait for the others, in seconds since 1970; 0 while
             it does not wait.
-        overdue: The message if it has waited too long.
+        overdue: The error message after this worker has waited too long; `""` before.
     """
 
     def __init__(
@@ -56,17 +57,17 @@ class Cluster:
                 self.waiting_since = tf.Variable(0.0, dtype=tf.float64)
 
     def least(self, value: int | None) -> int | None:
-        """Return the least value of all workers; None if all have None."""
+        """Return the least value of all workers, without those that have None; None if all have."""
         return min((other for other in self.all_gather(value) if other), default=None)
 
     def scope(self) -> contextlib.AbstractContextManager:
         """Return the scope in which to create variables that every replica reads, such as the network's."""
-        # A worker with a single replica needs no scope, which would broadcast the values.
+        # With one replica in each worker, no scope is needed; it would broadcast the values.
         several = self.replicas > self.workers
         return self._strategy.scope() if several else contextlib.nullcontext()
 
     def run(self, function: Callable[..., Any], *arguments: tf.Tensor) -> Any:
-        """Call `function(index, *arguments)` on every replica; return the result of a local one."""
+        """Call `function(index, *arguments)` on every replica; return the result of one local replica."""
 
         def numbered(*arguments: tf.Tensor) -> Any:
             number = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -77,10 +78,13 @@ class Cluster:
         return tf.nest.map_structure(lambda result: local(result)[0], results)
 
     def sum(self, tensors: Any) -> Any:
-        """Inside `run`: return the sums over all replicas of a structure of tensors, in one message."""
+        """Return the sums of `tensors`, a nested structure, over all replicas. Call it inside `run`.
+
+        All tensors are sent in one message.
+        """
         replica = tf.distribute.get_replica_context()
         flat = tf.nest.flatten(tensors)
-        # A new tensor: those from outside of `run` have no device.
+        # `tf.identity` makes a new tensor, because tensors from outside of `run` have no device.
         packed = (
             tf.concat([tf.reshape(leaf, [-1]) for leaf in flat], 0) if len(flat) > 1 else tf.identity(flat[0])
         )
@@ -90,13 +94,13 @@ class Cluster:
         return tf.nest.pack_sequence_as(tensors, shaped)
 
     def broadcast_from_chief(self, tensor: tf.Tensor) -> tf.Tensor:
-        """Return the chief's value, in a graph."""
+        """Return the chief's value of `tensor`. Call it in a graph."""
         if self.workers == 1:
             return tensor
         return self.run(lambda number, here: self.sum(here if number == 0 else tf.zeros_like(here)), tensor)
 
     def all_reduce_sum(self, tensor: tf.Tensor) -> tf.Tensor:
-        """Return the sum over all workers, eagerly."""
+        """Return the sum of `tensor` over all workers. Call it eagerly."""
         if self.workers == 1:
             return tensor
         return self._waiting_for(lambda: self._strategy.reduce("sum", tf.identity(tensor), axis=None))
@@ -106,14 +110,14 @@ class Cluster:
         if self.workers == 1:
             return
         variables = list(variables)
-        # On a worker that has not started yet, a variable may have another shape.
+        # A worker that has not started yet may have a variable of another shape.
         shapes = self.all_gather([tf.shape(variable).numpy().tolist() for variable in variables])[0]
         for variable, shape in zip(variables, shapes, strict=True):
             here = tf.convert_to_tensor(variable) if self.rank == 0 else tf.zeros(shape, variable.dtype)
             variable.assign(self.all_reduce_sum(here))
 
     def all_gather(self, value: Any) -> list[Any]:
-        """Return the values of all workers, by rank; a value is one that JSON can hold."""
+        """Return a list of the values of all workers, by rank. JSON must be able to hold a value."""
         if self.workers == 1:
             return [value]
         line = tf.cast(tf.io.decode_raw(json.dumps(value) + "\n", tf.uint8), tf.int32)
@@ -121,7 +125,11 @@ class Cluster:
         return [json.loads(line) for line in bytes(lines.numpy().astype("uint8")).splitlines()]
 
     def check_same(self, facts: dict[str, Any]) -> None:
-        """Raise a `UserError` that names each worker whose facts differ from the chief's, and the facts."""
+        """Check that all workers have the same `facts`.
+
+        Raises:
+            UserError: Facts of a worker differ from the chief's. The message names the worker and the facts.
+        """
         first, *others = self.all_gather(facts)
         differences = [
             f"{self.worker.name(rank)} has {name} {theirs.get(name)!r}, the chief {first.get(name)!r}"
@@ -133,7 +141,11 @@ class Cluster:
             raise UserError(f"start all workers alike: {'; '.join(differences)}")
 
     def explain(self, error: Exception) -> None:
-        """Raise a `RunError` that names the lost worker if the error came from losing one."""
+        """If `error` comes from losing a worker, raise a `RunError` that names it; otherwise do nothing.
+
+        Raises:
+            RunError: A worker was lost.
+        """
         lost = (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError)
         lost += (tf.errors.CancelledError, tf.errors.InternalError, tf.errors.FailedPreconditionError)
         if self.workers == 1 or not isinstance(error, lost):
@@ -141,14 +153,17 @@ class Cluster:
         tasks = re.findall(r"/job:(\w+)/replica:0/task:(\d+)", str(error))
         ranks = {self.worker.rank_of(job, int(task)) for job, task in tasks} - {self.rank}
         if not ranks and self.rank > 0 and isinstance(error, tf.errors.DeadlineExceededError):
-            # The chief does not answer the heartbeat.
+            # Without a name in the error, it is the chief that does not answer the heartbeat.
             ranks = {0}
         names = " or ".join(self.worker.name(rank) for rank in sorted(ranks))
         message = self.overdue or f"{names or 'another worker'} does not answer any more"
         raise RunError(f"{message}; {SAVED}") from error
 
     def _waiting_for(self, collect: Callable[[], Any], tensors: Any = ()) -> Any:
-        """Return the result of a collective operation of `tensors`, with `waiting_since` set during it."""
+        """Run `collect`, a collective operation on `tensors`, and return its result.
+
+        While it runs, `waiting_since` is set.
+        """
         if self.workers == 1:
             return collect()
         with tf.control_dependencies(tf.nest.flatten(tensors)):
@@ -161,11 +176,20 @@ class Cluster:
 
 
 def join(distribute: str, worker: WorkerInfo, *, timeout: float, say: Callable[[str], None]) -> Cluster:
-    """Join the other workers and return all replicas; before TensorFlow's first operation.
+    """Join the other workers and return the cluster. Call it before TensorFlow's first operation.
 
-    `--distribute=mirrored` without two GPUs raises `UserError`. Waiting for another worker longer than
-    `timeout` (seconds), now or later, raises `RunError`; where TensorFlow does not stop waiting, the process
-    is killed, after `say` got the reason.
+    If TensorFlow does not stop waiting for a lost worker, the process is killed, after `say` was called with
+    the reason.
+
+    Args:
+        distribute: The setting `--distribute`.
+        worker: Which worker this process is.
+        timeout: How long to wait for another worker, now or later, in seconds.
+        say: Prints a line.
+
+    Raises:
+        UserError: `--distribute=mirrored` needs two GPUs or more.
+        RunError: A worker did not come in time.
     """
     gpus = len(tf.config.get_visible_devices("GPU"))
     if worker.workers == 1:
@@ -175,20 +199,21 @@ def join(distribute: str, worker: WorkerInfo, *, timeout: float, say: Callable[[
     worker = _under_slurm(worker) if not worker.addresses else worker
     handler = signal.getsignal(signal.SIGTERM)
     wait_for_all(worker, timeout)
-    # If a worker is lost from here on, TensorFlow waits for it without end.
+    # If a worker is lost from here on, TensorFlow waits for it without end: then kill this process.
     faulthandler.dump_traceback_later(timeout, exit=True)
     cluster = Cluster(tf.distribute.MultiWorkerMirroredStrategy(), worker)
     cluster.all_gather(worker.rank)
     faulthandler.cancel_dump_traceback_later()
-    # TensorFlow took the signal for a notice of preemption.
+    # TensorFlow has replaced the handler, since it takes this signal for a notice of preemption.
     signal.signal(signal.SIGTERM, handler)
     threading.Thread(target=_watch, args=[cluster, timeout, say], daemon=True).start()
     return cluster
 
 
 def _under_slurm(worker: WorkerInfo) -> WorkerInfo:
-    """Complete a worker with the addresses that TensorFlow derives from Slurm's variables."""
-    # A large number of GPUs, since the resolver divides by it; Slurm itself assigns them.
+    """Return `worker` with the addresses that TensorFlow derives from Slurm's variables."""
+    # The resolver refuses more tasks than GPUs on a node, so give it a large number of GPUs. Slurm itself
+    # assigns the GPUs.
     resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
         gpus_per_node=2**20, gpus_per_task=1, auto_set_gpu=False
     )
@@ -199,7 +224,10 @@ def _under_slurm(worker: WorkerInfo) -> WorkerInfo:
 
 
 def _watch(cluster: Cluster, timeout: float, say: Callable[[str], None]) -> None:
-    """Stop waiting for workers that hang; TensorFlow itself notices those whose process has ended."""
+    """Stop waiting when workers hang: abort collective operations, then kill this process.
+
+    TensorFlow itself notices only workers whose process has ended.
+    """
     since = 0.0
     while not since or time.time() - since <= timeout:
         time.sleep(min(1.0, timeout / 4))

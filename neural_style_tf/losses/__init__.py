@@ -1,1 +1,1 @@
-"""The equations, and the objective that adds them up."""
+"""The loss terms, their equations, and the objective that adds them up."""

@@ -1,4 +1,4 @@
-"""The catalogue of terms: settings → the terms of an objective, and their sums for the log."""
+"""The catalogue of terms: make the terms of an objective from the settings, and sum up losses for the log."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from neural_style_tf.losses.wasserstein import Wasserstein
 def make_terms(
     config: LossConfig, guidance: Guidance = EVERYWHERE, *, temporal: bool = False
 ) -> tuple[Term, ...]:
-    """Return the terms of Eq. 7, L = α L_content + β L_style, with total variation, in the order of the log.
+    """Return the terms of Eq. 7, L = α L_content + β L_style, and total variation, in the order of the log.
 
     Terms of weight 0 are left out, so that a loss that is not finite cannot spoil the total. A region that is
-    too small for a layer has no term there. With `temporal` a frame stays close to the one before.
+    too small at a layer has no term there. `guidance` has the masks. With `temporal`, a term keeps the frame
+    of a clip close to the frame before.
     """
     factor = part_factors(config)
     resolved = [(guidance.architecture.resolve(layer), weight) for layer, weight in config.content_layers]
@@ -46,7 +47,11 @@ def make_terms(
 
 
 def style_term(config: LossConfig) -> Callable[..., Term]:
-    """Return the factory of `--style_loss`, (layer, weight, region) → term; raises as `factory_of`."""
+    """Return a function that makes the term of `--style_loss` from a layer, a weight and a region.
+
+    Raises:
+        UserError: A class of the user's cannot be imported, or is not a `Term`.
+    """
     factories = {
         "moments": GramAndMoments,
         "wasserstein": Wasserstein,
@@ -60,7 +65,7 @@ def style_term(config: LossConfig) -> Callable[..., Term]:
 
 
 def part_factors(config: LossConfig) -> dict[str, float]:
-    """Return α, β, …: part of the objective → the factor that all of its terms share."""
+    """Return a dict from each part to the weight that all of its terms share, such as α and β."""
     return {
         "content": config.content_weight,
         "style": config.weighted_style,
@@ -72,10 +77,11 @@ def part_factors(config: LossConfig) -> dict[str, float]:
 def with_parts(
     losses: Mapping[str, float], terms: Sequence[Term], factors: Mapping[str, float]
 ) -> dict[str, float]:
-    """Return all losses for the log: `total`, the parts, and each term's own.
+    """Return all losses for the log: `total`, the sum of each part, and the loss of each term.
 
-    A part is Σ w_l L_l over its terms, without the factor that they share (α, β, from `part_factors`; 1 for a
-    part that is missing), so that runs with other factors can be compared. A part without a term is 0.
+    The sum of a part is Σ w_l L_l over its terms, without the weight that they share, so that runs with other
+    weights can be compared. `factors` are these shared weights, from `part_factors`; for a part that it lacks
+    the weight is 1. The sum of a part without terms is 0.
     """
     parts = dict.fromkeys(("content", "style", "tv", *(term.part for term in terms)), 0.0)
     for term in terms:

@@ -1,4 +1,4 @@
-"""Content loss: the features of the photo, position by position (Eq. 1)."""
+"""Content loss: compare the image with the features of the photo, position by position (Eq. 1)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from neural_style_tf.losses.view import View
 
 @dataclasses.dataclass(frozen=True)
 class Content(Term):
-    """L_content of one layer (Eq. 1); with a content mask each position has a weight.
+    """Content loss L_content of one layer (Eq. 1). A content mask gives each position a weight.
 
     Args:
         form: `gatys`, `mean` or `relative`; see `functional.content_distance`.

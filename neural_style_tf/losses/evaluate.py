@@ -1,18 +1,20 @@
-"""Evaluate the objective: image → (its losses, their gradient), in one piece, in tiles, or a share of them.
+"""Evaluate the objective: compute the losses of an image and their gradient, in one piece or in tiles.
 
-Everything that the terms need of an image adds over positions, so one function serves all:
+Every statistic is a sum over positions. So the same three steps serve one piece, tiles and replicas:
 
-    statistic   of each tile, added over the tiles, and by `reduce` over replicas
-    loss        of each term from the statistic of the whole image; automatic differentiation gives the
-                derivative of the total by the statistic
-    gradient    the vector-Jacobian product of these derivatives with each tile's statistic, down to the
-                pixels
+    statistic   of each tile; added over the tiles, and by `reduce` over replicas
+    loss        of each term, from the statistic of the whole image; automatic differentiation gives the
+                derivative of the total with respect to the statistic
+    gradient    the vector-Jacobian product, which takes these derivatives through each tile's statistic
+                down to the pixels
 
-A single tile keeps its features from the first line to the third. Several tiles are visited twice each, so
-that memory is bounded by the tile. Only the positions of a core count, in the statistics and in the gradients
-at the features. The gradient of a core reaches into its halo, where those of neighbouring tiles add up. What
-the zero padding of a window spoils lies beyond the receptive fields of its core, except where the picture
-itself ends.
+The network sees the window of a tile: its core, and a halo of pixels around it (see `tiling.grid`). With one
+tile, its features are kept from the first step to the third. With several tiles, each is visited twice, so
+that memory is bounded by the size of a tile.
+
+Only positions in the core count in a statistic. The gradient of a core extends into the halo, where it is
+added to the gradients of neighbouring tiles. The network pads a window with zeros, which spoils the features
+near its border. The core is too far inside to be affected, except where the picture itself ends.
 """
 
 from __future__ import annotations
@@ -30,16 +32,18 @@ from neural_style_tf.optim import Losses
 from neural_style_tf.tiling.grid import Tile
 
 Reduce = Callable[[Any], Any]
-"""Tree → its sum over all replicas."""
+"""Function from a tree to its sum over all replicas."""
 
 
 class Arguments(NamedTuple):
-    """What an objective depends on beside the image; runs that differ only in this share a compiled step.
+    """The values, beside the image, that a compiled step takes as arguments.
+
+    Runs that differ only in these values share a compiled step.
 
     Attributes:
-        targets: Name of a term → its target.
-        weights: Name of a term → its factor in `total`, a scalar.
-        guides: Layer → name of a region → its mask at the size of the layer.
+        targets: Dict from the name of a term to its target.
+        weights: Dict from the name of a term to its factor in `total`, a scalar.
+        guides: Dict from each layer to a dict from the name of a region to its mask at the size of the layer.
     """
 
     targets: Mapping[str, Tree]
@@ -55,15 +59,15 @@ def evaluate(
     plan: Sequence[Tile] | None,
     reduce: Reduce = lambda tree: tree,
 ) -> tuple[Losses, tf.Tensor]:
-    """Return all losses of an image and the gradient [1, H, W, 3] of `total`; inside a `tf.function`.
+    """Return all losses of `image`, and the gradient [1, H, W, 3] of `total`. Call it in a `tf.function`.
 
     Args:
-        network: Has all layers of the terms.
-        terms: What is minimised; `arguments.weights` replace their own.
-        image: [1, H, W, 3], mean-subtracted RGB; of a static shape if there is a plan.
+        network: Computes all layers that the terms use.
+        terms: The losses. Their weights come from `arguments`, not from the terms.
+        image: [1, H, W, 3], mean-subtracted RGB. With a plan, its shape must be static.
         arguments: Targets, weights and guides.
-        plan: The tiles to visit: all of the image's, or the share of one replica. None: one piece.
-        reduce: Adds over the replicas, whose shares make up the image.
+        plan: The tiles to visit: all tiles of the image, or the share of one replica. None: one piece.
+        reduce: Adds a tree up over all replicas. Their shares make up the image.
     """
     if plan and len(plan) > 1:
         return _in_two_passes(network, terms, image, arguments, plan, reduce)
@@ -120,7 +124,7 @@ def _in_two_passes(
     def add_gradient(box: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
         window = window_of(image, box)
         of_tile = gradient_of_tile(window, box, derivatives, arguments)
-        # The shape check keeps this sum apart from those before it; see `functional.fan_out`.
+        # The shape check keeps this sum from being merged with those before it; see `functional.fan_out`.
         return put(gradient, cut(gradient, box[1]) + tf.ensure_shape(of_tile, window.shape), box[1])
 
     def window_of(image: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
@@ -132,8 +136,8 @@ def _in_two_passes(
     nothing = tf.nest.map_structure(lambda leaf: tf.zeros(leaf.shape, leaf.dtype), shapes.structured_outputs)
     statistics = reduce(_fold(add_statistics, nothing, plan))
     losses, derivatives = _score_and_differentiate(terms, statistics, arguments)
-    # Without this dependency the second pass would begin, and take its memory, during the first: a tile needs
-    # the derivatives only after its features.
+    # The features of a tile do not depend on the derivatives. So without this dependency TensorFlow would
+    # begin the second pass, and take memory for it, during the first.
     with tf.control_dependencies(tf.nest.flatten(statistics)):
         image = tf.identity(image)
     return losses, reduce(_fold(add_gradient, zeros(image.shape, image.dtype), plan))
@@ -149,7 +153,10 @@ def _compare(
 def _score_and_differentiate(
     terms: Sequence[Term], statistics: Mapping[str, Tree], arguments: Arguments
 ) -> tuple[Losses, Any]:
-    """Return the losses, and the derivative of `total` by each leaf; None where it does not depend on it."""
+    """Return all losses, and the derivative of `total` with respect to each tensor of `statistics`.
+
+    The derivative is None for a tensor on which `total` does not depend.
+    """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(statistics)
         losses = score(terms, statistics, arguments)
@@ -157,14 +164,18 @@ def _score_and_differentiate(
 
 
 def score(terms: Sequence[Term], statistics: Mapping[str, Tree], arguments: Arguments) -> Losses:
-    """Return all losses from the statistics of the whole image."""
+    """Return the loss of each term and their weighted sum `total`, from `statistics` of the whole image."""
     losses = {term.name: term.loss(statistics[term.name], arguments.targets[term.name]) for term in terms}
     total = sum(tf.cast(arguments.weights[name], loss.dtype) * loss for name, loss in losses.items())
     return {"total": total if losses else tf.zeros([])} | losses
 
 
 def vjp_to_pixels(tape: tf.GradientTape, statistics: Any, derivatives: Any, window: tf.Tensor) -> tf.Tensor:
-    """Return the gradient of the total at a window, from the derivatives by the statistics of its core."""
+    """Return the gradient of `total` with respect to the pixels `window`; 0 if no statistic depends on them.
+
+    `tape` has recorded how `statistics` were computed from `window`; `derivatives` are those of `total` with
+    respect to `statistics`.
+    """
     pairs = zip(tf.nest.flatten(statistics), tf.nest.flatten(derivatives), strict=True)
     pairs = [(statistic, derivative) for statistic, derivative in pairs if derivative is not None]
     gradient = None
@@ -176,37 +187,40 @@ def vjp_to_pixels(tape: tf.GradientTape, statistics: Any, derivatives: Any, wind
 
 
 def _fold(visit: Callable[[tf.Tensor, Any], Any], state: Any, plan: Sequence[Tile]) -> Any:
-    """Return `visit(tile n, … visit(tile 1, state))`, one tile at a time."""
+    """Replace `state` by `visit(tile, state)` for one tile of `plan` after another; return the last state."""
     boxes = tf.constant(plan, tf.int32)
     _, state = tf.while_loop(
         lambda index, _: index < len(plan),
         lambda index, state: (index + 1, visit(boxes[index], state)),
         (0, state),
-        # More would hold the features of several tiles.
+        # Parallel iterations would hold the features of several tiles.
         parallel_iterations=1,
     )
     return state
 
 
 def outlined_function(function: Callable) -> Callable:
-    """Return a `tf.function` that remains a function of its own within the graph of its caller.
+    """Return a `tf.function` of `function` that is not inlined into the graph of its caller.
 
-    In a graph with loops, TensorFlow 2.21 computes the gradient of max pooling by its own kernel, many times
-    slower than oneDNN's: it inserts oneDNN's gradient only after oneDNN's pooling, and rewrites operations in
-    an order that a loop upsets. The graph of a called function has no loops.
+    In a graph with loops, TensorFlow 2.21 computes the gradient of max pooling with its own kernel, which is
+    many times slower than oneDNN's. It inserts oneDNN's gradient only if it has replaced the pooling before,
+    and loops upset the order in which it replaces operations. The graph of a called function contains no
+    loops.
     """
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
 
 @contextlib.contextmanager
 def released_gradients() -> Iterator[None]:
-    """Free what TensorFlow's registry of `tf.custom_gradient` would keep of the graphs that are built inside.
+    """After the block, free the graphs that TensorFlow's registry of `tf.custom_gradient` keeps alive.
 
-    Each use of a custom gradient in a graph is registered for the life of the process. The entry holds the
-    graph with all its variables and constants: image, optimiser state and targets of every coarser scale,
-    1.6 GB for a picture of 64 megapixels. After the block no gradient of these graphs can be built.
+    Each use of a custom gradient in a graph that is built in the block is registered for the life of the
+    process. The entry holds the graph with all its variables and constants: image, optimiser state and
+    targets of every coarser scale, 1.6 GB for a picture of 64 megapixels. After the block, no gradient of
+    these graphs can be built any more.
     """
-    # TensorFlow has no public way. If this one ends, only memory is lost.
+    # There is no public way to do this. If TensorFlow drops the private one, this frees nothing, and runs
+    # take more memory.
     entries = getattr(getattr(ops, "gradient_registry", None), "_registry", {})
     before = set(entries)
     try:

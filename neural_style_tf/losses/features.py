@@ -1,4 +1,4 @@
-"""The features of a picture and their Gram matrices, as arrays to look at."""
+"""Compute the features of a picture and their Gram matrices as NumPy arrays, outside of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ NORMALIZATIONS = ("positions", "elements")
 
 
 class FeatureExtractor:
-    """A network that is built and traced once, for many pictures; arguments as of `extract_features`."""
+    """Computes features of many pictures with a network that is built and traced once.
+
+    Its arguments are those of `extract_features`, without the picture.
+    """
 
     def __init__(self, layers: Sequence[str], weights: Weights, network: NetworkConfig | None = None) -> None:
         settings = network or NetworkConfig()
@@ -36,12 +39,12 @@ class FeatureExtractor:
             padding=settings.padding,
             transpose_kernels=settings.transpose_kernels,
         )
-        # Always a graph: eager calls share kernels, and oneDNN may keep the filters of the first.
+        # Always a graph: eager calls share kernels, and oneDNN may go on using the filters of the first call.
         image = tf.TensorSpec((1, None, None, 3), tf.float32)
         self._compute = tf.function(model, autograph=False, input_signature=[image])
 
     def __call__(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """Return layer → features of a picture; see `extract_features`."""
+        """Return a dict from each layer to its features of the picture `pixels`; see `extract_features`."""
         pixels = np.asarray(pixels)
         if pixels.ndim != 3 or pixels.shape[-1] != 3 or not pixels.size:
             raise UserError(f"pixels must be an array [H, W, 3], not {list(pixels.shape)}")
@@ -53,21 +56,22 @@ class FeatureExtractor:
 def extract_features(
     pixels: np.ndarray, layers: Sequence[str], weights: Weights, network: NetworkConfig | None = None
 ) -> dict[str, np.ndarray]:
-    """Return the features F_l of a picture, which the losses compare, in float32.
+    """Return the features F_l of a picture, in float32. These are what the losses compare.
 
     Args:
         pixels: [H, W, 3], RGB 0–255.
-        layers: Such as `relu4_2`; see `VGG19_LAYERS`. The last of a block stands for one that VGG-16 lacks.
-        weights: Of the network, from `load_weights`.
-        network: Pooling and padding, such as `PRESETS["balanced"].network`; default: those of `Config`.
-            Its precision and convolution algorithm are not used. On NVIDIA's GPUs TensorFlow's own setting
-            says whether float32 may be TF32.
+        layers: Names such as `relu4_2`; see `VGG19_LAYERS`. If VGG-16 lacks a layer, the last of the same
+            block is used.
+        weights: Those of the network, from `load_weights`.
+        network: Pooling and padding, such as `PRESETS["balanced"].network`; default: those of `Config`. Its
+            precision and its convolution algorithm are not used. On NVIDIA GPUs, TensorFlow's own setting
+            decides whether float32 may be TF32.
 
     Returns:
-        Layer → float32 [H_l, W_l, N_l]; H_l and W_l are halved, rounded up, at each pooling.
+        A dict from each layer to float32 [H_l, W_l, N_l]. Each pooling halves H_l and W_l, rounded up.
 
     Raises:
-        UserError: Pixels of another shape, no layer, or an unknown one.
+        UserError: `pixels` has another shape, `layers` is empty, or a layer is unknown.
     """
     return FeatureExtractor(layers, weights, network)(pixels)
 
@@ -77,13 +81,13 @@ def gram_matrix(features: np.ndarray, normalization: str = "positions") -> np.nd
 
     Args:
         features: F_l [H, W, N], from `extract_features`.
-        normalization: `positions` divides by M_l; `elements` by M_l N_l.
+        normalization: `positions` divides by M_l = H W; `elements` by M_l N_l = H W N.
 
     Returns:
         float32 [N, N], symmetric.
 
     Raises:
-        UserError: Features of another shape, or another normalisation.
+        UserError: `features` has another shape, or `normalization` is unknown.
     """
     features = np.asarray(features, np.float32)
     if features.ndim != 3 or not features.size:

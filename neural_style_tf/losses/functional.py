@@ -12,9 +12,9 @@ Notation, used throughout the package (paper: arXiv 1508.06576, its equation num
     w_l     the weight of a layer
     α, β    the weights of content and style
 
-A feature map [1, H, W, N] is F with its positions laid out in rows and columns. What adds over positions
-(Gram sums, squared content errors, squared differences of neighbours) is computed apart from what is made of
-the sum, so that a picture can be evaluated in tiles. bfloat16 is summed in float32.
+A feature map [1, H, W, N] is F with its positions laid out in rows and columns. Sums over positions (Gram
+matrices, squared content errors, squared differences of neighbours) have functions of their own, so that they
+can be computed in tiles. The losses are computed from these sums. bfloat16 is summed in float32.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from neural_style_tf.models.precision import at_least_float32
 
 @tf.custom_gradient
 def gram_sum(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """Return Σ_k F_ik F_jk, the unnormalised Gram matrix (Eq. 3): [1, H, W, N] → [N, N], symmetric.
+    """Return Fᵀ F [N, N], the Gram matrix before division (Eq. 3), of `features` F [1, H, W, N].
 
-    The gradient F (D + Dᵀ) is written out because automatic differentiation takes two products for it. It has
-    the type of the features, to which the convolutions below would round it.
+    Its gradient is F (D + Dᵀ), where D is the derivative of the loss with respect to the Gram matrix. It is
+    written out, because automatic differentiation takes two matrix products for it. It has the type of
+    `features`: the convolutions below would round it to that type anyway.
     """
     flat = tf.reshape(features, [-1, features.shape[-1]])
     exact = at_least_float32(flat)
@@ -47,9 +48,10 @@ def gram_sum(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.T
 def moment_sums(
     features: tf.Tensor,
 ) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[[tf.Tensor, tf.Tensor], tf.Tensor]]:
-    """Return the raw first and second moments, Σ_k F_ik [N] and `gram_sum` [N, N], of [1, H, W, N].
+    """Return the sum over positions [N] and `gram_sum` [N, N] of `features` [1, H, W, N].
 
-    The gradient is one product with an addition, instead of a sum of two maps.
+    The gradient is written out as one matrix product and one addition. Automatic differentiation would add
+    two feature maps.
     """
     flat = tf.reshape(features, [-1, features.shape[-1]])
     exact = at_least_float32(flat)
@@ -63,10 +65,11 @@ def moment_sums(
 
 
 def _product_plus(rows: tf.Tensor, matrix: tf.Tensor, more: tf.Tensor) -> tf.Tensor:
-    """Return R A + b [M, N] for R [M, K], A [K, N], and b [M, N] or [N].
+    """Return R A + b [M, N] of `rows` R [M, K], `matrix` A [K, N], and `more`, b [M, N] or [N].
 
-    The reshapes keep TensorFlow from fusing product and addition into a layer. oneDNN would keep its
-    "filter" A from one step to the next (see `utils.runtime`).
+    The reshapes keep TensorFlow from fusing product and addition into one operation. In a fused operation
+    oneDNN would take A for a constant filter, cache it, and use it again in the next step (see
+    `utils.runtime`).
     """
     shape = [1, -1, 1, matrix.shape[-1]]
     return tf.reshape(
@@ -75,11 +78,11 @@ def _product_plus(rows: tf.Tensor, matrix: tf.Tensor, more: tf.Tensor) -> tf.Ten
 
 
 def guided_moment_sums(features: tf.Tensor, guides: Sequence[tf.Tensor]) -> list[tuple[tf.Tensor, tf.Tensor]]:
-    """Return Σ_k m_k F_ik [N] and Σ_k m_k F_ik F_jk [N, N], moments weighted by a guide m, for each guide.
+    """Return for each guide m the sums Σ m f [N] and Σ m f fᵀ [N, N] over positions with features f [N].
 
-    Features are [1, H, W, N], guides [1, H, W, 1], ≥ 0, without gradient. Positions that belong to one guide
-    alone, with m = 1, are summed by `moment_sums`, so that hard masks cost little more than none. Only
-    positions at soft borders are multiplied by their guides.
+    `features` are [1, H, W, N]. Each of `guides` is [1, H, W, 1], ≥ 0, and gets no gradient. Where a single
+    guide is 1 and all others are 0, positions are summed by `moment_sums`, so that hard masks cost little
+    more than no mask. Only positions at soft borders are multiplied by their guides.
     """
     firsts, seconds = _guided_moments(features, tf.concat(guides, -1))
     return list(zip(tf.unstack(firsts), tf.unstack(seconds), strict=True))
@@ -89,10 +92,10 @@ def guided_moment_sums(features: tf.Tensor, guides: Sequence[tf.Tensor]) -> list
 def _guided_moments(
     features: tf.Tensor, guides: tf.Tensor
 ) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, None]]]:
-    """Return `guided_moment_sums` as [R, N] and [R, N, N], for guides [1, H, W, R].
+    """Return `guided_moment_sums`, stacked as [R, N] and [R, N, N], of R `guides` [1, H, W, R].
 
-    The gradient at a position is Σ m (d + (D + Dᵀ) f) over the guides, where d and D are the derivatives by
-    first and second moments.
+    The gradient at a position is Σ m (d + (D + Dᵀ) f), summed over the guides. Here d and D are the
+    derivatives of the loss with respect to the first and second moments of a guide.
     """
     channels, count = features.shape[-1], guides.shape[-1]
     flat, columns = tf.reshape(features, [-1, channels]), tf.reshape(guides, [-1, count])
@@ -104,7 +107,7 @@ def _guided_moments(
         return [tf.gather(flat, place) for place in exclusive], soft
 
     def weighted(soft: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
-        # [m¹ f, m² f, …], so that the products with all guides are one.
+        # The columns are [m¹ f, m² f, …], so that one matrix product serves all guides.
         return tf.reshape(soft[:, tf.newaxis] * factors[:, :, tf.newaxis], [-1, count * channels])
 
     hard, soft = rows()
@@ -119,7 +122,7 @@ def _guided_moments(
     def gradient(of_firsts: tf.Tensor, of_seconds: tf.Tensor) -> tuple[tf.Tensor, None]:
         both = tf.cast(of_seconds + tf.transpose(of_seconds, [0, 2, 1]), flat.dtype)
         first = tf.cast(of_firsts, flat.dtype)
-        # Gathered again: kept from the forward pass, they would need the memory of a second map.
+        # Gather again: rows kept from the forward pass would take the memory of a second feature map.
         with tf.control_dependencies([both]):
             hard, soft = rows()
         weights = tf.cast(factors, flat.dtype)
@@ -135,11 +138,11 @@ def _guided_moments(
 
 
 def _positions_by_guide(columns: tf.Tensor) -> list[tf.Tensor]:
-    """Sort the positions of guides [M, R] into R + 2 lists of indices.
+    """Sort M positions by their guides, `columns` [M, R], into R + 2 lists of indices.
 
-    Lists 0 … R−1 hold the positions that belong to one guide alone, with m = 1; list R those with several
-    guides or 0 < m < 1; list R + 1 those without a guide. If more than half belong to list R, all do: sorting
-    the features would take longer than it saves.
+    Lists 0 … R−1 hold the positions where one guide is 1 and all others are 0. List R holds the positions
+    with several guides or with 0 < m < 1, list R + 1 those without a guide. If list R would hold more than
+    half of all positions, it holds all of them: sorting the features would then take longer than it saves.
     """
     count = columns.shape[-1]
     many = tf.math.count_nonzero(columns, 1, dtype=tf.int32)
@@ -153,17 +156,19 @@ def _positions_by_guide(columns: tf.Tensor) -> list[tf.Tensor]:
 
 @tf.custom_gradient
 def fan_out(tensor: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """Return `tensor` for several uses, whose gradients are then summed in the same order every time.
+    """Return `tensor` for use in several places, with its gradients added in the same order every time.
 
-    TensorFlow's graph optimiser joins neighbouring sums into one and, where memory is short, adds the
-    terms in any order: the same flags would not give the same bits. A sum of two has only one order; the
-    shape check keeps it from being joined with its neighbours.
+    TensorFlow's graph optimiser merges neighbouring sums into one and, where memory is short, adds the terms
+    in any order. Two runs with the same flags could then differ in their last bits. A sum of two terms has
+    the same bits in either order. The shape check keeps this sum from being merged with its neighbours.
     """
     return tf.identity(tensor), lambda upstream: tf.ensure_shape(upstream, tensor.shape)
 
 
 def normalize_gram(gram: tf.Tensor, positions: tf.Tensor, normalization: str) -> tf.Tensor:
-    """Divide a Gram sum [N, N] by M_l (`positions`), or by M_l N_l (`elements`, the original repository).
+    """Divide `gram` [N, N], from `gram_sum`, by M_l N_l or by M_l, which is the number of `positions`.
+
+    `normalization` is `elements` for M_l N_l (as in the original repository), or `positions` for M_l.
 
     Differs from Gatys et al.: G and A are each divided by their own M_l before they are compared; the paper
     divides the difference. Both are equal for pictures of one size; only this is right for other sizes.
@@ -177,8 +182,8 @@ def style_distance(gram: tf.Tensor, target: tf.Tensor, form: str) -> tf.Tensor:
     Args:
         gram: G_l, of the image.
         target: A_l, of the style picture.
-        form: `mean` is Σ(G−A)²/N² (the original repository); `gatys` is Σ(G−A)²/(4N²), which with
-            Gram matrices divided by M_l is the paper's 1/(4N²M²) Σ(G−A)²; `relative` is Σ(G−A)²/ΣA².
+        form: `mean` is Σ(G−A)²/N² (the original repository). `gatys` is Σ(G−A)²/(4N²): with Gram matrices
+            divided by M_l, this is the paper's 1/(4N²M²) Σ(G−A)². `relative` is Σ(G−A)²/ΣA².
     """
     if form == "relative":
         return tf.reduce_sum(tf.square(gram - target)) / energy(target)
@@ -187,7 +192,10 @@ def style_distance(gram: tf.Tensor, target: tf.Tensor, form: str) -> tf.Tensor:
 
 
 def content_error(features: tf.Tensor, target: tf.Tensor, guide: tf.Tensor | None = None) -> tf.Tensor:
-    """Return Σ m (F−P)² of F and P [1, H, W, N], a scalar ≥ 0; the guide m [1, H, W, 1] is 1 if None."""
+    """Return Σ m (F−P)², a scalar ≥ 0, of `features` F and `target` P, both [1, H, W, N].
+
+    `guide` has the weight m of each position [1, H, W, 1]; None means 1 everywhere.
+    """
     squares = tf.square(at_least_float32(features) - at_least_float32(target))
     return tf.reduce_sum(squares if guide is None else tf.cast(guide, squares.dtype) * squares)
 
@@ -200,9 +208,9 @@ def content_distance(
     Args:
         error: Σ (F−P)², from `content_error`.
         count: M_l N_l, the number of features.
-        form: `gatys` is ½ Σ (F−P)²; `mean` is Σ (F−P)² / (M_l N_l) (the original repository); `relative` is
+        form: `gatys` is ½ Σ (F−P)². `mean` is Σ (F−P)² / (M_l N_l) (the original repository). `relative` is
             Σ (F−P)² / Σ P².
-        squares: Σ P², for `relative`.
+        squares: Σ P², which only `relative` needs.
     """
     if form == "relative":
         return error / at_least_tiny(squares, count)
@@ -210,12 +218,12 @@ def content_distance(
 
 
 def energy_sum(target: tf.Tensor) -> tf.Tensor:
-    """Return Σ target²."""
+    """Return the sum of the squares of `target`; bfloat16 is summed in float32."""
     return tf.reduce_sum(tf.square(at_least_float32(target)))
 
 
 def energy(target: tf.Tensor) -> tf.Tensor:
-    """Return Σ target² > 0, the divisor of a relative loss.
+    """Return the sum of the squares of `target`, raised above 0: the divisor of a relative loss.
 
     Differs from Gatys et al.: relative to its own target a loss means the same for every layer, network,
     picture and size, so that one weight serves them all.
@@ -225,15 +233,16 @@ def energy(target: tf.Tensor) -> tf.Tensor:
 
 
 def at_least_tiny(squares: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """Return a sum of `count` squares, raised to a value > 0 that is safe to divide by."""
+    """Return `squares`, a sum of `count` squares, raised to at least 1e-12 `count`: a safe divisor."""
     return tf.maximum(squares, tf.constant(1e-12, squares.dtype) * count)
 
 
 @tf.custom_gradient
 def neighbour_differences(image: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable]:
-    """Return Σ dy² and Σ dx² of an image [1, H, W, 3]: two scalars, 0 where it is one pixel high or wide.
+    """Return the sums of dy² and of dx² of `image` [1, H, W, 3], two scalars.
 
-    The gradient is written out: that of indexing is several times slower.
+    Here dy and dx are the differences of vertical and of horizontal neighbours. A sum without neighbours is
+    0. The gradient is written out, because TensorFlow's gradient of indexing is several times slower.
     """
     down = image[:, 1:, :, :] - image[:, :-1, :, :]
     right = image[:, :, 1:, :] - image[:, :, :-1, :]

@@ -11,12 +11,13 @@ from neural_style_tf.losses.term import Moments, Term
 from neural_style_tf.losses.view import View
 
 SMALLEST_SQUARE = 1e-6
-"""Smallest variance of a channel, relative to the mean square of all channels: √0 has no gradient."""
+"""Lower limit of the variance of a channel, divided by the mean square of all channels: a square root has no
+gradient at 0."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Gram(Term):
-    """E_l, the distance between the Gram matrices of image and style picture at one layer (Eq. 4).
+    """Style loss E_l: the distance of the Gram matrices of image and style picture at one layer (Eq. 4).
 
     Args:
         form: `mean`, `gatys` or `relative`; see `functional.style_distance`.
@@ -39,12 +40,13 @@ class Gram(Term):
 
 @dataclasses.dataclass(frozen=True)
 class GramAndMoments(Term):
-    """Σ(G−A)²/ΣA² + Σ(μ−μ')²/Σμ'² + Σ(σ−σ')²/Σσ'² of one layer.
+    """Style loss Σ(G−A)²/ΣA² + Σ(μ−μ')²/Σμ'² + Σ(σ−σ')²/Σσ'² of one layer.
 
-    G = FᵀF / M, μ and σ are the image's Gram matrix, and mean and standard deviation of each channel. A, μ'
-    and σ' are those of the style picture. Each of the three is relative to the energy of its target, so that
-    one weight serves every layer, network and picture. Differs from Gatys et al., who compare Gram matrices
-    alone.
+    G = FᵀF / M is the Gram matrix of the image; μ and σ are the mean and the standard deviation of each
+    channel. A, μ' and σ' are the same of the style picture. Each of the three distances is divided by the sum
+    of squares of its target, so that one weight serves every layer, network and picture.
+
+    Differs from Gatys et al., who compare Gram matrices alone.
     """
 
     def look(self, view: View) -> Moments:

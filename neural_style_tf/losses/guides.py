@@ -1,14 +1,15 @@
-"""Guides: where in the result each style is painted, and from which part of its picture it is taken.
+"""Guides: weights that say where each style is painted, and which part of its picture it is taken from.
 
 Notation of this file, beside that of `functional`:
 
     m_r     the mask of a region r of the picture, 0–1                        [H, W]
     m_rl    the guide of the region: its mask at the positions of a layer l   [H_l, W_l]
+    H_l     the number of rows of positions of layer l, W_l that of columns
     λ_r     the weight of the region
 
-Moments of a region are weighted by its guide and divided by the sum of the guide, so that a small region gets
-the statistics of its style as well as a large one (Gatys et al., "Controlling Perceptual Factors in Neural
-Style Transfer", arXiv 1611.07865, section 4). Without TensorFlow.
+Moments of a region are weighted by its guide and divided by the sum of the guide. So a small region matches
+the statistics of its style as well as a large region does (Gatys et al., "Controlling Perceptual Factors in
+Neural Style Transfer", arXiv 1611.07865, section 4). This module does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -26,57 +27,62 @@ if TYPE_CHECKING:
     from neural_style_tf.losses.term import Term
 
 GUIDE_STEPS = 256
-"""Guides are multiples of 1/256, which bfloat16 holds exactly: every precision has the same guide."""
+"""Guides are rounded to multiples of 1/256. bfloat16 holds these exactly, so the guide is the same in every
+precision."""
 CONTENT = "content"
-"""Name of the guide that weights the content loss."""
+"""Name of the guide that weights the positions in the content loss."""
 LEAST = 1.0
-"""Smallest sum of a guide: the moments of less than one position say nothing about a style."""
+"""Smallest useful sum of a guide: moments of less than one position say nothing about a style."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Region:
-    """A part of the picture and the styles that are painted there."""
+    """A part of the result, and the styles that are painted there."""
 
     mask: np.ndarray | None  # m_r [H, W], 0–1; None for the whole picture
-    styles: tuple[int, ...]  # indices of the styles, blended with one another
+    styles: tuple[int, ...]  # indices of the styles, which are blended
     weight: float = 1.0  # λ_r, a factor of the region's style loss
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Guidance:
-    """All masks of a run at one size."""
+    """All masks of a run, at one size of the result."""
 
-    regions: tuple[Region, ...] = (Region(None, (0,)),)  # together they need not cover the result
-    # For each style the mask of its picture [h, w], 0–1; None for all of the picture.
+    regions: tuple[Region, ...] = (Region(None, (0,)),)  # they may leave parts of the result uncovered
+    # For each style, the mask [h, w], 0–1, of the part of its picture to use; None for the whole picture.
     sources: tuple[np.ndarray | None, ...] = (None,)
-    content: np.ndarray | None = None  # weight of the content loss [H, W], ≥ 0; None for 1 everywhere
-    # `simple` takes the mean of a mask over each position's cell. `inside` takes its minimum over the
-    # receptive field, so that features which cross a border belong to no style.
+    content: np.ndarray | None = None  # weight of each pixel in the content loss [H, W], ≥ 0; None: 1
+    # How a mask becomes a guide. `simple` takes the mean of the mask over the pixels of each position.
+    # `inside` takes the minimum over its receptive field: features that see across a border belong to no
+    # style.
     kind: str = "simple"
-    architecture: Architecture = VGG19  # of the network
+    architecture: Architecture = VGG19  # that of the network
 
     @functools.cached_property
     def named(self) -> dict[str, Region]:
-        """Regions by the name that terms use: `region1` …, and `""` for the whole picture."""
+        """A dict of the regions by name: `region1`, `region2` …, or `""` for a region without a mask."""
         return {
             "" if region.mask is None else f"region{number}": region
             for number, region in enumerate(self.regions, 1)
         }
 
     def region_guide(self, name: str, layer: str) -> np.ndarray | None:
-        """Return m_rl [1, H_l, W_l, 1] of a region; None for the whole picture."""
+        """Return the guide m_rl [1, H_l, W_l, 1] of the region `name`; None for the whole picture."""
         return self._guide(self.named[name].mask, layer, name)
 
     def style_guide(self, number: int, layer: str) -> np.ndarray | None:
-        """Return the guide of a style's picture [1, h_l, w_l, 1]; None for all of it."""
+        """Return the guide [1, h_l, w_l, 1] of the picture of style `number`; None for the whole picture."""
         return self._guide(self.sources[number], layer, f"style {number}")
 
     def content_guide(self, layer: str) -> np.ndarray | None:
-        """Return the weights of the content loss [1, H_l, W_l, 1]; None for 1 everywhere."""
+        """Return each position's weight in the content loss [1, H_l, W_l, 1]; None without a content mask."""
         return None if self.content is None else at_layer(self.content, layer, architecture=self.architecture)
 
     def guides(self, terms: Sequence[Term]) -> dict[str, dict[str, np.ndarray]]:
-        """Return the guides of the image that terms need: layer → name of a region → guide."""
+        """Return the guides of the image that `terms` need, a dict of dicts: first by layer, then by region.
+
+        The guide of the content loss has the name `CONTENT`.
+        """
         guides: dict[str, dict[str, np.ndarray]] = {}
         for term in terms:
             name, guide = term.region, None
@@ -90,12 +96,16 @@ class Guidance:
 
     @functools.cached_property
     def cover(self) -> np.ndarray | None:
-        """Share of each pixel that is painted [H, W], 0–1; None if every pixel is."""
+        """How much of each pixel is painted [H, W], 0–1; None if a region is the whole picture."""
         masks = [region.mask for region in self.regions]
         return None if any(mask is None for mask in masks) else np.minimum(sum(masks), 1.0)
 
     def styles_of(self, name: str, layer: str) -> tuple[int, ...]:
-        """Return the styles of a region at a layer, without those whose masks are too small there."""
+        """Return the indices of the styles of the region `name` at `layer`.
+
+        A style whose mask is too small at this layer is left out. If the region itself is too small, the
+        result is empty.
+        """
         guide = self.region_guide(name, layer)
         if guide is not None and guide.sum() < LEAST:
             return ()
@@ -103,10 +113,10 @@ class Guidance:
         return tuple(style for style, guide in guides.items() if guide is None or guide.sum() >= LEAST)
 
     def share(self, name: str, layer: str) -> float:
-        """Return λ_r times the share of the layer's positions that are in the region.
+        """Return λ_r times the share of the layer's positions that lie in the region `name`.
 
-        With it, a stroke costs the same in a small region as in a large one, and two halves with one style
-        weigh as much as the whole.
+        With this factor a brush stroke costs the same in a small region as in a large one, and two halves
+        with one style weigh as much as the whole picture.
         """
         guide, weight = self.region_guide(name, layer), self.named[name].weight
         return weight if guide is None else weight * float(guide.mean(dtype=np.float64))
@@ -124,26 +134,30 @@ class Guidance:
 
 
 EVERYWHERE = Guidance()
-"""One style, without masks."""
+"""One style for the whole picture, without masks."""
 
 
 def at_layer(
     mask: np.ndarray, layer: str, kind: str = "simple", *, architecture: Architecture = VGG19
 ) -> np.ndarray:
-    """Return a mask [H, W] at the positions of a layer, float32 [1, H_l, W_l, 1]; see `Guidance.kind`."""
+    """Return the guide of `mask` [H, W] at the positions of `layer`, float32 [1, H_l, W_l, 1].
+
+    `kind` is `simple` or `inside`; see `Guidance`.
+    """
     step = architecture.stride(layer)
     starts = [np.arange(0, side, step) for side in mask.shape]
     if kind == "inside":
-        # Imported late: mistakes in flags are reported in the first second.
+        # Import SciPy late, so that mistakes in flags are reported in the first second.
         from scipy import ndimage
 
-        # A position sees this far beyond its own cell on each side; nothing lies outside the picture.
+        # On each side, the receptive field extends `reach` pixels beyond the position's own cell. `nearest`
+        # makes sure that nothing beyond the picture counts.
         reach = architecture.halo(layer)
         mask = ndimage.minimum_filter(mask, size=2 * reach + 1, mode="nearest")
         cells = np.minimum.reduceat(np.minimum.reduceat(mask, starts[0], 0), starts[1], 1)
     else:
         sums = np.add.reduceat(np.add.reduceat(mask.astype(np.float64), starts[0], 0), starts[1], 1)
-        # The last cells may be smaller.
+        # The last cells of a row or column may be smaller.
         counts = [np.diff([*start, side]) for start, side in zip(starts, mask.shape, strict=True)]
         cells = sums / np.outer(*counts)
     steps = np.rint(cells * GUIDE_STEPS) / GUIDE_STEPS
@@ -151,11 +165,11 @@ def at_layer(
 
 
 def scale_overlaps(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Scale overlapping masks [H, W] so that their sum is at most 1 everywhere."""
+    """Return `masks` [H, W], scaled down where they overlap, so that their sum is at most 1 everywhere."""
     total = np.maximum(sum(masks), 1.0)
     return [(mask / total).astype(np.float32) for mask in masks]
 
 
 def is_everywhere(mask: np.ndarray | None) -> bool:
-    """Return whether a mask is None or white everywhere, which means the same."""
+    """Return whether `mask` selects the whole picture: it is None, or 1 (white) everywhere."""
     return mask is None or bool(mask.min() >= 1)

@@ -1,10 +1,12 @@
-"""Style loss by nearest neighbours: each feature of the image against the style's feature most like it.
+"""Style loss by nearest neighbours: compare each feature of the image with the most similar of the style.
 
 Notation of this file:
 
+    F_i     features of the image at position i                        [N]
+    M       number of positions
+    μ'      mean of the style's features                               [N]
     f_i     centred features of the image at position i, F_i − μ'      [N]
     g_j     centred features of the style at position j                [N]
-    μ'      mean of the style's features                               [N]
 """
 
 from __future__ import annotations
@@ -23,14 +25,14 @@ from neural_style_tf.tiling.memory_model import NEAREST_BLOCK
 
 @dataclasses.dataclass(frozen=True)
 class Nearest(Term):
-    """Σ_i min_j (1 − cos(f_i, g_j)) / M, the nearest neighbour feature matching loss.
+    """Nearest neighbour feature matching loss of one layer, Σ_i min_j (1 − cos(f_i, g_j)) / M.
 
-    Of several styles in one place it is the weighted mean of the losses, since samples have no mean.
+    With several styles in one place, it is the weighted mean of their losses: samples cannot be averaged.
     Differs from Gatys et al., who compare statistics of the whole picture. Source: Zhang et al., "ARF:
-    Artistic Radiance Fields" (2022), arXiv 2206.06360, Eq. 1; there without μ'.
+    Artistic Radiance Fields" (2022), arXiv 2206.06360, Eq. 1, which does not subtract μ'.
 
     Args:
-        samples: Number of positions of the style that are compared, drawn once with a fixed seed.
+        samples: Number of positions of the style to compare with; they are drawn once, with a fixed seed.
     """
 
     samples: int = 4096
@@ -43,9 +45,9 @@ class Nearest(Term):
 
     def target(self, statistic: dict[str, Map]) -> dict[str, tf.Tensor]:
         features, guide = statistic["features"].values, statistic["guide"].values.numpy().ravel()
-        # A position of which the mask covers less than half looks like what is outside.
+        # Where the mask covers less than half of a position, the features are those of what is outside.
         inside = np.flatnonzero(guide >= guide.max() / 2)
-        # Repeated if there are fewer, so that one compiled step serves all sizes.
+        # `np.resize` repeats positions if there are too few, so that one compiled step serves all sizes.
         chosen = np.resize(np.random.default_rng(0).permutation(inside), self.samples)
         columns = tf.reshape(features, [-1, features.shape[-1]])
         mean = tf.reduce_mean(tf.gather(columns, inside), 0)
@@ -77,16 +79,16 @@ class Nearest(Term):
 
 
 def nearest_distances(features: tf.Tensor, samples: tf.Tensor) -> tf.Tensor:
-    """Return min_j (1 − cos(f_i, g_j)) [M] of features f [M, N] and samples g [S, N] of length 1.
+    """Return min_j (1 − cos(f_i, g_j)) [M] for `features` f [M, N] and `samples` g [S, N] of length 1.
 
-    The gradient is that of the nearest sample alone, so similarities are only needed until it is known: they
-    are computed in blocks of samples, one after another.
+    The gradient is that of the nearest sample alone. Similarities are needed only to find that sample, so
+    they are computed without gradient, one block of samples after another.
     """
     features = tf.math.l2_normalize(features, -1)
     searched, best, nearest = tf.stop_gradient(features), None, None
     for first in range(0, samples.shape[0], NEAREST_BLOCK):
         part = samples[first : first + NEAREST_BLOCK]
-        # Otherwise all blocks would be in memory at once.
+        # Wait for the block before: otherwise all blocks would be in memory at once.
         with tf.control_dependencies([] if best is None else [best]):
             similarity = tf.matmul(searched, tf.identity(part), transpose_b=True)
         here, value = tf.argmax(similarity, -1, tf.int32) + first, tf.reduce_max(similarity, -1)

@@ -1,4 +1,4 @@
-"""`Objective`: image → (losses, gradient of their weighted sum), in one piece, in tiles, or shared."""
+"""`Objective`: a function from an image to its losses and the gradient of their weighted sum."""
 
 from __future__ import annotations
 
@@ -27,21 +27,22 @@ from neural_style_tf.tiling.grid import Tile, plan_shares, plan_tiles, share_out
 from neural_style_tf.tiling.memory_model import smaller_tile, tile_to_look
 
 Projection = Callable[[tf.Tensor, Arguments], tf.Tensor]
-"""(Gradient [1, H, W, 3], arguments) → its projection, such as `pixels.keep_gray`."""
+"""Function from a gradient [1, H, W, 3] and `Arguments` to the projected gradient, such as
+`pixels.keep_gray`."""
 OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, MemoryError)
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """The static part of an objective: what a compiled step depends on."""
+    """The static part of an objective: everything that is fixed in a compiled step."""
 
-    network: Network  # has all layers of the terms
-    terms: tuple[Term, ...]  # what is minimised, each with weight 1; the weights are arguments
-    size: tuple[int, int] | None = None  # (H, W) of the image; None for all sizes, in one piece only
-    tile: int | None = None  # the longest side of a tile's core; None for one piece, or one band per replica
-    projections: tuple[Projection, ...] = ()  # applied to the gradient, one after the other
-    replicas: Cluster | None = None  # they share the work; None: this process alone
-    guided: tuple[tuple[str, tuple[str, ...]], ...] = ()  # each layer with the names of its guides
+    network: Network  # computes all layers that the terms use
+    terms: tuple[Term, ...]  # each has weight 1 here: the real weights are in `Arguments`
+    size: tuple[int, int] | None = None  # (H, W) of the image; None: any size, but no tiles
+    tile: int | None = None  # longest side of a tile's core; None: one piece, or one band per replica
+    projections: tuple[Projection, ...] = ()  # applied to the gradient in this order
+    replicas: Cluster | None = None  # these share the work; None: this process does it alone
+    guided: tuple[tuple[str, tuple[str, ...]], ...] = ()  # each layer, and the regions with a guide there
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,7 +50,7 @@ class Evaluation:
         return ("total", *(term.name for term in self.terms))
 
     def __call__(self, image: tf.Tensor, arguments: Arguments) -> tuple[Losses, tf.Tensor]:
-        """Return the losses and the gradient [1, H, W, 3] of an image [1, H, W, 3]; in a graph."""
+        """Return the losses of `image` [1, H, W, 3] and the gradient of `total`. Call it in a graph."""
         if self.size is not None:
             image = tf.ensure_shape(image, [1, *self.size, 3])
         losses, gradient = self._function(image, arguments)
@@ -59,11 +60,11 @@ class Evaluation:
 
     @functools.cached_property
     def _function(self) -> Callable[[tf.Tensor, Arguments], tuple[Losses, tf.Tensor]]:
-        """Cached, so that all callers trace it once."""
+        """The evaluation without projections. It is cached, so that all callers share one trace."""
         if self.replicas is not None:
             return self._on_replicas
         plan = () if self.tile is None else plan_for(self.network, self.terms, self.size, self.tile)
-        # A single tile is all of the image.
+        # A single tile would be the whole image.
         plan = plan if len(plan) > 1 else None
 
         def function(image: tf.Tensor, arguments: Arguments) -> tuple[Losses, tf.Tensor]:
@@ -81,17 +82,18 @@ class Evaluation:
                 self.network, self.terms, image, arguments, shares[number], self.replicas.sum
             )
             values = tf.stack([losses[name] for name in self.names])
-            # All use the chief's losses: workers that round differently would take different branches.
+            # All replicas use the chief's losses: workers that round differently would take different
+            # branches.
             return self.replicas.sum(values if number == 0 else tf.zeros_like(values)), gradient
 
         values, gradient = self.replicas.run(on_replica, image, arguments)
         return dict(zip(self.names, tf.unstack(values), strict=True)), gradient
 
     def smaller(self, size: tuple[int, int]) -> Evaluation | None:
-        """Return the same function of images of `size` in smaller tiles, or None if there are none.
+        """Return an evaluation with the same results for images of `size`, but in smaller tiles.
 
-        Several workers have none: when one of them runs out of memory, the others wait in a collective
-        operation that TensorFlow cannot restart.
+        Return None if there are no smaller tiles, or if there are several workers: when one of them runs out
+        of memory, the others wait in a collective operation that TensorFlow cannot restart.
         """
         if self.replicas is not None and self.replicas.workers > 1:
             return None
@@ -100,27 +102,27 @@ class Evaluation:
 
 
 class Objective:
-    """What is minimised: image → (losses, gradient of their weighted sum).
+    """What is minimised: a function from an image to its losses and the gradient of their weighted sum.
 
     Args:
-        network: Has all layers of the terms; see `view.Network`.
-        terms: The losses. One of weight 0 is left out.
+        network: Computes all layers that the terms use; see `view.Network`.
+        terms: The losses. A term of weight 0 is left out.
         content: The photo [H, W, 3], RGB 0–255, of the size of the image.
         styles: The style pictures, each [h, w, 3], RGB 0–255.
-        tile: The longest side of a tile's core in pixels, for bounded memory; None for one piece.
-        guidance: Masks; default: the first style everywhere.
+        tile: The longest side of a tile's core in pixels, which bounds the memory; None for one piece.
+        guidance: The masks; default: no masks, and the first style everywhere.
         blend: Weight ≥ 0 of each style where several are blended; default: 1 each.
-        targets: Targets of terms without a source, by name.
-        projections: Applied to the gradient, one after the other.
-        replicas: They share the work; default: this process alone.
-        look: See `targets.gather_statistics`.
+        targets: Dict from the name of each term without a source to its target.
+        projections: Functions that are applied to the gradient, in this order.
+        replicas: These share the work; default: this process does it alone.
+        look: Replaces `compile_look`, for example to cache results; see `targets.Look`.
 
     Attributes:
         size: (H, W) of the image.
         terms: The losses whose weight is not 0.
-        evaluation: The static part.
-        arguments: The rest: targets, weights, guides.
-        notes: Lines for the user.
+        evaluation: The static part, which is fixed in a compiled step.
+        arguments: The other part, which a compiled step takes as arguments: targets, weights and guides.
+        notes: Lines to show to the user.
     """
 
     def __init__(
@@ -165,12 +167,12 @@ class Objective:
         )
 
     def __call__(self, image: tf.Tensor) -> tuple[Losses, tf.Tensor]:
-        """Return the losses and the gradient [1, H, W, 3] of an image [1, H, W, 3], mean-subtracted RGB."""
+        """Return the losses of `image` [1, H, W, 3], mean-subtracted RGB, and the gradient of `total`."""
         return self._compiled(image, self.arguments)
 
     @functools.cached_property
     def _compiled(self) -> Callable[..., tuple[Losses, tf.Tensor]]:
-        # Always a graph: eager calls share kernels, and oneDNN may keep the filters of the first.
+        # Always a graph: eager calls share kernels, and oneDNN may go on using the filters of the first call.
         return tf.function(self.evaluation, autograph=False)
 
 
@@ -183,15 +185,16 @@ def look_at(
     replicas: Cluster | None,
     look: Look | None,
 ) -> tuple[list[Statistics], int | None]:
-    """Return `gather_statistics` of all sources, and the tile for which memory sufficed.
+    """Look at all `sources`; return their statistics, and the tile for which there was enough memory.
 
-    A style picture much larger than the image is looked at in tiles in any case (see `tile_to_look`). Each of
-    several workers looks at a share. `tile` is the first to try, None for one piece.
+    `tile` is the longest side of a tile in pixels, None for one piece. If memory runs out, smaller tiles are
+    tried. A style picture much larger than the image is always looked at in tiles (see `tile_to_look`). If
+    there are several workers, each looks at a share of the tiles.
     """
     stride, halo = alignment_of(network, terms)
     workers, first = 1 if replicas is None else replicas.workers, tile
     if replicas is not None and tile is None:
-        # So each worker looks at about an equal share.
+        # With this tile, each worker looks at about an equal share.
         longest = max((side for source in sources for side in source.size), default=0)
         first = max(stride, -(-longest // workers))
 
@@ -218,16 +221,20 @@ def look_at(
 
 
 def plan_for(network: Network, terms: Sequence[Term], size: tuple[int, int], tile: int) -> tuple[Tile, ...]:
-    """Return `plan_tiles` for the layers of some terms; raises as it does."""
+    """Return the tiles of a picture of `size` (H, W), for the layers that `terms` use.
+
+    Raises:
+        UserError: `tile` is smaller than `plan_tiles` allows.
+    """
     stride, halo = alignment_of(network, terms)
     return plan_tiles(*size, tile, stride=stride, halo=halo)
 
 
 def alignment_of(network: Network, terms: Sequence[Term]) -> tuple[int, int]:
-    """Return the stride and the halo of the deepest layer of some terms."""
+    """Return the stride and the halo, in pixels, of the deepest layer that `terms` use."""
     return network.architecture.alignment(tuple(term.layer for term in terms if term.layer))
 
 
 def tile_note(tile: int) -> str:
-    """Return the line that a run prints when memory ran out."""
+    """Return the line that a run prints when memory ran out and it goes on with `tile`."""
     return f"out of memory: going on in pieces of {tile} pixels"

@@ -1,8 +1,8 @@
-"""Compute the targets: what the terms compare the image with, from the photo and the style pictures.
+"""Compute the targets, with which the terms compare the image, from the photo and the style pictures.
 
-What a term looks at adds over positions, and so over tiles and replicas. Of several styles in one place the
-statistics are averaged first, and the target is made of the average: raw moments are linear, covariances and
-roots are not.
+Statistics are sums over positions, so they can be computed in tiles and on several replicas. With several
+styles in one place, the statistics are averaged, and the target is computed from the average. A mean of raw
+moments is right; a mean of covariances or of their roots is not.
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ from neural_style_tf.tiling.grid import Tile
 Look = Callable[..., Callable[..., Any]]
 """`compile_look`, or a function with the same arguments that caches its results."""
 Statistics = dict[str, Tree]
-"""Name of a term → its statistic of a source, or of a share of it, with zeros elsewhere."""
+"""Dict from the name of a term to its statistic of a source. If only some tiles were visited, maps are 0
+elsewhere."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """A picture that targets are made of."""
+    """A picture from which targets are computed: the photo or a style picture."""
 
     picture: tf.Tensor | np.ndarray  # [1, H, W, 3]
-    terms: tuple[Term, ...]  # whose targets it contributes to
-    # Name of a term → the weight of this picture in its target; they add up to 1 over the sources.
+    terms: tuple[Term, ...]  # the terms whose targets depend on this picture
+    # For each name of a term, the weight of this picture in its target. Over all sources, weights add up to
+    # 1.
     shares: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    # Layer → weight of each position [1, H_l, W_l, 1]; a layer without a guide has weight 1.
+    # For each layer, the weight of each position [1, H_l, W_l, 1]. Without a guide the weight is 1.
     guides: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
@@ -47,7 +49,7 @@ class Source:
         return height, width
 
     def count(self, layer: str, architecture: Architecture) -> float:
-        """Return the sum of the weights of a layer's positions."""
+        """Return the number of positions of `layer`; with a guide, the sum of their weights."""
         if layer in self.guides:
             return float(self.guides[layer].sum(dtype=np.float64))
         return architecture.positions(layer, *self.size)
@@ -61,9 +63,10 @@ def make_sources(
     guidance: Guidance,
     blend: Sequence[float] = (),
 ) -> tuple[Source, ...]:
-    """Return the sources of the targets: the photo [1, H, W, 3], and each style picture that is used.
+    """Return the sources of the targets: the photo `content` and each style picture that is used.
 
-    `blend` has a weight ≥ 0 for each style; 0 leaves it out, and the default is 1 each.
+    Pictures are [1, H, W, 3]. `guidance` says which styles are painted where. `blend` has a weight ≥ 0 for
+    each style; the default is 1 each. A style of weight 0 is left out.
     """
     sources = [Source(content, tuple(term for term in terms if term.source == "content"))]
     blend = tuple(blend) or (1.0,) * len(styles)
@@ -72,7 +75,7 @@ def make_sources(
         for term in (term for term in terms if term.source == "style"):
             together = guidance.styles_of(term.region, term.layer)
             total = sum(blend[style] for style in together)
-            # Where all weights are 0 the styles share equally: a single style needs no weight.
+            # If all weights are 0, the styles share equally. So the weight of a single style does not matter.
             share = blend[number] / total if total else 1 / max(len(together), 1)
             if number in together and share:
                 shares[term.name] = share
@@ -91,10 +94,16 @@ def gather_statistics(
     prepare: Callable[[Any], tf.Tensor] | None = None,
     look: Look | None = None,
 ) -> list[Statistics]:
-    """Return the statistics of each source, or of a share of it.
+    """Return the statistics of each source.
 
-    `plans` has for each source the tiles to visit, all or a share; None: one piece. `prepare` turns a window
-    [1, H, W, 3] of a picture into the network's input, by default from RGB 0–255.
+    Args:
+        network: Computes all layers that the terms use.
+        sources: The pictures, and the terms that look at them.
+        plans: For each source, the tiles to visit: all of its tiles or a share of them, or None for one
+            piece. Default: one piece each.
+        prepare: Converts a part [1, H, W, 3] of a source's picture to the input of the network; default: from
+            RGB 0–255.
+        look: Replaces `compile_look`, for example to cache results.
     """
     prepare, statistics = prepare or (lambda window: preprocess(window[0])), []
     for source, plan in zip(sources, plans or [None] * len(sources), strict=True):
@@ -117,9 +126,10 @@ def make_targets(
     without_source: Mapping[str, Tree],
     architecture: Architecture,
 ) -> dict[str, Tree]:
-    """Return name of a term → its target, from the statistics of each whole source.
+    """Return a dict from the name of each term to its target.
 
-    `without_source` has the targets of terms that look at no source; theirs is {} by default.
+    `statistics` are those of each whole source, in the order of `sources`. `without_source` has the targets
+    of terms that look at no source; a term that it lacks gets {}.
     """
     targets: dict[str, Tree] = {}
     for term in terms:
@@ -145,10 +155,11 @@ def compile_look(
     *,
     tiled: bool,
 ) -> Callable[..., Statistics]:
-    """Return the compiled function from a picture of any size to the statistics of the terms.
+    """Return a compiled function that computes the statistics of `terms` for a picture of any size.
 
-    It takes (picture, *guides), or if `tiled` (window, box of its tile, *guides), with a guide for each layer
-    of `guided`. Always a graph: eager calls share kernels, and oneDNN may keep the filters of the first.
+    The function takes (picture, *guides); if `tiled`, it takes (window, box, *guides), where `box` is the
+    `Tile` as a tensor. There is a guide for each layer of `guided`. It is always a graph: eager calls share
+    kernels, and oneDNN may go on using the filters of the first call.
     """
     signature = [tf.TensorSpec([1, None, None, 3], dtype)]
     if tiled:
@@ -157,7 +168,8 @@ def compile_look(
 
     def look(window: tf.Tensor, *rest: tf.Tensor) -> Statistics:
         box, guides = (rest[0], rest[1:]) if tiled else (None, rest)
-        # A style is taken from one part of its picture, in whichever region it is painted.
+        # In every region, a style is taken from the same part of its picture: all its terms at a layer share
+        # the guide.
         by_layer = {
             layer: {term.region: guide for term in terms if term.layer == layer}
             for layer, guide in zip(guided, guides, strict=True)
@@ -183,7 +195,7 @@ def _look_in_tiles(
         if layer is None:
             return tf.zeros_like(part)
         rows, columns = (-(-side // architecture.stride(layer)) for side in source.size)
-        # NumPy's memory, unlike TensorFlow's, goes back to the system.
+        # NumPy, unlike TensorFlow, returns freed memory to the system.
         return Map(np.zeros((1, rows, columns, part.shape[-1]), part.dtype.as_numpy_dtype), layer)
 
     def insert(layer: str | None, part: tf.Tensor, whole: Any) -> Any:

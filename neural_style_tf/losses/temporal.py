@@ -2,8 +2,9 @@
 
 Notation, after Ruder, Dosovitskiy and Brox, "Artistic style transfer for videos" (arXiv 1604.08610):
 
+    x   the frame that is being painted                [H, W, 3]
     ω   earlier painted frames, warped to this one     [H, W, 3]
-    c   reliability of the warp, 0 or 1                [H, W]
+    c   1 where the warp is reliable, else 0           [H, W]
     D   number of values, 3 H W
 """
 
@@ -23,21 +24,22 @@ from neural_style_tf.losses.view import View
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Warped:
-    """The target of a frame: earlier painted frames, warped to it."""
+    """Earlier painted frames, warped to a frame: from these `Temporal.target_of` makes the target."""
 
     picture: np.ndarray  # ω, float32 [H, W, 3], RGB 0–255
     reliable: np.ndarray  # c, float32 [H, W], 0–1; 0 where ω is unknown
-    # Pixels that do not differ from the frame before, bool [H, W]; None for no pixel. A frame that begins
-    # with ω keeps them.
+    # True at pixels that are the same as in the frame before, bool [H, W]; None if there are none. A frame
+    # that begins with ω keeps these pixels.
     still: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Temporal(Term):
-    """L_temporal = 1/D Σ c (x − ω)² (Ruder et al., Eq. 7), in squared grey levels.
+    """Temporal loss 1/D Σ c (x − ω)² of a frame (Ruder et al., Eq. 7), in squared grey levels.
 
-    Their long-term loss (Eq. 9) sums this over several earlier frames, and uses for each pixel only the
-    nearest frame that is reliable there. So each pixel has at most one ω, and one target holds them all.
+    The long-term loss of Ruder et al. (Eq. 9) sums this over several earlier frames. For each pixel it uses
+    only the nearest frame whose warp is reliable there. So each pixel has at most one ω, and one target holds
+    them all.
     """
 
     part: ClassVar[str] = "temporal"
@@ -45,7 +47,7 @@ class Temporal(Term):
 
     @staticmethod
     def target_of(warped: Warped) -> dict[str, Map]:
-        """Return the target of `compare`."""
+        """Return the target that `compare` expects, from the `warped` frames."""
         still = np.zeros(warped.reliable.shape) if warped.still is None else warped.still
         reliable, still = (
             Map(tf.constant(values[np.newaxis, ..., np.newaxis], tf.float32))
@@ -62,6 +64,6 @@ class Temporal(Term):
 
 
 def hold_still(gradient: tf.Tensor, arguments: Arguments) -> tf.Tensor:
-    """Project a gradient to 0 at the still pixels of a frame, so that they do not change."""
+    """Set `gradient` to 0 at the still pixels of a frame, so that these pixels do not change."""
     still = arguments.targets[Temporal().name]["still"].values
     return tf.where(still > 0, tf.zeros_like(gradient), gradient)

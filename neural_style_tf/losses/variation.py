@@ -1,4 +1,4 @@
-"""Total variation, which smooths noise."""
+"""Total variation loss, which smooths noise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from neural_style_tf.losses.view import View
 
 
 class Differences(NamedTuple):
-    """Sums of squared differences of vertical and of horizontal neighbours, and the numbers of pairs."""
+    """Squared differences of vertical (`down`) and horizontal (`right`) neighbours, summed.
+
+    `count_down` and `count_right` are the numbers of pairs of neighbours.
+    """
 
     down: tf.Tensor
     right: tf.Tensor
@@ -23,7 +26,9 @@ class Differences(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TotalVariation(Term):
-    """mean(dy²) + mean(dx²) of the pixels, the denoising that the slides propose; 0 for a mean without pairs.
+    """Total variation, the mean of dy² plus the mean of dx²; the slides propose it against noise.
+
+    Here dy and dx are the differences of vertical and of horizontal neighbours. A mean without pairs is 0.
 
     Differs from Gatys et al., whose objective has no such term; the original repository adds it.
     """
@@ -32,7 +37,7 @@ class TotalVariation(Term):
     source: ClassVar[str] = ""
 
     def compare(self, view: View, target: Tree) -> Differences:
-        # A tile has the row below its core and the column right of it, so that each pair counts once.
+        # A tile also reads the row below its core and the column to the right, so that each pair counts once.
         below, beside = view.pixels(below=1), view.pixels(right=1)
         down, right = neighbour_differences(below)
         if below is not beside:
@@ -45,6 +50,6 @@ class TotalVariation(Term):
 
 
 def _pairs(pixels: tf.Tensor, axis: int) -> tf.Tensor:
-    """Return the number of pairs of neighbours along an axis, in the type of the pixels."""
+    """Return the number of pairs of neighbours along `axis`, in the type of `pixels`."""
     side = tf.shape(pixels, tf.int64)[axis]
     return tf.cast(tf.size(pixels, tf.int64) // side * (side - 1), pixels.dtype)

@@ -1,11 +1,12 @@
-"""Style loss as a Wasserstein distance: features of image and style picture as samples of two Gaussians.
+"""Style loss as a Wasserstein distance between two Gaussians, of which the features are samples.
 
 Notation of this file:
 
     μ, Σ    mean [N] and covariance [N, N] of a layer's features in the image
     μ', T   the same in the style picture
-    R       a root of T: T = R Rᵀ
+    R       a square root of T: T = R Rᵀ
     K       Rᵀ Σ R
+    W₂      the Wasserstein distance of order 2 between the two Gaussians
 """
 
 from __future__ import annotations
@@ -20,19 +21,21 @@ from neural_style_tf.losses.term import Moments, Term
 from neural_style_tf.losses.view import View
 
 RIDGE = 1e-4
-"""ε, relative to the mean variance of a channel, added to both covariances: with fewer positions than
-channels a covariance is singular, and its root has no gradient."""
+"""ε, divided by the mean variance of a channel. It is added to the diagonal of both covariances: with fewer
+positions than channels a covariance is singular, and its square root has no gradient."""
 BLOCK = 256
-"""Number of principal components of T that are compared together: the time of a root grows with its cube."""
+"""Number of principal components of T that are compared together. The time that a square root takes grows
+with the cube of this number."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Wasserstein(Term):
-    """W₂² between the Gaussians of a layer's features, relative to the energy of the style.
+    """Style loss of one layer: W₂² between the Gaussians of image and style picture, divided by an energy.
 
-    W₂² = ‖μ−μ'‖² + tr Σ + tr T − 2 tr (T^½ Σ T^½)^½, divided by tr T + ‖μ'‖². Differs from Gatys et al., who
-    compare Gram matrices entry by entry. Source of the loss: V. Marron, style_transfer (2018); of W₂ between
-    Gaussians: Dowson and Landau (1982).
+    W₂² = ‖μ−μ'‖² + tr Σ + tr T − 2 tr (T^½ Σ T^½)^½; the energy is tr T + ‖μ'‖². Source of
+    the loss: V. Marron, style_transfer (2018); of W₂ between Gaussians: Dowson and Landau (1982).
+
+    Differs from Gatys et al., who compare Gram matrices entry by entry.
     """
 
     def look(self, view: View) -> Moments:
@@ -42,11 +45,11 @@ class Wasserstein(Term):
         mean, dtype = statistic.mean, statistic.second.dtype
         covariance = Moments(*(tf.cast(leaf, tf.float64) for leaf in statistic)).covariance
         trace = tf.maximum(tf.linalg.trace(covariance), 0)
-        # A constant picture has no variance; 1e-12 is above rounding.
+        # 1e-12, which is above rounding errors, is for a constant picture: it has no variance.
         ridge = RIDGE * trace / covariance.shape[0] + 1e-12
         variances, directions = tf.linalg.eigh(covariance)
         variances = tf.maximum(variances, 0) + ridge
-        # Largest variances first, so that each block holds similar ones.
+        # Put the largest variances first, so that each block holds similar variances.
         root = tf.reverse(directions * tf.sqrt(variances), [1])
         return {
             "mean": mean,
@@ -64,22 +67,25 @@ class Wasserstein(Term):
 def covariance_distance(
     covariance: tf.Tensor, root: tf.Tensor, ridge: tf.Tensor
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, None, None]]]:
-    """Return tr Σ + tr T − 2 tr K^½ ≥ 0, the covariance part of W₂².
+    """Return tr Σ + tr T − 2 tr K^½ ≥ 0, the part of W₂² that depends on the covariances.
 
-    The gradient I − R K^(−½) Rᵀ is written out: that of an eigendecomposition divides by differences of
-    eigenvalues, which may be 0. The principal components of T are compared in blocks of `BLOCK`: the result
-    is the sum of W₂² of the projections on these subspaces, which is 0 for Σ = T and at most W₂².
+    The gradient I − R K^(−½) Rᵀ is written out: TensorFlow's gradient of an eigendecomposition divides by
+    differences of eigenvalues, which may be 0. To save time, the principal components of T are compared in
+    blocks of `BLOCK`. The result is then the sum of W₂² between the projections on each block: it is 0 for Σ
+    = T, and at most W₂².
 
     Args:
         covariance: Σ [N, N], symmetric.
-        root: R [N, N]; its columns are the eigenvectors of T times √λ of their eigenvalues λ, largest first.
-        ridge: ε > 0, added to the diagonal of Σ; T includes it already.
+        root: R [N, N]. Each column is an eigenvector of T times the square root of its eigenvalue; the
+            largest eigenvalue comes first.
+        ridge: ε > 0, added to the diagonal of Σ. T already includes it.
     """
     channels = root.shape[0]
     firsts = range(0, channels, BLOCK)
     parts = [root[:, first : first + BLOCK] for first in firsts]
     spread = covariance + ridge * tf.eye(channels, dtype=covariance.dtype)
-    # The eigenvalues of K range from the largest λ² to the smallest: its root needs float64.
+    # The eigenvalues of K are about the squares of those of T. Their range is so wide that the root needs
+    # float64.
     middles = [tf.matmul(part, tf.matmul(spread, part), transpose_a=True) for part in parts]
     decomposed = [tf.linalg.eigh(tf.cast(middle, tf.float64)) for middle in middles]
     smallest = tf.square(tf.cast(ridge, tf.float64))

@@ -1,1 +1,1 @@
-"""The networks: their architectures, the Keras functional model, fast convolutions, precision."""
+"""The networks: their architectures, the Keras models, fast convolutions, and number formats."""

@@ -1,4 +1,4 @@
-"""Architectures as values: layers, channels, strides and receptive fields; without TensorFlow.
+"""Descriptions of networks: layers, channels, strides and receptive fields. Does not import TensorFlow.
 
 Source of `VGG16` and `VGG19`: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
 Recognition" (arXiv 1409.1556), configurations D and E, without their fully connected part.
@@ -12,7 +12,7 @@ import re
 from neural_style_tf.errors import UserError, did_you_mean
 
 MEAN_RGB = (123.68, 116.779, 103.939)
-"""What VGG's networks expect to be subtracted from RGB 0–255: the mean of their training pictures."""
+"""Mean of the pictures that VGG's networks were trained on, which is subtracted from RGB 0–255."""
 
 _KERAS_NAME = re.compile(r"block(\d)_(?:conv(\d)|(pool))", re.ASCII)
 _TORCHVISION_NAME = re.compile(r"(?:features[._])?(\d{1,9})", re.ASCII)
@@ -22,15 +22,16 @@ _TORCHVISION_NAME = re.compile(r"(?:features[._])?(\d{1,9})", re.ASCII)
 class Architecture:
     """A plain stack of 3×3 convolutions, ReLUs and 2×2 poolings.
 
-    Static and hashable: a network carries one as its attribute `architecture`, which losses ask about layers.
+    It is static and hashable. Each network has an attribute `architecture`, from which the losses learn about
+    its layers.
 
     Attributes:
-        name: For messages.
+        name: Name of the network in messages.
         layers: Names in order. `conv…` keeps the size, `relu…` follows a convolution, `pool…` halves both
             sides, rounded up.
-        channels: (name of a convolution, N_l) for each convolution.
-        mean: What is subtracted from RGB 0–255 before the first layer.
-        winograd: Convolutions for which Winograd's method pays.
+        channels: (name, N_l) for each convolution l; N_l is the number of its output channels.
+        mean: Mean RGB, which is subtracted from RGB 0–255 before the first layer.
+        winograd: Names of the convolutions that Winograd's method speeds up.
     """
 
     name: str
@@ -43,17 +44,20 @@ class Architecture:
         """Return `layer` if the network has it.
 
         Raises:
-            UserError: The network has no such layer; the message names the nearest one.
+            UserError: The network has no such layer. The message names the nearest one.
         """
         if layer not in self.layers:
             raise UserError(f"no layer {layer!r} in {self.name}{self._meant(layer)}; {self._summary()}")
         return layer
 
     def resolve(self, layer: str) -> str:
-        """Return the layer of this network that corresponds to a layer of VGG-19; raises as `check`.
+        """Return the layer of this network that corresponds to `layer` of VGG-19.
 
-        In a block with fewer convolutions it is the last ReLU: conv4_4 and relu4_4 of VGG-19 become relu4_3
-        of VGG-16, as if VGG-16 continued with identities.
+        If a block has fewer convolutions than in VGG-19, its last ReLU stands for the layers that it lacks:
+        for conv4_4 and relu4_4, VGG-16 has relu4_3.
+
+        Raises:
+            UserError: No layer corresponds.
         """
         if layer in self.layers or layer not in VGG19.layers or layer.startswith("pool"):
             return self.check(layer)
@@ -69,13 +73,14 @@ class Architecture:
         return max(names, key=lambda name: self.layers.index(self.check(name)))
 
     def stride(self, layer: str) -> int:
-        """Return the distance of neighbouring positions of a layer in pixels; 1 for `""`, the pixels."""
+        """Return the distance of neighbouring positions of `layer`, in pixels; 1 for `""`, the pixels."""
         return 2 ** sum(name.startswith("pool") for name in self.up_to(layer)) if layer else 1
 
     def halo(self, layer: str) -> int:
-        """Return how many pixels the receptive field of a layer extends beyond the stride cell, on one side.
+        """Return by how many pixels, on each side, the receptive field of `layer` is larger than a cell.
 
-        A 3×3 convolution at stride s adds s pixels on each side. A 2×2 pooling only widens the cell.
+        The cell of a position is a square whose side is the stride. A 3×3 convolution at stride s adds s
+        pixels on each side. A 2×2 pooling only makes the cell larger.
         """
         reach, step = 0, 1
         for name in self.up_to(layer):
@@ -86,23 +91,23 @@ class Architecture:
         return reach
 
     def alignment(self, names: tuple[str, ...]) -> tuple[int, int]:
-        """Return the stride and the halo of the deepest of `names`, the halo rounded up to the stride.
+        """Return the stride and the halo of the deepest of `names`; the halo is rounded up to the stride.
 
-        The pooling cells of all layers begin at multiples of that stride. For VGG-19's relu5_1, whose halo is
-        70, it returns (16, 80). Without names the pixels still depend on their neighbours, by total
-        variation.
+        The cells of all layers begin at multiples of this stride, so tiles must, too. For VGG-19's relu5_1,
+        whose halo is 70, the result is (16, 80). Without names it is that of the first layer, because total
+        variation compares neighbouring pixels.
         """
         deepest = self.deepest(names) if names else self.layers[0]
         step = self.stride(deepest)
         return step, -(-self.halo(deepest) // step) * step
 
     def depth(self, layer: str) -> int:
-        """Return N_l, the number of feature maps of a layer."""
+        """Return N_l, the number of channels of `layer`."""
         of_convolutions = dict(self.channels)
         return of_convolutions[[name for name in self.up_to(layer) if name in of_convolutions][-1]]
 
     def positions(self, layer: str, height: int, width: int) -> int:
-        """Return M_l, the number of positions of a layer on a picture."""
+        """Return M_l, the number of positions of `layer` for a picture of `height` × `width` pixels."""
         step = self.stride(layer)
         return -(-height // step) * -(-width // step)
 
@@ -111,7 +116,7 @@ class Architecture:
         return "layers are " + ", ".join(f"{kind[0]} … {kind[-1]}" for kind in names if kind)
 
     def _meant(self, name: str) -> str:
-        """Return a hint, the layer that has this name or number in another library, or a similar name."""
+        """Return a hint: the layer that Keras or torchvision calls `name`, or a layer with a similar name."""
         if keras := _KERAS_NAME.fullmatch(name.lower()):
             layer = f"pool{keras[1]}" if keras[3] else f"relu{keras[1]}_{keras[2]}"
             if layer in self.layers:
@@ -121,7 +126,7 @@ class Architecture:
                 f" (Keras' networks have it; this one ends at {self.layers[-1]})" if layer == "pool5" else ""
             )
         if torchvision := _TORCHVISION_NAME.fullmatch(name.lower()):
-            # The same layers in the same order, and one pool more at the end.
+            # torchvision's network has the same layers in the same order, and one more pooling at the end.
             number = int(torchvision[1])
             if number < len(self.layers):
                 return f" (did you mean {self.layers[number]!r}, number {number} of torchvision's features?)"
@@ -130,7 +135,7 @@ class Architecture:
 
 
 def _vgg(name: str, convolutions: tuple[int, ...]) -> Architecture:
-    """Return a VGG network with these numbers of convolutions in its five blocks."""
+    """Return the VGG network whose five blocks have these numbers of `convolutions`."""
     layers: list[str] = []
     channels: list[tuple[str, int]] = []
     for block, (count, depth) in enumerate(zip(convolutions, (64, 128, 256, 512, 512), strict=True), 1):
@@ -138,8 +143,9 @@ def _vgg(name: str, convolutions: tuple[int, ...]) -> Architecture:
         for number in range(1, count + 1):
             layers += [f"conv{block}_{number}", f"relu{block}_{number}"]
             channels.append((f"conv{block}_{number}", depth))
-    # With the fewer channels of blocks 1 and 2 the sums of Winograd's method take most of the time that its
-    # products save. Block 5 has a fortieth of the multiplications, and takes as long to compile.
+    # Blocks 1 and 2 have few channels, so the additions of Winograd's method take most of the time that it
+    # saves in multiplications. Block 5 has only a fortieth of all multiplications, but takes as long to
+    # compile.
     winograd = frozenset(layer for layer, _ in channels if layer[4] in "34")
     return Architecture(name, tuple(layers), tuple(channels), winograd=winograd)
 

@@ -16,7 +16,8 @@ from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
 def repeat_edges(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """Add a copy of the outermost positions on every side: [1, H, W, N] → [1, H + 2, W + 2, N].
 
-    The same as `tf.pad` with SYMMETRIC, in less than half the time; the gradient is TensorFlow's for that.
+    The result is that of `tf.pad` with mode SYMMETRIC, in less than half the time. The gradient is that of
+    `tf.pad`.
 
     Differs from Gatys et al., whose convolutions see zeros beyond the picture.
     """
@@ -31,13 +32,16 @@ def repeat_edges(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], 
 
 
 class FrozenConvolution(keras.layers.Layer):
-    """A 3×3 convolution with bias, as large as its input, with fixed weights.
+    """A 3×3 convolution with bias and fixed weights, whose output is as large as its input.
 
-    Keras' own Conv2D adds its bias by broadcasting, which the graph optimiser cannot fuse into the
+    Keras' own Conv2D adds its bias by broadcasting, which TensorFlow's graph optimiser cannot fuse into the
     convolution. It can fuse `tf.nn.bias_add`, together with the ReLU that follows.
 
-    The kernel is [3, 3, N_in, N_out], rows first, the bias [N_out]. The padding is `zero`, or `edge` for the
-    outermost positions, repeated.
+    Args:
+        kernel: [3, 3, N_in, N_out], rows first.
+        bias: [N_out].
+        padding: `zero`, or `edge`, which repeats the outermost positions.
+        keywords: Arguments of `keras.layers.Layer`.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class FrozenConvolution(keras.layers.Layer):
 
 
 class WinogradConvolution(FrozenConvolution):
-    """`FrozenConvolution` by Winograd's method; it keeps the transformed kernel [36, N_in, N_out]."""
+    """`FrozenConvolution` by Winograd's method; its `kernel` is the transformed one [36, N_in, N_out]."""
 
     def __init__(self, kernel: np.ndarray, bias: np.ndarray, **keywords: object) -> None:
         super().__init__(winograd.transform_kernel(kernel), bias, **keywords)
@@ -76,7 +80,7 @@ class WinogradConvolution(FrozenConvolution):
         return winograd.convolve(features, kernel, bias, border=1)
 
     def compute_output_shape(self, shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        """Return the shape of the input with N_out for N_in; the graph of `call` has no static shape."""
+        """Return the shape of the output. Keras cannot infer it: the graph of `call` has no static shape."""
         return (*shape[:-1], self.bias.shape[0])
 
 
@@ -96,28 +100,30 @@ def build_network(
     """Build a network up to the deepest of `outputs`.
 
     Args:
-        kernels: `conv1_1` … → [3, 3, N_in, N_out], rows first; conv1_1 takes RGB. The widths may differ from
-            the architecture's, so that tests can run a narrow network.
-        biases: The same names → [N_out].
+        kernels: Dict from the name of each convolution (`conv1_1` …) to its kernel [3, 3, N_in, N_out], rows
+            first; conv1_1 takes RGB. Numbers of channels may differ from the architecture's, so that tests
+            can run a narrow network.
+        biases: Dict from the same names to [N_out].
         outputs: Names of layers: `conv*` before the ReLU, `relu*` after it, `pool*`.
-        architecture: Its layers; default: VGG-19, or VGG-16 if there is no kernel of `conv3_4`.
+        architecture: The layers; default: VGG-19, or VGG-16 if there is no kernel of `conv3_4`.
         pooling: `max`, as the network was trained, or `average`, which Gatys et al. prefer (section 2).
-        padding: Of convolutions: `zero`, as the network was trained, or `edge`, the outermost positions
-            repeated, which leaves no frame around the result.
-        transpose_kernels: Swap rows and columns of every kernel, as the original repository did.
-        convolution: `direct`, or `winograd` for those of `architecture.winograd`, with a quarter of the
-            multiplications; it rounds several times as much.
-        dtype: Of the image.
-        compute_dtype: Of the layers and features; `bfloat16` takes half the time on hardware that has it;
-            default: `dtype`.
+        padding: Padding of convolutions: `zero`, as the network was trained, or `edge`, which repeats the
+            outermost positions and so leaves no frame around the result.
+        transpose_kernels: Whether to swap rows and columns of every kernel, as the original repository did.
+        convolution: `direct`; or `winograd`, which computes the convolutions of `architecture.winograd` with
+            a quarter of the multiplications, and rounds several times as much.
+        dtype: Type of the image.
+        compute_dtype: Type of the layers and features; default: `dtype`. `bfloat16` takes half the time on
+            hardware that has it.
 
     Returns:
-        A model from a mean-subtracted RGB image [1, H, W, 3] to {layer: features [1, H_l, W_l, N_l]},
-        H_l and W_l rounded up at each pooling (SAME), as MatConvNet and the original repository do. Its
-        attribute `architecture` says its layers. Nothing in it is trainable.
+        A model from a mean-subtracted RGB image [1, H, W, 3] to a dict from each of `outputs` to its features
+        [1, H_l, W_l, N_l]. Each pooling halves H_l and W_l, rounded up (SAME), as in MatConvNet and the
+        original repository. The attribute `architecture` describes the layers. Nothing in the model is
+        trainable.
 
     Raises:
-        UserError: A layer that the network does not have.
+        UserError: The network does not have one of `outputs`.
     """
     if architecture is None:
         architecture = VGG19 if "conv3_4" in kernels else VGG16
@@ -135,7 +141,7 @@ def build_network(
         elif name.startswith("relu"):
             features = keras.layers.ReLU(dtype=compute, name=name)(features)
         else:
-            # The order of the dimensions is a setting of the user's keras.json.
+            # Set it here, because the user's keras.json may contain another order of the dimensions.
             order = {"data_format": "channels_last", "padding": "same"}
             features = pool(2, strides=2, dtype=compute, name=name, **order)(features)
         by_name[name] = features

@@ -34,21 +34,21 @@ def _cpu_flags() -> str:
 
 
 def compute_dtype(precision: str) -> str:
-    """Return the type of the features for a `--precision`."""
+    """Return the type of the features for a setting of `--precision`."""
     if precision == "auto":
-        # Also on GPUs: those with TF32 have bfloat16, too, in half the memory.
+        # This is right for GPUs, too: those with TF32 also have bfloat16, which takes half the memory.
         return "bfloat16" if has_bfloat16() else "float32"
     return "float32" if precision == "tf32" else precision
 
 
 def switch_tf32(precision: str) -> None:
-    """Allow TensorFlow to multiply float32 as TF32, or forbid it, for the whole process.
+    """Allow or forbid TensorFlow to multiply float32 as TF32, in the whole process.
 
-    It is allowed in bfloat16, whose products have fewer bits anyway.
+    Only `float32` forbids it. In `bfloat16` it is allowed, because products have fewer bits anyway.
     """
     tf.config.experimental.enable_tensor_float_32_execution(precision != "float32")
 
 
 def at_least_float32(tensor: tf.Tensor) -> tf.Tensor:
-    """Cast bfloat16 to float32, so that sums are exact enough; other types stay."""
+    """Cast bfloat16 to float32, so that sums are exact enough; return other types unchanged."""
     return tf.cast(tensor, tf.float32) if tensor.dtype == tf.bfloat16 else tensor

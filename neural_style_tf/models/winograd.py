@@ -1,17 +1,24 @@
 """Winograd's F(4×4, 3×3): 3×3 convolutions with a quarter of the multiplications.
 
-A picture is cut into tiles of 4×4 results, each of which needs 6×6 inputs. With d such inputs and g a kernel,
+The result is cut into tiles of 4×4 numbers, each of which depends on 6×6 inputs. For a tile with inputs d
+[6, 6] and a kernel g [3, 3], the results Y [4, 4] are
 
     Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A
 
-takes 36 multiplications where the definition takes 144. Summed over the input channels they are 36 matrix
-products. The matrices evaluate polynomials at six points and interpolate their product. The gradient with
-respect to the input is the adjoint of the same three steps, with the same transformed kernels.
+Here ⊙ multiplies element by element: it takes 36 multiplications where the definition of a convolution takes
+144. Summed over the input channels, it becomes 36 matrix products, whose results for a tile are p [6, 6];
+then Y = Aᵀ p A. The constant matrices A, B and G evaluate polynomials at six points and interpolate their
+product.
+
+The gradient applies the adjoints of these steps in reverse, with the same transformed kernels. A tile y
+[4, 4] of the gradient with respect to the results becomes A y Aᵀ [6, 6]. After the 36 matrix products, p
+becomes B p Bᵀ, the gradient with respect to the inputs d. In shapes, T is the number of tiles and N the
+number of channels.
 
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, sections 4.1 and 4.3.
 
-XLA compiles the sums before and after the products into two passes through memory; as TensorFlow's operations
-they would be dozens.
+XLA compiles the additions before and after the products into two passes through memory. As separate
+operations of TensorFlow they would be dozens.
 """
 
 from __future__ import annotations
@@ -30,27 +37,35 @@ from neural_style_tf.models.precision import at_least_float32, compute_dtype, ha
 
 TILE, WINDOW = 4, 6
 POINTS = (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)
-"""The points, beside ∞. In float32 they round half as much as the usual 0, ±1 and ±2."""
+"""The points at which polynomials are evaluated; the sixth is ∞. In float32, these cause half the rounding
+error of the usual points 0, ±1 and ±2."""
 
 Matrix = tuple[tuple[float, ...], ...]
 Pieces = list[tf.Tensor]
+"""Tensors of one shape; number j has element j of every window along an axis (see `_windows`)."""
 
 WORTH_COMPILING = {"float32": 190_000, "bfloat16": 700_000}
-"""Pixels of a result from which on `balanced` gains by it: more than the larger graph takes to trace, and
-about as much as XLA takes to compile (once for each size and each shape of tile, unless the code is kept).
-What is kept and the number of iterations do not count: a run that is repeated or extended has its bits."""
+"""Number of pixels of a result from which `balanced` gains by Winograd's method.
+
+From there on it gains more than its larger graph takes to trace, and about as much as XLA takes to compile it
+(once for each size and each shape of tile, unless the code is kept). Neither kept code nor the number of
+iterations counts, so that a run that is repeated or extended has the same bits."""
 
 
 def select_convolution(convolution: str, precision: str, pixels: int) -> str:
     """Return `direct` or `winograd` for the settings `--convolution` and `--precision`.
 
-    `auto` depends on this machine. Raises `UserError` if Winograd's method is required and XLA is missing.
+    `auto` chooses by the hardware and by the number of `pixels` of the result.
+
+    Raises:
+        UserError: Winograd's method is required, and XLA is missing.
     """
     dtype = compute_dtype(precision)
     if convolution == "direct" or (convolution != "winograd" and pixels < WORTH_COMPILING[dtype]):
         return "direct"
     if convolution == "auto":
-        # cuDNN chooses its own method; Intel's matrix units multiply faster than memory delivers.
+        # On GPUs, cuDNN chooses its own method. Intel's matrix units multiply faster than memory delivers the
+        # numbers, so fewer multiplications save no time.
         direct_is_faster = tf.config.get_visible_devices("GPU") or (dtype == "bfloat16" and has_amx())
         return "direct" if direct_is_faster or not _xla_compiles() else "winograd"
     if not _xla_compiles():
@@ -72,7 +87,7 @@ def _xla_compiles() -> bool:
 
 
 class _Matrices(NamedTuple):
-    """The matrices Aᵀ [4, 6], G [6, 3] and Bᵀ [6, 6], and the A and B of the adjoint."""
+    """The matrices Aᵀ [4, 6], G [6, 3] and Bᵀ [6, 6] of the method, and A and B of its gradient."""
 
     a_transposed: Matrix
     g: Matrix
@@ -83,7 +98,7 @@ class _Matrices(NamedTuple):
 
 @functools.cache
 def _matrices() -> _Matrices:
-    """Return them by Toom and Cook's rule: evaluate kernel and tile as polynomials, multiply, interpolate."""
+    """Compute the matrices by Toom and Cook's rule: evaluate two polynomials, multiply, interpolate."""
     a, g, b = np.zeros((WINDOW, TILE)), np.zeros((WINDOW, 3)), np.zeros((WINDOW, WINDOW))
     for index, point in enumerate(POINTS):
         others = POINTS[:index] + POINTS[index + 1 :]
@@ -96,18 +111,18 @@ def _matrices() -> _Matrices:
 
 
 def transform_kernel(kernel: np.ndarray) -> np.ndarray:
-    """Return G g Gᵀ of every pair of channels, in float64: [3, 3, N_in, N_out] → [36, N_in, N_out]."""
+    """Return G g Gᵀ for the kernel g of each pair of channels: [3, 3, N_in, N_out] → [36, N_in, N_out]."""
     g = _matrices().g
     transformed = np.einsum("ik,jl,klnm->jinm", g, g, kernel.astype(np.float64), optimize=True)
     return transformed.reshape(WINDOW**2, *kernel.shape[2:])
 
 
 def convolve(features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, border: int) -> tf.Tensor:
-    """Convolve features [1, H, W, N_in] with a 3×3 kernel and add a bias [N_out]; both have no gradient.
+    """Convolve `features` [1, H, W, N_in] with a 3×3 kernel and add `bias` [N_out].
 
-    The kernel [36, N_in, N_out] from `transform_kernel` has the type of the products; sums are in float32 at
-    least. `border` is the number of rows and columns of zeros to add on each side: 1 for a result as large as
-    the input, 0 for one that is 2 smaller.
+    `kernel` [36, N_in, N_out] comes from `transform_kernel`. Products have its type; sums are in float32 or
+    better. Neither kernel nor bias gets a gradient. `border` is the number of rows and columns of zeros to
+    add on each side: 1 for a result as large as the input, 0 for a result that is 2 smaller.
     """
 
     @tf.custom_gradient
@@ -115,7 +130,7 @@ def convolve(features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, border:
         size, kinds = tf.shape(features)[1:3], (features.dtype, kernel.dtype)
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            # Cut out of a tile, it has lost its static shape.
+            # If it is the gradient of cutting out a tile, it has lost its static shape.
             upstream = tf.ensure_shape(upstream, [1, None, None, kernel.shape[-1]])
             products = tf.matmul(_split_results(upstream, kinds[1]), kernel, transpose_b=True)
             return _join_inputs(products, size, kinds[0], border=border)
@@ -150,7 +165,7 @@ _compiled = functools.partial(tf.function, autograph=False, jit_compile=True)
 
 @_compiled
 def _split_inputs(features: tf.Tensor, dtype: tf.DType, *, border: int) -> tf.Tensor:
-    """Return Bᵀ d B of every tile: [1, H, W, N] → [36, T, N]."""
+    """Return Bᵀ d B for the inputs d of every tile of `features`: [1, H, W, N] → [36, T, N]."""
     tiles = _tile_counts(tf.shape(features)[1:3] + 2 * border - 2)
     image = _pad_to(at_least_float32(features[0]), TILE * (tiles + 1), before=border)
     return tf.cast(_split_tiles(image, _matrices().b_transposed, overlap=WINDOW - TILE), dtype)
@@ -158,14 +173,17 @@ def _split_inputs(features: tf.Tensor, dtype: tf.DType, *, border: int) -> tf.Te
 
 @_compiled
 def _split_results(upstream: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Return A y Aᵀ of every tile of results, the adjoint of `_join_results`: [1, H, W, N] → [36, T, N]."""
+    """Return A y Aᵀ for every tile y of `upstream`: [1, H, W, N] → [36, T, N].
+
+    This is the adjoint of `_join_results`.
+    """
     image = _pad_to(at_least_float32(upstream[0]), TILE * _tile_counts(tf.shape(upstream)[1:3]))
     return tf.cast(_split_tiles(image, _matrices().a, overlap=0), dtype)
 
 
 @_compiled
 def _join_results(products: tf.Tensor, size: tf.Tensor, bias: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Join the tiles Aᵀ m A of all products m, and add the bias: [36, T, N] → [1, H, W, N]."""
+    """Join the tiles Aᵀ p A of all `products` p, and add `bias`: [36, T, N] → [1, H, W, N]."""
     image = _join_tiles(products, _tile_counts(size), _matrices().a_transposed)[
         tf.newaxis, : size[0], : size[1]
     ]
@@ -174,7 +192,10 @@ def _join_results(products: tf.Tensor, size: tf.Tensor, bias: tf.Tensor, dtype: 
 
 @_compiled
 def _join_inputs(products: tf.Tensor, size: tf.Tensor, dtype: tf.DType, *, border: int) -> tf.Tensor:
-    """Return the sum of B m Bᵀ of every tile m, adjoint of `_split_inputs`: [36, T, N] → [1, H, W, N]."""
+    """Add up B p Bᵀ of all `products` p where tiles overlap: [36, T, N] → [1, H, W, N].
+
+    This is the adjoint of `_split_inputs`.
+    """
     image = _join_tiles(products, _tile_counts(size + 2 * border - 2), _matrices().b)
     return tf.cast(image[tf.newaxis, border : border + size[0], border : border + size[1]], dtype)
 
@@ -184,13 +205,13 @@ def _tile_counts(size: tf.Tensor) -> tf.Tensor:
 
 
 def _pad_to(image: tf.Tensor, size: tf.Tensor, before: int = 0) -> tf.Tensor:
-    """Return [H, W, N] with `before` zeros above and left, and as many below and right as `size` needs."""
+    """Pad `image` [H, W, N] with zeros to `size` (H, W), `before` of them above and left."""
     after = size - before - tf.shape(image)[:2]
     return tf.pad(image, [[before, after[0]], [before, after[1]], [0, 0]])
 
 
 def _combine(matrix: Matrix, pieces: Pieces) -> Pieces:
-    """Return Σ_j m_ij pieces_j for every row i."""
+    """Multiply `matrix` by the vector of `pieces`: return Σ_j matrix[i, j] pieces[j] for every row i."""
     return [
         functools.reduce(operator.add, [f * piece for f, piece in zip(row, pieces, strict=True) if f])
         for row in matrix
@@ -198,21 +219,27 @@ def _combine(matrix: Matrix, pieces: Pieces) -> Pieces:
 
 
 def _split_tiles(image: tf.Tensor, matrix: Matrix, *, overlap: int) -> tf.Tensor:
-    """Transform every tile's rows, then its columns: [H, W, N] → [36, T, N]."""
+    """Return M d Mᵀ for every tile d of `image`, where M is `matrix`: [H, W, N] → [36, T, N].
+
+    Neighbouring tiles share `overlap` rows or columns.
+    """
     rows = tf.stack(_combine(matrix, _windows(image, 0, overlap)))
     both = tf.stack(_combine(matrix, _windows(rows, 2, overlap)))
     return tf.reshape(both, [WINDOW**2, -1, image.shape[-1]])
 
 
 def _join_tiles(products: tf.Tensor, tiles: tf.Tensor, matrix: Matrix) -> tf.Tensor:
-    """Transform every tile's columns, then its rows, and lay the tiles out: [36, T, N] → [H, W, N]."""
+    """Put together M p Mᵀ of all `products` p, where M is `matrix`: [36, T, N] → [H, W, N]."""
     both = tf.reshape(at_least_float32(products), [WINDOW, WINDOW, tiles[0], tiles[1], products.shape[-1]])
     rows = _lay(_combine(matrix, tf.unstack(both)), 2)
     return _lay(_combine(matrix, tf.unstack(rows)), 0)
 
 
 def _windows(image: tf.Tensor, axis: int, overlap: int) -> Pieces:
-    """Return the first, second, … element along an axis of all windows of length 4 + overlap."""
+    """Return 4 + `overlap` tensors, of which number j has element j of every window along `axis`.
+
+    Windows are 4 + `overlap` long, and begin at every fourth element.
+    """
     shape = tf.unstack(tf.shape(image))
     blocks = tf.unstack(tf.reshape(image, [*shape[:axis], -1, TILE, *shape[axis + 1 :]]), axis=axis + 1)
     if not overlap:
@@ -224,7 +251,7 @@ def _windows(image: tf.Tensor, axis: int, overlap: int) -> Pieces:
 
 
 def _lay(pieces: Pieces, axis: int) -> tf.Tensor:
-    """Add up overlapping windows, the adjoint of `_windows`."""
+    """Put windows together and add them up where they overlap, the adjoint of `_windows`."""
     blocks = pieces[:TILE]
     if len(pieces) > TILE:
         blocks = [_pad(block, axis, (0, 1)) for block in blocks]

@@ -1,4 +1,4 @@
-"""Optimisers of an image: `init` makes a state, `update` advances image and state."""
+"""Optimisers of an image: `init` makes a state, and `update` moves the image and changes the state."""
 
 from __future__ import annotations
 
@@ -13,74 +13,77 @@ from neural_style_tf.config.parsing import factory_of
 from neural_style_tf.config.schema import Config
 
 Losses = dict[str, tf.Tensor]
-"""Name → scalar; `total` is minimised."""
+"""Dict from the name of a loss to a scalar; `total` is minimised."""
 Evaluate = Callable[[tf.Tensor], tuple[Losses, tf.Tensor]]
-"""Image [1, H, W, 3] → (losses, gradient of `total`)."""
+"""Function from an image [1, H, W, 3] to its losses and the gradient of `total`."""
 State = dict[str, Any]
-"""Name → `tf.Variable`, or a nested state: all that an optimiser remembers."""
+"""All that an optimiser remembers: a dict from names to variables or nested states."""
 
 
 class Optimizer:
-    """Moves the image: a frozen dataclass of settings; everything that changes is in its state.
+    """Base class of optimisers: frozen dataclasses of settings. Whatever changes is in their state.
 
-    So one compiled step serves every run whose optimiser has the same `static` settings. Write a subclass
-    with `init` and `update`, and with the others where the defaults do not fit.
+    So one compiled step serves all runs whose optimisers have the same `static` settings. A subclass defines
+    `init` and `update`, and overrides other methods where the defaults do not fit.
 
-    From the command line a field gets the setting of its name, such as `learning_rate`, `clamp` or
-    `iterations`, and `agree` a function that broadcasts a tensor from the chief of several workers.
+    From the command line, each field gets the setting of the same name, such as `learning_rate`, `clamp` or
+    `iterations`. A field `agree` gets a function that broadcasts a tensor from the chief of several workers.
     """
 
     @property
     def static(self) -> Optimizer:
-        """The optimiser with defaults for settings that only `init` uses, such as the learning rate."""
+        """This optimiser, with defaults for settings that only `init` uses, such as the learning rate."""
         return self
 
     def init(self, image: tf.Variable) -> State:
-        """Return the initial state for an image [1, H, W, 3]; it has an int64 `steps`, 0."""
+        """Return the initial state for `image` [1, H, W, 3]. It must have an int64 variable `steps`, 0."""
         raise NotImplementedError
 
     def update(
         self, evaluate: Evaluate, state: State, image: tf.Variable, losses: Losses, gradient: tf.Tensor
     ) -> tuple[Losses, tf.Tensor]:
-        """Move `image` once and add 1 to `state["steps"]`; in a graph.
+        """Move `image` once and add 1 to `state["steps"]`; called in a graph.
 
         Args:
-            evaluate: Returns losses and gradient of an image.
+            evaluate: Function from an image to its losses and gradient.
             state: From `init`; its variables are assigned to.
             image: The variable [1, H, W, 3], mean-subtracted RGB.
-            losses: At the image.
-            gradient: Of `total` at the image [1, H, W, 3].
+            losses: Losses of the image before the update.
+            gradient: Gradient of `total` at the image before the update, [1, H, W, 3].
 
         Returns:
-            Losses and gradient at the new image.
+            The losses and the gradient of the image after the update.
         """
         raise NotImplementedError
 
     def stalled(self, state: State) -> tf.Tensor:
-        """Return whether no further update can lower the loss, a scalar bool; default: never."""
+        """Return whether no further update can lower the loss, a scalar bool; by default False."""
         return tf.constant(False)
 
     def average(self, state: State) -> tf.Variable | None:
-        """Return an average of the images so far [1, H, W, 3]; default: None, without an average."""
+        """Return an average of the images so far [1, H, W, 3], or by default None."""
         return None
 
     def inherit(self, state: State, coarser: State) -> None:
-        """Take over what is useful of the state at the next coarser scale; default: nothing."""
+        """Take over what is useful from the state at the next coarser scale; by default nothing."""
 
     def reset(self, state: State, rate_factor: tf.Tensor) -> None:
-        """Forget what was learnt, after a fault, and multiply the learning rate; default: do nothing."""
+        """Forget what was learnt and multiply the learning rate by `rate_factor`; by default do nothing.
+
+        This is called after a fault: a loss that is not finite.
+        """
 
 
 def make_optimizer(config: Config, agree: Callable[[tf.Tensor], tf.Tensor] = tf.identity) -> Optimizer:
-    """Return the optimiser of `--optimizer`, whose fields get the settings of their names.
+    """Return the optimiser of `--optimizer`. Each of its fields gets the setting of the same name.
 
     `agree` broadcasts a tensor from the chief, so that all workers take the same branches.
 
     Raises:
-        UserError: A class of the user's cannot be imported or made, or is no `Optimizer`.
+        UserError: A user's class cannot be imported or created, or is not an `Optimizer`.
     """
     name, settings = config.optimization.optimizer, flat(config.optimization)
-    # A setting of one optimiser alone has its name before it: `adam_beta1`.
+    # A setting that only one optimiser has begins with the optimiser's name: `adam_beta1`.
     settings = {setting.removeprefix(f"{name}_"): value for setting, value in settings.items()}
     make = factory_of("optimizer", facts_of(name).path, Optimizer)
     return make(**settings, iterations=config.iterations, agree=agree)

@@ -2,9 +2,10 @@
 
 Notation of the paper's algorithm 1:
 
-    m, v     first and second moment estimates of the gradient
-    β₁, β₂   their decay rates
+    m, v     running means of the gradient and of its square
+    β₁, β₂   the decay rates of m and v
     α        the learning rate
+    ε        a small number that avoids division by 0
     t        the number of updates
 """
 
@@ -21,7 +22,7 @@ from neural_style_tf.optim.projections import make_bounds
 
 @dataclasses.dataclass(frozen=True)
 class Adam(Optimizer):
-    """Algorithm 1, with its bias corrections in α and ε on √v, as in TensorFlow 1.
+    """Adam (algorithm 1). As in TensorFlow 1, α includes the bias corrections, and ε is added to √v.
 
     Differs from Gatys et al., who use L-BFGS; Adam is the slides' and the original repository's.
 
@@ -30,10 +31,10 @@ class Adam(Optimizer):
         beta1: β₁.
         beta2: β₂.
         epsilon: ε.
-        clamp: Whether pixels are kept within 0–255.
-        averaging: Decay of an average of the images; 0 keeps none.
+        clamp: Whether to keep pixels within 0–255.
+        averaging: Decay rate of a running mean of the images; 0 for no mean.
         learning_rate_schedule: `constant`, or `cosine`, which falls to 0 over `iterations` updates.
-        iterations: Number of updates of the schedule.
+        iterations: Number of updates that the schedule is for.
     """
 
     learning_rate: float = 10.0
@@ -47,12 +48,12 @@ class Adam(Optimizer):
 
     @property
     def static(self) -> Adam:
-        """The same with α = 1, which is in the state, and without a length that no schedule needs."""
+        """This optimiser with α = 1 (α is in the state), and `iterations` = 1 if no schedule needs it."""
         iterations = self.iterations if self.learning_rate_schedule == "cosine" else 1
         return dataclasses.replace(self, learning_rate=1.0, iterations=iterations)
 
     def init(self, image: tf.Variable) -> State:
-        """Return m = v = 0 and t = 0."""
+        """Return the state with m = v = 0, t = 0, and α."""
         nothing = tf.zeros_like(tf.convert_to_tensor(image))
         state = {
             "m": tf.Variable(nothing, shape=image.shape),
@@ -70,7 +71,7 @@ class Adam(Optimizer):
     def update(
         self, evaluate: Evaluate, state: State, image: tf.Variable, losses: Losses, gradient: tf.Tensor
     ) -> tuple[Losses, tf.Tensor]:
-        """Make one update of algorithm 1, and evaluate the new image."""
+        """Make one update of algorithm 1; return the losses and the gradient of the new image."""
         dtype = image.dtype
         t = tf.cast(state["t"].assign_add(1), dtype)
         beta1, beta2 = tf.constant(self.beta1, dtype), tf.constant(self.beta2, dtype)
@@ -104,19 +105,19 @@ class Adam(Optimizer):
 
     def _update_average(self, state: State, image: tf.Tensor) -> None:
         count = state["averaged"].assign_add(1)
-        # A plain mean at first: a decaying one would keep much of the initial image.
+        # At first, take a plain mean: a decaying mean would keep much of the initial image.
         weight = tf.maximum(1 - self.averaging, 1 / tf.cast(count, tf.float32))
         average = tf.convert_to_tensor(state["average"])
         moved = average + tf.cast(weight, image.dtype) * (image - average)
-        # The first image replaces the average from before a fault.
+        # After a fault `averaged` starts again at 0, and the first image replaces the old average.
         state["average"].assign(tf.where(count == 1, image, moved))
 
     def average(self, state: State) -> tf.Variable | None:
-        """Return the average of the images, or None without `averaging`."""
+        """Return the running mean of the images [1, H, W, 3]; None without `averaging`."""
         return state.get("average")
 
     def inherit(self, state: State, coarser: State) -> None:
-        """Take over α, t, and the moments, resampled."""
+        """Take over α and t from the coarser scale, and m and v, resized."""
         size = tf.shape(state["m"])[1:3]
         for name in ("m", "v"):
             state[name].assign(tf.image.resize(coarser[name], size))
@@ -124,7 +125,7 @@ class Adam(Optimizer):
             state[name].assign(coarser[name])
 
     def reset(self, state: State, rate_factor: tf.Tensor) -> None:
-        """Forget the moments, t and the average, and multiply α."""
+        """After a fault, set m, v, t and the count of averaged images to 0; multiply α by `rate_factor`."""
         state["rate"].assign(state["rate"] * tf.cast(rate_factor, state["rate"].dtype))
         for name in ("m", "v"):
             state[name].assign(tf.zeros_like(state[name]))

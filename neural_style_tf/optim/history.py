@@ -1,8 +1,9 @@
-"""Ring buffer of L-BFGS: the last images, or gradients, as the rows of one variable [rows, H · W · C].
+"""Ring buffer of L-BFGS: changes of the image, or of the gradient, as rows of a variable [rows, H · W · C].
 
-Reading it and replacing a row make no copy. Once a slice of a variable was assigned, TensorFlow copies the
-variable at each reading: the four readings of a step would each take as much memory again. So the variable is
-emptied while a row of its matrix is replaced.
+Reading the variable and replacing a row make no copy. This needs care: once a slice of a variable has been
+assigned, TensorFlow copies the variable at each reading, and each of the four readings of a step would take
+as much memory again. So `put_row` empties the variable, changes the matrix that it held, and assigns it
+again.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ import tensorflow as tf
 
 
 def make_history(rows: int, image: tf.Variable) -> tf.Variable:
-    """Return a variable of `rows` rows of zeros, each as long as an image [1, H, W, C]."""
+    """Return a variable with `rows` rows of zeros, each with as many numbers as `image` [1, H, W, C]."""
     return tf.Variable(tf.zeros([rows, tf.size(image)], image.dtype), shape=[None, None])
 
 
 def read_rows(history: tf.Variable, rows: int, image: tf.Variable) -> tf.Tensor:
-    """Return all rows [rows, H · W · C], in the order of the ring."""
+    """Return all rows [rows, H · W · C] as they are stored, not in the order of their age."""
     return tf.ensure_shape(history.read_value(), [rows, image.shape.num_elements()])
 
 
 def put_row(history: tf.Variable, row: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Replace a row (int32 scalar) by an image; return all rows. Nothing else may read them meanwhile."""
+    """Replace row number `row` (int32 scalar) by `image`, and return all rows.
+
+    Nothing else may read the rows meanwhile.
+    """
     matrix = history.read_value()
     with tf.control_dependencies([matrix]):
         emptied = history.assign(tf.zeros([0, 0], image.dtype))
@@ -38,7 +42,7 @@ def put_row(history: tf.Variable, row: tf.Tensor, image: tf.Tensor) -> tf.Tensor
 
 
 def clear(history: tf.Variable, rows: int) -> None:
-    """Set every row to 0: a value that is not finite would spoil products even with the factor 0."""
+    """Set every row to 0. A NaN in an unused row would spoil products, even if multiplied by 0."""
     columns = tf.raw_ops.VariableShape(input=history.handle)[1]
     with tf.control_dependencies([history.assign(tf.zeros([0, 0], history.dtype))]):
         # `tf.zeros` becomes a constant, which stays in memory.

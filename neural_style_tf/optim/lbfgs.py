@@ -5,12 +5,13 @@ Notation of Nocedal and Wright, "Numerical Optimization", chapters 3 and 7:
     x, f, g   the image, its total loss, its gradient
     d         the search direction
     t         the step length along d
-    s, y      a difference of images and the difference of their gradients, a pair of the history
-    H₀        the initial inverse Hessian, before the history; see `preconditioner`
+    s, y      the change of the image in a step, and the change of the gradient: a pair of the history
+    H         the approximate inverse Hessian, from the history
+    H₀        the initial inverse Hessian, which H is without a history; see `preconditioner`
     φ(t)      f(x + t d); φ'(t) = g(x + t d)·d
 
-With bounds x + t d is clipped to them, φ' leaves out the clipped pixels, and g, d, s and y are 0 for pixels
-that a bound holds; see `projections`.
+If pixels have bounds, x + t d is clipped to them, and φ' leaves out the clipped pixels. In g, d, s and y,
+pixels that a bound holds back are 0; see `projections`.
 """
 
 from __future__ import annotations
@@ -30,21 +31,23 @@ ARMIJO, CURVATURE = 1e-4, 0.9
 """Constants of the Wolfe conditions (Nocedal and Wright, eq. 3.6)."""
 EVALUATIONS_PER_STEP = 12
 EXPANSION, MARGIN = 4.0, 0.1
-"""Largest growth of t from one trial to the next; smallest relative distance to the ends of the bracket."""
+"""Largest factor by which t grows from one trial to the next. Smallest distance of a trial from the ends of
+the bracket, divided by the length of the bracket."""
 LOSS_NOISE = {"float32": 1e-6, "float64": 1e-14}
-"""Relative rounding error of the loss. A step that rises less and meets the curvature condition counts as a
-descent (Hager and Zhang's approximate Wolfe condition, 2005)."""
+"""Relative rounding error of the loss. A step that raises the loss by no more than this counts as a descent
+if it meets the curvature condition (Hager and Zhang's approximate Wolfe condition, 2005)."""
 FIRST_CHANGE = 1.0
-"""Root mean square change of a pixel, in grey levels, that the first step tries."""
+"""Length of the first step: the root mean square change of the pixels, in grey levels."""
 STALLED_BELOW, SHORTENED = 5e-3, 0.1
-"""After a search without gain the next first step is shorter by the factor `SHORTENED`. The run has stalled
-when that step falls below `STALLED_BELOW` grey levels, which takes three such searches."""
+"""After a search without gain, the next first step is `SHORTENED` times as long. If it falls below
+`STALLED_BELOW` grey levels, which takes three such searches, the run has stalled."""
 SHORTEST_START, START_DECAY = 0.5, 0.8
-"""Smallest initial t of a line search, and the decay of its running mean over earlier searches."""
+"""Smallest t that a line search tries first. Decay rate of the running mean that gives this t (see
+`LBFGS`)."""
 
 
 class _Trial(NamedTuple):
-    """A point of the line search: its t, losses, gradient and φ'."""
+    """A point that a line search has tried: its t, losses, gradient and φ'."""
 
     t: tf.Tensor
     losses: Losses
@@ -54,20 +57,20 @@ class _Trial(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LBFGS(Optimizer):
-    """L-BFGS with a line search that returns its best point, never a worse one than its starting point.
+    """L-BFGS. Its line search returns the best point, which is never worse than its starting point.
 
-    Its state: the history (`s`, `y` and `products`, every s_i·y_j; the newest pair is row `newest`), its
-    length `count`, the state `h0` of H₀, the initial t of a line search (`beginning`), the length of the
-    first step (`first_change`), and the numbers of `steps` and `evaluations`.
+    The state has the history (`s`, `y`, and `products`, every s_i·y_j), the row of the newest pair
+    (`newest`), the number of pairs (`count`), the state of H₀ (`h0`), the t that a line search tries first
+    (`beginning`), the length of a first step (`first_change`), and the numbers of `steps` and `evaluations`.
 
-    The initial t of a line search is the running mean of t at which earlier searches had φ' = 0, at most 1.
-    ReLUs switch along d, which curves φ more than the history shows, so that the usual t = 1 is too far.
+    A line search first tries a running mean of the t, at most 1, at which φ' was 0 in earlier searches. The
+    usual t = 1 is too far: ReLUs switch on or off along d, which curves φ more than the history shows.
 
     Args:
-        history: The number of pairs kept.
-        preconditioner: H₀, `spectral` or `scalar`.
-        clamp: Whether pixels are kept within 0–255.
-        agree: Tensor → the chief's, so that several workers take the same branches.
+        history: Number of pairs to keep.
+        preconditioner: Which H₀ to use: `spectral` or `scalar`.
+        clamp: Whether to keep pixels within 0–255.
+        agree: Returns the chief's value of a tensor, so that several workers take the same branches.
     """
 
     history: int = 20
@@ -80,7 +83,7 @@ class LBFGS(Optimizer):
         return PRECONDITIONERS[self.preconditioner]
 
     def init(self, image: tf.Variable) -> State:
-        """Return an empty history."""
+        """Return the initial state, with an empty history."""
         return {
             "s": make_history(self.history, image),
             "y": make_history(self.history, image),
@@ -97,15 +100,15 @@ class LBFGS(Optimizer):
     def update(
         self, evaluate: Evaluate, state: State, image: tf.Variable, losses: Losses, gradient: tf.Tensor
     ) -> tuple[Losses, tf.Tensor]:
-        """Move the image along a quasi-Newton direction."""
+        """Move the image along d = −H g; return the losses and the gradient of the new image."""
         bounds = make_bounds(image.dtype, clamp=self.clamp)
         x, downhill = tf.identity(image), -gradient
         free = bounds.free_part(gradient, x, downhill)
-        # H₀ spreads over all pixels; those without gradient, or held by a bound, stay.
+        # H₀ g changes all pixels. Those without gradient, or at a bound that holds them back, must not move.
         direction = tf.where(tf.equal(free, 0), tf.zeros_like(free), self._direction(state, image, free))
         direction = self.agree(bounds.free_part(direction, x, direction))
         slope = self._dot(direction, free)
-        # Rounding can spoil the history; then take the steepest descent.
+        # If rounding has spoilt the history, d may lead uphill: then take the steepest descent.
         direction, slope = tf.cond(slope < 0, lambda: (direction, slope), lambda: self._steepest(state, free))
         start = _Trial(tf.zeros([], x.dtype), losses, gradient, slope)
         best = self._search(evaluate, state, bounds, x, direction, start)
@@ -123,17 +126,17 @@ class LBFGS(Optimizer):
         return (state["count"] == 0) & (state["first_change"] < STALLED_BELOW)
 
     def inherit(self, state: State, coarser: State) -> None:
-        """Take over H₀, the initial t of a line search, and the length of the first step.
+        """Take over H₀, the t that a line search tries first, and the length of a first step.
 
-        The history is new: resampled from another size it would not fit the losses of this one. A first step
-        that faults have shortened is raised to a length above `STALLED_BELOW`.
+        The history starts empty: pairs of another scale, resized, would not fit the losses at this one. If
+        faults have shortened the first step, it is raised to a length above `STALLED_BELOW`.
         """
         self._h0.inherit(state["h0"], coarser["h0"])
         state["beginning"].assign(coarser["beginning"])
         state["first_change"].assign(tf.maximum(coarser["first_change"], SHORTENED * FIRST_CHANGE))
 
     def reset(self, state: State, rate_factor: tf.Tensor) -> None:
-        """Forget the history and multiply the length of the next first step."""
+        """Forget the history, and multiply the length of the next first step by `rate_factor`."""
         self._forget(state)
         shorter = state["first_change"] * tf.cast(rate_factor, state["first_change"].dtype)
         state["first_change"].assign(shorter)
@@ -155,10 +158,11 @@ class LBFGS(Optimizer):
         return direction, self._dot(direction, gradient)
 
     def _direction(self, state: State, image: tf.Variable, gradient: tf.Tensor) -> tf.Tensor:
-        """Return −H g in the compact form of Byrd, Nocedal and Schnabel (1994, theorem 2.2).
+        """Return d = −H g in the compact form of Byrd, Nocedal and Schnabel (1994, theorem 2.2).
 
-        The two loops of Nocedal and Wright's algorithm 7.4 are two triangular systems with R, the part of
-        (s_i·y_j) with i not newer than j. So the history is read four times, as a matrix.
+        The two loops of Nocedal and Wright's algorithm 7.4 become two triangular systems. Their matrix R has
+        s_i·y_j where pair i is at least as old as pair j, and 0 elsewhere. So the history is read only four
+        times, as a matrix.
         """
         s, y = (read_rows(state[name], self.history, image) for name in ("s", "y"))
         g = tf.reshape(gradient, [-1])
@@ -174,9 +178,10 @@ class LBFGS(Optimizer):
         return -tf.reshape(p + tf.linalg.matvec(s, c_in_place, transpose_a=True), tf.shape(gradient))
 
     def _triangle(self, state: State) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return R, oldest pair first; the row of the history for each; and 1 for each in use, else 0.
+        """Return R, the row of the history for each row of R, and 1 for each row of R in use, else 0.
 
-        Rows and columns that are not in use are those of the identity.
+        In R the oldest pair comes first. Rows and columns that are not in use are those of the identity
+        matrix.
         """
         order = tf.math.floormod(state["newest"] + 1 + tf.range(self.history), self.history)
         used = tf.range(self.history) >= self.history - state["count"]
@@ -186,15 +191,18 @@ class LBFGS(Optimizer):
         return r + tf.linalg.diag(1 - used), order, used
 
     def _remember(self, state: State, s: tf.Tensor, y: tf.Tensor, *, lower: tf.Tensor) -> None:
-        """Add a pair if it has positive curvature. If it has not, and the loss is no lower, `reset`.
+        """Add a pair to the history if its curvature s·y is positive.
 
-        A pair of positive curvature is worth keeping even if rounding hides its gain.
+        `s` is the change of the image, `y` that of the gradient. Such a pair is worth keeping even if
+        rounding hides its gain. Without positive curvature, `reset` the state if the loss has not become
+        `lower`.
         """
         curvature = self._dot(s, y)
 
         def add() -> None:
             i = tf.math.floormod(state["newest"] + 1, self.history)
-            # H₀ first, since it takes memory, which must not run out while a row of the history is replaced.
+            # H₀ learns first, because it takes memory: memory must not run out while a row of the history is
+            # replaced.
             with tf.control_dependencies([self._h0.learn(state["h0"], s, y)]):
                 all_s, all_y = put_row(state["s"], i, s), put_row(state["y"], i, y)
             state["products"][i].assign(tf.linalg.matvec(all_y, tf.reshape(s, [-1])))
@@ -207,7 +215,11 @@ class LBFGS(Optimizer):
         tf.cond(lower | worth, lambda: None, lambda: self.reset(state, tf.constant(SHORTENED)))
 
     def _learn_beginning(self, state: State, best: _Trial, slope: tf.Tensor) -> None:
-        """Update the initial step length: secant root of φ' through 0, where it is `slope`, and t."""
+        """Update the t that a line search tries first.
+
+        The secant through φ'(0), which is `slope`, and φ' at the accepted point `best` gives the t at which
+        φ' is 0.
+        """
         root = tf.clip_by_value(best.t * slope / (slope - best.slope), SHORTEST_START, 1)
         learnt = state["beginning"] ** START_DECAY * root ** (1 - START_DECAY)
         better = (best.t > 0) & (best.slope > slope)
@@ -222,7 +234,10 @@ class LBFGS(Optimizer):
         d: tf.Tensor,
         start: _Trial,
     ) -> _Trial:
-        """Return a point that meets the Wolfe conditions, or else the best of all trials."""
+        """Search along `d`; return the first point that meets the Wolfe conditions.
+
+        If there is none within `EVALUATIONS_PER_STEP`, return the best of all trials, which may be `start`.
+        """
         f0, slope, infinity = start.losses["total"], start.slope, tf.constant(float("inf"), x.dtype)
         ends, noise = (start.t, f0, slope, infinity, infinity, start.t), LOSS_NOISE[x.dtype.name]
 
@@ -250,26 +265,36 @@ class LBFGS(Optimizer):
 
 
 def _scaled_to(size: tf.Tensor, direction: tf.Tensor) -> tf.Tensor:
-    """Scale a direction to the root mean square `size`."""
+    """Scale `direction` to the root mean square `size`."""
     return direction * tf.math.divide_no_nan(size, tf.sqrt(tf.reduce_mean(tf.square(direction))))
 
 
 def _solve(r: tf.Tensor, right: tf.Tensor, *, transposed: bool = False) -> tf.Tensor:
-    """Solve R x = `right` or Rᵀ x = `right`, R upper triangular; in float64, which costs nothing here."""
+    """Solve R x = `right`, or Rᵀ x = `right` if `transposed`, for an upper triangular matrix R.
+
+    This is done in float64, which takes hardly any time for so small a matrix.
+    """
     matrix, column = tf.cast(r, tf.float64), tf.cast(right, tf.float64)[:, tf.newaxis]
     x = tf.linalg.triangular_solve(matrix, column, lower=False, adjoint=transposed)
     return tf.cast(x[:, 0], right.dtype)
 
 
 def _narrow(ends: tuple, t: tf.Tensor, f: tf.Tensor, df: tf.Tensor, *, low_enough: tf.Tensor) -> tuple:
-    """Move the lower or the upper end (t, φ, φ') of the bracket to a trial point."""
+    """Replace the lower end of the bracket by a trial point if it is `low_enough`, else the upper end.
+
+    `ends` are t, φ and φ' of the lower end, then of the upper end; the trial point has `t`, `f` and `df`.
+    """
     lower = [tf.where(low_enough, new, old) for new, old in zip((t, f, df), ends[:3], strict=True)]
     upper = [tf.where(low_enough, old, new) for new, old in zip((t, f, df), ends[3:], strict=True)]
     return (*lower, *upper)
 
 
 def _next_length(ends: tuple) -> tf.Tensor:
-    """Return the minimum of the cubic through both ends (Nocedal and Wright, eq. 3.59), kept between them."""
+    """Return the next t: the minimum of the cubic through both ends of the bracket, kept between them.
+
+    See Nocedal and Wright, eq. 3.59. Without an upper end, t is multiplied by `EXPANSION`. If φ is not finite
+    at the upper end, t goes a tenth of the way to it.
+    """
     a, fa, da, b, fb, db = ends
     d1 = da + db - 3 * (fa - fb) / (a - b)
     d2 = tf.sqrt(tf.maximum(d1 * d1 - da * db, 0))

@@ -1,12 +1,12 @@
-"""Bounds of the pixels: unbounded, or projected to 0–255.
+"""Bounds of the pixels: none, or 0–255 by projection.
 
-An unbounded image leaves 0–255. Saving clips it, so that the saved picture has a higher loss than the image,
-which may even rise while the image's falls. An image that is kept within bounds from the beginning reaches
-about the same loss, and nothing is clipped.
+Without bounds, pixels leave 0–255. Saving clips them, so the saved picture has a higher loss than the image,
+which may even rise while the loss of the image falls. With bounds from the beginning, the image reaches about
+the same loss, and nothing is clipped.
 
-Method: Bertsekas, "Projected Newton methods for optimization problems with simple constraints", 1982. Pixels
-at a bound that descent would push outwards are left out of the direction. All others move along it up to the
-bound.
+Method: Bertsekas, "Projected Newton methods for optimization problems with simple constraints", 1982. A pixel
+at a bound that the descent would push outwards is left out of the direction. All other pixels move along the
+direction until they reach a bound.
 """
 
 from __future__ import annotations
@@ -20,26 +20,29 @@ from neural_style_tf.models.architecture import MEAN_RGB
 
 
 class Unbounded:
-    """No bounds: every method returns its first argument."""
+    """No bounds: every method returns its first argument.
+
+    The methods are described for bounds in general.
+    """
 
     def project(self, image: tf.Tensor) -> tf.Tensor:
         """Return the nearest image within bounds; NaN stays NaN."""
         return image
 
     def projected_step(self, step: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-        """Shorten a step that led to `image` (not projected) so that it leads to `project(image)`."""
+        """Return the step to `project(image)`, where `image` is the point that `step` leads to."""
         return step
 
     def free_part(self, values: tf.Tensor, image: tf.Tensor, *directions: tf.Tensor) -> tf.Tensor:
-        """Set values to 0 for pixels at a bound which one of the directions crosses."""
+        """Return `values`, but 0 for pixels at a bound that one of `directions` would push outwards."""
         return values
 
     def derivative(self, direction: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-        """Return the derivative of `project` along a direction: 0 unless the pixel is strictly inside."""
+        """Return the derivative of `project` at `image` along `direction`, 0 unless strictly inside."""
         return direction
 
     def moved_part(self, values: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Set values to 0 for pixels that a step did not move."""
+        """Return `values`, but 0 for pixels that `step` did not move."""
         return values
 
 
@@ -51,7 +54,7 @@ class Box(Unbounded):
 
     def __init__(self, dtype: tf.DType) -> None:
         mean = tf.constant(MEAN_RGB, dtype)
-        # Bit for bit what `preprocess` makes of 0 and 255.
+        # The same bits as `preprocess` gives for 0 and 255.
         self._low, self._high = 0 - mean, 255 - mean
 
     def project(self, image: tf.Tensor) -> tf.Tensor:  # noqa: D102
@@ -74,5 +77,5 @@ class Box(Unbounded):
 
 
 def make_bounds(dtype: tf.DType, *, clamp: bool) -> Unbounded:
-    """Return the bounds of `--clamp`."""
+    """Return bounds of 0–255 if `clamp`, else no bounds."""
     return Box(dtype) if clamp else Unbounded()

@@ -1,1 +1,1 @@
-"""Large pictures in bounded memory: the grid of tiles, the exact gradient over it, planning memory."""
+"""Large pictures in bounded memory: the grid of tiles, and the planning of memory."""

@@ -1,4 +1,4 @@
-"""Divide a picture into tiles, and tiles among replicas; without TensorFlow."""
+"""Divide a picture into tiles, and assign tiles to replicas. Does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import NamedTuple
 from neural_style_tf.errors import UserError
 
 MORE = 4
-"""Number of finer divisions of each axis that `plan_shares` tries in order to make the shares equal."""
+"""How many divisions of each axis `plan_shares` tries, the coarsest first, to make the shares equal."""
 
 Span = tuple[int, int, int, int]
-"""Along one axis: start and stop of a core, start and stop of its window."""
+"""One axis of a tile: start and stop of its core, then start and stop of its window, in pixels."""
 
 
 class Tile(NamedTuple):
-    """A tile of a picture: its core, and the window around it that the network is shown.
+    """A tile of a picture: its core, and the window that the network sees to compute it.
 
-    Each is (top, bottom, left, right) in pixels, bottom and right excluded. The cores of all tiles partition
-    the picture. A window is its core and the halo that the features of the core depend on.
+    Both are (top, bottom, left, right) in pixels; bottom and right are excluded. The cores of all tiles cover
+    the picture without overlap. A window is the core and its halo, the pixels around it on which the features
+    of the core depend.
     """
 
     core: tuple[int, int, int, int]
@@ -29,12 +30,15 @@ class Tile(NamedTuple):
 
 
 def plan_tiles(height: int, width: int, tile: int, *, stride: int, halo: int) -> tuple[Tile, ...]:
-    """Divide a picture into tiles, row by row; a single one if it is no larger than `tile`.
+    """Divide a picture into tiles, row by row. If it is no larger than `tile`, return a single tile.
 
-    Along each axis cores are as equal as the stride allows, and at most `tile` pixels long. Cores and windows
-    begin at multiples of the stride. Inside the picture a window extends beyond its core by the halo, a
-    multiple of the stride, too. Windows have at most three lengths (at the start, inside, at the end), none
-    above `tile` + 2 `halo`: nine shapes at most. A `tile` below the stride raises `UserError`.
+    Along each axis, cores are at most `tile` pixels long, and as equal as the stride allows. Cores and
+    windows begin at multiples of `stride`. Inside the picture, a window extends beyond its core by `halo`,
+    which is a multiple of the stride. Windows have at most three lengths (at the start, inside, at the end),
+    so there are at most nine shapes. No window is longer than `tile` + 2 `halo`.
+
+    Raises:
+        UserError: `tile` is smaller than `stride`.
     """
     if tile < stride:
         raise UserError(f"--tile must be at least {stride} with these layers, not {tile}")
@@ -46,10 +50,12 @@ def _plan_axis(length: int, tile: int, stride: int, halo: int) -> list[Span]:
     count = -(-cells // (tile // stride))
     longest = -(-cells // count) * stride
     starts = [cells * k // count * stride for k in range(count)]
-    # As if all cores had the longest length, so that the windows inside the picture have one length.
+    # Windows are as long as if all cores had the longest length, so that all windows inside the picture have
+    # one length.
     windows = [(max(0, start - halo), min(length, start + longest + halo)) for start in starts]
-    # If cores are shorter than the halo, several windows touch an end of the picture: all become as long as
-    # the longest of them. If one touches both ends, every window touches one: never more than three lengths.
+    # If cores are shorter than the halo, several windows touch the same end of the picture: all of them
+    # become as long as the longest. If a window touches both ends, every window touches an end. So there are
+    # never more than three lengths.
     last_start = min((a for a, b in windows if a > 0 and b == length), default=0)
     first_stop = max((b for a, b in windows if a == 0 and b < length), default=length)
     return [
@@ -63,16 +69,16 @@ def _grid(rows: Sequence[Span], columns: Sequence[Span]) -> tuple[Tile, ...]:
 
 
 def window_area(tile: Tile) -> int:
-    """Return the cost of a tile: the pixels that the network is shown."""
+    """Return the number of pixels in the window of `tile`, which is its cost."""
     top, bottom, left, right = tile.window
     return (bottom - top) * (right - left)
 
 
 def share_out(plan: Sequence[Tile], replicas: int) -> tuple[tuple[Tile, ...], ...]:
-    """Assign each tile, the largest first, to the replica with the least work.
+    """Assign each tile of `plan`, the largest first, to the replica with the least work.
 
     Returns:
-        The tiles of each replica, at least one: an idle replica gets a tile with an empty core.
+        The tiles of each replica. A replica without work gets a tile with an empty core.
     """
     shares: list[list[Tile]] = [[] for _ in range(replicas)]
     loads = [(0, number) for number in range(replicas)]
@@ -81,7 +87,7 @@ def share_out(plan: Sequence[Tile], replicas: int) -> tuple[tuple[Tile, ...], ..
         shares[number].append(tile)
         heapq.heapreplace(loads, (load + window_area(tile), number))
     top, bottom, left, right = min(plan, key=window_area).window
-    # Its window contains its core, as every window does.
+    # The window contains the core, as in every tile.
     idle = Tile((0, 0, 0, 0), (0, bottom - top, 0, right - left))
     return tuple(tuple(sorted(share)) or (idle,) for share in shares)
 
@@ -91,7 +97,7 @@ def plan_shares(
 ) -> tuple[tuple[Tile, ...], ...]:
     """Return the tiles of each replica, such that the busiest replica has as little work as possible.
 
-    Arguments as for `plan_tiles`; without a tile each replica gets one band of the picture.
+    The arguments are those of `plan_tiles`. If `tile` is None, each replica gets one band of the picture.
     """
 
     def spans(length: int, count: int) -> tuple[Span, ...]:
@@ -112,10 +118,10 @@ def plan_shares(
 
 
 def bands(length: int, count: int, *, stride: int, halo: int) -> tuple[Span, ...]:
-    """Divide a length into `count` spans, fewer if it is short, whose windows are about equally long.
+    """Divide `length` into `count` bands, or fewer if it is short, with windows of about equal length.
 
     Cores begin at multiples of `stride`. The first and the last window have a halo on one side only, so their
-    cores are longer. Where windows would hardly be longer than two halos, the cores are equal instead.
+    cores are longer. If windows would hardly be longer than two halos, the cores are made equal instead.
     """
     cells, margin = -(-length // stride), halo // stride
     window = (cells + 2 * margin * (count - 1)) / count

@@ -1,13 +1,14 @@
-"""Estimate the memory that a run needs, and list the tile sizes; without TensorFlow.
+"""Estimate the memory that a run needs, and choose the size of tiles. Does not import TensorFlow.
 
-The estimate is what a run takes beyond the process with TensorFlow imported, on a CPU:
+The estimate is what a run on a CPU needs beyond a process that has imported TensorFlow:
 
     pictures   the image, the solver's and the optimiser's copies of it, masks, the photo's features
     step       the features that backpropagation keeps, and the gradients at its widest point: of the whole
                image, or of the largest tile
     weights    with the copies that oneDNN makes of them
 
-It is meant to be a little too high. Should it be too low, a run goes on in smaller tiles (`smaller_tile`).
+It is meant to be a little too high. If it is too low and memory runs out, the run goes on in smaller tiles
+(`smaller_tile`).
 """
 
 from __future__ import annotations
@@ -23,29 +24,37 @@ from neural_style_tf.tiling.grid import plan_tiles, window_area
 
 FLOAT_BYTES, RGB = 4, 3
 SOLVER_PICTURES = 3.5
-"""Image, best image and gradient, and what TensorFlow's allocator loses between large blocks."""
+"""Pictures that the solver holds: the image, the best image, the gradient, and what TensorFlow's allocator
+loses between large blocks."""
 VARIATION_PICTURES = 8
-"""Total variation: differences of neighbours in two directions, padded ones, and gradients."""
+"""Pictures that total variation holds: differences of neighbours in two directions, padded differences, and
+gradients."""
 WEIGHT_COPIES, WINOGRAD_WEIGHT_COPIES = 3, 7
-"""The weights that were read, the network's, and oneDNN's copy of them; tiles have a network for each of two
-passes. By Winograd's method: kernels of 36 numbers for 9, and a direct network for the style pictures."""
+"""Copies of the weights: those read from the file, the network's, and oneDNN's. Tiles have a network for each
+of two passes. Winograd's method has kernels of 36 numbers instead of 9, and a direct network for the style
+pictures."""
 WINOGRAD_FEATURES = 7.5
-"""Numbers that Winograd's method holds for each feature of a layer: 36 go into its products for 16 positions
-and 36 come out, and 24 are between the two passes of its sums, in float32."""
+"""Float32 numbers that Winograd's method holds for each feature of a layer. For 16 positions, 36 numbers go
+into the products, 36 come out, and 24 lie between the two passes of the additions before and after the
+products."""
 NEAREST_MAPS, NEAREST_BLOCK = 5, 256
-"""Nearest neighbours: features of the image, normalised ones, the samples nearest to them, and gradients; and
-the samples that are compared at a time, whose similarities are float32."""
+"""Feature maps that the loss by nearest neighbours holds: the features of the image, normalised features, the
+nearest samples, and gradients. Number of samples that are compared at a time; their similarities are
+float32."""
 OVERHEAD, XLA = 64 * 2**20, 150 * 2**20
-"""Bytes of thread pools, compiled graphs and kernels; bytes that XLA takes to compile."""
+"""Bytes for thread pools, compiled graphs and kernels. Bytes that XLA takes to compile."""
 
 LARGE_PICTURE = 25_000_000
-"""Pixels from which on `utils.runtime.start_tensorflow` returns freed memory to the system at once."""
+"""Number of pixels from which `utils.runtime.start_tensorflow` makes freed memory return to the system at
+once."""
 TILES = (4096, 2048, 1024, 512, 256)
+"""Longest sides of a tile's core, in pixels, from which to choose."""
 SAFE_SHARE = 0.8
-"""Share of the available memory that a run may be expected to take."""
+"""Share of the available memory that the estimate of a run may reach."""
 PIXELS_LOOKED_AT, LEAST_LOOKED_AT = 2, 512 * 512
-"""A style picture is looked at in one piece up to so many times the pixels of the result, which takes no more
-memory than a step (it needs no gradient), and up to so many pixels in any case."""
+"""A style picture with at most `PIXELS_LOOKED_AT` times the pixels of the result is looked at in one piece:
+without a gradient, this takes no more memory than a step. So is any picture with at most `LEAST_LOOKED_AT`
+pixels."""
 
 
 def estimate_run(
@@ -61,9 +70,15 @@ def estimate_run(
 ) -> int:
     """Return the bytes that a run needs at its peak.
 
-    `size` is (H, W) of the result, `styles` those of the style pictures after resizing. `tile` is the longest
-    side of a tile's core in pixels, None for one piece. There are masks of so many `regions`. The network of
-    this `architecture` computes in bfloat16 (`half`), and wide layers by Winograd's method (`winograd`).
+    Args:
+        config: Settings of the run.
+        size: (H, W) of the result.
+        tile: The longest side of a tile's core, in pixels; None for one piece.
+        styles: (H, W) of each style picture after resizing.
+        regions: The number of regions with masks.
+        half: Whether the network computes in bfloat16.
+        winograd: Whether Winograd's method is used for wide layers.
+        architecture: The layers of the network.
     """
     content, style = (
         [architecture.resolve(layer) for layer, _ in pairs]
@@ -79,9 +94,9 @@ def estimate_run(
         stride, halo = architecture.alignment(layers)
         area = max(map(window_area, plan_tiles(*size, tile, stride=stride, halo=halo)))
 
-    # The step, at the beginning of the backward pass. A convolution's output is gone when its ReLU is done,
+    # The step, at the beginning of the backward pass. The output of a convolution is released after its ReLU,
     # unless the losses use it. The gradients at all layers of the losses exist before the backward pass needs
-    # them; tiles also have the features of the core, and the gradients at them.
+    # them. Tiles also have copies of the features of the core, and gradients at them.
     step = sum(count for name, count in features.items() if not name.startswith("conv") or name in layers)
     step += (3 if tiled else 1) * sum(features[layer] for layer in layers) + max(features.values())
     if winograd:
@@ -89,21 +104,22 @@ def estimate_run(
         step += WINOGRAD_FEATURES * max(wide, default=0)
     step = number * step + VARIATION_PICTURES * RGB
     if regions:
-        # With soft masks: the features, times each guide, at the widest layer, in float32.
+        # Soft masks need float32 copies of the features at the widest layer: one, and one for each guide.
         step += (1 + regions) * max((features[layer] for layer in style), default=0)
     if config.loss.style_loss == "nearest":
         step += NEAREST_MAPS * sum(features[layer] for layer in style)
         step += max((NEAREST_BLOCK / architecture.stride(layer) ** 2 for layer in style), default=0)
 
-    # Each region: its mask, and its guides as made and as the step takes them; for all, what they cover.
+    # Each region has its mask, and its guides twice: as arrays, and as tensors for the step. All regions
+    # together have the mask of what they cover.
     guides = sum(1 / architecture.stride(layer) ** 2 for layer in style)
     kept = regions * (1 + 2 * guides) + (regions > 0)
-    # The photo's features, which in one piece the content loss casts to float32; and the photo itself, for
-    # its colours, or for what is outside of all regions.
+    # The photo's features (in one piece, the content loss casts them to float32). Also the photo itself, for
+    # its colours, or for what lies outside of all regions.
     kept += sum(features[layer] for layer in content) * (number if tiled else 1.0)
     kept += RGB * (regions > 0 or config.colors in ("content", "luminance"))
     pictures = SOLVER_PICTURES + facts_of(config.optimization.optimizer).pictures(config.optimization)
-    # The style pictures are released before the solver is made; a clip keeps them, but its frames are small.
+    # The style pictures are released before the solver is made. A clip keeps them, but its frames are small.
     held = RGB * max(pixels * pictures, pixels + sum(map(math.prod, styles)))
 
     convolutions = [name for name in names if name.startswith("conv")]
@@ -114,10 +130,11 @@ def estimate_run(
 
 
 def choose_tile(setting: str, estimate: Callable[[int | None], int], available: int | None) -> int | None:
-    """Return the longest side of a run's tiles in pixels for a `--tile`; None for one piece.
+    """Return the longest side of a run's tiles in pixels for a `--tile` `setting`; None for one piece.
 
-    `auto` takes one piece, or the largest of `TILES`, whose `estimate` (tile → bytes) is at most `SAFE_SHARE`
-    of the available bytes (None: unknown); if there is none, whichever needs the least.
+    `auto` takes one piece, or else the largest of `TILES`, for which `estimate(tile)` is at most `SAFE_SHARE`
+    of the bytes that are `available`. If there is none, it takes the tile that needs the least. If
+    `available` is None (unknown), it takes one piece.
     """
     if setting != "auto":
         return None if setting == "none" else int(setting)
@@ -130,9 +147,9 @@ def choose_tile(setting: str, estimate: Callable[[int | None], int], available: 
 
 
 def smaller_tile(tile: int | None, size: tuple[int, int]) -> int | None:
-    """Return the largest of `TILES` below `tile`, or None if there is none.
+    """Return the largest of `TILES` below `tile`; None if there is none.
 
-    A `tile` that is None or longer than the longest side of `size` counts as that side.
+    If `tile` is None, or longer than the longest side of `size`, that side is taken for `tile`.
     """
     longest = max(size) if tile is None else min(tile, max(size))
     return next((smaller for smaller in TILES if smaller < longest), None)
@@ -141,10 +158,11 @@ def smaller_tile(tile: int | None, size: tuple[int, int]) -> int | None:
 def tile_to_look(
     picture: tuple[int, int], size: tuple[int, int], tile: int | None, *, halo: int
 ) -> int | None:
-    """Return the tile in which a picture (H, W) is looked at for its targets.
+    """Return the longest side of the tiles in which a source picture is looked at; None for one piece.
 
-    It is `tile`, that of the steps, unless the picture would then take more memory than a step for a result
-    of `size`: then at most the largest of `TILES` that does not, or the smallest.
+    This is `tile`, as in the steps, unless the source `picture` (H, W) would then take more memory than a
+    step for a result of `size`. In that case it is at most the largest of `TILES` that takes no more, or else
+    the smallest of `TILES`.
     """
     most = max(PIXELS_LOOKED_AT * math.prod(size), LEAST_LOOKED_AT)
     if math.prod(picture) <= most:

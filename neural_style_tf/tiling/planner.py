@@ -1,4 +1,4 @@
-"""Decide, from the memory needed and available, whether a run is tiled, and with which tile."""
+"""Decide from the memory that is needed and available whether a run is tiled, and how large tiles are."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from neural_style_tf.tiling.system_memory import allowed_bytes, available_bytes
 
 
 class MemoryPlan(NamedTuple):
-    """The memory that a run needs, and the memory that there is, in bytes."""
+    """The memory that a run needs and the memory that is available, in bytes, and the tile to use."""
 
     needed: int  # estimated
     available: int | None  # None where it is unknown
     tile: int | None  # longest side of the tiles, in pixels; None for one piece
-    pairs: int  # the part of `needed` that the history of L-BFGS takes
+    pairs: int  # the part of `needed` that is for the history of L-BFGS
 
     def __str__(self) -> str:
-        """Return the line that a run begins with."""
+        """Return the line that a run prints first."""
         line = f"memory: about {_gigabytes(self.needed)} needed"
         if self.pairs:
             line += f" ({_gigabytes(self.pairs)} of it for --history)"
@@ -39,10 +39,10 @@ class MemoryPlan(NamedTuple):
 def plan_memory(
     config: Config, size: tuple[int, int], *, share: int | None = None, **estimated: Any
 ) -> MemoryPlan:
-    """Choose the tile of a result of `size` (H, W), and estimate the memory of the run.
+    """Choose the tile for a result of `size` (H, W), and estimate the memory of the run.
 
-    `share` is the most that the run may take, in bytes, because others run beside it; `estimated` are
-    `styles`, `regions` and `architecture` of `estimate_run`.
+    `share` is the number of bytes that the run may take if other runs take the rest; None for no limit.
+    `estimated` are the arguments `styles`, `regions` and `architecture` of `estimate_run`.
     """
     available = min((limit for limit in (memory_at_hand(), share) if limit is not None), default=None)
     estimate = functools.partial(_estimate, config, size, **estimated)
@@ -54,12 +54,15 @@ def plan_memory(
 
 
 def memory_at_hand() -> int | None:
-    """Return the bytes that a run may take of each GPU, or of the host if there is none."""
+    """Return the bytes that a run may take on each GPU, or on the host if there is no GPU.
+
+    Return None if they are unknown.
+    """
     if not tf.config.get_visible_devices("GPU"):
         return available_bytes()
     from tensorflow.python.client import device_lib
 
-    # The only place where TensorFlow offers a GPU's memory: what was free when TensorFlow began to use it.
+    # TensorFlow says only here how much memory a GPU had free when TensorFlow began to use it.
     return min(
         device.memory_limit for device in device_lib.list_local_devices() if "GPU" in device.device_type
     )
@@ -73,10 +76,10 @@ def _estimate(config: Config, size: tuple[int, int], tile: int | None, **estimat
 
 
 def check_memory(config: Config, size: tuple[int, int], tile: int | None, **estimated: Any) -> None:
-    """Refuse a run that a hard limit (cgroup, ulimit) would kill; arguments as for `plan_memory`.
+    """Refuse a run that a hard limit (cgroup, ulimit) would kill. Arguments are those of `plan_memory`.
 
     Raises:
-        RunError: The message says what is needed, what is available, and which flags help.
+        RunError: The run needs more than the limit. The message says how much, and which flags help.
     """
     allowed = allowed_bytes()
     needed = _estimate(config, size, tile, **estimated)

@@ -1,4 +1,4 @@
-"""Measure available memory: of the machine, the container, and the limits on this process."""
+"""Measure the available memory: of the machine, of the container, and within limits of this process."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from pathlib import Path
 from neural_style_tf.errors import RunError
 
 START, START_IMPORTED, RESERVED = 1_800_000_000, 420_000_000, 300_000_000
-"""Bytes of address space, measured with two cores: TensorFlow 2.21 takes `START` to be imported and make its
-first step, `START_IMPORTED` for the step alone; threads reserve `RESERVED` that they never use."""
+"""Bytes of address space, measured with two cores. TensorFlow 2.21 takes `START` to be imported and make its
+first step, and `START_IMPORTED` for the step alone. Its threads reserve `RESERVED` without using them."""
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:
-    """Return how many bytes this process may still take; None where it is unknown (Windows, macOS).
+    """Return how many bytes this process may still take; None if this is unknown (Windows, macOS).
 
-    It is the least of what is free on the machine, what the container (cgroup v1 or v2, and each group above
-    it) leaves, and what `ulimit -v` leaves. Tests put `proc` and `sys` below another `root`.
+    The result is the least of three: what is free on the machine, what is left in the container (cgroup v1 or
+    v2, with the groups above it), and what `ulimit -v` leaves. Tests have their own `root`, with `proc` and
+    `sys`.
     """
-    # TensorFlow reserves about twice the addresses that it uses, and fails without them.
+    # TensorFlow reserves about twice as many addresses as it uses, and fails without them.
     limits = [*_machine(root), *_containers(root), *(left // 2 for left in _address_space(root))]
     return max(0, min(limits)) if limits else None
 
 
 def allowed_bytes(root: Path = Path("/")) -> int | None:
-    """Return how many bytes hard limits (a container's, `ulimit -v`) leave; None where there is no limit.
+    """Return how many bytes the hard limits (container, `ulimit -v`) leave; None if there is no limit.
 
     A process that takes more is killed without a message.
     """
@@ -53,7 +54,7 @@ def _machine(root: Path) -> Iterator[int]:
 
 
 def _containers(root: Path) -> Iterator[int]:
-    """Yield the bytes that each control group of this process leaves of its limit."""
+    """Yield, for each control group of this process that has a limit, the bytes that are left."""
     for line in _text_of(root / "proc/self/cgroup").splitlines():
         _, controllers, group = line.split(":", 2)
         if not controllers:
@@ -67,7 +68,7 @@ def _containers(root: Path) -> Iterator[int]:
             )
         else:
             continue
-        # Inside a container the path may be that of the host; the container's own group is then at the top.
+        # Inside a container, the path may be that of the host. The container's own group is then the topmost.
         path = Path(group.lstrip("/"))
         for folder in (root / base / parent for parent in (path, *path.parents)):
             allowed, taken = (_text_of(folder / name).strip() for name in (limit, used))

@@ -10,7 +10,7 @@ from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
 
 Arrays = dict[str, np.ndarray]
 
-# c_l of the blocks of VGG-16; see `gain`.
+# c_l of the layers of each block of VGG-16, except conv4_1; see `gain`.
 _BLOCKS = {"1": 1.0, "2": 0.643, "3": 0.481, "4": 3.63, "5": 2.0}
 
 
@@ -42,20 +42,22 @@ def check_network(kernels: Arrays, biases: Arrays) -> tuple[Arrays, Arrays, Arch
 
 
 def gain(layer: str) -> float:
-    """Return c_l, the factor by which the output of a convolution of VGG-16 is multiplied.
+    """Return c_l, the factor by which the output of the convolution l (`layer`) of VGG-16 is multiplied.
 
     Activations of VGG-16 and VGG-19 differ in magnitude, and published loss weights depend on it. With these
-    factors a noise image has the losses that the INSTALL.md of jcjohnson/neural-style prints for VGG-19
-    (compared by `benchmarks/calibration.py`), so that weights tuned for VGG-19 keep their meaning.
+    factors, a noise image has the losses that the INSTALL.md of jcjohnson/neural-style prints for VGG-19
+    (compared by `benchmarks/calibration.py`). So weights that were tuned for VGG-19 keep their meaning.
     """
     return 3.39 if layer == "conv4_1" else _BLOCKS[layer[4]]
 
 
 def rescale(kernels: Arrays, biases: Arrays) -> tuple[Arrays, Arrays]:
-    """Return kernels and biases of VGG-16, in network order, that multiply each output by c_l.
+    """Return kernels and biases of VGG-16, in network order, such that each output is c_l times as large.
 
-    A network of convolutions and ReLUs is positively homogeneous, so that W'_l = (c_l / c_{l-1}) W_l and
-    b'_l = c_l b_l are exact.
+    Here c_l = `gain(l)` for convolution l, and l−1 is the convolution before it. The new kernels are
+    W'_l = (c_l / c_{l-1}) W_l, and the new biases b'_l = c_l b_l. This is exact, because a network of
+    convolutions and ReLUs is positively homogeneous: a larger input gives an output larger by the same
+    factor.
     """
     scaled: Arrays = {}
     previous = 1.0
