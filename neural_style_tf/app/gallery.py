@@ -28,7 +28,7 @@ MOST_ROWS = 500
 
 @dataclasses.dataclass(frozen=True)
 class StoredRun:
-    """A run in the output folder: its folder, and its `run.json`."""
+    """A run in the output folder: its folder (`path`) and the content of its `run.json` (`manifest`)."""
 
     path: Path
     manifest: Manifest

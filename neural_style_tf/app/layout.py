@@ -153,7 +153,7 @@ class Layout:
 
     @property
     def shown(self) -> list[gr.components.Component]:
-        """What changes with the run that is shown."""
+        """The parts of the page that change with the run that is shown."""
         first = [self.status, self.picture, self.compare, self.regions, self.plot]
         return [
             *first,

@@ -80,7 +80,7 @@ def _keep(output_dir: Path, digest: str, name: str, write: Callable[[Path], obje
 
 
 def title_of(path: Path) -> str:
-    """Return the name of a stored picture without its hash and ending."""
+    """Return the file name of a stored picture without the hash before it and the ending."""
     return re.sub(rf"^[0-9a-f]{{{HASH_DIGITS}}}-", "", path.stem)
 
 

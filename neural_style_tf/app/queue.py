@@ -28,7 +28,7 @@ ENDED_KEPT = 100
 
 @dataclasses.dataclass
 class QueuedRun:
-    """A run in the queue."""
+    """A run in the queue, and how far it is."""
 
     task: Task
     step: int = 0  # the last step; 0 before the first

@@ -44,7 +44,7 @@ class Measure:
 
     @property
     def less_is_better(self) -> bool:
-        """Whether a smaller value is the better one."""
+        """Whether smaller values are better."""
         return self.best == 0.0
 
     @property

@@ -40,7 +40,7 @@ STRETCHED = 0.02
 STYLES_KEPT, PHOTOS_KEPT = 32, 1
 """Pictures whose features stay in memory for further pairs; those of a photo take 0.1 GB at 512 pixels."""
 Pair = tuple[str, str]
-"""Names of a photo and a style picture."""
+"""Names of a photo and a style picture: their file names without ending."""
 
 
 @dataclasses.dataclass(frozen=True)

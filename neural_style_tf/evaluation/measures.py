@@ -33,7 +33,7 @@ LEAST_REGION = 6
 
 
 class FeatureStatistics(NamedTuple):
-    """Mean [N] and covariance [N, N] of features over positions, float64."""
+    """Mean [N] and covariance [N, N] of N features over all positions, in float64."""
 
     mean: np.ndarray
     covariance: np.ndarray
@@ -66,7 +66,7 @@ def statistics_of(features: Side) -> FeatureStatistics:
     return FeatureStatistics(mean, covariance / len(rows))
 
 
-# Content: the painting beside its photo.
+# Content: measures that compare the painting with its photo.
 
 
 def ssim(pixels: np.ndarray, photo: np.ndarray) -> float:
@@ -140,7 +140,7 @@ def perceptual_distance(features: Sequence[np.ndarray], photo: Sequence[np.ndarr
     return float(np.mean(shares))
 
 
-# Style: the painting beside the style picture.
+# Style: measures that compare the painting with the style picture.
 
 
 def gaussian_w2(features: Sequence[Side], style: Sequence[Side]) -> float:
@@ -253,7 +253,7 @@ def colour_distance(pixels: np.ndarray, style: np.ndarray) -> float:
     """
     roots = [np.sqrt(_colour_histogram(picture)) for picture in (pixels, style)]
     if roots[0].any() != roots[1].any():
-        # A black picture has no colour, so none in common with the other.
+        # A black picture has an empty histogram, and so no colour in common with the other picture.
         return 1.0
     return float(np.linalg.norm(roots[0] - roots[1]) / np.sqrt(2))
 
@@ -286,7 +286,7 @@ def coherence(pixels: np.ndarray) -> float:
     return float(np.mean(values))
 
 
-# Neither: what should be in no painting.
+# Neither: measures of faults.
 
 
 def copied_places(features: np.ndarray, style: np.ndarray, *, least: int = LEAST_REGION) -> np.ndarray:

@@ -42,7 +42,7 @@ class ResultMeasures:
             try:
                 self._values = self._measure(record)
             except Exception as error:
-                # The painting is finished: a measure must not spoil it, whatever a package of its own raises.
+                # The painting is finished, so no error of a measure may make the run fail.
                 self._values = {}
                 self.notes.append(f"the result was not measured: {type(error).__name__}: {error}")
         return self._values
@@ -65,5 +65,5 @@ class ResultMeasures:
 
 
 def _reduced(pixels: np.ndarray) -> np.ndarray:
-    # A copy: the plan's own pictures are freed when painting begins.
+    # Returns a copy, so that the plan's own pictures can be freed when painting begins.
     return np.array(resize(pixels, fit_size(pixels.shape[:2], SIZE)))

@@ -1,4 +1,4 @@
-"""What `neural-style-tf-evaluate` writes: `evaluation.csv`, `.json`, `.md`, `.tex` and `.png`."""
+"""Write the report of `neural-style-tf-evaluate`: `evaluation.csv`, `.json`, `.md`, `.tex` and `.png`."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def draw(comparison: Comparison, path: Path) -> None:
         lines.setdefault(system.line or f"\0{system.name}", []).append(system)
     for name, systems in lines.items():
         systems.sort(key=lambda system: system.place)
-        # The first two measures are the axes.
+        # The first two measures, `content_lost` and `style_missing`, are the axes of the plot.
         values, low, high = np.moveaxis([comparison.means[system][:2] for system in systems], -1, 0)
         bars = np.nan_to_num(np.maximum(0, [values - low, high - values]))
         axes.errorbar(

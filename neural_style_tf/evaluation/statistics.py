@@ -42,7 +42,7 @@ def mean(values: Sequence[float]) -> Estimate:
 
 
 def difference(values: Sequence[float], others: Sequence[float]) -> Estimate:
-    """Return the mean of `values − others` over the pairs that have both, with the paired interval."""
+    """Return the mean of `values − others` over the pairs that have both, with its bootstrap interval."""
     return mean(np.asarray(values, np.float64) - np.asarray(others, np.float64))
 
 
@@ -79,7 +79,7 @@ def spearman_of_differences(values: Sequence[float], others: Sequence[float]) ->
         return Estimate(float("nan"))
     found = _correlation(rows[:, np.newaxis])
     drawn = np.concatenate([_correlation(rows[:, items]) for items in draws(rows.shape[1])])
-    # A draw of zeros has no correlation.
+    # A draw whose differences are all 0 has no correlation.
     return Estimate(float(found[0]), *_interval(drawn[~np.isnan(drawn)]))
 
 

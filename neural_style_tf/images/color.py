@@ -73,7 +73,7 @@ def rgb_profile(space: str) -> bytes:
         if tag in (b"rXYZ", b"gXYZ", b"bXYZ"):
             write_fixed(offset + _XYZ, *primaries[b"rgb".index(tag[:1])])
         elif tag in (b"rTRC", b"gTRC", b"bTRC") and exponent:
-            # Parameters g, a, b, c, d: Y = (a X + b)^g from X = d on.
+            # The curve's parameters are g, a, b, c, d: Y = (a X + b)^g for X ≥ d.
             write_fixed(offset + _CURVE, exponent, 1.0, 0.0, 0.0, 0.0)
         elif tag == b"desc":
             text = space.encode("utf-16-be")
@@ -255,7 +255,7 @@ def _to_profile(
             notes.append(f"{name}: its colour profile is damaged and ignored")
     if base == "LAB":
         return None, _transform(ImageCms.createProfile("LAB"), "LAB", target)
-    # Without a profile the numbers are sRGB.
+    # Colours without a profile are taken as sRGB.
     return None, None if target is None else _transform(ImageCms.createProfile("sRGB"), "RGB", target)
 
 

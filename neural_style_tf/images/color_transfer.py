@@ -32,7 +32,7 @@ def to_gray(pixels: np.ndarray) -> np.ndarray:
 def with_colors_of(photo: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """Combine the luma of `pixels` with the chroma of `photo`, both float RGB `[H, W, 3]`, 0–255.
 
-    Chroma is the difference of R, G and B from Y'. Values may leave 0–255.
+    Chroma here means the differences of R, G and B from the luma. The result may lie outside of 0–255.
     """
     return np.asarray(photo, np.float32) + (luma(pixels) - luma(photo))[..., np.newaxis]
 
@@ -72,7 +72,7 @@ def match_luma(
 
 
 def clipped_share(pixels: np.ndarray) -> float:
-    """Return the share of values more than half a level outside 0–255."""
+    """Return the share, 0 to 1, of values that lie outside of 0–255 by more than half a level."""
     return float(np.mean((pixels < -0.5) | (pixels > 255.5)))
 
 

@@ -26,7 +26,7 @@ from neural_style_tf.images.color import find_profile
 from neural_style_tf.images.files import ADVICE, check_size
 
 READ_BY_PILLOW = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM")
-# Pillow returns 1 for a TIFF without a resolution.
+# Stated resolutions outside of these limits are ignored: Pillow returns 1 for a TIFF without a resolution.
 _MIN_DPI, _MAX_DPI = 1.0, 30_000.0
 
 # Factor of `max_pixels` by format, since WebP's decoder takes more memory: it holds a picture four times, and
@@ -71,7 +71,7 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 @dataclass(frozen=True)
 class DecodedPicture:
-    """A decoded picture, upright."""
+    """A decoded picture, turned upright."""
 
     pixels: Image.Image | np.ndarray
     """A Pillow image (L, LA, RGB, RGBA, CMYK, LAB) of 8 bits per channel, or uint16 `[H, W, 1 to 4]`."""
@@ -155,7 +155,7 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> DecodedP
         try:
             image = Image.open(io.BytesIO(data), formats=formats)
         except Image.UnidentifiedImageError:
-            # Pillow has no mode for this kind of TIFF.
+            # Pillow cannot open this kind of TIFF.
             if page is None:
                 raise
     if page and (image is None or (page.bits > 8 and page.samples > 1)):
@@ -214,7 +214,7 @@ def _load_by_pillow(image: Image.Image, name: str, max_pixels: int) -> str:
         # If strips are missing, Pillow leaves their rows black without an error.
         raise EOFError("rows are missing")
     if image.tag_v2.get(ExifTags.Base.Orientation, 1) > 4 and "dpi" in image.info:
-        # Pillow turns the pixels of a TIFF, but not its resolution.
+        # Pillow itself turns the pixels of a TIFF upright, but does not swap its two resolutions.
         image.info["dpi"] = image.info["dpi"][::-1]
     with _without_stderr():
         image.load()
@@ -223,7 +223,7 @@ def _load_by_pillow(image: Image.Image, name: str, max_pixels: int) -> str:
 
 @contextlib.contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Drop what libtiff prints about a damaged file; Pillow reports the damage, too."""
+    """Context that drops what libtiff prints about a damaged file; Pillow raises an error for it anyway."""
     with contextlib.ExitStack() as undo:
         # The process may have no standard error.
         with contextlib.suppress(OSError):

@@ -212,7 +212,7 @@ def _open_vips(data: bytes, **options: Any) -> Any:
 
 
 def _levels_of(image: Any) -> np.ndarray:
-    """Decode a picture; return its channels `[H, W, channels]`."""
+    """Decode a libvips image to an array `[H, W, channels]`; raise `ValueError` if it is damaged."""
     try:
         return image.numpy().reshape(image.height, image.width, image.bands)
     except _vips().Error as error:

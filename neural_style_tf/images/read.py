@@ -135,6 +135,6 @@ def _read_resized(reader: ColorReader, new_size: tuple[int, int]) -> tuple[np.nd
     if not has_alpha:
         return np.clip(planes, 0.0, 255.0, out=planes), None
     plain, premultiplied, weight = planes[..., :3], planes[..., 3:6], planes[..., 6:]
-    # Where all pixels are transparent, their colours have equal weights.
+    # Where all pixels are transparent, the plain average of their colours is used.
     colors = np.where(weight > 0.0, premultiplied / np.maximum(weight, 1e-6), plain)
     return np.clip(colors, 0.0, 255.0), np.rint(weight[..., 0]).astype(np.uint8)

@@ -44,7 +44,10 @@ def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resample(planes: np.ndarray, size: tuple[int, int], *, smooth: bool = False) -> np.ndarray:
-    """Resize float32 `[H, W, C]` without clipping; `smooth` uses a filter without negative lobes."""
+    """Resize float32 `[H, W, C]` to `size` (H, W) without clipping, by a Lanczos filter.
+
+    With `smooth` the filter has no negative lobes, so the result stays in the range of the input.
+    """
     # Lanczos can make opacities near edges almost 0, and colours are divided by opacity.
     kind = Image.Resampling.HAMMING if smooth else Image.Resampling.LANCZOS
     resampled = np.empty((*size, planes.shape[-1]), np.float32)

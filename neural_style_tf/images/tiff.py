@@ -43,7 +43,7 @@ class TiffPage:
             return value if isinstance(value, int) else default
 
         self.number, self.is_big_endian = number, is_big_endian
-        # In pixels; 0 if the file does not say where they are.
+        # Number of pixels; 0 if the file does not say where its pixels are.
         self.area = integer(_WIDTH, 0) * integer(_HEIGHT, 0) * any(tag in tags for tag in _PLACES)
         # Whether it is neither a reduced copy of another picture nor a mask.
         self.is_full = not integer(_SUBFILE, 0) & 5 and integer(_OLD_SUBFILE, 1) != 2
@@ -98,7 +98,7 @@ def find_picture(data: bytes, name: str, notes: list[str]) -> TiffPage | None:
     file whose only readable picture is a thumbnail.
     """
     if data[:4] == b"MM\0+":
-        # Pillow does not parse such files.
+        # Pillow cannot parse a big-endian BigTIFF.
         raise unreadable("big-endian numbers in a BigTIFF", name)
     pages = _pages(data)
     is_named_raw = Path(name.strip("'\"")).suffix.lower() in _RAW_SUFFIXES

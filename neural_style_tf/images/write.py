@@ -163,7 +163,7 @@ def to_picture(pixels: np.ndarray, *, alpha: np.ndarray | None = None, stretch: 
 
 
 def _quantize(pixels: np.ndarray, dtype: type, *, alpha: np.ndarray | None, stretch: bool) -> np.ndarray:
-    """Round and clip pixels to 8 or 16 bits `[H, W, 3 or 4]`, strip by strip."""
+    """Round and clip pixels to `dtype`, uint8 or uint16; return `[H, W, 3]`, or `[H, W, 4]` with `alpha`."""
     bad, low, high = 0, np.inf, -np.inf
     for rows in strips(pixels.shape):
         strip = pixels[rows]

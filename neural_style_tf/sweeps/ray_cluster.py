@@ -220,7 +220,7 @@ class RayExecutor:
         yield Event(task.name, outcome=outcome)
 
     def _outcome(self, reference: Any) -> Outcome | None:
-        """Return how a task ended; None if it was cancelled before it began."""
+        """Return the outcome of a task that has ended; None if it was cancelled before it began."""
         exceptions = self._ray.exceptions
         try:
             return self._ray.get(reference)
@@ -492,7 +492,7 @@ class RunFiles:
         return self._stopping or run is None
 
     def read(self, name: str, attempt: int, file: str) -> np.ndarray:
-        """Return the content of a file of a run."""
+        """Return the content of `file`, a path in the folder of run `name`, as uint8."""
         return _content(self._runs[name].folder.path / file)
 
     def write(self, name: str, attempt: int, file: str, content: np.ndarray) -> None:

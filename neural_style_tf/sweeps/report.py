@@ -18,7 +18,7 @@ from neural_style_tf.utils.files import atomic_file, write_table, write_text
 # Sizes of the sheet, in pixels: largest and smallest side of a thumbnail, gap between thumbnails, height of a
 # line of text, largest side of the sheet without labels.
 THUMBNAIL, SMALLEST_THUMBNAIL, GAP, LINE, LARGEST = 256, 16, 8, 20, 16_000
-# Most columns and rows of a sheet. The page has all runs.
+# Most columns and most rows of a sheet. The page shows all runs.
 MOST_SHOWN = LARGEST // (SMALLEST_THUMBNAIL + GAP + LINE)
 TEMPLATE = Path(__file__).with_name("index.html")
 

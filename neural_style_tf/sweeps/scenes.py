@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from neural_style_tf.video.read import Frame
 
 SCENES = ("start_frame", "end_frame")
-"""Settings in which the runs of the scenes differ."""
+"""The settings that are swept: each scene's run has its own values of them."""
 
 
 def find_scenes(frames: Iterable[Frame], config: Config, flow: Flow) -> list[tuple[int, int]]:

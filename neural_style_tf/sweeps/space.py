@@ -28,7 +28,7 @@ _CALL = re.compile(r"([a-z]+)\((.*)\)")
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """One swept setting."""
+    """One swept setting, with its values."""
 
     name: str  # of the flag
     values: tuple[str, ...]  # as text that the flag takes

@@ -47,7 +47,7 @@ class Console:
             self.stream.write(printable(text, self.stream))
             self.stream.flush()
         except (OSError, ValueError, AttributeError):
-            # The reader has ended (`| head`) or the stream is closed: the run continues in silence.
+            # The stream is closed, or its reader has ended, as `| head` does: go on without output.
             self.quiet = True
 
 
@@ -62,7 +62,7 @@ class Download:
         self._begun = self._shown = 0.0
 
     def __call__(self, done: int, total: int) -> None:
-        """Show `done` of `total` bytes."""
+        """Show that `done` of `total` bytes have arrived."""
         now, live = time.monotonic(), self._console.interactive
         self._begun, self._shown = self._begun or now, self._shown or now
         if done < total and now - self._shown < (self.LIVE if live else self.PLAIN):

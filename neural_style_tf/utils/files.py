@@ -1,4 +1,4 @@
-"""Files that several processes use: written atomically, locked, named within the limits of file systems."""
+"""Write files atomically, lock them against other processes, and keep their names short enough."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 
 PARTIAL, NAME_KEPT = ".partial-", 40
-"""Beginning of the name of an unfinished file, and how many bytes of the final name follow it."""
+"""A temporary file's name begins with `PARTIAL`, followed by `NAME_KEPT` bytes of the final name."""
 UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK, errno.EXDEV}
-"""Errors of file systems that lack an operation: network shares, object stores, FUSE."""
+"""Error numbers by which network shares, object stores and FUSE say that they lack an operation."""
 
 
 def exists(path: str | os.PathLike[str]) -> bool:
@@ -52,7 +52,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     If the body of the `with` raises, or the process dies, `path` keeps its former content or stays absent.
     """
     path = Path(path)
-    # `leftovers` finds the file by this name.
+    # `leftovers` finds temporary files by this name.
     name = f"{PARTIAL}{shortened(path.name, NAME_KEPT)}-{secrets.token_hex(8)}{path.suffix}"
     temporary = path.with_name(name)
     try:

@@ -80,7 +80,7 @@ def missing_package(name: str) -> str:
 
 
 def check_installation() -> None:
-    """Raise `UserError` if TensorFlow is not installed, without importing it."""
+    """Raise `UserError` if TensorFlow is not installed. TensorFlow is not imported."""
     if "tensorflow" not in sys.modules and importlib.util.find_spec("tensorflow") is None:
         raise UserError(missing_package("TensorFlow"))
 
@@ -118,10 +118,10 @@ def use_tensorflow_backend() -> None:
 
 
 def prefer_onednn() -> None:
-    """Use oneDNN's convolutions on every x86 processor; must be called before TensorFlow is imported.
+    """Use oneDNN's convolutions on every x86 processor; call this before TensorFlow is imported.
 
-    TensorFlow itself uses them only with AVX-512 VNNI; with AVX2, too, they are faster than Eigen's and take
-    less memory.
+    By itself, TensorFlow uses them only on processors with AVX-512 VNNI, and Eigen's on others. With AVX2,
+    too, oneDNN's are faster and take less memory.
     """
     if platform.machine().lower() in ("x86_64", "amd64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -222,7 +222,7 @@ def _decoder(stream: Any) -> Any:
 
 
 def _first_frames(container: Any, stream: Any) -> tuple[bool, bool]:
-    """Return whether the first frame is interlaced, and whether one of the first is transparent."""
+    """Return whether the first frame is interlaced, and whether one of the first 50 has transparency."""
     interlaced = has_alpha = False
     # Errors are reported later, when the frames are read.
     with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
@@ -240,9 +240,9 @@ class _Key(NamedTuple):
     """A key frame: reading can begin there."""
 
     number: int  # of the frame
-    time: Fraction  # see `Frame`
+    time: Fraction  # seconds from the first frame
     pts: int  # its time stamp, in ticks of the file's clock
-    place: int  # see `DecodedFrame`
+    place: int  # offset in bytes of its packet in the file
 
 
 class _Video:

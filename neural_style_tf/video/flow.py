@@ -19,7 +19,7 @@ from neural_style_tf.errors import RunError, UserError, show
 from neural_style_tf.images.color_transfer import luma
 
 Flow = Callable[[int, int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Function that returns ŵ and w for: number of the earlier frame, number of this frame, and both frames.
+"""A function `flow(earlier number, number, earlier frame, frame)` that returns ŵ and w between two frames.
 
 The frames are [H, W, 3], RGB 0–255.
 """

@@ -118,7 +118,7 @@ def follow(
 ) -> Warped | None:
     """Return earlier paintings warped to this frame; None if there are none, or if this frame begins a scene.
 
-    Each pixel is taken from the nearest earlier frame from which its flow is reliable.
+    Each pixel comes from the nearest earlier painting to which its flow is reliable.
 
     Args:
         known: Painted frames of the scene, the nearest last.

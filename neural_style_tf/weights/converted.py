@@ -15,7 +15,7 @@ SUFFIX = ".converted.npz"
 """Appended to the name of the original file."""
 
 CONVERTED_FORMAT = 2
-"""Increased when the form changes, so that older files are converted again."""
+"""Version of the converted form. Files of another version are converted again."""
 
 _RECORD = "record"
 

@@ -20,7 +20,7 @@ CHUNK = 1 << 16
 CONNECT, STALL = 5.0, 20.0
 """Seconds to wait for a connection to the server, and for its next byte."""
 WAIT = 3600.0
-"""Seconds to wait for another process that downloads the same file."""
+"""Most seconds to wait while another process downloads the same file."""
 
 
 class DownloadError(UserError):
@@ -102,7 +102,7 @@ def _explain(error: Exception, file: PublishedFile) -> str:
     from urllib3.exceptions import MaxRetryError
 
     host = urlsplit(file.url).hostname
-    # `pooch` raises a plain ValueError.
+    # `pooch` raises a plain ValueError for a wrong hash.
     if not isinstance(error, exceptions.RequestException | _StoppedError) and "hash" in str(error):
         expected = f"SHA-256 {file.sha256}" if file.sha256 else f"MD5 {file.md5}"
         return f"a wrong or damaged file came, not the one of {expected}; it was deleted"

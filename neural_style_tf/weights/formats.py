@@ -68,7 +68,7 @@ def _groups(file: h5py.File) -> dict[str, h5py.Group]:
         # Keras 3 numbers its groups and keeps the layer's name in an attribute.
         layer = _LAYER.fullmatch(str(item.attrs.get("name", path.rsplit("/", 1)[-1])))
         if layer and hasattr(item, "visititems"):
-            # The first group counts: inner groups and the optimiser's state repeat the names later.
+            # Only the first group of a name counts: inner groups and the optimiser's state repeat the names.
             groups.setdefault(f"conv{layer[1]}_{layer[2]}", item)
     return groups
 

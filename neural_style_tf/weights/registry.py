@@ -12,7 +12,7 @@ from neural_style_tf.errors import UserError
 from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
 
 SPECS = ("auto", "mat", "keras", "bundled")
-"""The words of `--weights`."""
+"""Values of `--weights` that are not paths."""
 NETWORKS = {"vgg19": VGG19, "vgg16": VGG16}
 """The network for each value of `--network`."""
 

@@ -68,7 +68,7 @@ def rescale(kernels: Arrays, biases: Arrays) -> tuple[Arrays, Arrays]:
 def _to_float32(array: np.ndarray, name: str) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.floating):
         raise WrongFile(f"{name} holds {array.dtype}, expected floating-point numbers")
-    # A float64 beyond float32's range becomes infinity.
+    # A float64 number too large for float32 becomes infinity, which is refused below.
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(array, np.float32)
     if not np.isfinite(array).all():
