@@ -1,6 +1,6 @@
 """Neural style transfer after Gatys, Ecker and Bethge, in TensorFlow 2 and Keras.
 
-The public names are found on first use, so that importing the package does not import TensorFlow.
+A public name is imported on first use, so that importing the package does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _HOMES = {
 }
 
 _ON_KERAS = ("losses", "models.network", "optim", "transfer.minimize", "transfer.paint", "transfer.session")
-"""What the names of modules that import Keras begin with."""
+"""Prefixes of the modules that import Keras."""
 
 __all__ = ["__version__", *_HOMES]
 

@@ -1,4 +1,4 @@
-"""The errors of a run that are not bugs, and what their messages are made of."""
+"""Errors of a run that are not bugs, and helpers that write their messages."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import textwrap
 from collections.abc import Iterable
 
 SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2
-"""Exit codes."""
+"""Exit codes of the command line."""
 _LONGEST_REASON = 400
 _TRACE = re.compile(r"\(most recent call last\):\s*$|^\s*File |^<stack traces|^Node: ")
-"""Lines of a traceback, Python's or that of a TensorFlow graph."""
+"""Matches a line of a traceback of Python or of a TensorFlow graph."""
 
 
 class UserError(ValueError):
@@ -25,39 +25,42 @@ class UserError(ValueError):
 
 
 class UnreadableFile(UserError):
-    """A picture or clip cannot be read; `--skip_unreadable` leaves such runs out of a sweep."""
+    """A picture or clip cannot be read. With `--skip_unreadable` a sweep leaves out the runs that need it."""
 
 
 class RunError(RuntimeError):
-    """A run with valid input that could not go on; its last good state is saved.
+    """A run with valid input failed; its last good state is saved.
 
     The command line prints the message and exits with code 1.
     """
 
 
 def show(path: str | bytes | os.PathLike[str]) -> str:
-    """Return a path as one printable line: its `repr` if it has newlines, surrogates or outer spaces."""
+    """Return `path` for a message: as it is, or its `repr` if it has outer spaces or cannot be printed."""
     text = os.fsdecode(path)
     return text if text.isprintable() and text.strip() == text and text else repr(text)
 
 
 def one_line(text: str, longest: int = 300) -> str:
-    """Return text from elsewhere for a message: blanks for control characters, cut to a length."""
+    """Return `text` as one printable line for a message, cut to `longest` characters.
+
+    Characters that cannot be printed, such as line breaks, become spaces.
+    """
     text = "".join(letter if letter.isprintable() else " " for letter in text).strip()
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def did_you_mean(word: str, valid: Iterable[str]) -> str:
-    """Return ` (did you mean 'x'?)` for the nearest of `valid`, or "" if none is near."""
+    """Return ` (did you mean 'x'?)` with the word of `valid` closest to `word`, or "" if none is close."""
     near = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def reason(error: BaseException) -> str:
-    """Return the message of an exception in one line, without tracebacks that a library put into it.
+    """Return the message of `error` in one line, without tracebacks that a library put into it.
 
-    The message is the first line after the last traceback. If it ends with a colon, it is a heading, and all
-    lines below it belong to the message; otherwise only indented lines do.
+    The message begins with the first line after the last traceback. If this line ends with a colon, all lines
+    below it belong to the message; otherwise only the indented lines below it do.
     """
     lines = [line for line in str(error).splitlines() if line.strip() and "[[{{node" not in line]
     if traces := [at for at, line in enumerate(lines) if _TRACE.search(line)]:

@@ -1,1 +1,1 @@
-"""The page: paint in a browser, on this machine only."""
+"""A web page to paint with in a browser; by default only this machine can open it."""

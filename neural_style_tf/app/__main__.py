@@ -24,7 +24,7 @@ PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve the page until Ctrl-C; return the exit code: 0, or 2 for a mistake of the user."""
+    """Serve the page until Ctrl-C; return the exit code: 0, or 2 after a mistake of the user."""
     console = Console()
     arguments = make_parser().parse_args(argv)
     try:
@@ -68,10 +68,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _checked(arguments: argparse.Namespace) -> tuple[Job, list[str]]:
-    """Check the flags before Gradio is imported; return the folder and network of all runs, and names."""
+    """Check the flags before Gradio is imported; raise `UserError` for a mistake.
+
+    Returns:
+        A job with the folder and network of all runs, and the further host names of the page.
+    """
     if importlib.util.find_spec("gradio") is None:
         raise UserError('the page needs Gradio: pip install "neural-style-tf[app]"')
-    # Not before `--help` is answered: they take a moment.
+    # These imports take a moment, so they come after `--help`.
     from neural_style_tf.app.guard import host_of
     from neural_style_tf.weights.resolve import check_spec
 
@@ -105,7 +109,7 @@ def _checked(arguments: argparse.Namespace) -> tuple[Job, list[str]]:
 
 
 def _check_port(port: int | None) -> None:
-    """Refuse a port that cannot be listened on; Gradio searches for one if none is given."""
+    """Raise `UserError` if `port` cannot be used; for None, Gradio looks for a free port itself."""
     if port is None:
         return
     if not 0 < port < 65536:
@@ -121,7 +125,7 @@ def _check_port(port: int | None) -> None:
 
 
 def _serve_page(base: Job, hosts: Sequence[str], arguments: argparse.Namespace, console: Console) -> None:
-    """Serve until a signal; a run that is being painted is saved then."""
+    """Serve the page until a signal comes, then save the run that is being painted."""
     ended = threading.Event()
     signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     for number in signals:
@@ -144,7 +148,7 @@ def _serve_page(base: Job, hosts: Sequence[str], arguments: argparse.Namespace, 
             console.say(f"the page is at {address} – end it with Ctrl-C; paintings go to {base.output_dir}")
             ended.wait()
             for number in signals:
-                # A second one ends this process at once; the one that paints saves all the same.
+                # A second signal ends this process at once; the process that paints still saves its run.
                 signal.signal(number, signal.SIG_DFL)
             console.say("saving …")
         except OSError:
@@ -158,8 +162,9 @@ def prepare_environment(
 ) -> dict[str, str]:
     """Set the variables that Gradio reads when it is imported, such as the folder for uploads.
 
-    Return the proxies that are taken away, since Gradio refuses some kinds: what paints downloads weights by
-    them. A share link keeps them, whose server may be reached by a proxy only.
+    Proxies are removed from `environment`, since Gradio refuses some kinds, and returned: the process that
+    paints needs them to download weights. With `share` they are kept, since the server of share links may be
+    reachable only through a proxy; then the returned dict is empty.
     """
     environment |= {
         "GRADIO_TEMP_DIR": temporary,
@@ -168,7 +173,7 @@ def prepare_environment(
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
     for name in ("no_proxy", "NO_PROXY"):
-        # Gradio asks its own server whether it is there, and a proxy would not know it.
+        # Gradio sends a request to its own server, which a proxy could not reach.
         environment[name] = ",".join(filter(None, (environment.get(name), HOST, "localhost")))
     if share:
         return {}
@@ -176,7 +181,7 @@ def prepare_environment(
 
 
 def _check_proxy() -> None:
-    """Refuse a proxy by which Gradio could not ask for a share link."""
+    """Raise `UserError` if Gradio could not request a share link through the proxy of the environment."""
     import httpx
 
     try:

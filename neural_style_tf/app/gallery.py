@@ -1,4 +1,4 @@
-"""The runs in the output folder: what they are, how to repeat them, how to go on with them."""
+"""The runs in the output folder: list them, read them, repeat and continue them."""
 
 from __future__ import annotations
 
@@ -23,53 +23,53 @@ from neural_style_tf.transfer.scales import Scale
 
 RUNS_SHOWN = 60
 MOST_ROWS = 500
-"""About how many rows of losses a plot has."""
+"""About how many steps of a run a plot of losses shows."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredRun:
-    """A run in the output folder: its folder, and its `run.json`."""
+    """A run in the output folder: its folder (`path`) and the content of its `run.json` (`manifest`)."""
 
     path: Path
     manifest: Manifest
 
     @property
     def status(self) -> str:
-        """`running`, `ended` (without warning), `finished`, `interrupted` or `failed`."""
+        """`running`, `finished`, `interrupted`, `failed`, or `ended` for a run whose process was killed."""
         recorded = self.manifest.status.partition(":")[0]
         return "ended" if recorded == "running" and not is_in_use(self.path) else recorded
 
     @property
     def result(self) -> Path | None:
-        """The newest picture, if there is one."""
+        """Path of the newest picture; None if there is none."""
         path = self.path / "result.png"
         return path if path.is_file() and not path.is_symlink() else None
 
     @property
     def regions(self) -> Path | None:
-        """The picture of the regions that `--match` found, if there is one."""
+        """Path of the picture of the regions that `--match` found; None if there is none."""
         path = self.path / "regions" / "regions.png"
         return path if path.is_file() and not path.is_symlink() else None
 
     @property
     def photo(self) -> Path | None:
-        """The content picture, if it is still there."""
+        """Path of the content picture; None if the file is gone."""
         path = Path(str(self.manifest.inputs.get("content", {}).get("path", "")))
         return path if path.is_file() else None
 
     def settings(self) -> tuple[Config, Job]:
-        """Return what repeats the run; UserError: it is of another version, or a clip."""
+        """Return the settings that repeat the run; raise `UserError` for a clip, or for another version."""
         path = str(self.path / "run.json")
         return settings_of(repeated_manifest(path), path)
 
     def losses(self) -> tuple[dict[str, float], ...]:
-        """Return about `MOST_ROWS` rows of `metrics.jsonl`, with the last."""
+        """Return the losses of about `MOST_ROWS` steps, the last among them; empty if there are none."""
         path = self.path / "metrics.jsonl"
         return _read_losses(path, path.stat().st_mtime_ns) if path.exists() else ()
 
 
 def read_stored(path: Path) -> StoredRun | None:
-    """Return the run in a folder; None if there is none that can be read, or the folder is a link."""
+    """Return the run in folder `path`; None if it has no readable `run.json`, or is a symbolic link."""
     file = path / "run.json"
     try:
         if path.is_symlink() or file.is_symlink():
@@ -79,7 +79,7 @@ def read_stored(path: Path) -> StoredRun | None:
         return None
 
 
-# Each browser asks every second: a file is read when it has changed.
+# Each browser asks every second. So a file is read only if its modification time, `changed`, is new.
 @functools.lru_cache(maxsize=2 * RUNS_SHOWN)
 def _read_manifest(file: Path, changed: int) -> Manifest:
     return Manifest.from_json(file.read_text(encoding="utf-8"))
@@ -92,7 +92,7 @@ def _read_losses(file: Path, changed: int) -> tuple[dict[str, float], ...]:
 
 
 def find_runs(output_dir: Path) -> list[StoredRun]:
-    """Return the runs of pictures in a folder, the newest `RUNS_SHOWN` of them, newest first."""
+    """Return the newest `RUNS_SHOWN` runs of a folder that have a picture, newest first."""
     try:
         folders = [path for path in output_dir.iterdir() if path.name != FOLDER]
     except OSError:
@@ -110,7 +110,10 @@ def _changed(folder: Path) -> int:
 
 
 def go_on(run: StoredRun, more: int) -> Task:
-    """Return the run that goes on with a stored one; `more` iterations are added to a finished one."""
+    """Return the task that continues a stored run; a finished run gets `more` iterations.
+
+    Raise `UserError` if the run is finished and `more` is 0, or if it cannot be continued.
+    """
     config, job = run.settings()
     if run.status == "finished":
         if not more:
@@ -121,9 +124,12 @@ def go_on(run: StoredRun, more: int) -> Task:
 
 
 def command_of(run: StoredRun) -> tuple[str, str]:
-    """Return the command line that paints a picture again to the same bits, and a note or `""`."""
+    """Return the command line that paints the same picture, bit by bit, and a note or `""`.
+
+    The note says so if the command paints more than the run did.
+    """
     config, job = run.settings()
-    # How often the page saves changes no bits.
+    # How often the page saves does not change the picture.
     usual = PRESETS.get(config.preset, PRESETS["original"]).saving
     config = config.replace(**{name: getattr(usual, name) for name in flat(SaveConfig())})
     note = ""
@@ -133,7 +139,10 @@ def command_of(run: StoredRun) -> tuple[str, str]:
 
 
 def _until(step: int, config: Config, job: Job) -> tuple[Config, str]:
-    """Return settings that end at a step; if there are none, those of the whole run, and a note."""
+    """Return settings with which a run ends at `step`, and `""`.
+
+    If no settings end there with the same picture, return those of the whole run, and a note.
+    """
     last = _scales(config, job)[-1]
     if step >= last.end:
         return config, ""

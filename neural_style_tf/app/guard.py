@@ -1,4 +1,4 @@
-"""Keep the page to this machine: who may ask, and what a browser may load."""
+"""Protect the page: which requests are answered, and what a browser may load."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 HOSTS = ("127.0.0.1", "localhost", "::1")
 REFUSAL = "this page answers only to http://127.0.0.1 and http://localhost; --host=NAME adds another name\n"
 HEADERS = {
-    # Nothing is loaded from elsewhere, whatever a library asks for.
+    # The browser loads nothing from other hosts, even if a library asks for it.
     "content-security-policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
     "font-src 'self' data:; connect-src 'self' blob: data:; worker-src 'self' blob:; object-src 'none'; "
@@ -25,22 +25,22 @@ HEADERS = {
 class Guard:
     """ASGI middleware that answers only requests whose `Host` and `Origin` are names of this page.
 
-    Another site can point a name of its own to 127.0.0.1 (`Host` shows that), or send a visitor's browser to
-    127.0.0.1 itself (`Origin` shows that). Starlette's `TrustedHostMiddleware` reads `Host` alone, and copies
-    its list of names; to `hosts` the name of a share link is added after the start.
+    A hostile site can point its own name to 127.0.0.1, which `Host` shows. Or it can make a visitor's browser
+    send requests to 127.0.0.1, which `Origin` shows. Starlette's `TrustedHostMiddleware` checks only `Host`.
+    It also copies its list of names, but `hosts` gets the name of a share link after the start.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str] = HOSTS) -> None:
         self._app, self._hosts = app, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or refuse it."""
+        """Pass a request on to the app, or refuse it with status 403."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         addresses = [headers.get("host", ""), *headers.getlist("origin")]
-        # Gradio would fetch an address in place of a file.
+        # If a path holds a URL, Gradio would fetch this URL.
         if ":/" in scope["path"] or any(host_of(address) not in self._hosts for address in addresses):
             await PlainTextResponse(REFUSAL, 403)(scope, receive, send)
             return
@@ -54,7 +54,7 @@ class Guard:
 
 
 def host_of(address: str) -> str:
-    """Return the host of `host`, `host:port` or a whole address in small letters; `""` if there is none."""
+    """Return the host, in lower case, of `host`, `host:port` or a URL; `""` if there is none."""
     try:
         return urlsplit(address if "//" in address else f"//{address}").hostname or ""
     except ValueError:

@@ -1,4 +1,4 @@
-"""What stands on the page and where: its controls, what shows a run, and how they look."""
+"""The layout of the page: its controls, the parts that show a run, and their style."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from neural_style_tf.images import deep
 
 LARGEST_UPLOAD = "100mb"
 LARGEST_CANVAS = 800
-"""Longest side of what is drawn on with the brush, in pixels."""
+"""Longest side, in pixels, of the canvas that the brush draws on."""
 BRUSH_COLORS = ("#e4572e", "#2e86ab", "#7cb518")
 """Colours of the brush, one for each style."""
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-"""Only a checkout has them."""
+"""Folder of the example pictures, which exists only in a checkout of the repository."""
 PHOTOS = ("chelsea.jpg", "coffee.jpg", "astronaut.jpg", "rocket.jpg")
 PAINTINGS = ("starry_night.jpg", "mosaic.jpg", "watercolour.jpg", "ink.jpg", "strokes.jpg")
 DRAWN = ("total", "content", "style")
-"""Losses of the plot."""
+"""Losses that the plot shows."""
 MATCH_CHOICES = [("as a whole", "none"), ("by regions that match", "regions")]
 COLOR_CHOICES = [
     ("the style's", "style"),
@@ -70,15 +70,16 @@ SCRIPT = """() => {
     input.dispatchEvent(new Event('change'));
   });
 }"""
-"""Gradio gives the label of the command to the button that copies, and its files cannot be pasted."""
+"""Mends two faults of Gradio: it labels the copy button, not the command, and takes no pasted files."""
 
 
 class PictureInput:
-    """A picture on the page: the photo, or a style.
+    """The controls for one picture: the photo, or a style.
 
-    Gradio's image takes only what the browser says is a picture, and leaves showing it to the browser. So a
-    `file` of any kind is taken, and a `preview` is shown in its place. What the `brush` draws on, `canvas`,
-    is hidden until it is opened, and rendered elsewhere.
+    Gradio's image control accepts only files that the browser recognises as pictures, and the browser must be
+    able to show them. So `file` accepts any file, and `preview` replaces it with a JPEG of the picture. The
+    `canvas`, which the brush draws on, lies in the accordion `brush`, which is closed at first and rendered
+    in another place.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class PictureInput:
         self.offered = [EXAMPLES / name for name in names if (EXAMPLES / name).is_file()]
         self.examples = None
         if self.offered:
-            # They are served from where they are.
+            # Gradio serves these files without a copy.
             gr.set_static_paths(self.offered)
             titles = [(str(path), path.stem.replace("_", " ")) for path in self.offered]
             self.examples = _gallery(titles, examples, "examples")
@@ -122,12 +123,12 @@ class PictureInput:
 
     @property
     def shown(self) -> list[gr.blocks.Block]:
-        """What changes with the picture."""
+        """The parts of the page that change with the picture."""
         return [self.path, self.line, self.file, self.preview, self.brush]
 
 
 class Layout:
-    """Everything on the page; to be made inside `gr.Blocks`. `pictures` are the photo, then the styles."""
+    """All parts of the page; must be made inside `gr.Blocks`. `pictures` has the photo, then the styles."""
 
     def __init__(self) -> None:
         gr.Markdown(
@@ -152,7 +153,7 @@ class Layout:
 
     @property
     def shown(self) -> list[gr.components.Component]:
-        """What changes with the run that is shown."""
+        """The parts of the page that change with the run that is shown."""
         first = [self.status, self.picture, self.compare, self.regions, self.plot]
         return [
             *first,
@@ -306,7 +307,7 @@ class Layout:
 def _gallery(
     pictures: Sequence[tuple[str, str]] | None, label: str, kind: str, *, show_label: bool | None = None
 ) -> gr.Gallery:
-    """Return pictures to choose from, each with its title; `kind` is their class in `CSS`."""
+    """Return a gallery of pictures to choose from, (path, title) each; `kind` is its class in `CSS`."""
     return gr.Gallery(
         pictures,
         label=label,
@@ -321,16 +322,16 @@ def _gallery(
 
 
 def status_line(text: str, *, mistake: bool = False) -> str:
-    """Return a line of the page; a screen reader says it when it changes."""
+    """Return `text` as the HTML of a line of the page, which a screen reader reads out when it changes."""
     role = 'role="alert"' if mistake else 'role="status"'
     return f'<div class="line{" mistake" if mistake else ""}" {role}>{text}</div>'
 
 
 def theme() -> gr.themes.Base:
-    """Return a theme whose fonts every system has."""
+    """Return a theme with fonts that every system has, so that none is downloaded."""
     chosen = gr.themes.Default(
         font=("ui-sans-serif", "system-ui", "sans-serif"),
         font_mono=("ui-monospace", "Consolas", "monospace"),
     )
-    # The default's are too pale to be read.
+    # The default colours of these texts are too pale to read.
     return chosen.set(block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")

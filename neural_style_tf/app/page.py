@@ -1,4 +1,4 @@
-"""The page at work: what its controls do, and what it shows of a run."""
+"""The behaviour of the page: what its controls do, and how it shows a run."""
 
 from __future__ import annotations
 
@@ -38,43 +38,49 @@ from neural_style_tf.utils.files import atomic_path
 
 SECONDS_BETWEEN_LOOKS = 1.0
 TROUBLE = (UserError, RunError, OSError, MemoryError)
-"""Errors that the page shows as a line: mistakes, files that are gone, a full disk, too little memory."""
+"""Errors that the page shows as a line: mistakes, missing files, a full disk, too little memory."""
 
 Changes = dict[gr.blocks.Block, Any]
-"""Part of the page → what it is to show; what is not named stays as it is."""
+"""The new value of each part of the page that changes; other parts stay as they are."""
 Values = Mapping[gr.blocks.Block, Any]
-"""Control → its value."""
+"""The value of each control."""
 
 
 @dataclasses.dataclass
 class Browser:
-    """What a browser looks at."""
+    """The state of one browser window: which run it shows, and what was sent to it."""
 
-    name: str = ""  # of the run, or `""`
-    # Part of the page → what it was made from, so that only changes are sent.
+    name: str = ""  # of the run that is shown, or `""`
+    # For each part of the page, what it was made from. Only changed parts are sent.
     shown: dict[str, Any] = dataclasses.field(default_factory=dict)
-    # Names of the runs, in the order in which the gallery has them.
+    # Names of the runs in the order of the gallery.
     gallery: list[str] = dataclasses.field(default_factory=list)
     files: list[Path] = dataclasses.field(default_factory=list)
     base: Config | None = None  # settings that were taken over from a run
-    # Number of a picture (0: the photo) → what its canvas shows when it is opened next. A canvas that is
-    # filled while it is hidden has no size.
+    # By the number of a picture (0: the photo), what its canvas shows when it is opened next. It is filled
+    # only then, since a canvas that is filled while it is hidden has no size.
     drawings: dict[int, Any] = dataclasses.field(default_factory=dict)
 
     def view(self, name: str) -> None:
-        """Look at another run; everything is shown anew."""
+        """Show run `name` from now on; all parts of the page are sent again."""
         self.name = name
         self.shown = {}
 
     def needs(self, part: str, source: Any) -> bool:
-        """Return whether a part of the page is to be shown anew, since it is made from something else now."""
+        """Return whether a part of the page must be sent, since `source` differs from the last time."""
         known = part in self.shown and self.shown[part] == source
         self.shown[part] = source
         return not known
 
 
 class Page:
-    """The page, and the queue behind it. `temporary` is the only folder whose files are served."""
+    """The page and its queue of runs.
+
+    Args:
+        base: Job with the output folder and the network of all runs.
+        temporary: Folder for uploads, previews and downloads; Gradio serves its files.
+        make_queue: Makes the queue, once the page is built.
+    """
 
     def __init__(self, base: Job, temporary: Path, make_queue: Callable[[], RunQueue]) -> None:
         self._base, self._output_dir, self._temporary = base, Path(base.output_dir), temporary
@@ -87,14 +93,18 @@ class Page:
         self._queue = make_queue()
 
     def launch(self, port: int | None, *, browser: bool, share: bool, hosts: Sequence[str] = ()) -> str:
-        """Serve the page in a thread, on a port or the first free one from 7860; return its address.
+        """Serve the page in a thread; return its address.
 
-        `hosts` are further names that the page answers to. A name with a scheme, such as
-        `https://hub.example/user/me/proxy/7860`, is also where the page tells a browser to ask.
+        Args:
+            port: Port of the server; None: the first free port from 7860.
+            browser: Whether to open the page in a browser.
+            share: Whether to make a public link through Gradio's server.
+            hosts: Further host names that the page answers to. A whole URL, such as
+                `https://hub.example/user/me/proxy/7860`, also becomes the address of the page for browsers.
         """
         known = {*HOSTS, *map(host_of, hosts)}
         public = next((name for name in hosts if "://" in name), None)
-        # A browser that goes away in the middle of an answer is no news.
+        # A browser that closes the connection is not an error to log.
         for name in ("httpx", "uvicorn.error", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         _, local, shared = self.blocks.launch(
@@ -126,13 +136,13 @@ class Page:
         return shared or public or local
 
     def close(self) -> None:
-        """End the server, save the run that is painted, and end its process."""
+        """End the server, save the run that is being painted, and end the process that paints."""
         with contextlib.suppress(Exception):
             self.blocks.close(verbose=False)
         self._queue.close()
 
     def _connect(self) -> None:
-        """Say what happens when a control is used."""
+        """Connect each control to the method that handles it."""
         parts, browser = self._parts, gr.State(Browser())
         private = {"api_visibility": "private", "show_progress": "hidden"}
         for number, picture in enumerate(parts.pictures):
@@ -164,7 +174,10 @@ class Page:
         return self._take_picture(number, browser, Path(file["path"]))
 
     def _chooser(self, number: int) -> Callable[..., Changes]:
-        """Return what takes an example; Gradio reads the types of a plain function only."""
+        """Return the handler that takes an example as picture `number`.
+
+        It is a plain function, since Gradio reads type annotations only from these.
+        """
 
         def choose(browser: Browser, chosen: gr.SelectData) -> Changes:
             return self._take_picture(number, browser, self._parts.pictures[number].offered[chosen.index])
@@ -172,9 +185,9 @@ class Page:
         return choose
 
     def _take_picture(self, number: int, browser: Browser, path: Path) -> Changes:
-        """Return the changes that show a file as the photo (number 0) or as a style (from 1 on).
+        """Return the changes that show a file as the photo (number 0) or as a style (numbers from 1).
 
-        If the file cannot be read, they show no picture, and a line that says what is wrong.
+        If the file cannot be read, the changes show no picture, but a line that says what is wrong.
         """
         try:
             check_picture(str(path))
@@ -186,7 +199,10 @@ class Page:
     def _show_picture(
         self, number: int, browser: Browser, path: Path | None = None, masks: Sequence[str | None] = ()
     ) -> Changes:
-        """Show a picture, or none, and on its canvas its masks: a file for each colour of the brush."""
+        """Return the changes that show picture `path`, or no picture if it is None.
+
+        `masks` are files, one for each colour of the brush, which are drawn on the picture's canvas.
+        """
         part, shown = self._parts.pictures[number], path and preview(path, self._previews)
         drawing = None
         if shown:
@@ -207,12 +223,12 @@ class Page:
         }
 
     def _paint(self, state: gr.State, values: Values) -> Changes:
-        """Put what the controls ask for into the queue."""
+        """Queue the run that the controls ask for."""
         browser = values[state]
         return self._submit(browser, lambda: plan(self._request(browser, values), self._base))
 
     def _go_on(self, browser: Browser, more: float | None) -> Changes:
-        """Go on with the run that is shown."""
+        """Queue the run that is shown, to be continued by `more` iterations if it is finished."""
         return self._submit(browser, lambda: gallery.go_on(self._run_shown(browser), int(more or 0)))
 
     def _submit(self, browser: Browser, make_task: Callable[[], Task]) -> Changes:
@@ -249,31 +265,31 @@ class Page:
         return self._look(browser)
 
     def _choose(self, browser: Browser, chosen: gr.SelectData) -> Changes:
-        """Show a run of the gallery."""
+        """Show the run that was clicked in the gallery."""
         if isinstance(chosen.index, int) and 0 <= chosen.index < len(browser.gallery):
             browser.view(browser.gallery[chosen.index])
         return self._look(browser)
 
     def _arrive(self, browser: Browser) -> Changes:
-        """Show a browser that arrives what is being painted, or the newest painting."""
+        """Show the run that is being painted, or the newest painting, in a browser that opens the page."""
         stored = (run.path.name for run in gallery.find_runs(self._output_dir))
         browser.view(next(iter(self._queue.line()), None) or next(stored, ""))
         return self._look(browser)
 
     def _look(self, browser: Browser) -> Changes:
-        # Gradio takes an empty dictionary for a value.
+        # Gradio takes an empty dictionary for a value, not for "no changes".
         return self._changes(browser) or gr.skip()
 
     def _changes(self, browser: Browser) -> Changes:
-        """Return what has changed of what is shown."""
-        # The system may have cleaned the folder away. Only this user may write into it.
+        """Return the changes of the page since this browser was last updated."""
+        # The system may have removed the temporary folder. Only this user may write into it.
         self._temporary.mkdir(0o700, parents=True, exist_ok=True)
         run, changes = self._stored(browser), {}
         status = self._status(browser.name, run)
         try:
             changes |= self._changed_picture(browser, run)
         except FileNotFoundError:
-            # It is replaced, or was removed, at this moment.
+            # The picture is just being replaced or removed; the next look will show it.
             pass
         except TROUBLE as error:
             status += _mistake(error)
@@ -313,7 +329,7 @@ class Page:
         return status_line(f"{shown}: {status}{steps}{took}.")
 
     def _changed_picture(self, browser: Browser, run: StoredRun | None) -> Changes:
-        """Return picture and comparison."""
+        """Return the changes of the picture, the comparison with the photo, and the regions."""
         result = run.result if run else None
         picture = result and preview(result, self._previews)
         if not browser.needs("picture", picture):
@@ -321,7 +337,7 @@ class Page:
         pair = regions = None
         with contextlib.suppress(*TROUBLE):
             regions = run and run.regions and str(preview(run.regions, self._previews))
-        # Without its photo there is still the painting.
+        # If the photo is gone, the painting is shown without it.
         with contextlib.suppress(*TROUBLE):
             if picture and run.photo:
                 with Image.open(picture) as opened:
@@ -346,14 +362,14 @@ class Page:
         return {self._parts.plot: pd.DataFrame(points, columns=["step", "loss", "of"])}
 
     def _changed_end(self, browser: Browser, run: StoredRun | None) -> Changes:
-        """Return buttons, files and command, which change when a run begins or ends."""
+        """Return the changes of buttons, files and command, which depend on whether the run has ended."""
         parts, queued = self._parts, self._queue.find(browser.name)
         busy = queued is not None and queued.outcome is None
         stopping = busy and queued.stops > 0
         result = run.result if run and not busy else None
         status = (run.manifest.status, run.manifest.steps) if run else None
         source = (busy, stopping, status, result and result.stat().st_mtime_ns)
-        # The server forgets files after a day.
+        # Gradio deletes the files after a day; then they are made again.
         if not browser.needs("end", source) and all(path.exists() for path in browser.files):
             return {}
         files, command, note = [], "", ""
@@ -379,7 +395,7 @@ class Page:
         }
 
     def _files(self, run: StoredRun, result: Path) -> list[Path]:
-        """Return copies of a result as PNG, JPEG and TIFF, to be downloaded."""
+        """Return copies of `result` as PNG, JPEG and TIFF for download; make them if they do not exist."""
         name = run.path.name
         folder = self._temporary / "downloads" / f"{name}-{result.stat().st_mtime_ns}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -407,7 +423,7 @@ class Page:
         return {self._parts.earlier: pictures}
 
     def _take_over(self, browser: Browser) -> Changes:
-        """Fill in the pictures, masks and settings of the run that is shown."""
+        """Fill the controls with the pictures, masks and settings of the run that is shown."""
         try:
             config, job = self._run_shown(browser).settings()
             changes = self._filled(browser, config, job)
@@ -419,7 +435,7 @@ class Page:
         return changes | {self._parts.mistake: status_line(html.escape(line), mistake=bool(lost))}
 
     def _filled(self, browser: Browser, config: Config, job: Job) -> Changes:
-        """Return the pictures and settings of a run in their controls."""
+        """Return the changes that put the pictures and settings of a run into the controls."""
         parts, files = self._parts, job.pictures
         masks = [files.get(role) for role in numbered("content_mask", MOST_STYLES)]
         changes = self._show_picture(0, browser, Path(job.content), masks)
@@ -442,7 +458,7 @@ def _drawing(number: int, browser: Browser) -> Any:
 
 
 def _not_taken_over(config: Config, job: Job) -> list[str]:
-    """Return what of a run the page cannot paint with, in words."""
+    """Return the settings of a run that the page has no control for, in words for a message."""
     kept = {name for tag in ("page", "clip", "anew") for name in tagged(tag, Job)}
     lost = [
         f"--{name}" for name, value in flat(job).items() if name not in kept and value != getattr(Job, name)
@@ -457,7 +473,7 @@ def _not_taken_over(config: Config, job: Job) -> list[str]:
 
 
 def _mistake(error: Exception, path: Path | None = None) -> str:
-    """Return the line about an error; the path of a temporary file becomes its name."""
+    """Return an error as a line of the page, in which `path` is shortened to its file name."""
     text = line_of(error) or str(error)
     if path is not None:
         text = text.replace(str(path), path.name)
@@ -465,7 +481,7 @@ def _mistake(error: Exception, path: Path | None = None) -> str:
 
 
 def _progress(queued: QueuedRun, before: int) -> str:
-    """Return what is said of a run that waits for others, or is painted."""
+    """Return the status text of a run that waits for `before` other runs, or is being painted."""
     if before:
         return f"waiting, {'1 painting is' if before == 1 else f'{before} paintings are'} before it."
     if queued.stops:

@@ -1,4 +1,4 @@
-"""Pictures from a browser: checked, named safely, kept beside the runs; masks from brush strokes."""
+"""Check pictures from a browser, store them under safe names, and turn brush strokes into masks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from neural_style_tf.utils.files import atomic_path
 from neural_style_tf.video.read import is_clip
 
 FOLDER = "pictures"
-"""Folder for pictures and masks in the output folder."""
+"""Name of the folder for pictures and masks in the output folder."""
 LONGEST_STEM = 48
 """Longest name of a stored picture without hash and ending, in bytes."""
 HASH_DIGITS = 16
@@ -28,9 +28,10 @@ PREVIEW = 1280
 
 
 def clean_name(name: str) -> str:
-    """Return a name fit for a file or folder, `LONGEST_STEM` bytes at most; "picture" if nothing is left.
+    """Return `name` as a safe file or folder name of at most `LONGEST_STEM` bytes.
 
-    Letters, digits, `_`, `.`, `+` and `-` stay. All else becomes `_`. At both ends all signs are cut off.
+    Letters, digits, `_`, `.`, `+` and `-` stay; all other characters become `_`. All of these signs are
+    removed from both ends. If nothing is left, the name is "picture".
     """
     stem = re.sub(r"[^\w.+\-]+", "_", unicodedata.normalize("NFC", name))
     stem = stem.strip("._-+").encode("utf-8", "ignore")[:LONGEST_STEM].decode("utf-8", "ignore")
@@ -38,20 +39,20 @@ def clean_name(name: str) -> str:
 
 
 def safe_name(name: str) -> str:
-    """Return a clean name, without folders and ending, from whatever a browser calls a file."""
+    """Return a safe name, without folders and ending, for a file that a browser calls `name`."""
     last = re.split(r"[/\\]", name)[-1]
     return clean_name(Path(last.replace("\0", "_")).stem if last else "")
 
 
 def check_picture(path: str) -> None:
-    """Refuse a file that cannot be painted from: no picture, damaged, too large, or moving."""
+    """Raise `UserError` if a file is no still picture, damaged, or too large."""
     if is_clip(path):
         raise UserError("this picture moves: the page paints still pictures; clips are for the command line")
     load_image(path, longest=64)
 
 
 def store_picture(path: str, output_dir: Path) -> Path:
-    """Keep a copy of a picture beside the runs, so that they can be repeated; return its path."""
+    """Store a copy of a picture in the output folder, so that runs can be repeated; return its path."""
     with Path(path).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     suffix = Path(path).suffix.lower()
@@ -60,7 +61,7 @@ def store_picture(path: str, output_dir: Path) -> Path:
 
 
 def store_mask(mask: np.ndarray, name: str, output_dir: Path) -> Path:
-    """Keep a mask, bool [H, W], beside the runs as a PNG; return its path."""
+    """Store a mask, bool [H, W], as a PNG in the output folder; return its path."""
     levels = np.where(mask, np.uint8(255), np.uint8(0))
     digest = hashlib.sha256(repr(levels.shape).encode() + levels.tobytes()).hexdigest()
     picture = Image.fromarray(levels)
@@ -68,7 +69,7 @@ def store_mask(mask: np.ndarray, name: str, output_dir: Path) -> Path:
 
 
 def _keep(output_dir: Path, digest: str, name: str, write: Callable[[Path], object]) -> Path:
-    """Write `pictures/<hash>-<name>`, unless the same content is there under any name."""
+    """Write `pictures/<hash>-<name>`, unless a file with this hash exists; return the path of the file."""
     folder, prefix = output_dir / FOLDER, digest[:HASH_DIGITS]
     folder.mkdir(parents=True, exist_ok=True)
     if known := sorted(folder.glob(f"{prefix}-*")):
@@ -79,14 +80,14 @@ def _keep(output_dir: Path, digest: str, name: str, write: Callable[[Path], obje
 
 
 def title_of(path: Path) -> str:
-    """Return the name of a stored picture without its hash and ending."""
+    """Return the file name of a stored picture without the hash before it and the ending."""
     return re.sub(rf"^[0-9a-f]{{{HASH_DIGITS}}}-", "", path.stem)
 
 
 def strokes(layers: Sequence[np.ndarray], colors: Sequence[str]) -> list[np.ndarray | None]:
-    """Return where each colour of a brush was used, bool [H, W]; None for a colour that was not used.
+    """Return a mask for each colour of a brush: where it was used, bool [H, W], or None if it was not used.
 
-    The layers are uint8 [H, W, 4], the later above the earlier.
+    `layers` are RGBA, uint8 [H, W, 4]; later ones lie above earlier ones.
     """
     if not layers:
         return [None] * len(colors)
@@ -100,7 +101,10 @@ def strokes(layers: Sequence[np.ndarray], colors: Sequence[str]) -> list[np.ndar
 
 
 def layer_of(masks: Sequence[np.ndarray | None], colors: Sequence[str]) -> np.ndarray | None:
-    """Return the brush layer, uint8 [H, W, 4], from which `strokes` makes the masks again."""
+    """Return the brush layer, RGBA, uint8 [H, W, 4], for masks: the inverse of `strokes`.
+
+    None if all masks are None.
+    """
     drawn = [(mask, color) for mask, color in zip(masks, colors, strict=False) if mask is not None]
     if not drawn:
         return None
@@ -111,9 +115,9 @@ def layer_of(masks: Sequence[np.ndarray | None], colors: Sequence[str]) -> np.nd
 
 
 def preview(path: Path, folder: Path, *, longest: int = PREVIEW) -> Path:
-    """Return a small copy of a picture that every browser shows: upright, in sRGB, on white.
+    """Return the path of a small JPEG copy of a picture, which every browser can show: in sRGB, on white.
 
-    The picture may be replaced by a newer one at any time; copies are kept in `folder`.
+    The copy is kept in `folder`. If the picture is replaced by a newer one, a new copy is made.
     """
     stat = path.stat()
     key = f"{path.absolute()}\0{stat.st_mtime_ns}\0{stat.st_size}\0{longest}"

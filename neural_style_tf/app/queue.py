@@ -1,6 +1,6 @@
-"""One run at a time, in a process that stays warm; others wait in line.
+"""A queue of runs, which are painted one at a time in a process that keeps its compiled steps.
 
-Gradio's own queue ends an event when its browser goes away. A painting goes on.
+Gradio's own queue ends an event when its browser leaves. Here the run continues.
 """
 
 from __future__ import annotations
@@ -23,26 +23,30 @@ from neural_style_tf.sweeps.executors import Worker
 
 MOST_WAITING = 8
 ENDED_KEPT = 100
-"""Runs that have ended and are remembered."""
+"""How many runs that have ended are remembered."""
 
 
 @dataclasses.dataclass
 class QueuedRun:
-    """A run in the queue."""
+    """A run in the queue, and how far it is."""
 
     task: Task
     step: int = 0  # the last step; 0 before the first
-    planned: int = 0  # the step at which it ends; 0 before the first
-    seconds_left: float | None = None  # as of the run's own record; None before there is an estimate
-    begun: bool = False  # whether it was handed to the process that paints
+    planned: int = 0  # the last planned step; 0 before the first step
+    seconds_left: float | None = None  # the run's own estimate; None before there is one
+    begun: bool = False  # whether it was sent to the process that paints
     stops: int = 0  # how often it was told to stop
-    outcome: Outcome | None = None  # how it ended; None while it waits or is painted
+    outcome: Outcome | None = None  # how it ended; None while it waits or is being painted
 
 
 class RunQueue:
     """Paints runs one after another in a worker process.
 
-    `check` is called just before a run begins, such as for memory; its UserError ends the run.
+    Args:
+        make_painter: Called once in the process; must be picklable.
+        check: Called just before a run begins, for example to check memory; its `UserError` ends the run.
+        most: Most runs that may wait.
+        environment: Environment variables of the process.
     """
 
     def __init__(
@@ -61,21 +65,21 @@ class RunQueue:
         self._thread = ThreadPoolExecutor(1, "painting")
 
     def find(self, name: str) -> QueuedRun | None:
-        """Return a run that waits, is painted, or ended lately."""
+        """Return the run `name` if it waits, is being painted or ended lately; else None."""
         return self._runs.get(name)
 
     def line(self) -> list[str]:
-        """Return the name of the run that is painted, then of those that wait, in order."""
+        """Return the name of the run that is being painted, then the names of those that wait, in order."""
         with self._lock:
             return [name for name, queued in self._runs.items() if queued.outcome is None]
 
     def check_room(self) -> None:
-        """Refuse a further run if too many wait."""
+        """Raise `UserError` if too many runs wait to add another one."""
         if len(self.line()) > self._most:
             raise UserError(f"{self._most} paintings wait already: try again when one is done")
 
     def submit(self, task: Task) -> None:
-        """Put a run at the end of the line, unless too many wait, or it is in the line already."""
+        """Add a run to the end of the queue; raise `UserError` if too many wait, or it is in the queue."""
         name = task.name
         with self._lock:
             self.check_room()
@@ -86,7 +90,10 @@ class RunQueue:
             self._thread.submit(self._paint, queued)
 
     def stop(self, name: str) -> None:
-        """Let a run be saved and end, a second time end at once; take a run that waits out of the line."""
+        """Save and end the run that is being painted; the second call ends it at once.
+
+        A run that waits is removed from the queue.
+        """
         with self._lock:
             if name not in self.line():
                 return
@@ -98,7 +105,7 @@ class RunQueue:
                 self._worker.interrupt()
 
     def close(self) -> None:
-        """Save the run that is painted, forget those that wait, and end the process."""
+        """Save the run that is being painted, drop those that wait, and end the process."""
         with self._lock:
             for queued in [self._runs[name] for name in self.line()]:
                 if queued.begun:
@@ -109,7 +116,7 @@ class RunQueue:
         self._worker.close()
 
     def _paint(self, queued: QueuedRun) -> None:
-        """Paint a run, unless it was taken out of the line."""
+        """Paint a run, unless it was removed from the queue."""
         try:
             if queued.outcome is None:
                 self._make_room(queued.task)
@@ -123,14 +130,14 @@ class RunQueue:
                 queued.seconds_left = event.seconds_left
             outcome = event.outcome
             if queued.stops and outcome.status == "failed" and not outcome.trace:
-                # Its process was ended by the stop.
+                # The process was killed by `stop`, so this is not a failure.
                 outcome = Outcome("interrupted")
         except Exception as error:
             outcome = Outcome("failed", line_of(error) or repr(error))
         self._end(queued, outcome)
 
     def _make_room(self, task: Task) -> None:
-        """Check a run; before it is refused, a new process gives back what the old one keeps in memory."""
+        """Check a run; if the check fails, free the worker's memory by a new process, and check once more."""
         try:
             self._check(task)
         except UserError:
@@ -141,10 +148,10 @@ class RunQueue:
     def _end(self, queued: QueuedRun, outcome: Outcome) -> None:
         folder = Path(queued.task.job.output_dir)
         if outcome.status == "interrupted":
-            # A killed process cannot say so itself.
+            # A killed process cannot record its end itself.
             with contextlib.suppress(OSError, UserError):
                 end_killed(folder / "run.json")
-        # Removes the folder, which claims the name, if nothing was written but the lock of a killed process.
+        # Removes the folder, which was made to reserve the name, if it holds nothing but a dead lock file.
         with contextlib.suppress(OSError, UserError):
             OutputFolder(folder, overwrite=True).release()
         with self._lock:

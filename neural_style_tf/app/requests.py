@@ -1,4 +1,4 @@
-"""From the values of the page's controls to a checked run, with the settings of the command line."""
+"""Turn the values of the page's controls into a checked run with the settings of the command line."""
 
 from __future__ import annotations
 
@@ -24,33 +24,35 @@ from neural_style_tf.utils.runtime import nvidia_devices
 
 MOST_STYLES = 3
 PICTURES_SHOWN = 40
-"""About how many times the picture is saved while it grows: each costs a checkpoint, too."""
+"""About how many times the picture is saved during a run; each time a checkpoint is saved, too."""
 LOSSES_A_PICTURE = 4
+"""How many times losses are logged for each time the picture is saved."""
 
 _decoding = threading.Lock()
-"""Held while pictures are decoded, which takes memory, however many browsers press Paint at once."""
+"""Held while pictures are decoded. This takes memory, so only one browser's request may do it at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """A style picture."""
+    """A style picture, and where its style is taken from and goes to."""
 
     path: str
-    weight: float = 1.0  # its share among several, ≥ 0
-    region: np.ndarray | None = None  # where in the photo it goes, bool [H, W]; None: not drawn
-    # The part of the picture that it is taken from, bool [H, W]; None: all of it.
+    weight: float = 1.0  # its weight among several styles, ≥ 0
+    region: np.ndarray | None = None  # where in the photo this style goes, bool [H, W]; None: not drawn
+    # The part of the style picture from which the style is taken, bool [h, w]; None: all of it.
     origin: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a browser asks for."""
+    """The values of the page's controls when Paint is pressed."""
 
-    photo: str  # path of the file; `""`: none yet
+    photo: str  # path of the photo; `""`: no photo was chosen
     styles: tuple[Style, ...]  # at most `MOST_STYLES`
-    settings: Mapping[str, Any]  # flag → value of its control; `iterations` 0: as the preset
-    bits: str = "8"  # a channel, `8` or `16`
-    # Settings of an earlier run, for what the page has no control for; another preset replaces them.
+    settings: Mapping[str, Any]  # by flag, the value of its control; `iterations` 0: those of the preset
+    bits: str = "8"  # per channel, `8` or `16`
+    # Settings that were taken over from an earlier run. They count for what has no control on the page, as
+    # long as the preset stays the same.
     base: Config | None = None
 
 
@@ -59,10 +61,10 @@ def requested_settings(request: Request) -> Config:
     changes = dict(request.settings)
     known = preset(changes.pop("preset"))
     if request.base is not None and request.base.preset == known.preset:
-        # Settings that depend on the size are chosen anew.
+        # Settings that `auto` chose by the size of the photo are chosen again.
         chosen = {name: flat(known)[name] for name in tagged("auto", Config)}
         known = request.base.replace(style_blend=(), mask_weight=(), **chosen)
-    # A browser may send a fraction of 0, and nothing from an empty field.
+    # A browser may send a fraction, or None for an empty field.
     changes |= {name: int(changes[name] or 0) for name in ("image_size", "iterations", "seed")}
     changes["iterations"] = changes["iterations"] or known.iterations
     changes["style_scale"] = (float(changes["style_scale"]),)
@@ -82,16 +84,17 @@ def requested_settings(request: Request) -> Config:
 
 
 def watched(config: Config) -> Config:
-    """Return settings with which losses and pictures are saved often enough to be looked at."""
+    """Return `config` changed so that losses and pictures are saved often enough to be watched."""
     planned = QUALITIES[config.quality] * (config.iterations + sum(config.sizes.scale_iterations))
     log_every = max(1, round(planned / (PICTURES_SHOWN * LOSSES_A_PICTURE)))
     return config.replace(log_every=log_every, save_every=LOSSES_A_PICTURE * log_every)
 
 
 def plan(request: Request, base: Job) -> Task:
-    """Check a request, keep its pictures, and claim a folder for it.
+    """Check a request, store its pictures, and create the folder of its run; return the run.
 
-    `base` has the folder of all runs and the network. A UserError is in words for the page.
+    `base` has the output folder and the network of all runs. Raise `UserError`, worded for the page, if a
+    picture is missing or a setting cannot be used.
     """
     if not request.photo:
         raise UserError("There is no photo yet: drop one on the left, or choose an example.")
@@ -125,7 +128,7 @@ def plan(request: Request, base: Job) -> Task:
 
 
 def claim_folder(best: Path) -> Path:
-    """Make a folder that was not there, `best` or with a number, and return its path."""
+    """Create a new folder and return its path: `best`, or if that exists, `best-2`, `best-3` and so on."""
     path, number = best, 1
     while True:
         try:
@@ -138,9 +141,10 @@ def claim_folder(best: Path) -> Path:
 
 
 def fill_regions(regions: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-    """Return the region of each style, bool [H, W]; a style that is not drawn gets what the others leave.
+    """Return the region of each style, bool [H, W]. A style with region None gets what the others leave.
 
-    Empty if none is drawn: all styles are everywhere. UserError: the others leave nothing.
+    If no region is drawn, return an empty list: all styles go everywhere. Raise `UserError` if the others
+    leave nothing.
     """
     drawn = [region for region in regions if region is not None]
     if not drawn:
@@ -155,14 +159,14 @@ def fill_regions(regions: Sequence[np.ndarray | None]) -> list[np.ndarray]:
 
 
 def check(config: Config, job: Job) -> Run:
-    """Check a run as the command line does; UserError: what cannot be."""
+    """Check a run as the command line does, and return it; raise `UserError` for a mistake."""
     return Run(config, job, Machine(), Interrupts())
 
 
 def check_fits(task: Task) -> None:
-    """Refuse a run whose memory this machine does not have; UserError: what is needed and what there is."""
+    """Raise `UserError` if a run needs more memory than is free on this machine."""
     available = available_bytes()
-    # TensorFlow knows the memory of a GPU; the run asks it.
+    # On a GPU, the run itself checks the memory, which only TensorFlow knows.
     if available is not None and task.memory > available and not nvidia_devices():
         raise UserError(
             f"a painting of this size needs about {task.memory / 1e9:.1f} GB of memory, and "

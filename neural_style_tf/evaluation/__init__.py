@@ -1,1 +1,1 @@
-"""Measure paintings of any program: how much of the photo and of the style is in them."""
+"""Measure paintings by any program: how much content they lose, and how much style they miss."""

@@ -1,4 +1,4 @@
-"""The table of measures: columns, documents and reports follow from it."""
+"""The table of measures, from which columns, documents and reports are made."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Measure:
     Attributes:
         name: Name of its column.
         axis: What it is about: `content`, `style` or `neither`.
-        unit: Of its values.
+        unit: Unit or range of its values.
         best: The value of a perfect painting; 0 where less is better.
-        says: What it compares.
-        function: Painting and reference → value; None for a column of another program.
-        by_network: Whether it needs features.
-        summed: Whether it counts for `content_lost` or `style_missing`.
+        says: What it compares, in words.
+        function: Computes the value from a `Trial`; None for a column that another program computed.
+        by_network: Whether it needs the features of a network.
+        summed: Whether it is part of `content_lost` or `style_missing`.
     """
 
     name: str
@@ -44,21 +44,21 @@ class Measure:
 
     @property
     def less_is_better(self) -> bool:
-        """Whether a smaller value is the better one."""
+        """Whether smaller values are better."""
         return self.best == 0.0
 
     @property
     def heading(self) -> str:
-        """Name with an arrow to the better side."""
+        """The name, with ↓ if less is better, ↑ if more is better."""
         return f"{self.name} {'↓' if self.less_is_better else '↑'}"
 
     def badness(self, value: float) -> float:
-        """Return how far a value is from the best, so that less is better for all measures."""
+        """Return how far `value` is from the best value, so that less is better for each measure."""
         return value if self.less_is_better else self.best - value
 
 
 def _of_layers(trial: Trial, layers: Sequence[str]) -> list[list[measures.FeatureStatistics]]:
-    """Return the statistics of some layers, of the painting and of the style picture."""
+    """Return two lists: the statistics of `layers` in the painting, and those in the style picture."""
     return [[side.statistics[layer] for layer in layers] for side in (trial.painting, trial.style)]
 
 
@@ -158,21 +158,25 @@ MEASURES = (
 )
 BY_NAME = {measure.name: measure for measure in MEASURES}
 CHEAP = tuple(measure for measure in MEASURES if not measure.by_network)
-"""They need pixels alone: about a second at 512 pixels."""
+"""Measures that need only pixels: about a second at 512 pixels."""
 
 
 LOST = Measure("content_lost", "content", "share", "mean of `ssim`, `cfsd`, `perceptual`, each a share")
 MISSING = Measure("style_missing", "style", "share", "mean of `w2`, `patches`, `colours`, each a share")
 SUMS = (LOST, MISSING)
-"""The two axes. A share is the distance over that of the control that has none of it."""
+"""Summaries of content and style. Each measure in them is a share of the distance of the empty control.
+
+The empty control is the style picture for content, and the photo for style.
+"""
 
 
 def axis_shares(
     values: Mapping[str, float], photo: Mapping[str, float], style: Mapping[str, float]
 ) -> dict[str, float]:
-    """Return the two `SUMS` of a painting from its values and those of the controls: 0 all there, 1 nothing.
+    """Return the two `SUMS` of a painting by name: 0 if all of the content (style) is there, 1 if none is.
 
-    A measure is left out if its control already has the best value; NaN if none is left.
+    `values`, `photo` and `style` are the values of the painting and of the two controls. A measure is left
+    out if its control already has the best value; a sum without any measure is NaN.
     """
     sums = {}
     for total, control in ((LOST, style), (MISSING, photo)):
@@ -189,5 +193,5 @@ def axis_shares(
 
 
 def judge(trial: Trial, chosen: Sequence[Measure] = MEASURES) -> dict[str, float]:
-    """Return name → value of measures of a painting."""
+    """Return the value of each of the `chosen` measures by its name, for one painting."""
     return {measure.name: measure.function(trial) for measure in chosen if measure.function}

@@ -1,4 +1,8 @@
-"""Measure the paintings of several systems on the same pairs."""
+"""Compare systems: programs, or settings of one program, that painted the same pairs of photo and style.
+
+Two controls are measured like paintings: the photo, which has no style, and the style picture, which has no
+content.
+"""
 
 from __future__ import annotations
 
@@ -30,18 +34,18 @@ from neural_style_tf.evaluation.statistics import (
 from neural_style_tf.images import resize
 
 PHOTO, STYLE = System("(the photo)"), System("(the style picture)")
-"""The controls, two rows of each table."""
+"""The two controls, which are rows of each table like the systems."""
 STRETCHED = 0.02
-"""How much a painting's shape may differ from its photo's before a note says so."""
+"""Relative difference of the aspect ratios of a painting and its photo above which a note says so."""
 STYLES_KEPT, PHOTOS_KEPT = 32, 1
-"""Looks that are kept for other pairs; a photo's takes a tenth of a gigabyte at 512 pixels."""
+"""Pictures whose features stay in memory for further pairs; those of a photo take 0.1 GB at 512 pixels."""
 Pair = tuple[str, str]
-"""Names of a photo and a style picture."""
+"""Names of a photo and a style picture: their file names without ending."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """The values of a painting, or of a control."""
+    """The values of a painting, or of a control, by the name of the measure."""
 
     system: System
     pair: Pair
@@ -50,7 +54,10 @@ class Row:
 
 
 class Vote(NamedTuple):
-    """What people said of two paintings of a pair: 1 the first is better, −1 the second, 0 no difference."""
+    """A person's choice between the paintings of a pair by two systems, `first` and `second`.
+
+    `value` is 1 if the first is better, −1 if the second is better, 0 if there is no difference.
+    """
 
     pair: Pair
     first: str
@@ -60,15 +67,15 @@ class Vote(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """All that a report says.
+    """All results, from which the report is written.
 
     Attributes:
-        rows: Of each pair: the controls, then each system's painting.
-        measures: Columns, first `SUMS`.
+        rows: For each pair the controls, then the painting of each system.
+        measures: Columns of the tables, `SUMS` first.
         problems: A line for each picture that was not measured.
         notes: Lines that a reader should see.
-        facts: Network, versions, size.
-        votes: Of people.
+        facts: Network, versions and size, by name.
+        votes: People's votes, if there are any.
     """
 
     rows: Sequence[Row]
@@ -80,7 +87,7 @@ class Comparison:
 
     @functools.cached_property
     def programs(self) -> list[System]:
-        """The systems without the controls, in order."""
+        """The systems in order, without the controls."""
         return [system for system in self._values if system not in (PHOTO, STYLE)]
 
     @property
@@ -90,7 +97,7 @@ class Comparison:
 
     @functools.cached_property
     def pairs(self) -> list[Pair]:
-        """The pairs that all systems have, over which means are taken; all pairs if there are none."""
+        """The pairs that all systems painted, over which means are taken; all pairs if there are none."""
         everything = dict.fromkeys(row.pair for row in self.rows)
         common = [pair for pair in everything if all(pair in self._values[system] for system in self.systems)]
         return common or list(everything)
@@ -103,13 +110,16 @@ class Comparison:
         return values
 
     def values(self, system: System, measure: Measure) -> np.ndarray:
-        """Return the values of a system, a number for each of `pairs`; NaN where there is none."""
+        """Return the value of `measure` for each of `pairs`, or NaN where it was not measured.
+
+        `system` is one of the programs that are compared, or a control.
+        """
         by_pair = self._values[system]
         return np.array([by_pair.get(pair, {}).get(measure.name, math.nan) for pair in self.pairs])
 
     @functools.cached_property
     def means(self) -> dict[System, list[Estimate]]:
-        """System → its mean of each measure over `pairs`."""
+        """For each system, the mean of each measure over `pairs`."""
         return {
             system: [mean(self.values(system, measure)) for measure in self.measures]
             for system in self.systems
@@ -117,7 +127,7 @@ class Comparison:
 
     @functools.cached_property
     def differences(self) -> dict[System, list[Estimate]]:
-        """Program → how it differs from the first on the same pairs, by each measure."""
+        """For each program but the first, its mean difference from the first, in each measure."""
         first = self.programs[:1]
         return {
             system: [
@@ -127,7 +137,7 @@ class Comparison:
         }
 
     def wins(self, system: System, other: System) -> list[float]:
-        """Return the share of pairs in which a system is better than another, by each measure."""
+        """Return, for each measure, the share of pairs in which `system` is better than `other`, 0 to 1."""
         return [
             win_rate(*([one.badness(value) for value in self.values(side, one)] for side in (system, other)))
             for one in self.measures
@@ -136,8 +146,8 @@ class Comparison:
     def agreement(self, measure: Measure) -> tuple[Estimate, int]:
         """Return the rank correlation of a measure with people's votes, and the number of trials.
 
-        A trial is two paintings of a pair, whichever the votes name first: by how much one is better, against
-        the mean vote for it.
+        A trial is two paintings of one pair. Over all trials, the difference of the two values of `measure`
+        is correlated with the mean vote on these paintings.
         """
         values = {(row.system.name, row.pair): row.values.get(measure.name) for row in self.rows}
         trials: dict[tuple, list[float]] = {}
@@ -164,16 +174,16 @@ def compare(
 ) -> tuple[list[Row], list[str], list[str]]:
     """Measure paintings and, for each pair, the two controls.
 
-    All systems are measured against the photo and the style picture of the first that has the pair.
+    Systems may name different files for one pair. Then those of the pair's first painting are used for all.
 
     Args:
-        paintings: Of all systems.
-        viewer: The network.
-        size: Longest side in pixels.
-        progress: Called with how many paintings are done, of how many, and the seconds left.
+        paintings: The paintings of all systems.
+        viewer: Extracts the features of pictures.
+        size: Longest side, in pixels, at which pictures are measured.
+        progress: Called with the number of paintings that are done, their total number, and the seconds left.
 
     Returns:
-        Rows, a line for each picture that cannot be read, and notes.
+        The rows, a line for each picture that cannot be read, and notes.
     """
     rows: list[Row] = []
     problems: list[str] = []
@@ -228,14 +238,20 @@ def read_scores(
 ) -> tuple[list[Measure], dict[Path, dict[str, float]]]:
     """Read the columns that another program computed, such as LPIPS, from CSV files.
 
-    Their first column is `result`, a picture file from the folder of the CSV. The others are `NAME:less` or
-    `NAME:more`, for what is better. Several files may have values of one column, such as one for each system.
+    The column `result` has the path of a painting, from the folder of the CSV. The other columns are named
+    `NAME:less` or `NAME:more`, for which values are better. Several files, such as one for each system, may
+    have values of the same column.
+
+    Args:
+        paths: The CSV files.
+        paintings: The paintings that they may name.
 
     Returns:
-        A measure for each column, and picture → its values; of a picture that is named twice the last ones.
+        A measure for each column, and for the path of each painting its values by the name of the measure. If
+        a painting is listed twice, its last values count.
 
     Raises:
-        UserError: A file has another form, or files disagree on what is better.
+        UserError: A file has another form, names no painting, or files disagree on which values are better.
     """
     measures: dict[str, Measure] = {}
     values: dict[Path, dict[str, float]] = {}
@@ -260,7 +276,10 @@ def read_scores(
 
 
 def _add_column(measures: dict[str, Measure], name: str, path: Path, flag: str) -> str:
-    """Add the measure of a column of a file, unless another file has it; return its name."""
+    """Add the measure of column `name` of file `path` to `measures`; return the name of the measure.
+
+    If an earlier file had the same column, only the description of the measure changes.
+    """
     title, _, side = name.rpartition(":")
     if side not in ("less", "more") or not title or title in {one.name for one in (*SUMS, *MEASURES)}:
         raise UserError(
@@ -282,10 +301,10 @@ def _add_column(measures: dict[str, Measure], name: str, path: Path, flag: str) 
 
 
 def read_votes(path: Path, systems: Sequence[str]) -> Iterator[Vote]:
-    """Yield the votes of a file that the page of `benchmarks/compare.py` saved, JSON lines.
+    """Yield the votes in a file of JSON lines that the page of `benchmarks/compare.py` saved.
 
     Raises:
-        UserError: The file has another form, or a vote is about another system.
+        UserError: The file has another form, or a vote is about a system that is not in `systems`.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

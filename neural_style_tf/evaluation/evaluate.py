@@ -31,26 +31,27 @@ def evaluate(
     size: int = SIZE,
     measures: Sequence[str] = tuple(BY_NAME),
 ) -> dict[str, float]:
-    """Return name → value of the measures of a painting, as `neural-style-tf-evaluate` does.
+    """Measure a painting, as `neural-style-tf-evaluate` does; return the value of each measure by its name.
 
     Args:
-        result: The painting, of any program: a file, or pixels [H, W, 3], RGB 0–255.
-        content: Its photo.
-        style: Its style picture.
-        weights: Of the network, from `load_weights`; default: `load_weights()`. A figure is of one network:
-            name it beside the figure.
-        size: Longest side in pixels, 32 to 2048, to which photo and style picture are brought. The painting
-            is brought to the photo's.
+        result: The painting, by any program: a file, or pixels [H, W, 3], RGB 0–255.
+        content: The photo that was painted.
+        style: The style picture.
+        weights: Weights of the network, from `load_weights`; default: `load_weights()`. Values from different
+            networks cannot be compared, so name the network beside each value.
+        size: Longest side in pixels, 32 to 2048, to which photo and style picture are resized. The painting
+            is resized to the size of the photo.
         measures: Names of the measures; `ssim`, `patches`, `colours` and `strokes` need no network.
 
     Returns:
-        Content: `ssim` (−1 to 1, more is better), `cfsd` (nats), `perceptual` (share of the photo's energy).
-        Style: `w2`, `gram`, `moments` (shares of the style's energy), `patches` (grey levels), `colours` and
-        `strokes` (0 to 1). Neither: `copied` and `foreign` (0 to 1). Less is better for all but
-        `ssim`. The functions of `neural_style_tf.evaluation.measures` say more, with their sources.
+        Content: `ssim` (−1 to 1, more is better), `cfsd` (nats), `perceptual` (relative to the photo's
+        features). Style: `w2`, `gram`, `moments` (relative to the style's features), `patches` (grey
+        levels), `colours` and `strokes` (0 to 1). Neither (no painting should have these): `copied` and
+        `foreign` (0 to 1). Less is better for all but `ssim`. `neural_style_tf.evaluation.measures` has
+        definitions and sources.
 
     Raises:
-        UserError: A file that is no picture, an unknown measure, or scikit-image is missing.
+        UserError: A file is not a picture, a measure is unknown, or scikit-image is missing.
     """
     for name in measures:
         if name not in BY_NAME:
@@ -80,7 +81,10 @@ def evaluate(
 
 
 def pixels_of(source: PictureSource) -> np.ndarray:
-    """Return pixels [H, W, 3] of a file, in which what is transparent is filled, or of an array."""
+    """Return `source` as pixels [H, W, 3], RGB 0–255; transparent pixels of a file get colours nearby.
+
+    Raise `UserError` if it is no picture.
+    """
     if isinstance(source, str | os.PathLike):
         return read(source)
     pixels = np.asarray(source, np.float32)
@@ -92,7 +96,7 @@ def pixels_of(source: PictureSource) -> np.ndarray:
 
 
 def check_longest_side(size: int) -> None:
-    """Refuse a size that pictures cannot be judged at."""
+    """Raise `UserError` if pictures cannot be measured at a longest side of `size` pixels."""
     if not SMALLEST <= size <= LARGEST:
         raise UserError(f"--size must be {SMALLEST} to {LARGEST} pixels, not {size}")
 

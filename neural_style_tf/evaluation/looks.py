@@ -1,4 +1,4 @@
-"""What measures see of a picture: its pixels at the size of judging, and one network's features."""
+"""Prepare pictures for the measures: resize them, and extract the features of one network."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from neural_style_tf.weights import Weights
 
 SIZE, SMALL = 512, 384
-"""Longest side at which pictures are judged, and that of `copied_places` and `coherence`, in pixels."""
+"""Longest side, in pixels, at which pictures are measured; for `copied_places` and `coherence` the second."""
 SMALLEST, LARGEST = 32, 2048
-"""Sizes that may be judged at: scikit-image's window is 11 pixels wide; features take memory."""
+"""Limits of the size in pixels: scikit-image's window is 11 pixels wide, and features take memory."""
 W2_LAYERS = ("relu1_2", "relu2_2", "relu3_2", "relu4_2")
-"""No preset takes style from them."""
+"""Layers of `w2`. No preset takes style from them, so no preset minimises `w2` directly."""
 GRAM_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 PERCEPTUAL_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 STRUCTURE_LAYER, COPY_LAYER = "relu3_1", "relu4_1"
@@ -32,14 +32,14 @@ _STATISTICS = (*W2_LAYERS, *GRAM_LAYERS)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Appearance:
-    """A picture as measures see it.
+    """A picture, and the features that measures need of it.
 
     Attributes:
-        pixels: [H, W, 3], RGB 0–255, float32.
-        small: The same at 384 pixels, or smaller.
-        statistics: Layer → mean and covariance; empty without a network.
-        maps: Layer → features; empty for a style picture.
-        copied: relu4_1 of `small`; None without a network.
+        pixels: float32 [H, W, 3], RGB 0–255.
+        small: The same picture with a longest side of at most 384 pixels.
+        statistics: Mean and covariance of the features, by layer; empty without a network.
+        maps: Features [H, W, N], by layer; empty for a style picture, and without a network.
+        copied: Features relu4_1 of `small`, for `copied_places`; None without a network.
     """
 
     pixels: np.ndarray
@@ -50,12 +50,12 @@ class Appearance:
 
     @functools.cached_property
     def coherence(self) -> float:
-        """Coherence of strokes."""
+        """How much neighbouring edges of the picture have one direction, 0 to 1."""
         return coherence(self.small)
 
 
 class Viewer:
-    """Looks at pictures by one network, which is built and traced once; without weights at pixels alone."""
+    """Extracts features with one network, which is built and traced once; without weights, no features."""
 
     def __init__(self, weights: Weights | None = None) -> None:
         self._extract = self._extract_small = None
@@ -67,7 +67,7 @@ class Viewer:
             self._extract_small = FeatureExtractor([COPY_LAYER], weights)
 
     def look(self, pixels: np.ndarray, *, maps: bool = True) -> Appearance:
-        """Return what measures see of pixels [H, W, 3]; a style picture needs no maps."""
+        """Return the `Appearance` of pixels [H, W, 3], RGB 0–255; a style picture needs no `maps`."""
         pixels = np.asarray(pixels, np.float32)
         height, width = fit_size(pixels.shape[:2], SMALL)
         # A narrow picture keeps enough rows for 3×3 patches at relu4_1.
@@ -80,14 +80,14 @@ class Viewer:
             small,
             {layer: statistics_of(features[layer]) for layer in _STATISTICS},
             {layer: features[layer] for layer in _MAPS} if maps else {},
-            # At 384 pixels or below one pass serves both.
+            # At 384 pixels or below, `small` is the same picture.
             features[COPY_LAYER] if small.shape == pixels.shape else self._extract_small(small)[COPY_LAYER],
         )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trial:
-    """A painting beside the photo and the style picture that it is measured against."""
+    """A painting, and the photo and the style picture that it is compared with."""
 
     painting: Appearance
     photo: Appearance
@@ -95,24 +95,27 @@ class Trial:
 
     @functools.cached_property
     def copied(self) -> np.ndarray:
-        """Where the painting shows pieces of the style picture, bool."""
+        """Where the painting shows pieces of the style picture, bool [H − 2, W − 2]; see `copied_places`."""
         return copied_places(self.painting.copied, self.style.copied)
 
 
 def read(path: str | os.PathLike[str], longest: int | None = None) -> np.ndarray:
-    """Return the pixels of a file, in which what is transparent is filled, reduced to a longest side."""
+    """Return the pixels [H, W, 3] of a file, RGB 0–255, its longest side reduced to `longest` pixels.
+
+    Transparent pixels get the colours of visible pixels nearby.
+    """
     picture = load_image(path, longest=longest)
     return fill_hidden(picture.pixels, picture.alpha)
 
 
 def judged_size(shape: tuple[int, ...], size: int) -> tuple[int, int]:
-    """Return (H, W) at which a picture [H, W, 3] is judged: its longest side is `size`, also if enlarged."""
+    """Return (H, W) to which a picture of this shape is resized: its longest side becomes `size` pixels."""
     height, width = fit_size((shape[0], shape[1]), size, enlarge=True)
     return max(height, SMALLEST), max(width, SMALLEST)
 
 
 def cropped(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return the middle of a picture at a size (H, W), as the control of the style: nothing is stretched."""
+    """Crop the middle of a picture to the aspect ratio of `size` (H, W), and resize it to `size`."""
     height, width = pixels.shape[:2]
     share = min(height / size[0], width / size[1])
     tall, wide = (max(1, round(side * share)) for side in size)

@@ -1,7 +1,9 @@
 """Measures of a painting, each a pure function of arrays; no loss here minimises them in these forms.
 
 Pixels are [H, W, 3], RGB 0–255. Features are [H, W, N], as `extract_features` returns them; no measure but
-`cfsd` depends on their scale. What a measure says, and what it does not, is in docs/evaluation.md.
+`cfsd` depends on their scale. "Energy" is the sum of the squares of the reference, that is, of the photo or
+of the style picture: distances of features are divided by it. docs/evaluation.md says what each measure can
+and cannot tell.
 """
 
 from __future__ import annotations
@@ -14,31 +16,31 @@ import numpy as np
 from neural_style_tf.images.color_transfer import luma
 
 BLOCK = 1 << 22
-"""Numbers in a block of a matrix that is too large to be held, such as that of all pairs of positions."""
+"""Elements in a block of a matrix that is too large for memory, such as that of all pairs of positions."""
 
 PATCH, FILTERS, PATCHES = 7, 256, 1 << 13
-"""Of `patch_distance`: side of a patch, number of random filters, most patches of a picture."""
+"""For `patch_distance`: side of a patch in pixels, number of random filters, most patches of a picture."""
 BINS, BIN_WIDTH, COLOUR_LIMIT, COLOURS = 64, 0.02, 3.0, 1 << 14
-"""Of `colour_distance`: bins on each axis, τ of their kernel, largest |log ratio|, most pixels."""
+"""For `colour_distance`: bins on each axis, τ of their kernel, largest |log ratio|, most pixels."""
 ROWS = 1 << 11
-"""Of `cfsd`: most positions that are compared with all others."""
+"""For `cfsd`: most positions that are compared with all others."""
 TENSOR_SCALES = ((0.7, 2.0), (0.7, 4.0), (1.5, 4.0), (1.5, 8.0), (3.0, 8.0))
-"""Of `coherence`: (σ of the derivatives, σ of the average), in pixels of a picture of 384."""
+"""For `coherence`: (σ of the derivatives, σ of the average), in pixels, for a longest side of 384 pixels."""
 UNIT_INPUT = 255 * 0.226
-"""How much larger the features of a network for RGB 0–255 are than of one for RGB of unit deviation."""
+"""Ratio of the features of a network for RGB 0–255 to those of a network for RGB of standard deviation 1."""
 LEAST_REGION = 6
-"""Of `copied_share`: the smallest region that counts, in positions."""
+"""For `copied_places`: the smallest region that counts, in positions."""
 
 
 class FeatureStatistics(NamedTuple):
-    """Mean [N] and covariance [N, N] of features over positions, float64."""
+    """Mean [N] and covariance [N, N] of N features over all positions, in float64."""
 
     mean: np.ndarray
     covariance: np.ndarray
 
     @property
     def energy(self) -> float:
-        """Mean squared length of the features."""
+        """Mean squared length of the feature vectors, over positions."""
         return float(np.trace(self.covariance) + self.mean @ self.mean)
 
     @property
@@ -52,7 +54,7 @@ Side = np.ndarray | FeatureStatistics
 
 
 def statistics_of(features: Side) -> FeatureStatistics:
-    """Return mean and covariance of features [H, W, N]; statistics pass through."""
+    """Return mean and covariance of features [H, W, N]; statistics are returned as they are."""
     if isinstance(features, FeatureStatistics):
         return features
     rows = features.reshape(-1, features.shape[-1])
@@ -64,18 +66,18 @@ def statistics_of(features: Side) -> FeatureStatistics:
     return FeatureStatistics(mean, covariance / len(rows))
 
 
-# Content: the painting beside its photo.
+# Content: measures that compare the painting with its photo.
 
 
 def ssim(pixels: np.ndarray, photo: np.ndarray) -> float:
     """Return the structural similarity of the luma, by scikit-image, with Gaussian weights.
 
     Args:
-        pixels: Of the painting, at least 11 pixels on each side.
-        photo: Of the same shape.
+        pixels: The painting, at least 11 pixels on each side.
+        photo: The photo, of the same shape.
 
     Returns:
-        −1 to 1, which is equal; more is better. No unit.
+        From −1 to 1 (equal pictures); more is better. No unit.
 
     Source: Wang, Bovik, Sheikh and Simoncelli, "Image Quality Assessment: From Error Visibility to Structural
     Similarity" (2004); σ 1.5, K₁ 0.01, K₂ 0.03.
@@ -89,17 +91,18 @@ def ssim(pixels: np.ndarray, photo: np.ndarray) -> float:
 
 
 def cfsd(features: np.ndarray, photo: np.ndarray) -> float:
-    """Return the content feature structural distance: whether positions are as alike as in the photo.
+    """Return the content feature structural distance: are positions as similar to each other as in the photo?
 
-    With F [M, N] the features over N, P = softmax of each row of F Fᵀ: Σ over rows of KL(P_photo ‖ P_result).
-    Of more than 2048 rows, so many are taken, evenly spaced, and stand for the others.
+    F [M, N] are the features of M positions, divided by N, and P is the softmax of each row of F Fᵀ. The
+    distance is the sum of KL(P_photo ‖ P_painting) over rows. Of more than 2048 rows, 2048 evenly spaced
+    ones stand for all.
 
     Args:
         features: relu3_1 of the painting.
-        photo: Of the photo, of the same shape.
+        photo: relu3_1 of the photo, of the same shape.
 
     Returns:
-        From 0, which is equal; less is better. Nats, a sum over positions: compare at one size.
+        From 0 (equal); less is better. In nats. It is a sum over positions: compare pictures of one size.
 
     Source: Chung, Hyun and Heo, "Style Injection in Diffusion" (2024), whose network takes RGB of unit
     deviation; features are divided by `UNIT_INPUT` so that those of a network for 0–255 are about as large.
@@ -120,39 +123,40 @@ def cfsd(features: np.ndarray, photo: np.ndarray) -> float:
 
 
 def perceptual_distance(features: Sequence[np.ndarray], photo: Sequence[np.ndarray]) -> float:
-    """Return the squared difference of features over the photo's energy, the mean over layers.
+    """Return the squared difference of features divided by the photo's energy, averaged over layers.
 
-    Not LPIPS, which weighs channels by people's answers.
+    This is not LPIPS, which weights channels by people's answers.
 
     Args:
         features: relu1_2, relu2_2, relu3_3 and relu4_3 of the painting.
-        photo: Of the photo, of the same shapes.
+        photo: The same layers of the photo, of the same shapes.
 
     Returns:
-        From 0, which is equal; less is better. A share: about 1 to 2 for unrelated pictures.
+        From 0 (equal); less is better. No unit. About 1 to 2 for unrelated pictures.
 
-    Source: Johnson, Alahi and Fei-Fei, "Perceptual Losses" (2016), Eq. 2, over the energy.
+    Source: Johnson, Alahi and Fei-Fei, "Perceptual Losses" (2016), Eq. 2, divided by the energy.
     """
     shares = [_relative(*sides) for sides in zip(features, photo, strict=True)]
     return float(np.mean(shares))
 
 
-# Style: the painting beside the style picture.
+# Style: measures that compare the painting with the style picture.
 
 
 def gaussian_w2(features: Sequence[Side], style: Sequence[Side]) -> float:
-    """Return the squared 2-Wasserstein distance of features as Gaussians over energy, the mean over layers.
+    """Return the squared 2-Wasserstein distance of Gaussian features divided by energy, averaged over layers.
 
-    ‖μ − ν‖² + tr(Σ + T − 2 (T^½ Σ T^½)^½), over tr T + ‖ν‖².
+    With mean μ and covariance Σ of the painting's features, and ν and T of the style's:
+    (‖μ − ν‖² + tr(Σ + T − 2 (T^½ Σ T^½)^½)) / (tr T + ‖ν‖²).
 
     Args:
-        features: relu1_2, relu2_2, relu3_2 and relu4_2 of the painting, of which no preset takes style.
-        style: Of the style picture; positions may be others.
+        features: relu1_2, relu2_2, relu3_2 and relu4_2 of the painting: no preset takes style from them.
+        style: The same layers of the style picture, which may have another size.
 
     Returns:
-        From 0, which is equal; less is better. A share of the style's energy.
+        From 0 (equal); less is better. No unit.
 
-    Source: Dowson and Landau (1982), Eq. 4; of features, Heusel et al., "GANs Trained by a Two Time-Scale
+    Source: Dowson and Landau (1982), Eq. 4; for features, Heusel et al., "GANs Trained by a Two Time-Scale
     Update Rule" (2017), Eq. 6.
     """
     distances = []
@@ -166,16 +170,16 @@ def gaussian_w2(features: Sequence[Side], style: Sequence[Side]) -> float:
 
 
 def gram_distance(features: Sequence[Side], style: Sequence[Side]) -> float:
-    """Return the squared difference of Gram matrices over the style's, the mean over layers.
+    """Return the squared difference of Gram matrices divided by the style's squares, averaged over layers.
 
     Args:
         features: relu1_1, relu2_1, relu3_1 and relu4_1 of the painting.
-        style: Of the style picture; positions may be others.
+        style: The same layers of the style picture, which may have another size.
 
     Returns:
-        From 0, which is equal; less is better. A share. Many methods minimise it: it says little alone.
+        From 0 (equal); less is better. No unit. Many methods minimise this, so by itself it says little.
 
-    Source: Gatys, Ecker and Bethge (2016), Eq. 4, over the style's energy.
+    Source: Gatys, Ecker and Bethge (2016), Eq. 4, divided by the squares of the style's Gram matrix.
     """
     return float(
         np.mean([_relative(ours.gram, theirs.gram) for ours, theirs in _statistics(features, style)])
@@ -183,17 +187,18 @@ def gram_distance(features: Sequence[Side], style: Sequence[Side]) -> float:
 
 
 def moment_distance(features: Sequence[Side], style: Sequence[Side]) -> float:
-    """Return the squared difference of channels' means and deviations over the style's, the mean over layers.
+    """Return the squared difference of the channels' means and standard deviations, averaged over layers.
+
+    In each layer it is divided by the sum of the squares of the style's means and standard deviations.
 
     Args:
         features: relu1_1, relu2_1, relu3_1 and relu4_1 of the painting.
-        style: Of the style picture; positions may be others.
+        style: The same layers of the style picture, which may have another size.
 
     Returns:
-        From 0, which is equal; less is better. A share. Feed-forward methods minimise it.
+        From 0 (equal); less is better. No unit. Feed-forward methods minimise this.
 
-    Source: Huang and Belongie, "Arbitrary Style Transfer in Real-time" (2017), Eq. 13, squared, over the
-    style's energy.
+    Source: Huang and Belongie, "Arbitrary Style Transfer in Real-time" (2017), Eq. 13, squared and divided.
     """
 
     def both(side: FeatureStatistics) -> np.ndarray:
@@ -204,17 +209,18 @@ def moment_distance(features: Sequence[Side], style: Sequence[Side]) -> float:
 
 
 def patch_distance(pixels: np.ndarray, style: np.ndarray, *, seed: int = 0) -> float:
-    """Return the sliced Wasserstein distance of 7×7 patches, the mean over the size, its half and quarter.
+    """Return the sliced Wasserstein distance of 7×7 patches, averaged over full, half and quarter size.
 
-    Patches are projected on 256 random unit filters, and each filter's values sorted: the mean difference.
+    Patches are projected on 256 random filters of length 1. For each filter the projections of both pictures
+    are sorted; the distance is the mean absolute difference of these sorted values.
 
     Args:
-        pixels: Of the painting.
-        style: Of the style picture; its size may be another.
-        seed: Of filters and of the places of patches, at most 8192 of a picture.
+        pixels: The painting.
+        style: The style picture, which may have another size.
+        seed: Seed of the filters and of the places of the patches, at most 8192 in a picture.
 
     Returns:
-        From 0, which is equal; less is better. Grey levels: one level more everywhere is about 0.8.
+        From 0 (equal); less is better. In grey levels: a picture that is brighter by one level is at 0.8.
 
     Source: Elnekave and Weiss, "Generating Natural Images with Direct Patch Distributions Matching" (2022).
     """
@@ -233,37 +239,37 @@ def patch_distance(pixels: np.ndarray, style: np.ndarray, *, seed: int = 0) -> f
 
 
 def colour_distance(pixels: np.ndarray, style: np.ndarray) -> float:
-    """Return the Hellinger distance of RGB-uv histograms, in which brightness is a weight.
+    """Return the Hellinger distance of colour histograms (RGB-uv), in which bright pixels weigh more.
 
     Args:
-        pixels: Of the painting.
-        style: Of the style picture; its size may be another.
+        pixels: The painting.
+        style: The style picture, which may have another size.
 
     Returns:
-        0, equal, to 1, no colour in common; less is better. No unit.
+        From 0 (equal) to 1 (no colour in common); less is better. No unit.
 
-    Source: Afifi, Brubaker and Brown, "HistoGAN" (2021), Eqs. 1–4: 64 bins from −3 to 3, τ 0.02. Of more than
-    16,384 pixels, so many are taken, evenly spaced, where the source reduces the picture to 150 × 150.
+    Source: Afifi, Brubaker and Brown, "HistoGAN" (2021), Eqs. 1–4: 64 bins from −3 to 3, τ 0.02. The source
+    reduces each picture to 150 × 150; here at most 16,384 evenly spaced pixels are used.
     """
     roots = [np.sqrt(_colour_histogram(picture)) for picture in (pixels, style)]
     if roots[0].any() != roots[1].any():
-        # A black picture has no colour, so none in common with the other.
+        # A black picture has an empty histogram, and so no colour in common with the other picture.
         return 1.0
     return float(np.linalg.norm(roots[0] - roots[1]) / np.sqrt(2))
 
 
 def coherence(pixels: np.ndarray) -> float:
-    """Return how much neighbouring edges have one direction, as brush strokes have.
+    """Return how much neighbouring edges have the same direction, as in brush strokes.
 
-    Σ √((Jxx − Jyy)² + 4 Jxy²) / Σ (Jxx + Jyy), with J the structure tensor of the luma, the mean over five
+    With the structure tensor J of the luma: Σ √((Jxx − Jyy)² + 4 Jxy²) / Σ (Jxx + Jyy), averaged over five
     pairs of scales.
 
     Args:
-        pixels: At 384 pixels, which the scales are for.
+        pixels: A picture with a longest side of 384 pixels, for which the scales are chosen.
 
     Returns:
-        0, no direction, to 1, straight lines. No unit. A photo of cables is coherent, too, so the column
-        `strokes` is the distance to the style's own value, 0 to 1; less is better.
+        From 0 (no direction) to 1 (straight lines). No unit. A photo of cables is coherent, too. So the
+        column `strokes` is the absolute difference from the style picture, 0 to 1; less is better.
 
     Source: Jähne, "Spatio-Temporal Image Processing" (1993), coherence of the structure tensor.
     """
@@ -280,20 +286,20 @@ def coherence(pixels: np.ndarray) -> float:
     return float(np.mean(values))
 
 
-# Neither: what should be in no painting.
+# Neither: measures of faults.
 
 
 def copied_places(features: np.ndarray, style: np.ndarray, *, least: int = LEAST_REGION) -> np.ndarray:
     """Return where a painting shows pieces of the style picture, bool [H − 2, W − 2].
 
-    Each 3×3 patch of features is matched with the nearest patch of the style by the cosine, after the style's
-    mean is subtracted. A position is copied if it lies in a 4-connected region of at least `least` positions
-    that all have the same offset (matched position − own position).
+    The style's mean is subtracted from all features. Then each 3×3 patch of the painting is matched with the
+    style's patch that has the highest cosine. A position is copied if it lies in a 4-connected region of at
+    least `least` positions that all have the same offset (matched position − own position).
 
     Args:
         features: relu4_1 of the painting at 384 pixels, at least 3 positions on each side.
-        style: Likewise of the style picture; its size may be another.
-        least: The smallest region that counts.
+        style: relu4_1 of the style picture at 384 pixels; its shape may be another.
+        least: The smallest region that counts, in positions.
 
     Source: this program; the nearest neighbours of features are those of Li and Wand, "Combining Markov
     Random Fields and Convolutional Neural Networks" (2016), Eq. 3.
@@ -307,11 +313,11 @@ def copied_places(features: np.ndarray, style: np.ndarray, *, least: int = LEAST
     _, numbers = np.unique(offsets, return_inverse=True)
     numbers = numbers.reshape(offsets.shape)
     copied = np.zeros(offsets.shape, bool)
-    # Offsets of fewer positions than count form no region.
+    # An offset of fewer than `least` positions cannot form a region.
     for number in np.flatnonzero(np.bincount(numbers.ravel()) >= least):
         regions, _ = label(numbers == number)
         sizes = np.bincount(regions.ravel())
-        # 0 is outside all regions.
+        # Label 0 is outside of all regions.
         copied |= (regions > 0) & (sizes[regions] >= least)
     return copied
 
@@ -319,31 +325,31 @@ def copied_places(features: np.ndarray, style: np.ndarray, *, least: int = LEAST
 def copied_share(copied: np.ndarray) -> float:
     """Return the share of a painting that shows pieces of the style picture.
 
-    Styles with a repeated texture have a high share by nature, even beside the photo itself: compare
+    For a style with a repeated texture the share is always high, even for the photo itself: compare only
     paintings of one pair.
 
     Args:
-        copied: From `copied_places`.
+        copied: Result of `copied_places`.
 
     Returns:
-        0 to 1, the style picture itself; less is better. A share of the positions.
+        Share of the positions, from 0 to 1 (the style picture itself); less is better.
     """
     return float(copied.mean())
 
 
 def foreign_share(copied: np.ndarray, features: np.ndarray, photo: np.ndarray) -> float:
-    """Return how much of a painting is copied where the photo shows something else.
+    """Return the share of a painting that is copied where the photo shows something else.
 
-    For example, objects of the style picture in empty parts of the photo. Each copied position counts by how
-    unlike the photo it is there: 1 − cos of the features, the mean over the 3×3 patch.
+    An example are objects of the style picture in empty parts of the photo. Each copied position is weighted
+    by its difference from the photo: 1 − cosine of the features, averaged over the 3×3 patch.
 
     Args:
-        copied: From `copied_places` [H − 2, W − 2].
+        copied: Result of `copied_places` [H − 2, W − 2].
         features: relu4_1 of the painting at 384 pixels [H, W, N], all ≥ 0.
-        photo: Likewise of the photo, of the same shape.
+        photo: relu4_1 of the photo, of the same shape.
 
     Returns:
-        0, as for the photo itself, to 1; less is better. A share of the positions.
+        Share of the positions, from 0 (as for the photo itself) to 1; less is better.
 
     Source: this program.
     """
@@ -353,25 +359,25 @@ def foreign_share(copied: np.ndarray, features: np.ndarray, photo: np.ndarray) -
     return float(np.mean(copied * unlike))
 
 
-# What they are made of.
+# Helpers of the measures.
 
 
 def halved(pixels: np.ndarray) -> np.ndarray:
-    """Return the means of 2×2 pixels; an odd last row or column is left out."""
+    """Return a picture of half the size, in means of 2×2 pixels; an odd last row or column is left out."""
     height, width = (side // 2 for side in pixels.shape[:2])
     cells = pixels[: 2 * height, : 2 * width].reshape(height, 2, width, 2, -1)
     return cells.mean((1, 3))
 
 
 def _blocks(rows: int, width: int) -> Iterator[slice]:
-    """Yield slices of rows so that a block of this width has about `BLOCK` numbers."""
+    """Yield slices of `rows` rows, so that a block with `width` columns has about `BLOCK` elements."""
     step = max(1, BLOCK // width)
     for start in range(0, rows, step):
         yield slice(start, start + step)
 
 
 def _spaced(count: int, most: int) -> np.ndarray:
-    """Return at most `most` of the numbers below `count`, evenly spaced."""
+    """Return at most `most` evenly spaced integers from 0 to `count` − 1."""
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(int)
 
 
@@ -384,14 +390,14 @@ def _statistics(
 
 
 def _relative(values: np.ndarray, target: np.ndarray) -> float:
-    """Return the squared difference over the target's square, without the difference as float64 at once."""
+    """Return Σ (values − target)² / Σ target² in float64, block by block to save memory."""
     ours, theirs = values.reshape(-1), target.reshape(-1)
     error = energy = 0.0
     for block in _blocks(len(theirs), 1):
         there = theirs[block].astype(np.float64)
         error += float(np.sum((ours[block] - there) ** 2))
         energy += float(there @ there)
-    # Of a picture without any feature, such as a black one, the error itself.
+    # All features of a black picture may be 0; then the error itself is returned.
     return error / energy if energy else error
 
 
@@ -405,13 +411,13 @@ def _patches(pixels: np.ndarray, seed: int) -> np.ndarray:
     windows = np.lib.stride_tricks.sliding_window_view(pixels, (PATCH, PATCH), axis=(0, 1))
     rows, columns = windows.shape[:2]
     random = np.random.default_rng(seed)
-    # Pictures of one size are looked at in the same places: equal ones are at no distance.
+    # The same seed takes the same places of pictures of one size: equal pictures have a distance of 0.
     places = random.choice(rows * columns, size=min(PATCHES, rows * columns), replace=False)
     return windows[places // columns, places % columns].reshape(len(places), -1)
 
 
 def _colour_histogram(pixels: np.ndarray) -> np.ndarray:
-    """Return the histogram [3, BINS, BINS] of log-chroma, which sums up to 1."""
+    """Return the histogram [3, BINS, BINS] of log-chroma, whose sum is 1, or 0 for a black picture."""
     rows = np.asarray(pixels, np.float32).reshape(-1, 3) / 255
     rows = rows[_spaced(len(rows), COLOURS)]
     centres = np.linspace(-COLOUR_LIMIT, COLOUR_LIMIT, BINS, dtype=np.float32)
@@ -430,7 +436,8 @@ def _colour_histogram(pixels: np.ndarray) -> np.ndarray:
 def _nearest_patches(features: np.ndarray, style: np.ndarray) -> np.ndarray:
     """Return the index of the nearest 3×3 patch of the style for each patch of features, [H − 2, W − 2].
 
-    The product of two patches is the sum of nine products of positions, each of which is computed once.
+    The dot product of two patches is the sum of nine dot products of positions. Each of these is computed
+    only once.
     """
     mean = style.reshape(-1, style.shape[-1]).mean(0)
     ours, theirs = ((side - mean).astype(np.float32) for side in (features, style))
@@ -442,7 +449,8 @@ def _nearest_patches(features: np.ndarray, style: np.ndarray) -> np.ndarray:
     for top in range(0, height - 2, rows):
         strip = ours[top : min(top + rows, height - 2) + 2]
         products = (strip.reshape(-1, channels) @ sources).reshape(*strip.shape[:2], *theirs.shape[:2])
-        # Diagonal: the same step in both pictures. The length of our patch does not change which is nearest.
+        # The nine summands have the same place in both patches. The length of the painting's patch does not
+        # change which patch is nearest.
         sums = np.zeros((strip.shape[0] - 2, width - 2, *lengths.shape), np.float32)
         for down in range(3):
             for right in range(3):
@@ -458,5 +466,5 @@ def _nearest_patches(features: np.ndarray, style: np.ndarray) -> np.ndarray:
 
 
 def _sum_of_nine(values: np.ndarray) -> np.ndarray:
-    """Return the sums of 3×3 neighbours, [H − 2, W − 2]."""
+    """Return the sum of each 3×3 window of `values` [H, W], as [H − 2, W − 2]."""
     return np.lib.stride_tricks.sliding_window_view(values, (3, 3)).sum((-2, -1))

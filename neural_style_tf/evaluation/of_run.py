@@ -1,4 +1,4 @@
-"""The cheap measures of a run's result, by which the runs of a sweep can be compared."""
+"""Measures of a run's result that need no network; they are for comparing the runs of a sweep."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from neural_style_tf.transfer.records import StepRecord
 
 
 class ResultMeasures:
-    """Measures the result of a finished run, at its own size, at most 512 pixels.
+    """Measures the result of a finished run, reduced to a longest side of 512 pixels if it is larger.
 
     Args:
         photo: [H, W, 3], RGB 0–255, at the size of the result.
-        styles: [h, w, 3] each, as they were read. Style is not measured of several, nor of one that is
-            smaller than 32 pixels.
+        styles: Style pictures [h, w, 3], RGB 0–255. Style is measured only if there is a single one with
+            sides of at least 32 pixels.
 
     Attributes:
-        notes: Why the result could not be measured.
+        notes: A line on why the result could not be measured, if it could not.
     """
 
     def __init__(self, photo: np.ndarray, styles: Sequence[np.ndarray]) -> None:
@@ -34,12 +34,15 @@ class ResultMeasures:
         self.notes: list[str] = []
 
     def __call__(self, record: StepRecord) -> dict[str, float]:
-        """Return name → value of the last record's picture; without scikit-image `ssim` is missing."""
+        """Return the value of each measure by its name, for the picture in the last `record` of a run.
+
+        The dict is empty if measuring failed, and lacks `ssim` without scikit-image.
+        """
         if self._values is None:
             try:
                 self._values = self._measure(record)
             except Exception as error:
-                # The painting is finished: a measure must not spoil it, whatever a package of its own raises.
+                # The painting is finished, so no error of a measure may make the run fail.
                 self._values = {}
                 self.notes.append(f"the result was not measured: {type(error).__name__}: {error}")
         return self._values
@@ -62,5 +65,5 @@ class ResultMeasures:
 
 
 def _reduced(pixels: np.ndarray) -> np.ndarray:
-    # A copy: the plan's own pictures are freed when painting begins.
+    # Returns a copy, so that the plan's own pictures can be freed when painting begins.
     return np.array(resize(pixels, fit_size(pixels.shape[:2], SIZE)))

@@ -1,4 +1,4 @@
-"""Which painting belongs to which photo and style picture, and to which system."""
+"""Find paintings, the photo and style picture (the pair) of each, and the system that painted it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from neural_style_tf.runs.resume import find_manifest
 from neural_style_tf.utils.files import is_file
 
 COLUMNS = ("result", "content", "style")
-"""Of a CSV of pairs; a column `system` may follow."""
+"""Columns that a CSV of pairs must have; it may also have a column `system`."""
 REPORT = {ending: f"evaluation{ending}" for ending in (".csv", ".json", ".md", ".tex", ".png")}
-"""Ending → name of each file of a report, which may lie among the paintings."""
+"""Name of the file of a report, by its ending. These files may lie among the paintings."""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
 class System:
-    """What made paintings: a program, or a setting of a sweep.
+    """What made paintings: a program, or a program with the settings of one run of a sweep.
 
     Attributes:
-        name: In tables.
-        line: Systems of one line are joined in the figure; "" for none.
-        place: Where on its line.
+        name: Its name in tables.
+        line: In the figure, a line joins the systems with the same `line`; "" for a system without a line.
+        place: Its rank on that line.
     """
 
     name: str
@@ -50,18 +50,18 @@ class PairedPainting:
 
     @property
     def pair(self) -> tuple[str, str]:
-        """Names of photo and style picture: the same in all systems, wherever their files are."""
+        """File names of photo and style picture, without folder and ending: the same for all systems."""
         return self.content.stem, self.style.stem
 
 
 @dataclasses.dataclass
 class Search:
-    """Finds paintings in folders, lists what has no pair.
+    """Finds paintings and their pairs, and lists the pictures that have no pair.
 
     Attributes:
-        contents: Photos that names may mean.
-        styles: Style pictures likewise.
-        paintings: Those that were found.
+        contents: Photos that a painting can be of.
+        styles: Style pictures that a painting can be of.
+        paintings: The paintings found so far.
         problems: A line for each picture without a pair.
     """
 
@@ -72,14 +72,14 @@ class Search:
     _titles: set[str] = dataclasses.field(default_factory=set)
 
     def add(self, name: str) -> None:
-        """Find the paintings of a folder of runs or pictures, a picture, or a CSV of pairs.
+        """Add the paintings of `name`: a folder of runs or of pictures, one picture, or a CSV of pairs.
 
         Raises:
-            UserError: It does not exist, holds none, or its form is wrong.
+            UserError: `name` does not exist, holds no painting, or is a CSV of another form.
         """
         path, before = Path(name), len(self.problems)
         title = path.resolve().parent.name if is_file(path) else path.resolve().name
-        # Of two folders of one name the second goes by its path.
+        # If two folders have the same name, the second is called by its path.
         title = show(name) if title in self._titles else title
         self._titles.add(title)
         if is_file(path) and path.suffix.lower() == ".csv":
@@ -109,7 +109,7 @@ class Search:
             raise UserError(f"{show(name)} holds no painting")
 
     def _of_table(self, path: Path) -> list[PairedPainting]:
-        """Return the paintings of a CSV; its paths begin at its folder."""
+        """Return the paintings that a CSV lists; paths in it are relative to its folder."""
         rows = read_table(path, show(path))
         if not rows or not set(COLUMNS) <= rows[0].keys():
             raise UserError(
@@ -127,7 +127,7 @@ class Search:
         return found
 
     def _of_pictures(self, pictures: Iterable[Path], name: str) -> list[PairedPainting]:
-        """Return the paintings whose names hold those of a photo and of a style picture."""
+        """Return the paintings whose file names consist of the names of one photo and one style picture."""
         if not self.contents or not self.styles:
             raise UserError(
                 f"{show(name)} holds no run.json, which would say what was painted from what: give --content "
@@ -160,7 +160,7 @@ class Search:
         ]
 
     def _of_runs(self, title: str, folders: Sequence[Path]) -> list[PairedPainting]:
-        """Return the results of runs of this program; their manifests say the rest."""
+        """Return the results of this program's runs; their manifests (`run.json`) name photo and style."""
         manifests: dict[Path, tuple[Manifest, Path, Path]] = {}
         for folder in folders:
             try:
@@ -175,7 +175,7 @@ class Search:
         ]
 
     def _inputs_of(self, manifest: Manifest, folder: Path) -> list[Path]:
-        """Return photo and style picture of a run; a UserError says why it cannot be measured."""
+        """Return photo and style picture of a run; raise `UserError` if its result cannot be measured."""
         if manifest.status != "finished":
             raise UserError(f"{show(folder)}: this run is {manifest.status.partition(':')[0]}, not finished")
         if not is_file(folder / "result.png"):
@@ -192,7 +192,7 @@ class Search:
 
 
 def read_table(path: Path, name: str) -> list[dict[str, str]]:
-    """Return the rows of a CSV file, which a message calls `name`."""
+    """Return the rows of a CSV file as dicts; messages call the file `name`."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return list(csv.DictReader(file))
@@ -201,7 +201,10 @@ def read_table(path: Path, name: str) -> list[dict[str, str]]:
 
 
 def _find(name: str, known: Sequence[Path], folder: Path) -> Path:
-    """Return the file that a run read, or the one of the same name, or the only one, that the user names."""
+    """Return the file of `known` with the same file name as `name`, else the only one, else `name` itself.
+
+    `known` are the files that the user names; `name` is the path that the run in `folder` read.
+    """
     named = [path for path in known if path.name == Path(name).name] or (known if len(known) == 1 else [])
     if named:
         return named[0]
@@ -219,10 +222,15 @@ def _words(path: Path) -> tuple[str, ...]:
 
 
 def name_systems(runs: Mapping[Path, Manifest], title: str) -> dict[Path, System]:
-    """Name the system of each run by the settings in which the runs of a folder differ, but for pictures.
+    """Return the system of each run, named by the settings, other than pictures, in which the runs differ.
 
-    A setting that others already tell apart, as `preset` does, is left out. So is what `auto` chose, which
-    follows the size of a photo, unless runs of one pair differ only in it.
+    A setting is left out if earlier ones already tell the same runs apart, as `preset` does for the settings
+    in it. A setting that `auto` chose depends on the size of the photo. It is used only if two runs of one
+    pair differ in nothing else.
+
+    Args:
+        runs: Manifest of the run in each folder.
+        title: Beginning of each name.
     """
     swept = {folder: _settings(manifest) for folder, manifest in runs.items()}
     names = list(next(iter(swept.values()), {}))
@@ -250,14 +258,14 @@ def name_systems(runs: Mapping[Path, Manifest], title: str) -> dict[Path, System
 
 
 def _settings(manifest: Manifest) -> dict[str, Any]:
-    """Return what may tell systems apart: settings of the painting, and those of files that are swept."""
+    """Return the settings that can tell systems apart: all of `Config`, and of `Job` those of a sweep."""
     of_job = set(tagged("swept", Job)) - set(tagged("picture", Job))
     job = {name: value for name, value in manifest.job.items() if name in of_job}
     return {**{name: _frozen(value) for name, value in manifest.config.items()}, **job}
 
 
 def _are_distinct(runs: Mapping[Path, Manifest], groups: Mapping[Path, tuple]) -> bool:
-    """Return whether no two runs of one group have the same pictures."""
+    """Return whether no two runs have both the same pictures and the same values in `groups`."""
     pictures = [
         (groups[folder], manifest.job.get("content"), _frozen(manifest.job.get("style")))
         for folder, manifest in runs.items()
@@ -270,7 +278,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _order(text: str) -> tuple[float, list]:
-    """Return a key that sorts numbers by value, then words."""
+    """Return a sort key that puts numbers first, by their value, and words after them."""
     try:
         return float(text), []
     except ValueError:

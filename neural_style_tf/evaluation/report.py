@@ -1,4 +1,4 @@
-"""What `neural-style-tf-evaluate` writes: `evaluation.csv`, `.json`, `.md`, `.tex` and `.png`."""
+"""Write the report of `neural-style-tf-evaluate`: `evaluation.csv`, `.json`, `.md`, `.tex` and `.png`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from neural_style_tf.utils.files import atomic_file, exists, is_file, write_tabl
 
 
 def check_report(folder: Path, *, read: Iterable[Path], overwrite: bool) -> None:
-    """Refuse to replace a file that is read, or an earlier report, and a folder that cannot be written to.
+    """Raise `UserError` if a report in `folder` would replace a file, or could not be written.
 
     Args:
-        folder: Of the report; it need not exist.
-        read: Files that the comparison reads.
+        folder: Folder of the report; it need not exist.
+        read: Files that the comparison reads, which are never replaced.
         overwrite: Whether an earlier report may be replaced.
     """
     present = [folder / name for name in REPORT.values() if exists(folder / name)]
@@ -45,7 +45,10 @@ def check_report(folder: Path, *, read: Iterable[Path], overwrite: bool) -> None
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:
-    """Write all files."""
+    """Write `evaluation.csv`, `.json`, `.md`, `.tex` and `.png` into `folder`, and create it if needed.
+
+    Raise `UserError` if a file cannot be written.
+    """
     texts = {".json": to_json, ".md": to_markdown, ".tex": to_latex}
     columns = ["system", "content", "style", "result", *(one.name for one in comparison.measures)]
     rows = [
@@ -63,7 +66,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
 
 
 def to_json(comparison: Comparison) -> str:
-    """Return everything: facts, measures, rows, means with intervals, differences, wins, votes."""
+    """Return all results as JSON: facts, measures, rows, means with intervals, differences, wins, votes."""
     measures, ours = comparison.measures, comparison.programs
 
     def by_name(values: Iterable[Any]) -> dict[str, Any]:
@@ -109,7 +112,7 @@ def to_json(comparison: Comparison) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value that JSON can hold: null for what is not a number."""
+    """Return `value` with None, which is JSON's null, in place of NaN and infinities."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -120,7 +123,7 @@ def _plain(value: Any) -> Any:
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """Return the tables of means, differences, wins and votes."""
+    """Return the report as Markdown: tables of means, differences, wins, votes and measures."""
     measures, ours = comparison.measures, comparison.programs
     names = [one.heading for one in measures]
     means = [[system.name, *map(_shown, row)] for system, row in comparison.means.items()]
@@ -162,7 +165,7 @@ def to_markdown(comparison: Comparison) -> str:
 
 
 def measures_table(measures: Sequence[Measure]) -> str:
-    """Return the table of measures, also for docs/evaluation.md."""
+    """Return the table of measures as Markdown; docs/evaluation.md has it, too."""
     rows = [
         [f"`{one.name}`", one.axis, one.unit, "less" if one.less_is_better else "more", one.says]
         for one in measures
@@ -171,7 +174,7 @@ def measures_table(measures: Sequence[Measure]) -> str:
 
 
 def to_latex(comparison: Comparison) -> str:
-    """Return the table of means for a paper, with booktabs; the best system of each column is bold."""
+    """Return the table of means as LaTeX with booktabs; the best system of each column is bold."""
     means = comparison.means
     best = []
     for place, one in enumerate(comparison.measures):
@@ -206,7 +209,7 @@ def to_latex(comparison: Comparison) -> str:
 
 
 def draw(comparison: Comparison, path: Path) -> None:
-    """Draw style over content: a point a system with its intervals, a line through each sweep."""
+    """Plot missing style over lost content as a PNG: a point with intervals per system, a line per sweep."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -218,7 +221,7 @@ def draw(comparison: Comparison, path: Path) -> None:
         lines.setdefault(system.line or f"\0{system.name}", []).append(system)
     for name, systems in lines.items():
         systems.sort(key=lambda system: system.place)
-        # The first two measures are the axes.
+        # The first two measures, `content_lost` and `style_missing`, are the axes of the plot.
         values, low, high = np.moveaxis([comparison.means[system][:2] for system in systems], -1, 0)
         bars = np.nan_to_num(np.maximum(0, [values - low, high - values]))
         axes.errorbar(
@@ -242,7 +245,7 @@ def draw(comparison: Comparison, path: Path) -> None:
 
 
 def _plain_label(text: str) -> str:
-    """Return a label in which matplotlib sees no formula, and which its legend does not hide."""
+    """Escape `$`, which matplotlib takes for a formula, and drop a leading `_`, which its legend hides."""
     return text.replace("$", r"\$").lstrip("_") or "–"
 
 

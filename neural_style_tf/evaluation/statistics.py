@@ -1,4 +1,4 @@
-"""Statistics over pairs: means with intervals, wins, rank correlation. All in NumPy, from seeded draws."""
+"""Statistics over pairs: means with bootstrap intervals, win rates, rank correlations. Draws are seeded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 DRAWS, SEED, LEVEL = 10_000, 0, 0.95
 BLOCK = 1 << 20
-"""Numbers that are drawn at a time."""
+"""How many numbers are drawn at a time."""
 
 
 class Estimate(NamedTuple):
@@ -21,7 +21,7 @@ class Estimate(NamedTuple):
 
 
 def draws(count: int) -> Iterator[np.ndarray]:
-    """Yield the bootstrap's draws of `count` pairs, [some, count]: the same for all systems and measures."""
+    """Yield 10,000 bootstrap draws of `count` pairs, in blocks [draws, count] of indices; always the same."""
     random, rows = np.random.default_rng(SEED), max(1, BLOCK // count)
     for start in range(0, DRAWS, rows):
         yield random.integers(0, count, (min(rows, DRAWS - start), count))
@@ -31,7 +31,7 @@ def mean(values: Sequence[float]) -> Estimate:
     """Return the mean over pairs, and the percentile interval of its bootstrap (Efron 1979).
 
     Args:
-        values: A value for each pair; NaN for none. Fewer than two have no interval.
+        values: A value for each pair, or NaN. Fewer than two values have no interval.
     """
     known = np.asarray(values, np.float64)
     known = known[~np.isnan(known)]
@@ -42,12 +42,15 @@ def mean(values: Sequence[float]) -> Estimate:
 
 
 def difference(values: Sequence[float], others: Sequence[float]) -> Estimate:
-    """Return the mean of `values − others` over the pairs that have both, with the paired interval."""
+    """Return the mean of `values − others` over the pairs that have both, with its bootstrap interval."""
     return mean(np.asarray(values, np.float64) - np.asarray(others, np.float64))
 
 
 def win_rate(badness: Sequence[float], others: Sequence[float]) -> float:
-    """Return the share of pairs in which the first is the better one, 0 to 1; a tie counts half."""
+    """Return the share of pairs, 0 to 1, in which `badness` is less than `others`; a tie counts half.
+
+    Pairs with a NaN do not count; the result is NaN if there are no others.
+    """
     ours, theirs = (np.asarray(side, np.float64) for side in (badness, others))
     known = ~np.isnan(ours) & ~np.isnan(theirs)
     if not known.any():
@@ -59,12 +62,16 @@ def win_rate(badness: Sequence[float], others: Sequence[float]) -> float:
 def spearman_of_differences(values: Sequence[float], others: Sequence[float]) -> Estimate:
     """Return Spearman's rank correlation of differences, −1 to 1, and its bootstrap interval.
 
-    A difference of two sides has a sign by which side is named first. Each counts with both signs, so the
-    correlation also says whether the same side wins. The bootstrap draws differences, both signs at once.
+    The sign of a difference depends on which side is named first. So each difference is counted with both
+    signs: the correlation then also says whether both judges prefer the same side. The bootstrap draws each
+    difference together with its opposite.
 
     Args:
-        values: How much the first side is better in each trial; NaN for none.
-        others: Likewise by another judge. Fewer than four trials, or zeros alone, have no correlation.
+        values: By how much the first side is better in each trial, according to one judge; or NaN.
+        others: The same according to another judge.
+
+    Returns:
+        The correlation; NaN for fewer than four trials, or if a judge sees no difference in any.
     """
     rows = np.array([values, others], np.float64)
     rows = rows[:, ~np.isnan(rows).any(0)]
@@ -72,7 +79,7 @@ def spearman_of_differences(values: Sequence[float], others: Sequence[float]) ->
         return Estimate(float("nan"))
     found = _correlation(rows[:, np.newaxis])
     drawn = np.concatenate([_correlation(rows[:, items]) for items in draws(rows.shape[1])])
-    # A draw of zeros has no correlation.
+    # A draw whose differences are all 0 has no correlation.
     return Estimate(float(found[0]), *_interval(drawn[~np.isnan(drawn)]))
 
 
@@ -84,7 +91,7 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def _correlation(rows: np.ndarray) -> np.ndarray:
-    """Return the rank correlation of differences [2, draws, items] over items, a number for each draw."""
+    """Return the rank correlation of two sets of differences, [2, draws, items], over items: [draws]."""
     from scipy.stats import rankdata
 
     first, second = rankdata(np.concatenate([rows, -rows], axis=-1), axis=-1)

@@ -1,6 +1,6 @@
-"""Pictures: read, write, resize, colour management.
+"""Read, write and resize pictures, and manage their colours.
 
-A picture is `[H, W, 3]`, red first, sRGB, 0–255.
+A picture is an array `[H, W, 3]` in the order RGB, in sRGB, 0–255.
 """
 
 from neural_style_tf.images.color import is_gray

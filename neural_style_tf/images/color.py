@@ -1,4 +1,4 @@
-"""Colour management: find the colour profile of a picture, and convert its colours."""
+"""Colour management: find the ICC profile of a picture, and convert its colours."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from neural_style_tf.images import deep
 from neural_style_tf.images.resize import strips
 
 GRAY = 4
-"""Largest difference between the colours of a grey pixel, in levels: JPEG's rounding makes some."""
-# Profiles of sRGB by different makers differ by so many levels; converting would only add rounding.
+"""Largest difference, in levels, of the channels of a grey pixel: JPEG's rounding makes small ones."""
+# Largest difference, in levels, between sRGB profiles by different makers. Colours that differ no more are
+# not converted, since that would only add rounding errors.
 _SAME_COLOR = 2
-# ICC's name of a colour space → Pillow's mode.
+# Pillow's mode for ICC's name of a colour space.
 _COLOR_SPACES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK", "Lab": "LAB"}
 
-# XYZ (D50, ICC's connection space) of red, green and blue, and the exponent of the tone curve, None for
-# sRGB's.
+# For each colour space: XYZ of red, green and blue in ICC's connection space (D50), and the exponent of the
+# tone curve, or None for the tone curve of sRGB.
 _RGB_SPACES = {
     "Adobe RGB": (
         ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)),
@@ -38,13 +39,14 @@ _RGB_SPACES = {
         None,
     ),
 }
-# ITU-T H.273: transfer characteristics PQ and HLG; primaries of colour spaces.
+# Codes of ITU-T H.273: transfer characteristics PQ and HLG; primaries of colour spaces, and codes without a
+# colour space.
 _HDR_TRANSFERS = (16, 18)
 _SPACES, _UNNAMED = {9: "BT.2020", 12: "Display P3"}, (0, 2)
-# Values of EXIF's ColorSpace; cameras write the first, which is not in the standard.
+# Values of EXIF's ColorSpace. The first is not in the standard, but cameras write it.
 _ADOBE, _UNCALIBRATED = 2, 65535
-# Offsets in an ICC profile (ICC.1:2022): the date, the tag table, and in a tag its XYZ, the parameters of
-# its curve, its text.
+# Offsets in an ICC profile (ICC.1:2022): of the date, of the tag table, and inside a tag of its XYZ values,
+# its curve parameters and its text.
 _DATE, _TAG_TABLE, _XYZ, _CURVE, _TEXT = slice(24, 36), 128, 8, 12, 28
 
 
@@ -58,7 +60,7 @@ def srgb_profile() -> bytes:
 
 @functools.cache
 def rgb_profile(space: str) -> bytes:
-    """Return an ICC profile of Adobe RGB, Display P3 or BT.2020, made from that of sRGB."""
+    """Return an ICC profile of `space` ("Adobe RGB", "Display P3", "BT.2020"), made from the sRGB profile."""
     primaries, exponent = _RGB_SPACES[space]
     profile = bytearray(srgb_profile())
 
@@ -71,7 +73,7 @@ def rgb_profile(space: str) -> bytes:
         if tag in (b"rXYZ", b"gXYZ", b"bXYZ"):
             write_fixed(offset + _XYZ, *primaries[b"rgb".index(tag[:1])])
         elif tag in (b"rTRC", b"gTRC", b"bTRC") and exponent:
-            # Parameters g, a, b, c, d: Y = (a X + b)^g from X = d on.
+            # The curve's parameters are g, a, b, c, d: Y = (a X + b)^g for X ≥ d.
             write_fixed(offset + _CURVE, exponent, 1.0, 0.0, 0.0, 0.0)
         elif tag == b"desc":
             text = space.encode("utf-16-be")
@@ -82,7 +84,11 @@ def rgb_profile(space: str) -> bytes:
 def find_profile(
     data: bytes, image: Image.Image | None, profile: bytes | None, name: str, notes: list[str]
 ) -> bytes | None:
-    """Return the ICC profile of a file, or of the colour space that it names; note high dynamic range."""
+    """Return the ICC profile of a picture; None for sRGB.
+
+    This is `profile`, the one in the file, or else that of a colour space that the file names. High dynamic
+    range adds a line to `notes`.
+    """
     try:
         exif = image.getexif() if image else Image.Exif()
         primaries, transfer = _code_points(data, image)
@@ -102,7 +108,7 @@ def find_profile(
 
 
 def _exif_space(exif: Image.Exif, name: str, notes: list[str]) -> str:
-    """Return "Adobe RGB" if EXIF data names it, or "" for sRGB."""
+    """Return "Adobe RGB" if the EXIF data name it, otherwise "", which stands for sRGB."""
     camera = exif.get_ifd(ExifTags.IFD.Exif)
     color_space = camera.get(ExifTags.Base.ColorSpace)
     rules = exif.get_ifd(ExifTags.IFD.Interop) if ExifTags.IFD.Interop in camera else {}
@@ -117,7 +123,7 @@ def _exif_space(exif: Image.Exif, name: str, notes: list[str]) -> str:
 
 
 def _code_points(data: bytes, image: Image.Image | None) -> tuple[int, int]:
-    """Return colour primaries and transfer characteristics (ITU-T H.273) of a file, or 0, 0."""
+    """Return the codes of colour primaries and transfer characteristics (ITU-T H.273); 0 if not stated."""
     match image.format if image else None:
         case "HEIF":
             nclx = image.info.get("nclx_profile") or {}
@@ -125,7 +131,7 @@ def _code_points(data: bytes, image: Image.Image | None) -> tuple[int, int]:
         case "PNG":
             codes = re.search(rb"\0\0\0\x04cICP(.)(.)", data[: data.find(b"IDAT")], re.DOTALL)
         case "AVIF":
-            # Later boxes belong to a gain map.
+            # The first box counts: later ones belong to a gain map.
             codes = re.search(rb"colr(?:nclx\0(.)\0(.)|prof|rICC)", data, re.DOTALL)
         case _:
             codes = None
@@ -142,15 +148,27 @@ def _is_hdr(profile: bytes) -> bool:
 
 
 def is_gray(pixels: np.ndarray) -> bool:
-    """Return whether a picture `[H, W, 3]`, RGB 0–255, is grey within `GRAY` levels."""
+    """Return whether the channels of a picture `[H, W, 3]`, RGB 0–255, differ by at most `GRAY` levels."""
     return all(np.abs(pixels[..., c] - pixels[..., 0]).max() <= GRAY for c in (1, 2))
 
 
 class ColorReader:
-    """Reads a decoded picture strip by strip, as floats in the profile `target`, or sRGB.
+    """Reads a decoded picture strip by strip as float RGB, and converts its colours.
 
-    With `keep`, colours stay in a valid RGB profile of their own, which is the attribute `profile`. Strips
-    keep a large picture from existing as floats.
+    So a large picture is never in memory as floats as a whole.
+
+    Args:
+        pixels: The decoded picture; see `DecodedPicture`.
+        profile: Its ICC profile; None for sRGB.
+        name: The file in messages.
+        notes: Lines for the user are added to this list.
+        target: ICC profile to convert colours to; None for sRGB.
+        keep: Whether colours stay in `profile` if it is a usable RGB profile.
+
+    Attributes:
+        shape: (H, W) of the picture.
+        has_alpha: Whether it has a pixel that is not opaque.
+        profile: The picture's own profile if `keep` kept the colours in it, else None.
     """
 
     def __init__(
@@ -180,9 +198,10 @@ class ColorReader:
                 self._pixels = Image.fromarray((pixels // 257).astype(np.uint8))
 
     def strips(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray | None]]:
-        """Yield rows, colours, float32 `[h, W, 3]`, 0–255, and opacity, uint8 `[h, W]`, if `has_alpha`.
+        """Yield strips from top to bottom: their rows, colours and opacity.
 
-        Colours are not multiplied by opacity.
+        Colours are float32 `[h, W, 3]`, RGB 0–255, not multiplied by opacity. Opacity is uint8 `[h, W]`, or
+        None unless `has_alpha`.
         """
         for rows in strips(self.shape):
             if isinstance(self._pixels, np.ndarray):
@@ -210,7 +229,10 @@ class ColorReader:
 def _to_profile(
     data: bytes | None, base: str, name: str, notes: list[str], target: bytes | None, *, keep: bool
 ) -> tuple[bytes | None, ImageCms.ImageCmsTransform | None]:
-    """Return the picture's own profile if it is kept, and the transform to `target` if one is needed."""
+    """Return the picture's own profile if it is kept, else None, and the transform to `target` if needed.
+
+    `data` is that profile, and `base` is Pillow's mode without opacity; the rest is as in `ColorReader`.
+    """
     if data:
         try:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
@@ -221,7 +243,7 @@ def _to_profile(
                     return None, None
                 if keep and source == base == "RGB":
                     with contextlib.suppress(ImageCms.PyCMSError):
-                        # Fails for a scanner's profile, which can only be read.
+                        # This fails for a scanner's profile, which cannot be converted to.
                         _transform(ImageCms.createProfile("sRGB"), "RGB", data)
                         return data, None
                     notes.append(
@@ -233,7 +255,7 @@ def _to_profile(
             notes.append(f"{name}: its colour profile is damaged and ignored")
     if base == "LAB":
         return None, _transform(ImageCms.createProfile("LAB"), "LAB", target)
-    # Without a profile the numbers are sRGB.
+    # Colours without a profile are taken as sRGB.
     return None, None if target is None else _transform(ImageCms.createProfile("sRGB"), "RGB", target)
 
 
@@ -241,7 +263,7 @@ def _transform(
     profile: ImageCms.ImageCmsProfile | ImageCms.core.CmsProfile, mode: str, target: bytes | None
 ) -> ImageCms.ImageCmsTransform:
     flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
-    # Littlecms' optimisation for grey is too coarse for the shadows of a linear curve.
+    # Littlecms' optimised grey curves are too coarse in the shadows of a linear profile.
     flags |= ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
     return ImageCms.buildTransform(
         profile,
@@ -254,7 +276,7 @@ def _transform(
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Return whether a transform keeps 9 × 9 × 9 colours of the RGB cube, or their luma."""
+    """Return whether a transform leaves 9 × 9 × 9 colours of the RGB cube, or their luma, as they are."""
     if transform.input_mode not in ("L", "RGB"):
         return False
     levels = np.linspace(0, 255, 9).round().astype(np.uint8)
@@ -265,7 +287,7 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
 
 
 def _tones(transform: ImageCms.ImageCmsTransform | None) -> np.ndarray:
-    """Return the colours, float32 `[256, 3]`, of the grey values 0 … 255."""
+    """Return the RGB colours of the grey levels 0 … 255 after a transform: float32 `[256, 3]`."""
     ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
     if transform is not None:
         ramp = ImageCms.applyTransform(ramp.convert(transform.input_mode), transform)

@@ -1,10 +1,10 @@
-"""Transfer of colours between pictures, before or after painting.
+"""Transfer colours between pictures, before or after painting.
 
-    after     the luma of the painting, and the chroma of the photo            `with_colors_of`
-    before    the style picture with the photo's mean and covariance           `match_colors`
-    luminance both in grey, the style with the photo's mean and deviation      `match_luma`
+    `with_colors_of`   after painting: combine the luma of the painting with the chroma of the photo
+    `match_colors`     before painting: give the style picture the mean and covariance of the photo's colours
+    `match_luma`       before painting in grey: give the style the mean and deviation of the photo's luma
 
-All functions compute in floats: conversions in 8 bits shift hues, above all by clipping. Luma is Y' of ITU-R
+All functions compute in floating point, since 8-bit conversions clip and so shift hues. Luma is Y' of ITU-R
 BT.601, as in JPEG. Sources: Gatys et al., "Preserving Color in Neural Artistic Style Transfer", arXiv
 1606.05897; for the optimal map, Pitié and Kokaram, "The Linear Monge-Kantorovitch Linear Colour Mapping for
 Example-Based Colour Transfer", 2007.
@@ -16,23 +16,23 @@ import numpy as np
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 FLOOR = 1e-5 * 255.0**2
-"""Added to the variances of colours, in squared levels: grey and flat pictures have singular covariances."""
+"""Added to the variances of colours, in squared levels, since covariances of grey pictures are singular."""
 
 
 def luma(pixels: np.ndarray) -> np.ndarray:
-    """Return Y' `[H, W]` of RGB `[H, W, 3]`, float32, in the range of the input."""
+    """Return the luma Y' of RGB `[H, W, 3]`: float32 `[H, W]`, in the range of the input."""
     return np.asarray(pixels, np.float32) @ LUMA
 
 
 def to_gray(pixels: np.ndarray) -> np.ndarray:
-    """Return Y' in all three colours, float32 `[H, W, 3]`."""
+    """Return the luma as a grey picture with three equal channels, float32 `[H, W, 3]`."""
     return np.repeat(luma(pixels)[..., np.newaxis], 3, -1)
 
 
 def with_colors_of(photo: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """Combine the luma of `pixels` with the chroma of `photo`, both float RGB `[H, W, 3]`, 0–255.
 
-    Chroma is the difference of R, G and B from Y'. Values may leave 0–255.
+    Chroma here means the differences of R, G and B from the luma. The result may lie outside of 0–255.
     """
     return np.asarray(photo, np.float32) + (luma(pixels) - luma(photo))[..., np.newaxis]
 
@@ -40,11 +40,20 @@ def with_colors_of(photo: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 def match_colors(
     style: np.ndarray, photo: np.ndarray, *, where: np.ndarray | None = None, of: np.ndarray | None = None
 ) -> np.ndarray:
-    """Give a style picture `[h, w, 3]` the mean and the covariance of the photo's colours, RGB 0–255.
+    """Return a style picture with the mean and the covariance of the photo's colours.
 
-    x' = A (x − μ_S) + μ_C with A = Σ_S^(−½) (Σ_S^½ Σ_C Σ_S^½)^½ Σ_S^(−½), the symmetric A with A Σ_S A = Σ_C,
-    which changes colours least. `FLOOR` is added to both covariances. `where` `[h, w]` and `of` `[H, W]` are
-    weights of the pixels of style and photo. The result, float32, may leave 0–255.
+    μ_S, Σ_S and μ_C, Σ_C are mean and covariance of the colours of style and photo (content), with `FLOOR`
+    added to the variances. A colour x becomes A (x − μ_S) + μ_C, where
+    A = Σ_S^(−½) (Σ_S^½ Σ_C Σ_S^½)^½ Σ_S^(−½). Of all A with A Σ_S Aᵀ = Σ_C this one changes colours least.
+
+    Args:
+        style: `[h, w, 3]`, RGB 0–255.
+        photo: `[H, W, 3]`, RGB 0–255.
+        where: Weights `[h, w]` of the style's pixels; default: all equal.
+        of: Weights `[H, W]` of the photo's pixels; default: all equal.
+
+    Returns:
+        float32 `[h, w, 3]`, RGB; values may lie outside of 0–255.
     """
     (mean, spread), (target_mean, target) = _moments(style, where), _moments(photo, of)
     root, inverse = _power(spread, 0.5), _power(spread, -0.5)
@@ -56,19 +65,19 @@ def match_colors(
 def match_luma(
     style: np.ndarray, photo: np.ndarray, *, where: np.ndarray | None = None, of: np.ndarray | None = None
 ) -> np.ndarray:
-    """Give a grey style picture the mean and the standard deviation of a grey photo; see `match_colors`."""
+    """Return a grey style picture with mean and standard deviation of a grey photo; see `match_colors`."""
     (mean, spread), (target_mean, target) = _moments(style, where), _moments(photo, of)
     factor = np.sqrt(target[0, 0] / spread[0, 0])
     return ((np.asarray(style, np.float64) - mean) * factor + target_mean).astype(np.float32)
 
 
 def clipped_share(pixels: np.ndarray) -> float:
-    """Return the share of values more than half a level outside 0–255."""
+    """Return the share, 0 to 1, of values that lie outside of 0–255 by more than half a level."""
     return float(np.mean((pixels < -0.5) | (pixels > 255.5)))
 
 
 def _moments(pixels: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and covariance, with `FLOOR`, of the colours in float64; weights of 0 count as 1."""
+    """Return mean and covariance of colours in float64, with `FLOOR`; weights that are all 0 are ignored."""
     flat = np.asarray(pixels, np.float64).reshape(-1, 3)
     weights = None if weights is None or not weights.any() else np.asarray(weights, np.float64).ravel()
     mean = np.average(flat, axis=0, weights=weights)

@@ -1,7 +1,7 @@
-"""Decode an untrusted picture file: any bytes give a decoded picture or a `UserError`.
+"""Decode an untrusted picture file: the result is a decoded picture or a `UserError`, whatever the bytes are.
 
-Hostile bytes make Pillow raise a dozen kinds of exception, warn, and print. `quiet_pillow` turns all of this
-into a `UserError` or a note; every use of Pillow on the bytes of a file runs inside it.
+Hostile bytes make Pillow raise a dozen kinds of exception, warn, and print. `quiet_pillow` turns exceptions
+into `UserError` and warnings into notes. All code that gives a file's bytes to Pillow runs inside it.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from neural_style_tf.images.color import find_profile
 from neural_style_tf.images.files import ADVICE, check_size
 
 READ_BY_PILLOW = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM")
-# Pillow returns 1 for a TIFF without a resolution.
+# Stated resolutions outside of these limits are ignored: Pillow returns 1 for a TIFF without a resolution.
 _MIN_DPI, _MAX_DPI = 1.0, 30_000.0
 
-# Factor of the limit of pixels: decoders hold a picture up to twice, in 8 bytes a pixel; WebP's four times.
+# Factor of `max_pixels` by format, since WebP's decoder takes more memory: it holds a picture four times, and
+# other decoders at most twice, with 8 bytes per pixel.
 _SHARE_OF_PIXELS = {"WEBP": 0.6}
 _MAX_WARNINGS = 3
 _LONGEST_CAUSE = 120
 _IMAGE_LENGTH = 257
 _RAW = "a camera's raw file"
-# (offset, bytes, kind) of pictures and of what is often taken for one, for messages.
+# (offset, bytes, kind) by which messages recognise files: pictures, and what users may take for pictures.
 _SIGNATURES = (
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
     (0, b"\xff\xd8\xff", "JPEG"),
@@ -64,30 +65,33 @@ _BRANDS = {
 
 # Pillow's switches are global, so only one thread at a time may change them.
 _pillow_lock = threading.Lock()
-# Messages about damaged files are this module's.
+# This module reports damaged files itself.
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True)
 class DecodedPicture:
-    """A decoded picture, upright."""
+    """A decoded picture, turned upright."""
 
     pixels: Image.Image | np.ndarray
-    """8 bits a channel: of mode L, LA, RGB, RGBA, CMYK or LAB; 16 bits: uint16 `[H, W, 1 to 4]`."""
+    """A Pillow image (L, LA, RGB, RGBA, CMYK, LAB) of 8 bits per channel, or uint16 `[H, W, 1 to 4]`."""
     profile: bytes | None
-    """ICC profile of the file, or of the colour space that it names."""
+    """ICC profile in the file, or of the colour space that the file names; None for sRGB."""
     dpi: tuple[float, float] | None
-    """Pixels an inch, across and down, if the file says so."""
+    """Pixels per inch, across and down; None if the file does not say."""
 
 
 @contextlib.contextmanager
 def quiet_pillow(name: str, notes: list[str], *, max_pixels: int) -> Iterator[None]:
-    """Turn Pillow's exceptions into `UserError` and its warnings into notes, and set its limit of pixels."""
+    """Context that turns Pillow's exceptions into `UserError` and its warnings into `notes`.
+
+    `name` is the file in messages; a picture of clearly more than `max_pixels` is refused.
+    """
     with _pillow_lock, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         limit = Image.MAX_IMAGE_PIXELS
-        # Pillow raises above twice this number, before WebP's decoder or a TIFF's tile allocates memory.
-        # `check_size` is exact; the lower bound leaves room for the padding of TIFF tiles.
+        # Above twice this number Pillow raises, before WebP's decoder or a TIFF tile allocates memory. The
+        # exact check is `check_size`. The lower bound leaves room for the padding of TIFF tiles.
         Image.MAX_IMAGE_PIXELS = max(max_pixels, 1 << 20)
         try:
             yield
@@ -103,7 +107,7 @@ def quiet_pillow(name: str, notes: list[str], *, max_pixels: int) -> Iterator[No
             raise UserError(f"{name} cannot be decoded: {_cause(error)}") from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
-    # Deprecations and Pillow's own limit of pixels do not concern the user.
+    # The user need not see deprecation warnings, nor warnings about Pillow's own limit of pixels.
     shown = [w for w in caught if issubclass(w.category, UserWarning)]
     shown = [w for w in shown if not issubclass(w.category, Image.DecompressionBombWarning)]
     lines = dict.fromkeys(f"{name}: {one_line(str(w.message), _LONGEST_CAUSE)}" for w in shown)
@@ -115,8 +119,15 @@ def decode(
 ) -> DecodedPicture:
     """Decode the first frame of a picture, inside `quiet_pillow`.
 
-    A picture whose header has more than `max_pixels` is refused. With `allow_truncated` the undamaged part of
-    a file is used.
+    Args:
+        data: The bytes of the file.
+        name: The name of the file in messages.
+        notes: Lines for the user are added to this list.
+        max_pixels: Pictures with more pixels, according to their header, are refused.
+        allow_truncated: Whether to use the undamaged part of a damaged file.
+
+    Raises:
+        UserError: The file is not a picture, damaged or too large.
     """
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     for truncated in (False, True) if allow_truncated else (False,):
@@ -144,7 +155,7 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> DecodedP
         try:
             image = Image.open(io.BytesIO(data), formats=formats)
         except Image.UnidentifiedImageError:
-            # Pillow has no mode for this kind of TIFF.
+            # Pillow cannot open this kind of TIFF.
             if page is None:
                 raise
     if page and (image is None or (page.bits > 8 and page.samples > 1)):
@@ -158,8 +169,8 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> DecodedP
     elif skip_still(image):
         image.seek(1)
     rawmode = _load_by_pillow(image, name, max_pixels)
-    # A second reader looks for more frames, since that moves its position in the file; it may fail. A phone's
-    # JPEG with a preview or a depth map (MPO) counts as one picture.
+    # Looking for further frames moves the position in the file, so it is done on a second copy; it may fail.
+    # A phone's JPEG with a preview or a depth map (MPO) counts as one picture.
     with contextlib.suppress(Exception):
         if image.format not in ("MPO", "TIFF") and Image.open(io.BytesIO(data), formats=formats).is_animated:
             album = image.format == "HEIF"
@@ -187,20 +198,23 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> DecodedP
 
 
 def _load_by_pillow(image: Image.Image, name: str, max_pixels: int) -> str:
-    """Decode an opened picture; return Pillow's raw mode, the layout of a pixel ("RGB;16B", "L;4")."""
+    """Decode an opened picture in place; return Pillow's raw mode, such as "RGB;16B" or "L;4".
+
+    The raw mode names the channels and bits of a pixel in the file. Pictures that are too large are refused.
+    """
     check_size(*image.size, name, int(max_pixels * _SHARE_OF_PIXELS.get(image.format, 1)))
     arguments = image.tile[0][3] if image.tile else ""
     rawmode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     if image.format != "TIFF":
         image.load()
         return rawmode if isinstance(rawmode, str) else ""
-    # `height` is that of the upright picture, even before it is turned.
+    # `image.height` is already the height of the upright picture, before the picture is turned.
     rows = image.tag_v2.get(_IMAGE_LENGTH, image.height)
     if max((tile[1][3] for tile in image.tile), default=rows) < rows and not ImageFile.LOAD_TRUNCATED_IMAGES:
-        # Pillow leaves rows without a strip black and does not report them.
+        # If strips are missing, Pillow leaves their rows black without an error.
         raise EOFError("rows are missing")
     if image.tag_v2.get(ExifTags.Base.Orientation, 1) > 4 and "dpi" in image.info:
-        # Pillow turns the pixels of a TIFF, but not its resolution.
+        # Pillow itself turns the pixels of a TIFF upright, but does not swap its two resolutions.
         image.info["dpi"] = image.info["dpi"][::-1]
     with _without_stderr():
         image.load()
@@ -209,9 +223,9 @@ def _load_by_pillow(image: Image.Image, name: str, max_pixels: int) -> str:
 
 @contextlib.contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Drop what libtiff prints about a damaged file; Pillow reports the damage, too."""
+    """Context that drops what libtiff prints about a damaged file; Pillow raises an error for it anyway."""
     with contextlib.ExitStack() as undo:
-        # There may be no standard error.
+        # The process may have no standard error.
         with contextlib.suppress(OSError):
             before = os.dup(2)
             undo.callback(os.close, before)
@@ -224,7 +238,7 @@ def _without_stderr() -> Iterator[None]:
 def _load_by_libvips(
     data: bytes, page: tiff.TiffPage, opened: Image.Image | None, name: str, notes: list[str], max_pixels: int
 ) -> DecodedPicture | None:
-    """Decode a TIFF that Pillow reads wrong or at 8 bits; return None if libvips cannot read it, either."""
+    """Decode a TIFF that Pillow reads wrong or only at 8 bits; return None if libvips cannot decode it."""
     if not deep.is_installed():
         return None
     truncated = ImageFile.LOAD_TRUNCATED_IMAGES
@@ -272,14 +286,14 @@ def _with_plain_mode(image: Image.Image, rawmode: str) -> Image.Image:
     """Return a picture of 8 bits in mode L, LA, RGB, RGBA, CMYK or LAB."""
     key = image.info.get("transparency")
     if key is not None and rawmode in ("L;2", "L;4"):
-        # The key counts in the bits of the file, the pixels have been spread over 0 … 255.
+        # The transparent level is stated in the bits of the file, but Pillow has scaled pixels to 0 … 255.
         image.info["transparency"] = key * (255 // (2 ** int(rawmode[2]) - 1))
     elif key is not None and image.mode == "1":
-        # Before version 12 Pillow left it in the bit of the file.
+        # Pillow before version 12 gives the transparent level as 0 or 1.
         image.info["transparency"] = 255 if key else 0
     elif key is not None and "16" in rawmode:
         image.info["transparency"] = tuple(level >> 8 for level in key)
-    # Pillow makes colours of grey of 16 bits with opacity.
+    # Pillow reads 16-bit grey with opacity as colours.
     is_grey = image.mode in ("1", "L", "LA", "La") or rawmode.startswith("LA;16")
     if image.has_transparency_data:
         return image.convert("LA" if is_grey else "RGBA")
@@ -289,7 +303,7 @@ def _with_plain_mode(image: Image.Image, rawmode: str) -> Image.Image:
 
 
 def _dpi(stated: object) -> tuple[float, float] | None:
-    """Return the pixels an inch that a file states, if they are possible."""
+    """Return the pixels per inch, across and down, that a file states; None if they make no sense."""
     try:
         across, down = (float(value) for value in stated)
     except (TypeError, ValueError, ZeroDivisionError):
@@ -299,23 +313,28 @@ def _dpi(stated: object) -> tuple[float, float] | None:
 
 @contextlib.contextmanager
 def open_frames(path: str | os.PathLike[str], formats: Iterable[str]) -> Iterator[tuple[Image.Image, int]]:
-    """Open an animation or a picture inside `quiet_pillow`; yield it and the index of its first frame."""
+    """Open an animation or a picture; yield it and the index of its first frame. Use it in `quiet_pillow`."""
     with Image.open(path, formats=tuple(formats)) as picture:
         yield picture, skip_still(picture)
 
 
 def skip_still(picture: Image.Image) -> int:
-    """Return the index of the first frame; an animated PNG may begin with a picture that is no frame."""
+    """Return the index of the first frame: 0, or 1 if an animated PNG begins with a picture that is no frame.
+
+    Such a picture is cleared, since Pillow would draw the first frame over it.
+    """
     if not getattr(picture, "default_image", False):
         return 0
     picture.load()
-    # Cleared, since Pillow would draw the first frame over it.
     picture.paste(0, (0, 0, *picture.size))
     return 1
 
 
 def _formats(data: bytes, name: str) -> tuple[str, ...]:
-    """Return the formats for Pillow to try; load the plugin for a HEIC file."""
+    """Return the formats that Pillow may try; register the plugin if the file is a HEIC.
+
+    Raise `UserError` for a camera's raw file, or if the plugin is missing.
+    """
     kind = _kind(data)
     if kind == _RAW:
         raise UserError(f"{name} is {_RAW}; {tiff.DEVELOP}")
@@ -344,7 +363,7 @@ def _kind(data: bytes) -> str:
 def _damaged(data: bytes, name: str, error: Exception, *, curable: bool) -> str:
     kind = _kind(data)
     if kind in _READABLE:
-        # Without a header nothing can be decoded.
+        # If the header is damaged, --allow_truncated does not help.
         curable = curable and not isinstance(error, Image.UnidentifiedImageError)
         cure = ", or pass --allow_truncated to use what is there" if curable else ""
         reason = _cause(error)

@@ -1,6 +1,6 @@
-"""Pictures of more than 8 bits a channel: scaled to 16 bits, read and written by libvips.
+"""Read and write pictures of more than 8 bits per channel by libvips, scaled to 16 bits.
 
-libvips is the extra `deep`. A picture of 16 bits is uint16 `[H, W, channels]`.
+libvips comes with the extra `deep`. A picture of 16 bits is an array uint16 `[H, W, channels]`.
 """
 
 from __future__ import annotations
@@ -25,25 +25,28 @@ if TYPE_CHECKING:
     from neural_style_tf.images.tiff import TiffPage
 
 LEVEL = 257.0
-"""Levels of 16 bits per level of 8 bits."""
+"""How many 16-bit levels correspond to one 8-bit level."""
 _MILLIMETRES_PER_INCH = 25.4
 _FORMATS = {"PNG": (".png", {"bitdepth": 16, "compression": 6}), "TIFF": (".tif", {"compression": "deflate"})}
-# libvips' name of the first channels → Pillow's.
+# Pillow's mode for libvips' name of a colour space.
 _MODES = {"b-w": "L", "grey16": "L", "srgb": "RGB", "rgb16": "RGB", "scrgb": "RGB", "cmyk": "CMYK"}
 _MODES |= {"lab": "LAB", "labs": "LAB"}
 _MAX_CHANNELS = 8
-# TIFF's ExtraSamples: opacity, with colours that are multiplied by it or not.
+# Values of TIFF's ExtraSamples for an opacity channel: colours are multiplied by it, or they are not.
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _WHITE_IS_ZERO = 0
 
 
 def guess_range(low: float, high: float, dtype: np.dtype) -> tuple[float, float, str]:
-    """Return black, white and a note on the choice, for values of a type from `low` to `high`."""
+    """Choose which values are black and white, for values of type `dtype` between `low` and `high`.
+
+    Return black, white and a note on the choice. `low > high` means that no value is finite.
+    """
     if low > high:
         return 0.0, 1.0, "none is a finite number"
     whites = [1.0, 255.0, 65535.0] if dtype.kind == "f" else np.minimum([255.0, 65535.0], np.iinfo(dtype).max)
     for white in whites if low >= 0.0 else ():
-        # A picture that used only a 16th of the range would become black.
+        # If all values lie below a 16th of this white, the picture would become almost black.
         if high <= white and (white == whites[0] or high > white / 16):
             return 0.0, white, f"they lie in 0 … {white:.0f}, so {white:.0f} is taken as white"
     rule = f"their smallest, {low:g}, is taken as black and their largest, {high:g}, as white"
@@ -51,7 +54,10 @@ def guess_range(low: float, high: float, dtype: np.dtype) -> tuple[float, float,
 
 
 def scale(values: np.ndarray, black: float, white: float) -> np.ndarray:
-    """Scale values of any type `[H, W, …]` to 16 bits; NaN becomes 0, infinities black or white."""
+    """Scale values `[H, W, …]` to 16 bits, so that `black` becomes 0 and `white` 65535.
+
+    NaN becomes 0; infinities become 0 or 65535.
+    """
     levels = np.empty(values.shape, np.uint16)
     for rows in strips(values.shape):
         share = (values[rows].astype(np.float64) - black) / (white - black)
@@ -62,13 +68,16 @@ def scale(values: np.ndarray, black: float, white: float) -> np.ndarray:
 def scale_by_guess(
     values: np.ndarray, *, dtype: np.dtype | None = None, negative: bool = False, is_opacity: bool = False
 ) -> tuple[np.ndarray, str]:
-    """Scale values without a standard white to 16 bits; return them and a note on the choice of white.
+    """Scale values to 16 bits if the file does not say which value is white.
 
     Args:
-        values: Numbers of any type `[H, W, …]`.
-        dtype: The type of the values in the file; None: that of `values`.
-        negative: Whether the least values are white, as TIFF's WhiteIsZero says.
-        is_opacity: Whether black is at most 0, even if all values are larger.
+        values: `[H, W, …]` of any type.
+        dtype: The type of the values in the file; None if that is the type of `values`.
+        negative: Whether the smallest values are white, as with TIFF's WhiteIsZero.
+        is_opacity: Whether the values are opacities: black is then at most 0, even if all values are larger.
+
+    Returns:
+        The 16-bit levels, and a note on the choice of black and white.
     """
     low, high, is_finite = values.min(), values.max(), True
     if values.dtype.kind == "f":
@@ -84,14 +93,14 @@ def scale_by_guess(
 
 
 def grey_levels(image: Image.Image, rawmode: str) -> tuple[np.ndarray, str]:
-    """Return Pillow's grey of more than 8 bits as uint16 `[H, W]`, and a note if white was guessed."""
+    """Return a grey Pillow image of more than 8 bits as uint16 `[H, W]`, and a note if white was guessed."""
     values, negative = np.asarray(image), getattr(image, "tag_v2", {}).get(262) == _WHITE_IS_ZERO
     if rawmode == "I;32N":
-        # Pillow stores unsigned 32 bits as signed ones.
+        # Pillow stores unsigned 32-bit integers as signed ones.
         values = values.view(np.uint32)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         black, white = 0.0, 4095.0 if rawmode == "I;12" else 65535.0
-        # Pillow applies TIFF's "white is zero" only up to 8 bits.
+        # Pillow applies TIFF's WhiteIsZero only to pictures of up to 8 bits.
         return (scale(values, white, black) if negative else scale(values, black, white)), ""
     dtype = np.dtype(np.int16) if rawmode in ("I;16S", "I;16BS") else None
     return scale_by_guess(values, dtype=dtype, negative=negative)
@@ -103,7 +112,7 @@ def is_installed() -> bool:
 
 
 def check_libvips() -> None:
-    """Refuse 16 bits if the extra `deep` is missing or libvips cannot be loaded."""
+    """Raise `UserError` if the extra `deep` is missing or libvips cannot be loaded."""
     with contextlib.suppress(ImportError, OSError):
         if is_installed():
             _vips()
@@ -117,17 +126,23 @@ def check_libvips() -> None:
 def _vips() -> Any:
     import pyvips
 
-    # Block readers that are not hardened against hostile files.
+    # Block libvips' readers that are not hardened against hostile files.
     pyvips.block_untrusted_set(True)
-    # libtiff warns of harmless oddities; messages about damaged files are this package's.
+    # libtiff warns of harmless oddities. This package reports damaged files itself.
     logging.getLogger("pyvips").setLevel(logging.CRITICAL)
     return pyvips
 
 
 def load_png(data: bytes, size: tuple[int, int], orientation: int) -> np.ndarray:
-    """Decode a PNG of 2 to 4 channels of 16 bits, upright; raise ValueError if libvips finds another kind.
+    """Decode a PNG with 2 to 4 channels of 16 bits and turn it upright: uint16 `[H, W, channels]`.
 
-    Pillow supplies `size`, (width, height) of the upright picture, and EXIF's `orientation`.
+    Args:
+        data: The bytes of the file.
+        size: (width, height) of the upright picture, as Pillow read it.
+        orientation: EXIF's orientation, as Pillow read it.
+
+    Raises:
+        ValueError: The file is damaged, or libvips finds another size or kind of picture.
     """
     image = _open_vips(data).copy()
     image.set_type(_vips().GValue.gint_type, "orientation", orientation)
@@ -140,14 +155,14 @@ def load_png(data: bytes, size: tuple[int, int], orientation: int) -> np.ndarray
 def load_tiff(
     data: bytes, page: TiffPage, name: str, notes: list[str], *, max_pixels: int, allow_truncated: bool
 ) -> tuple[np.ndarray, str, bytes | None, tuple[float, float] | None]:
-    """Decode a picture of a TIFF by libvips.
+    """Decode one picture (`page`) of a TIFF by libvips.
 
     Returns:
-        The upright picture, with 0 as black; Pillow's mode L, LA, RGB, RGBA or CMYK; its ICC profile or None;
-        its pixels per inch, across and down, or None.
+        The upright picture, in which 0 is black; its mode in Pillow's names: L, LA, RGB, RGBA or CMYK; its
+        ICC profile or None; its pixels per inch, across and down, or None.
 
     Raises:
-        NotImplementedError: libvips does not support this kind, or reads it wrong.
+        NotImplementedError: libvips does not support this kind of TIFF, or reads it wrong.
         ValueError: The file is damaged.
     """
     try:
@@ -158,11 +173,12 @@ def load_tiff(
     mode = _MODES.get(image.interpretation, "")
     colors = len(mode)
     further = image.bands - colors
-    # A single further channel without a meaning is opacity.
+    # A single extra channel whose meaning is not stated is taken as opacity.
     extra = (_UNASSOCIATED,) if page.extra is None and further == 1 else page.extra or ()
     opacity = extra[0] if extra and further > 0 and mode in ("L", "RGB") else 0
     half = image.format == "float" and image.get("bits-per-sample") == 16
-    # libvips misreads such channels and YCbCr, and divides by opacity of another range.
+    # libvips misreads planar channels of these kinds and YCbCr. It also divides colours of these formats by
+    # an opacity of another range.
     is_garbled = page.is_planar and (half or (mode == "L" and image.bands > 1))
     odd = image.format not in ("uchar", "ushort") and (image.interpretation != "scrgb" or half)
     if not mode or image.bands > _MAX_CHANNELS or page.is_ycbcr or is_garbled:
@@ -177,7 +193,7 @@ def load_tiff(
         levels = _levels_of(image.icc_export(pcs="lab", output_profile="srgb", depth=16))
         return levels[..., :3], "RGB", None, dpi
     mode += "A" if opacity in (_ASSOCIATED, _UNASSOCIATED) else ""
-    # Of grey whose 0 is white, libvips inverts only unsigned integers.
+    # If 0 is white, libvips inverts only unsigned integers.
     negative = page.photometric == _WHITE_IS_ZERO and image.format not in ("uchar", "ushort", "uint")
     levels, note = _leveled(_levels_of(image[: len(mode)]), colors, negative=negative)
     notes += [f"{name} {note}"] if note else []
@@ -196,7 +212,7 @@ def _open_vips(data: bytes, **options: Any) -> Any:
 
 
 def _levels_of(image: Any) -> np.ndarray:
-    """Decode a picture; return its channels `[H, W, channels]`."""
+    """Decode a libvips image to an array `[H, W, channels]`; raise `ValueError` if it is damaged."""
     try:
         return image.numpy().reshape(image.height, image.width, image.bands)
     except _vips().Error as error:
@@ -218,14 +234,17 @@ def _leveled(pixels: np.ndarray, colors: int, *, negative: bool) -> tuple[np.nda
 
 
 def convert(levels: np.ndarray, own: bytes | None, target: bytes | None) -> np.ndarray:
-    """Convert colours `[H, W, 3 or 4]` from one ICC profile to another, None for sRGB; keep alpha."""
+    """Convert 16-bit colours `[H, W, 3 or 4]` from ICC profile `own` to `target`; None stands for sRGB.
+
+    A fourth channel, opacity, is kept. Raise `ValueError` if libvips cannot use a profile.
+    """
     vips = _vips()
     image = vips.Image.new_from_array(np.ascontiguousarray(levels[..., :3]), interpretation="rgb16").copy()
     if own:
         image.set_type(vips.GValue.blob_type, "icc-profile-data", own)
     options = {"embedded": True, "input_profile": "srgb", "depth": 16, "intent": "relative"}
     options |= {"black_point_compensation": True, "pcs": "xyz"}
-    # libvips reads profiles from files, which must be closed first on Windows.
+    # libvips reads profiles from files. On Windows a file must be closed before another library opens it.
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "profile.icc"
         file.write_bytes(target or b"")
@@ -237,7 +256,10 @@ def convert(levels: np.ndarray, own: bytes | None, target: bytes | None) -> np.n
 
 
 def encode(levels: np.ndarray, form: str, *, profile: bytes, dpi: tuple[float, float] | None) -> bytes:
-    """Return the bytes of a `PNG` or `TIFF` of 16 bits a channel; `dpi` is (across, down)."""
+    """Return a picture of 16 bits per channel as the bytes of a file of format `form`, `PNG` or `TIFF`.
+
+    `dpi` is pixels per inch, across and down.
+    """
     vips = _vips()
     image = vips.Image.new_from_array(np.ascontiguousarray(levels), interpretation="rgb16").copy()
     if dpi:

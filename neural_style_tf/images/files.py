@@ -16,11 +16,11 @@ PICTURE_SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpeg", ".jpg"),
     *(".png", ".ppm", ".tif", ".tiff", ".webp"),
 )
-"""Suffixes of the pictures in a folder; a file that is named itself may have any suffix."""
+"""Suffixes of the pictures in a folder; a file that the user names may have any suffix."""
 LITTER = ("desktop.ini", "ehthumbs.db", "thumbs.db")
-"""Files that operating systems put beside pictures; hidden files such as `._photo.jpg` are litter, too."""
+"""Files that operating systems put beside pictures. Hidden files such as `._photo.jpg` are skipped, too."""
 
-# Limit of a file: 8 bytes a pixel (16-bit RGBA, uncompressed) and room for metadata.
+# Largest file: 8 bytes for each pixel (uncompressed 16-bit RGBA), and room for metadata.
 _BYTES_PER_PIXEL = 8
 _BYTES_OF_METADATA = 64 << 20
 _NAMES_TO_COMPARE = 2000
@@ -29,19 +29,20 @@ ADVICE = "give a smaller picture, or raise --max_pixels"
 
 
 def natural(text: str) -> list[tuple[int, str]]:
-    """Return a key that sorts `frame2` before `frame10`."""
+    """Return a sort key with which `frame2` comes before `frame10`."""
     parts = re.split(r"(\d+)", text)
     return [(int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in parts if part]
 
 
 def expand_files(pattern: str) -> list[str]:
-    """Return the files of a glob, or the pictures of a folder, in natural order, without litter.
+    """Return the files that match a glob pattern, or the pictures of a folder, sorted by `natural`.
 
-    A plain name is returned as it is, and so is an unreadable folder, which is refused when it is read.
+    Files in `LITTER` and hidden files are left out. Any other name is returned as it is, also that of a
+    missing file or an unreadable folder: reading it raises the error.
     """
     path = Path(pattern)
     try:
-        # An empty name is not the current folder.
+        # `Path("")` would be the current folder.
         if pattern and path.is_dir():
             names = [str(file) for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
         elif path.exists() or not glob.has_magic(pattern):
@@ -59,19 +60,22 @@ def _is_litter(file: str) -> bool:
 
 
 def read_bounded(path: str | os.PathLike[str], *, max_pixels: int) -> bytes:
-    """Read a regular file without blocking, up to the bytes that `max_pixels` can take."""
+    """Return the bytes of a file; raise `UserError` if it is unreadable, or too large for `max_pixels`.
+
+    Only regular files are read, since a pipe or a device could block.
+    """
     name = show(path)
     if not os.fspath(path):
         raise UserError("the name of the picture is empty; expected the path of a file")
     limit = _BYTES_PER_PIXEL * max_pixels + _BYTES_OF_METADATA
     try:
-        # Also checked before opening, which can block or have effects for a device or a pipe.
+        # Checked before opening, too, since opening a pipe or a device can block or have effects.
         _check_regular(Path(os.fsdecode(path)).stat().st_mode, name)
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(path, flags), "rb") as file:
             status = os.fstat(file.fileno())
             _check_regular(status.st_mode, name)
-            # A growing file is cut; the lower bound is for special files of size 0.
+            # A file that grows meanwhile is cut. The lower bound is for special files, which report size 0.
             data = file.read(max(status.st_size, 1 << 20) + 1) if status.st_size <= limit else b""
     except UserError:
         raise
@@ -89,7 +93,7 @@ def read_bounded(path: str | os.PathLike[str], *, max_pixels: int) -> bytes:
 
 
 def check_size(width: int, height: int, name: str, max_pixels: int) -> None:
-    """Refuse a picture with more than `max_pixels`."""
+    """Raise `UserError` if a picture has more than `max_pixels`; `name` is the file in the message."""
     if width * height > max_pixels:
         raise UserError(
             f"{name} is {width} × {height} = {width * height:,} pixels,"

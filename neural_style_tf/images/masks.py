@@ -1,4 +1,4 @@
-"""Masks, in which white is inside, black outside and grey in between; and the opacity of pictures."""
+"""Masks, in which white is inside, black is outside and grey is in between, and the opacity of pictures."""
 
 from __future__ import annotations
 
@@ -13,41 +13,49 @@ from neural_style_tf.images.read import Picture, load_image
 from neural_style_tf.images.resize import resample
 
 _BLACK, _WHITE = 5.5, 249.5
-"""A mask is 0 below the first level and 1 above the second, so that JPEG's noise vanishes."""
+"""In a mask, levels below the first become 0, and levels above the second 1, which removes JPEG's noise."""
 _MAX_STRETCH = 0.03
-"""A relative difference of aspect ratios above this gets a note."""
+"""If the aspect ratios of mask and picture differ by more than this share, a note says so."""
 
 
 def load_mask(path: str | os.PathLike[str], **options: Any) -> tuple[np.ndarray, Picture]:
-    """Read a mask from a picture: its opacity if it has transparency, else its brightness.
+    """Read a mask from a picture file: its opacity if it has transparency, otherwise its brightness.
 
     Args:
         path: A picture file.
         **options: Options of `load_image`.
 
     Returns:
-        float32 `[H, W]`, 0–1, and the picture without its pixels.
+        The mask, float32 `[H, W]`, 0–1, and the `Picture` with its notes and hash, but without pixels.
 
     Raises:
-        UserError: As of `load_image`.
+        UserError: `load_image` cannot read the file.
     """
     picture = load_image(path, **options)
     return mask_of(picture.pixels, picture.alpha), picture.without_pixels()
 
 
 def mask_of(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """Return a picture `[H, W, 3]` with its opacity, uint8 `[H, W]`, as a mask; see `load_mask`."""
+    """Return the mask, float32 `[H, W]`, 0–1, of a picture; see `load_mask`.
+
+    Args:
+        pixels: `[H, W, 3]`, RGB, 0–255; used if `alpha` is None.
+        alpha: Opacity, uint8 `[H, W]`, or None.
+    """
     levels = luma(pixels) if alpha is None else alpha.astype(np.float32)
     return np.clip((levels - _BLACK) / (_WHITE - _BLACK), 0.0, 1.0)
 
 
 def fit_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a mask `[H, W]`, 0–1, by averaging areas or interpolating; uniform 0 and 1 stay exact."""
+    """Resize a mask `[H, W]`, 0–1, to `size` (H, W); areas of 0 or of 1 stay exactly 0 or 1.
+
+    Reducing averages areas; enlarging interpolates linearly.
+    """
     if mask.shape == tuple(size):
         return mask
     smaller = size[0] <= mask.shape[0] and size[1] <= mask.shape[1]
     kind = Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR
-    # To reduce one axis and enlarge the other takes two calls.
+    # Reducing one side and enlarging the other takes two calls.
     least = (min(size[0], mask.shape[0]), min(size[1], mask.shape[1]))
     if not smaller and least != mask.shape:
         return fit_mask(fit_mask(mask, least), size)
@@ -57,7 +65,10 @@ def fit_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def with_opacity(mask: np.ndarray | None, alpha: np.ndarray | None) -> np.ndarray | None:
-    """Return a mask `[h, w]` times the opacity, uint8 `[H, W]`, of its picture; None if there is neither."""
+    """Return a mask `[h, w]`, resized to its picture, times the picture's opacity `alpha`, uint8 `[H, W]`.
+
+    If one of the two is None, return the other, as a mask 0–1; if both are None, return None.
+    """
     if alpha is None:
         return mask
     opacity = alpha.astype(np.float32) / 255.0
@@ -65,7 +76,7 @@ def with_opacity(mask: np.ndarray | None, alpha: np.ndarray | None) -> np.ndarra
 
 
 def stretched(shape: tuple[int, ...], like: tuple[int, ...]) -> str:
-    """Return a note if the aspect ratio of a mask differs from its picture's, else ""."""
+    """Return a note if a mask of this shape and a picture of shape `like` differ in aspect ratio, else ""."""
     ratio = (shape[1] * like[0]) / (shape[0] * like[1])
     if abs(ratio - 1) <= _MAX_STRETCH:
         return ""
@@ -75,8 +86,16 @@ def stretched(shape: tuple[int, ...], like: tuple[int, ...]) -> str:
 def fill_hidden(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     """Replace the colours of fully transparent pixels by those of visible pixels nearby.
 
-    A network sees a little beyond the border of what is visible. The new colours are averages, weighted by
-    opacity, over squares of doubling size, up to the first that contains visible pixels.
+    This is needed because features near the border of the visible part also depend on pixels beyond it. Each
+    new colour is the average, weighted by opacity, over a square. The square's side is doubled until it
+    contains visible pixels.
+
+    Args:
+        pixels: `[H, W, 3]`, RGB, 0–255.
+        alpha: Opacity, uint8 `[H, W]`; None for an opaque picture.
+
+    Returns:
+        The new pixels; `pixels` itself if none or all of them are fully transparent.
     """
     hidden = None if alpha is None else alpha == 0
     if hidden is None or not hidden.any() or hidden.all():

@@ -1,7 +1,7 @@
-"""Read a picture file as upright float RGB in sRGB.
+"""Read a picture file as float RGB in sRGB, turned upright.
 
-A file is decoded once. Its colours are converted and reduced strip by strip, so that a large picture that is
-reduced never exists as floats.
+A file is decoded once. Then its colours are converted, and the picture is reduced, strip by strip. So a large
+picture that is reduced is never in memory as floats at full size.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ def load_image(
     """Read a PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP or PPM file, upright and in sRGB.
 
     EXIF orientation and colour profile are applied. Grey, palette, CMYK, YCbCr and Lab become RGB. 16-bit
-    grey keeps all its bits; so do 16-bit colours of PNG and TIFF with the extra `deep`. Without it they are
-    read at 8. The first of several frames is used. HEIC needs the extra `heic`.
+    grey keeps all its bits; so do 16-bit colours of PNG and TIFF with the extra `deep`. Without `deep`, these
+    colours are read with 8 bits. The first of several frames is used. HEIC needs the extra `heic`.
 
     Args:
         path: A regular file.
-        max_pixels: Pictures with more pixels (WebP: with more than six tenths of it) are refused before they
-            are decoded.
+        max_pixels: Pictures with more pixels than this, or WebP pictures with more than 0.6 times this, are
+            refused before they are decoded.
         longest: Reduce the longest side to this many pixels, see `fit_size`; None or 0 keeps the size.
             Colours are averaged in proportion to their opacity.
         enlarge: Whether to enlarge a smaller picture to `longest`, within `max_pixels`.
@@ -114,7 +114,7 @@ def load_image(
 
 
 def _read_resized(reader: ColorReader, new_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read a picture at a size (H, W), at most its own, strip by strip."""
+    """Return colours and opacity of a picture, reduced strip by strip to `new_size` (H, W)."""
     size, has_alpha = reader.shape, reader.has_alpha
     if size == new_size:
         pixels, alpha = np.empty((*size, 3), np.float32), np.empty(size, np.uint8) if has_alpha else None
@@ -123,7 +123,7 @@ def _read_resized(reader: ColorReader, new_size: tuple[int, int]) -> tuple[np.nd
             if has_alpha:
                 alpha[rows] = opacity
         return pixels, alpha
-    # The filter is separable: rows are reduced strip by strip, then columns at once.
+    # The filter is separable: first the width is reduced strip by strip, then the height at once.
     short_rows = np.empty((size[0], new_size[1], 7 if has_alpha else 3), np.float32)
     for rows, colors, opacity in reader.strips():
         planes = colors
@@ -135,6 +135,6 @@ def _read_resized(reader: ColorReader, new_size: tuple[int, int]) -> tuple[np.nd
     if not has_alpha:
         return np.clip(planes, 0.0, 255.0, out=planes), None
     plain, premultiplied, weight = planes[..., :3], planes[..., 3:6], planes[..., 6:]
-    # Where all pixels are transparent, their colours have equal weights.
+    # Where all pixels are transparent, the plain average of their colours is used.
     colors = np.where(weight > 0.0, premultiplied / np.maximum(weight, 1e-6), plain)
     return np.clip(colors, 0.0, 255.0), np.rint(weight[..., 0]).astype(np.uint8)

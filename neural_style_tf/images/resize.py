@@ -1,4 +1,4 @@
-"""Compute sizes of pictures, and resize them."""
+"""Compute the sizes of pictures, and resize pictures."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _PIXELS_PER_STRIP = 2**17
 
 
 def fit_size(size: tuple[int, int], longest: int | None, *, enlarge: bool = False) -> tuple[int, int]:
-    """Scale (H, W) so that the longest side is `longest` pixels; None or 0 keeps the size.
+    """Return `size` (H, W) scaled so that the longest side is `longest` pixels.
 
-    The shorter side is rounded to the nearest whole number, halves up, and is at least 1. A smaller picture
-    keeps its size unless `enlarge` is set.
+    The shorter side is rounded to the nearest integer, halves up, and is at least 1. The size is kept if
+    `longest` is None or 0, or if the picture is smaller and `enlarge` is not set.
     """
     largest = max(size)
     if not longest or largest == longest or (largest < longest and not enlarge):
@@ -27,7 +27,10 @@ def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize `[H, W]`, `[H, W, C]` or `[1, H, W, C]` to (H, W) by an antialiased Lanczos filter (a = 3).
 
     The filter overshoots at edges, so each channel is clipped to its range in the input. The result is
-    float32. Pixels that have the size are returned, not copied.
+    float32. If the size does not change, the result is not a copy.
+
+    Raises:
+        ValueError: The shape of `pixels` is another one, or a size is below 1.
     """
     pixels = np.asarray(pixels, np.float32)
     planes = pixels[..., None] if pixels.ndim == 2 else pixels[0] if pixels.ndim == 4 else pixels
@@ -41,11 +44,14 @@ def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resample(planes: np.ndarray, size: tuple[int, int], *, smooth: bool = False) -> np.ndarray:
-    """Resize float32 `[H, W, C]` without clipping; `smooth` uses a filter without negative lobes."""
-    # Near edges Lanczos can give opacities around zero, by which colours must not be divided.
+    """Resize float32 `[H, W, C]` to `size` (H, W) without clipping, by a Lanczos filter.
+
+    With `smooth` the filter has no negative lobes, so the result stays in the range of the input.
+    """
+    # Lanczos can make opacities near edges almost 0, and colours are divided by opacity.
     kind = Image.Resampling.HAMMING if smooth else Image.Resampling.LANCZOS
     resampled = np.empty((*size, planes.shape[-1]), np.float32)
-    # One channel at a time, so that only one is copied.
+    # Channels are resized one by one, so that only one is copied at a time.
     for c in range(planes.shape[-1]):
         channel = Image.fromarray(np.ascontiguousarray(planes[..., c]))
         resampled[..., c] = np.asarray(channel.resize(size[::-1], kind))

@@ -1,4 +1,4 @@
-"""TIFF: choose one of several pictures in a file, and tell whether Pillow decodes it correctly."""
+"""TIFF files: choose one of the pictures in a file, and tell whether Pillow decodes it correctly."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254
 _SAMPLES, _PLANAR, _SUB_PICTURES, _EXTRA, _FORMAT, _DNG_VERSION = 277, 284, 330, 338, 339, 50706
 _COLOR_SPACES = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
 _YCBCR, _SENSOR = 6, (32803, 34892)
-# Tags of the positions of pixels, in strips, in tiles or in a JPEG.
+# Tags that say where the pixels are: in strips, in tiles or in a JPEG.
 _PLACES = (273, 324, 513)
 _UNCOMPRESSED, _WEBP = 1, 50001
 _NUMBERS = {1: "integers", 2: "signed integers", 3: "floating-point numbers"}
 
 
 class TiffPage:
-    """The layout of one picture of a TIFF; `number` counts from 0, or is None inside another picture."""
+    """The layout of one picture of a TIFF.
+
+    `number` is its index among the pages of the file, or None for a picture that is inside another one.
+    """
 
     def __init__(self, tags: Mapping[int, Any], number: int | None, *, is_big_endian: bool) -> None:
         def integer(tag: int, default: int) -> int:
@@ -40,13 +43,13 @@ class TiffPage:
             return value if isinstance(value, int) else default
 
         self.number, self.is_big_endian = number, is_big_endian
-        # In pixels; 0 if the file does not say where they are.
+        # Number of pixels; 0 if the file does not say where its pixels are.
         self.area = integer(_WIDTH, 0) * integer(_HEIGHT, 0) * any(tag in tags for tag in _PLACES)
-        # Neither a reduced copy of another picture nor a mask.
+        # Whether it is neither a reduced copy of another picture nor a mask.
         self.is_full = not integer(_SUBFILE, 0) & 5 and integer(_OLD_SUBFILE, 1) != 2
         self.samples, self.bits = integer(_SAMPLES, 1), integer(_BITS, 1)
         self.sample_format = integer(_FORMAT, 1)
-        # Meanings of the channels after the colours (1 and 2 are opacity), or None.
+        # Codes of the channels after the colours (1 and 2 mean opacity); None if they are not stated.
         self.extra = tags.get(_EXTRA) if isinstance(tags.get(_EXTRA), tuple) else None
         self.photometric, self.compression = integer(_PHOTOMETRIC, 0), integer(_COMPRESSION, _UNCOMPRESSED)
         self.is_ycbcr = self.photometric == _YCBCR
@@ -55,17 +58,17 @@ class TiffPage:
 
     @property
     def is_right_in_pillow(self) -> bool:
-        """Whether Pillow decodes such a picture correctly, if it opens it."""
+        """Whether Pillow decodes a picture of this kind correctly, provided that it can open it."""
         is_whole = self.bits <= 16 and self.sample_format == 1
         if self.compression == _UNCOMPRESSED:
-            # Pillow mixes up the samples of such pictures.
+            # Pillow mixes up the channels of these kinds.
             garbled = (self.is_planar and (self.bits > 8 or self.extra is not None)) or self.is_ycbcr
         elif self.is_planar and (self.photometric <= 1 or self.samples > 4):
             garbled = True
         else:
-            # Pillow swaps bytes that libtiff has swapped already; its libtiff has no WebP.
+            # Pillow swaps bytes that libtiff has already swapped; its libtiff is built without WebP.
             garbled = (self.is_big_endian and not is_whole) or self.compression == _WEBP
-        # Pillow takes signed bytes for unsigned ones.
+        # Pillow misreads signed bytes as unsigned ones.
         return not garbled and (is_whole or self.bits > 8)
 
     def __str__(self) -> str:
@@ -78,7 +81,7 @@ class TiffPage:
 
 
 def unreadable(kind: TiffPage | str, name: str) -> UserError:
-    """Return the error for a TIFF of a kind that cannot be decoded."""
+    """Return the error for a TIFF of a `kind` that cannot be decoded; `name` is the file in the message."""
     cure = "save it as RGB of 8 or 16 bits"
     if not deep.is_installed():
         cure = (
@@ -89,12 +92,13 @@ def unreadable(kind: TiffPage | str, name: str) -> UserError:
 
 
 def find_picture(data: bytes, name: str, notes: list[str]) -> TiffPage | None:
-    """Return the first picture of at least half the area of the largest; None if the file is damaged.
+    """Return the first picture with at least half the area of the largest; None if the file is damaged.
 
-    Raw files of cameras are refused, and files that show only a thumbnail.
+    If there are several, a line is added to `notes`. Raise `UserError` for a camera's raw file, and for a
+    file whose only readable picture is a thumbnail.
     """
     if data[:4] == b"MM\0+":
-        # Pillow does not parse such files.
+        # Pillow cannot parse a big-endian BigTIFF.
         raise unreadable("big-endian numbers in a BigTIFF", name)
     pages = _pages(data)
     is_named_raw = Path(name.strip("'\"")).suffix.lower() in _RAW_SUFFIXES
@@ -117,7 +121,7 @@ def find_picture(data: bytes, name: str, notes: list[str]) -> TiffPage | None:
 
 
 def _pages(data: bytes) -> list[TiffPage]:
-    """Return all pictures of a file and those inside them, up to the first damaged directory."""
+    """Return all pictures of a file, with pictures inside of others, up to the first damaged directory."""
     file = io.BytesIO(data)
     header = file.read(16 if data[2:3] == b"+" else 8)
     pages, visited = [], set()

@@ -1,4 +1,4 @@
-"""Write float RGB to a picture file in the format that its suffix names."""
+"""Write float RGB pixels to a picture file; its suffix names the format."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _OPTIONS = {
 }
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 DEEP_FORMATS = ("PNG", "TIFF")
-"""Formats of up to 16 bits a channel."""
+"""Formats that can hold 16 bits per channel."""
 
 
 def check_output(path: str | os.PathLike[str], *, size: tuple[int, int] | None = None) -> None:
-    """Refuse a path to which `save_image` could not write a picture of `size` (H, W)."""
+    """Raise `UserError` if `save_image` could not write a picture of `size` (H, W) to this path."""
     check_path(Path(path), _SUFFIXES, "a picture")
     limit = _LONGEST_SIDE.get(_SUFFIXES[Path(path).suffix.lower()])
     if size and limit and max(size) > limit:
@@ -42,7 +42,10 @@ def check_output(path: str | os.PathLike[str], *, size: tuple[int, int] | None =
 
 
 def check_path(path: Path, suffixes: Collection[str], kind: str) -> None:
-    """Refuse a path without one of the suffixes of `kind`, such as "a picture", or where no file can be."""
+    """Raise `UserError` if `path` has none of the `suffixes`, or no file can be written there.
+
+    `kind` is what to write, such as "a picture", for the message.
+    """
     name, folder, suffix = show(path), show(path.parent), path.suffix.lower()
     if suffix not in suffixes:
         came = f"the suffix {show(path.suffix)}" if path.suffix else "no suffix"
@@ -89,13 +92,13 @@ def save_image(
         alpha: Opacity, uint8 `[H, W]`; JPEG cannot hold it.
         stretch: Scale the smallest value to 0 and the largest to 255, as SciPy's `imsave` did for the
             original implementation of 2017.
-        text: Keyword → value to store in a PNG of 8 bits; other formats leave it out.
-        bits: 8, or 16 for PNG and TIFF with the extra `deep`; other formats have 8.
+        text: Texts to store in an 8-bit PNG, by keyword; other formats leave them out.
+        bits: Bits per channel: 8, or 16 for PNG and TIFF with the extra `deep`. Other formats have 8.
         profile: ICC profile of the pixels; None for sRGB.
         dpi: Pixels per inch, across and down; WebP cannot hold them.
 
     Returns:
-        Notes about what the format could not hold.
+        Lines that the user should see: what the format cannot hold.
 
     Raises:
         UserError: The suffix is unknown, the folder is missing or read-only, the format cannot hold so large
@@ -160,7 +163,7 @@ def to_picture(pixels: np.ndarray, *, alpha: np.ndarray | None = None, stretch: 
 
 
 def _quantize(pixels: np.ndarray, dtype: type, *, alpha: np.ndarray | None, stretch: bool) -> np.ndarray:
-    """Round and clip pixels to 8 or 16 bits `[H, W, 3 or 4]`, strip by strip."""
+    """Round and clip pixels to `dtype`, uint8 or uint16; return `[H, W, 3]`, or `[H, W, 4]` with `alpha`."""
     bad, low, high = 0, np.inf, -np.inf
     for rows in strips(pixels.shape):
         strip = pixels[rows]

@@ -1,1 +1,1 @@
-"""Many runs from one command: the space of settings, the folder of a sweep, its table, sheet and page."""
+"""Sweeps: many runs from one command, which try different settings or pictures."""

@@ -1,6 +1,6 @@
-"""Executors paint the runs of a sweep: in this process, in processes side by side, or on a Ray cluster.
+"""Executors paint the runs of a sweep: in this process, in several processes, or on a Ray cluster.
 
-An executor takes tasks and yields events. `ray_cluster.py` holds the one for Ray.
+An executor is a function that takes tasks and yields events. The executor for Ray is in `ray_cluster.py`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ from neural_style_tf.utils.runtime import cores, nvidia_devices
 
 # How often an executor that waits for events looks for signals, in seconds.
 MESSAGE_SECONDS = 0.5
-# Message to a process: save the run and end it.
+# Message that tells a process to save its run and end it.
 _STOP = "stop"
-# Signals that may reach all processes of a terminal, a service or a job. The parent decides what they mean.
+# Signals that a terminal, a service or a Slurm job may send to all of its processes. The child processes
+# ignore them: the parent decides what to do.
 _SHARED_SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """A run has begun, has made a step (of so many planned), or has ended."""
+    """Something happened to run `name`: it began, made step `step` of `planned`, or ended with `outcome`."""
 
     name: str
     step: int = 0
@@ -47,11 +48,11 @@ class Event:
 
 
 Executor = Callable[[Sequence[Task]], Iterator[Event]]
-"""Paints checked runs. The call itself raises what is wrong with it, before the first event."""
+"""Function that paints checked runs. An error of the executor itself is raised before the first event."""
 
 
 def choose_executor(sweep: SweepConfig, job: Job, machine: Machine, interrupts: Interrupts) -> Executor:
-    """Return the executor that the flags ask for; UserError: they contradict each other."""
+    """Return the executor that the flags ask for; raise `UserError` if they contradict each other."""
     received = interrupts.received
     if sweep.ray and sweep.jobs > 1:
         raise UserError("--jobs and --ray both share out the runs: give one of them")
@@ -68,7 +69,7 @@ def choose_executor(sweep: SweepConfig, job: Job, machine: Machine, interrupts: 
         shared_out = RayExecutor(Painter, sweep, machine.load_weights, received, machine.console.say)
     else:
         memory = available_bytes()
-        # Whole cores; each process has a GPU of its own.
+        # Each process gets an equal share of the memory and of the cores, and a GPU of its own.
         make_painter = functools.partial(
             Painter,
             memory=None if memory is None else memory // sweep.jobs,
@@ -80,7 +81,7 @@ def choose_executor(sweep: SweepConfig, job: Job, machine: Machine, interrupts: 
         )
 
     def execute(tasks: Sequence[Task]) -> Iterator[Event]:
-        # The first signal does not end this process: the runs are asked to save and end.
+        # The first signal does not end this process: it asks the runs to save and end.
         interrupts.graceful = True
         return shared_out(tasks)
 
@@ -96,7 +97,10 @@ def _check_sendable(job: Job) -> None:
 
 
 def gpu_of_each(jobs: int, environment: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return the variables that give each of `jobs` processes a GPU; empty ones without GPUs."""
+    """Return environment variables that give each of `jobs` processes its own GPU; empty dicts without GPUs.
+
+    Raise `UserError` if there are fewer GPUs than processes.
+    """
     gpus = nvidia_devices(environment)
     if not gpus:
         return [{} for _ in range(jobs)]
@@ -109,7 +113,7 @@ def gpu_of_each(jobs: int, environment: Mapping[str, str]) -> list[dict[str, str
 
 
 def one_after_another(tasks: Sequence[Task], painter: Painter, received: Sequence[int]) -> Iterator[Event]:
-    """Paint in this process; the run that a signal in `received` ends is the last."""
+    """Paint in this process; once `received` holds a signal, begin no further run."""
     for task in tasks:
         if received:
             return
@@ -123,13 +127,17 @@ def side_by_side(
     environments: Sequence[Mapping[str, str]],
     received: Sequence[int],
 ) -> Iterator[Event]:
-    """Paint in one process for each of `environments`.
+    """Paint in several processes, one for each of `environments`.
 
-    Each process takes neighbours in the order of the tasks, which share the most; one that has no more takes
-    from the end of the longest queue. A process that dies fails its run, and another one takes its place.
+    Each process has a queue of tasks that follow one another, since such tasks share the most compiled steps.
+    A process whose queue is empty takes from the end of the longest queue. If a process dies, its run has
+    failed, and a new process takes its place.
 
-    `make_painter` is called in each process, and must be picklable. At the first signal in `received` the
-    processes save and end.
+    Args:
+        tasks: The runs to paint.
+        make_painter: Called once in each process; must be picklable.
+        environments: Environment variables of each process.
+        received: Signals so far. After the first, the processes save their runs and end.
     """
     count = min(len(environments), len(tasks))
     queues = [deque(part_of(tasks, index, count)) for index in range(count)]
@@ -154,17 +162,18 @@ def side_by_side(
                 for worker in workers:
                     worker.interrupt()
     finally:
-        # Also if the caller stops taking events, or a second signal has ended the loop.
+        # This also runs if the caller takes no more events, or if a second signal ended the loop.
         for worker in workers:
             worker.close()
 
 
 class Worker:
-    """The parent's side of a process that paints one run after another.
+    """The parent's handle of a child process that paints one run after another.
 
     Attributes:
-        task: The run that is painted; None between runs.
-        connection: Ready to be read when `receive` would not wait.
+        task: The run that is being painted; None between runs.
+        connection: Pipe to the child, for `multiprocessing.connection.wait`: when it is ready, `receive` does
+            not block.
     """
 
     def __init__(self, make_painter: Callable[[], Painter], environment: Mapping[str, str]) -> None:
@@ -182,18 +191,18 @@ class Worker:
         childs_end.close()
 
     def begin(self, task: Task) -> Event:
-        """Hand over a run; return its first event."""
+        """Send a run to the process; return the event that it begins."""
         if not self._process.is_alive():
             self.connection.close()
             self._start()
         self.task, self._has_stepped, self._interrupted = task, False, False
-        # A process that has died meanwhile is noticed by `receive`.
+        # If the process has died meanwhile, `receive` reports it.
         with contextlib.suppress(OSError):
             self.connection.send(task)
         return Event(task.name)
 
     def receive(self) -> Event:
-        """Return the next event of the run: a step, its end, or the death of the process."""
+        """Wait for the next event of the run and return it: a step, or the end, also if the process died."""
         name = self.task.name
         try:
             message = self.connection.recv()
@@ -208,9 +217,9 @@ class Worker:
         return Event(name, *message)
 
     def interrupt(self) -> None:
-        """Let the process save its run and wait for the next.
+        """Tell the process to save and end its run; it then waits for the next one.
 
-        Before the first step, when there is nothing to save, and the second time, the process is killed.
+        Before the first step there is nothing to save: the process is killed, as it is by the second call.
         """
         if self.task is None:
             return
@@ -222,7 +231,7 @@ class Worker:
         self._interrupted = True
 
     def close(self) -> None:
-        """End the process, and wait for it; `interrupt` a run that is painted."""
+        """End the process and wait for its end; a run that is being painted is interrupted first."""
         self.interrupt()
         self.connection.close()
         self._process.join()
@@ -230,11 +239,12 @@ class Worker:
 
 @contextlib.contextmanager
 def _shared_signals_blocked() -> Iterator[None]:
-    """Block `_SHARED_SIGNALS` in this thread, so that a process that it starts begins with them blocked."""
+    """Context in which `_SHARED_SIGNALS` are blocked in this thread, and in each process that it starts."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    # multiprocessing starts this process with the first one, and lets signals through again.
+    # multiprocessing starts its resource tracker with the first process, and then unblocks signals. So the
+    # tracker is started before.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SHARED_SIGNALS)
     try:
@@ -255,7 +265,7 @@ def _cause_of_death(code: int | None) -> str:
 def _serve_runs(
     connection: Connection, make_painter: Callable[[], Painter], environment: dict[str, str]
 ) -> None:
-    """Paint what arrives, until the parent closes the pipe or is gone."""
+    """Main function of a child process: paint each task that arrives, until the parent closes the pipe."""
     for number in _SHARED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
@@ -265,16 +275,16 @@ def _serve_runs(
     def report(step: int, planned: int, saved: bool, seconds_left: float | None = None) -> bool:
         try:
             connection.send((step, planned, seconds_left))
-            # During a run the parent sends only `_STOP`. A pipe that it has closed can be read, too.
+            # During a run the parent sends only `_STOP`. `poll` is also true if the parent closed the pipe.
             return connection.poll()
         except OSError:
-            # The parent is gone: the run is saved.
+            # The parent has ended: save the run and end it.
             return True
 
     painter = make_painter()
     with contextlib.suppress(EOFError, OSError):
         while True:
             task = connection.recv()
-            # A `_STOP` that came too late is read here, and is not for the next run.
+            # A `_STOP` that is read here came after its run had ended: ignore it.
             if task != _STOP:
                 connection.send(painter(task, report))

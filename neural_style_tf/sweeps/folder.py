@@ -1,4 +1,4 @@
-"""The folder of a sweep: a folder for each run, and `sweep.json`, which says what the sweep is."""
+"""The folder of a sweep: it has a folder for each run, and `sweep.json`, which records the sweep."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from neural_style_tf.runs.output_dir import LOCK, writable
 from neural_style_tf.utils.files import Lock, exists, write_text
 
 Runs = Mapping[str, Mapping[str, str]]
-"""Folder of a run in that of the sweep → name of each swept setting → its value, as a flag takes it."""
+"""For each run, by the name of its folder: the value of each swept setting, as text that a flag takes."""
 SWEEP_FORMAT = 1
 LOCK_SECONDS = 10.0
-"""How long to wait for another process that writes `sweep.json`."""
+"""How long to wait while another process writes `sweep.json`."""
 LONGEST_FOLDER = 120
-"""Longest name of a run's folder, in bytes; a run with a longer one is numbered."""
+"""Longest name, in bytes, of a run's folder; instead of a longer name, the run gets a number."""
 
 
 def safe(name: str, value: str) -> str:
-    """Return the value of a setting as part of a file name; of a file, its name without the ending."""
+    """Return a value of setting `name` for use in a file name; a path is reduced to its stem."""
     text = Path(value).stem if name in tagged("reads", Config, Job) else value
     return re.sub(r"[^\w.+\-]+", "_", text) or "_"
 
 
 def name_runs(settings: Sequence[Mapping[str, str]], known: Runs | None = None) -> Runs:
-    """Name the folder of each run: `style_weight=10,tv_weight=0`. A taken or too long one gets a number.
+    """Return the runs with these `settings` by the names of their folders, such as `style_weight=10,seed=0`.
 
-    The runs in `known` keep the names of an earlier command, whatever is swept now.
+    A name that is taken or too long gets a number. A run in `known`, from an earlier command, keeps its name.
     """
     names = {frozenset(values.items()): folder for folder, values in (known or {}).items()}
-    # Some systems do not tell A from a.
+    # Some file systems ignore case.
     taken, runs = {folder.casefold() for folder in names.values()}, {}
     for values in settings:
         folder = names.get(frozenset(values.items()))
@@ -51,7 +51,7 @@ def name_runs(settings: Sequence[Mapping[str, str]], known: Runs | None = None) 
 
 
 def _folder_names(best: str) -> Iterator[str]:
-    """Yield names for a folder, the best first."""
+    """Yield possible names for a folder: `best`, unless it is too long, then names with numbers."""
     if len(best.encode()) <= LONGEST_FOLDER:
         yield best
         yield from (f"{best}-{number}" for number in itertools.count(2))
@@ -59,14 +59,14 @@ def _folder_names(best: str) -> Iterator[str]:
 
 
 class SweepFolder:
-    """`sweep.json` in the folder of a sweep, which is made when the first run is written.
+    """Reads and writes `sweep.json` in the folder of a sweep; `write` creates both.
 
     Attributes:
-        runs: All that were begun in this folder.
-        joined: The user's own file that the runs were joined in, from the root; or "".
+        runs: All runs of this folder, also those of earlier commands; see `Runs`.
+        joined: Absolute path of the user's file (`--output`) into which the runs were joined, or "".
 
     Raises:
-        UserError: There is a `sweep.json` that this program did not write.
+        UserError: There is a `sweep.json` that this version did not write.
     """
 
     def __init__(self, path: Path) -> None:
@@ -90,7 +90,7 @@ class SweepFolder:
                 ) from None
 
     def check(self, base: Mapping[str, Any]) -> None:
-        """Refuse other values of what is not swept, in JSON's types, than the sweep was begun with."""
+        """Raise `UserError` if a setting that is not swept, in `base`, has changed since the sweep began."""
         if self._base is None:
             return
         then, now = self._base, json.loads(json.dumps(dict(base)))
@@ -101,7 +101,7 @@ class SweepFolder:
         differences = [
             f"--{name} was {shown(then, name)}, now {shown(now, name)}"
             for name in sorted(then.keys() | now.keys())
-            # With other tiles the same is computed; see `runs.resume`.
+            # The result does not depend on the tiles; see `runs.resume`.
             if name != "tile" and then.get(name) != now.get(name)
         ]
         if differences:
@@ -111,9 +111,15 @@ class SweepFolder:
             )
 
     def write(self, axes: Mapping[str, Sequence[str]], base: Mapping[str, Any], runs: Runs) -> None:
-        """Write what the sweep is; runs of an earlier, other space stay listed.
+        """Write `sweep.json`; runs of earlier commands, with other values, stay in the list.
 
-        UserError: another process added other runs meanwhile, under the same names.
+        Args:
+            axes: The values of each swept setting.
+            base: All settings that are not swept.
+            runs: The runs of this command.
+
+        Raises:
+            UserError: Meanwhile another process added different runs with the same names.
         """
         with writable(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -132,14 +138,14 @@ class SweepFolder:
             write_text(self._file, json.dumps(facts, indent=2) + "\n")
 
     def note_joined(self, output: str) -> None:
-        """Remember the user's own file that the runs were joined in."""
+        """Record the path of the user's file into which the runs are joined."""
         with self._locked():
             facts = json.loads(self._file.read_text(encoding="utf-8"))
             write_text(self._file, json.dumps(facts | {"joined": output}, indent=2) + "\n")
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep other processes, such as other shards, from writing `sweep.json`."""
+        """Hold the lock of `sweep.json`, so that no other process, such as another shard, writes it."""
         lock = Lock(self.path / LOCK)
         if not lock.acquire(LOCK_SECONDS):
             raise UserError(f"{show(self.path / LOCK)} is held by another process: end that one")

@@ -1,13 +1,13 @@
 """Paint the runs of a sweep on a Ray cluster.
 
-The driver, which is the command line, hands each run to the cluster as a task. `RunFiles`, an actor on the
-driver's machine, reads and writes the folders of the runs. A task fetches the files that an earlier attempt
-has left, paints in a folder of its own machine, and whenever a checkpoint is saved sends each file that has
-changed, whole. So a run whose machine is lost goes on elsewhere. With a shared folder the tasks write there
-themselves.
+The driver, which is the process of the command line, submits each run to the cluster as a Ray task.
+`RunFiles`, an actor on the driver's machine, reads and writes the folders of the runs. A task fetches the
+files of an earlier attempt, if there was one, and paints in a local folder. Whenever a checkpoint is saved,
+the task sends each changed file to `RunFiles`. So if a machine is lost, its run continues on another one.
+With `--shared_output` the tasks write into the folders of the runs themselves.
 
-Ray's own storage would not do: on several machines it needs cloud storage or a shared file system, since
-Ray 2.7 (https://github.com/ray-project/ray/issues/37177).
+Ray's own storage is not used: since Ray 2.7 it needs cloud storage or a shared file system
+(https://github.com/ray-project/ray/issues/37177).
 """
 
 from __future__ import annotations
@@ -47,29 +47,29 @@ from neural_style_tf.transfer.initial import WORDS
 from neural_style_tf.utils.files import write_bytes
 from neural_style_tf.weights import Weights
 
-# How often a run is begun again whose machine or process was lost.
+# How often a run is begun again after its machine or process was lost.
 RETRIES = 5
 LOOK_UP_SECONDS, CONNECT_SECONDS = 1.0, 10.0
-# After this time without a run that begins a line says so. A free machine needs some to start a process.
+# If no run begins for this long, a line says so. A free machine needs some seconds to start a process.
 START_SECONDS = 10.0
-# How long the head of the cluster may be silent. Ray ends this process after 60 s.
+# How long the head of the cluster may not answer. After 60 s Ray itself would end this process.
 HEAD_SECONDS = 20.0
-# Tasks handed to the cluster beside twice those that have begun, so that it sees what is wanted.
+# Besides two tasks for each run that has begun, so many are submitted, so that an autoscaler sees the demand.
 AHEAD = 4
-# The share of a machine's memory that a run asks for at most; a larger run is painted in tiles.
+# Largest share of a machine's memory that a run requests; a run that needs more is painted in tiles.
 MEMORY_SHARE = 0.9
-# Pictures that stay in the object store for further runs; a task that waits keeps its own.
+# How many pictures stay in Ray's object store for further runs, besides those of tasks that wait.
 STORED_PICTURES = 16
 
 
 def check_ray() -> None:
-    """Raise a UserError that says how to install Ray if it is not installed."""
+    """Raise `UserError` if Ray is not installed."""
     if importlib.util.find_spec("ray") is None:
         raise UserError('--ray needs Ray: pip install "neural-style-tf[cluster]"')
 
 
 def own_modules(tasks: Sequence[Task]) -> list[str]:
-    """Return the files and folders in the working directory that have the users' own classes."""
+    """Return the modules in the working directory that define the user's own classes, as paths."""
     settings = [leaf.name for leaf in leaves(Config) if leaf.metadata["is_own"] is names_a_class]
     values = {flat(task.config)[name] for task in tasks for name in settings}
     names = {value for value in values if ":" in value}
@@ -79,13 +79,17 @@ def own_modules(tasks: Sequence[Task]) -> list[str]:
 
 
 def _join_cluster(address: str, modules: Sequence[str]) -> Any:
-    """Import Ray and become a driver of a cluster, which gets `modules`; return Ray."""
+    """Import Ray, connect to the cluster at `address` as a driver, and send it `modules`; return Ray.
+
+    Raise `UserError` if there is no cluster, or if it has another version of Ray or Python.
+    """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # What will be the default, or Ray warns: tasks that take no GPU leave CUDA_VISIBLE_DEVICES as it is.
+    # Ray warns unless this is set: tasks that take no GPU leave CUDA_VISIBLE_DEVICES as it is. This will be
+    # Ray's default.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     head = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
     if head not in ("", "auto", "local"):
-        # Ray itself would try for minutes.
+        # Ray itself would try to connect for minutes.
         host, _, port = head.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 65536:
             raise UserError(f"--ray must be auto, local or HOST:PORT, not {head!r}")
@@ -102,7 +106,7 @@ def _join_cluster(address: str, modules: Sequence[str]) -> Any:
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=True,
-            # The cluster runs the program that this machine runs.
+            # The cluster runs this machine's version of the package.
             runtime_env={"py_modules": [str(Path(neural_style_tf.__file__).parent), *modules]},
             **({"include_dashboard": False} if address == "local" else {}),
         )
@@ -111,7 +115,7 @@ def _join_cluster(address: str, modules: Sequence[str]) -> Any:
             raise UserError(f"--ray={show(address)}: {reason(error)}; install the same on both") from None
         raise _no_cluster(address, reason(error)) from None
     finally:
-        # Ray's own handler would end this process at once, and no run would be saved.
+        # Ray's handler would end this process at once, without saving the runs.
         signal.signal(signal.SIGTERM, handler)
     return ray
 
@@ -130,11 +134,15 @@ def _no_cluster(address: str, why: str) -> UserError:
 
 @dataclasses.dataclass
 class RayExecutor:
-    """Joins the cluster that `--ray` names, and paints on it: hands out tasks, and watches over them.
+    """Connects to the cluster that `--ray` names, submits the runs as tasks, and reports their events.
 
-    `make_painter` is called once in each process of the cluster, and must be picklable. `load_weights`
-    returns the network of a run, which is sent; None: the machines load it themselves. At the first signal in
-    `received` the runs save and end. `say` gets a line when no run can begin.
+    Attributes:
+        make_painter: Called once in each process of the cluster; must be picklable.
+        sweep: The settings of the sweep.
+        load_weights: Returns the weights of a run, which are sent to the cluster. If it returns None, the
+            machines load the weights themselves.
+        received: Signals so far. After the first, the runs save and end.
+        say: Called with a line when no run can begin.
     """
 
     make_painter: Callable[[], Painter]
@@ -144,7 +152,7 @@ class RayExecutor:
     say: Callable[[str], None] = print
 
     def __call__(self, tasks: Sequence[Task]) -> Iterator[Event]:
-        """Return the events of the runs, as they arrive."""
+        """Connect to the cluster, and return an iterator over the events of the runs."""
         if not tasks:
             return iter(())
         self._ray = ray = _join_cluster(self.sweep.ray, own_modules(tasks))
@@ -152,12 +160,12 @@ class RayExecutor:
         on_this_node = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
         actor = ray.remote(num_cpus=0, scheduling_strategy=on_this_node)(RunFiles)
         self._files = actor.remote(shared=self.sweep.shared_output)
-        # The modification time is part of the key: a file that was replaced is sent anew.
+        # The second argument is the modification time, so that a file that was replaced is sent again.
         self._picture = functools.lru_cache(STORED_PICTURES)(lambda name, _: ray.put(Path(name).read_bytes()))
         self._network: tuple[Weights | None, Any] = None, None
-        # Reference of a task → the task, and what it takes of a machine.
+        # By the Ray reference of each task: the task and its demand.
         self._running: dict[Any, tuple[Task, dict[str, int]]] = {}
-        # Name of a run that has begun and not ended → its step, and how many are planned.
+        # For each run that has begun and not ended: its step and the number of planned steps.
         self._begun: dict[str, tuple[int, int]] = {}
         self._mention_at = time.monotonic() + START_SECONDS
         return self._paint(tasks)
@@ -176,7 +184,7 @@ class RayExecutor:
                 try:
                     self._submit(task)
                 except (OSError, UserError) as error:
-                    # A file of this run has gone since the check. The others go on.
+                    # A file of this run was removed after the check. The other runs continue.
                     yield from self._end(task, Outcome("failed", line_of(error)))
             running = list(self._running)
             done = self._ray.wait(running, timeout=LOOK_UP_SECONDS)[0] if running else []
@@ -186,7 +194,7 @@ class RayExecutor:
                 task, _ = self._running.pop(reference)
                 outcome = self._outcome(reference)
                 self._ray.get(self._files.end.remote(task.name))
-                # None: cancelled before it began.
+                # None means that the task was cancelled before it began.
                 if outcome is not None:
                     yield from self._end(task, outcome)
             self._mention_shortage()
@@ -212,7 +220,7 @@ class RayExecutor:
         yield Event(task.name, outcome=outcome)
 
     def _outcome(self, reference: Any) -> Outcome | None:
-        """Return how a task ended; None if it was cancelled before it began."""
+        """Return the outcome of a task that has ended; None if it was cancelled before it began."""
         exceptions = self._ray.exceptions
         try:
             return self._ray.get(reference)
@@ -228,7 +236,7 @@ class RayExecutor:
         job = task.job.replace(
             threads=task.job.threads or demand["CPU"],
             output_dir=os.path.abspath(task.job.output_dir),  # noqa: PTH100
-            # As it is recorded.
+            # The absolute path, as the manifest records it.
             output=task.job.output and from_the_root(task.job.output),
         )
         weights = self.load_weights(job)
@@ -243,11 +251,11 @@ class RayExecutor:
         self._running[reference] = task, demand
 
     def _nodes(self) -> list[Mapping[str, float]]:
-        """Return what each machine of the cluster has, under Ray's names. Machines come and go."""
+        """Return the resources of each machine in the cluster now: amounts of `CPU`, `GPU` and `memory`."""
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
     def _demand(self, task: Task) -> dict[str, int]:
-        """Return what a run takes of a machine: no more cores and memory than the largest one has."""
+        """Return the resources that a run requests: no more than the cluster's machines have at most."""
         cpus, gpus, memory = (
             max((node.get(name, 0) for node in self._nodes()), default=0) for name in ("CPU", "GPU", "memory")
         )
@@ -258,7 +266,7 @@ class RayExecutor:
         }
 
     def _mention_shortage(self) -> None:
-        """Say once what the first run waits for, if none begins or no machine could ever paint it."""
+        """Print once what the first task waits for, if no run begins or no machine could ever paint it."""
         task, demand = next(iter(self._running.values()), (None, {}))
         nodes = self._nodes()
         fits = any(all(node.get(name, 0) >= amount for name, amount in demand.items()) for node in nodes)
@@ -283,7 +291,10 @@ class RayExecutor:
         )
 
     def _check_head(self) -> None:
-        """Wait for the head of the cluster if it does not answer, as each call of Ray would; not for ever."""
+        """Wait until the head of the cluster answers; after `HEAD_SECONDS`, or a signal, raise `RunError`.
+
+        Without this, each call of Ray would wait without a limit.
+        """
         address = self._ray.get_runtime_context().gcs_address
         since = time.monotonic()
         while True:
@@ -299,14 +310,14 @@ class RayExecutor:
 
 
 def files_of(task: Task) -> list[str]:
-    """Return the names of the files that a run reads, without its weights."""
+    """Return the paths of the files that a run reads, other than its weights."""
     names = [*task.job.pictures.values(), task.job.from_run]
     if task.config.init not in WORDS:
         names.append(task.config.init)
     return list(dict.fromkeys(filter(None, names)))
 
 
-# The painter of this process of the cluster, whose runs share what they can.
+# The painter of this process of the cluster, which all runs in the process share; empty before the first run.
 _painters: list[Painter] = []
 
 
@@ -319,10 +330,15 @@ def paint_on_node(
     *,
     shared: bool,
 ) -> Outcome:
-    """Paint a run on a machine of the cluster; called there by Ray.
+    """Paint a run on a machine of the cluster; Ray calls this function there.
 
-    The paths of the task are those of the driver's machine; `pictures` has references to the contents of its
-    files. With `shared` the run's folder can be reached from here; without, `files`, the actor, can.
+    Args:
+        make_painter: Makes the painter of this process.
+        files: Handle of the actor `RunFiles`.
+        task: The run, with the paths of the driver's machine.
+        pictures: Ray references to the contents of the run's files, by path.
+        weights: Weights of the network, or None to load them here.
+        shared: Whether this machine can write into the run's folder itself.
     """
     import ray
 
@@ -334,7 +350,7 @@ def paint_on_node(
         return begun
     attempt, has_written, names = begun
     if has_written:
-        # What is there is of this run: --overwrite does not mean that.
+        # The folder has files of an earlier attempt, which --overwrite must not remove.
         task = dataclasses.replace(task, job=task.job.replace(overwrite=False))
 
     def call(method: str, *arguments: Any) -> Any:
@@ -369,14 +385,14 @@ def paint_on_node(
 
 
 class _LocalRun:
-    """A run in a folder of a machine of the cluster; `call` calls a method of `RunFiles` for this attempt."""
+    """A run in a local folder of a cluster machine; `call` calls a method of `RunFiles` by its name."""
 
     def __init__(self, folder: Path, call: Callable[..., Any]) -> None:
         self.folder, self._call = folder, call
         self._sent: dict[str, tuple[int, int]] = {}
 
     def fetch(self, names: Sequence[str]) -> None:
-        """Fetch the files of an earlier attempt."""
+        """Fetch the files `names` of an earlier attempt."""
         for name in names:
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -384,16 +400,16 @@ class _LocalRun:
         self._sent = stamps(self.folder)
 
     def report(self, step: int, planned: int, saved: bool, seconds_left: float | None = None) -> bool:
-        """Send what was saved, and the step; return whether to stop."""
+        """Send the step and, after a checkpoint (`saved`), the changed files; return whether to stop."""
         if saved:
             self.send()
         return self._call("tick", step, planned)
 
     def send(self) -> None:
-        """Send the files that have changed, and remove those that are gone."""
+        """Send the files that have changed, and have those removed that are gone here."""
         now = stamps(self.folder)
         changed = [name for name, stamp in now.items() if self._sent.get(name) != stamp]
-        # A checkpoint vouches for the other files: it comes after them.
+        # Checkpoints are sent last, since a run resumed from one relies on the other files.
         for name in sorted(changed, key=lambda name: name.startswith("checkpoints/")):
             self._call("write", name, _content(self.folder / name))
         self._call("remove", [name for name in self._sent if name not in now])
@@ -401,12 +417,15 @@ class _LocalRun:
 
 
 def _content(path: Path) -> np.ndarray:
-    """Return a file as an array that is read from disk as it is sent: Ray makes no other copy of an array."""
+    """Return a file as a memory-mapped uint8 array, which Ray sends without another copy in memory."""
     return np.asarray(np.memmap(path, np.uint8, "r")) if path.stat().st_size else np.zeros(0, np.uint8)
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return name → size and time of each file of a run; locks and half-written files are hidden ones."""
+    """Return size in bytes and modification time in nanoseconds of each file of a run, by relative path.
+
+    Hidden files, which are locks and half-written files, are left out.
+    """
     files = {}
     for path in sorted(folder.rglob("[!.]*")):
         with contextlib.suppress(FileNotFoundError):
@@ -418,7 +437,7 @@ def stamps(folder: Path) -> dict[str, tuple[int, int]]:
 
 @dataclasses.dataclass
 class _Attempts:
-    """What `RunFiles` knows of a run that is painted."""
+    """What `RunFiles` knows of a run: its attempts, locked folder, (step, planned steps), and if it wrote."""
 
     count: int = 0
     folder: OutputFolder | None = None
@@ -427,10 +446,10 @@ class _Attempts:
 
 
 class RunFiles:
-    """Reads and writes the folders of the runs, and knows how far they are; an actor on the driver's machine.
+    """Ray actor on the driver's machine that reads and writes the folders of the runs and tracks their steps.
 
-    A machine that was given up may still paint: what an earlier attempt sends is dropped. With a shared
-    folder the tasks write themselves.
+    Ray may begin a run again while a lost machine still paints it. So each attempt has a number, and whatever
+    an earlier attempt sends is dropped. With `shared`, the tasks write into the folders themselves.
     """
 
     def __init__(self, *, shared: bool = False) -> None:
@@ -438,9 +457,11 @@ class RunFiles:
         self._runs: dict[str, _Attempts] = {}
 
     def begin(self, task: Task) -> tuple[int, bool, list[str]] | Outcome:
-        """Begin an attempt; return its number, whether an earlier one has written, and the files to fetch.
+        """Begin an attempt to paint a run.
 
-        Or how the run ended, if its folder is in use or holds something else.
+        Returns:
+            The attempt's number, whether an earlier attempt has written files, and the files to fetch. If the
+            run's folder is in use or holds something else, the `Outcome` of the run.
         """
         run = self._runs.setdefault(task.name, _Attempts())
         run.count += 1
@@ -463,19 +484,19 @@ class RunFiles:
         return run if run and run.count == attempt else None
 
     def tick(self, name: str, attempt: int, step: int, planned: int) -> bool:
-        """Take the progress of a run; return whether it shall stop."""
+        """Record the progress of a run; return whether the attempt must stop."""
         run = self._current(name, attempt)
         if run:
-            # An attempt that reports a step has replaced what was there.
+            # An attempt that reports a step has written its own files.
             run.steps, run.has_written = (step, planned), True
         return self._stopping or run is None
 
     def read(self, name: str, attempt: int, file: str) -> np.ndarray:
-        """Return the content of a file of a run."""
+        """Return the content of `file`, a path in the folder of run `name`, as uint8."""
         return _content(self._runs[name].folder.path / file)
 
     def write(self, name: str, attempt: int, file: str, content: np.ndarray) -> None:
-        """Write a file of a run, or, with a path from the root, the user's own copy of its result."""
+        """Write `file` into a run's folder, or, if its path is absolute, as the user's copy (`--output`)."""
         if run := self._current(name, attempt):
             path = run.folder.path / file
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -483,21 +504,21 @@ class RunFiles:
             run.has_written = True
 
     def remove(self, name: str, attempt: int, files: Sequence[str]) -> None:
-        """Remove files of a run."""
+        """Remove `files` from a run's folder."""
         if run := self._current(name, attempt):
             for file in files:
                 (run.folder.path / file).unlink(missing_ok=True)
 
     def end(self, name: str) -> None:
-        """Give up the folder of a run."""
+        """Release the folder of a run that has ended."""
         run = self._runs.pop(name, None)
         if run and run.folder:
             run.folder.release()
 
     def progress(self) -> dict[str, tuple[int, int]]:
-        """Return name → step and planned steps of the runs that have begun and not ended."""
+        """Return (step, planned steps) of each run that has begun and not ended, by its name."""
         return {name: run.steps for name, run in self._runs.items()}
 
     def stop(self) -> None:
-        """Let each run save and end."""
+        """Make each run save and end at its next step."""
         self._stopping = True

@@ -1,4 +1,4 @@
-"""A sweep at a glance: `table.csv`, `sheet.jpg` and `index.html`, made anew as runs finish."""
+"""Overview of a sweep: `table.csv`, `sheet.jpg` and `index.html`, rewritten as runs finish."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from neural_style_tf.runs.resume import find_manifest
 from neural_style_tf.sweeps.folder import Runs
 from neural_style_tf.utils.files import atomic_file, write_table, write_text
 
-# Sizes of the sheet, in pixels: the largest and the smallest side of a thumbnail, the space around it, a line
-# of text, and the largest side of the whole, labels aside.
+# Sizes of the sheet, in pixels: largest and smallest side of a thumbnail, gap between thumbnails, height of a
+# line of text, largest side of the sheet without labels.
 THUMBNAIL, SMALLEST_THUMBNAIL, GAP, LINE, LARGEST = 256, 16, 8, 20, 16_000
-# Most columns and rows of a sheet. The page has all runs.
+# Most columns and most rows of a sheet. The page shows all runs.
 MOST_SHOWN = LARGEST // (SMALLEST_THUMBNAIL + GAP + LINE)
 TEMPLATE = Path(__file__).with_name("index.html")
 
 
 def write_report(root: Path, runs: Runs) -> list[str]:
-    """Write the table, the page and the sheet of a sweep; return a line for each that cannot be written."""
+    """Write table, page and sheet of a sweep into `root`; return a line for each that cannot be written."""
     facts = [_facts(root / folder) | {"folder": folder, **settings} for folder, settings in runs.items()]
     names = list(next(iter(runs.values()), ()))
     measures = [one.name for one in CHEAP if any(one.name in row for row in facts)]
@@ -46,7 +46,7 @@ def write_report(root: Path, runs: Runs) -> list[str]:
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    """Return a run's losses, measures, steps, seconds and status; what is not known yet is left out."""
+    """Return a run's losses, measures, steps, seconds and status, by name, without those not known yet."""
     manifest = find_manifest(folder)
     if manifest is None:
         return {"status": "waiting"}
@@ -58,7 +58,7 @@ def _facts(folder: Path) -> dict[str, Any]:
 
 
 def _picture(folder: Path) -> Path:
-    """Return the result of a run, or the first frame of a clip."""
+    """Return the path of a run's picture: its result, or the first frame of a clip. It may not exist yet."""
     return min(folder.glob("frames/frame-*.png"), default=folder / "result.png")
 
 
@@ -68,7 +68,10 @@ def _write_sheet(path: Path, runs: Runs) -> None:
 
 
 def make_sheet(root: Path, runs: Runs) -> Image.Image:
-    """Return the results in a grid: the second setting across, all others down, the first `MOST_SHOWN`."""
+    """Return a grid of the results: a column for each value of the second setting, rows for all others.
+
+    Rows and columns after the first `MOST_SHOWN` are left out.
+    """
     names = list(next(iter(runs.values())))
     across = names[1] if len(names) > 1 else names[0] if names else ""
     down = [name for name in names if name != across]
@@ -106,7 +109,7 @@ def make_sheet(root: Path, runs: Runs) -> Image.Image:
 
 
 def _thumbnail(path: Path | None, side: int) -> Image.Image | None:
-    """Return a small copy of a picture; None if there is none, or it is too large for Pillow."""
+    """Return a small copy of a picture; None if the file is missing, damaged, or too large for Pillow."""
     if path is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Run a sweep: check all of its runs, paint them, go on where an earlier command was stopped."""
+"""Run a sweep: check all runs, then paint those that an earlier command has not finished."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from neural_style_tf.sweeps.space import Axis, combine
 from neural_style_tf.utils.console import Console, duration
 from neural_style_tf.utils.files import shortened
 
-# Mistakes that are shown; the others are counted.
+# How many mistakes are shown; the others are only counted.
 MOST_MISTAKES = 20
-# The longest name of an `--output` that is made of values, in bytes, without its ending.
+# Longest file name, in bytes without the ending, after values are filled into `--output`.
 LONGEST_OUTPUT = 240
-# Share of the time of a sweep that table, sheet and page may take while runs are left.
+# Largest share of a sweep's time for writing table, sheet and page before the last run has ended.
 REPORT_SHARE = 0.1
-# The line of progress, in characters, without the time that is left.
+# Longest line of progress, in characters, without the remaining time.
 WIDEST = 100
 
 
@@ -39,9 +39,9 @@ class Sweep:
     """The runs of one command line.
 
     Attributes:
-        runs: All of them, in order.
-        skipped: Name of a run that is left out → why.
-        was_cut_short: Whether `execute` left runs that it was to paint, or some were interrupted.
+        runs: The swept settings of each run, by the name of its folder, in order.
+        skipped: Why a run is left out, by its name.
+        was_cut_short: Whether `execute` ended before all of its runs did, for example by a signal.
     """
 
     def __init__(
@@ -65,8 +65,11 @@ class Sweep:
         self.was_cut_short = False
 
     def check(self) -> list[Task]:
-        """Check all runs; return those that are not skipped. A UserError has a line for each mistake."""
-        # Message → the first run that has it.
+        """Check all runs and return those that are not skipped.
+
+        Raise `UserError` with a line for each mistake.
+        """
+        # The first run with each message.
         mistakes: dict[str, str] = {}
         for name, swept in self.runs.items():
             try:
@@ -94,7 +97,7 @@ class Sweep:
         return list(self._tasks.values())
 
     def _plan(self, name: str, swept: Mapping[str, str]) -> Task:
-        """Return a run as it begins."""
+        """Return the task of run `name` with the `swept` settings, before it is checked."""
         config, job = self._settings(swept)
         return Task(name, config, job.replace(output_dir=str(self._root / name), output=_fill(job, swept)))
 
@@ -125,9 +128,16 @@ class Sweep:
     def execute(
         self, executor: Executor, *, shard: tuple[int, int] = (1, 1), retry_failed: bool = False
     ) -> int:
-        """Paint what is not finished; return 0, or 1 if a run failed or has a flaw. `check` comes first.
+        """Paint the runs that are not finished. Call `check` first.
 
-        `shard` is which part of how many, from 1.
+        Args:
+            executor: Paints the runs.
+            shard: (i, n): paint only part i, from 1, of n parts.
+            retry_failed: Whether to paint runs again that failed before.
+
+        Returns:
+            The exit code: 1 if a run failed or ended with a message, or the report could not be written;
+            otherwise 0.
         """
         say, error = self._console.say, self._console.error
         mine = part_of(self._in_order(), shard[0] - 1, shard[1])
@@ -136,7 +146,7 @@ class Sweep:
         tasks, failed = self._unfinished(mine, retry_failed=retry_failed)
         if finished := len(mine) - len(tasks) - len(failed):
             say(f"finished already: {finished} of {len(mine)} runs")
-        # A cluster that does not answer is an error before anything is written.
+        # If a cluster does not answer, this raises before anything is written.
         events = executor(tasks)
         self._folder.write({axis.name: axis.values for axis in self._axes}, self._base, self.runs)
         progress = _SweepProgress(self._console, len(tasks))
@@ -151,7 +161,7 @@ class Sweep:
             if event.outcome.status == "failed":
                 failed[event.name] = event.outcome.line
             is_flawed = is_flawed or bool(event.outcome.line)
-            # A report of many runs takes long.
+            # The report of many runs takes long, so it is not written after each run.
             now = time.monotonic()
             if reporting <= REPORT_SHARE * (now - begun):
                 write_report(self._root, self.runs)
@@ -167,7 +177,7 @@ class Sweep:
         return 1 if failed or unwritten or is_flawed else 0
 
     def _unfinished(self, names: Sequence[str], *, retry_failed: bool) -> tuple[list[Task], dict[str, str]]:
-        """Return the tasks to paint, and name → line of the runs that are left out as failed."""
+        """Return the tasks to paint, and why each skipped or failed run is left out, by its name."""
         settled = ("finished",) if retry_failed else ("finished", "failed")
         tasks, failed = [], {}
         for name in names:
@@ -182,19 +192,20 @@ class Sweep:
         return tasks, failed
 
     def _in_order(self) -> list[str]:
-        """Return the names of the runs so that those that share compiled steps come together."""
+        """Return the names of the runs, sorted so that runs with the same compiled steps are neighbours."""
         ranks = {
             axis.name: {value: rank for rank, value in enumerate(dict.fromkeys(axis.values))}
             for axis in self._axes
         }
         arguments, files = tagged("argument", Config), tagged("reads", Config, Job)
-        # Runs with other weights, which are another network, share nothing; with other pictures, a little.
+        # `weights` varies slowest, since runs with different networks share nothing. Then come settings that
+        # are compiled into steps, pictures, and last the settings that are only arguments of steps.
         swept = sorted(ranks, key=lambda name: (name != "weights", 2 * (name in arguments) + (name in files)))
         return sorted(self.runs, key=lambda run: [ranks[name][self.runs[run][name]] for name in swept])
 
 
 class _SweepProgress:
-    """Says which runs begin and end and, to a person who watches, how far they are."""
+    """Prints which runs begin and fail; on a terminal, a live line also shows the steps of all runs."""
 
     def __init__(self, console: Console, count: int) -> None:
         self._console, self._count = console, count
@@ -219,7 +230,7 @@ class _SweepProgress:
             say(f"run {self._begun}/{self._count}: {event.name}")
         else:
             self._running[event.name] = (event.step, event.planned)
-        # A run of this process shows its own steps.
+        # A run in this process shows its steps itself, and sends no events with steps.
         if self._console.interactive and any(planned for _, planned in self._running.values()):
             self._console.rewrite(self._line())
 
@@ -233,7 +244,10 @@ class _SweepProgress:
 
 
 def _fill(job: Job, swept: Mapping[str, str]) -> str:
-    """Return `--output` with names in braces replaced by the values of a run; UserError: one is not swept."""
+    """Return `--output` with each name in braces replaced by its value in a run.
+
+    Raise `UserError` for a name that is not swept.
+    """
     styles = "+".join(Path(path).stem for path in job.style)
     values = {"content": job.content, "style": styles} | dict(swept)
 

@@ -1,4 +1,4 @@
-"""The scenes of a clip as runs of a sweep, so that processes and machines share them."""
+"""Paint the scenes of a clip as the runs of a sweep, so that several processes or machines share them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,14 @@ if TYPE_CHECKING:
     from neural_style_tf.video.read import Frame
 
 SCENES = ("start_frame", "end_frame")
-"""Settings in which the runs of the scenes differ."""
+"""The settings that are swept: each scene's run has its own values of them."""
 
 
 def find_scenes(frames: Iterable[Frame], config: Config, flow: Flow) -> list[tuple[int, int]]:
-    """Return the numbers of the first and the last frame of each scene, divided as `paint_clip` does."""
+    """Return the numbers of the first and the last frame of each scene.
+
+    A new scene begins where `paint_clip` would begin one: where the size changes, or flow is not reliable.
+    """
     from neural_style_tf.video.flow import CUT, reliability
 
     scenes: list[tuple[int, int]] = []
@@ -50,7 +53,7 @@ def find_scenes(frames: Iterable[Frame], config: Config, flow: Flow) -> list[tup
 
 
 class Scenes:
-    """The scenes of a clip, as runs of a sweep. It refuses what the run of the whole clip would refuse."""
+    """The scenes of a clip as runs of a sweep; raises `UserError` where a run of the whole clip would."""
 
     def __init__(self, config: Config, job: Job, console: Console) -> None:
         if config.loss.match != "none":
@@ -58,11 +61,11 @@ class Scenes:
                 f"--match={config.loss.match} finds the regions of a clip in its first frame, but scenes "
                 "painted apart would have others: leave out --match, or --jobs, --shard and --ray"
             )
-        # Finds every mistake that the runs would find, before minutes go by.
+        # This finds each mistake that the runs would find, before looking for scenes takes minutes.
         run = Run(config, job.replace(output=""), Machine(), Interrupts())
         self._work, self._size = run.work, run.size
         self._config, self._job, self._console = config, job, console
-        # Looking through the clip needs none of its pictures.
+        # Finding scenes needs none of the pictures that the run has read.
         del run
         console.say("looking for scenes")
         scenes = find_scenes(self._work.frames(), config, self._work.flow)
@@ -71,7 +74,7 @@ class Scenes:
         self.axes = [Axis("start_frame", firsts), Axis("end_frame", lasts)]
 
     def check(self, root: Path, sweep: SweepConfig, shard: tuple[int, int]) -> None:
-        """Refuse a folder with something else, an `--output` that cannot be written, and useless flags."""
+        """Raise `UserError` if flags have no use here, `--output` cannot be written, or `root` is taken."""
         for name in ("sweep_zip", "sweep_samples"):
             if getattr(sweep, name):
                 raise UserError(f"--{name} is about --sweep, and there is none: leave it out")
@@ -79,7 +82,7 @@ class Scenes:
             raise UserError(
                 "--overwrite: a --shard would join new scenes with old ones: give another --output_dir"
             )
-        # A file that an earlier join has written may be replaced.
+        # The clip that an earlier `join` wrote may be replaced.
         job, written = self._job.replace(output_dir=str(root)), SweepFolder(root).joined
         self._work.check_output(job, self._config, size=self._size, written=written)
         taken = [name for name in ("run.json", "result.mp4") if exists(root / name)]
@@ -90,7 +93,10 @@ class Scenes:
             )
 
     def join(self, root: Path, folders: Sequence[str]) -> None:
-        """Write the clip and its metrics once all scenes are painted, in `folders` of `root` in order."""
+        """Join the scenes in `folders` of `root`, in order, into one clip and its metrics.
+
+        If scenes are missing, only print how many are painted.
+        """
         painted = [root / folder for folder in folders]
         jobs = [self._job.replace(output_dir=str(folder), overwrite=False) for folder in painted]
         done = sum(map(is_finished, jobs))
@@ -98,7 +104,7 @@ class Scenes:
             self._console.say(f"scenes painted: {done} of {len(painted)}; result.mp4 follows the last")
             return
         if self._job.output:
-            # First: it may be half of the work.
+            # Noted first: if this command dies while it writes the two files, a later one may replace them.
             SweepFolder(root).note_joined(from_the_root(self._job.output))
         write_result(root, painted, self._work.clip, self._config, self._job, self._console.say)
         metrics = [(folder / "metrics.jsonl").read_bytes() for folder in painted]

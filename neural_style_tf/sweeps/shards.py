@@ -1,4 +1,4 @@
-"""Parts of a sweep for several commands, such as the tasks of a Slurm array."""
+"""Divide a sweep into parts (shards) for several commands, such as the tasks of a Slurm array."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ Item = TypeVar("Item")
 
 
 def part_of(items: Sequence[Item], index: int, count: int) -> Sequence[Item]:
-    """Return part `index`, from 0, of `count` parts of equal length, each of neighbours."""
+    """Return part `index`, from 0, of `count` consecutive parts whose lengths differ by at most 1."""
     low, high = (len(items) * edge // count for edge in (index, index + 1))
     return items[low:high]
 
 
 def find_shard(flag: str, environment: Mapping[str, str]) -> tuple[int, int]:
-    """Return which part of a sweep `--shard` means, from 1, and how many parts there are."""
+    """Return (i, n) for the value of `--shard`: paint part i, from 1, of n parts.
+
+    `auto` reads Slurm's variables in `environment`. Raise `UserError` if the value cannot be parsed.
+    """
     if flag == "none":
         return 1, 1
     if flag == "auto":

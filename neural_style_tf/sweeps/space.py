@@ -1,7 +1,7 @@
-"""Turn `--sweep=NAME=…` into runs: lists, ranges, random draws and globs, and their product.
+"""Turn the flags `--sweep=NAME=…` into runs: parse lists, ranges, random draws and globs, and combine them.
 
-A value is the text that a flag would take. Nothing here knows which values are allowed: each run is checked
-as an ordinary command line.
+A value is the text that a flag would take. Values are not checked here: each run is checked later like an
+ordinary command line.
 """
 
 from __future__ import annotations
@@ -28,18 +28,24 @@ _CALL = re.compile(r"([a-z]+)\((.*)\)")
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """One swept setting."""
+    """One swept setting, with its values."""
 
     name: str  # of the flag
-    values: tuple[str, ...]  # texts that the flag takes, without repetition
-    drawn: bool = False  # whether they are random draws, which go together with those of other axes
+    values: tuple[str, ...]  # as text that the flag takes
+    drawn: bool = False  # whether they are random; all random axes advance together
 
 
 def parse_axis(text: str, *, samples: int = 0, seed: int = 0, frames: bool = False) -> Axis:
     """Parse `NAME=V1,V2,…`, `NAME=linspace(a,b,n)`, `logspace`, `uniform(a,b)`, `loguniform`, or files.
 
-    A `;` stands for the comma of a list. `samples` is the number of draws for each random axis, which depend
-    on `seed` and the name. With `frames` a folder, as content, is one clip.
+    Args:
+        text: The value of `--sweep`. A `;` in it stands for a comma inside one value, such as a list.
+        samples: Number of draws if the axis is random.
+        seed: Seed of the draws, together with the name.
+        frames: Whether a folder as `content` is one clip of frames, not a list of photos.
+
+    Raises:
+        UserError: The name is unknown, or the values cannot be parsed.
     """
     name, equals, values = text.partition("=")
     swept = [*(leaf.name for leaf in leaves(Config)), *tagged("swept", Job)]
@@ -63,10 +69,12 @@ def parse_axis(text: str, *, samples: int = 0, seed: int = 0, frames: bool = Fal
 
 
 def combine(axes: Sequence[Axis], zipped: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Return name → value of each run: the product of the axes, the first the slowest.
+    """Return the values of each run by name: the product of the axes, of which the first varies slowest.
 
-    Random axes advance together, and so do those that are `zipped`, which must be equally long. No value, or
-    row of zipped ones, may occur twice.
+    Random axes advance together, and so do the axes named in `zipped`.
+
+    Raises:
+        UserError: A name is swept twice, `zipped` axes differ in length, runs repeat or are too many.
     """
     swept = [axis.name for axis in axes]
     for name in swept:
@@ -88,13 +96,13 @@ def combine(axes: Sequence[Axis], zipped: Sequence[str] = ()) -> list[dict[str, 
 
 
 def _advance_together(axes: Sequence[Axis]) -> list[tuple[tuple[str, str], ...]]:
-    """Return the steps of axes of equal length: a pair of name and value for each axis."""
+    """Return the steps of axes that advance together; each step has a pair (name, value) for each axis."""
     if len({len(axis.values) for axis in axes}) > 1:
         counts = ", ".join(f"{axis.name} has {len(axis.values)}" for axis in axes)
         raise UserError(f"--sweep_zip: as many values are needed of each, but {counts}")
     rows = list(zip(*(axis.values for axis in axes), strict=True))
     if axes[0].drawn:
-        # Whole numbers and few digits come twice by chance.
+        # After rounding, draws may be equal by chance.
         rows = list(dict.fromkeys(rows))
     [(row, count)] = Counter(rows).most_common(1)
     if count > 1:
@@ -105,7 +113,7 @@ def _advance_together(axes: Sequence[Axis]) -> list[tuple[tuple[str, str], ...]]
 
 def _files(name: str, pattern: str) -> list[str]:
     if pattern in SETTINGS[name].metadata["choices"]:
-        # Also where a folder is called so.
+        # A word such as `noise` counts even if a folder has this name.
         return [pattern]
     files = expand_files(pattern)
     if not files:
@@ -115,7 +123,10 @@ def _files(name: str, pattern: str) -> list[str]:
 
 
 def _numbers(text: str, kind: str, arguments: str, *, samples: int, seed: str) -> list[float]:
-    """Return the numbers of a range; those of `logspace` go from a to b themselves, not to powers of ten."""
+    """Return the numbers of a range of this `kind`. In `logspace(a,b,n)`, a and b are the ends themselves.
+
+    NumPy's `logspace` takes their exponents. Raise `UserError` if the arguments are wrong.
+    """
     try:
         numbers = [float(part) for part in arguments.split(",")]
     except ValueError:

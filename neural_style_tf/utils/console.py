@@ -9,7 +9,7 @@ from typing import TextIO
 
 
 class Console:
-    """Writes lines to standard output or another stream; `quiet` leaves only errors."""
+    """Writes lines to `stream` (default: standard output). If `quiet`, only errors are written."""
 
     def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:
         self.quiet = quiet
@@ -24,19 +24,19 @@ class Console:
         return False
 
     def say(self, line: str) -> None:
-        """Write a line."""
+        """Write `line`, unless the console is quiet."""
         if self.quiet:
             return
         self._write(("\n" if self.live_line else "") + line + "\n")
         self.live_line = False
 
     def rewrite(self, line: str) -> None:
-        """Replace the last line, if it was written by this method, on a terminal."""
+        """Write a line without a line break, so that on a terminal the next call replaces it."""
         self._write(f"\r\x1b[2K{line}")
         self.live_line = True
 
     def error(self, line: str) -> None:
-        """Write an error line to standard error, even when quiet."""
+        """Write `line` to standard error, even if the console is quiet."""
         if self.live_line:
             self.say("")
         with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -47,12 +47,12 @@ class Console:
             self.stream.write(printable(text, self.stream))
             self.stream.flush()
         except (OSError, ValueError, AttributeError):
-            # The reader has ended (`| head`) or the stream is closed: the run continues in silence.
+            # The stream is closed, or its reader has ended, as `| head` does: go on without output.
             self.quiet = True
 
 
 class Download:
-    """Shows the progress of a download: a live line on a terminal, else a new line now and then."""
+    """Shows the progress of a download: one live line on a terminal, elsewhere a line every 15 seconds."""
 
     LIVE, PLAIN = 1.0, 15.0
     """Seconds between two lines, on a terminal and elsewhere."""
@@ -62,7 +62,7 @@ class Download:
         self._begun = self._shown = 0.0
 
     def __call__(self, done: int, total: int) -> None:
-        """Show `done` of `total` bytes."""
+        """Show that `done` of `total` bytes have arrived."""
         now, live = time.monotonic(), self._console.interactive
         self._begun, self._shown = self._begun or now, self._shown or now
         if done < total and now - self._shown < (self.LIVE if live else self.PLAIN):
@@ -74,13 +74,13 @@ class Download:
 
 
 def printable(text: str, stream: TextIO | None = None) -> str:
-    """Escape what a stream (default: UTF-8) cannot encode, such as names that are not UTF-8."""
+    r"""Return `text` with an escape such as `\xe9` for what `stream` (default: UTF-8) cannot encode."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def duration(seconds: float) -> str:
-    """Return `1:02:03` or `2:03`."""
+    """Return `seconds` as `1:02:03`, or as `2:03` below an hour."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,4 +1,4 @@
-"""Files that several processes use: written atomically, locked, named within the limits of file systems."""
+"""Write files atomically, lock them against other processes, and keep their names short enough."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 
 PARTIAL, NAME_KEPT = ".partial-", 40
-"""Beginning of the name of an unfinished file, and how many bytes of the final name follow it."""
+"""A temporary file's name begins with `PARTIAL`, followed by `NAME_KEPT` bytes of the final name."""
 UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK, errno.EXDEV}
-"""Errors of file systems that lack an operation: network shares, object stores, FUSE."""
+"""Error numbers by which network shares, object stores and FUSE say that they lack an operation."""
 
 
 def exists(path: str | os.PathLike[str]) -> bool:
@@ -36,7 +36,7 @@ def is_file(path: str | os.PathLike[str]) -> bool:
 
 
 def shortened(name: str, most: int) -> str:
-    """Return a file name of at most `most` bytes; a longer one is cut and ends in a hash of itself."""
+    """Return `name`, or if it is longer than `most` bytes, its beginning and a hash of the whole name."""
     data = name.encode("utf-8", "surrogatepass")
     if len(data) <= most:
         return name
@@ -46,12 +46,13 @@ def shortened(name: str, most: int) -> str:
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield an empty file beside `path`, with its suffix, to write to; it replaces `path` at the end.
+    """Yield the path of an empty temporary file with the suffix of `path`, which it replaces at the end.
 
-    If the body raises, or the process dies, `path` keeps its former content (or stays absent).
+    The temporary file lies in the same folder.
+    If the body of the `with` raises, or the process dies, `path` keeps its former content or stays absent.
     """
     path = Path(path)
-    # `leftovers` finds the file by this name.
+    # `leftovers` finds temporary files by this name.
     name = f"{PARTIAL}{shortened(path.name, NAME_KEPT)}-{secrets.token_hex(8)}{path.suffix}"
     temporary = path.with_name(name)
     try:
@@ -66,7 +67,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _move_into_place(file: BinaryIO, temporary: Path, path: Path) -> None:
-    """Give a complete file its name, even if the file system can neither sync nor rename."""
+    """Rename `temporary` to `path`, or copy it if the file system cannot rename."""
     try:
         os.fsync(file)
     except OSError as error:
@@ -83,7 +84,7 @@ def _move_into_place(file: BinaryIO, temporary: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a binary file that replaces `path` at the end; see `atomic_path`."""
+    """Yield a binary file to write to, which replaces `path` at the end; see `atomic_path`."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         yield file
 
@@ -100,7 +101,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_table(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Mapping]) -> None:
-    """Write a CSV file atomically; what a row lacks stays empty, what is no column is left out."""
+    """Write a CSV file atomically; a missing value leaves an empty cell, other keys are ignored."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, extrasaction="ignore", restval="")
     writer.writeheader()
@@ -109,7 +110,7 @@ def write_table(path: str | os.PathLike[str], columns: Sequence[str], rows: Iter
 
 
 def leftovers(folder: Path, pattern: str) -> list[Path]:
-    """Return the unfinished files that killed processes left of files in `folder` that match `pattern`."""
+    """Return the temporary files that killed processes left in `folder` for files that match `pattern`."""
     return sorted(folder.glob(f"{PARTIAL}{pattern}-*"))
 
 
@@ -124,9 +125,9 @@ class Lock:
         self._lock: FileLock | None = None
 
     def acquire(self, seconds: float = 0.0) -> bool:
-        """Take the lock; return False if another process holds it for so many seconds.
+        """Take the lock, waiting up to `seconds`; return False if another process still holds it.
 
-        On a file system without locks this always succeeds: the user must run one process only.
+        On a file system without locks this always succeeds: there, the user must run only one process.
         """
         lock = FileLock(self._path, timeout=seconds, fallback_to_soft=False)
         try:
@@ -144,8 +145,8 @@ class Lock:
         if self._lock is None:
             return
         lock, self._lock = self._lock, None
-        # Removed while the lock is held: later the file may be another process's. Windows cannot remove an
-        # open file. The folder may be gone or read-only by now.
+        # The file is removed while the lock is held, since later it may belong to another process. Windows
+        # cannot remove an open file. The folder may be gone or read-only by now.
         with contextlib.suppress(OSError):
             self._path.unlink()
         lock.release()

@@ -30,7 +30,7 @@ _M_MMAP_THRESHOLD = -3
 _DEVICES = Path("/dev")
 _CPUINFO = Path("/proc/cpuinfo")
 _WSL_DRIVERS = (Path("/usr/lib/wsl/lib/libcuda.so"), Path("/usr/lib/x86_64-linux-gnu/libcuda.so.1"))
-"""NVIDIA's driver where Windows has the GPU: under WSL2, and in a container there."""
+"""Paths of NVIDIA's driver under WSL2, and in a container under WSL2."""
 _NAME_OF_GPU = re.compile(r"\d+|(GPU|MIG)-.+")
 # Environment variables that are removed. The first makes TensorBoard's plug-in import Keras 2, which may
 # not be installed. The others override `--precision`.
@@ -54,10 +54,10 @@ def cores() -> int:
 
 
 def nvidia_devices(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Return CUDA's names of the visible NVIDIA GPUs, whether or not TensorFlow can use them.
+    """Return CUDA's names of the visible NVIDIA GPUs, such as `0`, whether or not TensorFlow can use them.
 
-    CUDA counts from 0, even if a container has only `/dev/nvidia2`. WSL2 has one file for all GPUs, which
-    counts as one. Like CUDA, this reads `CUDA_VISIBLE_DEVICES` up to the first invalid name.
+    CUDA counts from 0, even if a container has only `/dev/nvidia2`. WSL2 has one file for all GPUs, so they
+    count as one GPU. Like CUDA, this reads `CUDA_VISIBLE_DEVICES` only up to the first invalid name.
     """
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
@@ -68,7 +68,7 @@ def nvidia_devices(environment: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def missing_package(name: str) -> str:
-    """Return a line for the user about a package that is not installed for this Python."""
+    """Return a line that tells the user that package `name` is missing, and how to install it."""
     oldest, newest = (".".join(map(str, version)) for version in PYTHONS)
     if sys.version_info[:2] > PYTHONS[1]:
         return (
@@ -82,13 +82,13 @@ def missing_package(name: str) -> str:
 
 
 def check_installation() -> None:
-    """Raise `UserError` if TensorFlow is not installed, without importing it."""
+    """Raise `UserError` if TensorFlow is not installed. TensorFlow is not imported."""
     if "tensorflow" not in sys.modules and importlib.util.find_spec("tensorflow") is None:
         raise UserError(missing_package("TensorFlow"))
 
 
 def lacks_avx() -> str:
-    """Return a line for the user if this processor is too old for published builds of TensorFlow, else ''."""
+    """Return a line for the user if this processor is too old for published TensorFlow, else ''."""
     if "tensorflow" in sys.modules or platform.machine().lower() not in ("x86_64", "amd64"):
         return ""
     try:
@@ -107,8 +107,8 @@ def lacks_avx() -> str:
 def use_tensorflow_backend() -> None:
     """Choose Keras' TensorFlow backend, whatever `KERAS_BACKEND` and `keras.json` say.
 
-    Must be called before TensorFlow is imported, which imports Keras. A Keras that was imported earlier with
-    another backend is refused.
+    Call this before TensorFlow is imported, since TensorFlow imports Keras. Raise `UserError` if Keras was
+    already imported with another backend.
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
     keras = sys.modules.get("keras")
@@ -120,10 +120,10 @@ def use_tensorflow_backend() -> None:
 
 
 def prefer_onednn() -> None:
-    """Use oneDNN's convolutions on every x86 processor; must be called before TensorFlow is imported.
+    """Use oneDNN's convolutions on every x86 processor; call this before TensorFlow is imported.
 
-    TensorFlow itself uses them only with AVX-512 VNNI; with AVX2, too, they are faster than Eigen's and take
-    less memory.
+    By itself, TensorFlow uses them only on processors with AVX-512 VNNI, and Eigen's on others. With AVX2,
+    too, oneDNN's are faster and take less memory.
     """
     if platform.machine().lower() in ("x86_64", "amd64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -138,7 +138,7 @@ def start_tensorflow(
 ) -> str:
     """Import TensorFlow, set up the process, and return the device's name, such as `CPU (2 cores)`.
 
-    A UserError says that TensorFlow is installed but cannot be imported.
+    Raise `UserError` if TensorFlow cannot be imported.
 
     Args:
         verbose: Whether TensorFlow prints its start-up messages.
@@ -146,7 +146,8 @@ def start_tensorflow(
             (docs/large_pictures.md). Otherwise TensorFlow's pool on the CPU and the C library's heaps keep
             it, in pieces that may be too small for the next large picture.
         threads: Number of threads on the CPU; 0: one for each core.
-        join: Called before the first operation, after which a process cannot join a cluster.
+        join: Function that joins a cluster. It is called before TensorFlow's first operation; later a process
+            cannot join one.
     """
     if not verbose:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -251,7 +252,7 @@ def _hidden(packages: Iterable[str]) -> Iterator[None]:
 
 
 def _lacks_kernels(gpu: tf.config.PhysicalDevice) -> bool:
-    """Return whether this build of TensorFlow has no kernels that run on a GPU."""
+    """Return whether this build of TensorFlow has no kernels that run on `gpu`."""
     import tensorflow as tf
 
     capability = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
@@ -278,12 +279,16 @@ if not os.read(0, 1):
     words = words or "nothing; was it built for another processor?"
     sys.stderr.write(f"neural-style-tf: TensorFlow ended the process as it started; last words: {words}\\n")
 """
-"""Program that shows the end of the file at standard output if its pipe closes before it received a byte."""
+"""Program of a helper process that tells why its parent died.
+
+Its standard input is a pipe from the parent, its standard output the file of the parent's held-back messages.
+If the pipe closes before a byte came, the parent has died, and the program prints the end of this file.
+"""
 
 
 @contextlib.contextmanager
 def _stderr_held_back() -> Iterator[None]:
-    """Drop what C++ writes to file descriptor 2; if the process dies, another process shows it."""
+    """Drop what C++ writes to file descriptor 2; if this process dies, a helper process shows the end."""
     with contextlib.ExitStack() as stack:
         try:
             sys.stderr.flush()

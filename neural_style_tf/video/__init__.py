@@ -1,1 +1,1 @@
-"""Clips: read and write them, follow what moves from frame to frame, paint them without flicker."""
+"""Clips (videos, animations, folders of frames): read and write them, and paint them without flicker."""

@@ -1,4 +1,4 @@
-"""Video files: what they say of themselves, and their frames as players show them. Imports PyAV."""
+"""Read video files with PyAV: their properties, and their frames as a player would show them."""
 
 from __future__ import annotations
 
@@ -20,27 +20,30 @@ from neural_style_tf.images import resize
 from neural_style_tf.video.read import FILE_TAGS, FOLDER_RATE, Clip, Frame
 
 HD_ROWS = 720
-"""A video of at least this height that does not state its colours has those of BT.709."""
+"""If a video of at least this height does not state its colour space, BT.709 is assumed."""
 HDR, UNKNOWN_COLORS = (16, 18), 2
-"""By ITU-T H.273: transfer characteristics of PQ and HLG; a colour space that is not stated."""
+"""Codes of ITU-T H.273: the transfer characteristics PQ and HLG; a colour space that is not stated."""
 NEARLY_SQUARE = 0.01
-"""Difference of a pixel's sides that is ignored."""
+"""Deviation of a pixel's aspect ratio from 1 that is ignored."""
 STILLS = ("mjpeg", "png", "bmp", "gif", "webp")
-"""Codecs of covers and previews, in a file that has another video stream."""
+"""Codecs of cover pictures and previews, if the file also has a video stream of another codec."""
 HIDING = ("vp8", "mpeg4")
-"""Codecs with packets that have no frame of their own."""
+"""Codecs in which some packets have no frame of their own."""
 WHOLE = ("hevc", "vp9", "av1", "libdav1d")
 """Codecs in which each packet has a frame."""
 HOPELESS = 1000
-"""Packets at the beginning that cannot be decoded, after which a file is given up."""
+"""A file is given up if so many packets at its beginning cannot be decoded."""
 OPACITY_FRAMES = 50
-"""Frames at the beginning in which transparency is looked for."""
+"""Number of frames at the beginning in which transparency is looked for."""
 KEY_DISTANCE = 10
-"""Least distance, in frames, of the key frames that are remembered."""
+"""Least distance, in frames, between key frames whose places are remembered."""
 
 
 def open_video(file: Path, *, max_pixels: int, allow_truncated: bool) -> Clip:
-    """Look at a video file, without decoding more than its first frames."""
+    """Return the properties of a video file as a `Clip`; only its first frames are decoded.
+
+    Raise `UserError` if the file is no video, too large, or has no decoder.
+    """
     try:
         with av.open(url(file)) as container:
             return _look_at(container, file, max_pixels, allow_truncated)
@@ -70,7 +73,7 @@ def _look_at(container: Any, file: Path, max_pixels: int, allow_truncated: bool)
     length = stream.duration * stream.time_base if stream.duration else None
     count = stream.frames or int((length or 0) * rate)
     if not count and container.duration and not container.streams.audio:
-        # The duration of the file is that of its longest stream, which might be sound.
+        # The duration of a file is that of its longest stream, which could be the sound.
         count = round(container.duration * rate / av.time_base)
     sound = ", with sound" if has_audio else ""
     notes = [
@@ -103,7 +106,7 @@ def _look_at(container: Any, file: Path, max_pixels: int, allow_truncated: bool)
 
 
 def url(file: Path) -> str:
-    """Return the URL of a file for FFmpeg, which would take a name with a colon for a protocol."""
+    """Return a file name as a URL for FFmpeg, which would misread a name with a colon as a protocol."""
     return f"file:{file}"
 
 
@@ -112,7 +115,7 @@ def _rate(stream: Any) -> Fraction:
 
 
 def film_of(container: Any) -> Any:
-    """Return the video stream of a file that is its film, not a cover or preview; None if there is none."""
+    """Return the video stream that is the film, not a cover picture or preview; None if there is none."""
 
     def rank(stream: Any) -> tuple[Any, ...]:
         context = stream.codec_context
@@ -126,13 +129,16 @@ def film_of(container: Any) -> Any:
 
 
 def sound_of(container: Any) -> Any:
-    """Return the first audio stream of a file that can be decoded; None if there is none."""
+    """Return the first audio stream that can be decoded; None if there is none."""
     contexts = ((stream, stream.codec_context) for stream in container.streams.audio)
     return next((stream for stream, context in contexts if context is not None and context.sample_rate), None)
 
 
 def _codec_tag(file: Path, kind: str) -> str:
-    """Return a note with the codec tag of a stream that has no decoder; only FFmpeg's log has the tag."""
+    """Return a note with the codec tag of a stream that has no decoder, or "" if it is unknown.
+
+    The tag is read from FFmpeg's log, since it is nowhere else. `kind` is `Video` or `Audio`.
+    """
     level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
     try:
         av.logging.set_level(av.logging.WARNING)
@@ -147,24 +153,27 @@ def _codec_tag(file: Path, kind: str) -> str:
 
 
 class DecodedFrame(NamedTuple):
-    """A frame of a video, and what is missing before it."""
+    """A decoded frame, and the frames just before it that could not be decoded."""
 
-    frame: Any  # none at the end of the file
-    place: int | None  # byte of the file at which its packet begins; None where that is not known
-    # For each frame before it that could not be decoded, when it is shown, by the file's clock in seconds;
-    # None where the file does not say.
+    frame: Any  # PyAV's frame; None at the end of the file
+    place: int | None  # offset in bytes of its packet in the file; None if unknown
+    # For each frame before it that could not be decoded, its time stamp in seconds, by the file's clock; None
+    # if the file has no stamp for it.
     lost: list[Fraction | None]
 
 
 def decoded(container: Any, stream: Any) -> Iterator[DecodedFrame]:
-    """Yield the frames of a video stream, also damaged ones as far as they can be decoded."""
+    """Yield the frames of a video stream, with damaged frames as far as they can be decoded.
+
+    The last item has the frame None and the frames that are missing at the end.
+    """
     decoder = _decoder(stream)
-    # Several threads do not say at which packet they fail.
+    # With several threads, an error does not tell which packet it is about.
     decoder.thread_count = 1
     decoder.flags |= Flags.output_corrupt
     stamped, codec = _stamps_frames(container), stream.codec_context.name
     hides = codec in HIDING
-    # Packets whose frames are to come, by their stamps or in their order.
+    # Positions in the file of packets whose frames have not come yet, by their stamps or their order.
     waiting: dict[int, int | None] = {}
     failed, begun = 0, False
     for count, packet in enumerate(container.demux(stream)):
@@ -179,7 +188,7 @@ def decoded(container: Any, stream: Any) -> Iterator[DecodedFrame]:
             continue
         for frame in frames:
             if frame.is_corrupt and not begun:
-                # A file that begins in the middle of a scene, or with a damaged key frame.
+                # The file begins between two key frames, or with a damaged one.
                 continue
             if frame.pts is None or not stamped:
                 waiting.pop(next(iter(waiting), None), None)
@@ -190,7 +199,7 @@ def decoded(container: Any, stream: Any) -> Iterator[DecodedFrame]:
                 missing = sorted(stamp for stamp in waiting if stamp < frame.pts)
                 for stamp in missing:
                     del waiting[stamp]
-                # Where nothing failed, packets without a frame are usual, as at the beginning of a file.
+                # If no packet failed, packets without a frame are normal, for example at the beginning.
                 failed = failed or int(frame.is_corrupt or (begun and codec in WHOLE))
                 lost = [stamp * stream.time_base for stamp in missing[: failed if hides else None] if failed]
                 failed -= len(lost) if hides else 0
@@ -200,12 +209,12 @@ def decoded(container: Any, stream: Any) -> Iterator[DecodedFrame]:
 
 
 def _stamps_frames(container: Any) -> bool:
-    # AVI stamps frames in the order in which they are stored.
+    # AVI numbers frames in the order of storage, not in the order in which they are shown.
     return container.format.name != "avi"
 
 
 def _decoder(stream: Any) -> Any:
-    """Return the decoder of a stream; FFmpeg's own decoders of VP8 and VP9 ignore opacity."""
+    """Return a decoder for a stream: libvpx for VP8 and VP9 with opacity, which FFmpeg's decoders ignore."""
     name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
     if name in av.codecs_available and stream.metadata.get("alpha_mode") == "1":
         return av.CodecContext.create(name, "r")
@@ -213,9 +222,9 @@ def _decoder(stream: Any) -> Any:
 
 
 def _first_frames(container: Any, stream: Any) -> tuple[bool, bool]:
-    """Return whether the first frame is interlaced, and whether one of the first is transparent."""
+    """Return whether the first frame is interlaced, and whether one of the first 50 has transparency."""
     interlaced = has_alpha = False
-    # Other faults are reported when the frames are read.
+    # Errors are reported later, when the frames are read.
     with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
         for number, (frame, *_) in enumerate(itertools.islice(decoded(container, stream), OPACITY_FRAMES)):
             if frame is None or not (number == 0 or _may_be_transparent(frame)):
@@ -228,19 +237,23 @@ def _first_frames(container: Any, stream: Any) -> tuple[bool, bool]:
 
 
 class _Key(NamedTuple):
-    """A key frame, at which reading can begin."""
+    """A key frame: reading can begin there."""
 
     number: int  # of the frame
-    time: Fraction  # see `Frame`
-    pts: int  # when it is shown, by the file's clock
-    place: int  # see `DecodedFrame`
+    time: Fraction  # seconds from the first frame
+    pts: int  # its time stamp, in ticks of the file's clock
+    place: int  # offset in bytes of its packet in the file
 
 
 class _Video:
     """Reads a video file, and remembers where its key frames are.
 
-    `damaged` has the numbers of the frames that could not be decoded, or only in part, as far as it was read.
-    A `lenient` reader takes the file to end where it cannot be read.
+    Args:
+        file: The file.
+        lenient: Whether the clip ends at the first read error, which otherwise raises `RunError`.
+
+    Attributes:
+        damaged: Numbers of the frames, among those read so far, that could not be decoded completely.
     """
 
     def __init__(self, file: Path, *, lenient: bool) -> None:
@@ -250,7 +263,10 @@ class _Video:
         self.damaged: set[int] = set()
 
     def read(self, numbers: range) -> Iterator[Frame]:
-        """Yield frames; a frame that cannot be decoded is replaced by the one before it, or else after it."""
+        """Yield the frames with these numbers, from 1, as far as there are any.
+
+        A frame that cannot be decoded is replaced by the frame before it, or if there is none, after it.
+        """
         number = 0
         try:
             with contextlib.ExitStack() as stack:
@@ -270,7 +286,7 @@ class _Video:
                         number += 1
                         beginning = at if number == 1 else beginning
                         stated = None if at is None or beginning is None else at - beginning
-                        # In files that were joined, stamps begin anew.
+                        # In a file that was joined from several, stamps begin again at 0.
                         time = stated if stated is not None and stated > time else time + step
                         is_lost = index < len(lost)
                         if is_lost or frame.is_corrupt:
@@ -300,14 +316,17 @@ class _Video:
     def _begin(
         self, stack: contextlib.ExitStack, number: int
     ) -> tuple[Any, Iterator[DecodedFrame], _Key | None]:
-        """Open the file; return it and its frames, from the last known key frame up to `number` if any."""
+        """Open the file at the last known key frame up to frame `number`, or at its beginning.
+
+        Return the container, its frames from there on, and the key frame, or None at the beginning.
+        """
         container = stack.enter_context(av.open(url(self._file)))
         stream = film_of(container)
         known = (key for key in reversed(self._keys) if 1 < key.number <= number)
         key = next(known, None) if self._seeks else None
         if key is None:
             return container, decoded(container, stream), None
-        # Where there is no index, decoding times count, which are a few frames earlier.
+        # Files without an index are searched by decoding times, which are a few frames earlier.
         early = round(1 / stream.time_base) if container.format.name.startswith("mpeg") else 0
         container.seek(key.pts - early, stream=stream)
         frames = decoded(container, stream)
@@ -317,7 +336,7 @@ class _Video:
             if first.frame is not None and (first.frame.pts, first.place) == (key.pts, key.place):
                 return container, itertools.chain([first._replace(lost=[])], frames), key
             break
-        # Seeking did not lead to the key frame: this file is always read from its beginning.
+        # Seeking did not find the key frame. From now on this file is read from its beginning.
         self._seeks = False
         return self._begin(stack, number)
 
@@ -327,7 +346,7 @@ class _Video:
 
 
 def time_of(frame: Any) -> Fraction | None:
-    """Return when a frame is shown, by the file's clock in seconds; None where the file does not say."""
+    """Return the time stamp of a frame in seconds, by the file's clock; None if it has none."""
     return None if frame.pts is None or not frame.time_base else frame.pts * frame.time_base
 
 
@@ -336,7 +355,7 @@ def _may_be_transparent(frame: Any) -> bool:
 
 
 def _pixels_of(frame: Any, stream: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return colours and opacity of a frame, as of `Frame`: the right way up and with square pixels."""
+    """Return `pixels` and `alpha` of a `Frame`: the frame turned upright, with square pixels."""
     deep = any(component.bits > 8 for component in frame.format.components)
     form = ("rgba" if _may_be_transparent(frame) else "rgb") + ("64le" if deep else "")
     form = {"rgb": "rgb24", "rgb64le": "rgb48le"}.get(form, form)

@@ -1,9 +1,10 @@
-"""Optical flow between frames, where it is reliable, and warping along it.
+"""Compute optical flow between two frames, find where it is reliable, and warp pictures along it.
 
-Notation, after Ruder, Dosovitskiy and Brox (arXiv 1604.08610), as arrays [H, W, 2] of (dx, dy) in pixels:
+Flow is an array [H, W, 2] of displacements (dx, dy) in pixels. "This frame" is the one that is being painted.
+Notation of Ruder, Dosovitskiy and Brox (arXiv 1604.08610):
 
-    ŵ   backward flow: where a pixel of this frame was in the earlier one
-    w   forward flow: where a pixel of the earlier frame is in this one
+    ŵ   backward flow, from a pixel of this frame to its place in the earlier frame; its parts are û and v̂
+    w   forward flow, from a pixel of the earlier frame to its place in this frame
 """
 
 from __future__ import annotations
@@ -18,23 +19,26 @@ from neural_style_tf.errors import RunError, UserError, show
 from neural_style_tf.images.color_transfer import luma
 
 Flow = Callable[[int, int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""(number of the earlier frame, of this one, the two frames [H, W, 3], RGB 0–255) → ŵ and w."""
+"""A function `flow(earlier number, number, earlier frame, frame)` that returns ŵ and w between two frames.
+
+The frames are [H, W, 3], RGB 0–255.
+"""
 CUT = 0.5
-"""Share of reliable pixels below which a new scene begins."""
+"""A new scene begins where the share of reliable pixels is below this."""
 LEAST_SIDE = 16
 """Shortest side, in pixels, for which OpenCV computes flow."""
 CONSISTENT_SHARE, CONSISTENT_PIXELS = 0.01, 0.5
-"""Allowed difference of ŵ and w: a share of their squares, and squared pixels (Eq. 4)."""
+"""Factor of the squared flows, and constant in squared pixels, in the consistency check (Eq. 4)."""
 BOUNDARY_SHARE, BOUNDARY_PIXELS = 0.01, 0.002
-"""Allowed squared gradient of ŵ: a share of its square, and squared pixels (Eq. 5)."""
+"""Factor of the squared flow, and constant in squared pixels, in the check for motion boundaries (Eq. 5)."""
 NOISE, AROUND = 5.0, 2.0
-"""A camera's noise: a change up to so many grey levels, as root mean square within so many pixels."""
+"""A root mean square change up to `NOISE` grey levels, averaged with σ `AROUND` pixels, counts as noise."""
 REACH = 16
-"""Pixels around a change that are painted anew: about the receptive field of the layers of the losses."""
+"""Pixels within this distance of a change are repainted: about the receptive field of the losses' layers."""
 
 
 def dis_flow(earlier: int, now: int, before: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return ŵ and w by dense inverse search (Kroeger et al. 2016), from OpenCV; numbers are not used."""
+    """Return ŵ and w by OpenCV's dense inverse search (Kroeger et al. 2016). Frame numbers are ignored."""
     import cv2
 
     before, frame = (np.rint(np.clip(luma(pixels), 0, 255)).astype(np.uint8) for pixels in (before, frame))
@@ -43,9 +47,9 @@ def dis_flow(earlier: int, now: int, before: np.ndarray, frame: np.ndarray) -> t
 
 
 class FlowFolder:
-    """Flow that another program has computed, in `.flo` files (Middlebury's format).
+    """A `Flow` that reads `.flo` files (Middlebury's format), which another program computed.
 
-    Their names are those of the authors' code: `backward_<this>_<earlier>.flo` and
+    The files are named as by the code of Ruder et al.: `backward_<this>_<earlier>.flo` and
     `forward_<earlier>_<this>.flo`, with the numbers of the frames, from 1.
     """
 
@@ -59,7 +63,7 @@ class FlowFolder:
         return self._folder / names[0], self._folder / names[1]
 
     def check(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Refuse a folder that lacks the flow between two frames, each pair (earlier, this)."""
+        """Raise `UserError` if a file is missing for one of these pairs of numbers (earlier, this)."""
         for pair in pairs:
             for path in self._paths(*pair):
                 if not path.is_file():
@@ -71,7 +75,7 @@ class FlowFolder:
     def __call__(
         self, earlier: int, now: int, before: np.ndarray, frame: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Read ŵ and w, and scale them to the size of the frame."""
+        """Read ŵ and w, and scale them to the size of `frame`; raise `RunError` for a missing or bad file."""
         import cv2
 
         height, width = frame.shape[:2]
@@ -89,9 +93,10 @@ class FlowFolder:
 
 
 def warp(picture: np.ndarray, backward: np.ndarray) -> np.ndarray:
-    """Return a picture [H, W, C] of the earlier frame, moved along the flow: `picture` at x + ŵ(x), bilinear.
+    """Move a picture [H, W, C] of the earlier frame to this frame.
 
-    float32; beyond the picture its border is repeated, see `reliability`.
+    The result at x is `picture` at x + ŵ(x), with ŵ = `backward`, interpolated linearly; it is float32.
+    Outside of the picture its border is repeated; `reliability` is 0 there.
     """
     import cv2
 
@@ -104,8 +109,8 @@ def warp(picture: np.ndarray, backward: np.ndarray) -> np.ndarray:
 def reliability(backward: np.ndarray, forward: np.ndarray) -> np.ndarray:
     """Return 1 where a pixel of this frame was visible in the earlier one, else 0; float32 [H, W].
 
-    0 where something was hidden before, |ŵ + w(x+ŵ)|² ≥ 0.01 (|ŵ|² + |w|²) + 0.5 (Eq. 4); at the borders of
-    what moves, |∇û|² + |∇v̂|² > 0.01 |ŵ|² + 0.002 (Eq. 5); and where x + ŵ lies outside of the frame.
+    It is 0 in three cases: the pixel was hidden, |ŵ + w(x+ŵ)|² ≥ 0.01 (|ŵ|² + |w|²) + 0.5 (Eq. 4); it lies at
+    a motion boundary, |∇û|² + |∇v̂|² > 0.01 |ŵ|² + 0.002 (Eq. 5); or x + ŵ lies outside of the frame.
     """
     height, width = backward.shape[:2]
     there = warp(forward, backward)
@@ -121,11 +126,11 @@ def reliability(backward: np.ndarray, forward: np.ndarray) -> np.ndarray:
 
 
 def unchanged(before: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """Return where two frames [H, W, 3] show the same at the same place, except for noise; bool [H, W].
+    """Return where two frames [H, W, 3] show the same thing at the same place, except for noise; bool [H, W].
 
-    There nothing has changed within `REACH` pixels, nor at the nearest place with enough detail to show a
-    movement: in a pan an even sky moves along with what is beside it. Flow cannot decide this, since noise
-    moves it in even places.
+    At such a place nothing has changed within `REACH` pixels, and nothing at the nearest place with enough
+    detail to show motion: when the camera pans, an even sky looks unchanged, but moves like the things beside
+    it. Flow cannot decide this, since in even areas it follows the noise.
     """
     changed = ndimage.maximum_filter(_strength(frame - before) > NOISE, 2 * REACH + 1)
     detail = frame - ndimage.gaussian_filter(frame, (AROUND, AROUND, 0))
@@ -137,5 +142,5 @@ def unchanged(before: np.ndarray, frame: np.ndarray) -> np.ndarray:
 
 
 def _strength(values: np.ndarray) -> np.ndarray:
-    """Return the root mean square of [H, W, 3] around each place, [H, W]."""
+    """Return the root mean square of `values` [H, W, 3] around each place, [H, W]."""
     return np.sqrt(ndimage.gaussian_filter(np.square(values).mean(-1), AROUND))

@@ -1,8 +1,9 @@
-"""Paint the frames of a clip one after another, each close to those before it.
+"""Paint the frames of a clip in order, each consistent with the frames before it.
 
-The first frame of a scene is painted as a picture is. Each other one begins with the frame painted before,
-moved along with the scene, and is held to it wherever the flow is reliable (`losses.temporal`). Source:
-Ruder, Dosovitskiy and Brox, "Artistic style transfer for videos" (arXiv 1604.08610).
+The first frame of a scene is painted like a single picture. Each later frame begins with the painting of the
+frame before, warped along the optical flow. Where the flow is reliable, a loss keeps the frame close to this
+warped painting (`losses.temporal`). Source: Ruder, Dosovitskiy and Brox, "Artistic style transfer for videos"
+(arXiv 1604.08610).
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     from neural_style_tf.transfer.session import Session
 
 SOFT = 1.0
-"""Standard deviation, in pixels, of the seam between known and new pixels at the beginning of a frame."""
+"""Standard deviation, in pixels, of the blur between warped and new pixels in a frame's initial picture."""
 GAIN = 0.01
-"""A frame is done when `steps_to_gain` of its optimiser lowered its loss by less than this share."""
+"""A frame is done when `steps_to_gain` steps of the optimiser lower its loss by less than this share."""
 
 
 def paint_clip(
@@ -46,22 +47,23 @@ def paint_clip(
     before: Sequence[FrameState] = (),
     tick: Tick = lambda step: False,
 ) -> Iterator[FrameRecord]:
-    """Paint frames, in order, and yield each that is done.
+    """Paint the frames of a clip; yield the record of each frame when it is done.
 
     Args:
-        session: Its network and compiled steps serve all frames.
-        frames: In order.
-        styles: Each [h, w, 3], RGB 0–255.
+        session: The session whose network and compiled steps all frames use.
+        frames: The frames to paint, in order.
+        styles: The style pictures, each [h, w, 3], RGB 0–255.
         config: All settings, `video` among them.
-        flow: Between two frames.
-        masks: Frame → its masks; called in order.
+        flow: Function that computes the optical flow between two frames.
+        masks: Function that returns the masks of a frame; called in order.
         initial: Picture that the first frame of each scene begins with; default: what `--init` names.
-        before: Frames that are painted already, the oldest first.
-        tick: See `transfer.loop.Tick`; a frame that it ends is left out.
+        before: The state of frames that are painted already, the oldest first.
+        tick: See `transfer.loop.Tick`. If it stops a frame, this frame is not yielded, and painting ends.
     """
     known, stopped, optimizer = list(before), False, facts_of(config.optimization.optimizer)
     config = config.replace(save_every=0, save_minutes=0, log_every=optimizer.steps_to_gain)
-    # A folder has no flow from the frame for which a still place was painted.
+    # With a folder of flow nothing is held still: it lacks the flow from the frame for which a still place
+    # was first painted.
     holds = config.loss.temporal_weight > 0 and not isinstance(flow, FlowFolder)
 
     def ticked(step: int) -> bool:
@@ -79,10 +81,11 @@ def paint_clip(
             if holds and not guides.moving:
                 warped = held(warped, known[-1], source)
                 free -= float(warped.still.mean())
-                # What stands still keeps the frame for which it was painted, so that slow changes add up.
+                # At a still place, the next frame is compared with the frame for which the place was painted.
+                # So slow changes add up, until the place counts as changed.
                 kept = np.where(warped.still[..., np.newaxis], known[-1].source, source)
             scene, reliable = known[-1].scene, float(warped.reliable.mean())
-            # At the final size alone, since it begins with a painting.
+            # Only at the final size, since the frame begins with a painting.
             settings = config.replace(scales=1, scale_iterations=())
             until = Enough(leaves=optimizer.leaves, free=free)
             begin = beginning(warped, source, known[-1].painted)
@@ -99,7 +102,7 @@ def paint_clip(
             terms=last.terms,
             planned=number,
             seconds=last.seconds,
-            # Frames usually end because their loss no longer falls.
+            # Most frames end because their loss no longer falls, so a note about this is left out.
             notes=tuple(note for record in records for note in record.notes if STALLED not in note),
             image_rows=last.best_rows,
             time=frame.time,
@@ -113,10 +116,16 @@ def paint_clip(
 def follow(
     known: Sequence[FrameState], number: int, source: np.ndarray, lags: Sequence[int], flow: Flow
 ) -> Warped | None:
-    """Return earlier paintings moved to this frame; None if there are none, or it begins a new scene.
+    """Return earlier paintings warped to this frame; None if there are none, or if this frame begins a scene.
 
-    `known` are frames of the scene before this one, the nearest last; `source` is this one, RGB 0–255. Of the
-    `lags`, how many frames back to look, the nearest in which a pixel is reliable counts.
+    Each pixel comes from the nearest earlier painting to which its flow is reliable.
+
+    Args:
+        known: Painted frames of the scene, the nearest last.
+        number: Number of this frame.
+        source: This frame, [H, W, 3], RGB 0–255.
+        lags: Which earlier frames to use: 1 is the frame before this one, 2 the frame before that.
+        flow: Function that computes the optical flow between two frames.
     """
     if not known or known[-1].source.shape != source.shape:
         return None
@@ -139,10 +148,10 @@ def follow(
 
 
 def held(warped: Warped, before: FrameState, source: np.ndarray) -> Warped:
-    """Return the result of `follow`, with the painting before unmoved where nothing changed.
+    """Return `warped`, the result of `follow`, with the painting of frame `before` where nothing changed.
 
-    Differs from Ruder et al., who paint all of each frame: what stands still would go on to change, as a
-    painting does that is painted for longer.
+    Differs from Ruder et al., who repaint all of each frame. There, still parts keep changing from frame to
+    frame, since each frame adds iterations to them.
     """
     still = unchanged(before.source, source)
     picture = np.where(still[..., np.newaxis], before.painted, warped.picture)
@@ -150,10 +159,11 @@ def held(warped: Warped, before: FrameState, source: np.ndarray) -> Warped:
 
 
 def beginning(warped: Warped, source: np.ndarray, painted: np.ndarray) -> np.ndarray:
-    """Return the picture that a frame begins with: the warped painting, and the frame where that is unknown.
+    """Return a frame's initial picture: the warped painting, or where it is not reliable, the frame itself.
 
-    Differs from Ruder et al., who begin everywhere with what was painted before: where something comes into
-    view, the edges of what hid it would stay as ghosts. The frame gets the colours of the painting before.
+    Differs from Ruder et al., who begin with the warped painting everywhere. Where something comes into view,
+    the edges of what hid it would then stay as ghosts. The frame (`source`) gets the colours of the last
+    painting (`painted`).
     """
     known = ndimage.gaussian_filter(warped.reliable, SOFT)
     if warped.still is not None:
@@ -166,16 +176,18 @@ def beginning(warped: Warped, source: np.ndarray, painted: np.ndarray) -> np.nda
 class Enough:
     """Ends a frame whose loss hardly falls any more; see `transfer.loop.Until`.
 
-    An optimiser that `leaves` the painting that a frame begins with, as Adam does, first has to get below
-    its loss again. `free` is the share of pixels that are not held: the others have their part of the loss,
-    and cannot gain.
+    Args:
+        leaves: Whether the optimiser first moves away from the initial picture to a higher loss, as Adam
+            does. Then a frame ends only after the loss has fallen below the initial loss.
+        free: Share of pixels that are not held still. Held pixels add to the loss but cannot lower it, so
+            the required gain is multiplied by this share.
     """
 
     def __init__(self, *, leaves: bool, free: float = 1.0) -> None:
         self._before, self._leaves, self._gain = float("inf"), leaves, free * GAIN
 
     def __call__(self, record: StepRecord) -> bool:
-        """Return whether the last steps gained too little."""
+        """Return whether the loss fell too little since the last call."""
         gained, self._before = self._before - record.best_total, record.best_total
         if not self._gain:
             return True

@@ -1,6 +1,6 @@
-"""Read clips: video files (`film`), folders of numbered frames, animated pictures.
+"""Read clips: video files (see `film`), folders of numbered frames, and animated pictures.
 
-Frames come one at a time, the right way up, and none is kept.
+Frames are read one at a time, upright, and not kept in memory.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ VIDEO_SUFFIXES = frozenset(
 ANIMATED_SUFFIXES = frozenset((".gif", ".webp", ".png", ".apng", ".avif"))
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 FOLDER_RATE = Fraction(24)
-"""Frames a second of a folder."""
+"""Default frame rate of a folder of frames, per second."""
 SHORTEST_FRAME, USUAL = Fraction(1, 50), Fraction(1, 10)
-"""Seconds: browsers ignore a frame's duration up to the first, and show the frame for the second."""
+"""In seconds: browsers show a frame whose duration is at most half the first for the second."""
 INSTALL = 'pip install "neural-style-tf[video]"'
 FILE_TAGS = ("title", "artist", "copyright", "date", "creation_time", "comment", "description")
-"""Metadata of a file that also hold for its painting."""
+"""Metadata of a clip that are copied to its painting."""
 REMEMBERED = 8
-"""Clips whose facts, hash and key frames a process remembers."""
+"""Number of clips whose properties, hash and key frames a process remembers."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,37 +48,40 @@ class Frame:
     number: int  # from 1, of all frames of the clip
     time: Fraction  # seconds from the first frame of the clip
     pixels: np.ndarray  # float32 [H, W, 3], RGB 0–255
-    alpha: np.ndarray | None = None  # opacity, uint8 [H, W]; None where it is opaque everywhere
+    alpha: np.ndarray | None = None  # opacity, uint8 [H, W]; None for an opaque frame
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clip:
-    """What is known of a clip."""
+    """The properties of a clip, and a function that reads its frames."""
 
     path: Path  # the file, folder or pattern
-    files: tuple[Path, ...]  # the file, or those of all frames
-    rate: Fraction  # frames a second, on average
-    count: int  # number of frames, about; 0 where the file does not say
-    # Numbers of frames, from 1 → these frames, as far as there are any. What lies behind them may be
-    # damaged, and is not looked at.
+    files: tuple[Path, ...]  # the file, or the files of all frames
+    rate: Fraction  # frames per second, on average
+    count: int  # approximate number of frames; 0 if the file does not say
+    # Yields the frames with these numbers, from 1, as far as they exist. Nothing after them is read, so it
+    # may be damaged.
     read: Callable[[range], Iterator[Frame]]
     notes: tuple[str, ...]  # lines that the user should see
-    has_audio: bool = False  # whether there is sound that can be decoded
-    has_alpha: bool = False  # whether it has transparency, as far as that is known
-    # Numbers of the frames that could not be decoded, or only in part; filled while it is read.
+    has_audio: bool = False  # whether the clip has sound that can be decoded
+    has_alpha: bool = False  # whether transparency was found; not all frames of a video are searched
+    # Numbers of the frames that could not be decoded completely; filled while the clip is read.
     damaged: set[int] = dataclasses.field(default_factory=set)
-    length: Fraction | None = None  # seconds; None where the file does not say
-    plays: int = 0  # how often an animation is shown; 0: for ever
+    length: Fraction | None = None  # in seconds; None if the file does not say
+    plays: int = 0  # how often an animation is played; 0: for ever
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)  # metadata, by the names in `FILE_TAGS`
 
     def shown_last(self, number: int, time: Fraction, every: int) -> Fraction:
-        """Return the seconds for which frame `number`, shown at `time`, ends a painted clip."""
+        """Return for how many seconds frame `number`, at `time`, is shown if it is the last painted frame.
+
+        `every` is the step between painted frames: `every=2` paints every second frame.
+        """
         rest = self.length - time if self.length and number + every > self.count else Fraction(0)
         return rest if rest > 0 else every / self.rate
 
     @functools.cached_property
     def sha256(self) -> str:
-        """The SHA-256 of the file, or of the names and contents of the files of a folder."""
+        """SHA-256 of the file, or of the names and contents of all files in a folder."""
         digests = []
         for file in self.files:
             with file.open("rb") as opened:
@@ -97,7 +100,7 @@ def has_video_library() -> bool:
 
 
 def is_clip(path: str) -> bool:
-    """Return whether a file is a clip: a video, or a picture that moves."""
+    """Return whether a file is a clip: a video or an animated picture. An unreadable file is none."""
     file = Path(path)
     try:
         suffix = file.suffix.lower()
@@ -111,7 +114,7 @@ def is_clip(path: str) -> bool:
         ):
             return getattr(picture, "n_frames", 1) - begin > 1
     except (OSError, ValueError):
-        # Whatever reads it as a picture says what is wrong.
+        # The error is reported when the file is read as a picture.
         return False
 
 
@@ -123,9 +126,17 @@ def open_clip(
     max_pixels: int = MAX_PIXELS,
     allow_truncated: bool = False,
 ) -> Clip:
-    """Look at a video, an animation, or with `frames` a folder or pattern of frames at a `rate` (0: 24).
+    """Open a clip; while its files do not change, return the same object again.
 
-    Return the same object again while its files stay as they are.
+    Args:
+        path: A video or an animation; with `frames` a folder or a glob pattern of pictures.
+        frames: Whether `path` names pictures that are the frames.
+        rate: Frames per second of a folder; 0: 24.
+        max_pixels: Clips with larger frames are refused.
+        allow_truncated: Whether to read a damaged file as far as possible.
+
+    Raises:
+        UserError: The clip is missing, unreadable or too large, or the extra `video` is missing.
     """
     file = Path(path)
     if frames:
@@ -157,10 +168,10 @@ def _open_clip(
     allow_truncated: bool,
     state: int,
 ) -> Clip:
-    """Open a clip: a folder of frames if there is a `rate`, otherwise one file.
+    """Open a clip: a folder of frames if `rate` is not None, otherwise one file.
 
-    `state` is a hash of the files' sizes and times. It only keeps the cache from returning a clip whose files
-    have changed.
+    `state` is a hash of the files' sizes and modification times. It is a key of the cache, so that a clip
+    whose files have changed is opened again.
     """
     reading = {"max_pixels": max_pixels, "allow_truncated": allow_truncated}
     if rate is not None:
@@ -201,7 +212,7 @@ def _open_folder(path: Path, files: tuple[Path, ...], rate: float, reading: dict
 
 
 def _open_animation(file: Path, *, max_pixels: int, allow_truncated: bool) -> Clip:
-    # Checks it as any picture, and gives the notes on it.
+    # This checks the file like any picture, and returns notes on it.
     first = load_image(file, max_pixels=max_pixels, allow_truncated=allow_truncated)
     height, width = first.pixels.shape[:2]
     notes = [note for note in first.notes if "animated" not in note]
@@ -267,15 +278,15 @@ def _open_animation(file: Path, *, max_pixels: int, allow_truncated: bool) -> Cl
 
 
 def _plays(picture: Image.Image) -> int:
-    """Return how often an animation is shown; 0: for ever."""
+    """Return how often an animation is played; 0: for ever."""
     loop = picture.info.get("loop")
     if picture.format != "GIF" or loop == 0:
         return loop or 0
-    # It counts how often it is repeated, and does not say so where it is not.
+    # A GIF states the number of repetitions, and nothing if it is not repeated.
     return 1 + (loop or 0)
 
 
 def _alpha_of(picture: Image.Image) -> np.ndarray | None:
-    """Return the opacity, uint8 [H, W], of the frame that a reader is at; None where it is opaque."""
+    """Return the opacity, uint8 [H, W], of the picture's current frame; None if it is opaque."""
     alpha = np.asarray(picture.convert("RGBA"))[..., 3] if picture.has_transparency_data else None
     return None if alpha is None or alpha.min() == 255 else alpha

@@ -1,4 +1,4 @@
-"""Write clips: H.264 in MP4 with the sound of the source, and animated pictures."""
+"""Write clips: H.264 videos with the sound of the source, and animated pictures."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from neural_style_tf.utils.files import atomic_path
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 ANIMATIONS = {".webp": "WEBP", ".gif": "GIF"}
 QUALITY = "16"
-"""Constant rate factor of x264: hardly any difference from the frames can be seen."""
+"""Constant rate factor of x264. At 16, hardly any difference from the frames is visible."""
 CLOCK = 90_000
-"""Ticks a second of frame times."""
+"""Ticks per second in which frame times are stored."""
 BT709, LIMITED = 1, 1
-"""Codes of the colours of BT.709 and of the limited range, by ITU-T H.273."""
+"""Codes for BT.709 colours (ITU-T H.273) and for limited range (FFmpeg)."""
 MOST_ANIMATED, LONGEST_ANIMATED = 500_000_000, 16_383
-"""Most pixels of all frames of an animation, which Pillow holds in memory; longest side of WebP."""
+"""Most pixels in all frames of an animation, which Pillow holds in memory; longest side of a WebP."""
 SHORTEST_SHOWN = 20
-"""Milliseconds; browsers slow down what is shorter."""
+"""Shortest duration of a frame, in milliseconds; browsers show shorter frames for longer."""
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 COPIED = ("aac", "mp3", "ac3", "eac3", "alac")
-"""Audio codecs that MP4 can hold; others become AAC."""
+"""Audio codecs that MP4 can hold, which are copied; others are converted to AAC."""
 
 
 def check_clip_output(path: str, *, frames: int = 0, size: tuple[int, int] = (0, 0)) -> None:
-    """Refuse a file to which a clip of `frames` frames (0: not known) of size (H, W) cannot be written."""
+    """Raise `UserError` if a clip of `frames` frames (0: unknown) of `size` (H, W) cannot be written."""
     file = Path(path)
     check_path(file, (*CONTAINERS, *ANIMATIONS), "a clip")
     if file.suffix.lower() in ANIMATIONS and (why := _too_much(frames, size, file.suffix)):
@@ -56,21 +56,21 @@ def write_clip(
     plays: int = 0,
     tags: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
-    """Write a clip from the pictures of its frames, whole or not at all.
+    """Write a clip from picture files, atomically.
 
     Args:
-        path: .mp4, .mov or .mkv for a video; .webp or .gif for an animation.
-        frames: Pictures of one size.
-        times: When each is shown, in seconds from the first.
-        last: Seconds that the last is shown for.
-        pixel_format: Of a video.
-        sound: A video whose sound it gets.
+        path: Ends in .mp4, .mov or .mkv for a video, in .webp or .gif for an animation.
+        frames: Picture files of the frames, all of one size.
+        times: When each frame is shown, in seconds from the first.
+        last: For how many seconds the last frame is shown.
+        pixel_format: FFmpeg's name of the pixel format of a video.
+        sound: A video file whose sound the clip gets; None for no sound.
         begin: When the first frame is shown in that video, in seconds.
-        plays: How often an animation is shown; 0: for ever.
-        tags: Metadata, by FFmpeg's names; of an animation, `comment`.
+        plays: How often an animation is played; 0: for ever.
+        tags: Metadata by FFmpeg's names; only `comment` is written to a GIF, none to a WebP.
 
     Returns:
-        Lines that the user should see: sound that cannot be used is left out.
+        Lines that the user should see, such as that the sound cannot be used and is left out.
     """
     suffix, times, tags = path.suffix.lower(), [*times, times[-1] + last], tags or {}
     if suffix in ANIMATIONS:
@@ -91,7 +91,7 @@ def write_clip(
     except Exception as error:
         if sound is None:
             raise
-        # Any fault of the sound: the painting must not be lost for it.
+        # The clip must not be lost because of its sound, so it is written without.
         with atomic_path(path) as file:
             write(file)
         return (f"{show(path)} is without the sound of {show(sound)}, which cannot be used: {error}",)
@@ -99,7 +99,7 @@ def write_clip(
 
 
 def _too_much(frames: int, size: tuple[int, int], suffix: str) -> str:
-    """Return why an animation cannot hold these frames, or ""."""
+    """Return why an animation cannot hold so many frames of this size, or "" if it can."""
     if frames * size[0] * size[1] <= MOST_ANIMATED and max(size) <= LONGEST_ANIMATED:
         return ""
     return f"{frames} frames of {size[1]}×{size[0]} are too much for {suffix}: take .mp4"
@@ -112,7 +112,7 @@ def _write_animation(
         first = opened.convert("RGB")
     if why := _too_much(len(frames), (first.height, first.width), file.suffix):
         raise RunError(why)
-    # Rounded in sum, not each by itself; GIF counts hundredths.
+    # Times are rounded, not durations, so that errors do not add up. GIF counts hundredths of a second.
     unit = 10 if kind == "GIF" else 1
     shown = [unit * round(1000 * time / unit) for time in times]
     durations = [max(SHORTEST_SHOWN, end - start) for start, end in itertools.pairwise(shown)]
@@ -120,7 +120,7 @@ def _write_animation(
     if kind == "WEBP":
         options["loop"] = plays
     elif plays != 1:
-        # GIF counts how often it is repeated, if it is.
+        # A GIF states the number of repetitions, and nothing if it is not repeated.
         options["loop"] = max(0, plays - 1)
     if kind == "GIF" and "comment" in tags:
         options["comment"] = tags["comment"].encode()
@@ -179,7 +179,7 @@ def _add_picture_stream(output: Any, rate: Fraction, first: Path, pixel_format: 
     stream.pix_fmt = pixel_format
     context = stream.codec_context
     context.time_base = Fraction(1, CLOCK)
-    # Else the last frame would be shown as long as others on average.
+    # Without this flag the last frame would be shown for the average duration.
     context.flags |= av.codec.context.Flags.frame_duration
     context.colorspace = context.color_primaries = context.color_trc = BT709
     context.color_range = LIMITED
@@ -187,9 +187,9 @@ def _add_picture_stream(output: Any, rate: Fraction, first: Path, pixel_format: 
 
 
 def _encoded_pixels(path: Path, pixel_format: str) -> np.ndarray:
-    """Return the pixels of a picture, whose sides are made even by a repeated last row and column.
+    """Return the pixels of a picture; odd sides are made even by repeating the last row or column.
 
-    Formats other than `yuv444p` need this, because they store colours at half the resolution.
+    Only `yuv444p` does not need this: other formats store colours at half the resolution.
     """
     with Image.open(path) as picture:
         pixels = np.asarray(picture.convert("RGB"))
@@ -201,7 +201,7 @@ def _encoded_pixels(path: Path, pixel_format: str) -> np.ndarray:
 def _picture_packets(
     stream: Any, frames: Sequence[Path], times: Sequence[Fraction], pixel_format: str
 ) -> Iterator[tuple[Fraction, Any]]:
-    """Yield time and packets of each frame; `times` ends with that of the clip's end."""
+    """Yield the time and the packets of each frame; the last of `times` is the end of the clip."""
     import av
 
     for path, (time, until) in zip(frames, itertools.pairwise(times), strict=True):
@@ -211,14 +211,15 @@ def _picture_packets(
         frame.pts, frame.time_base = round(time * CLOCK), Fraction(1, CLOCK)
         frame.duration = round(until * CLOCK) - frame.pts
         if len(frames) > 1 and path == frames[-2]:
-            # No frame is stored after the last, by which MP4 would measure how long that is shown.
+            # Makes the last but one frame a P frame, so that no B frame is stored after the last frame. MP4
+            # measures how long a frame is shown by the frame stored after it.
             frame.pict_type = av.video.frame.PictureType.P
         yield time, stream.encode(frame)
     yield times[-1], stream.encode(None)
 
 
 def _first_stamp(path: Path) -> Fraction:
-    """Return when the first frame is shown, by the clock of a file in seconds."""
+    """Return the time stamp of the first frame of a video in seconds, by the file's clock; 0 if unknown."""
     import av
 
     from neural_style_tf.video import film
@@ -232,9 +233,10 @@ def _first_stamp(path: Path) -> Fraction:
 def _sound_packets(
     output: Any, source: Any, zero: Fraction, length: Fraction
 ) -> Iterator[tuple[Fraction, Any]]:
-    """Add an audio stream to a clip, and return time and packets of its parts, copied if MP4 can hold them.
+    """Add an audio stream to `output`; return an iterator over times and packets of the sound.
 
-    The clip begins at `zero`, by the clock of the source, and is `length` seconds long.
+    The sound is copied if MP4 can hold its codec, and otherwise converted. The clip begins at `zero` seconds
+    by the clock of `source`, and is `length` seconds long.
     """
     from neural_style_tf.video.film import sound_of
 
@@ -268,7 +270,7 @@ def _sound_packets(
 
 
 def _decoded_sound(source: Any, stream: Any) -> Iterator[Any]:
-    """Yield the parts of a sound that can be decoded; damaged ones are silent."""
+    """Yield the decoded parts of an audio stream, without damaged ones, which become silence."""
     import av
 
     for packet in source.demux(stream):

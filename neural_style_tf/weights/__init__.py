@@ -17,14 +17,15 @@ class Weights:
     """The convolutions of a network, and the file they were read from.
 
     Attributes:
-        kernels: `conv1_1` … `conv5_4` → float32 [3, 3, N_in, N_out], rows first; conv1_1 takes RGB.
-        biases: The same names → float32 [N_out].
+        kernels: Kernel of each layer `conv1_1` … `conv5_4`: float32 [3 rows, 3 columns, N_in, N_out]. The
+            kernel of conv1_1 takes RGB.
+        biases: Bias of each layer: float32 [N_out].
         origin: Format of the original file: `matconvnet`, `keras`, `bundled` or `npz`.
         sha256: Hash of the original file.
         source: Name of the original file, without its folder.
         generation: Name under which that file was published, or `""` for an unpublished file.
-        notes: Lines that the user should see: an unpublished file, VGG-16 in place of VGG-19.
-        architecture: The network of these convolutions.
+        notes: Lines that the user should see, such as that the network is VGG-16 and not VGG-19.
+        architecture: The network that these convolutions belong to.
     """
 
     kernels: Mapping[str, np.ndarray]
@@ -38,5 +39,5 @@ class Weights:
 
     @property
     def bytes(self) -> int:
-        """Size in memory."""
+        """Size in memory, in bytes."""
         return sum(array.nbytes for array in (*self.kernels.values(), *self.biases.values()))

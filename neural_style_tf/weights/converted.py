@@ -1,4 +1,4 @@
-"""The converted form of a weight file: its convolutions and its origin in one .npz."""
+"""The converted form of a weight file: an .npz with its convolutions and a record of the original file."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ SUFFIX = ".converted.npz"
 """Appended to the name of the original file."""
 
 CONVERTED_FORMAT = 2
-"""Increased when the form changes, so that older files are converted again."""
+"""Version of the converted form. Files of another version are converted again."""
 
 _RECORD = "record"
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """The original file of some weights; fields as of `Weights`.
+    """The file that weights come from; the other fields are described in `Weights`.
 
     Attributes:
-        stamp: `stamp_of` the file when it was converted.
+        stamp: What `stamp_of` returned for the file when it was converted.
     """
 
     origin: str
@@ -41,13 +41,16 @@ def converted_path(original: Path) -> Path:
 
 
 def stamp_of(path: Path) -> tuple[int, int]:
-    """Return size and modification time of a file, which tell whether its converted form is up to date."""
+    """Return the size of a file in bytes and its modification time in nanoseconds.
+
+    A converted form is up to date if its recorded stamp equals that of the original file.
+    """
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
 
 def write_converted(path: Path, kernels: Arrays, biases: Arrays, origin: Origin) -> None:
-    """Write the converted form; an OSError says why that fails."""
+    """Write the converted form to `path`; raise `OSError` if that fails."""
     arrays = {f"{name}.kernel": array for name, array in kernels.items()}
     arrays |= {f"{name}.bias": array for name, array in biases.items()}
     record = json.dumps({"format": CONVERTED_FORMAT, **dataclasses.asdict(origin)})
@@ -56,7 +59,10 @@ def write_converted(path: Path, kernels: Arrays, biases: Arrays, origin: Origin)
 
 
 def read_origin(path: Path) -> Origin:
-    """Read the origin that a converted file records, without its arrays, or raise `WrongFile`."""
+    """Return the origin that a converted file records; its arrays are not read.
+
+    Raise `WrongFile` if the file is damaged, or was written by another version or another program.
+    """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             record = json.loads(str(archive[_RECORD][()]))

@@ -20,11 +20,11 @@ CHUNK = 1 << 16
 CONNECT, STALL = 5.0, 20.0
 """Seconds to wait for a connection to the server, and for its next byte."""
 WAIT = 3600.0
-"""Seconds to wait for another process that downloads the same file."""
+"""Most seconds to wait while another process downloads the same file."""
 
 
 class DownloadError(UserError):
-    """A failed download; the message has the reason and the remedy."""
+    """A download failed; the message says why and what to do."""
 
 
 class _StoppedError(ValueError):
@@ -34,16 +34,19 @@ class _StoppedError(ValueError):
 def download(
     file: PublishedFile, folder: Path, *, progress: Progress | None = None, log: Log | None = None
 ) -> Path:
-    """Download a file into a folder, unless it is there; return its path.
+    """Download `file` into `folder`, unless it is there already; return its path.
 
-    Proxies of the environment are used. The file gets its name after its hash is checked, and a download that
-    fails leaves nothing. `progress` is called with the bytes received and expected, `log` with a line if
-    another process downloads the same file.
+    The proxies of environment variables are used. The file gets its name only after its hash is checked; a
+    failed download leaves nothing behind. `progress` is called with the numbers of bytes received and
+    expected, `log` with a line if another process is downloading the same file.
+
+    Raises:
+        DownloadError: The download failed, or the folder cannot be written to.
     """
     import pooch
     import requests
 
-    # It would repeat the line of `load_weights`.
+    # Pooch would log a line that `load_weights` has logged already.
     pooch.get_logger().setLevel("WARNING")
     target = folder / file.name
     known_hash = f"sha256:{file.sha256}" if file.sha256 else f"md5:{file.md5}"
@@ -64,11 +67,11 @@ def download(
 
 
 def _fetch(url: str, path: str, _: object, *, size: int, progress: Progress | None) -> None:
-    """Write a response to a file; stop early at a wrong size, which `pooch` does not."""
+    """Download `url` to `path`; unlike `pooch`, stop as soon as the size turns out not to be `size` bytes."""
     import requests
 
     out = Path(path)
-    # `pooch` created it without permissions for others; a new file has the usual ones.
+    # `pooch` created the file without permissions for others; a new file has the usual ones.
     out.unlink()
     # A compressed response would have another length than the file.
     headers = {"User-Agent": "neural-style-tf", "Accept-Encoding": "identity"}
@@ -94,12 +97,12 @@ def _fetch(url: str, path: str, _: object, *, size: int, progress: Progress | No
 
 
 def _explain(error: Exception, file: PublishedFile) -> str:
-    """Return the reason of a failed download for a message."""
+    """Return, for a message, why the download of `file` failed."""
     from requests import exceptions
     from urllib3.exceptions import MaxRetryError
 
     host = urlsplit(file.url).hostname
-    # `pooch` raises a plain ValueError.
+    # `pooch` raises a plain ValueError for a wrong hash.
     if not isinstance(error, exceptions.RequestException | _StoppedError) and "hash" in str(error):
         expected = f"SHA-256 {file.sha256}" if file.sha256 else f"MD5 {file.md5}"
         return f"a wrong or damaged file came, not the one of {expected}; it was deleted"
@@ -122,7 +125,7 @@ def _explain(error: Exception, file: PublishedFile) -> str:
         (exceptions.ConnectTimeout, no_network),
         (exceptions.Timeout, f"{host} does not answer"),
         ((exceptions.ConnectionError, exceptions.ChunkedEncodingError), no_connection),
-        # An invalid URL, which must be the proxy's.
+        # An invalid URL: that of the proxy, since the URL of the file is valid.
         (ValueError, no_proxy.format(reason(error).rstrip("."))),
         (Exception, reason(error)),
     )
@@ -131,7 +134,7 @@ def _explain(error: Exception, file: PublishedFile) -> str:
 
 @contextlib.contextmanager
 def _locked(target: Path, log: Log | None) -> Iterator[None]:
-    """Hold the lock of a file, so that only one process downloads it."""
+    """Hold the lock of `target`, so that only one process downloads it at a time."""
     lock, end = Lock(target.with_name(target.name + ".lock")), time.monotonic() + WAIT
     waited = False
     while not lock.acquire():

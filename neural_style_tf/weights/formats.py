@@ -1,6 +1,7 @@
 """The formats of weight files: MatConvNet's .mat, Keras' HDF5, ONNX, and this program's .npz.
 
-Each reader returns kernels, [3, 3, N_in, N_out] RGB, and biases by layer, unchecked, and may raise anything.
+Each reader returns two dicts by layer name: kernels [3, 3, N_in, N_out], for RGB, and biases. Readers check
+nothing, and may raise any exception.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _BIAS = re.compile(r"functional_1/block(\d)_conv(\d)_1/Squeeze:0", re.ASCII)
 
 
 def read_matconvnet(path: Path) -> tuple[Arrays, Arrays]:
-    """Read a .mat file of any generation."""
+    """Read a .mat file of any release of MatConvNet."""
     import scipy.io
 
     # Other variables, such as the mean picture and the names of classes, are not parsed.
@@ -33,7 +34,7 @@ def read_matconvnet(path: Path) -> tuple[Arrays, Arrays]:
     if "layers" not in content:
         raise WrongFile("a MATLAB file without MatConvNet's list of layers")
     kernels, biases = {}, {}
-    # Generations differ in the order of the fields and in the shape of a bias.
+    # Releases differ in the order of the fields and in the shape of a bias.
     for layer in content["layers"]:
         pair = layer.get("weights", ())
         if "filters" in layer:
@@ -44,7 +45,7 @@ def read_matconvnet(path: Path) -> tuple[Arrays, Arrays]:
 
 
 def read_keras(path: Path) -> tuple[Arrays, Arrays]:
-    """Read an HDF5 file of Keras 2 or 3, whose kernels take BGR."""
+    """Read an HDF5 file of Keras 2 or 3; its kernels for BGR become kernels for RGB."""
     import h5py
 
     kernels, biases = {}, {}
@@ -67,7 +68,7 @@ def _groups(file: h5py.File) -> dict[str, h5py.Group]:
         # Keras 3 numbers its groups and keeps the layer's name in an attribute.
         layer = _LAYER.fullmatch(str(item.attrs.get("name", path.rsplit("/", 1)[-1])))
         if layer and hasattr(item, "visititems"):
-            # The first group counts: inner groups and the optimiser's state repeat the names later.
+            # Only the first group of a name counts: inner groups and the optimiser's state repeat the names.
             groups.setdefault(f"conv{layer[1]}_{layer[2]}", item)
     return groups
 
@@ -79,7 +80,7 @@ def _members(group: h5py.Group) -> dict[str, Any]:
 
 
 def read_onnx(path: Path) -> tuple[Arrays, Arrays]:
-    """Read the constants of an ONNX model, of which nothing is executed."""
+    """Read the constants of an ONNX model without executing it."""
     try:
         import onnx
         from onnx import numpy_helper
@@ -95,13 +96,13 @@ def read_onnx(path: Path) -> tuple[Arrays, Arrays]:
         elif match := _BIAS.fullmatch(constant.name):
             biases[f"conv{match[1]}_{match[2]}"] = numpy_helper.to_array(constant)
     if "conv1_1" in kernels:
-        # The network takes BGR.
+        # From BGR to RGB.
         kernels["conv1_1"] = kernels["conv1_1"][:, :, ::-1]
     return kernels, biases
 
 
 def read_npz(path: Path) -> tuple[Arrays, Arrays]:
-    """Read an .npz, which names its arrays `conv1_1.kernel`, `conv1_1.bias` and so on."""
+    """Read an .npz whose arrays are named `conv1_1.kernel`, `conv1_1.bias` and so on."""
     kernels: Arrays = {}
     biases: Arrays = {}
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:

