@@ -114,7 +114,7 @@ def paint_all(
             if folder:
                 (folder / label).mkdir(parents=True, exist_ok=True)
                 painting.save(folder / label / f"{pair.replace(':', '_')}.png")
-            yield fit(painting, HEIGHT), f"{pair}, {label}"
+            yield fit(painting, HEIGHT), f"{pair.partition(':')[2]}, {label}"
 
 
 def paint_sizes(pairs: tuple[str, ...], sizes: list[int], scales: list[int], quick: dict) -> Iterator[Cell]:
@@ -176,7 +176,7 @@ def main() -> None:
     else:
         name, _, text = options.before.partition("=")
         variants = {
-            "pairs": {options.before: config.replace(**{name: float(text)}), "as it is": config},
+            "pairs": {"before": config.replace(**{name: float(text)}), "after": config},
             "strengths": {f"strength {x:g}": config.replace(strength=x) for x in (0.0, 0.25, 0.5, 0.75, 1.0)},
             "qualities": {word: config.replace(quality=word) for word in ("draft", "normal", "fine")},
         }[options.kind]

@@ -1,10 +1,14 @@
 """Fixtures shared by all tests: a narrow VGG-19 and small pictures."""
 
+import atexit
 import contextlib
 import gc
 import os
 import re
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -13,6 +17,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # A command line run in this process would set it to 1 for the whole process: eager convolutions of later
 # tests would then reuse the filters of the first. `harness.py` runs with 1, as users do.
 os.environ["TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"] = "0"
+
+# Nothing is kept between the tests: where the folder would be, there is a file.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="neural-style-tf-")
+Path(os.environ["XDG_CACHE_HOME"], "neural-style-tf").touch()
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 from neural_style_tf.utils.runtime import prefer_onednn, use_tensorflow_backend
 

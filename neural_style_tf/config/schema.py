@@ -44,8 +44,9 @@ class NetworkConfig(Settings):
     convolution: str = setting(
         "direct",
         "algorithm of the convolutions: direct, or Winograd's in blocks 3 and 4, with a quarter of the "
-        "multiplications and more rounding (winograd); large: winograd for large pictures; auto: large, "
-        "unless there is a GPU or, in bfloat16, a processor with matrix units (AMX)",
+        "multiplications and more rounding (winograd); large: winograd at large scales; auto: for a large "
+        "result winograd, in bfloat16 large, unless there is a GPU or, in bfloat16, a processor with matrix "
+        "units (AMX)",
         tags="auto",
         choices=("auto", "direct", "winograd", "large"),
     )
@@ -628,6 +629,12 @@ class Job(Settings):
     )
     worker_timeout: float = setting(
         600.0, "seconds to wait for another worker before the run ends", tags="anew", above=0
+    )
+    cache: bool = setting(
+        True,
+        "keep XLA's machine code and the times of steps in the user's cache folder, so that later runs begin "
+        "sooner and say how long they will take",
+        tags="anew",
     )
     quiet: bool = setting(False, "print nothing but errors", tags="anew")
     verbose: bool = setting(False, "show TensorFlow's own messages", tags="anew")

@@ -211,6 +211,10 @@ class ClipPainting:
                 f"--resume: --flow was {flows[0] or 'not given'}: all frames must follow the same flow"
             )
 
+    def forecast(self, run: Run) -> str:
+        """Return nothing: it depends on how many scenes there are, and on what moves."""
+        return ""
+
     def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:
         """Read the states of painted frames. Return `frame-N`, where N is the last one; None without states.
 

@@ -44,6 +44,10 @@ class PicturePainting:
     def check_resumed(self, run: Run, earlier: Manifest) -> None:
         """Raise UserError if settings of a clip have changed since the `earlier` part; none for a picture."""
 
+    def forecast(self, run: Run) -> str:
+        """Return a line about the time that the run will take, "" if nothing is known."""
+        return run.forecast.line(run.scales)
+
     def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:
         """Return the path of the newest readable checkpoint, which ends with its step; None if there is none.
 
@@ -82,12 +86,12 @@ class PicturePainting:
             checkpoint: Path of the checkpoint to continue from; None to begin anew.
             tick: Called about once a second with the current step; returns whether to stop.
         """
-        plan = run.take_plan()
+        plan, pace = run.take_plan(), run.forecast.pace(run.scales)
         if run.machine.several:
             # With `--match=regions` the plan repeats a style picture once for each region.
             styles = plan.styles[:1] if len(run.job.style) == 1 else plan.styles
             run.measure = ResultMeasures(plan.photo, styles)
-        return run.machine.session().run(plan, tick=tick, resume=checkpoint)
+        return run.machine.session().run(plan, tick=tick, resume=checkpoint, pace=pace)
 
     def listeners(self, run: Run, folder: OutputFolder) -> list[Listener]:
         """Return the listeners that save and print what is particular to a picture."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import FAILURE, SUCCESS, UnreadableFile, UserError, reason, show
 from neural_style_tf.evaluation.of_run import ResultMeasures
 from neural_style_tf.jobs.clip import ClipPainting
+from neural_style_tf.jobs.forecast import Forecast
 from neural_style_tf.jobs.inputs import read_init
 from neural_style_tf.jobs.listeners import Listeners, Reporting
 from neural_style_tf.jobs.machine import Machine
@@ -80,10 +83,11 @@ class Run:
         report: Report | None = None,
         supplies: Supplies | None = None,
     ) -> None:
-        supplies = supplies or Supplies()
+        supplies, self._begun = supplies or Supplies(), time.monotonic()
         self.work = work = _choose_work(config, job, supplies.files)
         self._report_to, self._weights = report, supplies.weights
         self.machine, self.console, self._interrupts = machine, machine.console, interrupts
+        self.forecast: Forecast | None = None
         self.worker = find_worker(job.distribute, os.environ)
         self.console.quiet = self.console.quiet or self.worker.rank > 0
         self.config, self.job = config, job
@@ -251,6 +255,7 @@ class Run:
         try:
             for record in self.work.records(self, folder, checkpoint, tick):
                 self._interrupts.graceful = True
+                self.forecast.begin(time.monotonic() - self._begun)
                 listeners.on_step(record)
             if record is None and checkpoint is not None and not self.stopped:
                 # A clip without further frames to paint: the listeners still write its manifest.
@@ -263,6 +268,9 @@ class Run:
             raise
         finally:
             faults = listeners.close(status)
+        self.forecast.keep()
+        if self.machine.code:
+            self.machine.code.keep()
         # Barrier: keep workers alive until the chief has written everything.
         cluster.all_gather(status)
         listeners.raise_first(faults)
@@ -335,7 +343,11 @@ class Run:
         """Start TensorFlow, load the weights, and print both; return the device and the weights."""
         from neural_style_tf.utils.runtime import lacks_avx, start_tensorflow, unused_gpu
 
-        say = self.console.say
+        say, starts = self.console.say, not self.machine.device
+        kept = self.machine.open_cache(self.job)
+        self.forecast = Forecast(kept, self.config, self.job, starts=starts)
+        if not self.job.resume and (line := self.work.forecast(self)):
+            say(line)
         for line in (*self.files.lines, *self.notes):
             say(line)
         check_start()
@@ -350,15 +362,17 @@ class Run:
                 f"--tv_weight={self.config.loss.tv_weight:g} outweighs losses that are relative to their "
                 "targets, and makes the result flat: about 3e-4 smooths noise"
             )
-        if not self.machine.device:
+        if starts:
             if note := lacks_avx():
                 self.console.error(note)
-            self.machine.device = start_tensorflow(
-                verbose=self.job.verbose,
-                sparing=height * width >= LARGE_PICTURE,
-                threads=self.job.threads,
-                join=self._join,
-            )
+            code = self.machine.code
+            with contextlib.nullcontext() if code is None else code.named():
+                self.machine.device = start_tensorflow(
+                    verbose=self.job.verbose,
+                    sparing=height * width >= LARGE_PICTURE,
+                    threads=self.job.threads,
+                    join=self._join,
+                )
             say(f"device: {self.machine.device}")
             if note := unused_gpu():
                 say(f"  {note}")

@@ -35,10 +35,10 @@ POINTS = (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)
 Matrix = tuple[tuple[float, ...], ...]
 Pieces = list[tf.Tensor]
 
-WORTH_COMPILING = {"float32": 250_000, "bfloat16": 700_000}
-"""Pixels from which on the last 25 iterations of `balanced` save more time than XLA takes to compile (once
-for each size and each shape of tile) and the second graph takes to trace, about ten seconds together. The
-number of iterations does not matter: a run has the same bits if it is extended or stopped."""
+WORTH_COMPILING = {"float32": 190_000, "bfloat16": 700_000}
+"""Pixels of a result from which on `balanced` gains by it: more than the larger graph takes to trace, and
+about as much as XLA takes to compile (once for each size and each shape of tile, unless the code is kept).
+What is kept and the number of iterations do not count: a run that is repeated or extended has its bits."""
 
 
 def select_convolution(convolution: str, precision: str, pixels: int) -> str:
@@ -124,6 +124,25 @@ def convolve(features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, border:
         return _join_results(products, size + 2 * border - 2, bias, kinds[0]), gradient
 
     return apply(features)
+
+
+@functools.cache
+def trace(n_in: int, n_out: int, dtype: str, border: int) -> None:
+    """Trace `convolve` and its gradient for so many channels, before anything else of a run is traced.
+
+    TensorFlow numbers functions and values in one sequence, and XLA keeps its code by the names of functions:
+    a run finds the code of an earlier one only if both have made as many values before.
+    """
+
+    def gradient(features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            result = convolve(features, kernel, bias, border=border)
+        return tape.gradient(result, features)
+
+    shapes = [1, None, None, n_in], [WINDOW**2, n_in, n_out], [n_out]
+    specs = [tf.TensorSpec(shape, dtype) for shape in shapes]
+    tf.function(gradient, autograph=False).get_concrete_function(*specs)
 
 
 _compiled = functools.partial(tf.function, autograph=False, jit_compile=True)

@@ -21,8 +21,9 @@ from neural_style_tf.losses.objective import OUT_OF_MEMORY, tile_note
 from neural_style_tf.losses.pixels import deprocess
 from neural_style_tf.losses.term import Term
 from neural_style_tf.transfer.colors import CLIPPED_NOTE, Finish
+from neural_style_tf.transfer.pace import Pace
 from neural_style_tf.transfer.records import Rows, StepRecord
-from neural_style_tf.transfer.scales import Scale, work_left
+from neural_style_tf.transfer.scales import Scale
 from neural_style_tf.transfer.solver import Solver
 from neural_style_tf.transfer.state import RunState, restore
 
@@ -49,12 +50,19 @@ class Loop:
     """
 
     def __init__(
-        self, scales: tuple[Scale, ...], config: Config, tick: Tick, cluster: Cluster, until: Until
+        self,
+        scales: tuple[Scale, ...],
+        config: Config,
+        tick: Tick,
+        cluster: Cluster,
+        until: Until,
+        pace: Pace | None = None,
     ) -> None:
-        self.scales, self.stopped = scales, False
+        self.scales, self.stopped, self._pace = scales, False, pace or Pace(scales)
         self._config, self._tick, self._cluster, self._until = config, tick, cluster, until
         self._started = self._saved = time.monotonic()
-        self._begun, self._work = self._started, 0
+        # When the scale before ended.
+        self._ended: float | None = None
         self._solver: Solver | None = None
         self._pictures: dict[str, tf.Variable | None] = {}
         self._state: RunState | None = None
@@ -93,7 +101,7 @@ class Loop:
 
         After the `last` scale the images are kept, so that the last record can be read.
         """
-        self._solver = None
+        self._solver, self._ended = None, time.monotonic()
         self._moves += not last
         if not last:
             self._pictures = {}
@@ -135,8 +143,10 @@ class Loop:
             RunError: There were more than `FAULTS_ALLOWED` faults.
         """
         solver, last_scale = self._solver, scale is self.scales[-1]
-        step, pace = scale.first_step + solver.steps, SECONDS_PER_CALL
-        self._begun, self._work = time.monotonic(), work_left(self.scales, scale, step)
+        step, per_step = scale.first_step + solver.steps, SECONDS_PER_CALL
+        begun, first = time.monotonic(), step
+        if self._ended is not None:
+            self._pace.begin(scale, begun - self._ended)
         enough = False
         while True:
             failed = self._faults > FAULTS_ALLOWED
@@ -162,17 +172,19 @@ class Loop:
             if enough:
                 continue
             # A coarse clock may measure 0.
-            steps_per_call = max(1, int(SECONDS_PER_CALL / max(pace, 1e-6)))
+            steps_per_call = max(1, int(SECONDS_PER_CALL / max(per_step, 1e-6)))
             count = min(_steps_to_record(step, scale.end, self._config), steps_per_call)
             count = self._cluster.all_gather(count)[0]
             called = time.monotonic()
             good = self.call(solver.advance, count)
-            pace = (time.monotonic() - called) / count
+            per_step = (time.monotonic() - called) / count
             recorded = False
             if not good:
                 self._fault(scale)
             step = scale.first_step + solver.steps
             self.stopped = any(self._cluster.all_gather(self._tick(step)))
+            if step > first:
+                self._pace.advance(scale, (time.monotonic() - begun) / (step - first))
         if self._faults > FAULTS_ALLOWED:
             best = scale.first_step + int(solver.state["best_step"])
             raise RunError(
@@ -225,7 +237,7 @@ class Loop:
             scale=scale.index,
             planned=self.scales[-1].end,
             seconds=seconds,
-            seconds_left=self._seconds_left(scale, step),
+            seconds_left=self._pace.left(scale, step),
             best_step=best[1],
             best_total=best[2],
             **marks,
@@ -235,11 +247,6 @@ class Loop:
             best_rows=self._rows(best[0], step),
             painted_rows=self._rows(best[0], step, finished=False),
         )
-
-    def _seconds_left(self, scale: Scale, step: int) -> float | None:
-        left = work_left(self.scales, scale, step)
-        done = self._work - left
-        return (time.monotonic() - self._begun) / done * left if done > 0 else None
 
     def _rows(self, name: str, step: int, *, finished: bool = True) -> Rows:
         finish, moves = self._finish if finished else None, self._moves

@@ -166,12 +166,3 @@ def shrink(size: tuple[int, int], factor: float) -> tuple[int, int]:
     """Return `size` (H, W) times `factor`, rounded to whole pixels, at least 1."""
     height, width = (max(1, round(side * factor)) for side in size)
     return height, width
-
-
-def work_left(scales: tuple[Scale, ...], now: Scale, step: int) -> int:
-    """Return the remaining work after `step`, which lies in the scale `now`, as a number of evaluated pixels.
-
-    Each later scale also evaluates its initial image.
-    """
-    later = sum(math.prod(scale.content) * (scale.iterations + 1) for scale in scales[now.index + 1 :])
-    return math.prod(now.content) * (now.end - step) + later

@@ -36,9 +36,11 @@ from neural_style_tf.tiling.planner import memory_at_hand, plan_memory
 from neural_style_tf.transfer.colors import covered
 from neural_style_tf.transfer.initial import enlarged, initial_pixels
 from neural_style_tf.transfer.loop import Loop, Tick, Until, explain_culprits
+from neural_style_tf.transfer.pace import Pace
 from neural_style_tf.transfer.plan import Inputs, Plan, plan_run, with_regions
 from neural_style_tf.transfer.records import StepRecord
 from neural_style_tf.transfer.regions import LAYERS, Extract, Regions, find_regions
+from neural_style_tf.transfer.scales import Scale
 from neural_style_tf.transfer.solver import CompiledStep, Solver
 from neural_style_tf.transfer.state import saved_scale
 from neural_style_tf.weights import Weights
@@ -134,6 +136,7 @@ class Session:
         tick: Tick | None = None,
         resume: str | None = None,
         until: Until | None = None,
+        pace: Pace | None = None,
     ) -> Iterator[StepRecord]:
         """Paint; yields records and raises errors as `stylize` does.
 
@@ -144,6 +147,8 @@ class Session:
             resume: Prefix of a checkpoint to continue from.
             until: Stopping rule of a scale: called after each record; returns True to end the scale, which
                 then counts as finished.
+            pace: Measures the speed of the run, and estimates the remaining time; default: a `Pace` that
+                knows no earlier runs.
         """
         plan = inputs if isinstance(inputs, Plan) else plan_run(inputs, config or Config())
         del inputs
@@ -158,7 +163,9 @@ class Session:
         config = settle(plan.config, plan.scales[-1].content, cluster)
         scales = plan.scales
         switch_tf32(config.network.precision)
-        loop = Loop(scales, config, tick or (lambda step: False), cluster, until or (lambda record: False))
+        self._trace_winograd(config, scales[-1])
+        tick, until = tick or (lambda step: False), until or (lambda record: False)
+        loop = Loop(scales, config, tick, cluster, until, pace)
         first, resumed = cluster.all_gather(
             [saved_scale(resume, len(scales)) if resume else 0, bool(resume)]
         )[0]
@@ -205,6 +212,18 @@ class Session:
             if not self._kept:
                 # A compiled step refers to itself.
                 gc.collect()
+
+    def _trace_winograd(self, config: Config, last: Scale) -> None:
+        """Trace Winograd's method if the last scale will use it; see `winograd.trace`."""
+        network, architecture = config.network, self._weights.architecture
+        pixels = math.prod(last.content)
+        if winograd.select_convolution(network.convolution, network.precision, pixels) == "direct":
+            return
+        deepest = architecture.deepest(tuple(map(architecture.resolve, config.loss.layers)))
+        for layer in architecture.up_to(deepest):
+            if layer in architecture.winograd:
+                channels = self._weights.kernels[layer].shape[2:]
+                winograd.trace(*channels, compute_dtype(network.precision), int(network.padding == "zero"))
 
     def find_regions(self, inputs: Inputs, config: Config, known: Regions | None = None) -> Regions:
         """Return the regions of photo and styles for `--match=regions`; if `known` is given, return these.
@@ -422,5 +441,7 @@ def settle(config: Config, size: tuple[int, int], cluster: Cluster) -> Config:
         )
     chosen = cluster.all_gather(winograd.select_convolution(convolution, precision, math.prod(size)))
     if convolution == "auto":
-        convolution = "direct" if "direct" in chosen else "large"
+        # In float32 a graph for the coarse scales alone would take longer to trace than it would save.
+        fast = "winograd" if compute_dtype(precision) == "float32" else "large"
+        convolution = "direct" if "direct" in chosen else fast
     return config.replace(precision=precision, convolution=convolution)

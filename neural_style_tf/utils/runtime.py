@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,8 @@ _MISLEADING = (
     "DNNL_DEFAULT_FPMATH_MODE",
     "TF_SET_ONEDNN_FPMATH_MODE",
 )
+_NOT_NEEDED = ("matplotlib", "mpl_toolkits", "pandas", "cv2", "jax", "torch", "IPython", "sklearn")
+"""What Keras imports only if it is installed, for plots and for data of other kinds: seconds of a start."""
 # A GPU compiles kernels of an earlier architecture for itself. From this compute capability on that fails
 # with TensorFlow's (CUDA_ERROR_INVALID_PTX; tensorflow/tensorflow issues 89272, 99592).
 _NEEDS_ITS_OWN_KERNELS = 12
@@ -216,8 +218,9 @@ def unused_gpu() -> str:
 def _import_tensorflow() -> None:
     """Import TensorFlow and Keras; raise `UserError` with the reason if that fails."""
     try:
-        import keras  # noqa: F401
-        import tensorflow  # noqa: F401
+        with _hidden(_NOT_NEEDED):
+            import keras  # noqa: F401
+            import tensorflow  # noqa: F401
     except MemoryError:
         raise
     except Exception as error:
@@ -232,6 +235,19 @@ def _import_tensorflow() -> None:
         raise UserError(
             f"TensorFlow cannot be imported: {why}; install it anew, best in a new environment"
         ) from error
+
+
+@contextlib.contextmanager
+def _hidden(packages: Iterable[str]) -> Iterator[None]:
+    """Make packages appear as not installed, except those that are imported already."""
+    hidden = dict.fromkeys(name for name in packages if name not in sys.modules)
+    # None stands for a module that cannot be imported.
+    sys.modules.update(hidden)
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def _lacks_kernels(gpu: tf.config.PhysicalDevice) -> bool:

@@ -13,7 +13,8 @@ from neural_style_tf.images import resize
 from neural_style_tf.optim.adam import Adam
 from neural_style_tf.transfer import session
 from neural_style_tf.transfer.initial import enlarged
-from neural_style_tf.transfer.scales import plan_scales, work_left
+from neural_style_tf.transfer.pace import Pace, Times
+from neural_style_tf.transfer.scales import plan_scales
 
 
 def test_one_scale_is_the_whole_run():
@@ -96,25 +97,23 @@ def test_counts_must_fit_the_scales():
         Config(scales=2, scale_iterations=(-1,))
 
 
-def test_work_is_counted_in_pixels_and_each_scale_begins_with_an_evaluation():
-    scales = plan_scales((64, 64), [(64, 64)], Config(scales=2, iterations=10))
-    assert work_left(scales, scales[0], 0) == 10 * 32**2 + 11 * 64**2
-    assert work_left(scales, scales[0], 10) == 11 * 64**2
-    assert work_left(scales, scales[1], 10) == 10 * 64**2
-    assert work_left(scales, scales[1], 20) == 0
-
-
-def test_the_time_left_is_told_at_the_pace_of_the_scale(pictures, narrow_weights, monkeypatch):
+def test_the_time_left_is_told_with_each_record(pictures, narrow_weights, monkeypatch):
     now = [0.0]
 
     def tick(step):
-        # Four times the pixels at eight times the cost, as if the second scale went in tiles.
+        # The second scale takes twice as long as it did.
         now[0] += 1 if step <= 3 else 8
 
     monkeypatch.setattr("neural_style_tf.transfer.loop.time", SimpleNamespace(monotonic=lambda: now[0]))
     config = Config(**SHALLOW, scales=2, scale_iterations=(3,), iterations=5, log_every=1, init="content")
-    told = [r.seconds_left for r in warm_stylize(*pictures, config, weights=narrow_weights, tick=tick)]
-    assert told == [None, 2 + 6 * 4, 1 + 6 * 4, 6 * 4, 4 * 8, 3 * 8, 2 * 8, 8, 0]
+    scales = plan_scales((40, 48), [(33, 51)], config)
+    pace = Pace(scales, Times((480, 1920), (1, 4), (2, 6)))
+    records = warm_stylize(*pictures, config, weights=narrow_weights, tick=tick, pace=pace)
+    later = 6 + 5 * 4
+    assert [record.seconds_left for record in records] == pytest.approx(
+        [3 + later, 2 + later, 1 + later, later, 4 * 8, 3 * 8, 2 * 8, 8, 0]
+    )
+    assert pace.times.steps == pytest.approx((1, 8))
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])

@@ -138,6 +138,17 @@ def test_keras_that_was_imported_with_another_backend_is_refused(monkeypatch):
             getattr(neural_style_tf, name)
 
 
+def test_what_is_hidden_from_keras_is_there_afterwards():
+    sys.modules.pop("colorsys", None)
+    with runtime._hidden(("colorsys", "os")):
+        assert sys.modules["os"] is os
+        with pytest.raises(ImportError):
+            import colorsys
+    import colorsys
+
+    assert colorsys.ONE_THIRD and sys.modules["os"] is os
+
+
 # Installations that are not whole
 
 
