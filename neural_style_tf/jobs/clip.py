@@ -212,7 +212,7 @@ class ClipPainting:
             )
 
     def forecast(self, run: Run) -> str:
-        """Return nothing: it depends on how many scenes there are, and on what moves."""
+        """Return "": the time of a clip depends on its number of scenes and on what moves."""
         return ""
 
     def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:

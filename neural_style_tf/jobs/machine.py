@@ -33,6 +33,7 @@ class Machine:
         device: Description of the device; "" until TensorFlow is started.
         cluster: The replicas that share the work; None until TensorFlow is started.
         repeats: Whether compiled steps are kept even for a single run; a clip sets this.
+        code: Cache of XLA's machine code on disk; None if it is not open.
     """
 
     PICTURES, LARGE = 4, 64 * 2**20
@@ -50,7 +51,10 @@ class Machine:
         self._pictures = cachetools.LRUCache(self.PICTURES)
 
     def open_cache(self, job: Job) -> Path | None:
-        """Return the folder of what is kept; before TensorFlow starts, open the cache of `code` there."""
+        """Return the cache folder of this machine; None if `job` wants no cache, or no folder can be used.
+
+        If TensorFlow is not started yet, also open the cache `code` in this folder.
+        """
         if not job.cache:
             return None
         if self._kept is None:

@@ -45,7 +45,7 @@ class PicturePainting:
         """Raise UserError if settings of a clip have changed since the `earlier` part; none for a picture."""
 
     def forecast(self, run: Run) -> str:
-        """Return a line about the time that the run will take, "" if nothing is known."""
+        """Return a line about the time that the run will take; "" without times of earlier runs."""
         return run.forecast.line(run.scales)
 
     def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:

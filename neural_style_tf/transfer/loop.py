@@ -61,7 +61,7 @@ class Loop:
         self.scales, self.stopped, self._pace = scales, False, pace or Pace(scales)
         self._config, self._tick, self._cluster, self._until = config, tick, cluster, until
         self._started = self._saved = time.monotonic()
-        # When the scale before ended.
+        # Time at which the previous scale ended; None at the first scale.
         self._ended: float | None = None
         self._solver: Solver | None = None
         self._pictures: dict[str, tf.Variable | None] = {}
