@@ -85,7 +85,7 @@ class CommandLine:
         return several or (not self._frames and any(expand_files(name) != [name] for name in self.contents))
 
     def check_single(self) -> None:
-        """Refuse, for a single run, flags that distribute the runs of a sweep."""
+        """Raise UserError if this is a single run with a flag that distributes the runs of a sweep."""
         for name in tagged("shares", SweepConfig):
             if getattr(self.sweep, name) != getattr(SweepConfig, name):
                 raise UserError(
@@ -261,7 +261,7 @@ def _read(
     Args:
         arguments: The flags, without the program's name.
         fields: The settings of the command.
-        others: List to which arguments that are not flags are appended; None refuses them.
+        others: List to which arguments that are not flags are appended. If None, they raise UserError.
         where: Beginning of messages, such as the name of the flag file.
         around: The flag file that holds the arguments, and all files that include it.
 

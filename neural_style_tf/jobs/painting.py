@@ -42,7 +42,7 @@ class PicturePainting:
         check_outputs(run.here, run.config, run.files.photo, size=run.size, say=run.console.say)
 
     def check_resumed(self, run: Run, earlier: Manifest) -> None:
-        """Raise UserError if settings of a clip have changed since the `earlier` part; none for a picture."""
+        """Raise UserError if settings have changed that a clip must keep; for a picture do nothing."""
 
     def forecast(self, run: Run) -> str:
         """Return a line about the time that the run will take; "" without times of earlier runs."""

@@ -283,7 +283,7 @@ class Run:
     def _listeners(
         self, folder: OutputFolder | None, device: str, weights: Weights, checkpoint: str | None
     ) -> Iterator[Listener]:
-        """Remove what the folder holds from after the checkpoint, and yield the listeners that write there.
+        """Remove what an earlier run wrote after `checkpoint`, and yield the listeners of this run.
 
         Without a checkpoint all files of an earlier run are removed. Without a folder nothing is yielded.
         """

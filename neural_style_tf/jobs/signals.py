@@ -27,7 +27,7 @@ class Interrupts:
 
     @property
     def exit_code(self) -> int:
-        """128 plus the number of the first signal, as shells define it; SIGINT if there was none."""
+        """128 plus the number of the first signal, as shells define it; without a signal that of SIGINT."""
         return 128 + (self.received[0] if self.received else signal.SIGINT)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Values that describe a run for the process that paints it: task, supplies, report and outcome."""
+"""What a sweep or the page exchanges with the process that paints a run: task, supplies, report, outcome."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def saved_steps(folder: Path) -> list[int]:
 
 
 def newest_good(folder: Path) -> tuple[str | None, tuple[str, ...]]:
-    """Return the prefix (path without suffix) of the newest readable checkpoint in `folder`; None if none.
+    """Return the path, without suffix, of the newest readable checkpoint in `folder`; None if there is none.
 
     Also return a line for each damaged checkpoint.
     """

@@ -252,7 +252,7 @@ def version_of(package: str) -> str:
 
 
 def flag_lines(config: Config, job: Job) -> str:
-    """Return the text of a flag file with all settings of a run. It works in any folder of this machine."""
+    """Return the text of a flag file that repeats a run. It can be used from any folder of this machine."""
     lines = [f"# neural-style-tf {__version__}; repeat with --flagfile=THIS --output_dir=ANOTHER"]
     for name, value in with_absolute_paths(flat(config) | flat(job)).items():
         if name in tagged("anew", Job) or value == "":

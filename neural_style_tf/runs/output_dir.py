@@ -45,7 +45,7 @@ def holds_run(folder: Path) -> bool:
 def check_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
     """Raise UserError if `folder` holds a run that may be neither replaced nor resumed, or unknown files.
 
-    Unknown are files with the names of a run's files without a `run.json` that can be read.
+    Files that are named like those of a run are unknown if there is no `run.json` that can be read.
     """
     if not holds_run(folder):
         return

@@ -137,7 +137,7 @@ class Loop:
     def steps(self, scale: Scale, *, recorded: bool) -> Iterator[StepRecord]:
         """Make the remaining steps of a scale, and yield a record of each step that is logged or saved.
 
-        `recorded` tells whether the initial image already has a record, and needs no other.
+        If `recorded` is True, the image at the beginning already has a record, and gets no other.
 
         Raises:
             RunError: There were more than `FAULTS_ALLOWED` faults.

@@ -54,7 +54,7 @@ def minimize(
         callback: Called with each step and its losses; returns True to stop.
 
     Raises:
-        UserError: `init` has not the size of the objective.
+        UserError: `init` does not have the size of the objective.
         RunError: Losses or gradient are not finite.
     """
     optimizer, pixels = optimizer or LBFGS(), np.asarray(init, np.float32)

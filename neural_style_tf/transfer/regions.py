@@ -103,8 +103,8 @@ def find_regions(
     """Find the regions of a photo and its style pictures. If nothing matches, there is a single region.
 
     Args:
-        photo: [H, W, 3], RGB 0–255.
-        styles: Each [h, w, 3], RGB 0–255.
+        photo: The photo [H, W, 3], RGB 0–255.
+        styles: The style pictures, each [h, w, 3], RGB 0–255.
         extract: Computes the features of `LAYERS`.
         visible: Masks, 0–1, of the photo and of each style. Only pixels inside are clustered. None stands for
             the whole picture.
@@ -251,7 +251,7 @@ def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
 def merge(centroids: np.ndarray, photo: np.ndarray, style: np.ndarray) -> np.ndarray:
     """Return `centroids` without those that have less than `LEAST_SHARE` of the points of photo or style.
 
-    They are removed one by one, the smallest first, because its points then count for other centroids.
+    They are removed one by one, the smallest first. After each removal, its points are assigned to others.
     """
     while len(centroids) > 1:
         shares = [
