@@ -31,7 +31,15 @@ INTERRUPTED = 130
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Measure; return the exit code: 0; 1 if some pictures could not be; 2 for a mistake of the user."""
+    """Measure paintings, and write a report.
+
+    Args:
+        argv: The program's name and its arguments; default: those of this process.
+
+    Returns:
+        The exit code: 0 for success; 1 if some pictures could not be measured; 2 for a mistake of the user;
+        130 if interrupted.
+    """
     argv = list(sys.argv if argv is None else argv)
     console = Console()
     if any(argument in ("--help", "-h", "-help") for argument in argv[1:]):
@@ -89,7 +97,7 @@ def _evaluate(results: Sequence[str], config: EvaluationConfig, console: Console
 
 
 def _files(flag: str, names: Sequence[str]) -> list[Path]:
-    """Return the pictures that a flag names."""
+    """Return the picture files that the values `names` of `--flag` stand for: files, folders or patterns."""
     files = [file for name in names for file in expand_files(name)]
     if names and not files:
         raise UserError(f"--{flag}={show(names[0])}: no picture there")
@@ -138,12 +146,12 @@ def _measure(search: Search, config: EvaluationConfig, console: Console) -> Comp
 
 
 def _lacks_pairs(comparison: Comparison, system: System) -> bool:
-    """Return whether a system lacks some of the pairs."""
+    """Return whether `system` has no painting for some of the pairs (photo, style picture)."""
     return len({row.pair for row in comparison.rows if row.system == system}) < len(comparison.pairs)
 
 
 def _provenance(weights: Weights, config: EvaluationConfig, device: str) -> dict[str, str]:
-    """Return what the figures depend on."""
+    """Return a dict from name to text of what the figures depend on: network, size, versions and device."""
     versions = ("numpy", "scipy", "scikit-image", "tensorflow")
     return {
         "network": f"{weights.architecture.name} from {weights.source}, sha256 {weights.sha256}",

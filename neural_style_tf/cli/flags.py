@@ -1,6 +1,7 @@
-"""Command-line flags, made from the settings; preset < flag file < flags.
+"""Read the command line. Its flags are made from the settings of `config.schema`.
 
-`run.py` and `neural-style-tf-evaluate` have settings of their own, and read them in the same way.
+Flags override flag files, and flag files override the preset. `run.py` and `neural-style-tf-evaluate` have
+different settings, which are read in the same way.
 """
 
 from __future__ import annotations
@@ -51,37 +52,40 @@ EVALUATE_GROUPS = (("Flags", EvaluationConfig),)
 LONGEST_FLAG_FILE = 1 << 20
 """Largest flag file, in bytes."""
 Fields = Mapping[str, dataclasses.Field]
-"""Name → field of each setting that a command has."""
+"""Name of each setting of a command → its dataclass field."""
 Texts = Mapping[str, tuple[str, ...]]
-"""Name of each setting → the texts of its flags."""
+"""Name of each setting → its values as strings, one for each time that its flag is given."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CommandLine:
     """A parsed command line."""
 
-    texts: Texts  # of all settings in it and in its flag files
+    texts: Texts  # values of all settings that it and its flag files name
     here: Set[str]  # names of the settings on the command line itself, not in a flag file
     sweep: SweepConfig
 
     @property
     def contents(self) -> tuple[str, ...]:
-        """Files, folders and patterns that `--content` names."""
+        """The files, folders and patterns that `--content` names."""
         return self.texts.get("content", ())
 
     @property
     def _frames(self) -> bool:
-        """Whether the pictures of a folder are the frames of one clip."""
+        """Whether `--frames` is given: the pictures of a folder are the frames of one clip."""
         return self._value("frames")
 
     @property
     def is_sweep(self) -> bool:
-        """Whether this is a sweep; a folder or a pattern is one even if it holds a single picture."""
+        """Whether there are several runs: `--sweep`, several `--content`, a folder, or a pattern.
+
+        A folder or a pattern counts even if it has only one picture.
+        """
         several = bool(self.sweep.sweep) or len(self.contents) > 1
         return several or (not self._frames and any(expand_files(name) != [name] for name in self.contents))
 
     def check_single(self) -> None:
-        """Refuse, for a single run, flags that distribute the runs of a sweep."""
+        """Raise UserError if this is a single run with a flag that distributes the runs of a sweep."""
         for name in tagged("shares", SweepConfig):
             if getattr(self.sweep, name) != getattr(SweepConfig, name):
                 raise UserError(
@@ -90,7 +94,11 @@ class CommandLine:
                 )
 
     def axes(self) -> list[Axis]:
-        """Return the swept settings, first several `--content`."""
+        """Return the swept settings with their values. Several `--content` become the first of them.
+
+        Raises:
+            UserError: A setting is both given and swept, or `--content` names no picture or one twice.
+        """
         samples, seed = self.sweep.sweep_samples, self._value("seed")
         axes = [
             parse_axis(text, samples=samples, seed=seed, frames=self._frames) for text in self.sweep.sweep
@@ -112,7 +120,10 @@ class CommandLine:
         return axes
 
     def base(self, swept: Set[str]) -> dict[str, Any]:
-        """Return name → value of the settings that identify a sweep: those that are named and not swept."""
+        """Return a dict from name to value of the settings that all runs of a sweep share.
+
+        It has what the command line names, except the settings `swept` and those that belong to one run.
+        """
         left_out = {*swept, *(leaf.name for leaf in leaves(SweepConfig)), *tagged("anew", Job)}
         left_out -= {"from_run", "output"} - swept
         return with_absolute_paths(
@@ -120,16 +131,23 @@ class CommandLine:
         )
 
     def files(self) -> Job:
-        """Return the files that all runs share; content and style may be missing."""
+        """Return the files that all runs share. Its content and style may be empty."""
         return _resolve_job(self._values(self.texts))[1]
 
     def settings(self, changes: Mapping[str, str] | None = None) -> tuple[Config, Job]:
-        """Return settings and files of one run; `changes`, by name, override texts of the command line."""
+        """Return the settings and the files of one run.
+
+        Args:
+            changes: Name → string of the settings that replace those of the command line, as in a sweep.
+
+        Raises:
+            UserError: A setting is invalid, or `--content` or `--style` is missing.
+        """
         changes = changes or {}
         values = self._values({**self.texts, **{name: (text,) for name, text in changes.items()}})
         here = self.here | changes.keys()
         if "scales" in here and "scale_iterations" in values.keys() - here:
-            # The iterations of a flag file follow the scales, as those of a preset do.
+            # A flag file's iterations are adapted to the number of scales, as a preset's are.
             counts = ScaleConfig(scales=0, scale_iterations=values["scale_iterations"])
             values["scale_iterations"] = counts.replace(scales=values["scales"]).scale_iterations
         base, job = _resolve_job(values)
@@ -150,7 +168,7 @@ class CommandLine:
 
 
 def parse(argv: Sequence[str]) -> tuple[Config, Job]:
-    """Return settings and files of a command line for a single run."""
+    """Return the settings and the files of the command line `argv` of a single run."""
     line = read(argv)
     if len(line.contents) > 1:
         raise UserError(f"--content is given {len(line.contents)} times: give one")
@@ -158,14 +176,14 @@ def parse(argv: Sequence[str]) -> tuple[Config, Job]:
 
 
 def read(argv: Sequence[str]) -> CommandLine:
-    """Parse a command line: the program's name and its arguments."""
+    """Parse the command line `argv`: the program's name and its arguments."""
     texts, here = _read(argv[1:], SETTINGS)
     sweep = {leaf.name: texts[leaf.name] for leaf in leaves(SweepConfig) if leaf.name in texts}
     return CommandLine(texts, here, SweepConfig(**CommandLine._values(sweep)))
 
 
 def read_evaluation(argv: Sequence[str]) -> tuple[list[str], EvaluationConfig]:
-    """Return what is to be measured, and the settings, of a command line of `neural-style-tf-evaluate`."""
+    """Parse a command line of `neural-style-tf-evaluate`; return its RESULTS and its settings."""
     results: list[str] = []
     texts, _ = _read(argv[1:], EVALUATION, results)
     values = {name: from_text(EVALUATION[name], *own) for name, own in texts.items()}
@@ -173,7 +191,10 @@ def read_evaluation(argv: Sequence[str]) -> tuple[list[str], EvaluationConfig]:
 
 
 def _resolve_job(values: Mapping[str, Any]) -> tuple[Config | None, Job]:
-    """Return the settings of the run that --from_run names, or None, and the files."""
+    """Return the settings of the run that `--from_run` names, and the files.
+
+    The settings are None without `--from_run`. `values` replace the files of the earlier run.
+    """
     base, job = None, Job()
     if path := values.get("from_run"):
         if "preset" in values:
@@ -183,17 +204,20 @@ def _resolve_job(values: Mapping[str, Any]) -> tuple[Config | None, Job]:
 
 
 def command(config: Config, job: Job, *, program: Sequence[str] = ("python", "run.py")) -> str:
-    """Return the command line of a run for a shell: its preset and the settings that differ from it."""
+    """Return a shell command that repeats a run: its preset, and the settings that differ from it.
+
+    `program` is the beginning of the command.
+    """
     known = PRESETS.get(config.preset, PRESETS[Config.preset])
     before = flat(Job()) | flat(known) | {"preset": Config.preset}
-    # Includes the settings that --from_run named.
+    # `config` and `job` already have the settings of the run that `from_run` names.
     values = flat(job.replace(from_run="")) | flat(config)
     words = [to_flags(SETTINGS[name], value) for name, value in values.items() if value != before[name]]
     return shlex.join([*program, *(word for several in words for word in several)])
 
 
 def help_text(usage: str = USAGE, groups: Sequence[tuple[str, type]] = GROUPS) -> str:
-    """Return the text of `--help`."""
+    """Return the text of `--help`: `usage`, then the flags of each of `groups`, pairs (title, dataclass)."""
     lines = [usage]
     for title, kind in groups:
         lines.append(f"{title}:\n")
@@ -204,13 +228,13 @@ def help_text(usage: str = USAGE, groups: Sequence[tuple[str, type]] = GROUPS) -
 
 
 def table(fields: Fields = SETTINGS) -> str:
-    """Return the flags as a Markdown table, for docs/flags.md."""
+    """Return a Markdown table of the flags, for docs/flags.md."""
     rows = [f"| `--{_usage(field)}` | {explanation(field)} |" for field in fields.values()]
     return "\n".join(["| flag | meaning |", "|---|---|", *rows]) + "\n"
 
 
 def explanation(field: dataclasses.Field) -> str:
-    """Return the help text of a setting, with the names of the presets."""
+    """Return the help text of a setting; `{presets}` in it is replaced by the names of the presets."""
     return field.metadata["help"].replace("{presets}", ", ".join(PRESETS))
 
 
@@ -228,14 +252,24 @@ def _read(
     where: str = "",
     around: tuple[Path, ...] = (),
 ) -> tuple[Texts, Set[str]]:
-    """Return the texts of all flags, and the names of those that are not from a nested flag file.
+    """Read the flags of a command line or of a flag file.
 
-    The flags of a command line or flag file override those of the flag files that it names. absl would apply
-    a flag file at its position, never finish reading a device or a file that includes itself, and take quotes
-    and a byte-order mark for part of a name.
+    They override the flags of the flag files that they name. Flag files are not left to absl. It would apply
+    them at their positions, would never finish reading a device or a file that includes itself, and would
+    treat quotes and a byte-order mark as part of a name.
 
-    Arguments that are no flags go to `others`; None refuses them. `where` begins messages. The flag files
-    `around` the flags are the one that holds them, and those that include it.
+    Args:
+        arguments: The flags, without the program's name.
+        fields: The settings of the command.
+        others: List to which arguments that are not flags are appended. If None, they raise UserError.
+        where: Beginning of messages, such as the name of the flag file.
+        around: The flag file that holds the arguments, and all files that include it.
+
+    Returns:
+        The values of all settings as strings, and the names of the settings that `arguments` name directly.
+
+    Raises:
+        UserError: A flag is unknown, lacks its value, or is repeated although it cannot be.
     """
     values = _define(fields)
     own, texts = [], {}
@@ -247,7 +281,8 @@ def _read(
         else:
             own.append(argument)
     try:
-        # `known_only` leaves unknown flags: absl's search for a similar name recurses with each letter.
+        # With `known_only` absl returns unknown flags. Its own search for a similar name recurses once for
+        # each letter, and fails on a long name.
         rest = [argument for argument in values(["", *own], known_only=True)[1:] if argument != "--"]
     except (absl_flags.Error, ValueError) as error:
         raise UserError(where + one_line(str(error))) from None
@@ -266,20 +301,20 @@ def _read(
         value = values[name].value
         here[name] = (to_text(value),) if isinstance(value, bool) else tuple(value)
         is_path = field.metadata["value"] in ("FILE", "FOLDER")
-        # Otherwise the first file would be ignored in silence.
+        # Otherwise the first file would be ignored without a message.
         if is_path and "repeated" not in field.metadata["tags"] and len(here[name]) > 1:
             raise UserError(f"{where}--{name} is given {len(here[name])} times: give one")
     return _over(here, texts), here.keys()
 
 
 def _over(texts: Texts, others: Texts) -> Texts:
-    """Return texts that override others; sweeps are joined."""
+    """Merge two sets of values: `texts` replaces `others`, except that all `--sweep` flags are kept."""
     sweeps = others.get("sweep", ()) + texts.get("sweep", ())
     return {**others, **texts, **({"sweep": sweeps} if sweeps else {})}
 
 
 def _define(fields: Fields) -> absl_flags.FlagValues:
-    """Return absl's flags, which split names from values; `fields.from_text` reads the values."""
+    """Define the settings as absl flags. absl only separates names from values; `from_text` converts them."""
     values = absl_flags.FlagValues()
     for field in fields.values():
         is_bool = isinstance(field.default, bool)
@@ -289,9 +324,11 @@ def _define(fields: Fields) -> absl_flags.FlagValues:
 
 
 def _with_values(arguments: Sequence[str], fields: Fields, where: str) -> Iterator[tuple[str, str]]:
-    """Yield the name and the text `--name=value` of each flag, and "" and the text of other arguments.
+    """Yield (name, `--name=value`) for each flag, and ("", argument) for each other argument.
 
-    A missing value is refused; absl would take the next flag for it. So is the value of a bool that is none.
+    Raises:
+        UserError: A flag lacks its value (absl would use the next flag as the value), or the value of a bool
+            is neither true nor false.
     """
     rest = iter(arguments)
     for argument in rest:
@@ -315,12 +352,16 @@ def _with_values(arguments: Sequence[str], fields: Fields, where: str) -> Iterat
 
 
 def _name(argument: str) -> str:
-    """Return the name of a flag, or "" for another argument."""
+    """Return the name of a flag, or "" if `argument` is not a flag."""
     return argument.lstrip("-").partition("=")[0] if argument.startswith("-") else ""
 
 
 def _read_flag_file(name: str, fields: Fields, around: tuple[Path, ...]) -> Texts:
-    """Return the texts of the flags in a file."""
+    """Return the values that the flag file `name` sets, as strings; `around` as in `_read`.
+
+    Raises:
+        UserError: The file cannot be read, is too long, includes itself, or has an invalid flag.
+    """
     path = Path(name).expanduser()
     try:
         if path.exists() and not path.is_file():
@@ -348,17 +389,17 @@ def _read_flag_file(name: str, fields: Fields, around: tuple[Path, ...]) -> Text
 
 
 def _unquoted(line: str) -> str:
-    """Remove quotes around a line of a flag file, or around its value; quotes inside stay."""
+    """Remove the quotes around a line of a flag file, or around the flag's value. Quotes inside remain."""
     flag = re.match(r"(--?(?:sweep=)?\w+)=|(--?\w+)\s+(?:=\s*)?", line)
     before, value = (f"{flag[1] or flag[2]}=", line[flag.end() :]) if flag else ("", line)
     if not value.lstrip().startswith(("'", '"')):
         return before + value
     words = shlex.shlex(value, posix=True, punctuation_chars=False)
-    # The escape of a shell separates folders on Windows.
+    # No escape character: in Windows paths a backslash separates folders.
     words.escape, words.commenters, words.whitespace_split = "", "", True
     try:
         [word] = words
     except ValueError:
-        # An unclosed quote, or several words: the quotes belong to the value.
+        # With an unclosed quote, or with several words, the quotes are part of the value.
         return before + value
     return before + word

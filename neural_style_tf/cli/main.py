@@ -26,11 +26,14 @@ from neural_style_tf.video.read import is_clip
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run the command line, by default that of the process.
+    """Run a command line.
+
+    Args:
+        argv: The program's name and its arguments; default: those of this process.
 
     Returns:
-        The exit code: 0; 1 for a run that could not go on; 2 for a mistake of the user; 130 and 143
-        when interrupted or terminated, with everything saved.
+        The exit code: 0 for success; 1 if a run failed; 2 for a mistake of the user; 130 or 143 if the run
+        was interrupted or terminated, with everything saved.
     """
     argv = list(sys.argv if argv is None else argv)
     console = Console()
@@ -65,7 +68,7 @@ def _paint_single(line: flags.CommandLine, console: Console, interrupts: Interru
 
 
 def _shares_scenes(line: flags.CommandLine) -> bool:
-    """Return whether a command line asks for one clip, and to share it out."""
+    """Return whether `line` names a single clip, and flags that distribute its scenes."""
     shares = tagged("shares", SweepConfig)
     shared = any(getattr(line.sweep, name) != getattr(SweepConfig, name) for name in shares)
     if line.is_sweep or not shared:
@@ -94,7 +97,7 @@ def _paint_sweep(line: flags.CommandLine, console: Console, interrupts: Interrup
 
     def settings(changes: Mapping[str, str]) -> tuple[Config, Job]:
         config, job = line.settings(changes)
-        # `--output` is of the whole clip.
+        # `--output` is the file of the whole clip, not of one scene.
         return config, job.replace(output="") if scenes else job
 
     sweep = Sweep(
@@ -121,6 +124,6 @@ def _paint_sweep(line: flags.CommandLine, console: Console, interrupts: Interrup
 
 
 def _default_folder(job: Job, swept: set[str], kind: str) -> str:
-    """Return the folder of a sweep, named after what is not swept."""
+    """Return the default folder of a sweep: its name has the pictures that are not swept, and `kind`."""
     title = job.replace(**{role: "" for role in ("content", "style") if role in swept}).title
     return str(Path("output") / "-".join(filter(None, [title, kind])))

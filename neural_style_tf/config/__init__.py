@@ -1,4 +1,4 @@
-"""Every setting, once: fields, parsing, schema, presets."""
+"""The settings of a run: their declarations, types and presets."""
 
 from neural_style_tf.config.presets import PRESETS, preset
 from neural_style_tf.config.schema import Config, Job

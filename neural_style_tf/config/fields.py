@@ -1,4 +1,7 @@
-"""Settings as fields of dataclasses: declaration, groups, and the texts of values."""
+"""Declare settings as fields of dataclasses, and convert their values from and to flags.
+
+A group is a dataclass of settings inside another one, such as `LossConfig` in `Config`. Flags have no groups.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +27,14 @@ TAGS = {
     "shares": "distributes the runs of a sweep; refused for a single run",
     "page": "the page has a control for it, or sets it itself",
 }
-"""Properties of settings beyond type and range."""
+"""Name of each tag → what it says about a setting."""
 LIMITS = {
     "low": ("at least", operator.ge),
     "high": ("at most", operator.le),
     "above": ("more than", operator.gt),
     "below": ("below", operator.lt),
 }
-"""Limits of a number, or of each number in a list."""
+"""Name of each limit → its words in messages, and its test. It holds for each number of a list."""
 
 
 def setting(
@@ -45,11 +48,17 @@ def setting(
     value: str = "",
     **limits: float,
 ) -> Any:
-    """Declare a field, with its explanation for `--help`.
+    """Declare a setting as a field of a dataclass.
 
-    `tags` are keys of `TAGS`, separated by spaces; limits are named by the keys of `LIMITS`. The kind follows
-    from the type of the default. `choices` are the valid words; `is_own` tells whether another word names
-    something of the user's, such as a file. `value` is shown for an empty default: FILE, FOLDER or N,N,….
+    Args:
+        default: Its default value.
+        explanation: Its help text.
+        tags: Keys of `TAGS`, separated by spaces.
+        kind: The type of the values; default: the one that `default` has.
+        choices: The valid words; empty for any value.
+        is_own: Returns whether a word that is not in `choices` is valid too, for example as a file name.
+        value: Placeholder that `--help` shows for an empty default: FILE, FOLDER or N,N,….
+        **limits: Keys of `LIMITS` with their numbers.
     """
     if unknown := (set(tags.split()) - TAGS.keys()) | (limits.keys() - LIMITS.keys()):
         raise TypeError(f"no such tags or limits: {unknown}")
@@ -59,12 +68,12 @@ def setting(
 
 
 def group(kind: type) -> Any:
-    """Declare a field that is a dataclass of settings."""
+    """Declare a group: a field whose value is a dataclass `kind` of settings."""
     return dataclasses.field(default_factory=kind, metadata={"group": kind})
 
 
 def leaves(kind: type) -> tuple[dataclasses.Field, ...]:
-    """Return the fields of all settings of a dataclass, in order, with those of its groups."""
+    """Return the fields of all settings of the dataclass `kind`, in order, also of those inside groups."""
     return tuple(
         leaf
         for field in dataclasses.fields(kind)
@@ -73,12 +82,12 @@ def leaves(kind: type) -> tuple[dataclasses.Field, ...]:
 
 
 def tagged(tag: str, *kinds: type) -> tuple[str, ...]:
-    """Return the names of the settings that have a tag, in order."""
+    """Return the names of the settings of the dataclasses `kinds` that have `tag`, in order."""
     return tuple(leaf.name for kind in kinds for leaf in leaves(kind) if tag in leaf.metadata["tags"])
 
 
 def flat(value: Any) -> dict[str, Any]:
-    """Return name → value of every setting of a dataclass, in order, with those of its groups."""
+    """Return a dict from name to value of all settings of `value`, in order, also of those inside groups."""
     values: dict[str, Any] = {}
     for field in dataclasses.fields(value):
         own = getattr(value, field.name)
@@ -87,7 +96,7 @@ def flat(value: Any) -> dict[str, Any]:
 
 
 class Settings:
-    """Base of frozen dataclasses of settings, whose values pass through `read_value`."""
+    """Base class of frozen dataclasses of settings. Each value is checked and converted by `read_value`."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -95,12 +104,19 @@ class Settings:
                 object.__setattr__(self, field.name, read_value(field, getattr(self, field.name)))
 
     def replace(self, **changes: Any) -> Any:
-        """Return a copy with some settings changed, checked again."""
+        """Return a copy with the settings in `changes` replaced, and check it."""
         return dataclasses.replace(self, **changes)
 
 
 def assign(value: Settings, settings: Mapping[str, Any]) -> None:
-    """Set the fields of a frozen dataclass with groups from settings by flat names, and from whole groups."""
+    """Set all fields of the frozen dataclass `value`. Settings that are not in `settings` get their defaults.
+
+    The keys of `settings` are names of single settings, also of those inside groups, or names of groups.
+
+    Raises:
+        TypeError: There is no setting of that name.
+        UserError: A group has the wrong type, or a value is invalid.
+    """
     rest = dict(settings)
     for field in dataclasses.fields(value):
         own = rest.pop(field.name, None if "group" in field.metadata else field.default)
@@ -115,7 +131,11 @@ def assign(value: Settings, settings: Mapping[str, Any]) -> None:
 
 
 def read_value(field: dataclasses.Field, value: Any) -> Any:
-    """Return the checked value of a setting from its text or from a value of Python or NumPy."""
+    """Convert `value`, a string or a Python or NumPy value, to the type of the setting `field`, and check it.
+
+    Raises:
+        UserError: The value has the wrong type, is not a choice, or is out of range.
+    """
     kind = field.metadata["kind"]
     try:
         checked = kind.read(value.tolist() if hasattr(value, "tolist") else value)
@@ -157,17 +177,20 @@ def _is_own(name: str, value: str, is_own: Callable[[str], bool]) -> bool:
 
 
 def from_text(field: dataclasses.Field, *texts: str) -> Any:
-    """Return the value of a setting from the texts of its flag; the last counts, unless all do."""
+    """Return the value of a setting from `texts`, one for each time that its flag is given.
+
+    The last one counts, except for a setting that is a list of strings: it keeps all.
+    """
     return read_value(field, texts if field.metadata["kind"] is parsing.TEXTS else texts[-1])
 
 
 def to_texts(field: dataclasses.Field, value: Any) -> tuple[str, ...]:
-    """Return the texts that `from_text` reads back: one, or one for each item of a repeated flag."""
+    """Return the strings from which `from_text` reads `value`: several for a list of strings, else one."""
     return value if field.metadata["kind"] is parsing.TEXTS else (parsing.to_text(value),)
 
 
 def to_flags(field: dataclasses.Field, value: Any) -> list[str]:
-    """Return the flags `--name=text` of a value, or `--name` or `--noname` of a bool."""
+    """Return the flags that set a setting to `value`: `--name=text`; for a bool `--name` or `--noname`."""
     if isinstance(value, bool):
         return [f"--{'' if value else 'no'}{field.name}"]
     return [f"--{field.name}={text}" for text in to_texts(field, value)]

@@ -1,4 +1,4 @@
-"""The choices of `--optimizer`, and what planning needs to know of them without TensorFlow."""
+"""The choices of `--optimizer`, with what a run needs to know about each before TensorFlow is imported."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerFacts:
-    """What is known of an optimiser before it is imported."""
+    """Properties of an optimiser that are known without importing it."""
 
-    path: str  # `package.module:Class` of the `Optimizer`
-    # Settings → size of its state and temporaries, in pictures.
+    path: str  # where to import it from, as `package.module:Class`
+    # Returns the memory of its state and temporaries, as a multiple of the memory of one picture.
     pictures: Callable[[OptimizerConfig], float]
-    steps_to_gain: int = 50  # steps over which a frame of a clip must gain, or it is done
-    leaves: bool = True  # whether the first steps may lead away from a good initial image
+    # A frame of a clip is finished if this many steps hardly lower its loss.
+    steps_to_gain: int = 50
+    leaves: bool = True  # whether its first steps may make a good initial image worse
 
 
 OPTIMIZERS = {
-    # Both moment estimates; with averaging the average, and two temporaries of its update.
+    # Two moment estimates; with averaging also the average and two temporaries of its update.
     "adam": OptimizerFacts("neural_style_tf.optim.adam:Adam", lambda config: 2 + 3 * (config.averaging > 0)),
-    # The history; the image and the best trial of a line search, the direction, the part of it within bounds,
-    # and temporaries of the direction.
+    # The history (two pictures each). Then: the image, the best trial of the line search, the direction, its
+    # part within bounds, and temporaries of the direction.
     "lbfgs": OptimizerFacts(
         "neural_style_tf.optim.lbfgs:LBFGS", lambda config: 2 * config.history + 8, 10, leaves=False
     ),
 }
 OWN_PICTURES = 8
-"""Pictures that an optimiser of the user's is expected to take; a run that takes more goes on in tiles."""
+"""Assumed `pictures` of a user's own optimiser. If it needs more memory, the run continues in tiles."""
 
 
 def facts_of(optimizer: str) -> OptimizerFacts:
-    """Return what is known of a choice of `--optimizer`, or of a user's class, `package.module:Class`."""
+    """Return the facts of a value of `--optimizer`: a built-in name, or `package.module:Class`."""
     return OPTIMIZERS.get(optimizer) or OptimizerFacts(optimizer, lambda config: OWN_PICTURES)

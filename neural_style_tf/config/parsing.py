@@ -1,4 +1,4 @@
-"""The types of settings: how their values are read from text or from Python."""
+"""The types of settings: each converts strings and Python values to checked values."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from neural_style_tf.utils.files import exists
 
 LayerWeights = tuple[tuple[str, float], ...]
 MISTAKES = (TypeError, ValueError, OverflowError)
-"""Errors of `Kind.read` for a value that is not of its type."""
+"""Exceptions that `Kind.read` raises for a value of another type."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A type of settings: a function that reads text or a Python value, and words for messages."""
+    """A type of settings."""
 
-    read: Callable[[Any], Any]
-    expected: str
+    read: Callable[[Any], Any]  # converts a string or a Python value
+    expected: str  # describes valid values in messages
 
 
 def _bool(value: Any) -> bool:
@@ -68,7 +68,7 @@ def _layers(value: Any) -> LayerWeights:
 
 
 def _of_type(kind: type, value: Any) -> Any:
-    """Return a value if it has a type; a bool is not a number."""
+    """Return `value` if it is of type `kind`, else raise TypeError. A bool does not count as a number."""
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise TypeError
     return value
@@ -79,7 +79,7 @@ def _items(value: Any) -> Iterable[Any]:
 
 
 def _split_list(text: str) -> list[str]:
-    """Split a list at its commas, of which one may follow the last item."""
+    """Split `text` at its commas. A comma after the last item is allowed."""
     text = text.strip().removesuffix(",")
     return [item.strip() for item in text.split(",")] if text else []
 
@@ -93,11 +93,11 @@ INTS = Kind(_list_of(_int), "whole numbers such as 120,100")
 FLOATS = Kind(_list_of(_float), "numbers such as 3,7")
 LAYERS = Kind(_layers, "layers such as relu1_1,relu2_1:0.5 or [('relu1_1', 1.0), ('relu2_1', 0.5)]")
 OF_DEFAULT = {bool: BOOL, int: INT, float: FLOAT, str: TEXT, tuple: TEXTS}
-"""Type of the default → kind of a setting that names none."""
+"""Type of a setting's default → the setting's kind, unless it is declared with another one."""
 
 
 def to_text(value: Any) -> str:
-    """Return the text of a value, which its kind reads back."""
+    """Return `value` as a string from which its `Kind` reads the same value."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -112,12 +112,16 @@ def _pair(layer: str, weight: float) -> str:
 
 
 def any_file(text: str) -> bool:
-    """Return True: any other word is the name of a file, which is checked later."""
+    """Return True: every word is accepted as a file name. Whether the file exists is checked later."""
     return True
 
 
 def names_a_class(text: str) -> bool:
-    """Return whether a text is `package.module:Class`; refuse a missing package. Nothing is imported."""
+    """Return whether `text` has the form `package.module:Class`. Nothing is imported.
+
+    Raises:
+        UserError: The package is neither installed nor in the working directory.
+    """
     module, colon, name = text.partition(":")
     if not (colon and name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
         return False
@@ -129,11 +133,18 @@ def names_a_class(text: str) -> bool:
 
 
 def factory_of(setting: str, path: str, kind: type) -> Callable[..., Any]:
-    """Return a function that makes objects of a class, from those of its keywords that the class takes.
+    """Import the class that a user names by a flag, and return a function that creates an object of it.
 
-    `--setting` names the subclass of `kind` by its `path`, `package.module:Class`; the module may lie in the
-    working directory. A UserError says that it cannot be imported or is no `kind`; from the function, that
-    the class fails.
+    The function takes positional and keyword arguments, and drops keywords that the class does not accept. It
+    raises UserError if the class cannot be called.
+
+    Args:
+        setting: Name of the flag, for messages.
+        path: The class as `package.module:Class`. The module may lie in the working directory.
+        kind: The class must be a subclass of it.
+
+    Raises:
+        UserError: The class cannot be imported, or is no subclass of `kind`.
     """
     module, _, name = path.partition(":")
     here = str(Path.cwd())

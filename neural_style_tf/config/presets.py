@@ -15,9 +15,9 @@ def _first_of_each_block(kind: str, weight: float) -> LayerWeights:
     return tuple((f"{kind}{block}_1", weight) for block in range(1, 6))
 
 
-# The 2017 TensorFlow repository that this project is faithful to: the defaults in schema.py.
-# Its five style layers count 1 each, and are summed. `temporal_weight` is this project's, in all presets: a
-# 300th of the loss of a finished picture, for an error of one level.
+# The settings of the 2017 TensorFlow repository that this project reproduces: the defaults in schema.py.
+# It sums five style layers of weight 1. `temporal_weight` is this project's own in every preset: a frame that
+# differs from the warped frame by one grey level adds 1/300 of the loss of a finished picture.
 ORIGINAL = Config()
 
 SLIDES = Config(
@@ -28,19 +28,20 @@ SLIDES = Config(
     style_layers=_first_of_each_block("conv", 1 / 5),
     gram="positions",
     style_loss="gatys",
-    # Only the ratio decides where the minimum lies, and Adam is blind to a common factor, so β is 1. The
-    # paper (figure 2) has α/β of 1e-3 to 1e-4 for a network rescaled to a mean activation of 1; the
-    # published weights are not, and with activations s times larger content grows as s², style as s⁴, so
-    # that the same balance needs α/β s² times larger. Found by looking (chelsea, starry_night): with 0.5 at
-    # 320 pixels only the eyes show through; with 1 at 512 the animal is whole and its surroundings painted.
+    # Only the ratio α/β decides where the minimum lies, and Adam ignores a common factor, so β is 1. The
+    # paper (figure 2) has α/β of 1e-3 to 1e-4 for a network rescaled to a mean activation of 1. The published
+    # weights are not rescaled. If activations are s times larger, the content loss grows as s² and the style
+    # loss as s⁴, so the same balance needs an α/β that is s² times larger. The value was chosen by eye
+    # (chelsea, starry_night): with 0.5 at 320 pixels only the eyes show through; with 1 at 512 pixels the
+    # whole animal is visible and its surroundings are painted.
     content_weight=1.0,
     style_weight=1.0,
-    # The slides name denoising as the improvement to make; it is off until --tv_weight is given.
+    # The slides name denoising only as a possible improvement, so it is off by default.
     tv_weight=0.0,
     temporal_weight=7e7,
     pooling="max",
     init="noise",
-    # The slides say Adam; its rate is the original repository's.
+    # The slides use Adam without a learning rate; this is the original repository's.
     learning_rate=10.0,
     iterations=1000,
 )
@@ -50,7 +51,8 @@ GATYS = Config(
     content_layers=(("relu4_2", 1.0),),
     content_loss="mean",
     content_weight=1.0,
-    # There: (1e3/N²) · MSE of FᵀF/M at relu1_1 … relu5_1; 1/N² moved into the Gram matrices leaves 1e3.
+    # The notebook: (1e3/N²) · MSE of FᵀF/M at relu1_1 … relu5_1. With 1/N² moved into the Gram matrices, 1e3
+    # remains.
     style_layers=_first_of_each_block("relu", 1.0),
     gram="elements",
     style_loss="mean",
@@ -58,54 +60,54 @@ GATYS = Config(
     tv_weight=0.0,
     temporal_weight=4e4,
     pooling="max",
-    # There: from the content picture, 500 iterations at 512 pixels.
+    # The notebook starts from the content picture and runs 500 iterations at 512 pixels.
     init="content",
     iterations=500,
     image_size=512,
-    # The notebook has PyTorch's L-BFGS: its history, one curvature for all.
+    # As PyTorch's L-BFGS, which the notebook uses: its history length, and one curvature for all pixels.
     optimizer="lbfgs",
     history=100,
     preconditioner="scalar",
 )
 
 BALANCED = Config(
-    # This project's own: every term relative to the energy of its target, so that one setting serves every
-    # network, picture and size. The numbers were chosen by looking at many pairs.
+    # This project's own. Each loss is divided by the sum of squares of its target, so that the same weights
+    # suit every network, picture and size. The numbers were chosen by eye on many pairs of pictures.
     content_layers=(("relu4_2", 1.0),),
     content_loss="relative",
     content_weight=1.0,
     # Purer colours and bolder strokes than with Gram matrices.
     style_loss="wasserstein",
-    # Between equal weights and the proportions of crowsonkb/style-transfer-pytorch (MIT), whose 256, 64, 16,
-    # 4 and 1 for losses that are means over channels are 0.05, 0.28, 0.11, 0.56 and 0.001 for losses
-    # relative to the energy of a layer. Found by looking: with more of relu4_1 whole figures of the style
-    # picture appear in flat areas. Without relu5_1 the network ends before it.
+    # Between equal weights and the proportions of crowsonkb/style-transfer-pytorch (MIT). Its weights 256,
+    # 64, 16, 4 and 1 are for losses that are means over channels; for relative losses they correspond to
+    # 0.05, 0.28, 0.11, 0.56 and 0.001. Chosen by eye: with more weight on relu4_1, whole objects of the style
+    # picture appear in flat areas. relu5_1 is left out, so the network is computed only up to relu4_1.
     style_layers=(("relu1_1", 0.1), ("relu2_1", 0.36), ("relu3_1", 0.2), ("relu4_1", 0.34)),
     gram="positions",
     style_weight=6.0,
-    # Found by looking: from a hint of the style to the strokes of crowsonkb's 2500 iterations, in which the
-    # subject is still there. At such weights relu4_1, which holds objects, has to weigh less: else its loss
-    # alone is lowered, by eyes and houses in the sky.
+    # Chosen by eye: --strength=0 gives a hint of the style, 1 the strokes of crowsonkb's 2500 iterations, in
+    # which the subject is still recognisable. At such style weights relu4_1, which represents objects, has to
+    # weigh less. Otherwise its loss dominates, and eyes and houses appear in the sky.
     strength_range=10.0,
     strength_deepest=0.3,
     tv_weight=3e-4,
-    # Found by looking: with more, what comes into view hardly gets painted; with less, strokes swim.
+    # Chosen by eye: with more, areas that come into view are hardly painted; with less, strokes flicker.
     temporal_weight=2e-3,
     padding="edge",
     init="content",
     optimizer="lbfgs",
     clamp=True,
     keep_gray=True,
-    # From about 64 pixels, so that small and large paintings of one pair look alike.
+    # Start at about 64 pixels, so that small and large paintings of the same pictures look alike.
     scales=0,
-    # Found by looking: at 64 to 128 pixels a whole face lies in the receptive field of relu4_1, and the
-    # statistics of its eyes are cheapest where the photo is empty. With this the coarse scales lay out the
-    # photo, in the style's colours, and the later ones paint. Without: an eye in a cup, a collar on a saucer.
+    # Chosen by eye: at 64 to 128 pixels a whole face lies in the receptive field of relu4_1. The style loss
+    # is then lowered most easily by eyes where the photo is empty: an eye in a cup, a collar on a saucer.
+    # With this factor the coarse scales lay out the photo in the style's colours, and the finer ones paint.
     coarse_content=16.0,
-    # Faces stay faces, and it takes fewer iterations: twice as many change hardly anything that can be seen
-    # or that `benchmarks/tradeoff.py` measures.
+    # Faces stay recognisable, and fewer iterations are needed: twice as many change hardly anything that is
+    # visible or that `benchmarks/tradeoff.py` measures.
     scale_detail=1.0,
-    # Coarse scales are cheap, but each iteration has the roots of the covariances to take.
+    # Coarse scales have few pixels, but each iteration also computes square roots of covariance matrices.
     scale_iterations=(60, 60, 40),
     iterations=25,
     precision="auto",
@@ -115,14 +117,18 @@ BALANCED = Config(
 PRESETS: Mapping[str, Config] = MappingProxyType(
     {"original": ORIGINAL, "slides": SLIDES, "gatys": GATYS, "balanced": BALANCED}
 )
-"""Name → settings; `original` is the default."""
+"""Name of each preset → its settings. The default preset is `original`."""
 for _name, _config in PRESETS.items():
-    # An argument `preset` would look the name up here.
+    # `Config(preset=…)` would look up the name in `PRESETS`, which is not complete yet.
     object.__setattr__(_config, "preset", _name)
 
 
 def preset(name: str) -> Config:
-    """Return a preset by its name."""
+    """Return the settings of the preset `name`.
+
+    Raises:
+        UserError: There is no such preset.
+    """
     if not isinstance(name, str) or name not in PRESETS:
         guess = did_you_mean(str(name), PRESETS)
         raise UserError(f"no preset {name!r}{guess}; there are {', '.join(PRESETS)}")
@@ -130,7 +136,7 @@ def preset(name: str) -> Config:
 
 
 def table() -> str:
-    """Return the settings in which presets differ as a Markdown table, for docs/presets.md."""
+    """Return a Markdown table of the settings that differ between presets, for docs/presets.md."""
     lines = ["| setting | " + " | ".join(f"`{name}`" for name in PRESETS) + " |"]
     lines.append("|---" * (len(PRESETS) + 1) + "|")
     for row in zip(*(flat(config).items() for config in PRESETS.values()), strict=True):

@@ -1,8 +1,8 @@
-"""Every setting, once: its default, range, help text and properties (`fields.TAGS`).
+"""The declaration of every setting: its default, range, help text and tags (`fields.TAGS`).
 
-`Config` has the settings of an optimisation, in groups, so that the signature of a function says on which of
-them it depends. `Job` names the files that a run reads and writes. The flags and `--help` are made from these
-fields. Flags are flat, as are the keywords of `Config` and `Config.replace`.
+`Config` has the settings of an optimisation, in groups such as `LossConfig`. A function that needs only one
+group takes only that group. `Job` names the files that a run reads and writes. Flags and `--help` are made
+from these fields. Flags, `Config(…)` and `Config.replace` name settings without their groups.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from neural_style_tf.weights.registry import NETWORKS, SPECS
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig(Settings):
-    """Pooling, padding and kernels of the network; number format and algorithm of its convolutions."""
+    """Settings of the network: pooling, padding, kernels, and number format and algorithm of convolutions."""
 
     pooling: str = setting("max", "pooling of the network: max or average", choices=("max", "average"))
     padding: str = setting(
@@ -53,14 +53,14 @@ class NetworkConfig(Settings):
 
 
 RELATIVE = ("relative", "moments", "wasserstein", "nearest")
-"""Style losses whose values do not depend on the magnitude of the features."""
+"""Losses whose values do not depend on the magnitude of the features."""
 MUCH_TV = 0.01
-"""Beside relative losses, a larger weight of the total variation makes the result flat."""
+"""With relative losses, a larger ratio of `tv_weight` to the other weights makes the result flat."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig(Settings):
-    """The loss."""
+    """Settings of the loss: weights, layers, and the form of each term."""
 
     content_weight: float = setting(5.0, "α, weight of the content loss", tags="argument", low=0)
     style_weight: float = setting(100.0, "β, weight of the style loss", tags="argument", low=0)
@@ -172,12 +172,12 @@ class LossConfig(Settings):
 
     @property
     def weighted_style(self) -> float:
-        """The weight of the style β: --style_weight changed by --strength."""
+        """β: `style_weight`, multiplied by the factor that `strength` stands for."""
         return self.style_weight * self.strength_range ** (2 * self.strength - 1)
 
     @property
     def weighted_style_layers(self) -> LayerWeights:
-        """--style_layers with the weights w_l, of which --strength changes the deepest layer's."""
+        """The pairs (layer, w_l) of `style_layers`; `strength` changes the weight of the deepest layer."""
         deepest = max((layer for layer, _ in self.style_layers), key=VGG19.layers.index, default=None)
         factor = self.strength_deepest ** max(0.0, 2 * self.strength - 1)
         return tuple(
@@ -186,20 +186,23 @@ class LossConfig(Settings):
 
     @property
     def drowns_in_tv(self) -> bool:
-        """Whether the total variation, of squared levels, outweighs relative losses, which are about 1."""
+        """Whether `tv_weight` is so large that the total variation outweighs relative losses.
+
+        Relative losses are about 1; the total variation is in squared grey levels.
+        """
         relative = self.content_loss == "relative" or self.style_loss in RELATIVE
         return relative and self.tv_weight > MUCH_TV * max(self.content_weight, self.weighted_style)
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The layers whose features the losses need, in network order."""
+        """The layers of the content and style losses, in network order."""
         used = dict(self.content_layers + self.style_layers)
         return tuple(layer for layer in VGG19.layers if layer in used)
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig(Settings):
-    """The optimiser."""
+    """Settings of the optimiser."""
 
     optimizer: str = setting(
         "adam",
@@ -243,12 +246,12 @@ class OptimizerConfig(Settings):
 MOST_SCALES = 32
 """Largest number of scales."""
 QUALITIES = {"draft": 0.5, "normal": 1.0, "fine": 3.0}
-"""Factor of the iterations of every scale."""
+"""Value of `--quality` → factor by which the iterations of every scale are multiplied."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ScaleConfig(Settings):
-    """The sizes of the pictures, and the scales from coarse to fine."""
+    """Settings of the picture sizes, and of the scales from coarse to fine."""
 
     image_size: int = setting(
         512,
@@ -318,12 +321,15 @@ class ScaleConfig(Settings):
             )
 
     def counts(self, coarser: int) -> tuple[int, ...]:
-        """Return `scale_iterations` for a number of coarser scales: the last, after copies of the first."""
+        """Return `scale_iterations` for `coarser` scales before the last; empty if the setting is empty.
+
+        If it has too many numbers, the first ones are dropped. If it has too few, the first is repeated.
+        """
         last = self.scale_iterations[-coarser:] if coarser else ()
         return (*last[:1] * (coarser - len(last)), *last)
 
     def replace(self, **changes: Any) -> ScaleConfig:
-        """Return a copy with some settings changed; with other `scales` the `scale_iterations` follow."""
+        """Return a copy with `changes`. If it has other `scales`, `scale_iterations` are adapted to them."""
         changed = dataclasses.replace(self, **{"scale_iterations": ()} | changes)
         if "scale_iterations" in changes:
             return changed
@@ -333,7 +339,7 @@ class ScaleConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class VideoConfig(Settings):
-    """Which frames of a clip are painted, and how they follow each other."""
+    """Settings of a clip: which frames are painted, and with which earlier ones each is compared."""
 
     start_frame: int = setting(1, "of a clip: the first frame to paint, from 1", tags="clip", low=1)
     end_frame: int = setting(
@@ -364,7 +370,7 @@ class VideoConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class SaveConfig(Settings):
-    """When losses are logged and pictures and checkpoints saved."""
+    """Settings of how often losses are logged, and pictures and checkpoints saved."""
 
     log_every: int = setting(20, "iterations between two logged losses", tags="resume", low=1)
     save_every: int = setting(
@@ -381,11 +387,11 @@ class SaveConfig(Settings):
     )
 
     def logs(self, step: int) -> bool:
-        """Return whether the losses of a step are logged, as those of each saved step are."""
+        """Return whether the losses of `step` are logged. Those of a saved step always are."""
         return step % self.log_every == 0 or self.saves(step)
 
     def saves(self, step: int) -> bool:
-        """Return whether the picture and the checkpoint of a step are saved."""
+        """Return whether the picture and the checkpoint of `step` are saved."""
         return self.save_every > 0 and step % self.save_every == 0
 
 
@@ -394,8 +400,7 @@ class Config(Settings):
     """All settings of an optimisation; the defaults are the original repository's.
 
     Args:
-        **settings: Settings by name, whatever their group, or whole groups. `preset` gives those that are not
-            named.
+        **settings: Single settings, also those inside groups, or whole groups. All others come from `preset`.
 
     Raises:
         UserError: A value is out of range or not a choice, or VGG-19 lacks a layer.
@@ -466,9 +471,9 @@ class Config(Settings):
             raise UserError(f"--tile must be at least {smallest} with these layers, not {self.tile}")
 
     def replace(self, **changes: Any) -> Config:
-        """Return a copy with some settings changed, by their names as in `Config`, and checked.
+        """Return a copy with `changes`, named as in `Config(…)`, and check it.
 
-        Another `preset` also changes the settings that are as in the present one.
+        If `preset` changes, settings that equal those of the former preset become those of the new one.
         """
         if changes.get("preset", self.preset) == self.preset:
             return dataclasses.replace(self, **changes)
@@ -479,7 +484,7 @@ class Config(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class Job(Settings):
-    """The files of one run of the command line."""
+    """Settings of one run that `Config` does not have: its files, the machine, and the output formats."""
 
     content: str = setting(
         "",
@@ -643,7 +648,7 @@ class Job(Settings):
 
     @property
     def pictures(self) -> dict[str, str]:
-        """Role → file of every picture that the run reads; the second style has the role `style_2`."""
+        """Role → file name of every picture that the run reads. The role of the second style is `style_2`."""
         files: dict[str, str] = {}
         for name in tagged("picture", Job):
             value = getattr(self, name)
@@ -654,7 +659,7 @@ class Job(Settings):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Options of `images.load_image` and `video.open_clip`."""
+        """Keyword arguments for `images.load_image` and `video.open_clip`."""
         return {"max_pixels": self.max_pixels, "allow_truncated": self.allow_truncated}
 
     @property
@@ -662,7 +667,7 @@ class Job(Settings):
         """Name of the run, such as `photo-painting`, or `photo-painting+other` with two styles."""
         styles = "+".join(Path(path).stem for path in self.style)
         content = Path(self.content)
-        # A pattern of frames goes by the name of their folder.
+        # Frames that a pattern names are called after their folder.
         first = content.absolute().parent.name if self.frames and "*" in content.name else content.stem
         title = "-".join(filter(None, (first, styles)))
         if shortened(title, LONGEST_TITLE) == title:
@@ -671,17 +676,17 @@ class Job(Settings):
 
 
 def numbered(name: str, count: int) -> list[str]:
-    """Return the roles of several pictures, such as `style`, `style_2` and `style_3`."""
+    """Return the roles of `count` pictures: for three styles `style`, `style_2` and `style_3`."""
     return [name, *(f"{name}_{number}" for number in range(2, count + 1))][:count]
 
 
 LONGEST_TITLE = 120
-"""Largest title, in bytes; some file systems limit names to 143."""
+"""Longest `Job.title`, in bytes. Some file systems limit names to 143 bytes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepConfig(Settings):
-    """Many runs from one command line."""
+    """Settings of a sweep: several runs from one command line, and how they are distributed."""
 
     sweep: tuple[str, ...] = setting(
         (),
@@ -731,7 +736,7 @@ class SweepConfig(Settings):
 
 
 def _as_in(kind: type, name: str) -> Any:
-    """Declare the same setting as another dataclass has."""
+    """Declare the same setting as `name` of the dataclass `kind`."""
     field = next(leaf for leaf in leaves(kind) if leaf.name == name)
     return dataclasses.field(default=field.default, metadata=field.metadata)
 

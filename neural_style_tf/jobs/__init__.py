@@ -1,1 +1,1 @@
-"""What a run is: a painting or a clip, checked, painted, and reported."""
+"""Runs: check the files of a picture or a clip, paint it, and report progress and errors."""

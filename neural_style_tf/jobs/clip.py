@@ -1,4 +1,4 @@
-"""A clip as the work of a run: its frames are painted one after another, and joined."""
+"""The parts of a run that are particular to a clip: paint its frames in order, and join them to a video."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ if TYPE_CHECKING:
     from neural_style_tf.video.flow import Flow
 
 SHOWN_SPANS = 6
-"""Spans of damaged frames that a message names."""
+"""Largest number of spans of damaged frames, such as 3 to 7, that a message lists."""
 NEARLY_ALL = 0.98
-"""Least share of the frames that a file really has: the number it states is not exact."""
+"""A file may have fewer frames than it says. Down to this share of the stated number is accepted."""
 
 
 class ClipPainting:
-    """A clip to be painted; the methods are those of `painting.PicturePainting`."""
+    """Reads, paints and saves the clip of a `Run`. The methods are those of `painting.PicturePainting`."""
 
     result = "frames"
 
@@ -62,7 +62,7 @@ class ClipPainting:
     def read(
         self, config: Config, job: Job, machine: Machine, files: Mapping[str, str]
     ) -> tuple[PictureFiles, Inputs]:
-        """Read the first frame to paint, the styles and the masks; check the clip."""
+        """Check the clip, and read its first frame to paint, the styles and the masks."""
         from neural_style_tf.video.flow import LEAST_SIDE, FlowFolder, dis_flow
 
         if not has_video_library():
@@ -104,23 +104,30 @@ class ClipPainting:
         return known, dataclasses.replace(inputs, masks=masks)
 
     def frames(self, after: int = 0, clip: Clip | None = None) -> Iterator[Frame]:
-        """Return the frames to paint that come after frame `after`, of this clip or of a mask that moves."""
+        """Yield the frames to paint, those after number `after`.
+
+        They are read from `clip`, for example a mask that is a clip; default: the content.
+        """
         numbers = self._numbers[self._numbers.index(after) + 1 :] if after else self._numbers
         return (clip or self.clip).read(numbers)
 
     @property
     def _planned(self) -> range:
-        """Numbers of the frames to paint, about; empty if the file does not say how many it has."""
+        """Estimated numbers of the frames to paint; empty if the file does not say how many frames it has."""
         return range(self._numbers.start, min(self._numbers.stop, self.clip.count + 1), self._numbers.step)
 
     @property
     def _last(self) -> int:
-        """The number of the last frame to paint, about; 0 if that is not known."""
+        """Estimated number of the last frame to paint; 0 if it is unknown."""
         planned, stop = self._planned, self._numbers.stop
         return planned[-1] if planned else stop - 1 if stop < sys.maxsize else 0
 
     def _read_mask(self, role: str, path: str, **reading: Any) -> tuple[np.ndarray, Picture]:
-        """Read a mask; of one that moves, its first frame."""
+        """Return a mask [H, W], 0–1 (of a clip its first frame), and facts about its file.
+
+        Raises:
+            UserError: The file cannot be read, or is a clip with too few frames.
+        """
         as_frames = expand_files(path) != [path]
         if role.startswith("style") or not (as_frames or is_clip(path)):
             return load_mask(path, **reading)
@@ -128,7 +135,7 @@ class ClipPainting:
             clip = self._moving[role] = open_clip(path, frames=as_frames, **reading)
             first = next(self.frames(clip=clip), None)
         except (UserError, RunError) as error:
-            # Names the flag of the mask instead of that of the clip.
+            # The message names the flag of the mask instead of `--content`.
             text = str(error).removeprefix("--content: ").removeprefix("--frames: ")
             raise UserError(f"--{role}: {text}") from None
         last = self._last
@@ -142,9 +149,14 @@ class ClipPainting:
     def _masks_of_frames(
         self, after: int, masks: Masks, regions: Regions | None, extract: Extract | None
     ) -> Callable[[Frame], Masks]:
-        """Return frame → its masks, to be called in order; `masks` are those of the first frame.
+        """Return a function that returns the masks of a frame. It must be called with the frames in order.
 
-        The `regions` of `--match` are told by the clusters of the first frame, from features by `extract`.
+        Args:
+            after: Number of the last frame that is painted already; 0 for none.
+            masks: The masks of the first frame.
+            regions: Those of `--match=regions`, found in the first frame, which assign the pixels of each
+                frame to a region; else None.
+            extract: Computes the features that `regions` need; None without regions.
         """
         frames = {role: self.frames(after, clip) for role, clip in self._moving.items()}
 
@@ -172,18 +184,21 @@ class ClipPainting:
         return masks_of
 
     def check_outputs(self, run: Run) -> None:
-        """Refuse an `--output` that cannot hold the clip, is read, or exists and may not be replaced."""
+        """Raise UserError if `--output` cannot hold the clip, is also read, or must not be replaced."""
         self.check_output(run.here, run.config, size=run.size, written=output_of(run.here))
 
     def check_output(self, job: Job, config: Config, *, size: tuple[int, int], written: str) -> None:
-        """Refuse outputs in the folder of a job; `written` as of `outputs.check_not_there`."""
+        """Raise UserError as `check_outputs` does, for the outputs of `job`.
+
+        `size` is (H, W) of the frames; `written` is as in `outputs.check_not_there`.
+        """
         if job.output:
             check_clip_output(job.output, frames=len(self._planned), size=size)
             check_not_there(job, written=written)
         check_not_read(job, "result.mp4", config.init)
 
     def check_resumed(self, run: Run, earlier: Manifest) -> None:
-        """Refuse changes that would paint or show further frames in another way."""
+        """Raise UserError if settings have changed, so that further frames would look different."""
         then, now = {**earlier.config, **earlier.job}, flat(run.config) | flat(run.job)
         for name in ("iterations", "frame_rate", "stretch_contrast"):
             if then.get(name) != now[name]:
@@ -197,11 +212,15 @@ class ClipPainting:
             )
 
     def forecast(self, run: Run) -> str:
-        """Return nothing: it depends on how many scenes there are, and on what moves."""
+        """Return "": the time of a clip depends on its number of scenes and on what moves."""
         return ""
 
     def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:
-        """Read the states of painted frames; return the newest, named as a checkpoint is."""
+        """Read the states of painted frames. Return `frame-N`, where N is the last one; None without states.
+
+        Raises:
+            UserError: Frames are painted, but no state can be read, or `--end_frame` is before the last.
+        """
         from neural_style_tf.runs.clip_files import read_states
 
         self._states, notes = read_states(folder.path, max(run.config.video.long_term))
@@ -225,13 +244,13 @@ class ClipPainting:
 
     @property
     def _newest(self) -> int:
-        """The number of the last frame that an interrupted run has painted, or 0."""
+        """The number of the last frame that an interrupted run has painted; 0 if there is none."""
         return self._states[-1].number if self._states else 0
 
     def records(
         self, run: Run, folder: OutputFolder, checkpoint: str | None, tick: Tick
     ) -> Iterator[FrameRecord]:
-        """Paint; yield the frames, then write the clip."""
+        """Paint, yield a record of each frame, then write the clip; arguments as of `PicturePainting`."""
         from neural_style_tf.runs.clip_files import FrameProgress
         from neural_style_tf.video.paint import paint_clip
 
@@ -264,7 +283,7 @@ class ClipPainting:
             for frame in painted:
                 newest, elapsed = frame.step, time.monotonic() - begun
                 if not first:
-                    # Its time includes compiling.
+                    # Its time includes compiling, so the estimate of the remaining time leaves it out.
                     first, after_first = newest, elapsed
                 done = newest - first
                 yield dataclasses.replace(
@@ -289,12 +308,12 @@ class ClipPainting:
             )
 
     def _write(self, run: Run, folder: OutputFolder, *, finished: bool) -> None:
-        """Write the clip of all painted frames; the user's own file only gets one that is finished."""
+        """Write the clip of all painted frames to `result.mp4`, and to `--output` if it is `finished`."""
         job = run.job.replace(output=run.here.output if finished else "")
         write_result(folder.path, [folder.path], self.clip, run.config, job, run.console.say)
 
     def listeners(self, run: Run, folder: OutputFolder) -> list[Listener]:
-        """Return what writes and prints the frames."""
+        """Return the listeners that save and print what is particular to a clip."""
         from neural_style_tf.runs.callbacks import Saving
         from neural_style_tf.runs.clip_files import Frames, States
 
@@ -307,7 +326,7 @@ class ClipPainting:
         ]
 
     def say_end(self, run: Run, folder: OutputFolder, status: str, record: FrameRecord | None) -> None:
-        """Print which frames were damaged, and where the clip is."""
+        """Print which frames were damaged, the status of the run, and where the clip is."""
         for line in self._damage():
             (run.console.say if run.job.allow_truncated else run.console.error)(line)
         if record is None and status == "interrupted":
@@ -317,11 +336,11 @@ class ClipPainting:
         run.console.say(f"{status}{took}: {folder.path / 'result.mp4'}")
 
     def is_flawed(self, run: Run) -> bool:
-        """Return whether damaged frames were painted that `--allow_truncated` does not accept."""
+        """Return whether damaged frames were painted without `--allow_truncated`."""
         return not run.job.allow_truncated and bool(self._damage())
 
     def _damage(self) -> list[str]:
-        """Return a line for each clip of which damaged frames were painted."""
+        """Return a message for each clip (content or mask) with damaged frames among those to paint."""
         lines = []
         for clip in (self.clip, *self._moving.values()):
             if numbers := [number for number in sorted(clip.damaged) if number in self._numbers]:
@@ -330,7 +349,7 @@ class ClipPainting:
 
 
 def damage_line(path: Path, numbers: Sequence[int]) -> str:
-    """Return a message about a clip's damaged frames, whose numbers are sorted."""
+    """Return a message about the damaged frames of the clip `path`; `numbers` are sorted."""
     groups = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
     runs = [[number for _, number in group] for _, group in groups]
     spans = [f"{run[0]}" + (f" to {run[-1]}" if run[1:] else "") for run in runs[:SHOWN_SPANS]]
@@ -346,7 +365,7 @@ def damage_line(path: Path, numbers: Sequence[int]) -> str:
 
 def moving_mask(clip: Clip, frame: Frame) -> np.ndarray:
     """Return a frame as a mask [H, W], 0–1: its opacity if the clip has transparency, else its brightness."""
-    # A frame without transparency, of a clip that has some, is opaque everywhere.
+    # If only other frames of the clip have transparency, this one is opaque everywhere.
     if clip.has_alpha and frame.alpha is None:
         return np.ones(frame.pixels.shape[:2], np.float32)
     return mask_of(frame.pixels, frame.alpha)
@@ -360,9 +379,18 @@ def write_result(
     job: Job,
     say: Callable[[str], None],
 ) -> None:
-    """Write `result.mp4` to `folder`, and `--output`, from the frames in the folders `painted_in`, in order.
+    """Join painted frames, if there are any, to a clip; write it to `folder`/result.mp4 and to `--output`.
 
-    The note of a RunError says where the clip or its frames are.
+    Args:
+        folder: The output folder.
+        painted_in: Output folders of the runs that painted the frames, in order.
+        clip: The original clip, for its frame rate, sound and tags.
+        config: The settings of the run.
+        job: Names `--output`.
+        say: Prints notes.
+
+    Raises:
+        RunError: A file could not be written. Its note says where the clip or its frames are.
     """
     from neural_style_tf.runs.clip_files import frame_times, painted_frames
 

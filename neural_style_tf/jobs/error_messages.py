@@ -1,4 +1,4 @@
-"""Turn an error into one line for the user: what went wrong, and what to do about it."""
+"""Turn an exception into one line for the user: what went wrong, and what to do."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ MEMORY_ADVICE = (
     f"--history; {KEPT}"
 )
 GO_ON, RETRY = "go on with --resume", "give the same command with --retry_failed"
-"""Advice once the cause is gone, for a single run and for a run of a sweep."""
+"""What to do once the cause of an error is removed: for a single run, and for a run of a sweep."""
 FULL = f"make room, then go on with --resume; {KEPT}"
-"""Advice after a full disk, a quota or a limit on the size of files."""
+"""What to do after a full disk, an exceeded quota, or a limit on the size of files."""
 DISK_ERRORS = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)}
 
 
 def exit_code_of(command: Callable[[], int], say_error: Callable[[str], None]) -> int:
-    """Call a command and return its exit code; an error is said in one line, and only a bug is raised.
+    """Call `command` and return its exit code, or that of its error.
 
-    KeyboardInterrupt is the caller's.
+    The message of an error is passed to `say_error`. Bugs and KeyboardInterrupt are raised.
     """
     try:
         return command()
@@ -41,23 +41,23 @@ def exit_code_of(command: Callable[[], int], say_error: Callable[[str], None]) -
 
 
 def line_of(error: Exception) -> str | None:
-    """Return the message of any error, with its notes, or None for a bug."""
+    """Return the message of `error` with its notes, or None if it is a bug."""
     line = _line_of(error)
     return None if line is None else "; ".join([line, *getattr(error, "__notes__", ())])
 
 
 def _line_of(error: Exception) -> str | None:
     if isinstance(error, RunError):
-        # A cause about a file or memory gives better advice; one of TensorFlow is less clear than the error.
+        # A cause that is about a file or memory gives better advice. TensorFlow's messages are less clear.
         cause = error.__cause__ if isinstance(error.__cause__, OSError | MemoryError) else None
         return explain(cause) or str(error)
     return str(error) if isinstance(error, UserError) else explain(error)
 
 
 def explain(error: BaseException | None) -> str | None:
-    """Return a line about an error of the system or of TensorFlow; None for all others, which are bugs.
+    """Return the message for an error of the operating system or of TensorFlow.
 
-    This does not import TensorFlow.
+    All other errors are bugs, for which None is returned. TensorFlow is not imported.
     """
     if isinstance(error, MemoryError):
         return MEMORY_ADVICE
@@ -66,7 +66,7 @@ def explain(error: BaseException | None) -> str | None:
     if not type(error).__module__.startswith("tensorflow"):
         return None
     text = str(error)
-    # TensorFlow reports a full disk as ResourceExhaustedError, too.
+    # TensorFlow also reports a full disk as ResourceExhaustedError.
     for meaning in DISK_ERRORS.values():
         if meaning.lower() in text.lower():
             return f"{meaning} while a checkpoint or TensorBoard's file was written; {FULL}"
@@ -78,7 +78,7 @@ def explain(error: BaseException | None) -> str | None:
 def _explain_file(error: OSError) -> str:
     path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
     if path is not None and path.name.startswith(PARTIAL):
-        # Temporary files have names that a user does not know.
+        # The user does not know the names of temporary files.
         path = path.parent
     name = f": {path}" if path else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

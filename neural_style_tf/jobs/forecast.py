@@ -1,4 +1,7 @@
-"""How long runs of a kind take on this machine: measured in each, told at the beginning of the next."""
+"""Forecast how long a run will take, from the times of earlier runs of its kind on this machine.
+
+Runs are of one kind if a step takes as long in them for pictures of equal size; see `kind_of`.
+"""
 
 from __future__ import annotations
 
@@ -17,23 +20,23 @@ from neural_style_tf.utils.files import write_text
 from neural_style_tf.utils.runtime import nvidia_devices
 
 MOST_KINDS, LONGEST_START = 100, 3600.0
-"""Kinds of runs whose times are kept, and seconds until a first step that are believed."""
+"""Largest number of kinds whose times are kept; longest credible time until the first step, in seconds."""
 
 
 class Forecast:
-    """What earlier runs of a kind say of a run, and what it says of later ones.
+    """Reads the times of earlier runs of the same kind, and keeps the times of this run for later ones.
 
     Args:
-        folder: Where times are kept, of this machine alone; None for nowhere.
-        config: The settings as they are asked for.
-        job: The styles, the network and the threads.
-        starts: Whether the run starts TensorFlow.
+        folder: Folder of the times of this machine; None to read and keep nothing.
+        config: The settings as the user gives them, before `auto` is replaced.
+        job: The files of the run; its styles and network belong to the kind.
+        starts: Whether this run starts TensorFlow, which takes additional time.
     """
 
     def __init__(self, folder: Path | None, config: Config, job: Job, *, starts: bool) -> None:
         self._path, self._kind, self._starts = folder and folder / "times.json", kind_of(config, job), starts
         self._start, self._known, self._begun = 0.0, None, False
-        # What another version wrote, or somebody changed, counts as nothing.
+        # A file that another version wrote, or that was edited, is ignored.
         with contextlib.suppress(LookupError, TypeError, ValueError):
             start, *rows = self._read()[self._kind]
             times = Times(*(tuple(map(float, row)) for row in rows))
@@ -41,25 +44,25 @@ class Forecast:
         self._pace: Pace | None = None
 
     def line(self, scales: Sequence[Scale]) -> str:
-        """Return a line for the user about the whole run, "" if nothing is known."""
+        """Return a line for the user about the time of the whole run; "" without times of earlier runs."""
         left = Pace(scales, self._known).left(scales[0], 0)
         if left is None:
             return ""
         return f"about {duration(left + self._starts * self._start)}, as earlier runs on this machine took"
 
     def pace(self, scales: Sequence[Scale]) -> Pace:
-        """Return what measures the run."""
+        """Return the `Pace` that measures this run; `keep` saves its times."""
         self._pace = Pace(scales, self._known)
         return self._pace
 
     def begin(self, seconds: float) -> None:
-        """Note the seconds from the command to the first record; later calls change nothing."""
+        """Store `seconds`, the time from the command to the first record. Only the first call counts."""
         if self._starts and not self._begun:
             self._start = seconds
         self._begun = True
 
     def keep(self) -> None:
-        """Keep the times of the run for later ones; the kinds that were kept longest ago go."""
+        """Save the times of this run for later ones. The kinds that were saved longest ago are dropped."""
         times = self._pace and self._pace.times
         if self._path is None or times is None:
             return
@@ -76,7 +79,7 @@ class Forecast:
 
 
 def kind_of(config: Config, job: Job) -> str:
-    """Return a name for what the time of a step depends on beside its size."""
+    """Return a hash of all facts, except the size of the picture, on which the time of a step depends."""
     facts = (
         config.network,
         config.loss.layers,

@@ -21,25 +21,25 @@ from neural_style_tf.transfer.plan import FINDS_MASKS, Inputs
 from neural_style_tf.transfer.scales import content_size, fit_content, longest_of_style
 
 ReadMask = Callable[..., tuple[np.ndarray, Picture]]
-"""As `images.masks.load_mask`, with the role of the mask first."""
+"""A function like `images.masks.load_mask` with one more argument in front: the role of the mask."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PictureFiles:
-    """What is known of the picture files of a run; pixels are in its `Inputs` alone."""
+    """Facts about the picture files of a run, such as their hashes. The pixels are only in its `Inputs`."""
 
-    pictures: Mapping[str, Picture]  # role → picture without pixels
-    lines: tuple[str, ...]  # what the user should see of them
-    init: str | None = None  # SHA-256 of the file that `--init` names, or None
+    pictures: Mapping[str, Picture]  # role of each picture → the picture without pixels
+    lines: tuple[str, ...]  # lines for the user: name, size and notes of each picture
+    init: str | None = None  # SHA-256 of the file that `--init` names; None if it names no file
 
     @property
     def photo(self) -> Picture:
-        """The content, whose transparency, colour profile and resolution the result keeps."""
+        """The content picture. The result keeps its transparency, colour profile and resolution."""
         return self.pictures["content"]
 
     @property
     def hashes(self) -> dict[str, str]:
-        """Role of each picture, and `init` for a file that --init names → SHA-256."""
+        """Role of each picture → SHA-256 of its file; `init` for a file that `--init` names."""
         hashes = {role: picture.sha256 for role, picture in self.pictures.items()}
         return hashes | ({"init": self.init} if self.init else {})
 
@@ -53,10 +53,21 @@ def read_inputs(
     content: Picture | None = None,
     read_mask: ReadMask | None = None,
 ) -> tuple[PictureFiles, Inputs]:
-    """Read all pictures, no larger than they are of use.
+    """Read the pictures and masks of a run; large pictures are reduced to the size that the run uses.
 
-    `files` has copies to be read in place of the files that `job` names. A clip gives its first frame as
-    `content`, and reads its masks, which may move, by `read_mask`.
+    Args:
+        config: The settings, which decide the sizes.
+        job: Names the files.
+        machine: Reads the pictures, and keeps some of them for further runs.
+        files: Name of a file in `job` → path of the copy to read instead.
+        content: The content picture, for a clip its first frame; None to read the file that `job` names.
+        read_mask: Reads a mask, which of a clip may be a clip too; default: `load_mask`.
+
+    Returns:
+        Facts about the files, and the pictures without the one that `--init` names.
+
+    Raises:
+        UserError: A file cannot be read, or does not fit the others.
     """
     reading = job.reading
     read_mask = read_mask or (lambda role, path, **options: load_mask(path, **options))
@@ -123,7 +134,10 @@ def read_inputs(
 def read_init(
     config: Config, job: Job, known: PictureFiles, inputs: Inputs, files: Mapping[str, str]
 ) -> tuple[PictureFiles, Inputs]:
-    """Return the same with the picture or array that `--init` names, if it names a file."""
+    """Read the picture or array that `--init` names, and add it to `known` and `inputs`.
+
+    If `--init` names no file, both are returned unchanged. `files` is as in `read_inputs`.
+    """
     if config.init in WORDS:
         return known, inputs
     local = config.replace(init=files.get(config.init, config.init))

@@ -1,4 +1,4 @@
-"""The listeners of a run: made at its first step, told of every step, closed however the run ends."""
+"""The listeners (callbacks) of a run: created at its first step, called at each step, closed at its end."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from neural_style_tf.transfer.records import Listener, Record
 
 
 class Listeners:
-    """What a run writes, prints and reports.
+    """Calls the listeners of a run, which write, print and report.
 
-    `make` is called at the first step, so that an earlier run in the folder is kept until then. It yields the
-    manifest first, and last those that report to others: what they report is saved by then. Messages of
-    errors say where the `painting` is.
+    Args:
+        make: Creates the listeners. It is called at the first step, so that an earlier run in the folder is
+            kept until then. The first listener is the `ManifestWriter`. Those that report the progress come
+            last, so that what they report is already saved.
+        painting: Path of the result, which messages of errors name; None for a worker that does not write.
     """
 
     def __init__(self, make: Callable[[], Iterator[Listener]], painting: Path | None) -> None:
@@ -25,13 +27,16 @@ class Listeners:
         self._listeners: list[Listener] = []
 
     def begin(self) -> None:
-        """Make the listeners, unless they are there."""
+        """Create the listeners, unless this was done before."""
         if not self._listeners:
             for listener in self._make():
                 self._listeners.append(listener)
 
     def on_step(self, record: Record) -> None:
-        """Pass on a step; after a fault only to those that save the painting, and at once."""
+        """Pass `record` to all listeners, then raise the first of their errors.
+
+        After an error only the listeners that save the painting are called, and told to save this step.
+        """
         self.begin()
         faults: list[Exception] = []
         for listener in self._listeners:
@@ -44,12 +49,12 @@ class Listeners:
         self.raise_first(faults)
 
     def on_tick(self, step: int) -> None:
-        """Pass on the number of a step, about once a second."""
+        """Pass the number of the current step to all listeners; called about once a second."""
         for listener in self._listeners:
             listener.on_tick(step)
 
     def close(self, status: str) -> list[Exception]:
-        """Close all, write the status of the run into its manifest, and return the errors."""
+        """Close all listeners, write `status` into the manifest, and return the errors that occurred."""
         calls = [listener.on_end for listener in self._listeners]
         if self._listeners:
             calls.append(functools.partial(self._listeners[0].finish, status))
@@ -62,7 +67,7 @@ class Listeners:
         return faults
 
     def raise_first(self, faults: Sequence[Exception]) -> None:
-        """Raise the first of several errors, with a note that says where the painting is."""
+        """Raise the first of the errors `faults`, if any, with a note that says where the painting is."""
         if not faults:
             return
         notes = [note for fault in faults for note in getattr(fault, "__notes__", ())]
@@ -73,9 +78,12 @@ class Listeners:
 
 
 class Reporting(Listener):
-    """Reports the progress of a run to a sweep or the page, and stops it when their answer says so.
+    """Reports the progress of a run to a sweep or to the page in the browser, which may stop the run.
 
-    A stop is noted in `received` as a signal. `saves` tells whether a step is saved.
+    Args:
+        report: Receives the progress, and returns whether to stop.
+        received: List of received signals (`Interrupts.received`); to stop the run, SIGTERM is appended.
+        saves: Returns whether a step is saved.
     """
 
     def __init__(self, report: Report, received: list[int], saves: Callable[[int], bool]) -> None:
@@ -83,12 +91,12 @@ class Reporting(Listener):
         self._planned, self._seconds_left = 0, None
 
     def on_step(self, record: Record) -> None:
-        """Report a step."""
+        """Report the step of `record`, and whether it is saved."""
         self._planned, self._seconds_left = record.planned, record.seconds_left
         self._pass_on(record.step, record.last or record.due or self._saves(record.step))
 
     def on_tick(self, step: int) -> None:
-        """Report the number of a step about once a second, as one that is not saved."""
+        """Report the current step, which is not saved; called about once a second."""
         self._pass_on(step, False)
 
     def _pass_on(self, step: int, saved: bool) -> None:

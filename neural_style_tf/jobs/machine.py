@@ -1,4 +1,4 @@
-"""What the runs of a process share."""
+"""`Machine`: what the runs of a process share."""
 
 from __future__ import annotations
 
@@ -23,9 +23,17 @@ if TYPE_CHECKING:
 class Machine:
     """What the runs of a process share: the console, TensorFlow, the cluster, pictures, compiled steps.
 
-    Pictures and compiled steps are kept only if there will be `several` runs, or a clip sets `repeats`. Only
-    then are the results of runs measured, to be compared. `memory` is what a run may take, in bytes, because
-    other processes paint, too.
+    Args:
+        console: Prints messages; default: a quiet console.
+        several: Whether there will be several runs. Then pictures and compiled steps are kept for later runs,
+            and the results are measured, so that they can be compared.
+        memory: Bytes that a run may use if other processes paint too; None for no limit.
+
+    Attributes:
+        device: Description of the device; "" until TensorFlow is started.
+        cluster: The replicas that share the work; None until TensorFlow is started.
+        repeats: Whether compiled steps are kept even for a single run; a clip sets this.
+        code: Cache of XLA's machine code on disk; None if it is not open.
     """
 
     PICTURES, LARGE = 4, 64 * 2**20
@@ -43,7 +51,10 @@ class Machine:
         self._pictures = cachetools.LRUCache(self.PICTURES)
 
     def open_cache(self, job: Job) -> Path | None:
-        """Return the folder of what is kept; before TensorFlow starts, open the cache of `code` there."""
+        """Return the cache folder of this machine; None if `job` wants no cache, or no folder can be used.
+
+        If TensorFlow is not started yet, also open the cache `code` in this folder.
+        """
         if not job.cache:
             return None
         if self._kept is None:
@@ -53,8 +64,11 @@ class Machine:
         return self._kept
 
     def load_image(self, path: str, **reading: Any) -> Picture:
-        """Load a picture; the last few are kept if there are several runs."""
-        # The key changes when the file is replaced.
+        """Load the picture `path` with the options `reading` of `images.load_image`.
+
+        With several runs the last few pictures are kept in memory.
+        """
+        # With these facts in the key, a file that was replaced is read again.
         status = Path(path).stat() if is_file(path) else None
         stamp = status and (status.st_mtime_ns, status.st_size, status.st_ino)
         key = (path, stamp, *sorted(reading.items()))
@@ -64,7 +78,7 @@ class Machine:
         return picture
 
     def load_weights(self, job: Job, *, given: Weights | None = None) -> Weights:
-        """Return the weights of a run, or `given` ones; print their source if the last run had others."""
+        """Return `given`, or load the weights that `job` names; print their source if they have changed."""
         source = ("", given.sha256) if given else (job.weights, job.weights_dir, job.network)
         if self._weights is None or self._weights[0] != source:
             # Drop the former network first, so that two are never in memory.
@@ -84,7 +98,7 @@ class Machine:
         return self._weights[1]
 
     def session(self) -> Session:
-        """Return the session of the runs with the weights that were loaded last."""
+        """Return the session of all runs that use the weights loaded last."""
         from neural_style_tf.transfer.session import Session
 
         if self._session is None:

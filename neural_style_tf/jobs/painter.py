@@ -15,11 +15,14 @@ from neural_style_tf.runs.resume import continued, is_finished
 
 
 class Painter:
-    """Paints runs one after another in this process; they share networks and compiled steps.
+    """Paints runs one after another in this process. They share networks and compiled steps.
 
-    Without `interrupts` a run hears the signals that arrive while it is painted. `memory` (bytes) and
-    `threads` are its share where other processes paint, too. `go_on` is the advice in the message of a run
-    that failed.
+    Args:
+        machine: What the runs share; default: a new `Machine`.
+        interrupts: Receives signals for all runs; default: a new `Interrupts` for each run.
+        memory: Bytes that a run may use if other processes paint too; None for no limit.
+        threads: CPU threads of a run whose settings do not say how many; 0 for all cores.
+        go_on: What to do after a failed run, for its error message.
     """
 
     def __init__(
@@ -36,14 +39,17 @@ class Painter:
         self._interrupts, self._threads = interrupts, threads
 
     def __call__(self, task: Task, report: Report | None = None, supplies: Supplies | None = None) -> Outcome:
-        """Paint a run, or go on with it."""
+        """Paint the run `task`, or continue it if its folder holds a part. Errors are returned, not raised.
+
+        `report` receives the progress. `supplies` replace files that this machine does not have.
+        """
         supplies = supplies or Supplies()
         interrupts = self._interrupts or Interrupts()
         job = task.job.replace(threads=task.job.threads or self._threads)
         try:
             with interrupts.collected():
                 here = job.replace(output_dir=supplies.output_dir or job.output_dir)
-                # A finished run that is resumed has more iterations.
+                # `resume` with a finished run adds iterations to it.
                 if is_finished(here) and not here.resume:
                     return Outcome("finished")
                 there = continued(here)

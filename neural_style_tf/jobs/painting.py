@@ -1,4 +1,4 @@
-"""A picture as the work of a run. `clip.ClipPainting` has the same methods: all that differs."""
+"""The parts of a run that are particular to a picture. For a clip they are in `clip.ClipPainting`."""
 
 from __future__ import annotations
 
@@ -26,32 +26,34 @@ if TYPE_CHECKING:
 
 
 class PicturePainting:
-    """A picture to be painted."""
+    """Reads, paints and saves the picture of a `Run`. `ClipPainting` has the same methods for a clip."""
 
     result = "result.png"
-    """Name of the painting, a file or a folder, in the output folder."""
+    """Name of the result in the output folder; for a clip the name of the folder of frames."""
 
     def read(
         self, config: Config, job: Job, machine: Machine, files: Mapping[str, str]
     ) -> tuple[PictureFiles, Inputs]:
-        """Read the pictures; see `inputs.read_inputs`."""
+        """Read the pictures of the run; see `inputs.read_inputs`."""
         return read_inputs(config, job, machine, files)
 
     def check_outputs(self, run: Run) -> None:
-        """Refuse outputs that cannot be written, or would destroy a file."""
+        """Raise UserError if an output file cannot be written, or would destroy a file."""
         check_outputs(run.here, run.config, run.files.photo, size=run.size, say=run.console.say)
 
     def check_resumed(self, run: Run, earlier: Manifest) -> None:
-        """Refuse to continue a run with further settings that must not change: none."""
+        """Raise UserError if settings have changed that a clip must keep; for a picture do nothing."""
 
     def forecast(self, run: Run) -> str:
-        """Return a line about the time that the run will take, "" if nothing is known."""
+        """Return a line about the time that the run will take; "" without times of earlier runs."""
         return run.forecast.line(run.scales)
 
     def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:
-        """Return the newest readable checkpoint, whose name ends with its step; None before the first.
+        """Return the path of the newest readable checkpoint, which ends with its step; None if there is none.
 
-        A run that wrote results but left no readable checkpoint is refused, and one beyond its last step.
+        Raises:
+            UserError: The run has written results but no readable checkpoint, or the checkpoint is beyond the
+                last step.
         """
         from neural_style_tf.runs.checkpoints import newest_good
 
@@ -76,16 +78,23 @@ class PicturePainting:
     def records(
         self, run: Run, folder: OutputFolder | None, checkpoint: str | None, tick: Tick
     ) -> Iterator[StepRecord]:
-        """Paint; yield the steps. `folder` is None for a worker that does not write."""
+        """Paint, and yield a record of each logged or saved step.
+
+        Args:
+            run: The run.
+            folder: Its output folder; None for a worker that does not write.
+            checkpoint: Path of the checkpoint to continue from; None to begin anew.
+            tick: Called about once a second with the current step; returns whether to stop.
+        """
         plan, pace = run.take_plan(), run.forecast.pace(run.scales)
         if run.machine.several:
-            # With regions a style picture is there once for each of its own.
+            # With `--match=regions` the plan repeats a style picture once for each region.
             styles = plan.styles[:1] if len(run.job.style) == 1 else plan.styles
             run.measure = ResultMeasures(plan.photo, styles)
         return run.machine.session().run(plan, tick=tick, resume=checkpoint, pace=pace)
 
     def listeners(self, run: Run, folder: OutputFolder) -> list[Listener]:
-        """Return what writes and prints the picture."""
+        """Return the listeners that save and print what is particular to a picture."""
         from neural_style_tf.runs.callbacks import Pictures, ProgressLine, Result, Saving
         from neural_style_tf.runs.checkpoints import Checkpoints
 
@@ -96,16 +105,16 @@ class PicturePainting:
         return [
             Result(results, saves, saving),
             Pictures(path / "images", saves, saving),
-            # After the files that a checkpoint asserts to be written.
+            # Last of those that write: a checkpoint means that the other files of its step are complete.
             Checkpoints(path / "checkpoints", saves),
             ProgressLine(run.console, printed=run.notes),
         ]
 
     def say_end(self, run: Run, folder: OutputFolder, status: str, record: StepRecord) -> None:
-        """Print where the result is."""
+        """Print the status of the run, and where the result is."""
         result = folder.path / self.result
         run.console.say(f"{status} after {duration(record.seconds)}: {result} (step {record.best_step})")
 
     def is_flawed(self, run: Run) -> bool:
-        """Return whether the painting has faults, which makes the exit code 1: a picture never has."""
+        """Return whether the finished result has faults, so that the exit code is 1; for a picture False."""
         return False

@@ -1,4 +1,4 @@
-"""A run: from checked files to written ones; its listeners are connected here."""
+"""`Run`: check the files of a run, paint, and write the results."""
 
 from __future__ import annotations
 
@@ -55,20 +55,22 @@ from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import check_spec
 
 Work = PicturePainting | ClipPainting
-"""What a run paints."""
+"""The parts of a run that differ between a picture and a clip."""
 PROCESS_BYTES = 600 * 2**20
 """Memory of a process that has imported TensorFlow and read the weights."""
 
 
 class Run:
-    """A run: its files are read and checked at once, and written by `execute`.
+    """A run. Creating it reads and checks its files; `execute` paints and writes the results.
 
-    `config` and `job` are as they are recorded; `here` is the job with the places of its files on this
-    machine. `work` is what is painted: a picture (`painting.PicturePainting`) or a
-    clip (`clip.ClipPainting`).
+    Attributes:
+        config: The settings, as `run.json` records them.
+        job: The files, as `run.json` records them.
+        here: `job` with the paths of the files on this machine.
+        work: What differs between a picture (`PicturePainting`) and a clip (`ClipPainting`).
 
     Raises:
-        UserError: Every mistake that can be found without TensorFlow.
+        UserError: The settings or files have a mistake that can be found without TensorFlow.
     """
 
     def __init__(
@@ -109,26 +111,29 @@ class Run:
         self._check()
 
     def _follow(self, plan: Plan) -> None:
-        """Take a plan, and note what outlives it: it is dropped when painting begins."""
+        """Set the plan, and copy what is needed later: `take_plan` removes the plan when painting begins."""
         self._plan, self.scales, self.notes = plan, plan.scales, plan.notes
         styles, regions = plan.scales[-1].styles, plan.masks.regions
         if plan.unmatched is not None:
-            # At most so many masks are found.
+            # The regions are not known yet. These are the largest possible numbers of masks.
             styles, regions = MOST * styles, MOST * len(styles)
         self._beside_result = {"styles": styles, "regions": regions}
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of the result."""
+        """(H, W) of the result in pixels."""
         return self.scales[-1].content
 
     @property
     def hashes(self) -> Mapping[str, str]:
-        """Role of each picture, and `init` for a file that --init names → SHA-256."""
+        """Role of each picture → SHA-256 of its file; `init` for a file that `--init` names."""
         return self.files.hashes
 
     def check_unchanged(self, hashes: Mapping[str, str]) -> None:
-        """Refuse pictures that have changed since a sweep checked them; `hashes` are empty if nothing was."""
+        """Raise UserError if a picture has changed since a sweep checked it.
+
+        `hashes` maps the role of each picture to its SHA-256 at that time; empty if nothing was checked.
+        """
         for role, value in hashes.items():
             if self.hashes.get(role) != value:
                 path = self.config.init if role == "init" else self.job.pictures[role]
@@ -138,7 +143,7 @@ class Run:
                 )
 
     def check_finished(self) -> None:
-        """Refuse an output folder whose finished run has other settings or files."""
+        """Raise UserError if the finished run in the output folder has other settings or files."""
         folder = self.here.output_dir
         earlier = earlier_manifest(Path(folder))
         away = "move that folder away to paint it anew"
@@ -146,9 +151,9 @@ class Run:
             raise UserError(f"the run in {show(folder)} is another one: {'; '.join(differs)}; {away}")
 
     def check_folder(self) -> None:
-        """Refuse what `execute` would refuse in the output folder, without writing.
+        """Raise UserError if `execute` would refuse the output folder. Nothing is written.
 
-        Only `execute` checks the network, the checkpoints and the folder's lock.
+        The network, the checkpoints and the folder's lock are not checked here, but by `execute`.
         """
         job, folder = self.here, Path(self.here.output_dir)
         check_folder(folder, overwrite=job.overwrite, resume=job.resume)
@@ -156,15 +161,16 @@ class Run:
             self._check_resumed(earlier_manifest(folder), self.hashes)
 
     def memory(self, available: int | None = None) -> int:
-        """Estimate the bytes that the run and its process take, in float32.
+        """Return an estimate of the memory of the run and its process in float32, in bytes.
 
-        `--tile=auto` chooses by the `available` bytes; None: one piece; 0: the tile that takes the least.
+        With `--tile=auto` the tile is chosen for `available` bytes of memory. None stands for no tiles, 0 for
+        the tile that needs the least memory.
         """
         estimate = functools.partial(estimate_run, self.config, self.size, **self._beside_result)
         return PROCESS_BYTES + estimate(choose_tile(self.config.tile, estimate, available))
 
     def execute(self) -> int:
-        """Run; return the exit code."""
+        """Paint, write the results, and return the exit code."""
         if self.worker.rank > 0:
             return self._start_and_paint(None)
         job = self.here
@@ -178,7 +184,7 @@ class Run:
             folder.release()
 
     def _check(self) -> None:
-        """Find every mistake that can be found without TensorFlow."""
+        """Raise UserError for each mistake in the settings and files that can be found without TensorFlow."""
         check_installation()
         job = self.here
         if job.resume and job.overwrite:
@@ -192,9 +198,9 @@ class Run:
             self.work.check_outputs(self)
 
     def _start_and_paint(self, folder: OutputFolder | None) -> int:
-        """Start TensorFlow and paint; return the exit code.
+        """Start TensorFlow, paint, and return the exit code.
 
-        The chief has a folder. For other workers it is None.
+        `folder` is the output folder of the chief; other workers have None.
         """
         device, weights = self._start()
         self._match(folder)
@@ -208,7 +214,10 @@ class Run:
             raise
 
     def _match(self, folder: OutputFolder | None) -> None:
-        """Find the regions of `--match=regions`, or read those of the run that goes on; plan with them."""
+        """With `--match=regions`, find the regions and plan again with them.
+
+        A resumed run reads the regions that its earlier part wrote.
+        """
         inputs, say = self._plan.unmatched, self.console.say
         if inputs is None:
             return
@@ -224,7 +233,7 @@ class Run:
             say("--match=regions: photo and style have no regions that match: all is one region")
 
     def _paint(self, folder: OutputFolder | None, device: str, weights: Weights) -> int:
-        """Paint, and tell the listeners of each step; return the exit code."""
+        """Paint, pass each record to the listeners, and return the exit code."""
         cluster, received = self.machine.cluster, self._interrupts.received
         cluster.check_same(facts_in_common(self.config, self.hashes, weights))
         checkpoint = self._find_checkpoint(folder, weights) if folder else None
@@ -235,7 +244,7 @@ class Run:
         )
 
         def tick(step: int) -> bool:
-            """Return whether to stop: all workers do when one has received a signal."""
+            """Return whether to stop: all workers stop when one of them has received a signal."""
             listeners.on_tick(step)
             signals = next(filter(None, cluster.all_gather(received)), [])
             received.extend(signals[len(received) :])
@@ -249,9 +258,9 @@ class Run:
                 self.forecast.begin(time.monotonic() - self._begun)
                 listeners.on_step(record)
             if record is None and checkpoint is not None and not self.stopped:
-                # Nothing was left to paint of a clip: its manifest says so.
+                # A clip without further frames to paint: the listeners still write its manifest.
                 listeners.begin()
-            # A signal during the last step, or while it was written, did not cut the run short.
+            # A signal during the last step, or while its files were written, did not end the run early.
             finished = not self.stopped or (record is not None and record.finished)
             status = "finished" if finished else "interrupted"
         except BaseException as error:
@@ -274,7 +283,10 @@ class Run:
     def _listeners(
         self, folder: OutputFolder | None, device: str, weights: Weights, checkpoint: str | None
     ) -> Iterator[Listener]:
-        """Clear the folder of what comes after the checkpoint, and yield the listeners that write there."""
+        """Remove what an earlier run wrote after `checkpoint`, and yield the listeners of this run.
+
+        Without a checkpoint all files of an earlier run are removed. Without a folder nothing is yielded.
+        """
         if folder is None:
             return
         from neural_style_tf.runs.callbacks import Metrics
@@ -301,7 +313,7 @@ class Run:
         write_text(folder.path / "flags.txt", flag_lines(self.config, self.job))
         if self.regions is not None:
             moving = self.work.result == "frames"
-            # A user may have corrected masks that were read.
+            # Masks that were read are not written again: the user may have corrected them.
             if self._found or checkpoint is None:
                 write_regions(folder.path, self.regions, moving=moving)
             if self.regions.count > 1:
@@ -315,9 +327,9 @@ class Run:
             yield Reporting(self._report_to, self._interrupts.received, self.config.saving.saves)
 
     def take_plan(self) -> Plan:
-        """Return the plan with the precision, convolution and tile that this run chose.
+        """Return the plan, with the precision, convolution and tile that this run has chosen.
 
-        The run forgets the plan, so that the memory of its pictures can be freed. Call this once.
+        The run drops its own reference, so that the memory of the pictures can be freed. Call this only once.
         """
         config = self._plan.config.replace(
             precision=self.config.network.precision,
@@ -328,7 +340,7 @@ class Run:
         return plan
 
     def _start(self) -> tuple[str, Weights]:
-        """Import TensorFlow and load the weights; print what is used."""
+        """Start TensorFlow, load the weights, and print both; return the device and the weights."""
         from neural_style_tf.utils.runtime import lacks_avx, start_tensorflow, unused_gpu
 
         say, starts = self.console.say, not self.machine.device
@@ -373,7 +385,7 @@ class Run:
         return device, weights
 
     def _find_checkpoint(self, folder: OutputFolder, weights: Weights) -> str | None:
-        """Return the checkpoint to continue from, if that is asked for and there is one."""
+        """Return the path of the checkpoint that `--resume` continues from; None to begin anew."""
         if self.earlier is None:
             self.console.say(f"writing to {folder.path}{os.sep}")
             return None
@@ -381,12 +393,18 @@ class Run:
         return self.work.find_checkpoint(self, folder)
 
     def _check_resumed(self, earlier: Manifest, hashes: dict[str, str]) -> None:
-        """Refuse to continue a run of other settings or files; hashes as of `resume.differences`."""
+        """Raise UserError if the `earlier` part of the run had other settings or files.
+
+        `hashes` is as in `resume.differences`.
+        """
         check_same_run(earlier, self.config, hashes, result=self.size)
         self.work.check_resumed(self, earlier)
 
     def _choose(self) -> None:
-        """Decide what `auto` means, and record it, so that a resumed or repeated run computes the same."""
+        """Replace the values `auto` by what they stand for here.
+
+        `run.json` records the choice, so that a resumed or repeated run computes the same.
+        """
         from neural_style_tf.models.precision import has_bfloat16
         from neural_style_tf.tiling.planner import check_memory, plan_memory
         from neural_style_tf.transfer.session import settle
@@ -412,7 +430,7 @@ class Run:
         self.config = self.config.replace(tile=str(room.tile or "none"))
 
     def _join(self) -> None:
-        """Join the cluster of workers, if there is one."""
+        """Set the cluster of the machine: the workers that `--distribute` names, or this process alone."""
         from neural_style_tf.distributed.replicas import join
 
         job = self.job
@@ -422,7 +440,11 @@ class Run:
 
 
 def _choose_work(config: Config, job: Job, files: Mapping[str, str]) -> Work:
-    """Return a clip, or a picture, of which flags about clips are refused; `files` as of `Supplies`."""
+    """Return a `ClipPainting` if the content is a clip, else a `PicturePainting`; `files` as in `Supplies`.
+
+    Raises:
+        UserError: The content is a picture, and a setting is about clips.
+    """
     if job.frames or is_clip(files.get(job.content, job.content)):
         return ClipPainting()
     values = flat(config) | flat(job)

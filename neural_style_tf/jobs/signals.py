@@ -1,4 +1,4 @@
-"""Signals that end a run: at once during start-up, after the current step once there is a picture."""
+"""Signals that end a run: immediately during start-up; after the current step once there is a picture."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from types import FrameType
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
-"""Slurm can send one of the last two before a time limit."""
+"""The signals that end a run. Slurm can send SIGUSR1 or SIGUSR2 before a time limit."""
 
 
 class Interrupts:
-    """The signals that a run has `received`, in order.
+    """Receives the signals that end a run.
 
-    A run that is `graceful` saves and ends itself at the first signal; the second ends it at once.
+    Attributes:
+        received: The numbers of the signals so far, in order.
+        graceful: Whether the run saves and ends itself after the first signal. A second signal raises
+            KeyboardInterrupt; if this is False, the first one does.
     """
 
     def __init__(self) -> None:
@@ -24,7 +27,7 @@ class Interrupts:
 
     @property
     def exit_code(self) -> int:
-        """128 plus the number of the first signal, the convention of shells."""
+        """128 plus the number of the first signal, as shells define it; without a signal that of SIGINT."""
         return 128 + (self.received[0] if self.received else signal.SIGINT)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -35,11 +38,13 @@ class Interrupts:
 
     @contextlib.contextmanager
     def collected(self) -> Iterator[None]:
-        """Receive signals in the body; a signal that the parent process ignores (`nohup`) stays ignored.
+        """Receive signals while the body of the `with` statement runs.
+
+        A signal that this process was started to ignore, as by `nohup`, stays ignored.
 
         Raises:
-            KeyboardInterrupt: A signal ended the body, also where that caused another error: an interrupted
-                import may report that its package is damaged.
+            KeyboardInterrupt: A signal ended the body. It also replaces an exception that the signal caused:
+                for example, an interrupted import may report that its package is damaged.
         """
         former = {}
         for name in NAMES:

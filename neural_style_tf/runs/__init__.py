@@ -1,1 +1,1 @@
-"""What a run leaves on disk: the output folder, callbacks, TensorBoard, manifest, resume."""
+"""The files of a run: output folder, pictures, metrics, TensorBoard, manifest, and how a run is resumed."""

@@ -1,4 +1,4 @@
-"""Callbacks of a run: metrics.jsonl, result.png, pictures of steps, progress on the terminal."""
+"""Listeners of a run that write metrics.jsonl, result.png and pictures of steps, and print the progress."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from neural_style_tf.utils.console import Console, duration
 
 
 class ProgressLine(Listener):
-    """Prints the losses: one live line on a terminal, a line for each logged step in a file.
+    """Prints the losses. On a terminal one line is updated; otherwise each logged step has its own line.
 
-    Notes that are `printed` already are left out.
+    `printed` are notes that were printed before, and are not printed again.
     """
 
     def __init__(self, console: Console, printed: Sequence[str] = ()) -> None:
@@ -57,7 +57,10 @@ class ProgressLine(Listener):
 
 
 class Metrics(Listener):
-    """Writes `metrics.jsonl`: one object for each logged step after step `after`, each in a single write."""
+    """Writes `metrics.jsonl`: one JSON object for each logged step after step `after`.
+
+    Each line is written by a single call of the system, without a buffer.
+    """
 
     def __init__(self, path: Path, *, after: int = -1) -> None:
         self._file = path.open("ab", buffering=0)
@@ -77,15 +80,15 @@ class Metrics(Listener):
 class Saving:
     """How pictures are saved; see `images.save_image`."""
 
-    alpha: np.ndarray | None = None  # the content's, uint8 [H, W]
-    stretch: bool = False  # the contrast
-    bits: int = 8  # a channel, of results; pictures of steps have 8
+    alpha: np.ndarray | None = None  # transparency of the content picture, uint8 [H, W]; None for opaque
+    stretch: bool = False  # whether the contrast is stretched to 0–255
+    bits: int = 8  # bits per channel of results; pictures of steps have 8
     profile: bytes | None = None  # ICC profile of the pixels; None for sRGB
-    dpi: tuple[float, float] | None = None  # pixels an inch; None to leave them out
+    dpi: tuple[float, float] | None = None  # pixels per inch; None to leave them out
 
 
 class Pictures(Listener):
-    """Writes `images/step-000020.png` …, the image of each step that `config` saves."""
+    """Writes the image of each saved step to `images/step-000020.png` …; `config` says which are saved."""
 
     def __init__(self, folder: Path, config: SaveConfig, saving: Saving) -> None:
         self._folder, self._config = folder, config
@@ -100,7 +103,10 @@ class Pictures(Listener):
 
 
 class Result(Listener):
-    """Writes the best image to the first of `paths`, and a finished one to all; files are replaced whole."""
+    """Writes the best image so far to the first of `paths`, and the final result to all of them.
+
+    A file is replaced in one step, so it is never incomplete.
+    """
 
     keeps_painting = True
 
@@ -114,10 +120,10 @@ class Result(Listener):
 
 
 def save_picture(path: Path, image: Rows, saving: Saving, *copies: Path) -> None:
-    """Save a picture under several names; if none can be written, in a new folder elsewhere.
+    """Save `image` to `path` and to each of `copies`. If none can be written, save it to another folder.
 
     Raises:
-        RunError: A file cannot be written; its note says where the picture is.
+        RunError: A file cannot be written. Its note says where the picture is saved instead.
     """
     kept: list[Path] = []
     faults: list[RunError] = []
@@ -134,7 +140,10 @@ def save_picture(path: Path, image: Rows, saving: Saving, *copies: Path) -> None
 
 
 def _rescue(lost: Path, image: Rows, saving: Saving) -> Path | None:
-    """Save a picture in a new folder, because its own file cannot be written; return the new path."""
+    """Save `image` in a new folder, because the file `lost` cannot be written.
+
+    Return the new path, or None if it cannot be saved anywhere.
+    """
     plain = dataclasses.replace(saving, bits=8)
     for place in (tempfile.gettempdir(), Path.home(), lost.parent):
         with contextlib.suppress(OSError):
@@ -142,7 +151,7 @@ def _rescue(lost: Path, image: Rows, saving: Saving) -> Path | None:
             with contextlib.suppress(RunError):
                 _save(path := folder / f"{lost.stem}.png", image, plain)
                 return path
-            # Where the encoder fails, an array can still be an --init.
+            # If the encoder fails, save an array, which `--init` can read.
             with contextlib.suppress(OSError):
                 np.save(path := folder / f"{lost.stem}.npy", image[:])
                 return path
@@ -151,15 +160,15 @@ def _rescue(lost: Path, image: Rows, saving: Saving) -> Path | None:
 
 
 def _save(path: Path, image: Rows, saving: Saving) -> None:
-    """Save a picture.
+    """Save `image` to `path`.
 
     Raises:
-        RunError: Its folder is no longer there, or cannot be written to, or the encoder fails.
+        RunError: The folder no longer exists or is not writable, or the encoder fails.
     """
     try:
         save_image(path, image, **vars(saving) | {"alpha": fit_alpha(saving.alpha, image)})
     except UserError as error:
-        # The folder was checked when the run began.
+        # Not the user's mistake: the folder was checked when the run began.
         raise RunError(f"{error}; was its folder moved, removed or made read-only during the run?") from error
     except RunError:
         raise
@@ -168,7 +177,7 @@ def _save(path: Path, image: Rows, saving: Saving) -> None:
 
 
 def fit_alpha(alpha: np.ndarray | None, image: Rows) -> np.ndarray | None:
-    """Resize alpha, uint8 [H, W], to an image of a coarser scale [h, w, 3]."""
+    """Return `alpha`, uint8 [H, W], resized to the size of `image`, which a coarse scale makes smaller."""
     if alpha is None or alpha.shape == image.shape[:2]:
         return alpha
     return np.rint(resize(alpha, image.shape[:2])).astype(np.uint8)

@@ -15,9 +15,10 @@ CHECKPOINTS_KEPT = 3
 
 
 class Checkpoints(Listener):
-    """Writes the `RunState` of a run into `checkpoints/`, and keeps the last `CHECKPOINTS_KEPT`.
+    """Writes checkpoints of a run (its `RunState`) to `folder`, and keeps the last `CHECKPOINTS_KEPT`.
 
-    The last step is always saved, unless `save_every` is 0 and the run is complete.
+    `config` says which steps are saved. The last step is always saved, except if the run is complete and
+    `save_every` is 0.
     """
 
     def __init__(self, folder: Path, config: SaveConfig) -> None:
@@ -30,19 +31,23 @@ class Checkpoints(Listener):
         self._folder.mkdir(exist_ok=True)
         tf.train.Checkpoint(state=record.state).write(str(self._folder / f"ckpt-{record.step}"))
         for step in saved_steps(self._folder)[CHECKPOINTS_KEPT:]:
-            # The index goes last: while it exists, `saved_steps` finds the rest to remove.
+            # Remove the index file last: as long as it exists, `saved_steps` finds the step, and a later run
+            # removes the rest.
             for file in sorted(self._folder.glob(f"ckpt-{step}.*")):
                 file.unlink()
 
 
 def saved_steps(folder: Path) -> list[int]:
-    """Return the steps that have a checkpoint, newest first."""
+    """Return the steps that have a checkpoint in `folder`, newest first."""
     names = [path.name.removeprefix("ckpt-").removesuffix(".index") for path in folder.glob("ckpt-*.index")]
     return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
 
 def newest_good(folder: Path) -> tuple[str | None, tuple[str, ...]]:
-    """Return the prefix of the newest readable checkpoint, or None, and a line for each damaged one."""
+    """Return the path, without suffix, of the newest readable checkpoint in `folder`; None if there is none.
+
+    Also return a line for each damaged checkpoint.
+    """
     for unfinished in folder.glob("*_temp"):
         shutil.rmtree(unfinished, ignore_errors=True)
     notes: list[str] = []

@@ -1,4 +1,4 @@
-"""The files of a clip's run: painted frames, and the states from which the run is continued."""
+"""The files of a run that paints a clip: the frames, and the states from which the run is resumed."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ from neural_style_tf.utils.console import Console, duration
 from neural_style_tf.utils.files import atomic_file
 
 SPARE = 2
-"""States that are kept beside those that the next frame needs, in case the newest is damaged."""
+"""Number of states kept in addition to those that the next frame needs, in case the newest is damaged."""
 
 
 def frame_path(folder: Path, number: int) -> Path:
-    """Return the picture of a painted frame in the output folder."""
+    """Return the path of the painted frame `number` in the output folder `folder`."""
     return folder / "frames" / f"frame-{number:06d}.png"
 
 
 def painted_frames(folder: Path) -> list[tuple[int, Path]]:
-    """Return number and picture of each painted frame in the output folder, in order."""
+    """Return (number, path) of each painted frame in the output folder, in order."""
     return _numbered(folder / "frames", ".png")
 
 
 def frame_times(folder: Path) -> dict[int, Fraction]:
-    """Return number of each frame in the output folder's metrics → when it is shown, in seconds."""
+    """Return a dict from the number of each frame to the time at which it is shown, in seconds.
+
+    It has the frames that are in the `metrics.jsonl` of the output folder `folder`.
+    """
     times = {step: json.loads(line).get("time") for step, line in metric_rows(folder / "metrics.jsonl")}
     return {
         number: Fraction(time).limit_denominator(10**6)
@@ -54,7 +57,10 @@ class Frames(Listener):
 
 
 class States(Listener):
-    """Writes what the next `needed` frames need to `checkpoints/frame-000001.npz` … in the output folder."""
+    """Writes the state of each painted frame to `checkpoints/frame-000001.npz` … in the output folder.
+
+    The last `needed` states, which the next frame needs, and a few spare ones are kept.
+    """
 
     def __init__(self, folder: Path, needed: int) -> None:
         self._folder, self._kept = folder / "checkpoints", needed + SPARE
@@ -69,9 +75,10 @@ class States(Listener):
 
 
 def read_states(folder: Path, needed: int) -> tuple[list[FrameState], list[str]]:
-    """Return the states from which a run is continued, the oldest first, and a line for each damaged one.
+    """Return the states from which a run is resumed, oldest first, and a line for each damaged state.
 
-    The next frame needs `needed` of them, if its scene has as many.
+    These are the last `needed` readable states, or fewer if their scene began later. The list is empty if
+    some of them are missing.
     """
     notes: list[str] = []
     states: list[FrameState] = []
@@ -98,7 +105,7 @@ def _read_state(number: int, path: Path) -> FrameState | None:
 
 
 def remove_after(folder: Path, number: int) -> None:
-    """Remove frames and states after a frame."""
+    """Remove the frames and states of all frames after `number`."""
     for name, suffix in (("frames", ".png"), ("checkpoints", ".npz")):
         for at, path in _numbered(folder / name, suffix):
             if at > number:
@@ -111,7 +118,7 @@ def _numbered(folder: Path, suffix: str) -> list[tuple[int, Path]]:
 
 
 class FrameProgress(Listener):
-    """Prints a line for each frame, up to number `last` (0: not known)."""
+    """Prints a line for each painted frame; `last` is the number of the last frame, 0 if it is unknown."""
 
     def __init__(self, console: Console, last: int) -> None:
         self._console, self._last = console, last
@@ -134,6 +141,6 @@ class FrameProgress(Listener):
         self._console.say("  ".join(parts))
 
     def on_iteration(self, step: int) -> None:
-        """Show on a terminal that a frame is being painted."""
+        """Show the iteration `step` of the present frame, on a terminal only."""
         if self._console.interactive:
             self._console.rewrite(f"  iteration {step}")

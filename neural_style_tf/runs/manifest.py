@@ -23,20 +23,20 @@ from neural_style_tf.utils.files import write_text
 from neural_style_tf.weights import Weights
 
 FORM = 1
-"""Version of the form of `run.json`."""
+"""Version of the format of `run.json`."""
 PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "pillow")
 FOREIGN = "it is not one that this program wrote"
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """`run.json`: everything needed to know what made a result, and to make it again."""
+    """The contents of `run.json`: all that is needed to know how a result was made, and to repeat the run."""
 
-    config: Mapping[str, Any]  # name of each setting of `Config` → value, in JSON's types
-    # Role of each picture (`Job.pictures`), `init` if --init names a file → path, sha256, notes.
+    config: Mapping[str, Any]  # name of each setting of `Config` → its value, in JSON's types
+    # Role of each picture (`Job.pictures`) → its path, sha256 and notes; `init` for a file `--init`.
     inputs: Mapping[str, Mapping[str, Any]]
     weights: Mapping[str, Any]  # network, origin, source, sha256, generation, notes
-    job: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # as `config`, of `Job`
+    job: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the settings of `Job`, like `config`
     circumstances: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # from `circumstances`
     status: str = "running"  # or `finished`, `interrupted`, `failed: …`
     version: str = __version__
@@ -44,25 +44,29 @@ class Manifest:
     resumed: tuple[str, ...] = ()
     ended: str = ""
     notes: tuple[str, ...] = ()
-    steps: int | None = None  # number of updates of the pixels
+    steps: int | None = None  # number of updates of the pixels; of a clip, number of the last frame
     seconds: float | None = None
-    final: Mapping[str, float] | None = None  # name of each loss → its last value
-    best: Mapping[str, float] | None = None  # `step` and `total` loss of the result
-    # Name of each measure of a finished result (`evaluation.catalogue`) → its value.
+    final: Mapping[str, float] | None = None  # name of each loss → its value at the last step
+    best: Mapping[str, float] | None = None  # `step` and `total`: step and total loss of the result
+    # Name of each quality measure (`evaluation.catalogue`) → its value for the finished result.
     measures: Mapping[str, float] | None = None
 
     def to_json(self) -> str:
-        """Return the text of `run.json`, without fields that have no value yet."""
+        """Return the text of `run.json`. Fields without a value (None or "") are left out."""
         facts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         known = {name: value for name, value in facts.items() if value not in (None, "")}
         return json.dumps({"manifest": FORM, **known}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """Read the text of `run.json`; a ValueError says why it is not a manifest of this version."""
+        """Return the manifest that the text of a `run.json` holds.
+
+        Raises:
+            ValueError: The text is not a manifest, or is one of another version.
+        """
         try:
             facts = json.loads(text)
-        # RecursionError: thousands of nested brackets.
+        # RecursionError: the text has thousands of nested brackets.
         except (ValueError, RecursionError):
             raise ValueError(FOREIGN) from None
         form = facts.get("manifest") if isinstance(facts, dict) else None
@@ -86,7 +90,8 @@ class Manifest:
         """Return a phrase for each file that differs from the recorded one, or is new or missing.
 
         Args:
-            hashes: Role of each file → SHA-256. Missing pictures count only if it has the content picture.
+            hashes: Role of each present file → SHA-256. Missing pictures are reported only if `hashes` has
+                the content picture.
         """
         recorded = dict(self.inputs) | {"weights": self.weights}
         changed = [
@@ -99,7 +104,11 @@ class Manifest:
 
 
 def read_manifest(path: str | Path, advice: str) -> Manifest:
-    """Read a `run.json`; the message of a UserError ends in `advice`, which says what to do."""
+    """Return the manifest in the `run.json` at `path`.
+
+    Raises:
+        UserError: The file cannot be read. The message ends with `advice`, which says what to do.
+    """
     try:
         return Manifest.from_json(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -108,7 +117,7 @@ def read_manifest(path: str | Path, advice: str) -> Manifest:
 
 
 def end_killed(path: Path) -> None:
-    """Write into the `run.json` of a run whose process was killed that it was interrupted."""
+    """Set the status in the `run.json` at `path` to `interrupted`, if a killed process left it `running`."""
     manifest = read_manifest(path, "")
     if manifest.status == "running":
         write_text(path, dataclasses.replace(manifest, status="interrupted", ended=_now()).to_json())
@@ -128,9 +137,16 @@ _KINDS = {
 class ManifestWriter(Listener):
     """Writes `run.json` at the start and at the end of a run.
 
-    `inputs` maps the role of each picture to the picture. `init` is the SHA-256 of the file that
-    `config.init` names, or None. `earlier` is the former manifest of a resumed run. `measure` measures the
-    result of a finished run; None not to.
+    Args:
+        path: The file to write.
+        config: The settings of the run.
+        job: The files of the run.
+        inputs: Role of each picture → the picture.
+        init: SHA-256 of the file that `config.init` names; None if it names no file.
+        weights: The weights of the network.
+        device: Description of the device.
+        earlier: The manifest of the earlier part of a resumed run; None for a new run.
+        measure: Measures the result of a finished run; None to leave this out.
     """
 
     def __init__(
@@ -178,12 +194,12 @@ class ManifestWriter(Listener):
         self._write()
 
     def on_step(self, record: Record) -> None:
-        """Keep the newest record, whose losses `finish` writes, and collect the notes of all records."""
+        """Keep `record` for `finish`, which writes its losses, and collect its notes."""
         self._last = record
         self._notes += record.notes
 
     def finish(self, status: str) -> None:
-        """Write the end of the run: `finished`, `interrupted` or `failed: …`."""
+        """Write `run.json` at the end of the run. `status` is `finished`, `interrupted` or `failed: …`."""
         end: dict[str, Any] = {}
         if self._last is not None:
             end = {
@@ -202,9 +218,10 @@ class ManifestWriter(Listener):
 
 
 def facts_in_common(config: Config, hashes: dict[str, str], weights: Weights) -> dict[str, Any]:
-    """Return name → value of what must be equal on all workers of a run; paths may differ.
+    """Return a dict from name to value of what must be equal on all workers of a run.
 
-    `hashes` maps the role of each picture, and `init` if --init names a file, to its SHA-256.
+    File names may differ, but not the contents. `hashes` maps the role of each picture to the SHA-256 of its
+    file; its key `init` is for a file that `--init` names.
     """
     facts = {f"--{name}": value for name, value in flat(config).items()}
     if "init" in hashes:
@@ -215,7 +232,7 @@ def facts_in_common(config: Config, hashes: dict[str, str], weights: Weights) ->
 
 
 def circumstances(device: str) -> dict[str, Any]:
-    """Return what can change the bits of a result and is not a setting: device, versions, processor."""
+    """Return what may change the bits of a result but is no setting: device, versions and processor type."""
     packages = (*PACKAGES, *(["pyvips"] if deep.is_installed() else []))
     return {
         "device": device,
@@ -226,16 +243,16 @@ def circumstances(device: str) -> dict[str, Any]:
 
 
 def version_of(package: str) -> str:
-    """Return the version of an installed package."""
+    """Return the version of the installed package `package`."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        # Installed under another name, as keras-nightly is with a prerelease of TensorFlow.
+        # The package is installed under another name, as keras-nightly with a prerelease of TensorFlow.
         return importlib.import_module(package).__version__
 
 
 def flag_lines(config: Config, job: Job) -> str:
-    """Return a flag file that repeats a run, with all of its settings, from any folder of this machine."""
+    """Return the text of a flag file that repeats a run. It can be used from any folder of this machine."""
     lines = [f"# neural-style-tf {__version__}; repeat with --flagfile=THIS --output_dir=ANOTHER"]
     for name, value in with_absolute_paths(flat(config) | flat(job)).items():
         if name in tagged("anew", Job) or value == "":
@@ -245,13 +262,17 @@ def flag_lines(config: Config, job: Job) -> str:
             if [line] == line.strip().splitlines():
                 lines.append(line)
                 continue
-            # The unknown flag is refused: without this setting it would be another painting.
+            # Write a flag that does not exist, so that the file is refused. Without the setting the result
+            # would be another one.
             lines += [f"# cannot be written: {line!r}", f"--{name}_cannot_be_written"]
     return "\n".join(lines) + "\n"
 
 
 def settings_table(config: Config, job: Job) -> dict[str, bool | int | float | str]:
-    """Return name → value of every setting for TensorBoard: lists as text, except single numbers."""
+    """Return a dict from name to value of every setting, for TensorBoard.
+
+    A list becomes a number if it has one number only, else a string.
+    """
 
     def simple(value: Any) -> Any:
         if not isinstance(value, tuple):
@@ -262,12 +283,12 @@ def settings_table(config: Config, job: Job) -> dict[str, bool | int | float | s
 
 
 def from_the_root(path: str) -> str:
-    """Return an absolute path that keeps its last part, even if that is a link; "" stays empty."""
+    """Return `path` as an absolute path whose last part is not resolved, even if it is a link; "" for ""."""
     return str(Path(path).parent.resolve() / Path(path).name) if path else ""
 
 
 def with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with absolute paths of all files that a run reads."""
+    """Return the settings `values` with absolute paths of all files and folders that a run reads."""
 
     def absolute(name: str, value: Any) -> Any:
         if name not in tagged("reads", Config, Job):

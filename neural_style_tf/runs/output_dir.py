@@ -1,4 +1,4 @@
-"""The output folder of a run: refused if it holds another run, locked while in use."""
+"""The output folder of a run. It must not hold another run, and is locked while a run writes to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 from neural_style_tf.errors import UserError
 from neural_style_tf.utils.files import Lock, exists, leftovers
 
-# `run.json` marks a folder as this program's, and is removed last: without it the folder could not be reused.
+# `run.json` shows that the files are this program's. It is removed last: if removing the others were
+# interrupted, the folder could not be used again without it.
 FILES = ("result.png", "result.mp4", "metrics.jsonl", "flags.txt", "run.json")
 FOLDERS = ("images", "frames", "checkpoints", "regions")
 STEP_PICTURES = (
@@ -20,13 +21,13 @@ STEP_PICTURES = (
     *("regions/content_*", "regions/style_*.png", "regions/regions.png", "regions/regions.npz"),
 )
 STATES = ("checkpoints/ckpt-*", "checkpoints/frame-*.npz")
-"""Where resuming goes on from: checkpoints of a picture, states of the frames of a clip."""
+"""Patterns of the files that resuming continues from: checkpoints of a picture, states of a clip's frames."""
 EVENTS = "events.out.tfevents.*.v2"
 LOCK = ".neural-style-tf.lock"
 
 
 def files_of_a_run(folder: Path) -> list[Path]:
-    """Return the files in a folder that --overwrite removes."""
+    """Return the files in `folder` that `--overwrite` removes."""
     if not exists(folder):
         return []
     return [*_numbered_files(folder), *(folder / name for name in FILES if (folder / name).exists())]
@@ -37,12 +38,15 @@ def _numbered_files(folder: Path) -> list[Path]:
 
 
 def holds_run(folder: Path) -> bool:
-    """Return whether a folder holds anything that a run writes."""
+    """Return whether `folder` holds any file or folder of a run."""
     return bool(_own_files(folder))
 
 
 def check_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
-    """Refuse a folder that holds a run, unless it may be replaced or resumed, or another program's files."""
+    """Raise UserError if `folder` holds a run that may be neither replaced nor resumed, or unknown files.
+
+    Files that are named like those of a run are unknown if there is no `run.json` that can be read.
+    """
     if not holds_run(folder):
         return
     if not _is_ours(folder):
@@ -67,7 +71,7 @@ def _own_files(folder: Path) -> list[str]:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Return whether there is a `run.json` of this program; a run writes it first."""
+    """Return whether `folder` has a `run.json` of this program. A run writes it first."""
     try:
         facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         return isinstance(facts, dict) and "config" in facts
@@ -76,9 +80,9 @@ def _is_ours(folder: Path) -> bool:
 
 
 def is_in_use(folder: Path) -> bool:
-    """Return whether a process is painting a run in a folder."""
+    """Return whether another process is writing a run to `folder`."""
     lock = Lock(folder / LOCK)
-    # Only taking the lock tells: a killed process leaves its file.
+    # The lock file alone proves nothing, since a killed process leaves it. So try to acquire the lock.
     try:
         free = not (folder / LOCK).exists() or lock.acquire()
     except OSError:
@@ -89,7 +93,7 @@ def is_in_use(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def writable(folder: Path) -> Iterator[None]:
-    """Turn an OSError about a folder into a `UserError`."""
+    """Turn an OSError about the output folder `folder` into a `UserError`."""
     try:
         yield
     except FileExistsError:
@@ -99,13 +103,17 @@ def writable(folder: Path) -> Iterator[None]:
 
 
 class FolderInUse(UserError):
-    """Another process writes to the folder."""
+    """Another process is writing to the output folder."""
 
 
 class OutputFolder:
-    """The output folder of a run, created and locked; docs/robustness.md lists its files.
+    """The output folder of a run. It is created if needed, and locked until `release`.
 
-    A UserError says that `check_folder` refuses it, or that another process writes in it.
+    docs/robustness.md lists its files.
+
+    Raises:
+        UserError: `check_folder` refuses the folder, or it cannot be written to.
+        FolderInUse: Another process is writing to it.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, overwrite: bool, resume: bool = False) -> None:
@@ -137,8 +145,8 @@ class OutputFolder:
             (self.path / name).unlink(missing_ok=True)
 
     def _sweep(self) -> None:
-        """Remove unfinished files of a killed run."""
-        # The name of an unfinished file has only the beginning of a long name.
+        """Remove the temporary files that a killed run left."""
+        # The name of a temporary file has only the beginning of a long file name.
         patterns = [
             self.path / name for name in (*FILES, EVENTS.removesuffix(".v2"), *STEP_PICTURES, *STATES)
         ]

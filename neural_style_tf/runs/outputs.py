@@ -20,7 +20,15 @@ Say = Callable[[str], None]
 
 
 def check_outputs(job: Job, config: Config, content: Picture, *, size: tuple[int, int], say: Say) -> None:
-    """Refuse outputs that cannot be written or would destroy a file; `say` what a format cannot hold."""
+    """Raise UserError if an output file of a picture cannot be written, or would destroy a file.
+
+    Args:
+        job: Names the output files.
+        config: The settings.
+        content: The content picture.
+        size: (H, W) of the result.
+        say: Prints what the format of `--output` cannot hold, such as transparency.
+    """
     if not job.output_dir.isprintable():
         raise UserError(f"--output_dir: {job.output_dir!r} is no name that every program can read")
     check_not_read(job, "result.png", config.init)
@@ -39,7 +47,10 @@ def check_outputs(job: Job, config: Config, content: Picture, *, size: tuple[int
 
 
 def check_not_read(job: Job, result: str, init: str) -> None:
-    """Refuse a run that would overwrite a file that it reads; `result` is the result's name in its folder."""
+    """Raise UserError if the run would overwrite or remove a file that it reads.
+
+    `result` is the name of the result in the output folder; `init` is the setting of that name.
+    """
     names = [file for name in job.pictures.values() for file in (name, *expand_files(name))]
     names += [init] if init not in WORDS else []
     inputs = [Path(file) for file in names if exists(file)]
@@ -58,7 +69,11 @@ def check_not_read(job: Job, result: str, init: str) -> None:
 
 
 def check_not_there(job: Job, *, written: str) -> None:
-    """Refuse an `--output` that exists, unless it may be replaced or is `written`, from `output_of`."""
+    """Raise UserError if the file `--output` exists and must not be replaced.
+
+    It may be replaced with `--overwrite`, or if the resumed run itself wrote it. `written` is the path that
+    the resumed run wrote, from `output_of`.
+    """
     output = Path(job.output)
     if not output.exists() or job.overwrite:
         return
@@ -71,7 +86,10 @@ def check_not_there(job: Job, *, written: str) -> None:
 
 
 def output_of(job: Job) -> str:
-    """Return the absolute path of the `--output` that the earlier part of a resumed run wrote, or ""."""
+    """Return the absolute path of `--output` in the earlier part of a resumed run.
+
+    Return "" if the run is not resumed or had no `--output`.
+    """
     if job.resume:
         with contextlib.suppress(UserError):
             return str(earlier_manifest(Path(job.output_dir)).job.get("output", ""))

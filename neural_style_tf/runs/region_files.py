@@ -1,4 +1,4 @@
-"""The files of `--match=regions`: masks in the form of `--content_mask` and `--style_mask`."""
+"""The files of `--match=regions`: masks that can be passed to `--content_mask` and `--style_mask`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from neural_style_tf.utils.files import atomic_file
 
 FOLDER = "regions"
 SHADES = ((228, 87, 46), (46, 134, 171), (124, 181, 24), (244, 206, 66), (155, 93, 229))
-"""Colours of the regions in `overview`, RGB."""
+"""Colour of each region in `overview`, RGB 0–255."""
 
 
 def write_regions(folder: Path, regions: Regions, *, moving: bool = False) -> None:
-    """Write `regions/`: the masks of each region, a picture of all, and what resuming needs.
+    """Write the masks of all regions, an overview picture, and what resuming needs to `folder`/regions.
 
-    Of a clip (`moving`) the masks of the frames are written by `RegionFrames`.
+    For a clip, `moving` is True: then `RegionFrames` writes the content masks of each frame.
     """
     place = folder / FOLDER
     place.mkdir(exist_ok=True)
@@ -39,7 +39,11 @@ def write_regions(folder: Path, regions: Regions, *, moving: bool = False) -> No
 
 
 def read_regions(folder: Path) -> Regions | None:
-    """Read what `write_regions` wrote, for a run that goes on; None if there is no such file."""
+    """Return the regions that `write_regions` wrote, for a resumed run; None if there is no such file.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
     path = folder / FOLDER / "regions.npz"
     if not path.exists():
         return None
@@ -58,7 +62,10 @@ def read_regions(folder: Path) -> Regions | None:
 
 
 def flags_of(folder: Path, regions: Regions, config: Config, job: Job, *, moving: bool) -> str:
-    """Return the flags that paint with the masks of `write_regions` instead of `--match`, in one line."""
+    """Return one line of flags that paint with the masks of `write_regions` instead of `--match=regions`.
+
+    `moving` is as in `write_regions`.
+    """
     place, flags = folder / FOLDER, ["--match=none"]
     numbers = range(1, len(regions.pairs) + 1)
     flags += [f"--style={job.style[style]}" for _, style in regions.pairs]
@@ -71,7 +78,10 @@ def flags_of(folder: Path, regions: Regions, config: Config, job: Job, *, moving
 
 
 def overview(regions: Regions) -> np.ndarray:
-    """Return photo and styles side by side, each region in its colour, float32 [H, W, 3], RGB 0–255."""
+    """Return a picture of the regions of photo and styles, side by side, float32 [H, W, 3], RGB 0–255.
+
+    Each region has one of the colours `SHADES`.
+    """
     parts = (regions.photo, *regions.styles)
     height = max(labels.shape[0] for labels in parts)
     shades = np.array(SHADES, np.float32)
@@ -83,16 +93,16 @@ def overview(regions: Regions) -> np.ndarray:
 
 
 class RegionFrames(Listener):
-    """Writes the masks of a clip's frames to `regions/content_1/frame-000001.png` ….
+    """Writes the content masks of each frame of a clip to `regions/content_1/frame-000001.png` ….
 
-    `labels` has the regions of each frame that is painted, and loses those that are written.
+    `labels` maps the number of a frame to the region of each pixel. Entries are removed once written.
     """
 
     def __init__(self, folder: Path, regions: Regions, labels: dict[int, np.ndarray]) -> None:
         self._folder, self._regions, self._labels = folder / FOLDER, regions, labels
 
     def on_step(self, record: FrameRecord) -> None:
-        """Write the masks of a frame."""
+        """Write the content masks of the frame of `record`."""
         labels = self._labels.pop(record.step, None)
         if labels is None:
             return

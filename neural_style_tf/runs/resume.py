@@ -1,4 +1,4 @@
-"""Continue or repeat a run: its status, and how settings and files differ from its `run.json`."""
+"""Continue or repeat a run: read its status, and compare settings and files with its `run.json`."""
 
 from __future__ import annotations
 
@@ -15,29 +15,47 @@ from neural_style_tf.utils.files import exists, write_bytes
 
 
 def find_manifest(folder: Path) -> Manifest | None:
-    """Return the manifest of the run in a folder, or None if there is none."""
+    """Return the manifest of the run in `folder`; None if there is no run.
+
+    Raises:
+        UserError: Its `run.json` cannot be read.
+    """
     path = folder / "run.json"
     return read_manifest(path, "move that folder away") if exists(path) else None
 
 
 def earlier_manifest(folder: Path) -> Manifest:
-    """Return the manifest of the run in a folder that --resume continues."""
+    """Return the manifest of the run in `folder` that `--resume` continues.
+
+    Raises:
+        UserError: There is no `run.json`, or it cannot be read.
+    """
     return read_manifest(folder / "run.json", "the run cannot be continued; --overwrite begins it anew")
 
 
 def repeated_manifest(path: str) -> Manifest:
-    """Return the manifest in the `run.json` that --from_run names."""
+    """Return the manifest in the `run.json` at `path`, which `--from_run` names.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
     return read_manifest(path, "--from_run takes the run.json of a run")
 
 
 def status_of(folder: Path) -> str:
-    """Return the first word of a run's status (`running`, `finished`, …), or `waiting` without a run."""
+    """Return the status of the run in `folder`: `running`, `finished`, `interrupted` or `failed`.
+
+    Return `waiting` if there is no run.
+    """
     manifest = find_manifest(folder)
     return manifest.status.partition(":")[0] if manifest else "waiting"
 
 
 def continued(job: Job) -> Job:
-    """Return a job that resumes the run in its folder, or begins anew if there is no checkpoint."""
+    """Return `job` with the flag that continues its run: `resume`, or `overwrite` if nothing was saved.
+
+    Return it unchanged if there is no run in its folder, or if it already has `overwrite`.
+    """
     folder = Path(job.output_dir)
     status = status_of(folder)
     if job.overwrite or status == "waiting":
@@ -47,20 +65,25 @@ def continued(job: Job) -> Job:
 
 
 def is_finished(job: Job) -> bool:
-    """Return whether the folder of a job holds a finished run that it may not replace."""
+    """Return whether the output folder of `job` holds a finished run, and `job` does not overwrite it."""
     return not job.overwrite and status_of(Path(job.output_dir)) == "finished"
 
 
 def differences(
     manifest: Manifest, config: Config, hashes: dict[str, str], *, result: tuple[int, int]
 ) -> list[str]:
-    """Return a phrase for each setting and file that differs from a run's, and that resuming it forbids.
+    """Return a phrase for each setting or file that has changed since a run, and prevents resuming it.
 
-    `hashes` maps the role of each picture, `init` and `weights` to the SHA-256 of the present file; `result`
-    is (H, W) of the result. A tile may differ: it changes the rounding of the gradient, not the gradient.
+    The tile size may change: it affects only how the gradient is rounded.
+
+    Args:
+        manifest: The manifest of the run.
+        config: The present settings.
+        hashes: Role of each picture, `init` or `weights` → SHA-256 of the present file.
+        result: (H, W) of the result.
     """
     now, default = (json.loads(json.dumps(flat(settings))) for settings in (config, Config()))
-    # A setting that the run's version lacked did what its default does.
+    # The version that painted the run may lack a setting. It behaved as the default of the setting does.
     then = default | json.loads(json.dumps(dict(manifest.config)))
     changes = [
         f"--{name} was {then[name]!r}, now {value!r}"
@@ -68,7 +91,7 @@ def differences(
         if name not in tagged("resume", Config)
         and then[name] != value
         and not (name in tagged("auto", Config) and value == "auto")
-        # The file may have another name: its hash is compared below.
+        # The `init` file may have been renamed: its hash is compared below.
         and not (name == "init" and hashes.get("init") and manifest.inputs.get("init"))
     ]
     if then["iterations"] != now["iterations"]:
@@ -83,7 +106,7 @@ def differences(
 def check_same_run(
     manifest: Manifest, config: Config, hashes: dict[str, str], *, result: tuple[int, int]
 ) -> None:
-    """Refuse to continue a run if there are `differences`."""
+    """Raise UserError if there are `differences`, which has the same arguments."""
     if changes := differences(manifest, config, hashes, result=result):
         raise UserError(
             f"--resume: this is not the run in --output_dir: {'; '.join(changes)}. Give another "
@@ -92,7 +115,7 @@ def check_same_run(
 
 
 def with_its_choices(manifest: Manifest, config: Config) -> Config:
-    """Replace each `auto` by what a run chose, so that it continues with the same bits."""
+    """Return `config` with each `auto` replaced by what the run chose, so that it continues bit for bit."""
     default = flat(Config())
     return config.replace(
         **{
@@ -104,21 +127,30 @@ def with_its_choices(manifest: Manifest, config: Config) -> Config:
 
 
 def settings_of(manifest: Manifest, path: str) -> tuple[Config, Job]:
-    """Return settings and files of a run that --from_run repeats; messages show its `path`."""
+    """Return the settings and the files of a run that `--from_run` repeats.
+
+    `path` is its `run.json`, for messages.
+
+    Raises:
+        UserError: A setting is unknown to this version, or invalid.
+    """
     config = dict(manifest.config)
     job = {name: value for name, value in manifest.job.items() if name not in tagged("anew", Job)}
     for kind, settings in ((Config, config), (Job, job)):
         if unknown := settings.keys() - {leaf.name for leaf in leaves(kind)}:
             raise UserError(f"--from_run: {path!r} has settings that are unknown here: {', '.join(unknown)}")
     try:
-        # A setting that the run's version lacked did what its default does, with any preset.
+        # The version that painted the run may lack a setting. It behaved as the default, with every preset.
         return Config(**flat(Config()) | config), Job(**job)
     except UserError as error:
         raise UserError(f"--from_run: {path!r}: {error}") from None
 
 
 def check_files(manifest: Manifest, hashes: dict[str, str], path: str) -> None:
-    """Refuse to repeat the run of a `run.json` on other files; `hashes` as for `Manifest.changed_files`."""
+    """Raise UserError if the files differ from those of the run that `--from_run` repeats.
+
+    `hashes` is as in `Manifest.changed_files`; `path` is the `run.json`, for messages.
+    """
     if changes := manifest.changed_files(hashes):
         raise UserError(
             f"--from_run: this would not repeat the run of {path!r}: {'; '.join(changes)}. Name the former "
@@ -127,7 +159,7 @@ def check_files(manifest: Manifest, hashes: dict[str, str], path: str) -> None:
 
 
 def changes_since(manifest: Manifest, device: str) -> list[str]:
-    """Return a line for each circumstance that differs from the run's and may change the bits."""
+    """Return a line for each change since the run that may change the bits: device, versions, processor."""
     return [
         f"{name} was {manifest.circumstances.get(name)}, now {value}: the bits may differ"
         for name, value in circumstances(device).items()
@@ -136,7 +168,7 @@ def changes_since(manifest: Manifest, device: str) -> list[str]:
 
 
 def metric_rows(path: Path) -> list[tuple[int, bytes]]:
-    """Return the step and the line of each complete row of `metrics.jsonl`."""
+    """Return (step, line) of each complete line of the `metrics.jsonl` at `path`; empty if it is missing."""
     rows = []
     for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
         with contextlib.suppress(ValueError, KeyError, TypeError):
@@ -147,15 +179,15 @@ def metric_rows(path: Path) -> list[tuple[int, bytes]]:
 
 
 def newest_metric(path: Path) -> int:
-    """Return the last step in `metrics.jsonl`, or −1 if there is none."""
+    """Return the last step in the `metrics.jsonl` at `path`; −1 if there is none."""
     return max((step for step, _ in metric_rows(path)), default=-1)
 
 
 def trim_metrics(path: Path, step: int) -> None:
-    """Drop the rows of `metrics.jsonl` after a step, and an incomplete one."""
+    """Remove the lines after `step`, and incomplete lines, from the `metrics.jsonl` at `path`."""
     write_bytes(path, b"".join(line for at, line in metric_rows(path) if at <= step))
 
 
 def step_of(checkpoint: str | None) -> int:
-    """Return the step of a checkpoint from its name, or −1 for none."""
+    """Return the step that the name of `checkpoint` ends with; −1 if it is None."""
     return int(checkpoint.rpartition("-")[2]) if checkpoint else -1

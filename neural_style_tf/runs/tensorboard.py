@@ -20,18 +20,22 @@ from neural_style_tf.utils.console import printable
 from neural_style_tf.utils.files import atomic_path
 
 IMAGE_EVERY = 5
-"""Images are written at each so many saved steps."""
+"""An image is written at every fifth saved step."""
 LONGEST_SIDE = 2048
-"""Largest image that is written, in pixels; a larger one is reduced by a whole number."""
+"""Longest side of the images, in pixels. A larger image is reduced by a whole factor."""
 
 
 class Curves(Listener):
-    """TensorBoard event files.
+    """Writes TensorBoard event files: losses as curves, images, and the settings.
 
-    The image is written at every `IMAGE_EVERY`-th step that `config` saves. No file says what a sweep varies:
-    HParams reads only one of several, and finds by itself in which of their `settings` runs differ. A run
-    that is resumed at a step goes on `after` it, where later events are removed. `measure` measures the
-    result of a finished run, for the HParams page; None not to.
+    No file says what a sweep varies. TensorBoard's HParams page finds the settings in which runs differ.
+
+    Args:
+        folder: The output folder.
+        config: The settings of the run, which say which steps are saved.
+        settings: Name → value of all settings, for the text and HParams pages.
+        after: Step at which the run is resumed; later events are removed. −1 for a new run.
+        measure: Measures the result of a finished run, for the HParams page; None to leave this out.
     """
 
     def __init__(
@@ -75,7 +79,7 @@ class Curves(Listener):
         self._writer.flush()
 
     def on_end(self) -> None:
-        # The result is saved by now.
+        # Measure at the very end, when the result is already saved.
         try:
             if self._measure and self._last is not None and self._last.finished:
                 with self._writer.as_default(step=self._last.step):
@@ -86,7 +90,7 @@ class Curves(Listener):
 
 
 def trim_events(folder: Path, step: int) -> None:
-    """Drop events after a step, and incomplete ones, from the event files of a folder."""
+    """Remove the events after `step`, and incomplete events, from the event files in `folder`."""
     for path in folder.glob(EVENTS):
         kept = [raw for raw in _events(path) if tf.compat.v1.Event.FromString(raw).step <= step]
         with atomic_path(path) as shorter, tf.io.TFRecordWriter(str(shorter)) as writer:

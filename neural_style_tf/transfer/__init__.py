@@ -1,1 +1,1 @@
-"""The algorithm: from two pictures to a third, coarse to fine."""
+"""The style transfer itself: plan a run, and paint it at each scale, coarse to fine."""

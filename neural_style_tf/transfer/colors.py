@@ -1,4 +1,4 @@
-"""`--colors`: change the colours of the pictures before they are painted, and those of the painting after."""
+"""`--colors`: change the colours of the pictures before painting, and those of the painting afterwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from neural_style_tf.images.masks import fit_mask
 from neural_style_tf.transfer.masks import Masks
 
 CLIPPED_NOTE = 0.02
-"""A larger share of values beyond 0–255 gets a note."""
+"""If a larger share of values is outside 0–255, a note tells the user."""
 LOSSES = {
     "content": "--colors=content: the losses are those of the painting in the style's colours, before the "
     "photo's are put on it",
@@ -30,9 +30,16 @@ LOSSES = {
 def change_colors(
     colors: str, content: np.ndarray, styles: list[np.ndarray], masks: Masks
 ) -> tuple[np.ndarray, list[np.ndarray], tuple[str, ...]]:
-    """Return content and styles, each [H, W, 3], RGB 0–255, as --colors wants them, and notes on clipping.
+    """Change the colours of the pictures as the setting `colors` asks for.
 
-    Colours are matched by the statistics of what is inside the masks.
+    Args:
+        colors: Value of `--colors`.
+        content: The content picture [H, W, 3], RGB 0–255.
+        styles: The style pictures, each [h, w, 3], RGB 0–255.
+        masks: Only what is inside the masks counts for the mean and covariance of the colours.
+
+    Returns:
+        The content picture, the style pictures, and notes on values that are clipped.
     """
     if colors in ("style", "content"):
         return content, styles, ()
@@ -42,7 +49,7 @@ def change_colors(
     changed, notes = [], []
     for style, mask in zip(styles, masks.style or (None,) * len(styles), strict=True):
         where = None if mask is None else fit_mask(mask, style.shape[:2])
-        # Rounding gives a grey JPEG a little colour, which would be amplified to that of the photo.
+        # Rounding gives a grey JPEG a little colour, which matching would amplify to the photo's colours.
         source = to_gray(style) if in_gray or is_gray(style) else style
         matched = change(source, target, where=where, of=visible)
         if (share := clipped_share(matched)) > CLIPPED_NOTE:
@@ -53,19 +60,19 @@ def change_colors(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Finish:
-    """The last touch on a painting: the photo's colours, or the photo itself outside of all masks."""
+    """Finishes a painting: gives it the photo's colours, or shows the photo outside of all masks."""
 
     photo: np.ndarray  # [H, W, 3], RGB 0–255, at the size of the painting
     recolor: bool  # whether the painting gets the photo's colours
     cover: np.ndarray | None  # [H, W], opacity of the painting over the photo, 0–1; None for 1 everywhere
 
     def __call__(self, rows: np.ndarray, top: int) -> np.ndarray:
-        """Return the rows [h, W, 3] that begin at row `top`, finished; they may leave 0–255."""
+        """Return the finished `rows` [h, W, 3], of which the first is row `top`; values may leave 0–255."""
         part = slice(top, top + len(rows))
         rows = with_colors_of(self.photo[part], rows) if self.recolor else rows
         return rows if self.cover is None else covered(rows, self.photo[part], self.cover[part])
 
 
 def covered(image: np.ndarray, photo: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    """Blend: `cover` [H, W] is the opacity of an image [H, W, 3] over the photo."""
+    """Blend `image` over `photo`, both [H, W, 3]. `cover` [H, W], 0–1, is the opacity of `image`."""
     return photo + cover[..., np.newaxis] * (image - photo)

@@ -1,4 +1,4 @@
-"""Make the initial image: noise, content, style, or a file."""
+"""Make the initial image of a run: noise, the content picture, the style picture, or a file."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ _NPY = b"\x93NUMPY"
 
 
 def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **reading: object) -> np.ndarray:
-    """Return the picture that `config.init` names, float32 [H, W, 3], RGB 0–255, of the shape of `content`.
+    """Return the initial image that `config.init` names, float32 [H, W, 3], RGB, about 0–255.
 
-    `noise` is N(0, 1) about the network's mean colour, from `config.seed`. A picture file is read by
-    `load_image` with the options `reading`, and resized; a `.npy` array is used exactly.
+    It has the shape of `content`. Noise is normal, N(0, 1), around the network's mean colour, with the seed
+    `config.seed`. A picture file is read by `load_image` with the options `reading`, and resized. A `.npy`
+    array is used unchanged.
+
+    Raises:
+        UserError: The file cannot be read, or the array has another shape.
     """
     height, width, _ = content.shape
     if config.init == "noise":
@@ -42,11 +46,12 @@ def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **rea
 
 
 def enlarged(painted: np.ndarray, photo: np.ndarray, detail: float) -> np.ndarray:
-    """Enlarge a painting [h, w, 3] to the size of the next scale's photo [H, W, 3], both RGB 0–255.
+    """Enlarge `painted` [h, w, 3] to the size of the next scale's `photo` [H, W, 3], both RGB 0–255.
 
-    The share `detail` of the photo's finer detail, which the coarser size could not hold, is added.
-    Otherwise small parts, such as the eyes of a face, would have to come back through the content loss, after
-    the style losses have filled their place; its deep layers hardly respond to them. Edges may leave 0–255.
+    The share `detail` (0 to 1) of the photo's fine detail, which the coarser size could not hold, is added.
+    Without this, the style losses would fill the place of small parts, such as the eyes of a face. The
+    content loss would hardly bring them back, since its deep layers respond little to them. At edges the
+    result may leave 0–255.
 
     Differs from Gatys et al., who paint at one size.
     """
@@ -59,7 +64,7 @@ def enlarged(painted: np.ndarray, photo: np.ndarray, detail: float) -> np.ndarra
 
 
 def _is_array(path: str) -> bool:
-    """Return whether a file is a .npy array by its first bytes, or by its name if it is unreadable."""
+    """Return whether the file `path` is a .npy array, by its first bytes or by its suffix."""
     try:
         with Path(path).open("rb") as file:
             return file.read(len(_NPY)) == _NPY or path.endswith(".npy")
@@ -68,7 +73,11 @@ def _is_array(path: str) -> bool:
 
 
 def load_array(path: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the array of a .npy file as float32; refuse another shape, and numbers that are not finite."""
+    """Return the array in the .npy file `path` as float32.
+
+    Raises:
+        UserError: The file is no array, or its shape is not `shape`, or a number is not finite.
+    """
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError) as error:

@@ -1,4 +1,7 @@
-"""The loop over steps: calls of the compiled step, records, faults, and out-of-memory."""
+"""The loop over the steps of a run: call the compiled step, make records, recover from faults.
+
+A fault is a step whose losses or gradient are not finite. Running out of memory is handled by smaller tiles.
+"""
 
 from __future__ import annotations
 
@@ -25,23 +28,25 @@ from neural_style_tf.transfer.solver import Solver
 from neural_style_tf.transfer.state import RunState, restore
 
 FAULTS_ALLOWED = 3
-"""A run gives up after more losses or gradients that are not finite."""
+"""A run gives up after more faults than this."""
 SECONDS_PER_CALL = 1.0
-"""As many steps as fit into this time are one compiled call."""
+"""One compiled call makes as many steps as take about this time, in seconds."""
 STALLED = ": no further step lowers the loss; "
-"""Part of the note of a run or a frame that ends early."""
+"""Part of the note that a run or a frame ends early."""
 
 Tick = Callable[[int], bool]
-"""Called after each compiled call with the step that it reached; True ends the run early."""
+"""Function that is called after each compiled call with the current step. It returns True to stop the run."""
 Until = Callable[[StepRecord], bool]
-"""Called after each record; True ends the scale, as if its iterations were done."""
+"""Stopping rule: a function that is called after each record. It returns True to end the scale, which then
+counts as finished."""
 
 
 class Loop:
-    """The loop over the steps of a run, through all its scales, also those that a resumed run has done.
+    """The loop over the steps of a run, scale by scale. Its state is what checkpoints save and restore.
 
     Attributes:
-        stopped: Whether `tick` ended the run.
+        scales: All scales of the run, also those that a resumed run does not repeat.
+        stopped: Whether `tick` has ended the run.
     """
 
     def __init__(
@@ -56,7 +61,7 @@ class Loop:
         self.scales, self.stopped, self._pace = scales, False, pace or Pace(scales)
         self._config, self._tick, self._cluster, self._until = config, tick, cluster, until
         self._started = self._saved = time.monotonic()
-        # When the scale before ended.
+        # Time at which the previous scale ended; None at the first scale.
         self._ended: float | None = None
         self._solver: Solver | None = None
         self._pictures: dict[str, tf.Variable | None] = {}
@@ -74,9 +79,15 @@ class Loop:
         notes: tuple[str, ...],
         finish: Finish | None = None,
     ) -> None:
-        """Begin a scale with the weights of `losses`.
+        """Begin a scale.
 
-        `notes` go into its first record, `finish` is applied to images as they are read.
+        Args:
+            solver: The solver of this scale.
+            scale: The scale.
+            terms: The terms of its losses.
+            losses: The loss settings of this scale, with its weights.
+            notes: Lines for the user, which the first record gets.
+            finish: Changes the images of records when they are read; None to leave them as they are.
         """
         self._solver, self._state, self._finish = solver, RunState(solver.state, scale.index), finish
         self._terms, self._factors = terms, part_factors(losses)
@@ -86,7 +97,10 @@ class Loop:
         self._notes += notes
 
     def leave(self, *, last: bool) -> None:
-        """Release the pictures of a scale, to which records may still refer; the last scale keeps them."""
+        """End a scale, and release its images, which the records would otherwise keep in memory.
+
+        After the `last` scale the images are kept, so that the last record can be read.
+        """
         self._solver, self._ended = None, time.monotonic()
         self._moves += not last
         if not last:
@@ -95,7 +109,7 @@ class Loop:
         del self._state.solver
 
     def restore(self, prefix: str | None) -> None:
-        """Read a checkpoint on the chief, and broadcast it to all workers."""
+        """Read the checkpoint `prefix` on the chief, and broadcast it to all workers."""
         if self._cluster.rank == 0:
             restore(prefix, self._state)
         run = {name: getattr(self._state, name) for name in ("scale", "faults", "seconds")}
@@ -104,7 +118,11 @@ class Loop:
         self._started = time.monotonic() - float(self._state.seconds)
 
     def call(self, method: Callable[..., bool], *arguments: int) -> bool:
-        """Call a method of the solver; if memory runs out, start again in smaller tiles."""
+        """Call a method of the solver, and return its result.
+
+        If memory runs out, change to smaller tiles, evaluate the image again, and return whether the result
+        is finite.
+        """
         self._moves += 1
         while True:
             try:
@@ -117,9 +135,12 @@ class Loop:
             method, arguments = self._solver.start, ()
 
     def steps(self, scale: Scale, *, recorded: bool) -> Iterator[StepRecord]:
-        """Take the remaining steps of a scale, and yield a record of each that is logged or saved.
+        """Make the remaining steps of a scale, and yield a record of each step that is logged or saved.
 
-        If the image at the beginning is `recorded` already, it is not logged again.
+        If `recorded` is True, the image at the beginning already has a record, and gets no other.
+
+        Raises:
+            RunError: There were more than `FAULTS_ALLOWED` faults.
         """
         solver, last_scale = self._solver, scale is self.scales[-1]
         step, per_step = scale.first_step + solver.steps, SECONDS_PER_CALL
@@ -185,7 +206,7 @@ class Loop:
         )
 
     def _due(self, step: int) -> bool:
-        """Return whether the last save is `config.saving.save_minutes` ago."""
+        """Return whether `config.saving.save_minutes` have passed since the last save."""
         now, minutes = time.monotonic(), self._config.saving.save_minutes
         due = minutes > 0 and now - self._saved >= 60 * minutes
         if due or self._config.saving.saves(step):
@@ -244,7 +265,7 @@ class Loop:
 
 
 def explain_clipping(rows: Rows) -> list[str]:
-    """Return a note if the photo's colours clip much of a painting."""
+    """Return a note if more than `CLIPPED_NOTE` of the values of `rows` are outside 0–255; else no note."""
     height, width, _ = rows.shape
     band = max(1, 2**18 // width)
     parts = (rows[top : top + band] for top in range(0, height, band))
@@ -260,7 +281,7 @@ def _steps_to_record(step: int, end: int, config: Config) -> int:
 
 
 def explain_culprits(solver: Solver) -> str:
-    """Name the losses that were not finite at the last rejected image, for a message."""
+    """Return the names of the losses that were not finite at the last rejected image, for a message."""
     rejected = zip(solver.step.evaluation.names, solver.state["rejected"].numpy(), strict=True)
     names = [name for name, value in rejected if not np.isfinite(value)]
     layers = [name for name in names if "/" in name]

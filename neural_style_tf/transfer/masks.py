@@ -1,4 +1,4 @@
-"""The masks of a run: checked, and resized to each scale as `losses.guides.Guidance`."""
+"""Check the masks of a run, and resize them for each scale to a `losses.guides.Guidance`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from neural_style_tf.transfer.scales import Scale
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Masks:
-    """The masks of a run, each float [h, w], 0–1, of any size; they are resized to the pictures.
+    """The masks of a run. Each is a float array [h, w], 0–1, of any size; it is resized to its picture.
 
     Attributes:
-        content: One mask for each style, the region of the result that it paints; empty: every style
-            everywhere.
-        style: One mask for each style, the part of its picture that counts, None for all of it; empty: all of
-            each picture.
+        content: For each style a mask of the region of the result that this style paints. If empty, every
+            style paints everywhere.
+        style: For each style a mask of the part of its picture that is used, or None for the whole picture.
+            If empty, all pictures are used as a whole.
         content_weight: Weight of the content loss at each pixel; None for 1 everywhere.
         alpha: Opacity of the photo; None for an opaque photo. Transparent pixels are not painted.
-        moving: Whether these are the masks of one frame of a clip, in which a region may be out of sight.
+        moving: Whether these are the masks of one frame of a clip. Then a region may be empty in this frame.
 
     Raises:
         UserError: A mask has another shape, type or range.
@@ -55,16 +55,25 @@ class Masks:
 
     @property
     def regions(self) -> int:
-        """Number of masked regions of the result."""
+        """Number of masks of the result: `content`, or else 1 for a photo with transparency."""
         return len(self.content) or int(self.alpha is not None)
 
     @property
     def is_guided(self) -> bool:
-        """Whether any style paints a part of the result, or is taken from a part of its picture."""
+        """Whether a style paints only a part of the result, or only a part of its picture is used."""
         return bool(self.content) or self.alpha is not None or any(mask is not None for mask in self.style)
 
     def check(self, styles: int, config: Config) -> Masks:
-        """Return the masks without white ones; refuse black ones, and settings that do not fit them."""
+        """Return the masks, with those that are white everywhere left out.
+
+        Args:
+            styles: Number of style pictures.
+            config: The settings.
+
+        Raises:
+            UserError: A mask is black everywhere, the number of masks is not that of the styles, or settings
+                do not fit the masks.
+        """
         check_count("content_mask", self.content, styles)
         check_count("style_mask", self.style, styles)
         for flag in ("style_blend", "mask_weight"):
@@ -78,7 +87,7 @@ class Masks:
                 f"--style_scale has {len(config.sizes.style_scale)} numbers, and there are {styles} --style: "
                 "give one for all, or one for each"
             )
-        # If every style is everywhere they are a blend, unless they have weights as regions.
+        # If all content masks are white, the styles are blended, unless `mask_weight` weights the regions.
         is_blend = all(map(is_everywhere, self.content)) and not config.loss.mask_weight and not self.moving
         content = () if is_blend else self.content
         if config.loss.style_blend and content and styles > 1:
@@ -113,9 +122,15 @@ class Masks:
         return checked
 
     def at(self, size: tuple[int, int], style_sizes: Sequence[tuple[int, int]], config: Config) -> Guidance:
-        """Return the guidance of checked masks for an image and styles of these sizes (H, W).
+        """Resize checked masks to an image and style pictures.
 
-        A region without pixels is refused.
+        Args:
+            size: (H, W) of the image in pixels.
+            style_sizes: (H, W) of each style picture.
+            config: The settings.
+
+        Raises:
+            UserError: A region has no visible pixels.
         """
         alpha = None if self.alpha is None else fit_mask(self.alpha, size)
         all_styles = tuple(range(len(style_sizes)))
@@ -145,7 +160,7 @@ class Masks:
 def without_unused(
     styles: list[np.ndarray], masks: Masks, config: Config
 ) -> tuple[list[np.ndarray], Masks, Config]:
-    """Drop the styles of weight 0 from styles, masks and settings, so that nothing depends on them."""
+    """Return styles, masks and settings without the styles whose weight in `style_blend` is 0."""
     blend, scales = config.loss.style_blend, config.sizes.style_scale
     used = [number for number in range(len(styles)) if not blend or blend[number] > 0]
     if len(used) == len(styles) or masks.content:
@@ -159,7 +174,7 @@ def without_unused(
 
 
 def check_count(flag: str, masks: Sequence[object], styles: int) -> None:
-    """Refuse masks if there are some, but not as many as styles."""
+    """Raise UserError if the number of masks of `--flag` is neither 0 nor the number of styles."""
     if masks and len(masks) != styles:
         raise UserError(
             f"--{flag} is given {len(masks)} times, and --style {styles}: give one for each style, in the "
@@ -168,16 +183,17 @@ def check_count(flag: str, masks: Sequence[object], styles: int) -> None:
 
 
 def _subject(masks: Masks, style: int) -> str:
-    """Return what a message calls the region of a style."""
+    """Return the words by which a message refers to the region of a style."""
     if masks.content or masks.style[style] is not None:
         return f"the mask of style {style + 1}"
     return "what is visible of the photo"
 
 
 def check_masks(masks: Masks, scales: Sequence[Scale], config: Config) -> tuple[str, ...]:
-    """Return a line for each region that is too small for some layers of a scale.
+    """Return a line for each region that is too small for some style layers at a scale.
 
-    A region that is too small for every layer of the last scale is refused.
+    Raises:
+        UserError: A region is too small for every style layer at the last scale.
     """
     layers = [layer for layer, _ in config.loss.style_layers]
     lines: list[str] = []

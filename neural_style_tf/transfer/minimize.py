@@ -1,4 +1,4 @@
-"""`minimize`: an objective and an optimiser, without settings, scales or files."""
+"""`minimize`: optimise an image for an objective, without settings, scales or files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from neural_style_tf.optim.lbfgs import LBFGS
 from neural_style_tf.transfer.solver import CompiledStep, Solver
 
 UPDATES_PER_CALL = 10
-"""Updates in one call of the compiled step if there is no callback between them."""
+"""Number of updates in one call of the compiled step if there is no callback."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,10 +23,11 @@ class Minimum:
     """The result of `minimize`.
 
     Attributes:
-        image: The image of least total loss, float32 [H, W, 3], RGB, not clipped to 0–255.
-        total: Its total loss.
-        step: The number of updates that made it.
-        losses: Of the last image: `total`, and each term's name → its loss, without its weight.
+        image: The image with the lowest total loss, float32 [H, W, 3], RGB, not clipped to 0–255.
+        total: The total loss of `image`.
+        step: The number of updates that made `image`.
+        losses: Losses of the last image, which may be another one than `image`: `total`, and the unweighted
+            loss of each term by its name.
     """
 
     image: np.ndarray
@@ -43,17 +44,17 @@ def minimize(
     iterations: int = 500,
     callback: Callable[[int, dict[str, float]], bool | None] | None = None,
 ) -> Minimum:
-    """Minimise an objective from an initial image on.
+    """Minimise an objective, beginning with an initial image.
 
     Args:
-        objective: Of images of the size of `init`.
+        objective: What to minimise, for images of the size of `init`.
         init: The initial image [H, W, 3], RGB 0–255.
-        optimizer: Default: `LBFGS()`.
-        iterations: Largest number of updates; fewer are made once none can lower the loss.
-        callback: Called with each step and its losses; return True to stop.
+        optimizer: The optimiser; default: `LBFGS()`.
+        iterations: Largest number of updates. Fewer are made if no update can lower the loss.
+        callback: Called with each step and its losses; returns True to stop.
 
     Raises:
-        UserError: `init` is not of the objective's size.
+        UserError: `init` does not have the size of the objective.
         RunError: Losses or gradient are not finite.
     """
     optimizer, pixels = optimizer or LBFGS(), np.asarray(init, np.float32)

@@ -11,17 +11,20 @@ import numpy as np
 from neural_style_tf.transfer.scales import Scale
 
 LIKE = 0.2
-"""Two sizes are alike if the logarithms of their pixels differ by less."""
+"""Two sizes count as equal if the logarithms of their numbers of pixels differ by no more than this."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Times:
-    """How long a machine takes for scales of different sizes.
+    """Times of steps on one machine, for scales of different sizes.
 
     Attributes:
-        pixels: The sizes, rising.
-        steps: Seconds for a step.
-        beginnings: Seconds from the last step of the scale before to the first one of this.
+        pixels: Number of pixels of each size, in ascending order.
+        steps: Time of a step at each size, in seconds.
+        beginnings: Time from the last step of the previous scale to the first step at each size, in seconds.
+
+    Raises:
+        ValueError: There are no sizes, the three lengths differ, or a value is not a positive number.
     """
 
     pixels: tuple[float, ...]
@@ -39,15 +42,18 @@ class Times:
             raise ValueError(f"no times: {self}")
 
     def step(self, pixels: float) -> float:
-        """Return the seconds for a step, interpolated; above the largest size they grow as it does."""
+        """Return the time of a step for a size of `pixels`, in seconds.
+
+        It is interpolated. Above the largest known size it is proportional to the number of pixels.
+        """
         return self._at(pixels, self.steps)
 
     def beginning(self, pixels: float) -> float:
-        """Return the seconds until the first step, likewise."""
+        """Return the time until the first step for a size of `pixels`, in seconds, estimated as in `step`."""
         return self._at(pixels, self.beginnings)
 
     def replaced(self, pixels: float, step: float, beginning: float) -> Times:
-        """Return these times with others for a size and those alike."""
+        """Return a copy with new times for the size `pixels`, without those of sizes that count as equal."""
         rows = zip(self.pixels, self.steps, self.beginnings, strict=True)
         rows = [row for row in rows if abs(math.log(row[0] / pixels)) > LIKE]
         return Times(*zip(*sorted([*rows, (pixels, step, beginning)]), strict=True))
@@ -58,15 +64,16 @@ class Times:
 
 
 ASSUMED = Times((3072, 12288, 49152, 196608), (1.0, 2.1, 6.6, 24.0), (2.5, 5.5, 16.0, 60.0))
-"""Of `balanced` on two cores, between those with AVX2 and those with AVX-512; only their ratios count."""
+"""Times of the preset `balanced` on two cores, between those of AVX2 and of AVX-512. They are used where no
+times are known, and only their ratios count."""
 
 
 class Pace:
-    """The times of a run's scales so far, and what they say of those to come.
+    """Collects the times of the scales of a run, and estimates the remaining time.
 
     Args:
-        scales: Coarse to fine.
-        known: The times of earlier runs of this kind on this machine.
+        scales: The scales of the run, coarse to fine.
+        known: The times of earlier runs of this kind on this machine; None if there are none.
     """
 
     def __init__(self, scales: Sequence[Scale], known: Times | None = None) -> None:
@@ -76,21 +83,24 @@ class Pace:
         self._beginnings: dict[int, float] = {}
 
     def begin(self, scale: Scale, seconds: float) -> None:
-        """Note how long a scale took from the last step of the scale before."""
+        """Store `seconds`, the time from the last step of the previous scale to the beginning of `scale`."""
         self._beginnings[scale.index] = seconds
 
     def advance(self, scale: Scale, seconds: float) -> None:
-        """Note how long a step of a scale takes, the mean so far."""
+        """Store `seconds`, the mean time of the steps of `scale` so far."""
         # A coarse clock may measure 0.
         self._steps[scale.index] = max(seconds, 1e-6)
 
     def left(self, scale: Scale, step: int) -> float | None:
-        """Return the seconds that are left at a step of the run, in `scale`; None if nothing is known."""
+        """Return an estimate of the remaining time in seconds after `step`, which lies in `scale`.
+
+        Return None before any step is measured, if there are no times of earlier runs.
+        """
         if not self._steps and self._known is None:
             return None
         times, factor = self._known or ASSUMED, 1.0
         for index, seconds in self._steps.items():
-            # The newest counts: the machine may be busier than it was.
+            # The last value counts, of the newest scale: the machine may be busier now than before.
             factor = seconds / times.step(_pixels(self._scales[index]))
         here = self._steps.get(scale.index, factor * times.step(_pixels(scale)))
         later = [
@@ -101,7 +111,7 @@ class Pace:
 
     @property
     def times(self) -> Times | None:
-        """The times of earlier runs, and in their place those of this run."""
+        """The times of earlier runs, updated by those of this run; None if there are none."""
         times = self._known
         for index, seconds in self._steps.items():
             pixels, shape = _pixels(self._scales[index]), times or ASSUMED

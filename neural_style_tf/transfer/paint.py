@@ -1,4 +1,4 @@
-"""`paint`: one call from two pictures to a third."""
+"""`paint`: paint a picture by one call."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from neural_style_tf.transfer.session import stylize
 from neural_style_tf.weights import Weights
 
 PRESET = "balanced"
-"""Preset of `paint`; `original`, the default of `Config`, is faithful but not beautiful."""
+"""Default preset of `paint`. `original`, the default of `Config`, is faithful but less beautiful."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Painting:
-    """A result of `paint`.
+    """The result of `paint`.
 
     Attributes:
-        pixels: float32 [H, W, 3], RGB, not clipped to 0–255.
-        losses: `total` and its parts at the last step, by name.
+        pixels: The picture, float32 [H, W, 3], RGB, not clipped to 0–255.
+        losses: Name → value of the losses at the last step: `total` and its parts.
     """
 
     pixels: np.ndarray
@@ -54,7 +54,7 @@ def paint(
 
     Args:
         content: A picture file, or an array [H, W, 3], RGB 0–255.
-        style: A picture file or an array, too.
+        style: A picture file, or an array [H, W, 3], RGB 0–255.
         size: The longest side of the result in pixels; default: the setting `image_size`.
         weights: The weights of the network; default: `load_weights("auto")`.
         **settings: Settings of `Config`, such as `iterations` or `preset`.
@@ -64,7 +64,7 @@ def paint(
 
     Raises:
         UserError: A picture cannot be read or is too small, or a setting is out of range.
-        RunError: The loss stopped being finite and did not recover.
+        RunError: The loss was not finite, and restarting from the best image did not help.
     """
     settings = {"preset": PRESET} | settings | ({} if size is None else {"image_size": size})
     config = Config(**settings)

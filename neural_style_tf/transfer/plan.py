@@ -26,14 +26,15 @@ FINDS_MASKS = "--match=regions finds the masks itself: leave out --content_mask 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Inputs:
-    """The pictures of a run, each an array [H, W, 3], RGB 0–255, of any size.
+    """The pictures and masks of a run. Pictures are arrays [H, W, 3], RGB 0–255, of any size.
 
     Attributes:
         content: The content picture.
         style: The style picture, or a tuple of several to blend.
         initial: The picture that the run begins with; None for the one that `config.init` names.
-        masks: The region of each style, and the part of its picture that counts; default: no masks.
-        warped: In a clip, the frame painted before, warped to the present one.
+        masks: Masks of the regions that each style paints, and of the parts of the pictures that are used;
+            default: no masks.
+        warped: For a frame of a clip, the earlier painted frames, warped to this frame; else None.
 
     Raises:
         UserError: A picture is not [H, W, 3].
@@ -66,23 +67,26 @@ class Inputs:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-    """A checked run: its pictures at full size, [H, W, 3], RGB 0–255, and the scales from coarse to fine."""
+    """A checked run: its pictures, [H, W, 3], RGB 0–255, and its scales. `prepared` changes some fields."""
 
-    config: Config  # without the styles of weight 0
+    config: Config  # the settings, without styles of weight 0
     scales: tuple[Scale, ...]  # coarsest first
     photo: np.ndarray  # the content picture, at the size of the result
-    content: np.ndarray  # the same, from `prepared` on in the colours to paint
-    # From `prepared` on at most at the size in which each is used, in the colours to paint.
+    content: np.ndarray  # equals `photo`; `prepared` changes its colours as `--colors` says
+    # The style pictures. `prepared` reduces them to the size that is used, and changes their colours.
     styles: tuple[np.ndarray, ...]
-    masks: Masks  # checked
-    initial: np.ndarray | None  # to begin with, of any size; None for the one that `config.init` names
-    warped: Warped | None  # in a clip, the frame painted before, warped to the present one
-    notes: tuple[str, ...]  # lines that the user should see
-    # The inputs, if `--match` asks for regions that are still to be found; see `with_regions`.
+    masks: Masks  # checked by `Masks.check`
+    initial: np.ndarray | None  # initial image, of any size; None for the one that `config.init` names
+    warped: Warped | None  # for a frame of a clip, the earlier painted frames, warped to this frame
+    notes: tuple[str, ...]  # lines to show to the user
+    # The inputs, if `--match=regions` still has to find the regions; see `with_regions`. Else None.
     unmatched: Inputs | None = None
 
     def prepared(self) -> Plan:
-        """Return the plan with its pictures as they are painted; a sweep that checks a run need not wait."""
+        """Return the plan with its pictures in the sizes and colours in which they are used.
+
+        This is separate from `plan_run`, so that a sweep can check its runs without this work.
+        """
         styles = [
             resize(style, to) if max(to) < max(style.shape[:2]) else style
             for style, to in zip(self.styles, self.scales[-1].styles, strict=True)
@@ -91,7 +95,12 @@ class Plan:
         return dataclasses.replace(self, content=content, styles=tuple(styles), notes=(*self.notes, *notes))
 
     def at(self, scale: Scale) -> tuple[list[np.ndarray], Guidance, Warped | None, Finish | None]:
-        """Return content and styles, masks, warped frame and finish of a prepared plan, at one scale."""
+        """Return what a prepared plan needs at `scale`.
+
+        Returns:
+            The content picture and the style pictures, in a list; the masks; the warped frame, or None; and
+            the `Finish` for the painting, or None if nothing is to be done.
+        """
         pictures = [resize(self.content, scale.content), *map(resize, self.styles, scale.styles)]
         guidance = self.masks.at(scale.content, scale.styles, self.config)
         warped = None if self.warped is None else _resize_warped(self.warped, scale.content)
@@ -104,20 +113,23 @@ class Plan:
 def plan_run(inputs: Inputs, config: Config) -> Plan:
     """Check the pictures of a run against its settings, and plan its scales.
 
-    `Session.run` accepts the plan in place of the inputs. A UserError says that a picture is too small for
-    the network, masks do not fit, or the file that `config.init` names cannot be read.
+    `Session.run` accepts the plan instead of the inputs.
+
+    Raises:
+        UserError: A picture is too small for the network, masks do not fit, or the file that `config.init`
+            names cannot be read.
     """
     unmatched = inputs if config.loss.match == "regions" else None
     if unmatched is not None:
         check_unmatched(inputs, config)
     photo = fit_content(inputs.content, config)
     styles = [np.asarray(style, np.float32) for style in inputs.styles]
-    # Masks are about to be found, for `--mask_guides` to be about.
+    # `Masks.check` refuses `mask_guides` without masks. With `--match=regions` there will be masks later.
     known = config if unmatched is None else config.replace(mask_guides=LossConfig.mask_guides)
     styles, masks, config = without_unused(styles, inputs.masks.check(len(styles), known), config)
     initial = inputs.initial
     if initial is None and config.init not in WORDS:
-        # Read once; coarse scales reduce it.
+        # Read the file only once, at full size; each coarse scale reduces the image.
         initial = initial_pixels(config, photo, styles[0])
     size = photo.shape[:2]
     scales = plan_scales(size, [style_size(style.shape[:2], size, config) for style in styles], config)
@@ -128,7 +140,7 @@ def plan_run(inputs: Inputs, config: Config) -> Plan:
 
 
 def check_unmatched(inputs: Inputs, config: Config) -> None:
-    """Refuse what does not go with `--match=regions`."""
+    """Raise UserError if the masks or settings cannot be combined with `--match=regions`."""
     if inputs.masks.content:
         raise UserError(FINDS_MASKS)
     if config.loss.mask_weight:
@@ -143,10 +155,15 @@ def check_unmatched(inputs: Inputs, config: Config) -> None:
 def with_regions(
     inputs: Inputs, config: Config, regions: Regions, *, moving: bool = False
 ) -> tuple[Inputs, Config]:
-    """Return inputs and settings that paint each region with its own part of each style, by masks.
+    """Return inputs and settings with masks that paint each region with the same region of the styles.
 
-    A style picture is named once for each of its regions, as a user would name it on the command line.
-    `moving` is as of `Masks`: the regions of a clip may be out of sight in some frames.
+    A style picture is repeated for each of its regions, as a user would repeat `--style` with such masks.
+
+    Args:
+        inputs: The inputs, without content masks.
+        config: The settings.
+        regions: The regions of photo and styles.
+        moving: Whether this is a clip, in which a region may be empty in some frames.
     """
     styles = [style for _, style in regions.pairs]
     seen, masks, scales = inputs.masks.style, inputs.masks, config.sizes.style_scale
@@ -169,6 +186,6 @@ def with_regions(
 
 
 def _resize_warped(warped: Warped, size: tuple[int, int]) -> Warped:
-    """Resize a warped frame to (H, W)."""
+    """Return `warped` resized to `size` (H, W)."""
     still = None if warped.still is None else fit_mask(warped.still, size) == 1
     return type(warped)(resize(warped.picture, size), fit_mask(warped.reliable, size), still)

@@ -1,4 +1,4 @@
-"""Records of steps and frames: what painting yields, and the interface of callbacks."""
+"""Records of steps and frames, which painting yields, and the interface of listeners, which receive them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import numpy as np
 
 
 class Rows:
-    """An image (H, W, 3) that is computed as it is read, so that a large one is not in memory twice.
+    """An image whose rows are computed when they are read, so that no second copy has to be in memory.
 
-    `rows` maps (top, bottom) to these rows, float32 [bottom − top, W, 3], RGB, not clipped.
+    Args:
+        shape: (H, W, 3).
+        rows: Called with (top, bottom); returns the rows from `top` to before `bottom`, float32
+            [bottom − top, W, 3], RGB, not clipped to 0–255.
     """
 
     def __init__(self, shape: tuple[int, int, int], rows: Callable[[int, int], np.ndarray]) -> None:
@@ -26,21 +29,22 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
-    """What callbacks know of a step of a picture, and of a frame of a clip.
+    """What listeners receive for each step of a picture, or for each painted frame of a clip.
 
     Attributes:
-        step: Number of updates that made this image, 0 for the initial image; or the number of the frame.
-        terms: Losses of this image: `total` (weighted), `content`, `style`, `tv` (unweighted), and the term
-            of each layer.
-        planned: The step, or frame, at which the run will end.
-        seconds: Wall-clock seconds since the run's first evaluation began.
-        seconds_left: Estimate of the remaining seconds; None where there is none.
-        notes: Lines that the user should see, for example that a step was not finite.
-        last: Whether no record follows, as far as it is known.
-        finished: Whether it is the last record of a run that was neither interrupted nor given up.
-        logged: Whether its losses are to be logged; False for a record that is there only to be saved.
-        due: Whether it is to be saved whatever its number.
-        image_rows: The image, read by rows.
+        step: For a picture, the number of updates that made this image; 0 is the initial image. For a clip,
+            the number of the frame.
+        terms: Name of each loss → its value for this image: `total` (weighted sum), `content`, `style`, `tv`
+            (unweighted), and the terms of the layers.
+        planned: Step or frame number at which the run will end.
+        seconds: Wall-clock time since the run's first evaluation, in seconds.
+        seconds_left: Estimate of the remaining time in seconds; None if there is no estimate.
+        notes: Lines to show to the user, for example that a step was not finite.
+        last: Whether this is the last record of the run. It is False if that is not known yet.
+        finished: Whether the run is complete with this record: not interrupted, and not ended by an error.
+        logged: Whether the losses are to be logged. It is False for a step that is only to be saved.
+        due: Whether this step is to be saved although `save_every` does not ask for it.
+        image_rows: The image, read row by row.
     """
 
     step: int
@@ -62,28 +66,28 @@ class Record:
 
     @property
     def facts(self) -> dict[str, float]:
-        """Further values for `metrics.jsonl`, by name."""
+        """Name → value of further values for `metrics.jsonl`."""
         return {}
 
     @property
     def least(self) -> dict[str, float]:
-        """Step and total of the least loss, for `run.json`; empty where there is nothing to choose from."""
+        """Step and total loss of the best image, for `run.json`; empty for a frame, which has no choice."""
         return {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepRecord(Record):
-    """One logged step of a run.
+    """The record of a step of a picture that is logged or saved.
 
     Attributes:
-        scale: Index of its size; 0 is the coarsest.
-        best_step: The step of least `total` at this scale, among all steps and not only the logged ones.
-        best_total: Its total loss.
+        scale: Index of the scale; 0 is the coarsest.
+        best_step: The step with the lowest `total` at this scale, among all steps, not only recorded ones.
+        best_total: The total loss at `best_step`.
         due: Whether `config.saving.save_minutes` have passed since the last save.
         state: What a checkpoint of the run saves (a `tf.train.Checkpoint` dependency).
-        image_rows: `image`, read by rows.
-        best_rows: `best`, likewise.
-        painted_rows: `best` before `--colors` and transparency are applied, likewise.
+        image_rows: `image`, read row by row.
+        best_rows: `best`, read row by row.
+        painted_rows: `best` before `--colors` and masks are applied, read row by row.
     """
 
     scale: int
@@ -95,26 +99,26 @@ class StepRecord(Record):
 
     @property
     def image(self) -> np.ndarray:
-        """The image of this step, float32 [H, W, 3] RGB, not clipped.
+        """The image of this step, float32 [H, W, 3], RGB, not clipped to 0–255.
 
         Raises:
-            UserError: The run has gone on since. The last record keeps its pictures.
+            UserError: The run has continued, so the image no longer exists. The last record keeps its images.
         """
         return self.image_rows[:]
 
     @property
     def best(self) -> np.ndarray:
-        """The image of least total loss at this scale, likewise."""
+        """The image with the lowest total loss at this scale so far; type and errors as of `image`."""
         return self.best_rows[:]
 
     @property
     def facts(self) -> dict[str, float]:
-        """Its scale."""
+        """The index of the scale, for `metrics.jsonl`."""
         return {"scale": self.scale}
 
     @property
     def least(self) -> dict[str, float]:
-        """Step and total of the least loss."""
+        """Step and total loss of the best image, for `run.json`."""
         return {"step": self.best_step, "total": self.best_total}
 
 
@@ -122,41 +126,42 @@ class Measurer(Protocol):
     """Measures the result of a finished run.
 
     Attributes:
-        notes: Why it could not be measured.
+        notes: Lines that say why the result could not be measured; empty if it could.
     """
 
     notes: Sequence[str]
 
     def __call__(self, record: Record) -> Mapping[str, float]:
-        """Return name → value; empty if the result cannot be measured. It never raises."""
+        """Return a dict from name to value of each measure; empty if it cannot be measured. Never raises."""
         ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FrameState:
-    """What later frames, and a resumed run, need of a painted frame; pictures are float32 [H, W, 3]."""
+    """What later frames and a resumed run need to know about a painted frame."""
 
-    number: int  # of the frame
+    number: int  # number of the frame
     scene: int  # number of the first frame of its scene
-    # The frame itself, RGB 0–255, at the size of the painting. Where it stands still, the frame for which
-    # that place was painted.
+    # The frame before painting, float32 [H, W, 3], RGB 0–255, at the size of the painting. Where nothing
+    # moved, it has the pixels of the earlier frame for which this place was painted.
     source: np.ndarray
-    painted: np.ndarray  # the painting of it, before `--colors`
+    painted: np.ndarray  # the painted frame before `--colors`, float32 [H, W, 3], RGB
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class FrameRecord(Record):
-    """One painted frame of a clip; `step` is its number, and every frame is saved."""
+    """The record of a painted frame of a clip. `step` is its number. Every frame is saved."""
 
     due: bool = True
-    time: Fraction  # seconds from the first frame of the clip
-    iterations: int  # number of steps that the frame took
-    reliable: float  # share of its pixels that were known from before; 0 at the beginning of a scene
+    time: Fraction  # when the frame is shown, in seconds from the first frame of the clip
+    iterations: int  # number of steps that were needed to paint it
+    # Share of its pixels that were already painted in earlier frames; 0 at the beginning of a scene.
+    reliable: float
     state: FrameState = dataclasses.field(repr=False)
 
     @property
     def facts(self) -> dict[str, float]:
-        """What is known of the frame beside its losses."""
+        """Iterations, share of reliable pixels, and time of the frame, for `metrics.jsonl`."""
         return {
             "iterations": self.iterations,
             "reliable": round(self.reliable, 4),
@@ -165,20 +170,21 @@ class FrameRecord(Record):
 
 
 class Listener:
-    """A callback of a run; every method does nothing by default.
+    """Base class of the callbacks of a run. Every method does nothing by default.
 
     Attributes:
-        keeps_painting: Whether it saves the painting itself. Such a listener is still called for a step at
-            which another one failed. A checkpoint does not: it asserts that the others have written.
+        keeps_painting: Whether this listener saves the painting itself. If so, it is still called for a step
+            at which another listener failed. It is False for checkpoints: a checkpoint means that all other
+            files of its step are complete.
     """
 
     keeps_painting = False
 
     def on_step(self, record: Record) -> None:
-        """Take a logged step, or a frame."""
+        """Called for each logged or saved step, or for each painted frame."""
 
     def on_tick(self, step: int) -> None:
-        """Take the number of the present step; called about once a second."""
+        """Called about once a second with the number of the current step."""
 
     def on_end(self) -> None:
-        """Close what is open; called once, however the run ends."""
+        """Called once at the end of the run, also after an error; close open files here."""

@@ -1,13 +1,17 @@
-"""Find matching regions of photo and style pictures, as masks: no eyes in the sky.
+"""Find matching regions of the photo and the style pictures, such as sky and plain wall, as masks.
 
-The features of all pictures are clustered together, after the means and deviations of their channels are
-matched. What belongs to one cluster is a region of the photo, painted with that region of each style.
-After Zhang et al., "Multimodal Style Transfer via Graph Cuts" (ICCV 2019), who cluster the style's features
-and assign the photo's to them. Notation of this file:
+The features of each picture are normalised by the mean and deviation of their channels. Then the features of
+all pictures are clustered together. Each cluster is a region of the photo and of the style pictures. A region
+of the photo is painted with the same region of the styles, so that for example no eyes appear in the sky.
+
+After Zhang et al., "Multimodal Style Transfer via Graph Cuts" (ICCV 2019), who cluster only the style's
+features, and assign the photo's features to these clusters. Notation of this file:
 
     K       number of regions
-    N       number of channels, of all layers together
-    C       number of principal components that are compared
+    N       number of channels of all `LAYERS` together
+    C       number of principal components that are used
+    M       number of points (positions of a feature map)
+    S       number of style pictures
 """
 
 from __future__ import annotations
@@ -22,25 +26,29 @@ from neural_style_tf.images import fit_size, resize
 from neural_style_tf.images.masks import fit_mask
 
 SIDE = 384
-"""Longest side, in pixels, at which regions are found: the same for each size of the result."""
+"""Longest side, in pixels, of the reduced pictures in which regions are found, whatever the result's size."""
 LEAST_SIDE = 32
-"""Shortest side, in pixels, of a narrow picture, which is stretched: 4 positions of relu4_1."""
+"""A shorter side of a narrow picture is stretched to so many pixels: 4 positions of relu4_1."""
 LAYERS = ("relu3_1", "relu4_1")
-"""Texture (relu3_1) and parts of objects (relu4_1); either alone matches more regions wrongly."""
+"""relu3_1 represents texture, relu4_1 parts of objects. Either layer alone matches more regions wrongly."""
 COMPONENTS, MOST, LEAST_SHARE = 16, 5, 0.02
-"""C; largest K; least share of the photo, and of all styles together, of a region that is not merged."""
+"""C; largest K; a region with a smaller share of the photo, or of all styles together, is removed."""
 SAMPLES = 1200
-"""Positions of which the silhouette is computed: its memory is their square."""
+"""Number of points for which the silhouette is computed. Its memory grows with the square."""
 SMOOTH = 1.0
-"""Standard deviation of the blur of the features, in positions of relu4_1: borders become smooth."""
+"""Standard deviation of the blur of the features, in positions of relu4_1. It makes borders smooth."""
 
 Extract = Callable[[np.ndarray], dict[str, np.ndarray]]
-"""Picture [H, W, 3], RGB 0–255 → {layer: features [H_l, W_l, N_l]} of `LAYERS`."""
+"""Function that computes features: from a picture [H, W, 3], RGB 0–255, to a dict from the name of each of
+`LAYERS` to its features [H_l, W_l, N_l]."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clusters:
-    """Normalisation, projection and centroids that assign a feature to a region; one for a whole clip."""
+    """Assigns pixels to regions, by the normalisation, projection and centroids found for one photo.
+
+    For a clip they are those of the first frame, so that a region means the same in all frames.
+    """
 
     mean: np.ndarray  # of the photo's features [N]
     deviation: np.ndarray  # of the photo's features [N], > 0
@@ -48,7 +56,10 @@ class Clusters:
     centroids: np.ndarray  # [K, C]
 
     def regions_of(self, photo: np.ndarray, extract: Extract) -> np.ndarray:
-        """Return the region of each pixel of a photo, or of a frame, uint8 [H, W], at most `SIDE`."""
+        """Return the region of each pixel of `photo`, uint8 [H, W], after it is reduced by `reduced`.
+
+        `extract` computes the features.
+        """
         photo = reduced(photo)
         features = (describe(photo, extract) - self.mean) / self.deviation @ self.directions
         return label(features, self.centroids, photo.shape[:2])
@@ -56,26 +67,30 @@ class Clusters:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Regions:
-    """The number of the region of each pixel, 0 to K − 1, at the size at which regions are found."""
+    """The regions of a photo and its style pictures, as a region number from 0 to K − 1 for each pixel."""
 
-    photo: np.ndarray  # uint8 [H, W]
-    styles: tuple[np.ndarray, ...]  # uint8 [h, w] of each style picture
-    clusters: Clusters  # assign the pixels of further frames
-    # (Region, style) of each mask: in each region all styles that have enough of it, at least one.
+    photo: np.ndarray  # region of each pixel of the reduced photo, uint8 [H, W]
+    styles: tuple[np.ndarray, ...]  # the same for each style picture, uint8 [h, w]
+    clusters: Clusters  # assigns the pixels of further frames
+    # (region, style) for each mask: each region is painted with every style that has enough of it, or with
+    # the style that has most of it.
     pairs: tuple[tuple[int, int], ...]
 
     @property
     def count(self) -> int:
-        """K."""
+        """K, the number of regions."""
         return len(self.clusters.centroids)
 
     def content_masks(self, labels: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
-        """Return the `--content_mask` of each of `pairs`, float32 [H, W], of the photo or of other labels."""
+        """Return the content mask of each of `pairs`, float32 [H, W], 0 or 1.
+
+        `labels` are the regions of the pixels of a frame; default: those of the photo.
+        """
         labels = self.photo if labels is None else labels
         return tuple((labels == region).astype(np.float32) for region, _ in self.pairs)
 
     def style_masks(self) -> tuple[np.ndarray, ...]:
-        """Return the `--style_mask` of each of `pairs`, float32 [h, w]."""
+        """Return the style mask of each of `pairs`, float32 [h, w], 0 or 1."""
         return tuple((self.styles[style] == region).astype(np.float32) for region, style in self.pairs)
 
 
@@ -85,9 +100,14 @@ def find_regions(
     extract: Extract,
     visible: Sequence[np.ndarray | None] = (),
 ) -> Regions:
-    """Find the regions of a photo and styles, each [H, W, 3], RGB 0–255; a single one if nothing matches.
+    """Find the regions of a photo and its style pictures. If nothing matches, there is a single region.
 
-    Only what is `visible` is clustered: a mask of the photo and of each style, 0–1; None for all of it.
+    Args:
+        photo: The photo [H, W, 3], RGB 0–255.
+        styles: The style pictures, each [h, w, 3], RGB 0–255.
+        extract: Computes the features of `LAYERS`.
+        visible: Masks, 0–1, of the photo and of each style. Only pixels inside are clustered. None stands for
+            the whole picture.
     """
     pictures = [reduced(picture) for picture in (photo, *styles)]
     maps = [describe(picture, extract) for picture in pictures]
@@ -105,7 +125,7 @@ def find_regions(
         ]
         shares = shares_of(labels[1:], visible[1:], len(centroids))
         largest = shares.max(0)
-        # A region of a few positions may vanish between its neighbours when distances are enlarged.
+        # A region of a few positions may disappear when `label` interpolates the distances.
         if largest.min() > 0:
             break
         centroids = np.delete(centroids, largest.argmin(), 0)
@@ -114,7 +134,10 @@ def find_regions(
 
 
 def shares_of(styles: Sequence[np.ndarray], visible: Sequence[np.ndarray | None], count: int) -> np.ndarray:
-    """Return the share of each region in the visible pixels of each style [S, K]; each row sums to 1."""
+    """Return the share of each region in the visible pixels of each style, [S, K]. Each row sums to 1.
+
+    `styles` are the regions of the pixels of each style; `count` is K.
+    """
     shares = []
     for labels, mask in itertools.zip_longest(styles, visible):
         shown = labels[shown_at(mask, labels.shape)]
@@ -123,21 +146,24 @@ def shares_of(styles: Sequence[np.ndarray], visible: Sequence[np.ndarray | None]
 
 
 def pairs_of(shares: np.ndarray) -> tuple[tuple[int, int], ...]:
-    """Return `Regions.pairs` of the shares of regions in styles [S, K]."""
+    """Return the pairs (region, style) to paint (`Regions.pairs`), from the result of `shares_of`."""
     # A region without a style would stay unpainted.
     enough = (shares >= LEAST_SHARE / len(shares)) | (shares == shares.max(0))
     return tuple((int(region), int(style)) for region, style in np.argwhere(enough.T))
 
 
 def reduced(picture: np.ndarray) -> np.ndarray:
-    """Return a picture at most at the size at which regions are found."""
+    """Return `picture` with its longest side reduced to `SIDE`; shorter sides are at least `LEAST_SIDE`."""
     height, width = fit_size(picture.shape[:2], SIDE)
     return resize(np.asarray(picture, np.float32), (max(height, LEAST_SIDE), max(width, LEAST_SIDE)))
 
 
 def describe(picture: np.ndarray, extract: Extract) -> np.ndarray:
-    """Return the features of all `LAYERS` at the positions of the last, blurred, [H_l, W_l, N]."""
-    # Imported late: mistakes in flags are reported in the first second.
+    """Return the features of all `LAYERS` side by side, [H_l, W_l, N], blurred.
+
+    H_l and W_l are those of the last layer. Features of the other layers are averaged to its positions.
+    """
+    # Imported here, so that mistakes in flags are reported without waiting for SciPy.
     from scipy import ndimage
 
     features = extract(picture)
@@ -154,34 +180,44 @@ def describe(picture: np.ndarray, extract: Extract) -> np.ndarray:
 
 
 def shown_at(mask: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
-    """Return where a mask shows at least half of a position, bool of `size`; everywhere if nowhere."""
+    """Return where `mask`, resized to `size`, is at least 0.5, as bool of `size`.
+
+    Return True everywhere if it is so nowhere, or if `mask` is None.
+    """
     here = np.ones(size, bool) if mask is None else fit_mask(mask, size) >= 0.5
     return here if here.any() else np.ones(size, bool)
 
 
 def moments_of(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and deviation [N] of features [M, N]; a channel that hardly varies is not amplified."""
+    """Return mean and standard deviation [N] of `features` [M, N].
+
+    The deviation is a little enlarged, so that dividing by it does not amplify a channel that hardly varies.
+    """
     deviation = features.std(0)
     return features.mean(0), deviation + 1e-3 * deviation.mean() + 1e-9
 
 
 def principal(points: np.ndarray) -> np.ndarray:
-    """Return the first C principal components [N, C] of points [M, N] with mean 0."""
+    """Return the first C principal components, [N, C], of `points` [M, N], whose mean is 0."""
     _, directions = np.linalg.eigh(points.T @ points / len(points))
     return directions[:, ::-1][:, :COMPONENTS]
 
 
 def cluster(photo: np.ndarray, style: np.ndarray) -> np.ndarray:
-    """Return the centroids [K, C] of points [M, C], of K from 2 to `MOST` that of the best silhouette.
+    """Cluster the points of photo and styles together by k-means; return the centroids [K, C].
 
-    Small clusters are merged first: a cluster that only one picture has would get the best silhouette but
-    match nothing.
+    K is the number from 2 to `MOST` with the best silhouette. Small clusters are removed before that. A
+    cluster that only the photo or only the styles have would get a good silhouette, but match nothing.
+
+    Args:
+        photo: Points of the photo, [M, C].
+        style: Points of all styles, [M, C].
     """
-    # Imported late: mistakes in flags are reported in the first second.
+    # Imported here, so that mistakes in flags are reported without waiting for SciPy.
     from scipy.cluster.vq import kmeans2
 
     points = np.concatenate([photo, style])
-    # Flat pictures may have fewer kinds of points than clusters.
+    # Flat pictures may have fewer different points than clusters.
     most = min(MOST, len(np.unique(points, axis=0)))
     if most < 2:
         return points[:1]
@@ -192,9 +228,14 @@ def cluster(photo: np.ndarray, style: np.ndarray) -> np.ndarray:
 
 
 def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean of (b − a) / max(a, b) over points [M, C] (Rousseeuw 1987); −1 for one cluster.
+    """Return the silhouette of a clustering (Rousseeuw 1987): the mean of (b − a) / max(a, b) over points.
 
-    a is the mean distance to the other points of its own cluster, b that to the points of the nearest other.
+    a is the mean distance of a point to the other points of its cluster; b is the mean distance to the points
+    of the nearest other cluster. With a single cluster −1 is returned.
+
+    Args:
+        points: [M, C].
+        labels: Cluster of each point, [M].
     """
     clusters = np.unique(labels)
     if len(clusters) < 2:
@@ -208,7 +249,10 @@ def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
 
 
 def merge(centroids: np.ndarray, photo: np.ndarray, style: np.ndarray) -> np.ndarray:
-    """Remove, one by one, the centroids that have less than `LEAST_SHARE` of the points of photo or style."""
+    """Return `centroids` without those that have less than `LEAST_SHARE` of the points of photo or style.
+
+    They are removed one by one, the smallest first. After each removal, its points are assigned to others.
+    """
     while len(centroids) > 1:
         shares = [
             np.bincount(nearest(points, centroids), minlength=len(centroids)) / len(points)
@@ -222,9 +266,9 @@ def merge(centroids: np.ndarray, photo: np.ndarray, style: np.ndarray) -> np.nda
 
 
 def label(features: np.ndarray, centroids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return the nearest centroid of each pixel, uint8 of `size`, of features [H_l, W_l, C].
+    """Return the nearest of `centroids` for each pixel, as uint8 of `size`, from `features` [H_l, W_l, C].
 
-    Distances are enlarged before they are compared, so that borders have no steps.
+    The distances are interpolated to `size` before they are compared, so that borders are smooth.
     """
     from scipy import ndimage
 
@@ -236,11 +280,11 @@ def label(features: np.ndarray, centroids: np.ndarray, size: tuple[int, int]) ->
 
 
 def nearest(points: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """Return the nearest centroid of each point."""
+    """Return the index of the nearest centroid for each point, [M]."""
     return squared_distances(points, centroids).argmin(1)
 
 
 def squared_distances(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return ‖p − o‖² [M, K] of points [M, C] and others [K, C]."""
+    """Return the squared distance of each of `points` [M, C] to each of `others` [K, C], as [M, K]."""
     squares = (points**2).sum(1)[:, np.newaxis] + (others**2).sum(1)
     return np.maximum(squares - 2 * points @ others.T, 0.0)

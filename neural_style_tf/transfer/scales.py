@@ -1,4 +1,7 @@
-"""Plan the sizes of a run: of content, styles and result, and its scales, coarse to fine."""
+"""Plan the sizes of the pictures of a run, and its scales from coarse to fine.
+
+A scale is one size at which the picture is painted. Its result is enlarged to begin the next, finer scale.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +17,27 @@ from neural_style_tf.images import fit_size, resize
 from neural_style_tf.models.architecture import VGG19
 
 COARSEST = 64
-"""Approximate longest side of the coarsest scale if `scales` is 0, in pixels."""
+"""Approximate longest side, in pixels, of the coarsest scale if the setting `scales` is 0."""
 
 
 def content_size(size: tuple[int, int], config: Config) -> tuple[int, int]:
-    """Return (H, W) of the result for a content picture of `size` (H, W); refuse one too small."""
+    """Return (H, W) of the result for a content picture of `size` (H, W).
+
+    Raises:
+        UserError: The result would be too small for the network.
+    """
     size = fit_size(size, config.sizes.image_size, enlarge=config.sizes.enlarge)
     _check_size(size, config, "content")
     return size
 
 
 def style_size(size: tuple[int, int], result: tuple[int, int], config: Config) -> tuple[int, int]:
-    """Return (H, W) to which a style picture is reduced, before `style_scale`; refuse one too small.
+    """Return (H, W) to which a style picture of `size` (H, W) is reduced, before `style_scale` is applied.
 
-    `result` is (H, W) of the result, which a `style_size` of −1 stands for.
+    `result` is (H, W) of the result. If `config.sizes.style_size` is −1, its longest side is the limit.
+
+    Raises:
+        UserError: The style picture would be too small for the network.
     """
     size = fit_size(size, max(result) if config.sizes.style_size == -1 else config.sizes.style_size)
     _check_size(size, config, "style")
@@ -35,14 +45,17 @@ def style_size(size: tuple[int, int], result: tuple[int, int], config: Config) -
 
 
 def longest_of_style(result: tuple[int, int], config: Config, number: int = 0) -> int:
-    """Return the longest side in pixels at which style `number`, from 0, is used; 0 is its own size."""
+    """Return the longest side, in pixels, at which style `number` (from 0) is used; 0 for its own size.
+
+    `result` is (H, W) of the result.
+    """
     scales = config.sizes.style_scale
     longest = max(result) if config.sizes.style_size == -1 else config.sizes.style_size
     return math.ceil(longest * max(scales[number if number < len(scales) else 0], 1))
 
 
 def fit_content(content: np.ndarray, config: Config) -> np.ndarray:
-    """Return the content picture [H, W, 3] as float32 at the size of the result."""
+    """Return the content picture [H, W, 3] as float32, resized to the size of the result."""
     return resize(np.asarray(content, np.float32), content_size(content.shape[:2], config))
 
 
@@ -60,23 +73,24 @@ def _check_size(size: tuple[int, int], config: Config, role: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """One size of a run."""
+    """One size of a run, with its number of steps."""
 
     index: int  # 0 for the coarsest scale
-    content: tuple[int, int]  # (H, W) of content and result in pixels
+    content: tuple[int, int]  # (H, W) of the content picture and the result in pixels
     styles: tuple[tuple[int, int], ...]  # (H, W) of each style picture
     iterations: int  # number of updates at this size
     first_step: int  # number of updates at coarser sizes
-    # Factor of the content weight α: `coarse_content` at the coarsest scale, falls geometrically to 1.
+    # Factor of the content weight α. It is `coarse_content` at the coarsest scale, and falls geometrically to
+    # 1 at the last.
     content_factor: float = 1.0
 
     @property
     def end(self) -> int:
-        """The step of the run at which this scale ends."""
+        """The step of the run after which this scale ends."""
         return self.first_step + self.iterations
 
     def settings(self, config: Config) -> Config:
-        """Return the settings of this scale alone."""
+        """Return the settings for painting only this scale, from those of the run."""
         return config.replace(
             iterations=self.iterations,
             quality="normal",
@@ -89,14 +103,19 @@ class Scale:
 def plan_scales(
     content: tuple[int, int], styles: Sequence[tuple[int, int]], config: Config
 ) -> tuple[Scale, ...]:
-    """Return the scales of a run, coarsest first; the last has the full size and `config.iterations`.
+    """Return the scales of a run, coarsest first. The last has the full size and `config.iterations` steps.
 
-    Style pictures shrink with the content, so that strokes grow with the picture. Scales too small for the
-    network are left out. If `scales` is 0, the coarsest scale has about the same size for every size of the
-    result, so that a small and a large painting of a photo have the same strokes.
+    Style pictures are reduced together with the content, so that strokes grow when the painting is enlarged.
+    Scales that are too small for the network are left out. If the setting `scales` is 0, the coarsest scale
+    has about the same size for every size of the result, so small and large paintings have the same strokes.
 
-    `content` is (H, W) of the result; `styles` those of the style pictures at the last scale, before
-    `style_scale`.
+    Args:
+        content: (H, W) of the result.
+        styles: (H, W) of each style picture at the last scale, before `style_scale` is applied.
+        config: The settings.
+
+    Raises:
+        UserError: A style picture is too small at the last scale, or there are too many scales.
     """
     needed = VGG19.stride(VGG19.deepest(config.loss.layers))
     factors = config.sizes.style_scale
@@ -128,7 +147,7 @@ def plan_scales(
 
 
 def _iterations(content: tuple[int, int], config: Config) -> tuple[int, ...]:
-    """Return the iterations of each scale, coarsest first, for a result of size `content`."""
+    """Return the iterations of each scale, coarsest first, for a result of size `content` (H, W)."""
     sizes, default = config.sizes, config.iterations
     if sizes.scales:
         coarser = sizes.scales - 1
@@ -144,6 +163,6 @@ def _iterations(content: tuple[int, int], config: Config) -> tuple[int, ...]:
 
 
 def shrink(size: tuple[int, int], factor: float) -> tuple[int, int]:
-    """Return a size times a factor, rounded to at least one pixel."""
+    """Return `size` (H, W) times `factor`, rounded to whole pixels, at least 1."""
     height, width = (max(1, round(side * factor)) for side in size)
     return height, width

@@ -1,4 +1,4 @@
-"""`stylize`: from pictures to records; `Session`: runs that share networks and compiled steps."""
+"""`stylize`: paint, and yield records of steps. `Session`: runs that share networks and compiled steps."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import load_weights
 
 KEPT_BYTES, KEPT_SHARE = 2**31, 0.25
-"""Memory that a `Session` keeps for further runs by default: at most so many bytes, and at most this share of
-what is available."""
+"""Default size of the cache of a `Session`: at most so many bytes, and at most this share of the available
+memory."""
 GRAPH_BYTES = 12 * 2**20
-"""Bytes of a compiled function, about, without its kernels."""
+"""Approximate size of a compiled function in bytes, without the network's kernels."""
 KERNEL_COPIES = 2
-"""Copies of the network's kernels, in oneDNN's order, that a compiled step holds: forward and backward."""
+"""Number of copies of the network's kernels, in oneDNN's layout, in a compiled step: forward and backward."""
 Made = dict[Hashable, Any]
-"""Key of a network or a compiled function → what a run has made."""
+"""Key → network or compiled function that the present run uses."""
 
 
 def stylize(
@@ -74,12 +74,13 @@ def stylize(
 
     Args:
         content: The content picture [H, W, 3], RGB 0–255; reduced to the setting `image_size`.
-        style: The style picture [h, w, 3], RGB 0–255, reduced to `style_size`; a tuple of several is blended.
+        style: The style picture [h, w, 3], RGB 0–255, reduced to the setting `style_size`; or a tuple of
+            several, which are blended.
         config: The settings; default: the preset `original`.
         weights: The weights of the network; default: `load_weights("auto")`.
-        tick: Called after each compiled call with the step that it reached; True ends the run early.
-        resume: Prefix of a checkpoint of the same run to continue from. Of several workers only the chief
-            reads it.
+        tick: Called after each compiled call with the current step; returns True to stop the run.
+        resume: Prefix of a checkpoint of the same run, to continue from it. If there are several workers,
+            only the chief reads it.
         initial: A picture [h, w, 3], RGB 0–255, to begin with instead of the one that `config.init` names.
         cluster: The replicas that share the work; default: this process alone.
 
@@ -88,26 +89,29 @@ def stylize(
 
     Raises:
         UserError: A picture is not [H, W, 3], or is too small for the network.
-        RunError: The loss stopped being finite and did not recover; the last record was yielded before.
+        RunError: The loss was not finite, and restarting from the best image did not help. The last record
+            was yielded before.
     """
     session = Session(weights, cluster=cluster, keep_bytes=0)
     return session.run(Inputs(content, style, initial), config, tick=tick, resume=resume)
 
 
 class Session:
-    """A sequence of runs that share networks and compiled steps.
+    """Several runs that share networks and compiled steps.
 
-    A run that differs from an earlier one only in weights of losses, learning rate, seed or pictures compiles
-    nothing, and gives the same bits as alone; in tiles and on several replicas this holds for pictures of
-    equal size. Runs of one session may overlap: each has its own state. Two settings of TensorFlow are of
-    the whole process: `deterministic` cannot be unset, and `precision` is that of the run that began last, so
-    runs that overlap must agree on it.
+    A run compiles nothing if it differs from an earlier one only in the weights of losses, the learning rate,
+    the seed or the pictures. With tiles or several replicas, the pictures must also have the same sizes. The
+    result is the same, bit for bit, as in a session of its own.
+
+    Runs of one session may be interleaved, since each has its own state. Two settings affect the whole
+    process: `deterministic` cannot be switched off again, and `precision` is that of the run that began last.
+    So runs that are interleaved must have the same precision.
 
     Args:
         weights: The weights of the network; default: `load_weights("auto")`.
         cluster: The replicas that share the work; default: this process alone.
-        keep_bytes: Approximate size of the cache, of which the least recently used is dropped; 0 for none;
-            default: 2 GiB, or a quarter of the available memory if that is less.
+        keep_bytes: Approximate size of the cache in bytes. The least recently used entries are dropped. 0 for
+            no cache; default: 2 GiB, or a quarter of the available memory if that is less.
     """
 
     def __init__(
@@ -134,16 +138,17 @@ class Session:
         until: Until | None = None,
         pace: Pace | None = None,
     ) -> Iterator[StepRecord]:
-        """Paint; arguments, records and errors as of `stylize`.
+        """Paint; yields records and raises errors as `stylize` does.
 
         Args:
-            inputs: The pictures, or a plan. The run drops them early; they stay in memory if the caller
-                keeps them.
+            inputs: The pictures, or a plan. The run drops its references to them early, to free memory.
             config: The settings, unless `inputs` is a plan; default: the preset `original`.
-            tick: Called after each compiled call with the step that it reached; True ends the run early.
+            tick: Called after each compiled call with the current step; returns True to stop the run.
             resume: Prefix of a checkpoint to continue from.
-            until: Called after each record; True ends the scale, as if its iterations were done.
-            pace: Measures the run and tells what is left of it; default: without earlier runs.
+            until: Stopping rule of a scale: called after each record; returns True to end the scale, which
+                then counts as finished.
+            pace: Measures the speed of the run, and estimates the remaining time; default: a `Pace` that
+                knows no earlier runs.
         """
         plan = inputs if isinstance(inputs, Plan) else plan_run(inputs, config or Config())
         del inputs
@@ -221,9 +226,9 @@ class Session:
                 winograd.trace(*channels, compute_dtype(network.precision), int(network.padding == "zero"))
 
     def find_regions(self, inputs: Inputs, config: Config, known: Regions | None = None) -> Regions:
-        """Return the regions of photo and styles that `--match=regions` asks for, or those that are known.
+        """Return the regions of photo and styles for `--match=regions`; if `known` is given, return these.
 
-        Those of the chief count: workers may round differently.
+        All workers get the regions of the chief, because each may round differently.
         """
         visible = (inputs.masks.alpha, *(inputs.masks.style or (None,) * len(inputs.styles)))
         regions = known or find_regions(inputs.content, inputs.styles, self.extractor(config), visible)
@@ -236,7 +241,7 @@ class Session:
         return Regions(labels[0], tuple(labels[1:]), clusters, tuple(map(tuple, pairs)))
 
     def extractor(self, config: Config) -> Extract:
-        """Return picture → features, by which regions are found."""
+        """Return a function that computes the features of a picture; `find_regions` clusters them."""
         self._weights = self._weights or load_weights("auto")
         settings = dataclasses.replace(config.network, convolution="direct", precision="float32")
         make = functools.partial(FeatureExtractor, LAYERS, self._weights, settings)
@@ -250,7 +255,15 @@ class Session:
         made: Made,
         warped: Warped | None = None,
     ) -> Objective:
-        """Return the objective of a scale; content and styles, [H, W, 3], RGB 0–255, have its sizes."""
+        """Return the objective of a scale.
+
+        Args:
+            pictures: Content and style pictures, each [H, W, 3], RGB 0–255, in the sizes of the scale.
+            config: The settings of the scale.
+            guidance: The masks in the sizes of the scale.
+            made: Networks and compiled functions of this run, to which new ones are added.
+            warped: For a frame of a clip, the earlier painted frames, warped to this frame; else None.
+        """
         size, *style_sizes = (picture.shape[:2] for picture in pictures)
         architecture = self._weights.architecture
         guidance = dataclasses.replace(guidance, architecture=architecture)
@@ -280,7 +293,10 @@ class Session:
     def _solver(
         self, objective: Objective, image: tf.Tensor, config: Config, coarser: Coarser | None
     ) -> Solver:
-        """Return a solver with the compiled step of the coarser scale, of an earlier run, or a new one."""
+        """Return a solver for `objective` that starts at `image`.
+
+        Its compiled step is that of the coarser scale or of an earlier run if it fits, else a new one.
+        """
         agree = self._cluster.broadcast_from_chief if self._cluster.workers > 1 else tf.identity
         optimizer = make_optimizer(config, agree)
         static = objective.evaluation, optimizer.static
@@ -306,9 +322,10 @@ class Session:
         *,
         tiled: bool,
     ) -> Callable[..., Any]:
-        """Return `targets.compile_look` of these arguments."""
+        """Return the result of `targets.compile_look` for these arguments, from the cache if it is there."""
         if terms[0].source == "style" and self._cluster.replicas == 1:
-            # XLA would compile for the style picture's shape, too: longer than its one pass takes.
+            # The style picture needs only one pass. Compiling Winograd's kernels by XLA for its shape would
+            # take longer than that.
             network = self._network(config, "direct", made)
         static = tuple(dataclasses.replace(term, weight=1.0) for term in terms)
         key = (network, static, dtype, guided)
@@ -316,7 +333,7 @@ class Session:
         return self._keep((*key, tiled), make, GRAPH_BYTES + bytes_of(network), made)
 
     def _network(self, config: Config, convolution: str, made: Made) -> keras.Model:
-        """Return the network with `direct` or `winograd` convolutions."""
+        """Return the network; `convolution` is `direct` or `winograd`."""
         weights, settings = self._weights, dataclasses.replace(config.network, convolution=convolution)
         layers = tuple(dict.fromkeys(map(weights.architecture.resolve, config.loss.layers)))
 
@@ -337,9 +354,9 @@ class Session:
         return self._keep((settings, layers), make, weights.bytes, made)
 
     def _keep(self, key: Hashable, make: Callable[[], Any], size: int, made: Made | None = None) -> Any:
-        """Return the value of a key that this run has `made`, or an earlier one; else make it.
+        """Return the value of `key`, from `made` (this run) or from the cache (earlier runs).
 
-        It is cached for later runs if its `size` in bytes fits.
+        Otherwise call `make`. The value is cached for later runs if `size`, in bytes, is not too large.
         """
         made = {} if made is None else made
         if key not in made:
@@ -351,15 +368,15 @@ class Session:
 
 
 class Coarser(NamedTuple):
-    """The result of a coarser scale: its image [H, W, 3] in RGB, optimiser's state and compiled step."""
+    """What the next scale needs from a coarser scale."""
 
-    pixels: np.ndarray
-    state: State
+    pixels: np.ndarray  # its last image [H, W, 3], RGB
+    state: State  # the optimiser's state
     step: CompiledStep
 
 
 def layers_that_stand_for_others(config: Config, architecture: Architecture) -> list[str]:
-    """Return a line for each layer of the settings that the network lacks and substitutes."""
+    """Return a line for each layer of the settings that the network lacks, with the layer used instead."""
     pairs = [(layer, architecture.resolve(layer)) for layer in config.loss.layers]
     return [
         f"{architecture.name} has no {layer}: {substitute}, which ends its block, stands for it"
@@ -369,7 +386,7 @@ def layers_that_stand_for_others(config: Config, architecture: Architecture) -> 
 
 
 def bytes_of(network: keras.Model) -> int:
-    """Return the size of a network's kernels."""
+    """Return the size of a network's weights in bytes."""
     return 4 * network.count_params()
 
 
@@ -380,10 +397,14 @@ def first_image(
     cover: np.ndarray | None,
     initial: np.ndarray | None = None,
 ) -> tf.Tensor:
-    """Return the initial image of a scale [1, H, W, 3], mean-subtracted.
+    """Return the initial image of a scale, [1, H, W, 3], mean-subtracted.
 
-    It is `initial`, resized, or the picture that `config.init` names, blended over the photo by `cover`
-    (`Guidance.cover`).
+    Args:
+        pictures: Content picture and style pictures of the scale.
+        config: The settings.
+        objective: The objective of the scale, whose size the image has.
+        cover: `Guidance.cover`, the opacity of the image over the photo; None for 1 everywhere.
+        initial: The picture to begin with, which is resized; None for the one that `config.init` names.
     """
     if initial is None:
         initial = initial_pixels(config, *pictures[:2])
@@ -396,10 +417,17 @@ def first_image(
 
 
 def settle(config: Config, size: tuple[int, int], cluster: Cluster) -> Config:
-    """Replace `auto` in precision and convolution by what all workers support, for a result of `size` (H, W).
+    """Return `config` with `auto` in precision and convolution replaced by what all workers support.
 
-    The settings of the chief count, which may have read them from a run that it resumes. A precision that a
-    worker lacks is refused.
+    The chief's settings are used, because the chief may have read them from the run that it resumes.
+
+    Args:
+        config: The settings.
+        size: (H, W) of the result in pixels.
+        cluster: The workers.
+
+    Raises:
+        UserError: The precision is tf32, and a worker does not support it.
     """
     network = config.network
     precision, convolution = cluster.all_gather([network.precision, network.convolution])[0]

@@ -1,4 +1,4 @@
-"""`CompiledStep`, the compiled loop of updates; `Solver`, one image with its state and arguments."""
+"""`CompiledStep`: the compiled loop of updates. `Solver`: the optimisation of one image by such a loop."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from neural_style_tf.optim import Losses, Optimizer, State
 
 
 class CompiledStep:
-    """The compiled loop that advances a state. It has no state itself.
+    """The compiled loop of updates. The state that it changes is passed to its methods.
 
-    It depends on the evaluation and on the optimiser's static settings alone: all runs with the same two can
-    share it, even at the same time. If the evaluation has no size, one compiled step serves all sizes.
+    All runs with the same evaluation and the same static settings of the optimiser can share it, even at the
+    same time. If the evaluation has no size, it serves images of all sizes.
 
-    The loop keeps the gradient at the current image. Step k is the image after k updates, and its losses are
-    reported without another evaluation. While the next gradient is computed, neither the previous gradient
-    nor the previous image is in memory: for a poster each takes as much as everything else that the optimiser
-    keeps. If losses or gradient are not finite, the best image is restored.
+    Step k is the image after k updates. The loop keeps the losses and the gradient at the current image, so
+    they need not be evaluated again. While the next gradient is computed, the previous gradient and image are
+    not in memory: for a poster each needs as much as everything else that the optimiser keeps. If losses or
+    gradient are not finite, the best image is restored.
 
-    `evaluation` maps (image, arguments) to (losses, gradient).
+    Args:
+        evaluation: Computes (losses, gradient) from (image, arguments).
+        optimizer: The optimiser; only its static settings are used.
     """
 
     def __init__(self, evaluation: Evaluation, optimizer: Optimizer) -> None:
@@ -31,13 +33,20 @@ class CompiledStep:
         self._compiled: dict[Hashable, Callable[..., tf.Tensor]] = {}
 
     def init(self, image: tf.Tensor, optimizer: Optimizer) -> State:
-        """Return the state that begins with an image [1, H, W, 3], mean-subtracted.
+        """Return the initial state of an optimisation.
 
-        `optimizer` has the settings that only its state depends on, such as the learning rate. The state has
-        the `image`, whose losses and gradient are always finite; `gradient` of the total there, empty while
-        it is unknown; `values`, the losses [T]; `best_image`, `best_total` and `best_step`, of the least
-        total loss so far; `rejected`, the losses of the last image that was not finite; `optimizer`, the
-        optimiser's state, whose `steps` counts the updates that made the image.
+        Args:
+            image: The initial image [1, H, W, 3], mean-subtracted.
+            optimizer: The optimiser with all settings of this run, such as its learning rate.
+
+        Returns:
+            A dict with these variables:
+            `image`, the current image; its losses and gradient are finite;
+            `gradient`, of the total loss at the image; empty while it is unknown;
+            `values`, the losses of the image [T], where T is the number of losses;
+            `best_image`, `best_total` and `best_step`, of the lowest total loss so far;
+            `rejected`, the losses [T] of the last image that was not finite;
+            `optimizer`, the optimiser's state, whose `steps` is the number of updates that made the image.
         """
         size = self.evaluation.size or (None, None)
         variable = tf.Variable(image, shape=[1, *size, image.shape[-1]])
@@ -54,23 +63,26 @@ class CompiledStep:
         }
 
     def run(self, state: State, arguments: Arguments, *, fresh: bool, count: int = 0) -> tf.Tensor:
-        """Change a state in place; return whether everything is finite.
+        """Update `state` in place; return a bool tensor that is False if losses or gradient were not finite.
 
-        If the image is `fresh`, its losses and gradient are computed first. Then `count` updates are made, or
-        fewer once none can lower the loss.
+        Args:
+            state: The state, from `init`.
+            arguments: The arguments of the evaluation.
+            fresh: Whether the losses and gradient of the image are unknown, and are evaluated first.
+            count: Number of updates; fewer are made if no update can lower the loss.
         """
         return self._call(self._run, state, arguments, tf.constant(fresh), tf.constant(count, tf.int64))
 
     def retreat(self, state: State) -> None:
-        """Restart the optimiser at the best image and its step, at half its rate."""
+        """Restart the optimiser with half the learning rate, and set its step to that of the best image."""
         self._call(self._reset, state)
 
     def score_average(self, state: State, arguments: Arguments) -> tf.Tensor:
-        """Return the total loss of the average of the images, a scalar; the state does not change."""
+        """Return the total loss, a scalar, of the optimiser's average of images. `state` is not changed."""
         return self._call(self._score, state, arguments)
 
     def _call(self, function: Callable[..., tf.Tensor], state: State, *arguments: Any) -> tf.Tensor:
-        # Maps may have any size if the image may.
+        # If the image may have any size, the maps among the arguments may have any size, too.
         any_size = self.evaluation.size is None
         specs = tf.nest.map_structure(lambda leaf: _spec(leaf, any_size=any_size), arguments)
         # The shape of a target may depend on the size of its picture.
@@ -90,7 +102,7 @@ class CompiledStep:
         state["optimizer"]["steps"].assign(state["best_step"])
 
     def _run(self, state: State, arguments: Arguments, fresh: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        """Evaluate and update in one graph, so that one compilation serves both."""
+        """Run `run` as one graph, so that the first evaluation and the updates are compiled only once."""
         image, names = state["image"], self.evaluation.names
 
         def evaluate(pixels: tf.Tensor) -> tuple[Losses, tf.Tensor]:
@@ -119,7 +131,7 @@ class CompiledStep:
         self, state: State, losses: Losses, gradient: tf.Tensor, *, updates: int
     ) -> tf.Tensor:
         values = tf.stack([losses[name] for name in self.evaluation.names])
-        # The image, too: an optimiser without a better point returns the losses that it received.
+        # Also check the image: an optimiser that finds no better point returns the losses that it received.
         checked = (values, gradient, tf.convert_to_tensor(state["image"]))
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in checked])
 
@@ -144,10 +156,16 @@ class CompiledStep:
 
 
 class Solver:
-    """One image on its way to a minimum: a compiled step, and the state and arguments of this run.
+    """The optimisation of one image, by a compiled step that other runs may share.
 
-    It begins with an image [1, H, W, 3], mean-subtracted. Other runs may share the step; `optimizer` has the
-    settings of this one. `state` is as of `CompiledStep.init`.
+    Args:
+        step: The compiled step.
+        image: The initial image [1, H, W, 3], mean-subtracted.
+        optimizer: The optimiser with the settings of this run.
+        arguments: The arguments of the evaluation for this run.
+
+    Attributes:
+        state: The state, as `CompiledStep.init` describes it.
     """
 
     def __init__(
@@ -157,29 +175,29 @@ class Solver:
         self.state = step.init(image, optimizer)
 
     def start(self) -> bool:
-        """Evaluate the image; return whether its losses and gradient are finite."""
+        """Evaluate the current image; return whether its losses and gradient are finite."""
         return bool(self.step.run(self.state, self.arguments, fresh=True))
 
     def advance(self, count: int = 1) -> bool:
-        """Make up to `count` updates, fewer once none can lower the loss; return whether all are finite.
+        """Make `count` updates, or fewer if no update can lower the loss; return whether all were finite.
 
-        If not, the image is the best so far, and `retreat` must follow.
+        If this returns False, the best image so far is restored, and `retreat` must be called next.
         """
         return bool(self.step.run(self.state, self.arguments, fresh=False, count=count))
 
     def retreat(self) -> bool:
-        """Restart the optimiser at the best image, at half its rate; return as `start`."""
+        """Restart from the best image with half the learning rate; return whether its losses are finite."""
         self.step.retreat(self.state)
         return self.start()
 
     def score_average(self) -> float:
-        """Return the total loss of `average`; the state does not change."""
+        """Return the total loss of `average`. The state is not changed."""
         return float(self.step.score_average(self.state, self.arguments))
 
     def go_smaller(self) -> int | None:
-        """Go on in smaller tiles after memory ran out; return their longest side, None if there are none.
+        """Change to smaller tiles after memory ran out; `start` must be called next.
 
-        `start` must follow.
+        Return the longest side of the tiles in pixels, or None if there are no smaller ones.
         """
         smaller = self.step.evaluation.smaller(self.size)
         if smaller is None:
@@ -189,28 +207,28 @@ class Solver:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of the image."""
+        """(H, W) of the image in pixels."""
         height, width = tf.raw_ops.VariableShape(input=self.image.handle).numpy()[1:3].tolist()
         return height, width
 
     @property
     def image(self) -> tf.Variable:
-        """The current image [1, H, W, 3]."""
+        """The current image [1, H, W, 3], mean-subtracted."""
         return self.state["image"]
 
     @property
     def average(self) -> tf.Variable | None:
-        """The optimiser's average of the images so far."""
+        """The optimiser's average of the images so far [1, H, W, 3]; None if it keeps none."""
         return self.step.optimizer.average(self.state["optimizer"])
 
     @property
     def steps(self) -> int:
-        """The number of updates that made the image."""
+        """The number of updates that made the current image."""
         return int(self.state["optimizer"]["steps"])
 
     @property
     def losses(self) -> dict[str, float]:
-        """The losses of the image, `total` first."""
+        """Name → value of the losses of the current image, `total` first."""
         values = self.state["values"].numpy().tolist()
         return dict(zip(self.step.evaluation.names, values, strict=True))
 

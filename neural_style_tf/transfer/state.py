@@ -1,4 +1,4 @@
-"""The state of a run in a checkpoint, and how it is restored."""
+"""The state of a run that a checkpoint saves, and how it is restored."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ _SCALE, _IMAGE = (f"state/{name}/.ATTRIBUTES/VARIABLE_VALUE" for name in ("scale
 
 
 class RunState(tf.Module):
-    """What a checkpoint holds: all that a resumed run needs to compute the same bits.
+    """What a checkpoint saves: all that a resumed run needs to continue bit for bit.
 
-    It is the state of the solver at one scale, the index of that scale, the number of images that were
-    rejected because they were not finite (`faults`), and the computing time up to the newest record.
+    Attributes:
+        solver: The state of the solver at the current scale.
+        scale: The index of this scale.
+        faults: Number of images so far that were rejected because they were not finite.
+        seconds: Time that the run took up to its newest record.
     """
 
     def __init__(self, solver: State, scale: int) -> None:
@@ -27,7 +30,11 @@ class RunState(tf.Module):
 
 
 def saved_scale(prefix: str, scales: int) -> int:
-    """Return the index of the scale of a checkpoint; refuse one that a run of so many scales lacks."""
+    """Return the index of the scale at which the checkpoint `prefix` was saved.
+
+    Raises:
+        UserError: The run has only `scales` scales, so there is no scale of this index.
+    """
     reader = tf.train.load_checkpoint(prefix)
     scale = int(reader.get_tensor(_SCALE)) if reader.has_tensor(_SCALE) else scales
     if not 0 <= scale < scales:
@@ -36,7 +43,11 @@ def saved_scale(prefix: str, scales: int) -> int:
 
 
 def restore(prefix: str, state: RunState) -> None:
-    """Read a checkpoint into a state of the same scale; refuse another size, optimiser or loss."""
+    """Read the checkpoint `prefix` into `state`, which must be of the same scale.
+
+    Raises:
+        UserError: The checkpoint is of another image size, optimiser or loss.
+    """
     saved = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
     _, height, width, _ = tf.raw_ops.VariableShape(input=state.solver["image"].handle).numpy().tolist()
     if saved.get(_IMAGE) != [1, height, width, 3]:
