@@ -1,7 +1,7 @@
 """Paint many pairs with one preset and no tuning, and put the results on one sheet.
 
     python benchmarks/sheets.py pairs|strengths|qualities|sizes [--out FILE.jpg] [--preset NAME] [--size N]
-        [--pairs "PHOTO:STYLE …"] [--pictures FOLDER] [--keep FOLDER] [--before SETTING=NUMBER]
+        [--pairs "PHOTO:STYLE …"] [--pictures FOLDER] [--keep FOLDER] [--before SETTING=VALUE]
         [--quick]
     python benchmarks/sheets.py rows --out FILE.jpg --rows CAPTION=FILE,FILE … [--height 256]
 
@@ -176,7 +176,7 @@ def main() -> None:
     else:
         name, _, text = options.before.partition("=")
         variants = {
-            "pairs": {"before": config.replace(**{name: float(text)}), "after": config},
+            "pairs": {"before": config.replace(**{name: text}), "after": config},
             "strengths": {f"strength {x:g}": config.replace(strength=x) for x in (0.0, 0.25, 0.5, 0.75, 1.0)},
             "qualities": {word: config.replace(quality=word) for word in ("draft", "normal", "fine")},
         }[options.kind]
