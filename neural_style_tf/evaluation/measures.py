@@ -230,9 +230,9 @@ def patch_distance(pixels: np.ndarray, style: np.ndarray, *, seed: int = 0) -> f
         random = np.random.default_rng([seed, len(distances)])
         filters = random.standard_normal((PATCH * PATCH * 3, FILTERS)).astype(np.float32)
         filters /= np.linalg.norm(filters, axis=0)
-        projected = [filters.T @ _patches(side, seed).T for side in sides]
-        shares = np.linspace(0, 1, min(values.shape[1] for values in projected))
-        ours, theirs = (np.quantile(values, shares, axis=1) for values in projected)
+        projected = [np.sort(filters.T @ _patches(side, seed).T, axis=1) for side in sides]
+        count = min(values.shape[1] for values in projected)
+        ours, theirs = (_quantiles(values, count) for values in projected)
         distances.append(float(np.abs(ours - theirs).mean()))
         sides = [halved(side) for side in sides]
     return float(np.mean(distances))
@@ -414,6 +414,17 @@ def _patches(pixels: np.ndarray, seed: int) -> np.ndarray:
     # The same seed takes the same places of pictures of one size: equal pictures have a distance of 0.
     places = random.choice(rows * columns, size=min(PATCHES, rows * columns), replace=False)
     return windows[places // columns, places % columns].reshape(len(places), -1)
+
+
+def _quantiles(values: np.ndarray, count: int) -> np.ndarray:
+    """Return `count` evenly spaced quantiles of each row of sorted values; `np.quantile` takes seconds."""
+    if values.shape[1] == count:
+        return values
+    places = np.linspace(0, values.shape[1] - 1, count)
+    below = np.floor(places).astype(int)
+    above = np.minimum(below + 1, values.shape[1] - 1)
+    share = (places - below).astype(np.float32)
+    return values[:, below] * (1 - share) + values[:, above] * share
 
 
 def _colour_histogram(pixels: np.ndarray) -> np.ndarray:
