@@ -130,7 +130,7 @@ def to_markdown(comparison: Comparison) -> str:
     blocks = [
         "# Evaluation",
         "\n".join(f"- {name}: {value}" for name, value in comparison.facts.items()),
-        f"Means over {len(comparison.pairs)} pairs, with 95 % intervals (bootstrap over pairs). ↓ less is "
+        f"Pairs: {len(comparison.pairs)}. Means over them, with 95 % intervals (bootstrap over pairs). ↓ less is "
         "better, ↑ more.",
         _table(["system", *names], means),
     ]
