@@ -130,8 +130,8 @@ def to_markdown(comparison: Comparison) -> str:
     blocks = [
         "# Evaluation",
         "\n".join(f"- {name}: {value}" for name, value in comparison.facts.items()),
-        f"Pairs: {len(comparison.pairs)}. Means with 95 % intervals (bootstrap over pairs). ↓ less is better, "
-        "↑ more.",
+        f"Pairs: {len(comparison.pairs)}. Means with 95 % intervals (bootstrap over pairs). ↓ less is "
+        "better, ↑ more.",
         _table(["system", *names], means),
     ]
     if len(ours) > 1:
