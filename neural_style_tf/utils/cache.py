@@ -1,8 +1,8 @@
-"""What is kept on this machine from one run to the next: XLA's machine code, in a folder private to the user.
+"""Keep XLA's machine code on this machine from one run to the next, in a folder private to the user.
 
-TensorFlow runs what it reads there, and ends a run where a file is cut short or the disk is full. So each
-process has a folder of its own, with links to the files that earlier ones kept and that are whole; what it
-compiles itself is added by `keep`. The name of a kept file ends with its hash.
+TensorFlow executes the code that it reads there. If a file is cut short, or the disk is full, TensorFlow ends
+the run. So each process gets a folder of its own, with links to those kept files that are undamaged. The code
+that a process compiles itself is added by `CodeCache.keep`. The name of a kept file ends with its SHA-256.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from neural_style_tf.utils.files import PARTIAL, write_bytes
 from neural_style_tf.utils.runtime import nvidia_devices
 
 MOST_BYTES = 64 * 2**20
-"""Largest size of all kept files, of all versions and processors; the oldest go."""
+"""Limit of the total size of the kept files, in bytes, over all versions and processors. Beyond it, the
+oldest files are removed."""
 ROOM = 2 * MOST_BYTES
-"""Free bytes without which nothing is kept."""
+"""With fewer free bytes on the disk than this, the cache is not used."""
 STALE = 7 * 24 * 3600.0
-"""Seconds after which the folder of a process that was killed is removed."""
+"""Age in seconds at which the folder that a killed process left is removed."""
 _OWN = "process-"
-"""Beginning of the name of a process's folder."""
+"""Prefix of the name of each process's own folder."""
 _CPUINFO = Path("/proc/cpuinfo")
 _VARIABLE, _FLAG = "TF_XLA_FLAGS", "--tf_xla_persistent_cache_directory"
 
 
 def private_folder() -> Path | None:
-    """Return this program's folder in the user's cache; None if others can write there, or nobody can."""
+    """Return this program's folder in the user's cache; None if it is not private or not writable."""
     with contextlib.suppress(OSError, RuntimeError):
         folder = platformdirs.user_cache_path("neural-style-tf", appauthor=False)
         if folder.is_absolute():
@@ -49,9 +50,9 @@ def private_folder() -> Path | None:
 
 
 def _is_private(folder: Path) -> bool:
-    """Return whether nobody but this user and root can read a folder, or put another in its place."""
+    """Return whether only this user and root can read the folder, or replace it by another."""
     if not hasattr(os, "getuid"):
-        # Windows, where it is in the user's profile.
+        # On Windows the folder is in the user's profile.
         return True
     status, parents = folder.lstat(), {*folder.parents, *folder.resolve().parents}
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
@@ -70,7 +71,7 @@ def _only_user_writes(status: os.stat_result) -> bool:
 
 
 def _is_own_group(group: int) -> bool:
-    """Return whether a group has this user alone: many systems make one for each user."""
+    """Return whether this user is the group's only member; many systems make a group for each user."""
     import grp
     import pwd
 
@@ -94,7 +95,7 @@ class CodeCache:
         atexit.register(shutil.rmtree, self._own, ignore_errors=True)
         for path in self._store.glob("[!.]*.pb.*"):
             name, _, digest = path.name.rpartition(".")
-            # Another process may remove it at the same time.
+            # Another process may remove the file at the same time.
             with contextlib.suppress(OSError):
                 if _hash(path.read_bytes()) != digest:
                     path.unlink()
@@ -104,7 +105,7 @@ class CodeCache:
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
-        """Name the folder of this process to TensorFlow, which reads the variable at its first operation."""
+        """Tell TensorFlow the folder of this process; it reads the variable at its first operation."""
         before = os.environ.get(_VARIABLE)
         os.environ[_VARIABLE] = f"{before or ''} {_FLAG}='{self._own}'".strip()
         try:
@@ -115,7 +116,7 @@ class CodeCache:
             os.environ.update({} if before is None else {_VARIABLE: before})
 
     def keep(self) -> None:
-        """Keep what this process has compiled since."""
+        """Copy the code that this process has compiled since the last call to the kept files."""
         with contextlib.suppress(OSError):
             for path in self._own.glob("*.pb"):
                 if path.name not in self._known:
@@ -125,9 +126,9 @@ class CodeCache:
 
 
 def machine_folder(threads: int) -> Path | None:
-    """Return the folder of what depends on TensorFlow's version, the processor and the number of threads.
+    """Return the folder for this version of TensorFlow, this processor and this number of `threads`.
 
-    XLA divides loops among the threads. None if there can be no such folder.
+    The number matters because XLA divides loops among the threads. Return None if there can be no folder.
     """
     folder = private_folder()
     with contextlib.suppress(OSError, importlib.metadata.PackageNotFoundError):
@@ -138,10 +139,11 @@ def machine_folder(threads: int) -> Path | None:
 
 
 def open_code(folder: Path) -> CodeCache | None:
-    """Return the cache in a `machine_folder`; None if there can be none, or the user named another one.
+    """Return the cache in `folder`, which is from `machine_folder`; None if no cache can be used.
 
-    TensorFlow takes a variable that is no flag for the name of a file. A run ends where it cannot write.
-    Code for a GPU is not kept: the folder is not named after it.
+    That is so if the user has set another cache in TF_XLA_FLAGS, if the variable does not begin with a flag
+    (TensorFlow takes it for the name of a file then), if the disk is nearly full, or if there is an NVIDIA
+    GPU: code for GPUs is not kept, because the name of the folder does not tell them apart.
     """
     flags = os.environ.get(_VARIABLE, "").strip()
     if nvidia_devices() or _FLAG in flags or (flags and not flags.startswith("-")) or "'" in str(folder):
@@ -153,24 +155,24 @@ def open_code(folder: Path) -> CodeCache | None:
 
 
 def _key(threads: int) -> str:
-    """Return a name for what the machine code depends on."""
+    """Return a name that differs whenever the machine code may differ."""
     version = importlib.metadata.version("tensorflow")
     flags = [os.environ.get(name, "") for name in (_VARIABLE, "XLA_FLAGS")]
     return f"{version}-{_hash(repr((_processor(), threads, flags)).encode())[:16]}"
 
 
 def _processor() -> list[str]:
-    """Return what is known of the first processor: its name and its instructions."""
+    """Return what the system says about the first processor: its model and its instruction sets."""
     with contextlib.suppress(OSError):
         first = _CPUINFO.read_text("utf-8", "replace").partition("\n\n")[0]
-        # Of x86, and of ARM.
+        # The first five are of x86, the last two of ARM.
         kept = ("vendor_id", "cpu family", "model", "stepping", "flags", "CPU ", "Features")
         return [line for line in first.splitlines() if line.startswith(kept)]
     return [platform.machine(), platform.processor()]
 
 
 def _remove_old(everything: Path) -> None:
-    """Remove what killed processes left, and the oldest files beyond `MOST_BYTES`."""
+    """Remove the folders that killed processes left, and the oldest kept files beyond `MOST_BYTES`."""
     for left in (*everything.glob(f"*/{_OWN}*"), *everything.glob(f"*/{PARTIAL}*")):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > STALE:
@@ -184,7 +186,7 @@ def _remove_old(everything: Path) -> None:
 
 
 def _link(path: Path, name: Path) -> None:
-    """Give a file another name; where the file system has no links, copy it."""
+    """Make `name` a hard link to `path`; on a file system without hard links, copy the file."""
     try:
         name.hardlink_to(path)
     except OSError:
