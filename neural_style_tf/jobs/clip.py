@@ -53,6 +53,7 @@ class ClipPainting:
     """Reads, paints and saves the clip of a `Run`. The methods are those of `painting.PicturePainting`."""
 
     result = "frames"
+    moves = True
 
     def __init__(self) -> None:
         self._moving: dict[str, Clip] = {}

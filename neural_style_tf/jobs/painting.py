@@ -30,6 +30,8 @@ class PicturePainting:
 
     result = "result.png"
     """Name of the result in the output folder; for a clip the name of the folder of frames."""
+    moves = False
+    """Whether regions can move from frame to frame."""
 
     def read(
         self, config: Config, job: Job, machine: Machine, files: Mapping[str, str]

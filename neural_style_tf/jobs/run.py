@@ -224,8 +224,7 @@ class Run:
         known = None if self.earlier is None or folder is None else read_regions(folder.path)
         regions = self.machine.session().find_regions(inputs, self.config, known)
         self.regions, self._found, said = regions, known is None, self.notes
-        moving = isinstance(self.work, ClipPainting)
-        self._follow(plan_run(*with_regions(inputs, self.config, regions, moving=moving)))
+        self._follow(plan_run(*with_regions(inputs, self.config, regions, moving=self.work.moves)))
         for line in self.notes:
             if line not in said:
                 say(line)
@@ -312,12 +311,11 @@ class Run:
         )
         write_text(folder.path / "flags.txt", flag_lines(self.config, self.job))
         if self.regions is not None:
-            moving = self.work.result == "frames"
             # Masks that were read are not written again: the user may have corrected them.
             if self._found or checkpoint is None:
-                write_regions(folder.path, self.regions, moving=moving)
+                write_regions(folder.path, self.regions, moving=self.work.moves)
             if self.regions.count > 1:
-                flags = flags_of(folder.path, self.regions, self.config, self.job, moving=moving)
+                flags = flags_of(folder.path, self.regions, self.config, self.job, moving=self.work.moves)
                 self.console.say(f"regions: {self.regions.count}; to paint with corrected masks: {flags}")
         yield Metrics(folder.path / "metrics.jsonl", after=after)
         settings = settings_table(self.config, self.job)
