@@ -15,6 +15,7 @@ from neural_style_tf.config.fields import Settings, assign, flat, group, leaves,
 from neural_style_tf.config.optimizers import OPTIMIZERS
 from neural_style_tf.config.parsing import FLOATS, INTS, LAYERS, LayerWeights, any_file, names_a_class
 from neural_style_tf.errors import UserError
+from neural_style_tf.images.files import is_numbered
 from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.utils.files import shortened
 from neural_style_tf.weights.registry import NETWORKS, SPECS
@@ -530,7 +531,8 @@ class Job(Settings):
     )
     output: str = setting(
         "",
-        "also write the result here: .png, .jpg, .webp or .tiff; a clip: .mp4, .mov, .mkv, .webp or .gif",
+        "also write the result here: .png, .jpg, .webp, .tiff or .exr; a clip: .mp4, .mov, .mkv, .webp, .gif "
+        "or, for each frame, out.%04d.exr",
         tags="anew",
         value="FILE",
     )
@@ -594,8 +596,8 @@ class Job(Settings):
     )
     frames: bool = setting(
         False,
-        "paint the pictures that --content names, as a folder or a pattern, as the frames of one clip, in "
-        "the order of their numbers",
+        "paint the pictures that --content names, as a folder or a pattern such as frame.%04d.exr, as the "
+        "frames of one clip, in the order of their numbers",
         tags="page",
     )
     frame_rate: float = setting(0.0, "frames a second of --frames; 0: 24", tags="clip", low=0, high=1000)
@@ -668,7 +670,8 @@ class Job(Settings):
         styles = "+".join(Path(path).stem for path in self.style)
         content = Path(self.content)
         # Frames that a pattern names are called after their folder.
-        first = content.absolute().parent.name if self.frames and "*" in content.name else content.stem
+        named = self.frames and ("*" in content.name or is_numbered(self.content))
+        first = content.absolute().parent.name if named else content.stem
         title = "-".join(filter(None, (first, styles)))
         if shortened(title, LONGEST_TITLE) == title:
             return title

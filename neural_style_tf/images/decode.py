@@ -55,7 +55,7 @@ _SIGNATURES = (
     ),
     (6, b"HEAPCCDR", _RAW),
 )
-_READABLE = ("PNG", "JPEG", "WebP", "AVIF", "HEIC", "TIFF", "GIF", "BMP", "PPM")
+_READABLE = ("PNG", "JPEG", "WebP", "AVIF", "HEIC", "TIFF", "OpenEXR", "GIF", "BMP", "PPM")
 # Brands in the first box of an ISO media file.
 _BRANDS = {
     "AVIF": (b"avif", b"avis"),
@@ -216,13 +216,13 @@ def _load_by_pillow(image: Image.Image, name: str, max_pixels: int) -> str:
     if image.tag_v2.get(ExifTags.Base.Orientation, 1) > 4 and "dpi" in image.info:
         # Pillow itself turns the pixels of a TIFF upright, but does not swap its two resolutions.
         image.info["dpi"] = image.info["dpi"][::-1]
-    with _without_stderr():
+    with without_stderr():
         image.load()
     return rawmode if isinstance(rawmode, str) else ""
 
 
 @contextlib.contextmanager
-def _without_stderr() -> Iterator[None]:
+def without_stderr() -> Iterator[None]:
     """Context that drops what libtiff prints about a damaged file; Pillow raises an error for it anyway."""
     with contextlib.ExitStack() as undo:
         # The process may have no standard error.

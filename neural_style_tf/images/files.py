@@ -11,9 +11,10 @@ from itertools import islice
 from pathlib import Path
 
 from neural_style_tf.errors import UserError, did_you_mean, show
+from neural_style_tf.utils.files import exists
 
 PICTURE_SUFFIXES = (
-    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpeg", ".jpg"),
+    *(".avif", ".bmp", ".exr", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpeg", ".jpg"),
     *(".png", ".ppm", ".tif", ".tiff", ".webp"),
 )
 """Suffixes of the pictures in a folder; a file that the user names may have any suffix."""
@@ -34,8 +35,45 @@ def natural(text: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in parts if part]
 
 
+# The number of a frame in a file name: %d, %04d or ####.
+_NUMBER = re.compile(r"%(?:0?(\d*))d|(##+)")
+
+
+def is_numbered(path: str) -> bool:
+    """Return whether a path is that of numbered frames, as `frame.%04d.exr` and `frame.####.exr`."""
+    return _NUMBER.search(Path(path).name) is not None
+
+
+def frame_file(path: str, number: int) -> str:
+    """Return `path` with `number` in the place of `%04d` or `####`, with at least as many digits."""
+    name = Path(path).name
+    digits = _NUMBER.search(name)
+    text = str(number).zfill(len(digits[2] or "") or int(digits[1] or 1))
+    return str(Path(path).with_name(name[: digits.start()] + text + name[digits.end() :]))
+
+
+def frame_files(path: str) -> list[str]:
+    """Return the existing files of numbered frames, sorted; of another path, this path unless it is empty."""
+    if not is_numbered(path) or exists(path):
+        return [path] if path else []
+    name = Path(path).name
+    digits = _NUMBER.search(name)
+    least = len(digits[2] or "") or int(digits[1] or 1)
+    named = re.compile(
+        re.escape(name[: digits.start()]) + rf"\d{{{least},}}" + re.escape(name[digits.end() :])
+    )
+    folder = Path(path).parent
+    try:
+        found = [str(file) for file in folder.iterdir() if named.fullmatch(file.name)]
+    except OSError:
+        return []
+    return sorted(found, key=natural)
+
+
 def expand_files(pattern: str) -> list[str]:
-    """Return the files that match a glob pattern, or the pictures of a folder, sorted by `natural`.
+    """Return the files that match a pattern, or the pictures of a folder, sorted by `natural`.
+
+    A pattern is a glob, or has the number of a frame as `%04d` or `####`.
 
     Files in `LITTER` and hidden files are left out. Any other name is returned as it is, also that of a
     missing file or an unreadable folder: reading it raises the error.
@@ -45,6 +83,8 @@ def expand_files(pattern: str) -> list[str]:
         # `Path("")` would be the current folder.
         if pattern and path.is_dir():
             names = [str(file) for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
+        elif is_numbered(pattern) and not path.exists():
+            names = frame_files(pattern)
         elif path.exists() or not glob.has_magic(pattern):
             return [pattern]
         else:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from neural_style_tf.images.color_transfer import luma
+from neural_style_tf.images.exr import to_light
 from neural_style_tf.images.read import Picture, load_image
 from neural_style_tf.images.resize import resample
 
@@ -32,16 +33,19 @@ def load_mask(path: str | os.PathLike[str], **options: Any) -> tuple[np.ndarray,
         UserError: `load_image` cannot read the file.
     """
     picture = load_image(path, **options)
-    return mask_of(picture.pixels, picture.alpha), picture.without_pixels()
+    is_light = picture.original is not None
+    return mask_of(picture.pixels, picture.alpha, is_light=is_light), picture.without_pixels()
 
 
-def mask_of(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+def mask_of(pixels: np.ndarray, alpha: np.ndarray | None, *, is_light: bool = False) -> np.ndarray:
     """Return the mask, float32 `[H, W]`, 0–1, of a picture; see `load_mask`.
 
     Args:
         pixels: `[H, W, 3]`, RGB, 0–255; used if `alpha` is None.
         alpha: Opacity, uint8 `[H, W]`, or None.
+        is_light: Whether the pixels are from an OpenEXR file, whose values themselves are the mask.
     """
+    pixels = 255.0 * to_light(pixels).astype(np.float32) if is_light and alpha is None else pixels
     levels = luma(pixels) if alpha is None else alpha.astype(np.float32)
     return np.clip((levels - _BLACK) / (_WHITE - _BLACK), 0.0, 1.0)
 

@@ -16,6 +16,7 @@ import numpy as np
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.images.color import ColorReader
 from neural_style_tf.images.decode import decode, quiet_pillow
+from neural_style_tf.images.exr import ExrPicture, Original, Window, is_exr
 from neural_style_tf.images.files import read_bounded
 from neural_style_tf.images.resize import fit_size, resample, resize
 
@@ -35,6 +36,7 @@ class Picture:
         path: Path of the file.
         profile: ICC profile of the pixels; None for sRGB.
         dpi: Pixels per inch, across and down; None if the file has none.
+        original: The file, if it is an OpenEXR file; else None.
     """
 
     pixels: np.ndarray
@@ -44,6 +46,7 @@ class Picture:
     path: Path
     profile: bytes | None = None
     dpi: tuple[float, float] | None = None
+    original: Original | None = None
 
     def without_pixels(self) -> Picture:
         """Return a copy with an empty array of pixels, which takes hardly any memory."""
@@ -59,12 +62,14 @@ def load_image(
     allow_truncated: bool = False,
     profile: bytes | None = None,
     keep_profile: bool = False,
+    window: Window | None = None,
 ) -> Picture:
-    """Read a PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP or PPM file, upright and in sRGB.
+    """Read a PNG, JPEG, WebP, AVIF, HEIC, TIFF, OpenEXR, GIF, BMP or PPM file, upright and in sRGB.
 
     EXIF orientation and colour profile are applied. Grey, palette, CMYK, YCbCr and Lab become RGB. 16-bit
     grey keeps all its bits; so do 16-bit colours of PNG and TIFF with the extra `deep`. Without `deep`, these
-    colours are read with 8 bits. The first of several frames is used. HEIC needs the extra `heic`.
+    colours are read with 8 bits. The first of several frames is used. HEIC needs the extra `heic`, OpenEXR
+    the extra `exr`; `images.exr` says how scene-linear colours become 0–255.
 
     Args:
         path: A regular file.
@@ -76,6 +81,7 @@ def load_image(
         allow_truncated: Whether to use the undamaged part of a damaged file, with a note.
         profile: ICC profile of the result instead of sRGB.
         keep_profile: Whether RGB pixels stay in the file's own profile, which becomes `Picture.profile`.
+        window: Area of an OpenEXR file (left, top, right, bottom, all inside); default: its data window.
 
     Returns:
         The picture.
@@ -90,8 +96,13 @@ def load_image(
     data = read_bounded(path, max_pixels=max_pixels)
     name, notes = show(path), []
     with quiet_pillow(name, notes, max_pixels=max_pixels):
-        decoded = decode(data, name, notes, max_pixels=max_pixels, allow_truncated=allow_truncated)
-        reader = ColorReader(decoded.pixels, decoded.profile, name, notes, target=profile, keep=keep_profile)
+        dpi = None
+        if is_exr(data):
+            reader = ExrPicture(data, Path(path), notes, max_pixels=max_pixels, window=window)
+        else:
+            decoded = decode(data, name, notes, max_pixels=max_pixels, allow_truncated=allow_truncated)
+            dpi, own = decoded.dpi, decoded.profile
+            reader = ColorReader(decoded.pixels, own, name, notes, target=profile, keep=keep_profile)
         pixels, alpha = _read_resized(reader, fit_size(reader.shape, longest))
     size = fit_size(pixels.shape[:2], longest, enlarge=enlarge)
     if size != pixels.shape[:2]:
@@ -109,11 +120,14 @@ def load_image(
         sha256=hashlib.sha256(data).hexdigest(),
         path=Path(path),
         profile=reader.profile or profile,
-        dpi=decoded.dpi,
+        dpi=dpi,
+        original=reader.original if isinstance(reader, ExrPicture) else None,
     )
 
 
-def _read_resized(reader: ColorReader, new_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None]:
+def _read_resized(
+    reader: ColorReader | ExrPicture, new_size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Return colours and opacity of a picture, reduced strip by strip to `new_size` (H, W)."""
     size, has_alpha = reader.shape, reader.has_alpha
     if size == new_size:

@@ -12,12 +12,13 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from neural_style_tf.errors import RunError, UserError, did_you_mean, show
-from neural_style_tf.images import deep
+from neural_style_tf.images import deep, exr
 from neural_style_tf.images.color import srgb_profile
 from neural_style_tf.images.resize import strips
 from neural_style_tf.utils.files import atomic_file
 
 _SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+_SUFFIXES |= {".exr": "EXR"}
 _OPTIONS = {
     "PNG": {},
     "JPEG": {"quality": 95, "subsampling": "4:4:4"},
@@ -33,7 +34,10 @@ DEEP_FORMATS = ("PNG", "TIFF")
 def check_output(path: str | os.PathLike[str], *, size: tuple[int, int] | None = None) -> None:
     """Raise `UserError` if `save_image` could not write a picture of `size` (H, W) to this path."""
     check_path(Path(path), _SUFFIXES, "a picture")
-    limit = _LONGEST_SIDE.get(_SUFFIXES[Path(path).suffix.lower()])
+    form = _SUFFIXES[Path(path).suffix.lower()]
+    if form == "EXR":
+        exr.check_library(show(path))
+    limit = _LONGEST_SIDE.get(form)
     if size and limit and max(size) > limit:
         raise UserError(
             f"{show(path)}: a side of {max(size)} pixels is too long for this format "
@@ -79,14 +83,15 @@ def save_image(
     bits: int = 8,
     profile: bytes | None = None,
     dpi: tuple[float, float] | None = None,
+    original: exr.Original | None = None,
 ) -> tuple[str, ...]:
     """Write a picture atomically in the format that its suffix names; an existing file is replaced.
 
     PNG and TIFF are lossless; JPEG has quality 95 and full colour resolution; WebP is lossy at quality 95.
-    Nothing is dithered. The same pixels give the same bytes.
+    Nothing is dithered. The same pixels give the same bytes. OpenEXR holds light as floats, see `images.exr`.
 
     Args:
-        path: Ends in .png, .jpg, .jpeg, .webp, .tif or .tiff.
+        path: Ends in .png, .jpg, .jpeg, .webp, .tif, .tiff or .exr.
         pixels: `[H, W, 3]` or `[1, H, W, 3]`, RGB, 0–255: an array, or an object with `shape` whose slices of
             rows are arrays. Values are rounded and clipped.
         alpha: Opacity, uint8 `[H, W]`; JPEG cannot hold it.
@@ -96,6 +101,7 @@ def save_image(
         bits: Bits per channel: 8, or 16 for PNG and TIFF with the extra `deep`. Other formats have 8.
         profile: ICC profile of the pixels; None for sRGB.
         dpi: Pixels per inch, across and down; WebP cannot hold them.
+        original: For OpenEXR, the file of the photo (`Picture.original`), whose other channels are kept.
 
     Returns:
         Lines that the user should see: what the format cannot hold.
@@ -121,6 +127,13 @@ def save_image(
             raise ValueError(f"expected alpha of uint8 {pixels.shape[:2]}, not {alpha.dtype} {alpha.shape}")
         if form == "JPEG":
             notes, alpha = (f"{show(Path(path).name)}: JPEG cannot hold transparency; it is left out",), None
+    if form == "EXR":
+        low, high = _range(pixels)
+        if stretch:
+            pixels = (np.asarray(pixels[:]) - low) * (255.0 / (float(high - low) or 1.0))
+        encoded = exr.encode(pixels, alpha=alpha, original=original, dpi=dpi)
+        _write(path, lambda file: file.write(encoded))
+        return notes
     profile = profile or srgb_profile()
     if bits == 16 and form in DEEP_FORMATS:
         deep.check_libvips()
@@ -164,14 +177,7 @@ def to_picture(pixels: np.ndarray, *, alpha: np.ndarray | None = None, stretch: 
 
 def _quantize(pixels: np.ndarray, dtype: type, *, alpha: np.ndarray | None, stretch: bool) -> np.ndarray:
     """Round and clip pixels to `dtype`, uint8 or uint16; return `[H, W, 3]`, or `[H, W, 4]` with `alpha`."""
-    bad, low, high = 0, np.inf, -np.inf
-    for rows in strips(pixels.shape):
-        strip = pixels[rows]
-        bad += strip.size - int(np.isfinite(strip).sum())
-        low, high = min(low, strip.min()), max(high, strip.max())
-    if bad:
-        count = pixels.shape[0] * pixels.shape[1] * 3
-        raise ValueError(f"{bad} of {count} values are not finite; a NaN is never written to a picture")
+    low, high = _range(pixels)
     level = np.iinfo(dtype).max // 255
     levels = np.empty((*pixels.shape[:2], 3 if alpha is None else 4), dtype)
     for rows in strips(pixels.shape):
@@ -183,3 +189,16 @@ def _quantize(pixels: np.ndarray, dtype: type, *, alpha: np.ndarray | None, stre
     if alpha is not None:
         levels[..., 3] = alpha.astype(dtype) * level
     return levels
+
+
+def _range(pixels: np.ndarray) -> tuple[np.floating, np.floating]:
+    """Return the smallest and the largest value; raise `ValueError` if a value is not a finite number."""
+    bad, low, high = 0, np.inf, -np.inf
+    for rows in strips(pixels.shape):
+        strip = pixels[rows]
+        bad += strip.size - int(np.isfinite(strip).sum())
+        low, high = min(low, strip.min()), max(high, strip.max())
+    if bad:
+        count = pixels.shape[0] * pixels.shape[1] * 3
+        raise ValueError(f"{bad} of {count} values are not finite; a NaN is never written to a picture")
+    return low, high

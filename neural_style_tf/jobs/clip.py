@@ -21,13 +21,13 @@ from neural_style_tf.config.schema import Config, Job, numbered
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import RunError, UserError, reason, show
 from neural_style_tf.images import Picture, fit_size, resize
-from neural_style_tf.images.files import expand_files
+from neural_style_tf.images.files import expand_files, is_numbered
 from neural_style_tf.images.masks import load_mask, mask_of
 from neural_style_tf.jobs.inputs import PictureFiles, read_inputs
 from neural_style_tf.jobs.machine import Machine
 from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.output_dir import OutputFolder
-from neural_style_tf.runs.outputs import check_not_read, check_not_there, output_of
+from neural_style_tf.runs.outputs import check_not_read, check_not_there, output_of, say_left_out
 from neural_style_tf.runs.region_files import RegionFrames
 from neural_style_tf.runs.resume import newest_metric
 from neural_style_tf.transfer.masks import Masks
@@ -97,7 +97,8 @@ class ClipPainting:
                 f"frames of {size[1]}×{size[0]} pixels are too small to follow what moves: sides of "
                 f"{LEAST_SIDE} are needed"
             )
-        notes = (*self.clip.notes, *(["transparency is left out of a clip"] if self.clip.has_alpha else []))
+        lost = self.clip.has_alpha and not (self.clip.original and job.output.lower().endswith(".exr"))
+        notes = (*self.clip.notes, *(["transparency is left out of a clip"] if lost else []))
         pixels = resize(first.pixels, size)
         content = Picture(pixels, None, notes, self.clip.sha256, Path(job.content), None, None)
         known, inputs = read_inputs(config, job, machine, files, content=content, read_mask=self._read_mask)
@@ -187,6 +188,7 @@ class ClipPainting:
     def check_outputs(self, run: Run) -> None:
         """Raise UserError if `--output` cannot hold the clip, is also read, or must not be replaced."""
         self.check_output(run.here, run.config, size=run.size, written=output_of(run.here))
+        say_left_out(run.here, self.clip.original, run.size, run.console.say)
 
     def check_output(self, job: Job, config: Config, *, size: tuple[int, int], written: str) -> None:
         """Raise UserError as `check_outputs` does, for the outputs of `job`.
@@ -318,9 +320,10 @@ class ClipPainting:
         from neural_style_tf.runs.callbacks import Saving
         from neural_style_tf.runs.clip_files import Frames, States
 
+        output = run.here.output if is_numbered(run.here.output) else ""
         regions = [] if run.regions is None else [RegionFrames(folder.path, run.regions, self._labels)]
         return [
-            Frames(folder.path, Saving(stretch=run.job.stretch_contrast)),
+            Frames(folder.path, Saving(stretch=run.job.stretch_contrast), self.clip, output),
             *regions,
             States(folder.path, max(run.config.video.long_term)),
             self._progress,
@@ -369,7 +372,7 @@ def moving_mask(clip: Clip, frame: Frame) -> np.ndarray:
     # If only other frames of the clip have transparency, this one is opaque everywhere.
     if clip.has_alpha and frame.alpha is None:
         return np.ones(frame.pixels.shape[:2], np.float32)
-    return mask_of(frame.pixels, frame.alpha)
+    return mask_of(frame.pixels, frame.alpha, is_light=frame.original is not None)
 
 
 def write_result(
@@ -407,7 +410,8 @@ def write_result(
         return
     where = f"the frames are in {show(files[0].parent)}"
     fault: RunError | None = None
-    for path in (folder / "result.mp4", *([Path(job.output)] if job.output else [])):
+    copies = [Path(job.output)] if job.output and not is_numbered(job.output) else []
+    for path in (folder / "result.mp4", *copies):
         try:
             notes = write_clip(
                 path,

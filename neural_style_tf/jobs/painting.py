@@ -102,7 +102,7 @@ class PicturePainting:
 
         path, job, photo, saves = folder.path, run.job, run.files.photo, run.config.saving
         dpi = (job.dpi, job.dpi) if job.dpi else photo.dpi
-        saving = Saving(photo.alpha, job.stretch_contrast, int(job.bits), photo.profile, dpi)
+        saving = Saving(photo.alpha, job.stretch_contrast, int(job.bits), photo.profile, dpi, photo.original)
         results = [path / "result.png"] + ([Path(run.here.output)] if run.here.output else [])
         return [
             Result(results, saves, saving),

@@ -14,7 +14,7 @@ import numpy as np
 
 from neural_style_tf.config.schema import SaveConfig
 from neural_style_tf.errors import RunError, UserError, reason, show
-from neural_style_tf.images import resize, save_image
+from neural_style_tf.images import exr, resize, save_image
 from neural_style_tf.transfer.records import Listener, Record, Rows, StepRecord
 from neural_style_tf.utils.console import Console, duration
 
@@ -85,6 +85,7 @@ class Saving:
     bits: int = 8  # bits per channel of results; pictures of steps have 8
     profile: bytes | None = None  # ICC profile of the pixels; None for sRGB
     dpi: tuple[float, float] | None = None  # pixels per inch; None to leave them out
+    original: exr.Original | None = None  # the photo's OpenEXR file; None for other formats
 
 
 class Pictures(Listener):

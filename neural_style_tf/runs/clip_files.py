@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zipfile
 from fractions import Fraction
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from neural_style_tf.images.files import frame_file
 from neural_style_tf.runs.callbacks import Saving, save_picture
 from neural_style_tf.runs.resume import metric_rows
 from neural_style_tf.transfer.records import FrameRecord, FrameState, Listener
 from neural_style_tf.utils.console import Console, duration
 from neural_style_tf.utils.files import atomic_file
+from neural_style_tf.video.read import Clip
 
 SPARE = 2
 """Number of states kept in addition to those that the next frame needs, in case the newest is damaged."""
@@ -43,17 +46,26 @@ def frame_times(folder: Path) -> dict[int, Fraction]:
 
 
 class Frames(Listener):
-    """Writes every painted frame to `frames/frame-000001.png` … in the output folder."""
+    """Writes every painted frame to `frames/frame-000001.png` … in the output folder, and to `output`.
+
+    Args:
+        folder: The output folder.
+        saving: How frames are saved.
+        clip: The original clip, for the numbers and the OpenEXR files of its frames.
+        output: Path with `%04d` or `####` in the place of the number; "" for none.
+    """
 
     keeps_painting = True
 
-    def __init__(self, folder: Path, saving: Saving) -> None:
-        self._folder, self._saving = folder, saving
+    def __init__(self, folder: Path, saving: Saving, clip: Clip, output: str = "") -> None:
+        self._folder, self._saving, self._clip, self._output = folder, saving, clip, output
 
     def on_step(self, record: FrameRecord) -> None:
-        path = frame_path(self._folder, record.step)
+        path, number = frame_path(self._folder, record.step), record.step
         path.parent.mkdir(exist_ok=True)
-        save_picture(path, record.image_rows, self._saving)
+        copies = [Path(frame_file(self._output, self._clip.name_of(number)))] if self._output else []
+        saving = dataclasses.replace(self._saving, original=self._clip.original_of(number))
+        save_picture(path, record.image_rows, saving, *copies)
 
 
 class States(Listener):

@@ -10,7 +10,8 @@ from pathlib import Path
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.images import Picture, check_output, deep
-from neural_style_tf.images.files import expand_files
+from neural_style_tf.images.exr import Original
+from neural_style_tf.images.files import expand_files, frame_files
 from neural_style_tf.runs.output_dir import files_of_a_run
 from neural_style_tf.runs.resume import earlier_manifest
 from neural_style_tf.transfer.initial import WORDS
@@ -38,12 +39,23 @@ def check_outputs(job: Job, config: Config, content: Picture, *, size: tuple[int
         return
     check_output(job.output, size=size)
     check_not_there(job, written=output_of(job))
-    if job.bits == "16" and not job.output.lower().endswith((".png", ".tif", ".tiff")):
+    if job.bits == "16" and not job.output.lower().endswith((".png", ".tif", ".tiff", ".exr")):
         say(f"{job.output}: this format holds 8 bits a channel; .png and .tiff hold 16")
     if job.dpi and job.output.lower().endswith(".webp"):
         say(f"{job.output}: WebP cannot hold --dpi")
+    say_left_out(job, content.original, size, say)
     if content.alpha is not None and job.output.lower().endswith((".jpg", ".jpeg")):
         say(f"{job.output}: JPEG cannot hold the transparency of {job.content}")
+
+
+def say_left_out(job: Job, original: Original | None, size: tuple[int, int], say: Say) -> None:
+    """Print which channels of the photo an OpenEXR file of another size, `size` (H, W), cannot keep."""
+    if original and original.further and original.size != size and job.output.lower().endswith(".exr"):
+        names = ", ".join(original.further[:8]) + (", …" if original.further[8:] else "")
+        say(
+            f"{job.output}: {names} of {job.content} are left out: what is not painted is kept only at the "
+            "photo's own size, with --image_size=0"
+        )
 
 
 def check_not_read(job: Job, result: str, init: str) -> None:
@@ -54,7 +66,7 @@ def check_not_read(job: Job, result: str, init: str) -> None:
     names = [file for name in job.pictures.values() for file in (name, *expand_files(name))]
     names += [init] if init not in WORDS else []
     inputs = [Path(file) for file in names if exists(file)]
-    for output in filter(None, (job.output, os.path.join(job.output_dir, result))):  # noqa: PTH118
+    for output in (*frame_files(job.output), os.path.join(job.output_dir, result)):  # noqa: PTH118
         if exists(output) and any(Path(output).samefile(file) for file in inputs):
             raise UserError(f"{show(output)} is read and would be overwritten: give another name")
     if not job.overwrite:
@@ -74,14 +86,16 @@ def check_not_there(job: Job, *, written: str) -> None:
     It may be replaced with `--overwrite`, or if the resumed run itself wrote it. `written` is the path that
     the resumed run wrote, from `output_of`.
     """
-    output = Path(job.output)
+    output = next(map(Path, frame_files(job.output)), Path(job.output))
     if not output.exists() or job.overwrite:
         return
     if not job.resume and not written:
-        raise UserError(f"--output: {show(job.output)} exists; give another name, or --overwrite")
-    if not (written and Path(written).exists() and output.samefile(written)):
+        raise UserError(f"--output: {show(output)} exists; give another name, or --overwrite")
+    # Frames are compared by the first that is there.
+    before = next(map(Path, frame_files(written)), None)
+    if not (before and before.exists() and output.samefile(before)):
         raise UserError(
-            f"--output: {show(job.output)} exists, and the run to resume did not write it: give another name"
+            f"--output: {show(output)} exists, and the run to resume did not write it: give another name"
         )
 
 

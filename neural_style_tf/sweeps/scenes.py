@@ -10,6 +10,7 @@ import numpy as np
 
 from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.errors import UserError, show
+from neural_style_tf.images.files import is_numbered
 from neural_style_tf.jobs.clip import write_result
 from neural_style_tf.jobs.machine import Machine
 from neural_style_tf.jobs.run import Run
@@ -81,6 +82,11 @@ class Scenes:
         if self._job.overwrite and shard[1] > 1:
             raise UserError(
                 "--overwrite: a --shard would join new scenes with old ones: give another --output_dir"
+            )
+        if is_numbered(self._job.output):
+            raise UserError(
+                "--output: pictures of frames are written by one process: leave out --jobs, --shard and "
+                "--ray, or paint each scene with --start_frame and --end_frame"
             )
         # The clip that an earlier `join` wrote may be replaced.
         job, written = self._job.replace(output_dir=str(root)), SweepFolder(root).joined

@@ -10,6 +10,7 @@ import numpy as np
 
 from neural_style_tf.config.schema import Config
 from neural_style_tf.images import load_image, save_image
+from neural_style_tf.images.exr import Original
 from neural_style_tf.transfer.session import stylize
 from neural_style_tf.weights import Weights
 
@@ -24,10 +25,12 @@ class Painting:
     Attributes:
         pixels: The picture, float32 [H, W, 3], RGB, not clipped to 0–255.
         losses: Name → value of the losses at the last step: `total` and its parts.
+        original: The content picture if it is an OpenEXR file, whose other channels such a file keeps.
     """
 
     pixels: np.ndarray
     losses: dict[str, float]
+    original: Original | None = None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the picture; an existing file is replaced.
@@ -39,7 +42,7 @@ class Painting:
             UserError: The suffix is unknown, or the folder does not exist.
             RunError: Writing failed, for example because the disk is full.
         """
-        save_image(path, self.pixels)
+        save_image(path, self.pixels, original=self.original)
 
 
 def paint(
@@ -68,11 +71,12 @@ def paint(
     """
     settings = {"preset": PRESET} | settings | ({} if size is None else {"image_size": size})
     config = Config(**settings)
-    pictures = [
-        picture
-        if isinstance(picture, np.ndarray)
-        else load_image(picture, longest=config.sizes.image_size).pixels
-        for picture in (content, style)
-    ]
+    originals, pictures = [], []
+    for picture in (content, style):
+        read = None
+        if not isinstance(picture, np.ndarray):
+            read = load_image(picture, longest=config.sizes.image_size)
+        originals.append(read and read.original)
+        pictures.append(read.pixels if read else picture)
     *_, last = stylize(*pictures, config, weights=weights)
-    return Painting(last.best, dict(last.terms))
+    return Painting(last.best, dict(last.terms), originals[0])

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib.util
+import re
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +22,7 @@ from PIL import Image, ImageOps
 from neural_style_tf.errors import RunError, UserError, show
 from neural_style_tf.images import MAX_PIXELS, load_image
 from neural_style_tf.images.decode import open_frames, quiet_pillow
+from neural_style_tf.images.exr import Original, common_window
 from neural_style_tf.images.files import expand_files
 
 VIDEO_SUFFIXES = frozenset(
@@ -49,6 +51,7 @@ class Frame:
     time: Fraction  # seconds from the first frame of the clip
     pixels: np.ndarray  # float32 [H, W, 3], RGB 0–255
     alpha: np.ndarray | None = None  # opacity, uint8 [H, W]; None for an opaque frame
+    original: Original | None = None  # its file, if that is an OpenEXR file
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,6 +73,22 @@ class Clip:
     length: Fraction | None = None  # in seconds; None if the file does not say
     plays: int = 0  # how often an animation is played; 0: for ever
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)  # metadata, by the names in `FILE_TAGS`
+    # The first frame's file, if that is an OpenEXR file; those of the other frames have the same size.
+    original: Original | None = None
+
+    def original_of(self, number: int) -> Original | None:
+        """Return the OpenEXR file of frame `number`; None for other formats."""
+        return self.original and dataclasses.replace(self.original, path=self.files[number - 1])
+
+    def name_of(self, number: int) -> int:
+        """Return the number in the name of the file of frame `number`; `number` if not each has its own."""
+        return self._names[number - 1] if self._names else number
+
+    @functools.cached_property
+    def _names(self) -> list[int]:
+        digits = [re.findall(r"\d+", file.stem) for file in self.files]
+        names = [int(found[-1]) for found in digits if found]
+        return names if len(set(names)) == len(self.files) else []
 
     def shown_last(self, number: int, time: Fraction, every: int) -> Fraction:
         """Return for how many seconds frame `number`, at `time`, is shown if it is the last painted frame.
@@ -187,6 +206,8 @@ def _open_clip(
 
 def _open_folder(path: Path, files: tuple[Path, ...], rate: float, reading: dict[str, Any]) -> Clip:
     frames_a_second = Fraction(rate).limit_denominator(10**6) if rate else FOLDER_RATE
+    if files[0].suffix.lower() == ".exr":
+        reading["window"] = common_window(files)
     first = load_image(files[0], **reading)
     has_alpha, shape = first.alpha is not None, first.pixels.shape
 
@@ -205,10 +226,20 @@ def _open_folder(path: Path, files: tuple[Path, ...], rate: float, reading: dict
                     f"frame {number}, {show(file)}, is {sizes[0]}, and the first is {sizes[1]}: all must "
                     "have one size"
                 )
-            yield Frame(number, (number - 1) / frames_a_second, picture.pixels, picture.alpha)
+            time = (number - 1) / frames_a_second
+            yield Frame(number, time, picture.pixels, picture.alpha, picture.original)
 
     notes = (f"{len(files)} frames at {float(frames_a_second):g} a second", *first.notes)
-    return Clip(path, files, frames_a_second, len(files), read, notes, has_alpha=has_alpha)
+    return Clip(
+        path,
+        files,
+        frames_a_second,
+        len(files),
+        read,
+        notes,
+        has_alpha=has_alpha,
+        original=first.original,
+    )
 
 
 def _open_animation(file: Path, *, max_pixels: int, allow_truncated: bool) -> Clip:

@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from neural_style_tf.errors import RunError, UserError, show
-from neural_style_tf.images.write import check_path
+from neural_style_tf.images.files import is_numbered
+from neural_style_tf.images.write import check_output, check_path
 from neural_style_tf.utils.files import atomic_path
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -37,8 +38,14 @@ COPIED = ("aac", "mp3", "ac3", "eac3", "alac")
 
 
 def check_clip_output(path: str, *, frames: int = 0, size: tuple[int, int] = (0, 0)) -> None:
-    """Raise `UserError` if a clip of `frames` frames (0: unknown) of `size` (H, W) cannot be written."""
+    """Raise `UserError` if a clip of `frames` frames (0: unknown) of `size` (H, W) cannot be written.
+
+    A path with `%04d` or `####` is that of a picture for each frame.
+    """
     file = Path(path)
+    if is_numbered(path):
+        check_output(path, size=size if all(size) else None)
+        return
     check_path(file, (*CONTAINERS, *ANIMATIONS), "a clip")
     if file.suffix.lower() in ANIMATIONS and (why := _too_much(frames, size, file.suffix)):
         raise UserError(f"--output: {show(path)}: {why}")
