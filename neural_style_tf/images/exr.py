@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from neural_style_tf.errors import UserError, one_line
+from neural_style_tf.errors import UserError, one_line, show
 from neural_style_tf.images.decode import without_stderr
 from neural_style_tf.images.files import ADVICE, check_size
 from neural_style_tf.images.resize import resample, strips
@@ -141,7 +141,7 @@ class ExrPicture:
     def __init__(
         self, data: bytes, path: Path, notes: list[str], *, max_pixels: int, window: Window | None = None
     ) -> None:
-        name = repr(str(path))
+        name = show(path)
         check_library(name)
         with _reported(name):
             self._file = _open(data, name, max_pixels)
@@ -302,7 +302,7 @@ def encode(
         try:
             data = original.path.read_bytes()
         except OSError as error:
-            raise UserError(f"{str(original.path)!r} cannot be read again: {error.strerror}") from error
+            raise UserError(f"{show(original.path)} cannot be read again: {error.strerror}") from error
         photo = ExrPicture(data, original.path, [], max_pixels=2**62, window=original.window)
         file = photo.painted(pixels, header)
     else:

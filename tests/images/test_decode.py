@@ -97,7 +97,7 @@ def test_strange_names_print_safely(tmp_path, name):
         (b"\0\0\0\x18ftypisom\0\0\0\0mp41avc1", ["looks like a video or other media"]),
         (b"\x89PNG\r\n\x1a\n", ["is a PNG file that is cut short or damaged"]),
         (b"BM" + b"\xff" * 100, ["is a BMP file that is cut short or damaged"]),
-        (b"\0\0\1\0" + bytes(99), ["expected PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF, BMP or PPM"]),
+        (b"\0\0\1\0" + bytes(99), ["expected PNG, JPEG, WebP, AVIF, HEIC, TIFF, OpenEXR, GIF, BMP or PPM"]),
     ],
 )
 def test_what_is_no_picture_is_named(tmp_path, content, messages):

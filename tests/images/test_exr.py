@@ -319,7 +319,7 @@ def test_an_original_that_is_gone_is_reported(tmp_path):
     path = write(tmp_path / "a.exr", colors())
     picture = load_image(path)
     path.unlink()
-    with pytest.raises(UserError, match=r"a.exr' cannot be read again"):
+    with pytest.raises(UserError, match=r"a.exr cannot be read again"):
         save_image(tmp_path / "b.exr", picture.pixels, original=picture.original)
     assert not (tmp_path / "b.exr").exists()
 
