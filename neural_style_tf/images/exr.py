@@ -48,6 +48,8 @@ _BEAUTY = ("", "rgba", "rgb", "beauty", "combined", "color", "c")
 # Attributes that describe pixels which a painting of another size no longer has.
 _OF_SIZE = ("channels", "dataWindow", "displayWindow", "preview")
 
+NO_PROFILE = "OpenEXR is written from sRGB: leave out --profile=content"
+
 Window = tuple[int, int, int, int]
 """An area of pixels: left, top, right, bottom, of which the last two are inside."""
 
@@ -144,37 +146,32 @@ class ExrPicture:
         name = show(path)
         check_library(name)
         with _reported(name):
-            self._file = _open(data, name, max_pixels)
-        self._index, self._names, alpha = _find_colors(self._file.parts, name)
-        self.part = self._file.parts[self._index]
-        channels, header = self.part.channels, self.part.header
+            headers = _read_headers(_library().File(io.BytesIO(data), header_only=True))
+            _check_headers(headers, name, max_pixels)
+            self._index, self._names, alpha = _find_colors(headers, name)
+            self._file = _library().File(io.BytesIO(data), separate_channels=True)
+            if len(self._file.parts) < len(headers):
+                # The library leaves out a part that it cannot decode.
+                raise ValueError("pixels are missing")
+        part = self._part = self._file.parts[self._index]
+        channels, header = part.channels, part.header
         colors = [channels[channel] for channel in self._names]
         if any(c.xSampling != 1 or c.ySampling != 1 or c.pixels.dtype.kind != "f" for c in colors):
             raise UserError(
                 f"{name}: its colours ({', '.join(self._names)}) are integers or of a lower resolution; save "
                 "them as half floats of full resolution"
             )
-        self._window, frame = _window_of(header), window or _window_of(header)
+        own = _window_of(header)
+        frame = window or own
         self.shape = frame[3] - frame[1] + 1, frame[2] - frame[0] + 1
         check_size(*self.shape[::-1], name, max_pixels)
-        # Where the pixels of the file lie in the picture, and the other way round.
-        self._crop = tuple(
-            slice(self._window[axis] - frame[axis], self._window[axis + 2] - frame[axis] + 1)
-            for axis in (1, 0)
-        )
-        if (
-            min(
-                self._crop[0].start,
-                self._crop[1].start,
-                frame[3] - self._window[3],
-                frame[2] - self._window[2],
-            )
-            < 0
-        ):
+        if any(frame[at] > own[at] or frame[at + 2] < own[at + 2] for at in (0, 1)):
             raise UserError(f"{name}: its pixels lie outside of the area {frame} of the clip")
+        # The part of the picture that the file has.
+        self._crop = tuple(slice(own[at] - frame[at], own[at + 2] - frame[at] + 1) for at in (1, 0))
         self._colors = [self._placed(c.pixels) for c in colors]
         self._alpha = self._placed(channels[alpha].pixels) if alpha else None
-        self.has_alpha = alpha != "" and bool(self._alpha.min() < 1)
+        self.has_alpha = alpha != "" and bool(_opacity(self._alpha).min() < 1)
         self._to_srgb = _to_srgb_matrix(header)
         self._note(name, notes)
         painted = {*self._names, alpha}
@@ -182,7 +179,7 @@ class ExrPicture:
         further += [f"part {p.name() or i + 1}" for i, p in enumerate(self._file.parts) if i != self._index]
         self.original = Original(path, self.shape, tuple(further), window)
         if self._names[0] not in ("R", "Y") or len(self._file.parts) > 1:
-            where = f" of part {self.part.name() or self._index + 1}" if len(self._file.parts) > 1 else ""
+            where = f" of part {part.name() or self._index + 1}" if len(self._file.parts) > 1 else ""
             notes.append(f"{name}: painted is {', '.join(dict.fromkeys(self._names))}{where}")
 
     def _placed(self, pixels: np.ndarray) -> np.ndarray:
@@ -194,18 +191,12 @@ class ExrPicture:
         return placed
 
     def _note(self, name: str, notes: list[str]) -> None:
-        lost = sum(
-            int(pixels.size - np.isfinite(pixels).sum()) for pixels in self._colors[: len(set(self._names))]
-        )
-        if lost:
-            notes.append(
-                f"{name}: {lost} values are not finite: NaN is read as 0, infinity as {LARGEST_HALF:g}"
-            )
-        low = min(float(np.min(pixels, where=np.isfinite(pixels), initial=0)) for pixels in self._colors)
+        colors = self._colors[: len(set(self._names))]
+        if lost := sum(int(pixels.size - np.isfinite(pixels).sum()) for pixels in colors):
+            notes.append(f"{name}: {lost} values are not finite: NaN is read as 0, infinity as 65504")
+        low = min(float(np.min(pixels, where=np.isfinite(pixels), initial=0)) for pixels in colors)
         if low < 0:
-            notes.append(
-                f"{name}: values below 0 (to {low:.3g}) are kept, but nothing else is painted below 0"
-            )
+            notes.append(f"{name}: values below 0 (to {low:.3g}) stay; nothing else is painted below 0")
 
     def _raw(self, rows: slice) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the colours [h, W, 3] as stored, but finite, and the opacity [h, W, 1], or None."""
@@ -253,29 +244,25 @@ class ExrPicture:
                 light = np.where(alpha > 0, light * alpha, self._raw(rows)[0] if same else 0.0)
             for channel, values in zip(result, np.moveaxis(light, -1, 0), strict=True):
                 channel[rows] = _bounded(values, channel.dtype)
-        prefix = self._names[0][:-1] if self._names[0] != "Y" else ""
-        names = self._names if len(set(self._names)) == 3 else [prefix + letter for letter in "RGB"]
-        channels = dict(zip(names, result, strict=True))
+        prefix = self._names[0][:-1]
+        channels = dict(zip([prefix + letter for letter in "RGB"], result, strict=True))
+        self._part.header.update(header)
+        for part in self._file.parts:
+            _make_writable(part.header)
         if same:
-            self.part.header.pop("preview", None)
-            for other in self._file.parts:
-                _make_writable(other.header)
-            self.part.header.update(header)
-            kept = self.part.channels
-            if names is not self._names:
-                del kept[self._names[0]]
+            self._part.header.pop("preview", None)
+            kept = self._part.channels
+            if self._names[0] == "Y":
+                del kept["Y"]
             for channel, values in channels.items():
+                linear = channel in kept and bool(kept[channel].pLinear)
                 values = np.ascontiguousarray(values[self._crop])
-                if channel in kept:
-                    kept[channel].pixels = values
-                else:
-                    kept[channel] = library.Channel(channel, values)
+                kept[channel] = library.Channel(channel, values, 1, 1, linear)
             return self._file
         if alphas is not None:
             channels[prefix + "A"] = _bounded(alphas, self._alpha.dtype)
-        kept = {key: value for key, value in self.part.header.items() if key not in _OF_SIZE} | header
-        _make_writable(kept)
-        return library.File([library.Part(kept, _contiguous(channels), self.part.name())])
+        kept = {key: value for key, value in self._part.header.items() if key not in _OF_SIZE}
+        return library.File([library.Part(kept, channels, self._part.name())])
 
 
 def encode(
@@ -307,19 +294,13 @@ def encode(
         file = photo.painted(pixels, header)
     else:
         light = np.concatenate([_light_of(pixels[rows], 0.0) for rows in strips(pixels.shape)])
-        channels = dict(zip("RGB", np.moveaxis(light, -1, 0), strict=True))
+        planes = list(np.moveaxis(light, -1, 0))
         if alpha is not None:
-            channels["A"] = alpha / 255.0
-            channels = {
-                name: values * (channels["A"] if name != "A" else 1.0) for name, values in channels.items()
-            }
-        channels = {name: values.astype(np.float16) for name, values in channels.items()}
-        header |= {
-            "compression": library.ZIP_COMPRESSION,
-            "type": library.scanlineimage,
-            "chromaticities": _SRGB,
-        }
-        file = library.File(header, _contiguous(channels))
+            opacity = alpha / 255.0
+            planes = [*(plane * opacity for plane in planes), opacity]
+        header |= {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage}
+        channels = {name: plane.astype(np.float16, "C") for name, plane in zip("RGBA", planes, strict=False)}
+        file = library.File(header | {"chromaticities": _SRGB}, channels)
     stream = io.BytesIO()
     file.write(stream)
     return stream.getvalue()
@@ -333,8 +314,8 @@ def common_window(files: Sequence[Path]) -> Window | None:
     windows = set()
     for file in files:
         with contextlib.suppress(Exception), without_stderr():
-            part = _library().File(str(file), separate_channels=True, header_only=True).parts[0]
-            windows.add(_window_of(part.header))
+            headers = _read_headers(_library().File(str(file), header_only=True))
+            windows.add(_window_of(headers[_find_colors(headers, "")[0]]))
     if len(windows) < 2:
         return None
     lefts, tops, rights, bottoms = zip(*windows, strict=True)
@@ -355,6 +336,10 @@ def _reported(name: str) -> Iterator[None]:
             yield
     except (UserError, MemoryError):
         raise
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{name} has an attribute or a name that is not text in UTF-8; write it anew"
+        ) from error
     except Exception as error:
         reason = one_line(str(error), 120).replace("'<python_buffer>'", "it")
         raise UserError(
@@ -362,11 +347,17 @@ def _reported(name: str) -> Iterator[None]:
         ) from error
 
 
-def _open(data: bytes, name: str, max_pixels: int) -> Any:
-    """Decode all channels of all parts; check their sizes first."""
-    library = _library()
-    headers = [part.header for part in library.File(io.BytesIO(data), header_only=True).parts]
-    size = 0
+def _read_headers(file: Any) -> list[dict[str, Any]]:
+    """Return the attributes of each part of an opened file, and its channels by their names."""
+    headers = [part.header for part in file.parts]
+    return [
+        header | {"channels": {channel.name: channel for channel in header["channels"]}} for header in headers
+    ]
+
+
+def _check_headers(headers: Sequence[dict[str, Any]], name: str, max_pixels: int) -> None:
+    """Raise `UserError` for deep data, and for more pixels or channels than are decoded."""
+    library, size = _library(), 0
     for header in headers:
         if header.get("type") in (library.deepscanline, library.deeptile):
             raise UserError(f"{name} holds deep data, several samples a pixel; flatten it first")
@@ -378,35 +369,31 @@ def _open(data: bytes, name: str, max_pixels: int) -> Any:
         raise UserError(
             f"{name} holds up to {size:,} bytes of channels, too many for {max_pixels:,} pixels; {ADVICE}"
         )
-    file = library.File(io.BytesIO(data), separate_channels=True)
-    if len(file.parts) < len(headers):
-        # The library leaves out a part that it cannot decode.
-        raise ValueError("pixels are missing")
-    return file
 
 
-def _find_colors(parts: Sequence[Any], name: str) -> tuple[int, list[str], str]:
+def _find_colors(headers: Sequence[dict[str, Any]], name: str) -> tuple[int, list[str], str]:
     """Return the index of the part to paint, its channels of red, green and blue, and its opacity or ""."""
     found = []
-    for index, part in enumerate(parts):
-        for red in part.channels:
-            prefix, _, _ = red.rpartition("R")
+    for index, header in enumerate(headers):
+        channels = header["channels"]
+        for red in channels:
+            prefix = red[:-1]
             names = [prefix + letter for letter in "RGB"]
-            if red.endswith("R") and prefix[-1:] in ("", ".") and all(map(part.channels.__contains__, names)):
+            if red.endswith("R") and prefix[-1:] in ("", ".") and all(map(channels.__contains__, names)):
                 layer = prefix.rstrip(".").rpartition(".")[2].lower()
-                alpha = prefix + "A" if prefix + "A" in part.channels else ""
                 rank = _BEAUTY.index(layer) if layer in _BEAUTY else len(_BEAUTY)
-                found.append((rank, index, names, alpha))
+                found.append((rank, index, names, prefix + "A" if prefix + "A" in channels else ""))
     if found:
         return min(found)[1:]
-    for index, part in enumerate(parts):
-        if "Y" in part.channels:
-            if {"RY", "BY"} & set(part.channels):
-                raise UserError(
-                    f"{name} holds luminance and chroma (Y, RY, BY); save it with channels R, G and B"
-                )
-            return index, ["Y"] * 3, "A" if "A" in part.channels else ""
-    names = [channel for part in parts for channel in part.channels]
+    for index, header in enumerate(headers):
+        channels = header["channels"]
+        if "RY" in channels or "BY" in channels:
+            raise UserError(
+                f"{name} holds luminance and chroma (Y, RY, BY); save it with channels R, G and B"
+            )
+        if "Y" in channels:
+            return index, ["Y"] * 3, "A" if "A" in channels else ""
+    names = [channel for header in headers for channel in header["channels"]]
     raise UserError(
         f"{name} has no channels R, G and B, nor Y, but {', '.join(names[:8])}{', …' if names[8:] else ''}"
     )
@@ -432,10 +419,6 @@ def _bounded(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def _resampled(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resample(plane[..., np.newaxis].astype(np.float32), size, smooth=True)[..., 0]
-
-
-def _contiguous(channels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: np.ascontiguousarray(values) for name, values in channels.items()}
 
 
 def _make_writable(header: dict[str, Any]) -> None:

@@ -128,6 +128,8 @@ def save_image(
         if form == "JPEG":
             notes, alpha = (f"{show(Path(path).name)}: JPEG cannot hold transparency; it is left out",), None
     if form == "EXR":
+        if profile:
+            raise UserError(f"{show(path)}: {exr.NO_PROFILE}")
         low, high = _range(pixels)
         if stretch:
             pixels = (np.asarray(pixels[:]) - low) * (255.0 / (float(high - low) or 1.0))

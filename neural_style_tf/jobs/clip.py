@@ -372,7 +372,7 @@ def moving_mask(clip: Clip, frame: Frame) -> np.ndarray:
     # If only other frames of the clip have transparency, this one is opaque everywhere.
     if clip.has_alpha and frame.alpha is None:
         return np.ones(frame.pixels.shape[:2], np.float32)
-    return mask_of(frame.pixels, frame.alpha, is_light=frame.original is not None)
+    return mask_of(frame.pixels, frame.alpha, is_light=clip.original is not None)
 
 
 def write_result(

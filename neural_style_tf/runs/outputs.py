@@ -9,7 +9,7 @@ from pathlib import Path
 
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.images import Picture, check_output, deep
+from neural_style_tf.images import Picture, check_output, deep, exr
 from neural_style_tf.images.exr import Original
 from neural_style_tf.images.files import expand_files, frame_files
 from neural_style_tf.runs.output_dir import files_of_a_run
@@ -43,6 +43,8 @@ def check_outputs(job: Job, config: Config, content: Picture, *, size: tuple[int
         say(f"{job.output}: this format holds 8 bits a channel; .png and .tiff hold 16")
     if job.dpi and job.output.lower().endswith(".webp"):
         say(f"{job.output}: WebP cannot hold --dpi")
+    if content.profile and job.output.lower().endswith(".exr"):
+        raise UserError(f"{job.output}: {exr.NO_PROFILE}")
     say_left_out(job, content.original, size, say)
     if content.alpha is not None and job.output.lower().endswith((".jpg", ".jpeg")):
         say(f"{job.output}: JPEG cannot hold the transparency of {job.content}")

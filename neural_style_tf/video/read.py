@@ -51,7 +51,6 @@ class Frame:
     time: Fraction  # seconds from the first frame of the clip
     pixels: np.ndarray  # float32 [H, W, 3], RGB 0–255
     alpha: np.ndarray | None = None  # opacity, uint8 [H, W]; None for an opaque frame
-    original: Original | None = None  # its file, if that is an OpenEXR file
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -226,8 +225,7 @@ def _open_folder(path: Path, files: tuple[Path, ...], rate: float, reading: dict
                     f"frame {number}, {show(file)}, is {sizes[0]}, and the first is {sizes[1]}: all must "
                     "have one size"
                 )
-            time = (number - 1) / frames_a_second
-            yield Frame(number, time, picture.pixels, picture.alpha, picture.original)
+            yield Frame(number, (number - 1) / frames_a_second, picture.pixels, picture.alpha)
 
     notes = (f"{len(files)} frames at {float(frames_a_second):g} a second", *first.notes)
     return Clip(

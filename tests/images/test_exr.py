@@ -11,6 +11,7 @@ OpenEXR = pytest.importorskip("OpenEXR")
 
 from neural_style_tf.errors import UserError  # noqa: E402
 from neural_style_tf.images import exr, load_image, save_image  # noqa: E402
+from neural_style_tf.images.color import rgb_profile  # noqa: E402
 from neural_style_tf.images.masks import load_mask  # noqa: E402
 
 HALVES = np.arange(65536, dtype=np.uint16).view(np.float16)
@@ -20,7 +21,9 @@ RNG = np.random.default_rng(0)
 SHAPE = (24, 32)
 ATTRIBUTES = {
     "comments": "shot 7",
-    "timeCode": OpenEXR.TimeCode(1, 2, 3, 4, False, False, False, False, False, False, 0, 0, 0, 0, 0, 0, 0, 0),
+    "timeCode": OpenEXR.TimeCode(
+        1, 2, 3, 4, False, False, False, False, False, False, 0, 0, 0, 0, 0, 0, 0, 0
+    ),
     "pixelAspectRatio": 2.0,
     "framesPerSecond": 24.5,
     "worldToCamera": np.eye(4, dtype=np.float32),
@@ -127,7 +130,7 @@ def test_all_that_is_not_painted_is_kept(tmp_path):
     assert picture.original.further == ("Z", "crypto00.id", "motion.x")
     assert picture.alpha[0, 0] == 0
     assert picture.alpha[0, -1] == 255
-    assert {key for key in out.header()} == {key for key in before.header()}
+    assert set(out.header()) == set(before.header())
     for key, value in before.header().items():
         if key != "channels":
             np.testing.assert_equal(out.header()[key], value)
@@ -232,6 +235,8 @@ def test_a_photo_of_another_format_becomes_plain_light(tmp_path):
     np.testing.assert_allclose(out.channels()["R"].pixels[0], [0, 0, 0.21404, 0.2, 1], rtol=1e-3)
     np.testing.assert_allclose(out.channels()["A"].pixels[0], [1, 1, 1, 0.2, 1], rtol=1e-3)
     assert out.header()["xDensity"] == 300
+    with pytest.raises(UserError, match="leave out --profile=content"):
+        save_image(tmp_path / "b.exr", levels, profile=rgb_profile("Display P3"))
     save_image(tmp_path / "b.exr", levels, stretch=True)
     np.testing.assert_array_equal(read(tmp_path / "b.exr").channels()["R"].pixels[0, [0, -1]], [0, 1])
 
@@ -255,7 +260,7 @@ def deep(path):
     for index in np.ndindex(SHAPE):
         samples[index] = np.ones(2, np.float32)
     header = {"type": OpenEXR.deepscanline, "compression": OpenEXR.ZIPS_COMPRESSION}
-    return write(path, {name: samples for name in "RGB"}, header)
+    return write(path, dict.fromkeys("RGB", samples), header)
 
 
 def refusals(folder):
@@ -279,6 +284,8 @@ def refusals(folder):
     yield written({"Z": channels["R"], "A": channels["G"]}), "no channels R, G and B, nor Y, but A, Z"
     yield written({name: np.ones(SHAPE, np.uint32) for name in "RGB"}), "are integers"
     yield written({"Y": channels["R"], "RY": channels["R"], "BY": channels["R"]}), "luminance and chroma"
+    noted = write(folder / "other.exr", channels, {"owner": "Mx. Unknown"}).read_bytes()
+    yield noted.replace(b"Mx.", b"M\xfc."), "not text in UTF-8"
     yield deep(folder / "deep.exr").read_bytes(), "deep data"
 
 

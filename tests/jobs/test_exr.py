@@ -112,6 +112,30 @@ def test_frames_go_on_with_the_same_bits(job, shots):
         assert Path(f"half.{number}.exr").read_bytes() == Path(f"whole.{number}.exr").read_bytes()
 
 
+def test_frames_whose_windows_move_and_a_mask_of_frames(job, shots):
+    (shots.parent / "matte").mkdir()
+    for number, left in ((1001, 0), (1002, 8), (1004, 4)):
+        file = read(shots / f"f.{number}.exr")
+        window = (np.array([left, 0], np.int32), np.array([left + 63, 47], np.int32))
+        file.header()["dataWindow"] = window
+        file.write(str(shots / f"f.{number}.exr"))
+        # White is 1, and grey would be 0.5: masks are the values themselves.
+        matte = np.zeros((48, 72), np.float16)
+        matte[:, 36:] = 1
+        header = {"type": OpenEXR.scanlineimage, "compression": OpenEXR.ZIP_COMPRESSION}
+        OpenEXR.File(header, {"Y": matte}).write(f"matte/m.{number}.exr")
+    clip = ("--content=in", "--frames", "--content_mask=matte/m.%04d.exr", *QUICK)
+    assert job(*clip, "--output_dir=o", "--output=out.%04d.exr") == 0
+    with Image.open("o/frames/frame-000001.png") as frame:
+        assert frame.size == (72, 48)
+    for number, left in ((1001, 0), (1002, 8), (1004, 4)):
+        after, before = read(f"out.{number}.exr"), read(shots / f"f.{number}.exr")
+        np.testing.assert_array_equal(after.header()["dataWindow"], before.header()["dataWindow"])
+        reds = [file.channels()["R"].pixels for file in (after, before)]
+        np.testing.assert_array_equal(reds[0][:, : 36 - left], reds[1][:, : 36 - left])
+        assert not np.array_equal(*reds)
+
+
 def test_frames_of_another_format_and_size(job, shots, capsys):
     clip = ("--content=in", "--frames", *QUICK, "--end_frame=1")
     assert job(*clip, "--output_dir=o", "--output=a.%03d.png") == 0
@@ -155,7 +179,10 @@ def test_a_full_disk_loses_nothing(job, shots, capsys, monkeypatch):
         patched.setattr(write_module, "_write", full)
         assert job(*clip) == 1
     error = capsys.readouterr().err
-    assert "out.1002.exr could not be written: No space left on device" in error and "frames/frame-000002.png" in error
+    assert (
+        "out.1002.exr could not be written: No space left on device" in error
+        and "frames/frame-000002.png" in error
+    )
     assert Path("out.1001.exr").exists() and not Path("out.1002.exr").exists()
     assert job(*clip, "--resume") == 0
     check_kept("out.1002.exr", shots / "f.1002.exr")

@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from PIL import Image
 
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import load_image
+from neural_style_tf.images.files import expand_files, frame_file
 from neural_style_tf.video import film
 from neural_style_tf.video.read import is_clip, open_clip
 
@@ -146,6 +148,50 @@ def test_joined_streams_go_on(tmp_path):
     (tmp_path / "joined.ts").write_bytes(part + part)
     times = times_of(opened(tmp_path / "joined.ts"))
     assert len(times) >= 9 and times == pytest.approx([k / 10 for k in range(len(times))], abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("f.%04d.png", ["f.0009.png", "f.0010.png", "f.12345.png"]),
+        ("f.####.png", ["f.0009.png", "f.0010.png", "f.12345.png"]),
+        ("f.%d.png", ["f.7.png", "f.0009.png", "f.0010.png", "f.12345.png"]),
+        ("f.*.png", ["f.7.png", "f.0009.png", "f.0010.png", "f.12345.png", "f.a1.png"]),
+        ("g.%04d.png", []),
+        ("f#1.png", ["f#1.png"]),
+        ("50%d.png", ["50%d.png"]),
+    ],
+)
+def test_frames_are_named_by_a_pattern(tmp_path, pattern, expected):
+    for name in (
+        "f.0010.png",
+        "f.7.png",
+        "f.0009.png",
+        "f.12345.png",
+        "f.a1.png",
+        "f#1.png",
+        "50%d.png",
+        "501.png",
+    ):
+        (tmp_path / name).touch()
+    assert [Path(file).name for file in expand_files(str(tmp_path / pattern))] == expected
+
+
+def test_the_numbers_of_frames_are_those_of_their_files(tmp_path):
+    for names, expected in (
+        (["s2_f.1003.png", "s2_f.1005.png"], [1003, 1005]),
+        (["f1_v2.png", "f2_v2.png"], [1, 2]),
+        (["a.png", "b.png"], [1, 2]),
+    ):
+        folder = tmp_path / names[0]
+        folder.mkdir()
+        for name in names:
+            Image.new("RGB", (8, 8)).save(folder / name)
+        clip = open_clip(str(folder), frames=True)
+        assert [clip.name_of(number) for number in (1, 2)] == expected
+    assert frame_file("out/f.####.exr", 7) == "out/f.0007.exr"
+    assert frame_file("%d.exr", 12345) == "12345.exr"
+    assert frame_file("a.%03d.exr", 12345) == "a.12345.exr"
 
 
 def test_of_a_folder_only_the_frames_in_question_are_read(tmp_path):
