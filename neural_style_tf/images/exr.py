@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -78,10 +77,12 @@ def is_exr(data: bytes) -> bool:
 
 def check_library(name: str) -> None:
     """Raise `UserError` if the extra `exr` is missing; `name` is the file in the message."""
-    if importlib.util.find_spec("OpenEXR") is None:
+    try:
+        _library()
+    except ImportError:
         raise UserError(
             f'{name} is an OpenEXR file, for which this is needed: pip install "neural-style-tf[exr]"'
-        )
+        ) from None
 
 
 def to_srgb(light: np.ndarray) -> np.ndarray:
