@@ -169,7 +169,10 @@ class ColorReader:
         shape: (H, W) of the picture.
         has_alpha: Whether it has a pixel that is not opaque.
         profile: The picture's own profile if `keep` kept the colours in it, else None.
+        original: None, as the picture is not an OpenEXR file (`exr.ExrPicture`).
     """
+
+    original = None
 
     def __init__(
         self,

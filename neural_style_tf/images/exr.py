@@ -157,11 +157,14 @@ class ExrPicture:
         part = self._part = self._file.parts[self._index]
         channels, header = part.channels, part.header
         colors = [channels[channel] for channel in self._names]
-        if any(c.xSampling != 1 or c.ySampling != 1 or c.pixels.dtype.kind != "f" for c in colors):
+        if not all(map(_is_plain, colors)):
             raise UserError(
                 f"{name}: its colours ({', '.join(self._names)}) are integers or of a lower resolution; save "
                 "them as half floats of full resolution"
             )
+        alpha = alpha if alpha and _is_plain(channels[alpha]) else ""
+        if coarse := _drop_coarse(self._file.parts):
+            notes.append(f"{name}: {', '.join(coarse)} are of a lower resolution, and are left out")
         own = _window_of(header)
         frame = window or own
         self.shape = frame[3] - frame[1] + 1, frame[2] - frame[0] + 1
@@ -398,6 +401,21 @@ def _find_colors(headers: Sequence[dict[str, Any]], name: str) -> tuple[int, lis
     raise UserError(
         f"{name} has no channels R, G and B, nor Y, but {', '.join(names[:8])}{', …' if names[8:] else ''}"
     )
+
+
+def _is_plain(channel: Any) -> bool:
+    return channel.xSampling == channel.ySampling == 1 and channel.pixels.dtype.kind == "f"
+
+
+def _drop_coarse(parts: Sequence[Any]) -> list[str]:
+    """Remove channels of a lower resolution than others beside them, which the library does not write."""
+    dropped = []
+    for part in parts:
+        coarse = [name for name, c in part.channels.items() if (c.xSampling, c.ySampling) != (1, 1)]
+        for name in coarse if len(coarse) < len(part.channels) else ():
+            del part.channels[name]
+            dropped.append(name)
+    return dropped
 
 
 def _window_of(header: dict[str, Any]) -> Window:

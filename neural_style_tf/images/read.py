@@ -121,7 +121,7 @@ def load_image(
         path=Path(path),
         profile=reader.profile or profile,
         dpi=dpi,
-        original=reader.original if isinstance(reader, ExrPicture) else None,
+        original=reader.original,
     )
 
 

@@ -17,8 +17,10 @@ from neural_style_tf.images.color import srgb_profile
 from neural_style_tf.images.resize import strips
 from neural_style_tf.utils.files import atomic_file
 
-_SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
-_SUFFIXES |= {".exr": "EXR"}
+_SUFFIXES = {
+    **{".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"},
+    ".exr": "EXR",
+}
 _OPTIONS = {
     "PNG": {},
     "JPEG": {"quality": 95, "subsampling": "4:4:4"},

@@ -4,6 +4,7 @@ import contextlib
 import io
 import struct
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -26,7 +27,12 @@ ATTRIBUTES = {
         1, 2, 3, 4, False, False, False, False, False, False, 0, 0, 0, 0, 0, 0, 0, 0
     ),
     "pixelAspectRatio": 2.0,
-    "framesPerSecond": 24.5,
+    "framesPerSecond": Fraction(24000, 1001),
+    "keyCode": OpenEXR.KeyCode(1, 2, 3, 4, 5, 4, 64),
+    "roi": (np.array([1, 2], np.float32), np.array([3, 4], np.float32)),
+    "whiteLuminance": 100.5,
+    "take": 7,
+    "offsets": [1.5, 2.5],
     "worldToCamera": np.eye(4, dtype=np.float32),
     "multiView": ["left"],
     "displayWindow": (np.array([0, 0], np.int32), np.array([99, 59], np.int32)),
@@ -148,6 +154,31 @@ def test_all_that_is_not_painted_is_kept(tmp_path):
     np.testing.assert_allclose(painted["G"].pixels[:, 1:], expected, rtol=2e-3)
     np.testing.assert_array_equal(painted["R"].pixels[:, 0], channels["R"][:, 0])
     assert painted["R"].pixels.max() > 19
+
+
+def test_attributes_of_unknown_types_are_kept_and_empty_lists_left_out(tmp_path):
+    path = write(tmp_path / "a.exr", colors(), {"secret": "of some program", "words": "abcd"})
+    data = path.read_bytes().replace(b"secret\0string\0", b"secret\0strinx\0")
+    # "words\0string\0", its length and its text take as many bytes as an empty list of a longer type.
+    text = b"words\0string\0" + struct.pack("<I", 4) + b"abcd"
+    empty = b"w\0floatvector\0" + bytes(4)
+    assert text in data and len(empty) <= len(text)
+    data = data.replace(text, b"w" * (len(text) - len(empty)) + empty)
+    path.write_bytes(data)
+    assert read(path).header()["www"] == []
+    _, out = round_trip(path)
+    assert b"secret\0strinx\0" in (tmp_path / "out.exr").read_bytes()
+    assert "www" not in out.header()
+
+
+def test_channels_of_a_lower_resolution_are_left_out(tmp_path):
+    # The library does not write such files: this one claims it of a channel after it was written.
+    path = write(tmp_path / "a.exr", colors() | {"id": np.ones(SHAPE, np.uint32)})
+    picture = exr.ExrPicture(path.read_bytes(), path, [], max_pixels=10**6)
+    parts = picture._file.parts
+    parts[0].channels["id"].xSampling = 2
+    assert exr._drop_coarse(parts) == ["id"]
+    assert list(parts[0].channels) == ["B", "G", "R"]
 
 
 def test_another_size_keeps_colours_opacity_and_attributes(tmp_path):
