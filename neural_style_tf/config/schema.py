@@ -563,7 +563,7 @@ class Job(Settings):
         False,
         "also parse a weight file whose hash is not that of a published one; a crafted file could take over "
         "this program, so trust only a file of which you know where it comes from",
-        # Not part of run.json, which may come from somebody else.
+        # Not recorded in run.json: that of somebody else must not switch it on.
         tags="anew",
     )
     weights_dir: str = setting(

@@ -266,7 +266,7 @@ def read_scores(
         for number, row in enumerate(rows, 2):
             result = (path.parent / (row["result"] or "")).resolve()
             if result not in known:
-                raise UserError(f"{flag}, line {number}: {row['result']!r} is no painting here")
+                raise UserError(f"{flag}, line {number}: {row['result']!r} is not one of the paintings")
             try:
                 scores = {title: float(row[name]) for name, title in titles.items() if row[name]}
             except ValueError:

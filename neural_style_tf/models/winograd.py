@@ -70,8 +70,8 @@ def select_convolution(convolution: str, precision: str, pixels: int) -> str:
         return "direct" if direct_is_faster or not _xla_compiles() else "winograd"
     if not _xla_compiles():
         raise UserError(
-            f"--convolution={convolution} needs XLA, which this build of TensorFlow lacks: take "
-            "--convolution=direct, in another --output_dir"
+            f"--convolution={convolution} needs XLA, which this build of TensorFlow lacks: use "
+            "--convolution=direct; a run that has begun then needs another --output_dir"
         )
     return "winograd"
 

@@ -41,8 +41,8 @@ _MISLEADING = (
     "DNNL_DEFAULT_FPMATH_MODE",
     "TF_SET_ONEDNN_FPMATH_MODE",
 )
-_NOT_NEEDED = ("matplotlib", "mpl_toolkits", "pandas", "cv2", "jax", "torch", "IPython", "sklearn")
-"""What Keras imports only if it is installed, for plots and for data of other kinds: seconds of a start."""
+_NOT_NEEDED = ("matplotlib", "mpl_toolkits", "pandas", "psutil", "cv2", "jax", "torch", "IPython", "sklearn")
+"""Packages that Keras imports only if they are installed, for what is not used here: seconds of a start."""
 # A GPU compiles kernels of an earlier architecture for itself. From this compute capability on that fails
 # with TensorFlow's (CUDA_ERROR_INVALID_PTX; tensorflow/tensorflow issues 89272, 99592).
 _NEEDS_ITS_OWN_KERNELS = 12
@@ -176,6 +176,9 @@ def start_tensorflow(
             tf.config.set_visible_devices(gpus, "GPU")
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
+        if not gpus:
+            # It changes nothing on a CPU, and takes half a second of a start.
+            tf.config.optimizer.set_experimental_options({"layout_optimizer": False})
     join()
     with contextlib.nullcontext() if verbose else _stderr_held_back():
         # The first operation also prints.

@@ -312,7 +312,7 @@ def test_parts_of_a_sweep_share_its_folder(job, capsys):
     held = OutputFolder("o/tv_weight=5", overwrite=False)
     assert job(*FAST, PAIR) == 0
     captured = capsys.readouterr()
-    assert "tv_weight=5: another process paints it" in captured.out and not captured.err
+    assert "tv_weight=5: another process is painting it" in captured.out and not captured.err
     assert "1 of 2 runs are finished" in captured.out
     held.release()
     assert job(*FAST, PAIR, "--shard=2/2") == 0

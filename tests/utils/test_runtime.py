@@ -107,6 +107,13 @@ def test_the_environment_does_not_change_what_a_precision_means(monkeypatch):
     assert not set(runtime._MISLEADING) & set(os.environ)
 
 
+def test_a_cpu_starts_without_the_optimiser_of_layouts(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(tf.config.optimizer, "set_experimental_options", chosen.append)
+    runtime.start_tensorflow()
+    assert chosen == [{"layout_optimizer": False}]
+
+
 # Keras
 
 
