@@ -44,7 +44,7 @@ _HOMES = {
     "Wasserstein": "losses.wasserstein",
     "Weights": "weights",
     "build_network": "models.network",
-    "evaluate": "evaluation.evaluate",
+    "evaluate": "evaluation.single",
     "extract_features": "losses.features",
     "gram_matrix": "losses.features",
     "load_image": "images",

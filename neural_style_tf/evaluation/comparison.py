@@ -21,7 +21,7 @@ import cachetools
 import numpy as np
 
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.evaluation.catalogue import MEASURES, SUMS, Measure, axis_shares, judge
+from neural_style_tf.evaluation.columns import MEASURES, SUMS, Measure, axis_shares, judge
 from neural_style_tf.evaluation.looks import Appearance, Trial, Viewer, cropped, judged_size, read
 from neural_style_tf.evaluation.pairs import PairedPainting, System, read_table
 from neural_style_tf.evaluation.statistics import (

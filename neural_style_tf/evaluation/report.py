@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.evaluation.catalogue import Measure
+from neural_style_tf.evaluation.columns import Measure
 from neural_style_tf.evaluation.comparison import PHOTO, STYLE, Comparison
 from neural_style_tf.evaluation.pairs import REPORT, System
 from neural_style_tf.evaluation.statistics import Estimate

@@ -48,7 +48,7 @@ class Manifest:
     seconds: float | None = None
     final: Mapping[str, float] | None = None  # name of each loss → its value at the last step
     best: Mapping[str, float] | None = None  # `step` and `total`: step and total loss of the result
-    # Name of each quality measure (`evaluation.catalogue`) → its value for the finished result.
+    # Name of each quality measure (`evaluation.columns`) → its value for the finished result.
     measures: Mapping[str, float] | None = None
 
     def to_json(self) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from neural_style_tf.errors import UserError
 from neural_style_tf.evaluation import report
-from neural_style_tf.evaluation.catalogue import BY_NAME, LOST, MISSING, SUMS, Measure, axis_shares
+from neural_style_tf.evaluation.columns import BY_NAME, LOST, MISSING, SUMS, Measure, axis_shares
 from neural_style_tf.evaluation.comparison import (
     PHOTO,
     STYLE,

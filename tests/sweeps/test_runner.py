@@ -17,7 +17,7 @@ from neural_style_tf import load_image
 from neural_style_tf.cli import main
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import RunError, UserError
-from neural_style_tf.evaluation.evaluate import evaluate
+from neural_style_tf.evaluation.single import evaluate
 from neural_style_tf.jobs import painter
 from neural_style_tf.jobs.task import Outcome
 from neural_style_tf.runs.output_dir import OutputFolder
