@@ -385,6 +385,12 @@ class SaveConfig(Settings):
         tags="resume",
         low=0,
     )
+    checkpoints: bool = setting(
+        True,
+        "save a checkpoint, from which --resume goes on, with each picture; with L-BFGS it is much larger "
+        "than the picture; a clip always has them",
+        tags="resume",
+    )
 
     def logs(self, step: int) -> bool:
         """Return whether the losses of `step` are logged. Those of a saved step always are."""
