@@ -178,7 +178,7 @@ def _saving(size: int) -> list[str]:
     """Return the flags that save a picture to look at now and then, and nothing to go on from."""
     seconds = SECONDS_PER_PREVIEW * max(1.0, (size / 1024) ** 2)
     weights = Path(folder_paths.models_dir) / "neural_style_tf"
-    saving = ["--log_every=5", "--save_every=0", f"--save_minutes={seconds / 60:.4f}", "--nocheckpoints"]
+    saving = ["--log_every=5", "--save_every=0", f"--save_minutes={seconds / 60:.4f}", "--checkpoints=false"]
     return [f"--weights_dir={weights}", *saving]
 
 

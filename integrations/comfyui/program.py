@@ -92,11 +92,12 @@ class Progress:
                 _log.info("%s%s", _MISTAKE, line)
 
     def mistake(self, code: int) -> str:
-        """Return why the program ended with the exit code `code`: its own line, or the last one."""
+        """Return why the program ended with exit code `code`: by a signal, or by its own or last line."""
         # A process that the program left behind could keep the pipe open.
         self._thread.join(5)
         if code > 128:
-            return f"neural-style-tf was ended by signal {code - 128}"
+            memory = ", as the system does when memory is short: try a smaller size" if code == 137 else ""
+            return f"neural-style-tf was ended by signal {code - 128}{memory}"
         return self._mistake or f"neural-style-tf failed: {self._last or f'exit code {code}'}"
 
 
