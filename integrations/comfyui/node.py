@@ -133,22 +133,27 @@ class NeuralStyleTransfer:
         program, own_flags = find_program()
         photos = to_pixels("photo", photo)
         styles, masks = _read_styles(inputs)
+        batches = {"photo": photos, **styles}
+        count = max(map(len, batches.values()))
+        # All of the batch is checked before the first painting begins.
+        pictures = [
+            {name: batch[index % len(batch)] for name, batch in batches.items()} for index in range(count)
+        ]
+        regions = [
+            fill_regions(
+                {number: None if mask is None else mask[index % len(mask)] for number, mask in masks.items()},
+                photos.shape[1:3],
+            )
+            for index in range(count)
+        ]
         # The program may need the memory of the GPU.
         comfy.model_management.unload_all_models()
         comfy.model_management.soft_empty_cache()
-        count = max(len(photos), *map(len, styles.values()))
+        command = [*program, *_flags(inputs, own_flags)]
         bar = comfy.utils.ProgressBar(count)
-        flags = [f"--{FLAGS.get(name, name)}={inputs[name]}" for name in SETTINGS]
-        command = [*program, *flags, *_saving(inputs["size"]), *own_flags]
-        paintings = []
-        for index in range(count):
-            pixels = {name: batch[index % len(batch)] for name, batch in {"photo": photos, **styles}.items()}
-            drawn = {
-                number: None if batch is None else batch[index % len(batch)]
-                for number, batch in masks.items()
-            }
-            regions = fill_regions(drawn, pixels["photo"].shape[:2])
-            paintings.append(_paint_one(command, pixels, regions, bar, index, count))
+        paintings = [
+            _paint_one(command, pictures[index], regions[index], bar, index, count) for index in range(count)
+        ]
         return (torch.from_numpy(np.stack(paintings)),)
 
 
@@ -174,12 +179,21 @@ def _read_styles(
     return styles, masks
 
 
-def _saving(size: int) -> list[str]:
-    """Return the flags that save a picture to look at now and then, and nothing to go on from."""
-    seconds = SECONDS_PER_PREVIEW * max(1.0, (size / 1024) ** 2)
-    weights = Path(folder_paths.models_dir) / "neural_style_tf"
-    saving = ["--log_every=5", "--save_every=0", f"--save_minutes={seconds / 60:.4f}", "--checkpoints=false"]
-    return [f"--weights_dir={weights}", *saving]
+def _flags(inputs: Mapping[str, Any], own_flags: Sequence[str]) -> list[str]:
+    """Return the flags of a painting, without its files; `own_flags` replace others of the same name.
+
+    A picture to look at is saved now and then, but no checkpoint, which would be much larger.
+    """
+    seconds = SECONDS_PER_PREVIEW * max(1.0, (inputs["size"] / 1024) ** 2)
+    values = {FLAGS.get(name, name): inputs[name] for name in SETTINGS} | {
+        "weights_dir": Path(folder_paths.models_dir) / "neural_style_tf",
+        "log_every": 5,
+        "save_every": 0,
+        "save_minutes": f"{seconds / 60:.4f}",
+        "checkpoints": "false",
+    }
+    own = {flag.lstrip("-").partition("=")[0] for flag in own_flags}
+    return [*(f"--{name}={value}" for name, value in values.items() if name not in own), *own_flags]
 
 
 def _paint_one(
@@ -205,8 +219,8 @@ def _paint_one(
         temporary.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
             prefix="neural_style_tf_", dir=temporary, ignore_cleanup_errors=True
-        ) as name:
-            folder = Path(name)
+        ) as created:
+            folder = Path(created)
             files = [
                 f"--{'content' if name == 'photo' else 'style'}={save(picture, folder / f'{name}.png')}"
                 for name, picture in pixels.items()

@@ -95,9 +95,10 @@ class Progress:
         """Return why the program ended with exit code `code`: by a signal, or by its own or last line."""
         # A process that the program left behind could keep the pipe open.
         self._thread.join(5)
-        if code > 128:
-            memory = ", as the system does when memory is short: try a smaller size" if code == 137 else ""
-            return f"neural-style-tf was ended by signal {code - 128}{memory}"
+        number = -code if code < 0 else code - 128
+        if number > 0:
+            memory = ", as the system does when memory is short: try a smaller size" if number == 9 else ""
+            return f"neural-style-tf was ended by signal {number}{memory}"
         return self._mistake or f"neural-style-tf failed: {self._last or f'exit code {code}'}"
 
 
