@@ -180,6 +180,7 @@ def run_process(
     timeout: float | None = None,
     watch: Callable[[int], None] | None = None,
     environment: Mapping[str, str] | None = None,
+    folder: Path = ROOT,
 ) -> Ended:
     """Run a program to its end.
 
@@ -188,12 +189,13 @@ def run_process(
         timeout: Seconds after which it is killed.
         watch: Called with its process number five times a second.
         environment: Variables beside those of this process.
+        folder: Its working directory.
     """
     start = time.perf_counter()
     with tempfile.TemporaryFile() as file:
         process = subprocess.Popen(
             list(map(str, command)),
-            cwd=ROOT,
+            cwd=folder,
             env={**os.environ, **(environment or {})},
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -213,14 +215,16 @@ def run_process(
         return Ended(code, file.read().decode(errors="replace"), seconds)
 
 
-def run_command(folder: Path, *flags: str, weights: str = "bundled", **options: Any) -> Ended:
-    """Run the command line as a user does, into a folder; options as of `run_process`.
+def run_command(
+    folder: Path, *flags: str, weights: str = "bundled", checkout: Path = ROOT, **options: Any
+) -> Ended:
+    """Run the command line of a checkout as a user does, into a folder; options as of `run_process`.
 
     Raises:
         RuntimeError: It failed, and no `timeout` was given.
     """
     command = [sys.executable, "run.py", f"--output_dir={folder}", f"--weights={weights}", *flags]
-    ended = run_process(command, **options)
+    ended = run_process(command, folder=checkout, **options)
     if ended.code and "timeout" not in options:
         raise RuntimeError(f"exit code {ended.code}: {ended.last_line}")
     return dataclasses.replace(ended, folder=folder)

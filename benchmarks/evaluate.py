@@ -26,7 +26,7 @@ from common import (
 from PIL import Image
 
 import neural_style_tf as nst
-from neural_style_tf.evaluation.catalogue import MEASURES
+from neural_style_tf.evaluation.columns import MEASURES
 from neural_style_tf.evaluation.comparison import compare
 from neural_style_tf.evaluation.looks import Trial, Viewer, judged_size
 from neural_style_tf.evaluation.pairs import PairedPainting, System

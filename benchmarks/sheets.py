@@ -37,7 +37,7 @@ from common import (
 from PIL import Image, ImageDraw, ImageFont
 
 import neural_style_tf as nst
-from neural_style_tf.evaluation.catalogue import BY_NAME, judge
+from neural_style_tf.evaluation.columns import BY_NAME, judge
 from neural_style_tf.evaluation.looks import Trial, Viewer
 from neural_style_tf.images import resize
 

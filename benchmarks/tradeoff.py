@@ -39,7 +39,7 @@ from peer_systems import NEURAL_STYLE, System, export_weights, run_system
 
 import neural_style_tf as nst
 from neural_style_tf.evaluation import report
-from neural_style_tf.evaluation.catalogue import MEASURES, SUMS
+from neural_style_tf.evaluation.columns import MEASURES, SUMS
 from neural_style_tf.evaluation.comparison import Comparison, compare
 from neural_style_tf.evaluation.looks import Viewer
 from neural_style_tf.evaluation.pairs import Search

@@ -29,9 +29,9 @@ class UnreadableFile(UserError):
 
 
 class RunError(RuntimeError):
-    """A run with valid input failed; its last good state is saved.
+    """A run with valid input cannot start or continue.
 
-    The command line prints the message and exits with code 1.
+    The command line saves the last good state, if there is one, prints the message and exits with code 1.
     """
 
 

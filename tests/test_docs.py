@@ -10,7 +10,7 @@ from neural_style_tf.app.__main__ import make_parser
 from neural_style_tf.cli import flags
 from neural_style_tf.config import presets
 from neural_style_tf.config.schema import SETTINGS
-from neural_style_tf.evaluation.catalogue import MEASURES, SUMS
+from neural_style_tf.evaluation.columns import MEASURES, SUMS
 from neural_style_tf.evaluation.report import measures_table
 
 PAGES = [

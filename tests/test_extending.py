@@ -1,5 +1,6 @@
 """The examples of docs/extending.md run as they are printed there; a user's own parts do all that ours do."""
 
+import dataclasses
 import importlib
 import re
 import sys
@@ -78,11 +79,23 @@ def test_an_own_loss_by_finite_differences_in_tiles_and_of_several_styles(own_lo
     tiled_losses, tiled = objective_of(terms, pictures, narrow_weights, tile=16)(image)
     assert float(tiled_losses["total"]) == pytest.approx(float(losses["total"]), rel=1e-4)
     np.testing.assert_allclose(tiled, gradient, atol=1e-4 * np.abs(gradient).max())
-    # Twice the same style is once; and another one is not.
-    twice = objective_of(terms, pictures, narrow_weights, styles=[pictures[1]] * 2)(image)[0]
-    assert float(twice["total"]) == pytest.approx(float(losses["total"]), rel=1e-5)
-    other = objective_of(terms, pictures, narrow_weights, styles=[pictures[0], pictures[1]])(image)[0]
-    assert float(other["total"]) != pytest.approx(float(losses["total"]), rel=1e-2)
+    # Twice the same style is once; another one beside it counts, unless its weight is 0.
+    styles, blends = [pictures[1], pictures[1][::-1, ::-1] / 2], ((), (1, 1), (1, 0))
+
+    def total(terms=terms, **options):
+        return float(objective_of(terms, pictures, narrow_weights, **options)(image)[0]["total"])
+
+    once = pytest.approx(float(losses["total"]), rel=1e-5)
+    assert total(styles=styles[:1] * 2) == once
+    found = [total(styles=styles, blend=blend) for blend in blends]
+    assert found[0] == found[1] != once and found[2] == once
+    # A white mask is none; half a mask is not.
+    white = np.ones(pictures[0].shape[:2], "float32")
+    left = white * (np.arange(white.shape[1]) < white.shape[1] // 2)
+    inside = [nst.Guidance((nst.Region(mask, (0,)),)) for mask in (white, left)]
+    regions = [dataclasses.replace(term, region="region1") for term in terms]
+    found = [total(regions, guidance=guidance) for guidance in inside]
+    assert found[0] == once and found[1] != once
 
 
 def test_nearest_features_are_those_of_the_package_in_one_piece_and_in_tiles(pictures, narrow_weights):

@@ -71,7 +71,7 @@ def _checked(arguments: argparse.Namespace) -> tuple[Job, list[str]]:
     """Check the flags before Gradio is imported; raise `UserError` for a mistake.
 
     Returns:
-        A job with the folder and network of all runs, and the further host names of the page.
+        A `Job` with the output folder and the weights of all runs, and the host names of `--host`.
     """
     if importlib.util.find_spec("gradio") is None:
         raise UserError('the page needs Gradio: pip install "neural-style-tf[app]"')

@@ -99,12 +99,12 @@ class Page:
             port: Port of the server; None: the first free port from 7860.
             browser: Whether to open the page in a browser.
             share: Whether to make a public link through Gradio's server.
-            hosts: Further host names that the page answers to. A whole URL, such as
+            hosts: Additional host names that the page answers to. A whole URL, such as
                 `https://hub.example/user/me/proxy/7860`, also becomes the address of the page for browsers.
         """
         known = {*HOSTS, *map(host_of, hosts)}
         public = next((name for name in hosts if "://" in name), None)
-        # A browser that closes the connection is not an error to log.
+        # These log an error for each browser that closes its connection.
         for name in ("httpx", "uvicorn.error", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         _, local, shared = self.blocks.launch(

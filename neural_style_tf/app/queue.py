@@ -76,7 +76,7 @@ class RunQueue:
     def check_room(self) -> None:
         """Raise `UserError` if too many runs wait to add another one."""
         if len(self.line()) > self._most:
-            raise UserError(f"{self._most} paintings wait already: try again when one is done")
+            raise UserError(f"{self._most} paintings are already waiting: try again when one is finished")
 
     def submit(self, task: Task) -> None:
         """Add a run to the end of the queue; raise `UserError` if too many wait, or it is in the queue."""

@@ -153,7 +153,7 @@ def fill_regions(regions: Sequence[np.ndarray | None]) -> list[np.ndarray]:
     missing = [number for number, region in enumerate(regions, 1) if region is None]
     if missing and not rest.any():
         raise UserError(
-            f"The brush gives the whole photo to other styles than style {missing[0]}: leave it some of it."
+            f"The brush leaves no part of the photo to style {missing[0]}: leave some of it unmarked."
         )
     return [rest if region is None else region for region in regions]
 

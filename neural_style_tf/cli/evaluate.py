@@ -12,12 +12,12 @@ from neural_style_tf import __version__
 from neural_style_tf.cli import flags
 from neural_style_tf.config.schema import EvaluationConfig
 from neural_style_tf.errors import FAILURE, SUCCESS, UserError, show
-from neural_style_tf.evaluation.catalogue import MEASURES, SUMS
+from neural_style_tf.evaluation.columns import MEASURES, SUMS
 from neural_style_tf.evaluation.comparison import PHOTO, STYLE, Comparison, compare, read_scores, read_votes
-from neural_style_tf.evaluation.evaluate import EXTRA, check_longest_side
 from neural_style_tf.evaluation.looks import Viewer
 from neural_style_tf.evaluation.pairs import COLUMNS, REPORT, Search, System
 from neural_style_tf.evaluation.report import check_report, to_markdown, write_comparison
+from neural_style_tf.evaluation.single import EXTRA, check_longest_side
 from neural_style_tf.images.files import expand_files
 from neural_style_tf.jobs.error_messages import exit_code_of
 from neural_style_tf.runs.manifest import version_of

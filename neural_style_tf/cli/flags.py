@@ -122,7 +122,7 @@ class CommandLine:
     def base(self, swept: Set[str]) -> dict[str, Any]:
         """Return a dict from name to value of the settings that all runs of a sweep share.
 
-        It has what the command line names, except the settings `swept` and those that belong to one run.
+        Left out: `swept`, `SweepConfig`, and settings of one run (tag `anew`) but `from_run` and `output`.
         """
         left_out = {*swept, *(leaf.name for leaf in leaves(SweepConfig)), *tagged("anew", Job)}
         left_out -= {"from_run", "output"} - swept
@@ -357,7 +357,7 @@ def _name(argument: str) -> str:
 
 
 def _read_flag_file(name: str, fields: Fields, around: tuple[Path, ...]) -> Texts:
-    """Return the values that the flag file `name` sets, as strings; `around` as in `_read`.
+    """Return the values that the flag file `name` sets, as strings; `around` are the files that include it.
 
     Raises:
         UserError: The file cannot be read, is too long, includes itself, or has an invalid flag.

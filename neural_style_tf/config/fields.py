@@ -87,7 +87,7 @@ def tagged(tag: str, *kinds: type) -> tuple[str, ...]:
 
 
 def flat(value: Any) -> dict[str, Any]:
-    """Return a dict from name to value of all settings of `value`, in order, also of those inside groups."""
+    """Return a dict from name to value of all settings of `value`, in order, including those in groups."""
     values: dict[str, Any] = {}
     for field in dataclasses.fields(value):
         own = getattr(value, field.name)

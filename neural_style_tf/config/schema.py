@@ -386,6 +386,12 @@ class SaveConfig(Settings):
         tags="resume",
         low=0,
     )
+    checkpoints: bool = setting(
+        True,
+        "save a checkpoint, from which --resume goes on, with each picture; with L-BFGS it is much larger "
+        "than the picture; a clip always has them",
+        tags="resume",
+    )
 
     def logs(self, step: int) -> bool:
         """Return whether the losses of `step` are logged. Those of a saved step always are."""
@@ -565,7 +571,7 @@ class Job(Settings):
         False,
         "also parse a weight file whose hash is not that of a published one; a crafted file could take over "
         "this program, so trust only a file of which you know where it comes from",
-        # Not part of run.json, which may come from somebody else.
+        # Not recorded in run.json: that of somebody else must not switch it on.
         tags="anew",
     )
     weights_dir: str = setting(

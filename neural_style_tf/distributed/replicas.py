@@ -178,8 +178,8 @@ class Cluster:
 def join(distribute: str, worker: WorkerInfo, *, timeout: float, say: Callable[[str], None]) -> Cluster:
     """Join the other workers and return the cluster. Call it before TensorFlow's first operation.
 
-    If TensorFlow does not stop waiting for a lost worker, the process is killed, after `say` was called with
-    the reason.
+    If TensorFlow does not stop waiting for a lost worker, the process is killed: while joining with a stack
+    trace, later after `say` was called with the reason.
 
     Args:
         distribute: The setting `--distribute`.

@@ -21,7 +21,7 @@ import cachetools
 import numpy as np
 
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.evaluation.catalogue import MEASURES, SUMS, Measure, axis_shares, judge
+from neural_style_tf.evaluation.columns import MEASURES, SUMS, Measure, axis_shares, judge
 from neural_style_tf.evaluation.looks import Appearance, Trial, Viewer, cropped, judged_size, read
 from neural_style_tf.evaluation.pairs import PairedPainting, System, read_table
 from neural_style_tf.evaluation.statistics import (
@@ -266,7 +266,7 @@ def read_scores(
         for number, row in enumerate(rows, 2):
             result = (path.parent / (row["result"] or "")).resolve()
             if result not in known:
-                raise UserError(f"{flag}, line {number}: {row['result']!r} is no painting here")
+                raise UserError(f"{flag}, line {number}: {row['result']!r} is not one of the paintings")
             try:
                 scores = {title: float(row[name]) for name, title in titles.items() if row[name]}
             except ValueError:

@@ -460,8 +460,8 @@ def _nearest_patches(features: np.ndarray, style: np.ndarray) -> np.ndarray:
     for top in range(0, height - 2, rows):
         strip = ours[top : min(top + rows, height - 2) + 2]
         products = (strip.reshape(-1, channels) @ sources).reshape(*strip.shape[:2], *theirs.shape[:2])
-        # The nine summands have the same place in both patches. The length of the painting's patch does not
-        # change which patch is nearest.
+        # The dot product of two patches is a sum over their nine places. Dividing it by the length of the
+        # painting's patch would not change which patch is nearest.
         sums = np.zeros((strip.shape[0] - 2, width - 2, *lengths.shape), np.float32)
         for down in range(3):
             for right in range(3):

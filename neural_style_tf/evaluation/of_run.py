@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from neural_style_tf.evaluation.catalogue import CHEAP, judge
-from neural_style_tf.evaluation.evaluate import has_scikit_image
+from neural_style_tf.evaluation.columns import CHEAP, judge
 from neural_style_tf.evaluation.looks import SIZE, SMALLEST, Trial, Viewer
+from neural_style_tf.evaluation.single import has_scikit_image
 from neural_style_tf.images import fit_size, resize, to_picture
 from neural_style_tf.transfer.records import StepRecord
 

@@ -50,7 +50,7 @@ class PairedPainting:
 
     @property
     def pair(self) -> tuple[str, str]:
-        """File names of photo and style picture, without folder and ending: the same for all systems."""
+        """Stems of the file names of photo and style picture: the key that pairs the results of systems."""
         return self.content.stem, self.style.stem
 
 

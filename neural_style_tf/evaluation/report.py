@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.evaluation.catalogue import Measure
+from neural_style_tf.evaluation.columns import Measure
 from neural_style_tf.evaluation.comparison import PHOTO, STYLE, Comparison
 from neural_style_tf.evaluation.pairs import REPORT, System
 from neural_style_tf.evaluation.statistics import Estimate
@@ -36,7 +36,7 @@ def check_report(folder: Path, *, read: Iterable[Path], overwrite: bool) -> None
         if not is_file(path):
             raise UserError(f"{show(path)} is not a file, so no report can be there: give --output_dir")
     if present and not overwrite:
-        raise UserError(f"{show(present[0])} is there already: --overwrite replaces it, or give --output_dir")
+        raise UserError(f"{show(present[0])} already exists: --overwrite replaces it, or give --output_dir")
     there = next((path for path in (folder, *folder.parents) if exists(path)), Path())
     if not there.is_dir():
         raise UserError(f"--output_dir: {show(there)} is not a folder")

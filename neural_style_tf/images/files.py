@@ -115,7 +115,7 @@ def read_bounded(path: str | os.PathLike[str], *, max_pixels: int) -> bytes:
         with os.fdopen(os.open(path, flags), "rb") as file:
             status = os.fstat(file.fileno())
             _check_regular(status.st_mode, name)
-            # A file that grows meanwhile is cut. The lower bound is for special files, which report size 0.
+            # A file that grows while it is read is cut. Read at least 1 MiB: files in /proc report size 0.
             data = file.read(max(status.st_size, 1 << 20) + 1) if status.st_size <= limit else b""
     except UserError:
         raise

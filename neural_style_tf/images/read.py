@@ -128,7 +128,7 @@ def load_image(
 def _read_resized(
     reader: ColorReader | ExrPicture, new_size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return colours and opacity of a picture, reduced strip by strip to `new_size` (H, W)."""
+    """Return colours and opacity of a picture, read strip by strip and reduced to `new_size` (H, W)."""
     size, has_alpha = reader.shape, reader.has_alpha
     if size == new_size:
         pixels, alpha = np.empty((*size, 3), np.float32), np.empty(size, np.uint8) if has_alpha else None

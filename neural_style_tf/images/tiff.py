@@ -88,7 +88,7 @@ def unreadable(kind: TiffPage | str, name: str) -> UserError:
             "save it as RGB of 8 bits, or install the extra deep, which reads more kinds: "
             'pip install "neural-style-tf[deep]"'
         )
-    return UserError(f"{name} is a TIFF of {kind}, which cannot be read right; {cure}")
+    return UserError(f"{name} is a TIFF of {kind}, which cannot be read correctly; {cure}")
 
 
 def find_picture(data: bytes, name: str, notes: list[str]) -> TiffPage | None:

@@ -168,7 +168,7 @@ class ClipPainting:
             for frame in frames[role]:
                 if frame.number == number:
                     return moving_mask(self._moving[role], frame)
-            raise RunError(f"{show(self._pictures[role])} has no frame {number}, as --{role} must")
+            raise RunError(f"{show(self._pictures[role])} has no frame {number}, which --{role} needs")
 
         def masks_of(shown: Frame) -> Masks:
             number = shown.number
@@ -242,7 +242,7 @@ class ClipPainting:
                 f"--end_frame={end} is before it"
             )
         where = f"after frame {newest}" if newest else "from the beginning"
-        run.console.say(f"going on with {folder.path}{os.sep} {where}")
+        run.console.say(f"resuming {folder.path}{os.sep} {where}")
         return f"frame-{newest}" if newest else None
 
     @property

@@ -74,7 +74,7 @@ class PicturePainting:
                 f"{planned}: give at least as many --iterations as it began with"
             )
         where = f"step {step_of(prefix)}" if prefix else "the beginning: it has no checkpoint yet"
-        say(f"going on with {folder.path}{os.sep} from {where}")
+        say(f"resuming {folder.path}{os.sep} from {where}")
         return prefix
 
     def records(

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from neural_style_tf.distributed.replicas import Cluster
 from neural_style_tf.losses.evaluate import Arguments, evaluate, outlined_function
-from neural_style_tf.losses.guides import EVERYWHERE, Guidance
+from neural_style_tf.losses.guides import Guidance, Region
 from neural_style_tf.losses.targets import (
     Look,
     Source,
@@ -110,7 +110,7 @@ class Objective:
         content: The photo [H, W, 3], RGB 0–255, of the size of the image.
         styles: The style pictures, each [h, w, 3], RGB 0–255.
         tile: The longest side of a tile's core in pixels, which bounds the memory; None for one piece.
-        guidance: The masks; default: no masks, and the first style everywhere.
+        guidance: The masks; default: no masks, and all styles blended everywhere.
         blend: Weight ≥ 0 of each style where several are blended; default: 1 each.
         targets: Dict from the name of each term without a source to its target.
         projections: Functions that are applied to the gradient, in this order.
@@ -133,7 +133,7 @@ class Objective:
         content: np.ndarray,
         styles: Sequence[np.ndarray],
         tile: int | None = None,
-        guidance: Guidance = EVERYWHERE,
+        guidance: Guidance | None = None,
         blend: Sequence[float] = (),
         targets: Mapping[str, Tree] | None = None,
         projections: tuple[Projection, ...] = (),
@@ -142,6 +142,8 @@ class Objective:
     ) -> None:
         self.terms = terms = tuple(term for term in terms if term.weight)
         self.size = size = np.shape(content)[:2]
+        everywhere = Region(None, tuple(range(len(styles))))
+        guidance = guidance or Guidance((everywhere,), (None,) * len(styles))
         sources = make_sources(
             terms,
             np.asarray(content)[np.newaxis],

@@ -67,7 +67,7 @@ class Wasserstein(Term):
 def covariance_distance(
     covariance: tf.Tensor, root: tf.Tensor, ridge: tf.Tensor
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, None, None]]]:
-    """Return tr Σ + tr T − 2 tr K^½ ≥ 0, the part of W₂² that depends on the covariances.
+    """Return tr Σ + tr T − 2 tr K^½ ≥ 0 with K = Rᵀ Σ R, the part of W₂² that depends on covariances.
 
     The gradient I − R K^(−½) Rᵀ is written out: TensorFlow's gradient of an eigendecomposition divides by
     differences of eigenvalues, which may be 0. To save time, the principal components of T are compared in

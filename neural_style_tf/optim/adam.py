@@ -48,7 +48,7 @@ class Adam(Optimizer):
 
     @property
     def static(self) -> Adam:
-        """This optimiser with α = 1 (α is in the state), and `iterations` = 1 if no schedule needs it."""
+        """What is compiled: α = 1, since α is in the state, and `iterations` = 1 if no schedule needs it."""
         iterations = self.iterations if self.learning_rate_schedule == "cosine" else 1
         return dataclasses.replace(self, learning_rate=1.0, iterations=iterations)
 

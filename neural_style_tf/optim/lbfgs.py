@@ -136,7 +136,7 @@ class LBFGS(Optimizer):
         state["first_change"].assign(tf.maximum(coarser["first_change"], SHORTENED * FIRST_CHANGE))
 
     def reset(self, state: State, rate_factor: tf.Tensor) -> None:
-        """Forget the history, and multiply the length of the next first step by `rate_factor`."""
+        """Forget the history, and multiply the length of the first step after it by `rate_factor`."""
         self._forget(state)
         shorter = state["first_change"] * tf.cast(rate_factor, state["first_change"].dtype)
         state["first_change"].assign(shorter)

@@ -18,7 +18,7 @@ class Checkpoints(Listener):
     """Writes checkpoints of a run (its `RunState`) to `folder`, and keeps the last `CHECKPOINTS_KEPT`.
 
     `config` says which steps are saved. The last step is always saved, except if the run is complete and
-    `save_every` is 0.
+    `save_every` is 0. Without `config.checkpoints` nothing is written.
     """
 
     def __init__(self, folder: Path, config: SaveConfig) -> None:
@@ -26,7 +26,8 @@ class Checkpoints(Listener):
 
     def on_step(self, record: StepRecord) -> None:
         last = record.last and (self._config.save_every or record.step < record.planned)
-        if not (self._config.saves(record.step) or record.due or last):
+        due = self._config.saves(record.step) or record.due or last
+        if not (due and self._config.checkpoints):
             return
         self._folder.mkdir(exist_ok=True)
         tf.train.Checkpoint(state=record.state).write(str(self._folder / f"ckpt-{record.step}"))

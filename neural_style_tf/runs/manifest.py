@@ -33,7 +33,7 @@ class Manifest:
     """The contents of `run.json`: all that is needed to know how a result was made, and to repeat the run."""
 
     config: Mapping[str, Any]  # name of each setting of `Config` → its value, in JSON's types
-    # Role of each picture (`Job.pictures`) → its path, sha256 and notes; `init` for a file `--init`.
+    # Role of each picture (`Job.pictures`, and `init` if `--init` is a file) → its path, sha256 and notes.
     inputs: Mapping[str, Mapping[str, Any]]
     weights: Mapping[str, Any]  # network, origin, source, sha256, generation, notes
     job: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the settings of `Job`, like `config`
@@ -48,7 +48,7 @@ class Manifest:
     seconds: float | None = None
     final: Mapping[str, float] | None = None  # name of each loss → its value at the last step
     best: Mapping[str, float] | None = None  # `step` and `total`: step and total loss of the result
-    # Name of each quality measure (`evaluation.catalogue`) → its value for the finished result.
+    # Name of each quality measure (`evaluation.columns`) → its value for the finished result.
     measures: Mapping[str, float] | None = None
 
     def to_json(self) -> str:
@@ -283,7 +283,7 @@ def settings_table(config: Config, job: Job) -> dict[str, bool | int | float | s
 
 
 def from_the_root(path: str) -> str:
-    """Return `path` as an absolute path whose last part is not resolved, even if it is a link; "" for ""."""
+    """Return `path` as an absolute path. Links are resolved, except in its last part; "" stays ""."""
     return str(Path(path).parent.resolve() / Path(path).name) if path else ""
 
 

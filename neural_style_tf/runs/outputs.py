@@ -31,7 +31,7 @@ def check_outputs(job: Job, config: Config, content: Picture, *, size: tuple[int
         say: Prints what the format of `--output` cannot hold, such as transparency.
     """
     if not job.output_dir.isprintable():
-        raise UserError(f"--output_dir: {job.output_dir!r} is no name that every program can read")
+        raise UserError(f"--output_dir: {job.output_dir!r} is not a name that every program can read")
     check_not_read(job, "result.png", config.init)
     if job.bits == "16":
         deep.check_libvips()

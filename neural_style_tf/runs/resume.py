@@ -83,7 +83,7 @@ def differences(
         result: (H, W) of the result.
     """
     now, default = (json.loads(json.dumps(flat(settings))) for settings in (config, Config()))
-    # The version that painted the run may lack a setting. It behaved as the default of the setting does.
+    # An older version may lack a setting. It behaved as the default of this setting does today.
     then = default | json.loads(json.dumps(dict(manifest.config)))
     changes = [
         f"--{name} was {then[name]!r}, now {value!r}"
@@ -153,8 +153,8 @@ def check_files(manifest: Manifest, hashes: dict[str, str], path: str) -> None:
     """
     if changes := manifest.changed_files(hashes):
         raise UserError(
-            f"--from_run: this would not repeat the run of {path!r}: {'; '.join(changes)}. Name the former "
-            "file by its flag, or use the flags.txt beside it, which takes any files"
+            f"--from_run: this would not repeat the run of {path!r}: {'; '.join(changes)}. Give the old "
+            "file by its flag, or use the flags.txt beside it, which accepts changed files"
         )
 
 

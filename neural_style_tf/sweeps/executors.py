@@ -202,7 +202,7 @@ class Worker:
         return Event(task.name)
 
     def receive(self) -> Event:
-        """Wait for the next event of the run and return it: a step, or the end, also if the process died."""
+        """Wait for the run's next event and return it: a step or the end. A process that died has ended."""
         name = self.task.name
         try:
             message = self.connection.recv()

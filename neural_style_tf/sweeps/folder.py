@@ -126,7 +126,7 @@ class SweepFolder:
         with self._locked():
             self._read()
             if any(self.runs.get(folder, settings) != settings for folder, settings in runs.items()):
-                raise UserError(f"another command has added runs to {show(self.path)}: give this one again")
+                raise UserError(f"another command has added runs to {show(self.path)}: repeat this one")
             facts = {
                 "sweep": SWEEP_FORMAT,
                 "version": __version__,
@@ -148,7 +148,7 @@ class SweepFolder:
         """Hold the lock of `sweep.json`, so that no other process, such as another shard, writes it."""
         lock = Lock(self.path / LOCK)
         if not lock.acquire(LOCK_SECONDS):
-            raise UserError(f"{show(self.path / LOCK)} is held by another process: end that one")
+            raise UserError(f"{show(self.path / LOCK)} is locked by another process: stop that process")
         try:
             yield
         finally:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from PIL import Image, ImageDraw, ImageFont
 
 from neural_style_tf.errors import reason, show
-from neural_style_tf.evaluation.catalogue import CHEAP
+from neural_style_tf.evaluation.columns import CHEAP
 from neural_style_tf.runs.resume import find_manifest
 from neural_style_tf.sweeps.folder import Runs
 from neural_style_tf.utils.files import atomic_file, write_table, write_text

@@ -113,7 +113,7 @@ class Sweep:
             twice = next(output for output in outputs if outputs.count(output) > 1)
             raise UserError(
                 f"--output: several runs would write {show(twice)}: put the names of all swept settings in "
-                "braces, as in --output='out/{content}.jpg'; pictures of the same name need other names"
+                "braces, as in --output='out/{content}.jpg'; rename pictures that have the same name"
             )
 
     def _error(self, mistakes: Mapping[str, str]) -> UserError:
@@ -223,7 +223,7 @@ class _SweepProgress:
             if outcome.status == "failed":
                 self._console.error(f"{event.name}: {outcome.line}")
             elif outcome.status == "in use":
-                say(f"{event.name}: another process paints it")
+                say(f"{event.name}: another process is painting it")
         elif event.name not in self._running:
             self._running[event.name] = (0, 0)
             self._begun += 1

@@ -53,9 +53,9 @@ def _plan_axis(length: int, tile: int, stride: int, halo: int) -> list[Span]:
     # Windows are as long as if all cores had the longest length, so that all windows inside the picture have
     # one length.
     windows = [(max(0, start - halo), min(length, start + longest + halo)) for start in starts]
-    # If cores are shorter than the halo, several windows touch the same end of the picture: all of them
-    # become as long as the longest. If a window touches both ends, every window touches an end. So there are
-    # never more than three lengths.
+    # If cores are shorter than the halo, several windows touch the same end of the picture. All of these are
+    # made as long as the longest one. If a window touches both ends, every window touches an end. So there
+    # are never more than three lengths.
     last_start = min((a for a, b in windows if a > 0 and b == length), default=0)
     first_stop = max((b for a, b in windows if a == 0 and b < length), default=length)
     return [

@@ -80,11 +80,11 @@ class Masks:
             numbers = getattr(config.loss, flag)
             if numbers and len(numbers) != styles:
                 raise UserError(
-                    f"--{flag} has {len(numbers)} numbers, and there are {styles} --style: give one for each"
+                    f"--{flag} has {len(numbers)} numbers, but there are {styles} styles: give one for each"
                 )
         if len(config.sizes.style_scale) not in (1, styles):
             raise UserError(
-                f"--style_scale has {len(config.sizes.style_scale)} numbers, and there are {styles} --style: "
+                f"--style_scale has {len(config.sizes.style_scale)} numbers, but there are {styles} styles: "
                 "give one for all, or one for each"
             )
         # If all content masks are white, the styles are blended, unless `mask_weight` weights the regions.

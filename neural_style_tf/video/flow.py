@@ -56,7 +56,7 @@ class FlowFolder:
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
         if not self._folder.is_dir():
-            raise UserError(f"--flow: {show(folder)} is no folder of .flo files")
+            raise UserError(f"--flow: {show(folder)} is not a folder of .flo files")
 
     def _paths(self, earlier: int, now: int) -> tuple[Path, Path]:
         names = f"backward_{now}_{earlier}.flo", f"forward_{earlier}_{now}.flo"
@@ -68,8 +68,8 @@ class FlowFolder:
             for path in self._paths(*pair):
                 if not path.is_file():
                     raise UserError(
-                        f"--flow: there is no {show(path)}; without flow over several frames, give "
-                        "--long_term=1"
+                        f"--flow: there is no {show(path)}; if there is only flow from frame to frame, "
+                        "give --long_term=1"
                     )
 
     def __call__(

@@ -57,7 +57,7 @@ FORMATS = (
     # Bytes 124 to 127 of a MAT-file hold its version, here 5, and the byte order.
     Format("matconvnet", ((124, b"\x00\x01IM"), (124, b"\x01\x00MI")), read_matconvnet, slow=True),
     Format("keras", ((0, b"\x89HDF\r\n\x1a\n"),), read_keras),
-    # A protocol buffer has no magic number; this is the field with which a model begins.
+    # A protocol buffer has no magic number. An ONNX model begins with this tag, that of `ir_version`.
     Format("bundled", ((0, b"\x08"),), read_onnx),
     NPZ,
 )

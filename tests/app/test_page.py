@@ -163,7 +163,7 @@ def test_many_browsers_at_once(address, folder):
     """One paints, some wait, the others are told so; none is left without an answer."""
     told = paint_together(address, MOST_WAITING + 4, folder / "cat.png", folder / "sea.png", Size=64)
     refused = [line for line in told if line]
-    assert all(f"{MOST_WAITING} paintings wait already" in line for line in refused), refused
+    assert all(f"{MOST_WAITING} paintings are already waiting" in line for line in refused), refused
     assert len(told) - len(refused) >= MOST_WAITING
     # The same pictures are kept once.
     assert len(list((folder / "out" / "pictures").iterdir())) == 2

@@ -71,7 +71,7 @@ def test_runs_are_painted_in_turn_by_one_process_with_its_environment(make_run, 
     queue = open_queue(0.05, *"abc", most=2, environment={"PAINTER_MARK": " as asked"})
     wait_for(lambda: queue.find("a").step > 0)
     assert queue.line() == ["a", "b", "c"] and queue.find("a").planned == STEPS
-    with pytest.raises(UserError, match="2 paintings wait already"):
+    with pytest.raises(UserError, match="2 paintings are already waiting"):
         queue.submit(make_run("d"))
     outcome(queue, "a")
     with pytest.raises(UserError, match="c is being painted already"):

@@ -138,7 +138,7 @@ def test_regions_too_small_are_told_before_anything_is_computed(job, files, caps
         ((*BOTH, "--style_mask=left.png"), "--style_mask is given 1 times, and --style 2"),
         ((*BOTH, "--style=none.png"), "none.png"),
         ((*BOTH, "--style="), "the name of the picture is empty"),
-        ((*BOTH, "--style_blend=1"), "--style_blend has 1 numbers, and there are 2 --style"),
+        ((*BOTH, "--style_blend=1"), "--style_blend has 1 numbers, but there are 2 styles"),
         ((*BOTH, "--style_blend=1,2,3"), "--style_blend has 3 numbers"),
         ((*BOTH, "--style_scale=1,2,3"), "--style_scale has 3 numbers"),
         (("--mask_weight=1",), "--mask_weight is about the regions of --content_mask"),

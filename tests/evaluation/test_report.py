@@ -11,7 +11,7 @@ from PIL import Image
 
 from neural_style_tf.errors import UserError
 from neural_style_tf.evaluation import report
-from neural_style_tf.evaluation.catalogue import BY_NAME, LOST, MISSING, SUMS, Measure, axis_shares
+from neural_style_tf.evaluation.columns import BY_NAME, LOST, MISSING, SUMS, Measure, axis_shares
 from neural_style_tf.evaluation.comparison import (
     PHOTO,
     STYLE,
@@ -195,7 +195,7 @@ def test_columns_of_other_programs_are_read(tmp_path):
         ("result,lpips\na.png,1\n", "must be named NAME:less or NAME:more"),
         ("result,w2:less\na.png,1\n", "NAME must be new"),
         ("result\na.png\n", "must have the columns"),
-        ("result,lpips:less\nb.png,1\n", "line 2: 'b.png' is no painting here"),
+        ("result,lpips:less\nb.png,1\n", "line 2: 'b.png' is not one of the paintings"),
         ("result,lpips:less\na.png,x\n", "line 2: expected numbers"),
     ):
         path.write_text(text)

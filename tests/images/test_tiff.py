@@ -73,7 +73,7 @@ def test_every_kind_is_read_right_or_named(tmp_path, monkeypatch, kind, order, i
         try:
             picture = load_image(path)
         except UserError as error:
-            assert "is a TIFF of " in str(error) and "cannot be read right; save it" in str(error), what
+            assert "is a TIFF of " in str(error) and "cannot be read correctly; save it" in str(error), what
             assert ("extra deep" in str(error)) != installed
             continue
         read.add(what)

@@ -107,7 +107,7 @@ def test_points_that_round_little(monkeypatch):
 SHALLOW = Config(content_layers=(("relu1_2", 1.0),), style_layers=(("relu1_1", 1.0), ("relu2_1", 1.0)))
 
 
-EVERYWHERE = dataclasses.replace(VGG19, winograd=frozenset(VGG19.layers))
+EVERYWHERE = dataclasses.replace(VGG19, winograd=frozenset(name for name, _ in VGG19.channels))
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +292,7 @@ def test_not_chosen_where_xla_is_missing(monkeypatch, asked_anew):
     winograd._xla_compiles.cache_clear()
     monkeypatch.setattr(tf, "function", lambda *_, **__: no_compiler)
     assert winograd.select_convolution("auto", "float32", 10**6) == "direct"
-    with pytest.raises(UserError, match="--convolution=large needs XLA, .*: take --convolution=direct"):
+    with pytest.raises(UserError, match="--convolution=large needs XLA, .*: use --convolution=direct"):
         winograd.select_convolution("large", "float32", 10**6)
 
 

@@ -99,7 +99,7 @@ def test_a_finished_run_can_be_extended(job, capsys):
     assert job("--iterations=4", "--log_every=4", "--save_every=4", "--output_dir=b", "--quiet") == 0
     again = ["--log_every=4", "--save_every=4", "--output_dir=b", "--resume"]
     assert job("--iterations=8", *again) == 0
-    assert "going on with b/ from step 4" in capsys.readouterr().out
+    assert "resuming b/ from step 4" in capsys.readouterr().out
     assert strip(read_metrics("a")) == strip(read_metrics("b"))
     assert Path("a/result.png").read_bytes() == Path("b/result.png").read_bytes()
     # Once more changes nothing.

@@ -17,7 +17,7 @@ from neural_style_tf import load_image
 from neural_style_tf.cli import main
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import RunError, UserError
-from neural_style_tf.evaluation.evaluate import evaluate
+from neural_style_tf.evaluation.single import evaluate
 from neural_style_tf.jobs import painter
 from neural_style_tf.jobs.task import Outcome
 from neural_style_tf.runs.output_dir import OutputFolder
@@ -312,7 +312,7 @@ def test_parts_of_a_sweep_share_its_folder(job, capsys):
     held = OutputFolder("o/tv_weight=5", overwrite=False)
     assert job(*FAST, PAIR) == 0
     captured = capsys.readouterr()
-    assert "tv_weight=5: another process paints it" in captured.out and not captured.err
+    assert "tv_weight=5: another process is painting it" in captured.out and not captured.err
     assert "1 of 2 runs are finished" in captured.out
     held.release()
     assert job(*FAST, PAIR, "--shard=2/2") == 0

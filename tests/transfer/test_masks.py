@@ -173,7 +173,7 @@ def test_resumed_as_uninterrupted(paint, styles, pictures, narrow_weights, color
     [
         (Masks(content=(LEFT,)), {}, "--content_mask is given 1 times, and --style 2"),
         (Masks(style=(LEFT, LEFT, LEFT)), {}, "--style_mask is given 3 times, and --style 2"),
-        (Masks(), {"style_blend": (1, 2, 3)}, "--style_blend has 3 numbers, and there are 2 --style"),
+        (Masks(), {"style_blend": (1, 2, 3)}, "--style_blend has 3 numbers, but there are 2 styles"),
         (Masks(), {"style_scale": (1, 2, 3)}, "--style_scale has 3 numbers"),
         (Masks(), {"mask_weight": (1, 2)}, "--mask_weight is about the regions of --content_mask"),
         (Masks(), {"mask_guides": "inside"}, "--mask_guides=inside is about masks, and there is none"),

@@ -306,12 +306,13 @@ def test_how_often_is_logged_changes_no_bit(pictures, narrow_weights):
 
 
 def test_a_run_that_ends_early_leaves_a_checkpoint_even_if_none_are_saved(pictures, narrow_weights, tmp_path):
-    config = Config(**SHALLOW, iterations=9, save_every=0)
-    for name, stop in (("early", True), ("whole", False)):
+    for name, stop, wanted in (("early", True, True), ("whole", False, True), ("unwanted", True, False)):
+        config = Config(**SHALLOW, iterations=9, save_every=0, checkpoints=wanted)
         saver = checkpoints.Checkpoints(tmp_path / name, config.saving)
         for record in warm_stylize(*pictures, config, weights=narrow_weights, tick=lambda _, stop=stop: stop):
             saver.on_step(record)
-    assert checkpoints.saved_steps(tmp_path / "early") and not (tmp_path / "whole").exists()
+    assert checkpoints.saved_steps(tmp_path / "early")
+    assert not (tmp_path / "whole").exists() and not (tmp_path / "unwanted").exists()
 
 
 def test_the_average_is_the_result_where_it_is_better(pictures, narrow_weights, monkeypatch):

@@ -1,6 +1,7 @@
 """What the surroundings of a run may be: GPUs, settings of Keras, an installation that is not whole."""
 
 import ast
+import gc
 import os
 import runpy
 import signal
@@ -105,6 +106,27 @@ def test_the_environment_does_not_change_what_a_precision_means(monkeypatch):
         monkeypatch.setenv(name, "1")
     runtime.start_tensorflow()
     assert not set(runtime._MISLEADING) & set(os.environ)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_rests_while_tensorflow_is_imported(enabled):
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with runtime._without_collector():
+            assert not gc.isenabled()
+            made = [[]]
+        assert gc.isenabled() is enabled
+        assert gc.is_tracked(made) and not any(made is one for one in gc.get_objects())
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+def test_a_cpu_starts_without_the_optimiser_of_layouts(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(tf.config.optimizer, "set_experimental_options", chosen.append)
+    runtime.start_tensorflow()
+    assert chosen == [{"layout_optimizer": False}]
 
 
 # Keras

@@ -6,7 +6,7 @@ from command_line import write_picture
 from PIL import Image
 
 import neural_style_tf as nst
-from neural_style_tf.evaluation.catalogue import CHEAP, MEASURES
+from neural_style_tf.evaluation.columns import CHEAP, MEASURES
 from neural_style_tf.evaluation.looks import cropped, judged_size
 
 
@@ -73,7 +73,7 @@ def test_mistakes_are_one_clear_line():
 
 
 def test_without_scikit_image_a_line_names_the_extra(monkeypatch):
-    monkeypatch.setattr("neural_style_tf.evaluation.evaluate.has_scikit_image", lambda: False)
+    monkeypatch.setattr("neural_style_tf.evaluation.single.has_scikit_image", lambda: False)
     with pytest.raises(nst.UserError, match=r'pip install "neural-style-tf\[evaluate\]"'):
         nst.evaluate(*np.zeros((3, 40, 40, 3)), measures=["ssim"])
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neural_style_tf.errors import UserError, did_you_mean
-from neural_style_tf.evaluation.catalogue import BY_NAME, MEASURES, judge
+from neural_style_tf.evaluation.columns import BY_NAME, MEASURES, judge
 from neural_style_tf.evaluation.looks import LARGEST, SIZE, SMALLEST, Trial, Viewer, judged_size, read
 from neural_style_tf.images import resize
 
