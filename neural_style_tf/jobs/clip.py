@@ -21,7 +21,7 @@ from neural_style_tf.config.schema import Config, Job, numbered
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import RunError, UserError, reason, show
 from neural_style_tf.images import Picture, fit_size, resize
-from neural_style_tf.images.files import expand_files, is_numbered
+from neural_style_tf.images.files import expand_files, frame_file, is_numbered
 from neural_style_tf.images.masks import load_mask, mask_of
 from neural_style_tf.jobs.inputs import PictureFiles, read_inputs
 from neural_style_tf.jobs.machine import Machine
@@ -35,6 +35,7 @@ from neural_style_tf.transfer.plan import Inputs
 from neural_style_tf.transfer.records import FrameRecord, FrameState, Listener
 from neural_style_tf.transfer.regions import Extract, Regions
 from neural_style_tf.utils.console import duration
+from neural_style_tf.utils.files import exists
 from neural_style_tf.video.read import INSTALL, Clip, Frame, has_video_library, is_clip, open_clip
 from neural_style_tf.video.write import check_clip_output, write_clip
 
@@ -241,6 +242,13 @@ class ClipPainting:
                 f"--resume: the run in {show(folder.path)} has painted frame {newest} already: "
                 f"--end_frame={end} is before it"
             )
+        if is_numbered(output := run.here.output):
+            before = itertools.takewhile(lambda number: number <= newest, self._numbers)
+            lacking = [n for n in before if not exists(frame_file(output, self.clip.name_of(n)))]
+            if lacking:
+                run.console.say(
+                    f"--output: {len(lacking)} frames were painted before and are not written there"
+                )
         where = f"after frame {newest}" if newest else "from the beginning"
         run.console.say(f"resuming {folder.path}{os.sep} {where}")
         return f"frame-{newest}" if newest else None

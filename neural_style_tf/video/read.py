@@ -85,7 +85,8 @@ class Clip:
 
     @functools.cached_property
     def _names(self) -> list[int]:
-        digits = [re.findall(r"\d+", file.stem) for file in self.files]
+        # The one file of a video holds all frames.
+        digits = [re.findall(r"\d+", file.stem) for file in self.files if file != self.path]
         names = [int(found[-1]) for found in digits if found]
         return names if len(set(names)) == len(self.files) else []
 

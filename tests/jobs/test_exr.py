@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import moving_frames
+from clips import moving_frames, write_video
 from PIL import Image
 
 OpenEXR = pytest.importorskip("OpenEXR")
@@ -101,8 +101,8 @@ def test_frames_keep_their_numbers(job, shots, content, output, capsys):
     assert Path("o/result.mp4").exists() and len(list(Path("o/frames").iterdir())) == 3
 
 
-def test_frames_go_on_with_the_same_bits(job, shots):
-    clip = ("--content=in/f.####.exr", "--frames", *QUICK, "--quiet")
+def test_frames_go_on_with_the_same_bits(job, shots, capsys):
+    clip = ("--content=in/f.####.exr", "--frames", *QUICK)
     assert job(*clip, "--output_dir=whole", "--output=whole.%04d.exr") == 0
     part = (*clip, "--output_dir=half", "--output=half.%04d.exr")
     assert job(*part, "--end_frame=2") == 0
@@ -110,6 +110,9 @@ def test_frames_go_on_with_the_same_bits(job, shots):
     assert job(*part, "--resume") == 0
     for number in (1001, 1002, 1004):
         assert Path(f"half.{number}.exr").read_bytes() == Path(f"whole.{number}.exr").read_bytes()
+    assert "not written" not in capsys.readouterr().out
+    assert job(*clip, "--output_dir=half", "--output=late.%04d.exr", "--resume") == 0
+    assert "--output: 3 frames were painted before and are not written there" in capsys.readouterr().out
 
 
 def test_frames_whose_windows_move_and_a_mask_of_frames(job, shots):
@@ -140,6 +143,10 @@ def test_frames_of_another_format_and_size(job, shots, capsys):
     clip = ("--content=in", "--frames", *QUICK, "--end_frame=1")
     assert job(*clip, "--output_dir=o", "--output=a.%03d.png") == 0
     assert Path("a.1001.png").read_bytes() == Path("o/frames/frame-000001.png").read_bytes()
+    write_video(Path("shot7.mp4"), moving_frames(2, *SIZE))
+    assert job("--content=shot7.mp4", *QUICK, "--output_dir=o3", "--output=c.%03d.exr") == 0
+    assert values("c.002.exr", "R")[0].max() <= 1
+    capsys.readouterr()
     assert job(*clip, "--output_dir=o2", "--output=b.%03d.exr", "--image_size=40") == 0
     assert "Z of in are left out" in capsys.readouterr().out
     assert values("b.1001.exr", "R")[0].shape == (30, 40)
