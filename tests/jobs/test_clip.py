@@ -469,7 +469,7 @@ def test_mistakes_of_shared_clips_are_told_in_one_line(job, cut_clip, capsys, ar
         (("--bits=16",), "--bits=16 is about pictures"),
         (("--output=a.jpg",), "a clip can be written as .mp4, .mov, .mkv, .webp, .gif"),
         (("--output=clip.mp4", "--overwrite"), "clip.mp4 is read"),
-        (("--flow=none",), "--flow: none is no folder"),
+        (("--flow=none",), "--flow: none is not a folder"),
         (("--long_term=0",), "--long_term must be at least 1, not 0"),
         (("--long_term=a",), "--long_term must be whole numbers"),
         (("--start_frame=3", "--end_frame=2"), "--end_frame=2 is before --start_frame=3"),
