@@ -151,12 +151,13 @@ def test_of_share_links_only_its_own_is_answered():
     from neural_style_tf.app.page import Page
 
     page, options = Page.__new__(Page), {}
+    page._api = SimpleNamespace(routes=list)
     shared = None, "http://127.0.0.1:1/", "https://own.gradio.live"
     page.blocks = SimpleNamespace(launch=lambda **named: options.update(named) or shared)
-    assert page.launch(1, browser=False, share=True, hosts=["box.example:8443"]) == "https://own.gradio.live"
+    address = page.launch(1, share=True, hosts=["box.example:8443"], token="secret")
+    assert address == "https://own.gradio.live?page_token=secret"
     [guard] = options["app_kwargs"]["middleware"]
-    names = {"127.0.0.1", "localhost", "::1", "box.example", "own.gradio.live"}
-    assert guard.kwargs["hosts"] == names
+    assert guard.kwargs["names"] == {"box.example", "own.gradio.live"}
 
 
 def test_many_browsers_at_once(address, folder):
