@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import functools
 import inspect
+import logging
 import re
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -34,7 +35,7 @@ from neural_style_tf.app.requests import LARGEST_UPLOAD, MOST_STYLES, plan_files
 from neural_style_tf.config.fields import leaves, read_value, tagged
 from neural_style_tf.config.presets import PRESETS, preset
 from neural_style_tf.config.schema import Config, Job, SaveConfig
-from neural_style_tf.errors import RunError, UserError, did_you_mean, one_line
+from neural_style_tf.errors import RunError, UserError, did_you_mean, one_line, reason
 from neural_style_tf.jobs.error_messages import line_of
 
 TROUBLE = (UserError, RunError, OSError, MemoryError)
@@ -200,8 +201,17 @@ class Api:
                     f"expected multipart/form-data, as curl -F sends it, not {one_line(kind)!r}", 415
                 )
             limited = Request(request.scope, _limited(request.receive))
-            async with limited.form(max_files=MOST_FILES, max_fields=len(FIELDS)) as form:
+            try:
+                form = await limited.form(max_files=MOST_FILES, max_fields=len(FIELDS))
+            except UserError:
+                raise
+            except ValueError as error:
+                # Of python-multipart; older releases of Starlette let it pass.
+                raise Refused(f"the form cannot be read: {reason(error)}", 400) from None
+            try:
                 status = await run_in_threadpool(self._paint_form, form.multi_items())
+            finally:
+                await form.close()
             return JSONResponse(status.as_dict(), 202)
 
         async def status(request: Request) -> Response:
@@ -235,6 +245,10 @@ class Api:
             except TROUBLE as error:
                 full = 429 if isinstance(error, QueueFull) else 400 if isinstance(error, UserError) else 503
                 line, code = self._line(error), getattr(error, "code", full)
+            except Exception:
+                # Older releases of Gradio would send the traceback.
+                logging.exception("%s %s", request.method, request.url.path)
+                line, code = "the server made a mistake, which it has printed", 500
             return PlainTextResponse(f"{line}\n", code)
 
         return answer

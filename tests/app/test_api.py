@@ -190,6 +190,18 @@ def test_the_form_of_a_request(refusing):
         assert http.request(method, path).status_code == 405
 
 
+def test_a_fault_of_the_server_is_one_line(refusing, monkeypatch, caplog):
+    monkeypatch.setattr(api, "plan_files", lambda *given: 1 / 0)
+    assert "the server made a mistake" in line_of(refusing.paint(), 500)
+    assert "ZeroDivisionError" in caplog.text
+
+    async def fail(*given, **named):
+        raise ValueError("Expected boundary")
+
+    monkeypatch.setattr(api.Request, "_get_form", fail)
+    assert "the form cannot be read: Expected boundary" in line_of(refusing.paint(), 400)
+
+
 def test_too_much_is_refused(refusing, monkeypatch):
     monkeypatch.setattr(api, "LARGEST_UPLOAD", len(refusing.photo) - 1)
     assert "cat.png is larger than" in line_of(refusing.paint(), 413)
