@@ -157,8 +157,9 @@ class Api:
         if run is None:
             line = "stopped before its first step"
             return RunStatus(name, "interrupted", line=line) if outcome else None
-        reason = run.manifest.status.partition(": ")[2]
-        return RunStatus(name, run.status, run.manifest.steps or 0, seconds=run.manifest.seconds, line=reason)
+        facts = run.manifest
+        why = facts.status.partition(": ")[2]
+        return RunStatus(name, run.status, facts.steps or 0, seconds=facts.seconds, line=why)
 
     def stored(self, name: str) -> StoredRun | None:
         """Return the run `name` in the output folder, and nowhere else; None if there is none."""
@@ -243,8 +244,7 @@ class Api:
             except HTTPException as error:
                 line, code = error.detail, error.status_code
             except TROUBLE as error:
-                full = 429 if isinstance(error, QueueFull) else 400 if isinstance(error, UserError) else 503
-                line, code = self._line(error), getattr(error, "code", full)
+                line, code = self._line(error), _code(error)
             except Exception:
                 # Older releases of Gradio would send the traceback.
                 logging.exception("%s %s", request.method, request.url.path)
@@ -330,6 +330,13 @@ class Api:
                 raise UserError("a picture must be an uploaded file: use handle_file of gradio_client")
             paths.append(path)
         return paths
+
+
+def _code(error: Exception) -> int:
+    """Return the HTTP status of an error of `TROUBLE`."""
+    if isinstance(error, Refused):
+        return error.code
+    return 429 if isinstance(error, QueueFull) else 400 if isinstance(error, UserError) else 503
 
 
 def _type(name: str) -> tuple[Any, dict[str, Any]]:

@@ -239,6 +239,9 @@ def test_names_lead_nowhere_else(refusing, name):
     for method, end in (("GET", ""), ("GET", "/result"), ("POST", "/stop")):
         answer = refusing.http.request(method, f"/api/runs/{name}{end}")
         assert answer.status_code == 404 and "kept" not in answer.text
+    # As gradio_client sends them, in JSON.
+    for elsewhere in ("../secret", str(secret), "x/../../secret", "..", ".", "", "a\0b", "linked"):
+        assert refusing.api.find(elsewhere) is None
 
 
 def test_a_result_that_leads_elsewhere_is_none(refusing):
