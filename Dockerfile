@@ -1,6 +1,6 @@
-# An image for the CPU, or with --build-arg EXTRAS=demo,gpu for NVIDIA GPUs: docs/platforms.md.
+# An image for the CPU, or with --build-arg EXTRAS=demo,app,gpu for NVIDIA GPUs: docs/platforms.md.
 FROM python:3.12.12-slim-bookworm AS build
-ARG EXTRAS=demo
+ARG EXTRAS=demo,app
 WORKDIR /source
 COPY LICENSE pyproject.toml setup.cfg ./
 COPY docs/package.md docs/
@@ -13,11 +13,16 @@ COPY --from=build /opt/neural-style-tf /opt/neural-style-tf
 ENV PATH=/opt/neural-style-tf/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
-# Whoever runs it (docker run -u) has no home here.
-ENV HOME=/tmp
-RUN install --directory --owner=1000 /data
+# Whoever runs it (docker run -u) has no home here. What is compiled is kept beside weights and output.
+ENV HOME=/tmp \
+    XDG_CACHE_HOME=/data/.cache
+# Whoever runs it may write here; a new named volume takes over the mode. As in /tmp, nobody may replace what
+# is another's, without which the cache would not be used.
+RUN install --directory --mode=1777 /data
 USER 1000
-# Not declared as volumes: `weights` and `output` are made here, in the folder that is mounted, and an anonymous
-# volume would hide them.
+# Not declared as volumes: `weights`, `output` and `.cache` are made here, in the folder that is mounted, and an
+# anonymous volume would hide them.
 WORKDIR /data
+# Of the page, with --entrypoint=neural-style-tf-app.
+EXPOSE 7860
 ENTRYPOINT ["neural-style-tf"]

@@ -123,13 +123,14 @@ def test_every_required_package_is_imported():
 
 
 def test_every_module_can_be_imported_for_the_documents():
-    # Gradio brings Starlette and pandas.
+    # Gradio brings Starlette, pandas and its client.
     modules = {
         "PIL": "pillow",
         "absl": "absl-py",
         "cv2": "opencv-python-headless",
         "starlette": "gradio",
         "pandas": "gradio",
+        "gradio_client": "gradio",
     }
     known = {*sys.stdlib_module_names, "neural_style_tf", "keras", *_extra(""), *_extra("docs")}
     for path in FILES:

@@ -97,3 +97,17 @@ def test_a_cell_is_tested_once(matrix, outputs, tmp_path, monkeypatch, capsys):
     row = capsys.readouterr().out.splitlines()[-3]
     assert row.startswith("| 3.12 | 2.20")
     assert ("9 passed" if len(outputs) > 1 else "no Python 3.12") in row
+
+
+def test_the_image_serves_the_page_and_keeps_what_it_makes():
+    commands = SETUP["options.entry_points"]["console_scripts"]
+    page = (ROOT / "docs" / "platforms.md").read_text(encoding="utf-8")
+    [started] = re.findall(r"--entrypoint=(\S+)", page)
+    assert f"{started} =" in commands and f"--entrypoint={started}" in DOCKERFILE
+    for extras in re.findall(r"EXTRAS=([\w,]+)", DOCKERFILE + page):
+        assert {"demo", "app"} <= set(extras.split(",")) <= SETUP["options.extras_require"].keys()
+    [port] = re.findall(r"^EXPOSE (\d+)$", DOCKERFILE, re.MULTILINE)
+    [data] = re.findall(r"-v neural-style-tf:(\S+)", page)
+    assert f"-p 127.0.0.1:{port}:{port}" in page and "--listen=0.0.0.0" in page
+    # All that a run keeps is below the folder that is mounted.
+    assert f"WORKDIR {data}\n" in DOCKERFILE and f"XDG_CACHE_HOME={data}/" in DOCKERFILE

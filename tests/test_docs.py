@@ -38,6 +38,7 @@ OTHER_FLAGS = {
     "rm",
     "network",
     "gpus",
+    "entrypoint",
 }
 
 

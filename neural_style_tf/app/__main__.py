@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
+import ipaddress
 import os
 import re
+import secrets
 import signal
 import socket
 import sys
@@ -21,6 +23,9 @@ from neural_style_tf.utils.console import Console
 
 HOST = "127.0.0.1"
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+TOKEN = "NEURAL_STYLE_TF_TOKEN"
+"""Environment variable with the token that each request must have."""
+SHORTEST_TOKEN = 16
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     try:
         base, hosts = _checked(arguments)
-        _serve_page(base, hosts, arguments, console)
+        token = find_token(os.environ, needed=bool(hosts) or arguments.share or arguments.listen != HOST)
+        _serve_page(base, hosts, token, arguments, console)
     except UserError as error:
         console.error(str(error))
         return USAGE_ERROR
@@ -58,7 +64,14 @@ def make_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="answer to this name as well, as of a proxy in front of the page; may be given again",
+        help="answer to this name as well, as of a proxy in front of the page; may be given again; needs the "
+        f"token that is printed, or that the environment variable {TOKEN} has",
+    )
+    parser.add_argument(
+        "--listen",
+        default=HOST,
+        metavar="ADDRESS",
+        help=f"listen at this IPv4 address, such as 0.0.0.0 in a container ({HOST}); needs the token, too",
     )
     parser.add_argument("--no_browser", action="store_true", help="open no browser")
     parser.add_argument(
@@ -86,6 +99,12 @@ def _checked(arguments: argparse.Namespace) -> tuple[Job, list[str]]:
                 "--host is a name, or an address, that the browser is given, such as box.example, not "
                 f"{name!r}"
             )
+    try:
+        ipaddress.IPv4Address(arguments.listen)
+    except ValueError:
+        raise UserError(
+            f"--listen must be an IPv4 address, such as 0.0.0.0, not {arguments.listen!r}"
+        ) from None
     _check_port(arguments.port)
     folder = Path(arguments.output_dir).absolute()
     try:
@@ -124,7 +143,23 @@ def _check_port(port: int | None) -> None:
             ) from None
 
 
-def _serve_page(base: Job, hosts: Sequence[str], arguments: argparse.Namespace, console: Console) -> None:
+def find_token(environment: MutableMapping[str, str], *, needed: bool) -> str:
+    """Remove the token from `environment`, and return it; if there is none, a new one if `needed`, or `""`.
+
+    Raise `UserError` if it is too short, or cannot be sent in a header and in an address.
+    """
+    token = environment.pop(TOKEN, "")
+    if token and not re.fullmatch(rf"[\w.~-]{{{SHORTEST_TOKEN},}}", token, re.ASCII):
+        raise UserError(
+            f"{TOKEN} must have at least {SHORTEST_TOKEN} letters, digits and signs of -._~; without it each "
+            "start makes a new one"
+        )
+    return token or (secrets.token_urlsafe(32) if needed else "")
+
+
+def _serve_page(
+    base: Job, hosts: Sequence[str], token: str, arguments: argparse.Namespace, console: Console
+) -> None:
     """Serve the page until a signal comes, then save the run that is being painted."""
     ended = threading.Event()
     signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -143,8 +178,14 @@ def _serve_page(base: Job, hosts: Sequence[str], arguments: argparse.Namespace, 
         painter = functools.partial(Painter, go_on="press Paint further")
         page = Page(base, Path(temporary), lambda: RunQueue(painter, check_fits, environment=proxies))
         try:
-            browser, share = not arguments.no_browser, arguments.share
-            address = page.launch(arguments.port, browser=browser, share=share, hosts=hosts)
+            address = page.launch(
+                arguments.port,
+                browser=not arguments.no_browser,
+                share=arguments.share,
+                hosts=hosts,
+                listen=arguments.listen,
+                token=token,
+            )
             console.say(f"the page is at {address} – end it with Ctrl-C; paintings go to {base.output_dir}")
             ended.wait()
             for number in signals:

@@ -8,12 +8,11 @@ from pathlib import Path
 import gradio as gr
 
 from neural_style_tf.app.queue import MOST_WAITING
-from neural_style_tf.app.requests import MOST_STYLES
+from neural_style_tf.app.requests import LARGEST, LARGEST_UPLOAD, MOST_STYLES
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import QUALITIES
 from neural_style_tf.images import deep
 
-LARGEST_UPLOAD = "100mb"
 LARGEST_CANVAS = 800
 """Longest side, in pixels, of the canvas that the brush draws on."""
 BRUSH_COLORS = ("#e4572e", "#2e86ab", "#7cb518")
@@ -147,7 +146,7 @@ class Layout:
             title = "Earlier paintings, the newest first"
             self.earlier = _gallery(None, title, "earlier", show_label=False)
         gr.Markdown(
-            f"Limits: pictures up to {LARGEST_UPLOAD.upper()}, {MOST_STYLES} styles, one painting at a "
+            f"Limits: pictures up to {LARGEST_UPLOAD // 2**20} MB, {MOST_STYLES} styles, one painting at a "
             f"time, {MOST_WAITING} in line. Closing this page does not stop a painting."
         )
 
@@ -193,7 +192,7 @@ class Layout:
             ),
             "image_size": gr.Slider(
                 64,
-                4096,
+                LARGEST,
                 384,
                 step=32,
                 label="Size",

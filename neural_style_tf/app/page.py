@@ -9,26 +9,30 @@ import html
 import logging
 import math
 import shutil
+import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import gradio as gr
 import numpy as np
 import pandas as pd
+from gradio_client.utils import is_file_obj_with_meta, traverse
 from PIL import Image
 from starlette.middleware import Middleware
 
 from neural_style_tf.app import gallery, layout
+from neural_style_tf.app.api import TROUBLE, Api, RunStatus
 from neural_style_tf.app.gallery import StoredRun
-from neural_style_tf.app.guard import HOSTS, Guard, host_of
+from neural_style_tf.app.guard import HOSTS, PARAMETER, Guard, host_of
 from neural_style_tf.app.layout import DRAWN, LARGEST_CANVAS, NO_RUN, Layout, status_line
 from neural_style_tf.app.pictures import check_picture, layer_of, preview, strokes
-from neural_style_tf.app.queue import QueuedRun, RunQueue
-from neural_style_tf.app.requests import MOST_STYLES, Request, Style, plan
+from neural_style_tf.app.queue import RunQueue
+from neural_style_tf.app.requests import LARGEST_UPLOAD, MOST_STYLES, Request, Style, plan
 from neural_style_tf.config.fields import flat, tagged
 from neural_style_tf.config.schema import Config, Job, numbered
-from neural_style_tf.errors import RunError, UserError
+from neural_style_tf.errors import UserError
 from neural_style_tf.images import deep, load_image, save_image
 from neural_style_tf.images.masks import fit_mask, load_mask
 from neural_style_tf.jobs.error_messages import line_of
@@ -37,8 +41,8 @@ from neural_style_tf.utils.console import duration
 from neural_style_tf.utils.files import atomic_path
 
 SECONDS_BETWEEN_LOOKS = 1.0
-TROUBLE = (UserError, RunError, OSError, MemoryError)
-"""Errors that the page shows as a line: mistakes, missing files, a full disk, too little memory."""
+ANY_ADDRESS = "0.0.0.0"
+"""Stands for all addresses of this machine."""
 
 Changes = dict[gr.blocks.Block, Any]
 """The new value of each part of the page that changes; other parts stay as they are."""
@@ -85,15 +89,27 @@ class Page:
     def __init__(self, base: Job, temporary: Path, make_queue: Callable[[], RunQueue]) -> None:
         self._base, self._output_dir, self._temporary = base, Path(base.output_dir), temporary
         self._previews = temporary / "previews"
+        self._api = Api(base, temporary, lambda: self._queue)
         with gr.Blocks(
             title="neural-style-tf", analytics_enabled=False, delete_cache=(3600, 24 * 3600)
         ) as self.blocks:
             self._parts = Layout()
             self._connect()
+            self._api.connect()
+        _refuse_addresses(self.blocks)
         self._queue = make_queue()
 
-    def launch(self, port: int | None, *, browser: bool, share: bool, hosts: Sequence[str] = ()) -> str:
-        """Serve the page in a thread; return its address.
+    def launch(
+        self,
+        port: int | None,
+        *,
+        browser: bool = False,
+        share: bool = False,
+        hosts: Sequence[str] = (),
+        listen: str = HOSTS[0],
+        token: str = "",
+    ) -> str:
+        """Serve the page in a thread; return its address, for a browser to open.
 
         Args:
             port: Port of the server; None: the first free port from 7860.
@@ -101,22 +117,23 @@ class Page:
             share: Whether to make a public link through Gradio's server.
             hosts: Additional host names that the page answers to. A whole URL, such as
                 `https://hub.example/user/me/proxy/7860`, also becomes the address of the page for browsers.
+            listen: Address of this machine that the server listens at.
+            token: What each request must have (`Guard`); `""`: nothing.
         """
-        known = {*HOSTS, *map(host_of, hosts)}
+        names = {*map(host_of, hosts), *({listen} - {HOSTS[0], ANY_ADDRESS})}
         public = next((name for name in hosts if "://" in name), None)
         # These log an error for each browser that closes its connection.
         for name in ("httpx", "uvicorn.error", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         _, local, shared = self.blocks.launch(
-            server_name=HOSTS[0],
+            server_name=listen,
             server_port=port,
-            inbrowser=browser,
             share=share,
             root_path=public,
             prevent_thread_lock=True,
             quiet=True,
             show_error=False,
-            max_file_size=layout.LARGEST_UPLOAD,
+            max_file_size=LARGEST_UPLOAD,
             footer_links=[],
             enable_monitoring=False,
             ssr_mode=False,
@@ -128,12 +145,20 @@ class Page:
                 "docs_url": None,
                 "redoc_url": None,
                 "openapi_url": None,
-                "middleware": [Middleware(Guard, hosts=known)],
+                "routes": self._api.routes(),
+                "middleware": [
+                    Middleware(Guard, names=names, token=token, path=urlsplit(public or "").path or "/")
+                ],
             },
         )
         if shared:
-            known.add(host_of(shared))
-        return shared or public or local
+            names.add(host_of(shared))
+        address = shared or public or local
+        if token:
+            address = f"{address}?{PARAMETER}={token}"
+        if browser:
+            webbrowser.open(address)
+        return address
 
     def close(self) -> None:
         """End the server, save the run that is being painted, and end the process that paints."""
@@ -234,10 +259,7 @@ class Page:
     def _submit(self, browser: Browser, make_task: Callable[[], Task]) -> Changes:
         mistake = ""
         try:
-            self._queue.check_room()
-            task = make_task()
-            self._queue.submit(task)
-            browser.view(task.name)
+            browser.view(self._queue.add(make_task))
         except TROUBLE as error:
             mistake = _mistake(error)
         return {self._parts.mistake: mistake} | self._changes(browser)
@@ -285,7 +307,7 @@ class Page:
         # The system may have removed the temporary folder. Only this user may write into it.
         self._temporary.mkdir(0o700, parents=True, exist_ok=True)
         run, changes = self._stored(browser), {}
-        status = self._status(browser.name, run)
+        status = self._status(browser.name)
         try:
             changes |= self._changed_picture(browser, run)
         except FileNotFoundError:
@@ -300,7 +322,7 @@ class Page:
         return changes | self._changed_gallery(browser)
 
     def _stored(self, browser: Browser) -> StoredRun | None:
-        return gallery.read_stored(self._output_dir / browser.name) if browser.name else None
+        return self._api.stored(browser.name)
 
     def _run_shown(self, browser: Browser) -> StoredRun:
         run = self._stored(browser)
@@ -308,25 +330,22 @@ class Page:
             raise UserError("There is no painting yet.")
         return run
 
-    def _status(self, name: str, run: StoredRun | None) -> str:
-        shown, line, queued = f"<b>{html.escape(name)}</b>", self._queue.line(), self._queue.find(name)
-        if name in line:
-            return status_line(f"{shown}: {_progress(queued, line.index(name))}")
-        outcome = queued and queued.outcome
-        if outcome and outcome.status in ("failed", "in use"):
-            text = outcome.line or "another process is painting it"
-            return status_line(f"{shown}: {html.escape(text)}", mistake=True)
-        if run is None:
-            return status_line(f"{shown}: stopped before its first step." if outcome else NO_RUN)
-        status = {
-            "finished": "finished",
+    def _status(self, name: str) -> str:
+        shown, status = f"<b>{html.escape(name)}</b>", self._api.find(name)
+        if status is None:
+            return status_line(NO_RUN)
+        if not status.done and status.status != "running":
+            return status_line(f"{shown}: {_progress(status)}")
+        if status.line:
+            return status_line(f"{shown}: {html.escape(status.line)}", mistake=status.status == "failed")
+        words = {
             "interrupted": "stopped, and saved: it can be painted further",
             "running": "another process is painting it",
             "ended": "was ended without warning: it can be painted further",
-        }.get(run.status, html.escape(run.manifest.status))
-        steps = f", {run.manifest.steps} steps" if run.manifest.steps else ""
-        took = f" in {duration(run.manifest.seconds)}" if run.manifest.seconds else ""
-        return status_line(f"{shown}: {status}{steps}{took}.")
+        }.get(status.status, status.status)
+        steps = f", {status.step} steps" if status.step else ""
+        took = f" in {duration(status.seconds)}" if status.seconds else ""
+        return status_line(f"{shown}: {words}{steps}{took}.")
 
     def _changed_picture(self, browser: Browser, run: StoredRun | None) -> Changes:
         """Return the changes of the picture, the comparison with the photo, and the regions."""
@@ -480,14 +499,29 @@ def _mistake(error: Exception, path: Path | None = None) -> str:
     return status_line(html.escape(text), mistake=True)
 
 
-def _progress(queued: QueuedRun, before: int) -> str:
-    """Return the status text of a run that waits for `before` other runs, or is being painted."""
-    if before:
+def _progress(status: RunStatus) -> str:
+    """Return the status text of a run that waits, or is being painted."""
+    if before := status.before:
         return f"waiting, {'1 painting is' if before == 1 else f'{before} paintings are'} before it."
-    if queued.stops:
+    if status.status == "stopping":
         return "stopping after this step …"
-    if not queued.planned:
+    if not status.steps:
         return "starting …"
-    left = "" if queued.seconds_left is None else f", {duration(queued.seconds_left)} left"
-    bar = f'<progress aria-label="steps" max="{queued.planned}" value="{queued.step}"></progress>'
-    return f"step {queued.step} of {queued.planned}{left}{bar}"
+    left = "" if status.seconds_left is None else f", {duration(status.seconds_left)} left"
+    bar = f'<progress aria-label="steps" max="{status.steps}" value="{status.step}"></progress>'
+    return f"step {status.step} of {status.steps}{left}{bar}"
+
+
+def _refuse_addresses(blocks: gr.Blocks) -> None:
+    """Let `blocks` refuse a file that a client names by a URL, which Gradio would download."""
+    usual = blocks.preprocess_data
+
+    def check(file: dict[str, Any]) -> dict[str, Any]:
+        if not Path(file["path"]).is_absolute():
+            raise gr.Error("a picture must be an uploaded file", print_exception=False)
+        return file
+
+    async def preprocess(block_fn: Any, inputs: list[Any], *others: Any) -> list[Any]:
+        return await usual(block_fn, traverse(inputs, check, is_file_obj_with_meta), *others)
+
+    blocks.preprocess_data = preprocess

@@ -44,6 +44,12 @@ def safe_name(name: str) -> str:
     return clean_name(Path(last.replace("\0", "_")).stem if last else "")
 
 
+def upload_name(name: str) -> str:
+    """Return a safe file name for a picture that a browser or a program calls `name`."""
+    suffix = Path(name).suffix.lower()
+    return safe_name(name) + (suffix if suffix in PICTURE_SUFFIXES else ".png")
+
+
 def check_picture(path: str) -> None:
     """Raise `UserError` if a file is no still picture, damaged, or too large."""
     if is_clip(path):
@@ -55,9 +61,9 @@ def store_picture(path: str, output_dir: Path) -> Path:
     """Store a copy of a picture in the output folder, so that runs can be repeated; return its path."""
     with Path(path).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    suffix = Path(path).suffix.lower()
-    name = safe_name(Path(path).name) + (suffix if suffix in PICTURE_SUFFIXES else ".png")
-    return _keep(output_dir, digest, name, lambda target: shutil.copyfile(path, target))
+    return _keep(
+        output_dir, digest, upload_name(Path(path).name), lambda target: shutil.copyfile(path, target)
+    )
 
 
 def store_mask(mask: np.ndarray, name: str, output_dir: Path) -> Path:

@@ -26,6 +26,10 @@ ENDED_KEPT = 100
 """How many runs that have ended are remembered."""
 
 
+class QueueFull(UserError):
+    """Too many runs wait to add another one."""
+
+
 @dataclasses.dataclass
 class QueuedRun:
     """A run in the queue, and how far it is."""
@@ -74,12 +78,26 @@ class RunQueue:
             return [name for name, queued in self._runs.items() if queued.outcome is None]
 
     def check_room(self) -> None:
-        """Raise `UserError` if too many runs wait to add another one."""
+        """Raise `QueueFull` if too many runs wait to add another one."""
         if len(self.line()) > self._most:
-            raise UserError(f"{self._most} paintings are already waiting: try again when one is finished")
+            raise QueueFull(f"{self._most} paintings are already waiting: try again when one is finished")
+
+    def add(self, make_task: Callable[[], Task]) -> str:
+        """Make a run and add it to the end of the queue; return its name.
+
+        Raise `QueueFull`, or `UserError` if `make_task` or `submit` does.
+        """
+        self.check_room()
+        task = make_task()
+        try:
+            self.submit(task)
+        except QueueFull:
+            _release(task)
+            raise
+        return task.name
 
     def submit(self, task: Task) -> None:
-        """Add a run to the end of the queue; raise `UserError` if too many wait, or it is in the queue."""
+        """Add a run to the end of the queue; raise `QueueFull`, or `UserError` if it is in the queue."""
         name = task.name
         with self._lock:
             self.check_room()
@@ -151,11 +169,15 @@ class RunQueue:
             # A killed process cannot record its end itself.
             with contextlib.suppress(OSError, UserError):
                 end_killed(folder / "run.json")
-        # Removes the folder, which was made to reserve the name, if it holds nothing but a dead lock file.
-        with contextlib.suppress(OSError, UserError):
-            OutputFolder(folder, overwrite=True).release()
+        _release(queued.task)
         with self._lock:
             queued.outcome = outcome
             ended = [name for name, other in self._runs.items() if other.outcome is not None]
             for name in ended[:-ENDED_KEPT]:
                 del self._runs[name]
+
+
+def _release(task: Task) -> None:
+    """Remove a run's folder, which reserved its name, if it holds nothing but a dead lock file."""
+    with contextlib.suppress(OSError, UserError):
+        OutputFolder(Path(task.job.output_dir), overwrite=True).release()

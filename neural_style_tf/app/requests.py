@@ -23,6 +23,10 @@ from neural_style_tf.tiling.system_memory import available_bytes
 from neural_style_tf.utils.runtime import nvidia_devices
 
 MOST_STYLES = 3
+LARGEST_UPLOAD = 100 * 2**20
+"""Largest file of a picture, in bytes."""
+LARGEST = 4096
+"""Largest `image_size`."""
 PICTURES_SHOWN = 40
 """About how many times the picture is saved during a run; each time a checkpoint is saved, too."""
 LOSSES_A_PICTURE = 4
@@ -102,29 +106,63 @@ def plan(request: Request, base: Job) -> Task:
         raise UserError("There is no style yet: drop a painting as Style 1, or choose an example.")
     config = requested_settings(request)
     regions = fill_regions([style.region for style in request.styles])
-    folder, paths = Path(base.output_dir), [request.photo, *(style.path for style in request.styles)]
+    folder = Path(base.output_dir)
     with _decoding:
-        for path in paths:
-            if not Path(path).exists():
-                raise UserError("A picture was dropped here long ago, and is gone: drop it once more.")
-            check_picture(path)
-        photo, *styles = (store_picture(path, folder) for path in paths)
-        title, *names = map(title_of, (photo, *styles))
+        photo, *styles = _store([request.photo, *(style.path for style in request.styles)], folder)
+        title, *names = (title_of(Path(path)) for path in (photo, *styles))
         masks = [str(store_mask(region, f"{title}-region", folder)) for region in regions]
         origins = [
             "" if style.origin is None else str(store_mask(style.origin, f"{name}-part", folder))
             for style, name in zip(request.styles, names, strict=True)
         ]
         job = base.replace(
-            content=str(photo),
-            style=tuple(map(str, styles)),
-            content_mask=tuple(masks),
-            style_mask=tuple(origins) if any(origins) else (),
+            content=photo,
+            style=styles,
+            content_mask=masks,
+            style_mask=origins if any(origins) else (),
             bits=request.bits,
         )
-        memory = check(config, job).memory(available=0)
-        path = claim_folder(folder / clean_name(f"{title}-{'+'.join(names)}"))
-        return Task(path.name, config, job.replace(output_dir=str(path)), memory)
+        return _claim(config, job)
+
+
+def plan_files(config: Config, pictures: Mapping[str, Sequence[str]], base: Job) -> Task:
+    """Do as `plan`, with masks that are files.
+
+    Args:
+        config: The settings of the run.
+        pictures: Name of each setting of `Job` that names pictures → their paths; `""`: no mask.
+        base: As in `plan`, with all other settings of the run.
+
+    Raises:
+        UserError: A picture cannot be read, or a setting cannot be used.
+    """
+    config = watched(config)
+    with _decoding:
+        stored = {name: _store(paths, Path(base.output_dir)) for name, paths in pictures.items()}
+        files = {
+            name: paths if isinstance(getattr(Job, name), tuple) else paths[-1]
+            for name, paths in stored.items()
+        }
+        return _claim(config, base.replace(**files))
+
+
+def _store(paths: Sequence[str], folder: Path) -> list[str]:
+    """Check pictures, and store them in the output folder; return their new paths. `""` stays as it is."""
+    for path in filter(None, paths):
+        if not Path(path).exists():
+            raise UserError("A picture was dropped here long ago, and is gone: drop it once more.")
+        check_picture(path)
+    return [path and str(store_picture(path, folder)) for path in paths]
+
+
+def _claim(config: Config, job: Job) -> Task:
+    """Check a run whose pictures are stored, and create its folder inside `job.output_dir`."""
+    if not 0 < config.sizes.image_size <= LARGEST:
+        raise UserError(f"--image_size must be from 1 to {LARGEST} here, not {config.sizes.image_size}")
+    memory = check(config, job).memory(available=0)
+    title, *names = (title_of(Path(path)) for path in (job.content, *job.style))
+    path = claim_folder(Path(job.output_dir) / clean_name(f"{title}-{'+'.join(names)}"))
+    return Task(path.name, config, job.replace(output_dir=str(path)), memory)
 
 
 def claim_folder(best: Path) -> Path:

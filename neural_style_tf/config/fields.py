@@ -26,6 +26,7 @@ TAGS = {
     "clip": "is about clips; refused for a picture",
     "shares": "distributes the runs of a sweep; refused for a single run",
     "page": "the page has a control for it, or sets it itself",
+    "request": "a setting of `Job` that a request to the page's server may have; of `Config` most may",
 }
 """Name of each tag → what it says about a setting."""
 LIMITS = {

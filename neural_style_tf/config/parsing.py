@@ -26,6 +26,7 @@ class Kind:
 
     read: Callable[[Any], Any]  # converts a string or a Python value
     expected: str  # describes valid values in messages
+    type: Any = str  # of the values in JSON, for programs that ask for a painting
 
 
 def _bool(value: Any) -> bool:
@@ -84,13 +85,13 @@ def _split_list(text: str) -> list[str]:
     return [item.strip() for item in text.split(",")] if text else []
 
 
-BOOL = Kind(_bool, "true or false")
-INT = Kind(_int, "a whole number such as 3")
-FLOAT = Kind(_float, "a number such as 0.5")
+BOOL = Kind(_bool, "true or false", bool)
+INT = Kind(_int, "a whole number such as 3", int)
+FLOAT = Kind(_float, "a number such as 0.5", float)
 TEXT = Kind(_text, "a text")
-TEXTS = Kind(_texts, "a text or a list of texts")
-INTS = Kind(_list_of(_int), "whole numbers such as 120,100")
-FLOATS = Kind(_list_of(_float), "numbers such as 3,7")
+TEXTS = Kind(_texts, "a text or a list of texts", list[str])
+INTS = Kind(_list_of(_int), "whole numbers such as 120,100", list[int])
+FLOATS = Kind(_list_of(_float), "numbers such as 3,7", list[float])
 LAYERS = Kind(_layers, "layers such as relu1_1,relu2_1:0.5 or [('relu1_1', 1.0), ('relu2_1', 0.5)]")
 OF_DEFAULT = {bool: BOOL, int: INT, float: FLOAT, str: TEXT, tuple: TEXTS}
 """Type of a setting's default → the setting's kind, unless it is declared with another one."""

@@ -497,14 +497,14 @@ class Job(Settings):
         "",
         "content picture, such as a photo (required); a video or an animation is painted frame by frame, "
         "and so is a folder with --frames",
-        tags="reads picture repeated swept page",
+        tags="reads picture repeated swept page request",
         value="FILE",
     )
     style: tuple[str, ...] = setting(
         (),
         "style picture, such as a painting (required); of several --style the styles are blended (to try one "
         "after the other use --sweep=style=…)",
-        tags="reads picture repeated swept page",
+        tags="reads picture repeated swept page request",
         value="FILE",
     )
     content_mask: tuple[str, ...] = setting(
@@ -512,21 +512,21 @@ class Job(Settings):
         "picture that is white in the region of the photo that the style paints; one for each --style, in "
         "the same order; the photo stays as it is outside of all masks. Of a clip it may be a clip, too, or "
         "a folder of frames",
-        tags="reads picture repeated swept page",
+        tags="reads picture repeated swept page request",
         value="FILE",
     )
     style_mask: tuple[str, ...] = setting(
         (),
         "picture that is white in the part of the style picture that counts; one for each --style; empty: "
         "all of it",
-        tags="reads picture repeated swept page",
+        tags="reads picture repeated swept page request",
         value="FILE",
     )
     content_weight_mask: str = setting(
         "",
         "picture that multiplies the content loss at each pixel, white by 1 and black by 0, so that a white "
         "face keeps its likeness and all else is painted more freely; of a clip a clip, too",
-        tags="reads picture swept",
+        tags="reads picture swept request",
         value="FILE",
     )
     output_dir: str = setting(
@@ -585,20 +585,24 @@ class Job(Settings):
         "refuse input pictures of more pixels than this; WebP, which takes more memory, of six tenths of it",
         low=1,
     )
-    allow_truncated: bool = setting(False, "accept pictures whose files end too early")
+    allow_truncated: bool = setting(False, "accept pictures whose files end too early", tags="request")
     stretch_contrast: bool = setting(
         False,
         "stretch each saved picture to 0…255 instead of clipping, as the original repository did",
-        tags="swept",
+        tags="swept request",
     )
     bits: str = setting(
         "8",
         "bits a channel of result.png, and of --output as .png or .tiff: 8, or 16 with the extra deep",
-        tags="page",
+        tags="page request",
         choices=("8", "16"),
     )
     dpi: float = setting(
-        0.0, "pixels an inch, for a print, written to the result; 0: what the photo says", low=0, high=30_000
+        0.0,
+        "pixels an inch, for a print, written to the result; 0: what the photo says",
+        tags="request",
+        low=0,
+        high=30_000,
     )
     frames: bool = setting(
         False,

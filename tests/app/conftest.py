@@ -30,16 +30,19 @@ def narrow_process():
 
 @pytest.fixture(scope="module")
 def serve(narrow_process):
-    """Return a function that serves the page for the output folder of a folder: its process and address."""
+    """Return a function that serves the page for the output folder of a folder: its process and address.
+
+    Options are those of `Page.launch`, as `name=text`.
+    """
     pytest.importorskip("gradio", reason='needs Gradio: pip install ".[app]"')
     processes = []
 
-    def start(folder, painter):
+    def start(folder, painter, *options):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        processes.append(narrow_process(folder, "serve", folder / "out", port, painter, **pipes))
+        processes.append(narrow_process(folder, "serve", folder / "out", port, painter, *options, **pipes))
         return processes[-1], processes[-1].stdout.readline().strip()
 
     yield start

@@ -1,5 +1,6 @@
 """The server of the page against strange and hostile requests."""
 
+import asyncio
 import json
 import os
 import re
@@ -55,6 +56,25 @@ def test_a_picture_of_the_server_cannot_be_named(client, folder):
     for path in (str(folder / "cat.png"), "/etc/passwd", "../cat.png"):
         assert not client.name_picture("Photo", path)[0]
     assert "no photo yet" in client.paint()
+
+
+def test_an_address_is_not_fetched():
+    """Gradio would download a file that a client names by a URL."""
+    import gradio
+
+    from neural_style_tf.app.page import _refuse_addresses
+
+    async def usual(block_fn, inputs, *others):
+        return inputs, others
+
+    _refuse_addresses(blocks := SimpleNamespace(preprocess_data=usual))
+    for path in ("http://127.0.0.1:1/x.png", "HTTPS://box.example/x.png", "x.png"):
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        for inputs in ([file], [1, {"a": [None, file]}]):
+            with pytest.raises(gradio.Error, match="must be an uploaded file"):
+                asyncio.run(blocks.preprocess_data(None, inputs, "state", True))
+    inputs = [{"path": "/tmp/x.png", "meta": {"_type": "gradio.FileData"}}, {"path": "no file"}, None]
+    assert asyncio.run(blocks.preprocess_data(None, inputs, "state", True)) == (inputs, ("state", True))
 
 
 @pytest.mark.parametrize(
@@ -151,12 +171,13 @@ def test_of_share_links_only_its_own_is_answered():
     from neural_style_tf.app.page import Page
 
     page, options = Page.__new__(Page), {}
+    page._api = SimpleNamespace(routes=list)
     shared = None, "http://127.0.0.1:1/", "https://own.gradio.live"
     page.blocks = SimpleNamespace(launch=lambda **named: options.update(named) or shared)
-    assert page.launch(1, browser=False, share=True, hosts=["box.example:8443"]) == "https://own.gradio.live"
+    address = page.launch(1, share=True, hosts=["box.example:8443"], token="secret")
+    assert address == "https://own.gradio.live?page_token=secret"
     [guard] = options["app_kwargs"]["middleware"]
-    names = {"127.0.0.1", "localhost", "::1", "box.example", "own.gradio.live"}
-    assert guard.kwargs["hosts"] == names
+    assert guard.kwargs["names"] == {"box.example", "own.gradio.live"}
 
 
 def test_many_browsers_at_once(address, folder):

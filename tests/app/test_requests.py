@@ -90,6 +90,8 @@ def test_a_run_of_the_page_is_one_of_the_command_line(request_of, base):
         ({}, {"bits": "32"}, "--bits"),
         ({"iterations": -1}, {}, "--iterations"),
         ({"image_size": 4}, {}, "at least"),
+        ({"image_size": 0}, {}, "must be from 1 to 4096 here, not 0"),
+        ({"image_size": 4097}, {}, "not 4097"),
         ({"strength": 7.0}, {}, "--strength"),
         ({"style_scale": 0.0}, {}, "--style_scale"),
         ({"preset": "nobody's"}, {}, "no preset"),

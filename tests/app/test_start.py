@@ -32,7 +32,8 @@ def start(tmp_path, monkeypatch, capsys):
 def test_it_serves_under_further_names(start, tmp_path):
     names = "--host=box.example,hub.example:8443", "--host=https://a.example/user/me/"
     assert start("--no_browser", "--network=vgg16", *names) == (0, "")
-    [(base, hosts, arguments, _)] = start.served
+    [(base, hosts, token, arguments, _)] = start.served
+    assert len(token) > 40 and token not in str(vars(arguments))
     assert base.output_dir == str(tmp_path / "output") and (tmp_path / "output").is_dir()
     assert (
         (base.weights, base.network) == ("bundled", "vgg16") and arguments.no_browser and not arguments.share
@@ -47,6 +48,8 @@ NO_NAMES = ["", "*", "*.example", "https://", "a.example,", "a b", "0.0.0.0", "[
     ("argument", "message"),
     [
         *((f"--host={name}", "--host is a name") for name in NO_NAMES),
+        ("--listen=box.example", "--listen must be an IPv4 address"),
+        ("--listen=::", "--listen must be an IPv4 address"),
         ("--port=0", "--port must be from 1 to 65535, not 0"),
         ("--output_dir=file", "give another folder"),
         ("--weights=nowhere.npz", "nowhere.npz"),
@@ -66,6 +69,23 @@ def test_a_port_in_use(start):
         port = taken.getsockname()[1]
         code, line = start(f"--port={port}")
     assert code == 2 and f"--port: {port} is in use" in line and not start.served
+
+
+@pytest.mark.parametrize(
+    ("argument", "needed"),
+    [("--no_browser", False), ("--host=box.example", True), ("--share", True), ("--listen=0.0.0.0", True)],
+)
+def test_who_comes_from_elsewhere_needs_a_token(start, monkeypatch, argument, needed):
+    assert start(argument)[0] == 0
+    monkeypatch.setenv(app.TOKEN, own := "A-token.of_mine~1")
+    assert start(argument)[0] == 0
+    made, given = (token for _, _, token, *_ in start.served)
+    # The process that paints gets no copy.
+    assert bool(made) == needed and given == own and app.TOKEN not in os.environ
+    for wrong in ("short", "with a space in it all", "ümlauts-are-not-sent", "a=1&b=2&c=3&d=4&e=5"):
+        monkeypatch.setenv(app.TOKEN, wrong)
+        code, line = start(argument)
+        assert code == 2 and "at least 16 letters" in line and wrong not in line
 
 
 def test_without_gradio(start, monkeypatch):

@@ -27,10 +27,14 @@ def narrow_painter():
     return Painter()
 
 
-PAINTERS = {"narrow": narrow_painter, "fake": functools.partial(FakePainter, 1.0)}
+PAINTERS = {
+    "narrow": narrow_painter,
+    "fake": functools.partial(FakePainter, 1.0),
+    "fast": functools.partial(FakePainter, 0.1),
+}
 
 
-def serve(output_dir, port, painter):
+def serve(output_dir, port, painter, *options):
     """Serve until standard input ends."""
     with tempfile.TemporaryDirectory() as temporary:
         prepare_environment(os.environ, temporary)
@@ -41,7 +45,8 @@ def serve(output_dir, port, painter):
         base = Job(output_dir=output_dir, weights="bundled", weights_dir=str(WEIGHTS_DIR))
         page = Page(base, Path(temporary), lambda: RunQueue(PAINTERS[painter]))
         try:
-            sys.stdout.write(page.launch(int(port), browser=False, share=False) + "\n")
+            named = dict(option.split("=", 1) for option in options)
+            sys.stdout.write(page.launch(int(port), **named) + "\n")
             sys.stdout.flush()
             sys.stdin.read()
         finally:

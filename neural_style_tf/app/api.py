@@ -1,0 +1,376 @@
+"""Paintings for other programs: `paint`, `status`, `result` and `stop`.
+
+Each is a method of `Api`. `routes` serves them by HTTP, with status codes. `connect` names them for
+`gradio_client`, whose protocol has no status codes of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import inspect
+import logging
+import re
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import gradio as gr
+from gradio.processing_utils import save_file_to_cache
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Message, Receive
+
+from neural_style_tf.app import gallery
+from neural_style_tf.app.gallery import StoredRun
+from neural_style_tf.app.pictures import upload_name
+from neural_style_tf.app.queue import QueueFull, RunQueue
+from neural_style_tf.app.requests import LARGEST_UPLOAD, MOST_STYLES, plan_files
+from neural_style_tf.config.fields import leaves, read_value, tagged
+from neural_style_tf.config.presets import PRESETS, preset
+from neural_style_tf.config.schema import Config, Job, SaveConfig
+from neural_style_tf.errors import RunError, UserError, did_you_mean, one_line, reason
+from neural_style_tf.jobs.error_messages import line_of
+
+TROUBLE = (UserError, RunError, OSError, MemoryError)
+"""Errors that are shown as a line: mistakes, missing files, a full disk, too little memory."""
+PRESET = "balanced"
+"""Preset of a request that names none."""
+LARGEST_REQUEST = (1 + MOST_STYLES) * LARGEST_UPLOAD
+"""Largest request, in bytes."""
+MOST_FILES = 2 + 3 * MOST_STYLES
+"""A photo, its weight mask, and for each style a picture and two masks."""
+
+
+def _request_fields() -> dict[str, dataclasses.Field]:
+    """Return the fields of the settings of a request: not of clips, nor of how often a run is saved.
+
+    A word that is no choice, such as the name of a file or a class of the user's, is none for a request.
+    """
+    fields = {}
+    left_out = {*tagged("clip", Config), *(leaf.name for leaf in leaves(SaveConfig))}
+    of_job = [leaf for leaf in leaves(Job) if "request" in leaf.metadata["tags"]]
+    for leaf in (*of_job, *(leaf for leaf in leaves(Config) if leaf.name not in left_out)):
+        fields[leaf.name] = field = copy.copy(leaf)
+        choices = tuple(PRESETS) if leaf.name == "preset" else leaf.metadata["choices"]
+        field.metadata = {**leaf.metadata, "choices": choices, "is_own": None}
+    return fields
+
+
+FIELDS = _request_fields()
+"""Name → field of each setting that a request may have."""
+PICTURES = {name for name, field in FIELDS.items() if "picture" in field.metadata["tags"]}
+"""Names of those settings that are pictures."""
+
+
+class Refused(UserError):
+    """A request that is not carried out; `code` is its HTTP status."""
+
+    def __init__(self, line: str, code: int) -> None:
+        super().__init__(line)
+        self.code = code
+
+
+@dataclasses.dataclass(frozen=True)
+class RunStatus:
+    """How far a run is."""
+
+    name: str
+    # `waiting`, `starting`, `painting`, `stopping`; then `finished`, `interrupted` or `failed`. Of a run of
+    # another process `running`, or `ended` if that process was killed.
+    status: str
+    step: int = 0  # the last step
+    steps: int = 0  # the last planned step; 0 before the first step, and after the end
+    seconds_left: float | None = None  # the run's own estimate
+    seconds: float | None = None  # how long a run took that has ended
+    before: int = 0  # how many runs are painted before it
+    line: str = ""  # why it failed, or has no result
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has ended."""
+        return self.status in ("finished", "interrupted", "failed", "ended")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of this as values of JSON."""
+        return dataclasses.asdict(self) | {"done": self.done}
+
+
+class Api:
+    """What the server can be asked for.
+
+    Args:
+        base: Job with the output folder and the network of all runs.
+        temporary: Folder for uploads, and for the copies that Gradio serves.
+        queue: Returns the queue.
+    """
+
+    def __init__(self, base: Job, temporary: Path, queue: Callable[[], RunQueue]) -> None:
+        self._base, self._temporary, self._queue = base, temporary, queue
+
+    def paint(self, pictures: Mapping[str, Sequence[str]], settings: Mapping[str, Any]) -> RunStatus:
+        """Queue a run; return its status.
+
+        Args:
+            pictures: Name of each setting that is a picture → paths of files; `""`: no mask.
+            settings: Name of each other setting → its value, also as a string.
+
+        Raises:
+            UserError: A setting is unknown or invalid, a picture cannot be read, or too many runs wait.
+        """
+        if unknown := (settings.keys() - FIELDS.keys()) or (settings.keys() & PICTURES):
+            name = min(unknown)
+            what = "must be a file" if name in PICTURES else f"is no setting{did_you_mean(name, FIELDS)}"
+            raise UserError(f"{one_line(name)!r} {what}")
+        for name in ("content", "style"):
+            if not any(pictures.get(name, ())):
+                raise UserError(f"{name} is missing: send a picture file as content, and one as style")
+        for name, paths in pictures.items():
+            most = MOST_STYLES if FIELDS[name].metadata["kind"].type is not str else 1
+            if len(paths) > most:
+                raise UserError(f"{name} is given {len(paths)} times: at most {most}")
+        values = {name: read_value(FIELDS[name], value) for name, value in settings.items()}
+        files = {name: values.pop(name) for name in tagged("request", Job) if name in values}
+        job = self._base.replace(**files)
+        config = preset(values.pop("preset", PRESET)).replace(**values)
+        return self.status(self._queue().add(lambda: plan_files(config, pictures, job)))
+
+    def find(self, name: str) -> RunStatus | None:
+        """Return the status of run `name`; None if there is none."""
+        queue = self._queue()
+        line, queued, run = queue.line(), queue.find(name), self.stored(name)
+        if queued and name in line:
+            before = line.index(name)
+            status = "waiting" if before else "starting"
+            if not before and (queued.stops or queued.planned):
+                status = "stopping" if queued.stops else "painting"
+            return RunStatus(name, status, queued.step, queued.planned, queued.seconds_left, before=before)
+        outcome = queued and queued.outcome
+        if outcome and outcome.status in ("failed", "in use"):
+            return RunStatus(name, "failed", line=outcome.line or "another process is painting it")
+        if run is None:
+            line = "stopped before its first step"
+            return RunStatus(name, "interrupted", line=line) if outcome else None
+        facts = run.manifest
+        why = facts.status.partition(": ")[2]
+        return RunStatus(name, run.status, facts.steps or 0, seconds=facts.seconds, line=why)
+
+    def stored(self, name: str) -> StoredRun | None:
+        """Return the run `name` in the output folder, and nowhere else; None if there is none."""
+        is_inside = name != ".." and Path(name).name == name
+        return gallery.read_stored(Path(self._base.output_dir) / name) if name and is_inside else None
+
+    def status(self, name: str) -> RunStatus:
+        """Return the status of run `name`; raise `Refused` if there is none."""
+        if (status := self.find(name)) is None:
+            raise Refused(f"there is no run {one_line(name)!r}", 404)
+        return status
+
+    def result(self, name: str) -> Path:
+        """Return the path of the picture of run `name`; raise `Refused` if there is none, or none yet."""
+        status, run = self.status(name), self.stored(name)
+        if not status.done:
+            raise Refused(f"{name} is not done yet, but {status.status}: ask again later", 409)
+        if status.status == "failed" or run is None or run.result is None:
+            raise Refused(f"{name} has no result: {status.line or status.status}", 409)
+        return run.result
+
+    def stop(self, name: str) -> RunStatus:
+        """Save and end run `name`, at once if it was stopped before; return its status.
+
+        Raise `Refused` if there is no such run. One that has ended stays as it is.
+        """
+        self.status(name)
+        self._queue().stop(name)
+        return self.status(name)
+
+    def routes(self) -> list[Route]:
+        """Return the routes of the HTTP API."""
+
+        async def paint(request: Request) -> Response:
+            # Before the pictures are received.
+            self._queue().check_room()
+            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "multipart/form-data":
+                raise Refused(
+                    f"expected multipart/form-data, as curl -F sends it, not {one_line(kind)!r}", 415
+                )
+            limited = Request(request.scope, _limited(request.receive))
+            try:
+                form = await limited.form(max_files=MOST_FILES, max_fields=len(FIELDS))
+            except UserError:
+                raise
+            except ValueError as error:
+                # Of python-multipart; older releases of Starlette let it pass.
+                raise Refused(f"the form cannot be read: {reason(error)}", 400) from None
+            try:
+                status = await run_in_threadpool(self._paint_form, form.multi_items())
+            finally:
+                await form.close()
+            return JSONResponse(status.as_dict(), 202)
+
+        async def status(request: Request) -> Response:
+            found = await run_in_threadpool(self.status, request.path_params["name"])
+            return JSONResponse(found.as_dict())
+
+        async def result(request: Request) -> Response:
+            name = request.path_params["name"]
+            path = await run_in_threadpool(self.result, name)
+            return FileResponse(path, media_type="image/png", filename=f"{name}.png")
+
+        async def stop(request: Request) -> Response:
+            found = await run_in_threadpool(self.stop, request.path_params["name"])
+            return JSONResponse(found.as_dict())
+
+        return [
+            Route("/api/paint", self._answered(paint), methods=["POST"]),
+            Route("/api/runs/{name}", self._answered(status)),
+            Route("/api/runs/{name}/result", self._answered(result)),
+            Route("/api/runs/{name}/stop", self._answered(stop), methods=["POST"]),
+        ]
+
+    def _answered(self, endpoint: Callable[[Request], Awaitable[Response]]) -> Any:
+        """Return `endpoint`, which answers errors with a status and one line."""
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await endpoint(request)
+            except HTTPException as error:
+                line, code = error.detail, error.status_code
+            except TROUBLE as error:
+                line, code = self._line(error), _code(error)
+            except Exception:
+                # Older releases of Gradio would send the traceback.
+                logging.exception("%s %s", request.method, request.url.path)
+                line, code = "the server made a mistake, which it has printed", 500
+            return PlainTextResponse(f"{line}\n", code)
+
+        return answer
+
+    def _line(self, error: Exception) -> str:
+        """Return an error as one line, without the folders of this machine."""
+        ours = "|".join(re.escape(str(folder)) for folder in (self._temporary, self._base.output_dir))
+        return re.sub(rf"(?:{ours})/(?:[^/'\"\s]+/)*", "", one_line(line_of(error) or str(error), 1000))
+
+    def _paint_form(self, items: Sequence[tuple[str, str | UploadFile]]) -> RunStatus:
+        """Queue the run of a form, whose pictures are stored in a folder for the moment."""
+        pictures: dict[str, list[str]] = {}
+        settings: dict[str, str] = {}
+        self._temporary.mkdir(0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._temporary) as folder:
+            for number, (name, value) in enumerate(items):
+                if isinstance(value, UploadFile):
+                    if name not in PICTURES:
+                        raise UserError(f"{one_line(name)!r} is no picture: send no file")
+                    path = Path(folder, str(number), upload_name(value.filename or ""))
+                    _keep(value, path)
+                    pictures.setdefault(name, []).append(str(path))
+                elif name in PICTURES and not value:
+                    pictures.setdefault(name, []).append("")
+                else:
+                    settings[name] = value
+            return self.paint(pictures, settings)
+
+    def connect(self) -> None:
+        """Name the endpoints for `gradio_client`; must be called inside `gr.Blocks`."""
+
+        def paint(*values: Any) -> dict:
+            given = {name: value for name, value in zip(FIELDS, values, strict=True) if value is not None}
+            pictures = {
+                name: self._uploaded(given.pop(name)) for name in FIELDS if name in PICTURES & given.keys()
+            }
+            return self.paint(pictures, given).as_dict()
+
+        def status(name: str) -> dict:
+            return self.status(name).as_dict()
+
+        def result(name: str) -> gr.FileData:
+            path = save_file_to_cache(self.result(name), str(self._temporary))
+            return gr.FileData(path=path, orig_name=f"{name}.png").model_dump()
+
+        def stop(name: str) -> dict:
+            return self.stop(name).as_dict()
+
+        paint.__signature__ = inspect.Signature(
+            [
+                inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind, **default)
+                for name, (kind, default) in {name: _type(name) for name in FIELDS}.items()
+            ],
+            return_annotation=dict,
+        )
+        paint.__annotations__ = {name: _type(name)[0] for name in FIELDS}
+        for function in (paint, status, result, stop):
+            gr.api(self._told(function), api_name=function.__name__, concurrency_limit=2)
+
+    def _told(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `function`, whose errors Gradio passes on as one line."""
+
+        @functools.wraps(function)
+        def told(*values: Any) -> Any:
+            try:
+                return function(*values)
+            except TROUBLE as error:
+                raise gr.Error(self._line(error), print_exception=False) from None
+
+        return told
+
+    def _uploaded(self, files: Any) -> list[str]:
+        """Return the paths of files that were uploaded to Gradio; raise `UserError` for any other."""
+        paths = []
+        for file in files if isinstance(files, list) else [files]:
+            path = file.get("path") if isinstance(file, dict) else file or ""
+            inside = isinstance(path, str) and Path(path).resolve().is_relative_to(self._temporary.resolve())
+            if path != "" and not inside:
+                raise UserError("a picture must be an uploaded file: use handle_file of gradio_client")
+            paths.append(path)
+        return paths
+
+
+def _code(error: Exception) -> int:
+    """Return the HTTP status of an error of `TROUBLE`."""
+    if isinstance(error, Refused):
+        return error.code
+    return 429 if isinstance(error, QueueFull) else 400 if isinstance(error, UserError) else 503
+
+
+def _type(name: str) -> tuple[Any, dict[str, Any]]:
+    """Return the type of a setting for `gradio_client`, and its default if it has one."""
+    field = FIELDS[name]
+    kind = field.metadata["kind"].type
+    if name in PICTURES:
+        kind = gr.FileData if kind is str else list[gr.FileData]
+    elif choices := field.metadata["choices"]:
+        kind = Literal[choices]
+    # What is None is as the preset has it.
+    return (kind, {}) if name in ("content", "style") else (kind | None, {"default": None})
+
+
+def _keep(upload: UploadFile, path: Path) -> None:
+    """Write an upload to a new file; raise `Refused` if it is too large."""
+    if (upload.size or 0) > LARGEST_UPLOAD:
+        raise Refused(f"{path.name} is larger than {LARGEST_UPLOAD // 2**20} MB", 413)
+    path.parent.mkdir()
+    with path.open("wb") as file:
+        while data := upload.file.read(2**20):
+            file.write(data)
+
+
+def _limited(receive: Receive) -> Receive:
+    """Return `receive`, which raises `Refused` when a request becomes too large."""
+    left = LARGEST_REQUEST
+
+    async def receive_counted() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise Refused(f"the request is larger than {LARGEST_REQUEST // 2**20} MB", 413)
+        return message
+
+    return receive_counted
