@@ -15,9 +15,9 @@ from neural_style_tf.config.fields import Settings, assign, flat, group, leaves,
 from neural_style_tf.config.optimizers import OPTIMIZERS
 from neural_style_tf.config.parsing import FLOATS, INTS, LAYERS, LayerWeights, any_file, names_a_class
 from neural_style_tf.errors import UserError
-from neural_style_tf.images.files import is_numbered
 from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.utils.files import shortened
+from neural_style_tf.utils.numbered import is_numbered
 from neural_style_tf.weights.registry import NETWORKS, SPECS
 
 

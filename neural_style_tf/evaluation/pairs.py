@@ -13,10 +13,11 @@ from neural_style_tf.config.fields import tagged
 from neural_style_tf.config.parsing import to_text
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.images.files import expand_files, natural
+from neural_style_tf.images.files import expand_files
 from neural_style_tf.runs.manifest import Manifest
 from neural_style_tf.runs.resume import find_manifest
 from neural_style_tf.utils.files import is_file
+from neural_style_tf.utils.numbered import natural
 
 COLUMNS = ("result", "content", "style")
 """Columns that a CSV of pairs must have; it may also have a column `system`."""

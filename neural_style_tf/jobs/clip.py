@@ -21,7 +21,7 @@ from neural_style_tf.config.schema import Config, Job, numbered
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import RunError, UserError, reason, show
 from neural_style_tf.images import Picture, fit_size, resize
-from neural_style_tf.images.files import expand_files, frame_file, is_numbered
+from neural_style_tf.images.files import expand_files
 from neural_style_tf.images.masks import load_mask, mask_of
 from neural_style_tf.jobs.inputs import PictureFiles, read_inputs
 from neural_style_tf.jobs.machine import Machine
@@ -36,6 +36,7 @@ from neural_style_tf.transfer.records import FrameRecord, FrameState, Listener
 from neural_style_tf.transfer.regions import Extract, Regions
 from neural_style_tf.utils.console import duration
 from neural_style_tf.utils.files import exists
+from neural_style_tf.utils.numbered import frame_file, is_numbered
 from neural_style_tf.video.read import INSTALL, Clip, Frame, has_video_library, is_clip, open_clip
 from neural_style_tf.video.write import check_clip_output, write_clip
 

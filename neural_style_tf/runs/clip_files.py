@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_style_tf.images.files import frame_file
 from neural_style_tf.runs.callbacks import Saving, save_picture
 from neural_style_tf.runs.resume import metric_rows
 from neural_style_tf.transfer.records import FrameRecord, FrameState, Listener
 from neural_style_tf.utils.console import Console, duration
 from neural_style_tf.utils.files import atomic_file
+from neural_style_tf.utils.numbered import frame_file
 from neural_style_tf.video.read import Clip
 
 SPARE = 2

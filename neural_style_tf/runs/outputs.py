@@ -11,11 +11,12 @@ from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.images import Picture, check_output, deep, exr
 from neural_style_tf.images.exr import Original
-from neural_style_tf.images.files import expand_files, frame_files
+from neural_style_tf.images.files import expand_files
 from neural_style_tf.runs.output_dir import files_of_a_run
 from neural_style_tf.runs.resume import earlier_manifest
 from neural_style_tf.transfer.initial import WORDS
 from neural_style_tf.utils.files import exists
+from neural_style_tf.utils.numbered import frame_files
 
 Say = Callable[[str], None]
 

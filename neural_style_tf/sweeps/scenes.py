@@ -10,7 +10,6 @@ import numpy as np
 
 from neural_style_tf.config.schema import Config, Job, SweepConfig
 from neural_style_tf.errors import UserError, show
-from neural_style_tf.images.files import is_numbered
 from neural_style_tf.jobs.clip import write_result
 from neural_style_tf.jobs.machine import Machine
 from neural_style_tf.jobs.run import Run
@@ -22,6 +21,7 @@ from neural_style_tf.sweeps.space import Axis
 from neural_style_tf.transfer.scales import fit_content
 from neural_style_tf.utils.console import Console
 from neural_style_tf.utils.files import exists, write_bytes
+from neural_style_tf.utils.numbered import is_numbered
 
 if TYPE_CHECKING:
     from neural_style_tf.video.flow import Flow

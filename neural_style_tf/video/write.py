@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from neural_style_tf.errors import RunError, UserError, show
-from neural_style_tf.images.files import is_numbered
 from neural_style_tf.images.write import check_output, check_path
 from neural_style_tf.utils.files import atomic_path
+from neural_style_tf.utils.numbered import is_numbered
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 ANIMATIONS = {".webp": "WEBP", ".gif": "GIF"}

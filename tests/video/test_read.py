@@ -25,7 +25,8 @@ from PIL import Image
 
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import load_image
-from neural_style_tf.images.files import expand_files, frame_file
+from neural_style_tf.images.files import expand_files
+from neural_style_tf.utils.numbered import frame_file
 from neural_style_tf.video import film
 from neural_style_tf.video.read import is_clip, open_clip
 
