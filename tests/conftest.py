@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -23,11 +24,14 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="neural-style-tf-")
 Path(os.environ["XDG_CACHE_HOME"], "neural-style-tf").touch()
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
-from neural_style_tf.utils.runtime import prefer_onednn, use_tensorflow_backend
+from neural_style_tf.utils import runtime
 
 # As the command line does, whose bits are compared with those of this process.
-prefer_onednn()
-use_tensorflow_backend()
+runtime.prefer_onednn()
+runtime.use_tensorflow_backend()
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each of them needs it: imported as runs do, without packages that take seconds and are not used.
+    runtime._import_tensorflow()
 
 import numpy as np
 import pytest
@@ -48,6 +52,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_modifyitems(items):
+    if "tensorflow" in sys.modules:
+        import tensorflow as tf
+
+        # As `start_tensorflow` does: the same bits on a processor, and graphs that are made sooner.
+        tf.config.optimizer.set_experimental_options({"layout_optimizer": False})
     for item in items:
         if item.get_closest_marker("slow") or item.get_closest_marker("faults"):
             item.add_marker(pytest.mark.timeout(3600))
