@@ -107,7 +107,11 @@ def config_of(**settings):
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "at"), [("adam", (4, 5)), pytest.param("lbfgs", (4,), marks=pytest.mark.slow)]
+    ("optimizer", "at"),
+    [
+        ("adam", (4,)),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("adam", (4, 5)), ("lbfgs", (4,)))),
+    ],
 )
 def test_out_of_memory_goes_on_in_smaller_tiles(optimizer, at, pictures, narrow_weights, scarce):
     config = config_of(optimizer=optimizer)
