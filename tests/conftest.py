@@ -27,14 +27,11 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="neural-style-tf-")
 Path(os.environ["XDG_CACHE_HOME"], "neural-style-tf").touch()
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
-from neural_style_tf.utils import runtime
+from neural_style_tf.utils.runtime import prefer_onednn, use_tensorflow_backend
 
 # As the command line does, whose bits are compared with those of this process.
-runtime.prefer_onednn()
-runtime.use_tensorflow_backend()
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # Each of them needs it: imported as runs do, without packages that take seconds and are not used.
-    runtime._import_tensorflow()
+prefer_onednn()
+use_tensorflow_backend()
 
 import numpy as np
 import pytest
