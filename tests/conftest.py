@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # A command line run in this process would set it to 1 for the whole process: eager convolutions of later
 # tests would then reuse the filters of the first. `harness.py` runs with 1, as users do.
 os.environ["TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"] = "0"
+
+# XLA compiles in half the time; its code runs for moments.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 # Nothing is kept between the tests: where the folder would be, there is a file.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="neural-style-tf-")
@@ -48,6 +52,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_modifyitems(items):
+    if "tensorflow" in sys.modules:
+        import tensorflow as tf
+
+        # As `start_tensorflow` does: the same bits on a processor, and graphs that are made sooner.
+        tf.config.optimizer.set_experimental_options({"layout_optimizer": False})
     for item in items:
         if item.get_closest_marker("slow") or item.get_closest_marker("faults"):
             item.add_marker(pytest.mark.timeout(3600))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import json
 import os
 import re
@@ -121,8 +122,16 @@ class Cluster:
         if self.workers == 1:
             return [value]
         line = tf.cast(tf.io.decode_raw(json.dumps(value) + "\n", tf.uint8), tf.int32)
-        lines = self._waiting_for(lambda: self._strategy.gather(line, axis=0))
+        lines = self._waiting_for(lambda: self._gather(line))
         return [json.loads(line) for line in bytes(lines.numpy().astype("uint8")).splitlines()]
+
+    @functools.cached_property
+    def _gather(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        # Called eagerly, `gather` would trace a function each time.
+        signature = [tf.TensorSpec([None], tf.int32)]
+        return tf.function(
+            lambda line: self._strategy.gather(line, axis=0), autograph=False, input_signature=signature
+        )
 
     def check_same(self, facts: dict[str, Any]) -> None:
         """Check that all workers have the same `facts`.

@@ -9,9 +9,9 @@ from neural_style_tf.losses import pixels
 from neural_style_tf.models.network import build_network
 
 
-def real_objective(pictures, weights):
+def real_objective(pictures, weights, **layers):
     """The original's objective on a pair of pictures, the content picture, and the names of its losses."""
-    config = Config()
+    config = Config(**layers)
     network = build_network(weights.kernels, weights.biases, outputs=config.loss.layers, dtype="float64")
     content, style = (pixels.preprocess(picture, "float64") for picture in pictures)
     targets = by_hand.compute_targets(network, content, style, config)

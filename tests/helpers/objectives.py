@@ -1,6 +1,8 @@
 """The objective and its targets by hand, and solvers of any function, without a run around them."""
 
+import contextlib
 import dataclasses
+import functools
 
 import tensorflow as tf
 
@@ -8,7 +10,7 @@ from neural_style_tf.losses.catalogue import make_terms, part_factors, with_part
 from neural_style_tf.losses.evaluate import Arguments
 from neural_style_tf.losses.guides import EVERYWHERE
 from neural_style_tf.losses.objective import Evaluation, plan_for
-from neural_style_tf.losses.targets import gather_statistics, make_sources, make_targets
+from neural_style_tf.losses.targets import compile_look, gather_statistics, make_sources, make_targets
 from neural_style_tf.losses.temporal import Temporal
 from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.optim import make_optimizer
@@ -28,6 +30,19 @@ class Network:
         return self.function(image)
 
 
+_compile_look_once = functools.cache(compile_look)
+
+
+@contextlib.contextmanager
+def eagerly():
+    """In the block, run the operations of a `tf.function` one by one, for a graph that is used only once."""
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
 def terms_of(config, guidance=EVERYWHERE, warped=None):
     return make_terms(config.loss, guidance, temporal=warped is not None)
 
@@ -43,7 +58,9 @@ def compute_targets(network, content, style, config, *, tile=None, guidance=EVER
     """Return name of a term → its target, of pictures [1, H, W, 3], mean-subtracted."""
     terms, pictures = terms_of(config, guidance, warped), sources(content, style, config, guidance, warped)
     plans = None if tile is None else [plan_for(network, terms, source.size, tile) for source in pictures]
-    statistics = gather_statistics(network, pictures, plans=plans, prepare=tf.convert_to_tensor)
+    statistics = gather_statistics(
+        network, pictures, plans=plans, prepare=tf.convert_to_tensor, look=_compile_look_once
+    )
     without_source = {} if warped is None else {"temporal": Temporal.target_of(warped)}
     return make_targets(terms, pictures, statistics, without_source, VGG19)
 
@@ -61,7 +78,10 @@ def arguments_of(targets, terms, guidance=EVERYWHERE):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bound:
-    """An evaluation with its arguments, whose losses have their parts."""
+    """An evaluation with its arguments, whose losses have their parts.
+
+    In one piece it is no graph, unless the caller makes one (`compiled`); in tiles it is.
+    """
 
     evaluation: Evaluation
     arguments: Arguments
@@ -69,7 +89,9 @@ class Bound:
     factors: dict
 
     def __call__(self, image):
-        losses, gradient = self.evaluation(image, self.arguments)
+        in_pieces = self.evaluation.tile is not None
+        with eagerly() if tf.executing_eagerly() and not in_pieces else contextlib.nullcontext():
+            losses, gradient = self.evaluation(image, self.arguments)
         return with_parts(losses, self.terms, self.factors), gradient
 
 

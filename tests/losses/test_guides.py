@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from neural_style_tf.config.schema import Config
-from neural_style_tf.losses import functional
+from neural_style_tf.losses import functional, nearest
 from neural_style_tf.losses.catalogue import make_terms
 from neural_style_tf.losses.guides import Guidance, Region, at_layer, scale_overlaps
 from neural_style_tf.losses.targets import make_sources
@@ -21,6 +21,12 @@ DEEP = FORMS[1:]
 def config_of(form, **changes):
     style = {"style_loss": form, "style_layers": (("relu1_1", 1.0), ("relu2_1", 2.0))}
     return Config(**style, content_weight=0.0, tv_weight=0.0, style_weight=1.0, **changes)
+
+
+@pytest.fixture(autouse=True)
+def one_block(monkeypatch):
+    """A block of samples is sixteen; `test_nearest` has several."""
+    monkeypatch.setattr(nearest, "NEAREST_BLOCK", 4096)
 
 
 @by_hand.Network

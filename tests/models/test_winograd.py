@@ -64,8 +64,8 @@ def test_without_a_border(rows, columns):
 )
 def test_rounding_at_full_width(dtype, allowed):
     """In mean squares."""
-    features, kernel = (tf.cast(random(*shape), dtype) for shape in ((20, 16, 256), (3, 3, 256, 256)))
-    kernel, upstream = kernel.numpy(), tf.cast(random(20, 16, 256, seed=1), dtype)
+    features, kernel = (tf.cast(random(*shape), dtype) for shape in ((12, 12, 256), (3, 3, 256, 256)))
+    kernel, upstream = kernel.numpy(), tf.cast(random(12, 12, 256, seed=1), dtype)
     zero = np.zeros(256)
     found = convolve(features, kernel, zero.astype(kernel.dtype), upstream)
     features, upstream = (tf.cast(tensor, "float64").numpy() for tensor in (features, upstream))
@@ -107,13 +107,14 @@ def test_points_that_round_little(monkeypatch):
 SHALLOW = Config(content_layers=(("relu1_2", 1.0),), style_layers=(("relu1_1", 1.0), ("relu2_1", 1.0)))
 
 
-EVERYWHERE = dataclasses.replace(VGG19, winograd=frozenset(name for name, _ in VGG19.channels))
+# XLA compiles four functions for each layer and size.
+TWICE = dataclasses.replace(VGG19, winograd=frozenset({"conv1_2", "conv2_1"}))
 
 
 @pytest.fixture(scope="module")
 def narrow_weights():
-    """A narrow network made of Winograd's convolutions."""
-    return dataclasses.replace(make_narrow_weights(), architecture=EVERYWHERE)
+    """A narrow network with two of Winograd's convolutions."""
+    return dataclasses.replace(make_narrow_weights(), architecture=TWICE)
 
 
 # Nothing but a cut out of a tile above the last convolution.
@@ -123,16 +124,17 @@ BARE = Config(content_layers=(("conv1_2", 1.0),), style_layers=(("relu1_1", 1.0)
 @pytest.mark.parametrize(
     ("config", "tile"),
     [
-        (BARE.replace(padding="edge"), 32),
+        # Two windows of one size.
+        (BARE.replace(padding="edge"), 16),
         pytest.param(SHALLOW, None, marks=pytest.mark.slow),
         pytest.param(SHALLOW.replace(padding="edge"), None, marks=pytest.mark.slow),
-        pytest.param(BARE.replace(padding="edge"), 16, marks=pytest.mark.slow),
+        pytest.param(BARE.replace(padding="edge"), 8, marks=pytest.mark.slow),
     ],
 )
 def test_same_objective(config, tile):
     """And in tiles, whose shapes the graph does not know."""
     weights = make_narrow_weights(dtype="float64")
-    image, content, style = (100 * random(1, 29, 39, 3, seed=seed) for seed in range(3))
+    image, content, style = (100 * random(1, 15, 32, 3, seed=seed) for seed in range(3))
     found = []
     for convolution in ("direct", "winograd"):
         network = networks.build_network(
@@ -141,11 +143,12 @@ def test_same_objective(config, tile):
             outputs=config.loss.layers,
             padding=config.network.padding,
             convolution=convolution,
-            architecture=EVERYWHERE,
+            architecture=TWICE,
             dtype="float64",
         )
-        targets = by_hand.compute_targets(network, content, style, config)
         pieces = tile if convolution == "winograd" else None
+        # With windows of the same size as the objective's.
+        targets = by_hand.compute_targets(network, content, style, config, tile=pieces)
         objective = by_hand.make_objective(network, targets, config, image.shape, tile=pieces)
         found.append(objective(tf.constant(image)))
     (terms, gradient), (ours, our_gradient) = found
@@ -163,7 +166,7 @@ def test_features_of_bfloat16(narrow_weights):
             narrow_weights.kernels,
             narrow_weights.biases,
             outputs=["relu1_2"],
-            architecture=EVERYWHERE,
+            architecture=TWICE,
             convolution=convolution,
             compute_dtype=compute,
         )
@@ -227,7 +230,7 @@ def test_chosen_where_it_is_faster(monkeypatch, convolution, precision, gpus, pi
     assert winograd.select_convolution(convolution, precision.partition(" ")[0], pixels) == expected
 
 
-def test_the_choice_is_of_this_picture_and_counts(monkeypatch, pictures, narrow_weights):
+def test_the_choice_is_of_this_picture_and_counts(monkeypatch, pictures):
     """What is chosen for its settings and size is what the network is made of and what memory is told for."""
     layers = {"content_layers": (("conv3_1", 1.0),), "style_layers": (("relu1_1", 1.0),)}
     config = Config(**layers, convolution="auto", precision="bfloat16", iterations=1)
@@ -238,13 +241,13 @@ def test_the_choice_is_of_this_picture_and_counts(monkeypatch, pictures, narrow_
         return "winograd"
 
     monkeypatch.setattr(winograd, "select_convolution", choose)
-    solver = by_hand.solver_of_run(list(pictures), config, narrow_weights)
+    solver = by_hand.solver_of_run(list(pictures), config, make_narrow_weights())
     assert set(asked) == {("auto", "bfloat16", 40 * 48)}
     assert isinstance(solver.step.evaluation.network.get_layer("conv3_1"), networks.WinogradConvolution)
     assert plan_memory(config, (40, 48)).needed > plain
 
 
-@pytest.mark.parametrize("tile", [pytest.param("none", marks=pytest.mark.slow), "32"])
+@pytest.mark.parametrize("tile", ["none", pytest.param("32", marks=pytest.mark.slow)])
 def test_the_style_picture_is_seen_directly_and_steps_are_traced_once(
     pictures, narrow_weights, tile, monkeypatch
 ):
@@ -324,5 +327,5 @@ def test_a_network_uses_the_functions_that_were_traced_before(padding):
             total = tf.reduce_sum(tf.square(model(features)))
         return tape.gradient(total, features)
 
-    assert gradient(tf.ones([1, 9, 9, channels])).shape == [1, 9, 9, channels]
+    gradient.get_concrete_function()
     assert [function.experimental_get_tracing_count() for function in functions] == before

@@ -14,6 +14,7 @@ from paths import ROOT
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
+from neural_style_tf.losses import nearest
 from neural_style_tf.losses.catalogue import make_terms
 from neural_style_tf.losses.evaluate import evaluate
 from neural_style_tf.losses.objective import plan_for
@@ -124,7 +125,9 @@ def test_tiled_is_plain_for_any_shape_and_tile(name, height, width, tile):
         if name not in ("original", "shallow")
     ],
 )
-def test_tiled_is_plain_for_any_config(name):
+def test_tiled_is_plain_for_any_config(name, monkeypatch):
+    # One block of samples is sixteen; `test_nearest` has several.
+    monkeypatch.setattr(nearest, "NEAREST_BLOCK", 4096)
     check(name, 37, 100, 32)
 
 
@@ -197,13 +200,13 @@ def shallow_objective(tile, height=17, width=33):
     return by_hand.make_objective(network, targets, CONFIGS["shallow"], image.shape, tile=tile), image
 
 
-@pytest.fixture(scope="module")
-def solvers():
+@pytest.fixture(scope="module", params=["adam", pytest.param("lbfgs", marks=pytest.mark.slow)])
+def solvers(request):
     """Return solvers after three updates, in one piece and in tiles, and the image that they began with."""
     found = []
     for tile in (None, 16):
         objective, image = shallow_objective(tile)
-        found.append(by_hand.solver_of(objective, image, Config(optimizer="lbfgs", history=3)))
+        found.append(by_hand.solver_of(objective, image, Config(optimizer=request.param, history=3)))
         assert found[-1].start() and found[-1].advance(3)
     return found, image
 
@@ -218,7 +221,7 @@ def test_solver_cannot_tell_them_apart(solvers):
 @pytest.mark.parametrize("number", [0, 1], ids=["in one piece", "in tiles"])
 def test_the_gradient_of_pooling_is_never_in_the_graph_of_a_loop(solvers, number):
     """There it would be ten times slower; see `evaluate.outlined_function`."""
-    # Line searches and tiles are loops.
+    # Updates, line searches and tiles are loops.
     graph = next(iter(solvers[0][number].step._compiled.values())).graph.as_graph_def()
     has_it = [f for f in graph.library.function if any(node.op == "MaxPoolGrad" for node in f.node_def)]
     assert has_it and all(f.attr["_noinline"].b for f in has_it)

@@ -155,7 +155,7 @@ def test_much_that_is_clipped_is_told():
     assert line.startswith("10% of the values")
 
 
-@pytest.mark.parametrize("colors", ["style", "luminance"])
+@pytest.mark.parametrize("colors", [pytest.param("style", marks=pytest.mark.slow), "luminance"])
 def test_resumed_as_uninterrupted(paint, styles, pictures, narrow_weights, colors, tmp_path):
     masks = Masks(content=(LEFT, 1 - 0.5 * LEFT), content_weight=0.3 + 0.7 * LEFT)
     config = BASE.replace(colors=colors, iterations=6, scales=2, scale_iterations=(3,), log_every=1)

@@ -159,7 +159,7 @@ def test_lbfgs_that_can_gain_nothing_ends_early_and_says_why(pictures, narrow_we
         optimizer="lbfgs",
         init="content",
         style_weight=1e-12,
-        tv_weight=0,
+        tv_weight=1e-12,
         log_every=100,
         save_every=0,
         scales=scales,
@@ -425,7 +425,7 @@ def test_what_auto_means_is_decided_once_for_all_workers(hardware, asked, chief,
 
 
 def test_float32_is_float32_and_tf32_a_precision_of_its_own(hardware, pictures, narrow_weights):
-    config = Config(**SHALLOW, iterations=0)
+    config = Config(content_layers="relu1_1", style_layers="relu1_1", iterations=0)
     with pytest.raises(UserError, match="--precision=tf32 needs an NVIDIA GPU .*: take --precision=float32"):
         next(warm_stylize(*pictures, config.replace(precision="tf32"), weights=narrow_weights))
     hardware(tf32=True)
@@ -522,7 +522,8 @@ def test_a_run_like_an_earlier_one_compiles_nothing_and_has_the_bits_of_a_run_al
     # compiled step is for one size.
     rows, columns, lines = (None, None, None) if "tile" in kind else (-7, -10, -5)
     others = content[:rows, :columns][::-1].copy(), style[:lines, ::-1].copy()
-    changed |= {"scales": 2, "scale_iterations": (3,)}
+    if kind["optimizer"] == "adam":
+        changed |= {"scales": 2, "scale_iterations": (3,)}
     session = Session(narrow_weights, keep_bytes=2**30)
     earlier = list(session.run(Inputs(*pictures), first))
     assert graphs
@@ -596,12 +597,18 @@ def test_runs_of_one_session_may_overlap_and_be_given_up(pictures, narrow_weight
     assert [record.total for record in again] == [record.total for record in alone]
 
 
-@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        pytest.param({"style_loss": "wasserstein", "content_loss": "relative"}, marks=pytest.mark.slow),
+        pytest.param({"style_loss": "wasserstein", "precision": "bfloat16"}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_resumed_at_its_second_scale_has_the_bits_of_one_run(
-    tmp_path, pictures, narrow_weights, precision
+    tmp_path, pictures, narrow_weights, settings
 ):
     """The one begins with what the first scale has compiled, the other compiles for the second."""
-    settings = {"style_loss": "wasserstein", "content_loss": "relative", "precision": precision}
     config = Config(**SHALLOW, **SMALL, **settings, optimizer="lbfgs", scales=2, scale_iterations=(3,))
     for record in warm_stylize(*pictures, config, weights=narrow_weights):
         if record.step == 5:
