@@ -227,12 +227,15 @@ class ExrPicture:
     def painted(self, pixels: Any, header: dict[str, Any]) -> Any:
         """Return the file with the painting `pixels`, levels `[h, w, 3]`, in the place of its colours.
 
-        With the size of the file all else is kept. Otherwise the result has the colours, the opacity and the
-        attributes. `header` are further attributes.
+        If the painting has the file's size, everything else is kept. Otherwise the result has the colours,
+        the opacity and the attributes. `header` are further attributes.
         """
         library, size = _library(), tuple(pixels.shape[:2])
         same = size == self.shape
-        gains = np.concatenate([gain(self._light(rows)).astype(np.float32) for rows in strips(self.shape)])
+        most = np.finfo(np.float32).max
+        gains = np.concatenate(
+            [np.minimum(gain(self._light(rows)), most).astype(np.float32) for rows in strips(self.shape)]
+        )
         alphas = None if self._alpha is None else _opacity(self._alpha)
         if not same:
             gains = np.maximum(_resampled(gains, size), 1.0)
@@ -295,6 +298,8 @@ def encode(
         except OSError as error:
             raise UserError(f"{show(original.path)} cannot be read again: {error.strerror}") from error
         photo = ExrPicture(data, original.path, [], max_pixels=2**62, window=original.window)
+        if photo.shape != original.size:
+            raise UserError(f"{show(original.path)} was replaced by a file of another size")
         file = photo.painted(pixels, header)
     else:
         light = np.concatenate([_light_of(pixels[rows], 0.0) for rows in strips(pixels.shape)])

@@ -45,7 +45,8 @@ def mask_of(pixels: np.ndarray, alpha: np.ndarray | None, *, is_light: bool = Fa
         alpha: Opacity, uint8 `[H, W]`, or None.
         is_light: Whether the pixels are from an OpenEXR file, whose values themselves are the mask.
     """
-    pixels = 255.0 * to_light(pixels).astype(np.float32) if is_light and alpha is None else pixels
+    if is_light and alpha is None:
+        return np.clip(luma(to_light(pixels).astype(np.float32)), 0.0, 1.0)
     levels = luma(pixels) if alpha is None else alpha.astype(np.float32)
     return np.clip((levels - _BLACK) / (_WHITE - _BLACK), 0.0, 1.0)
 

@@ -98,6 +98,8 @@ def load_image(
     with quiet_pillow(name, notes, max_pixels=max_pixels):
         dpi = None
         if is_exr(data):
+            if profile:
+                raise UserError(f"{name} is OpenEXR, which is read as sRGB: leave out --profile=content")
             reader = ExrPicture(data, Path(path), notes, max_pixels=max_pixels, window=window)
         else:
             decoded = decode(data, name, notes, max_pixels=max_pixels, allow_truncated=allow_truncated)

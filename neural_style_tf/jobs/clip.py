@@ -147,6 +147,9 @@ class ClipPainting:
             raise UserError(
                 f"--{role}: {show(path)} has {clip.count} frames, and {last} are painted: each needs its mask"
             )
+        numbers = range(1, 1 + min(clip.count, self.clip.count))
+        if len({clip.name_of(number) - self.clip.name_of(number) for number in numbers}) > 1:
+            raise UserError(f"--{role}: the files of {show(path)} are numbered otherwise than the frames")
         picture = Picture(first.pixels[:0, :0], None, clip.notes, clip.sha256, Path(path), None, None)
         return moving_mask(clip, first), picture
 
@@ -199,7 +202,9 @@ class ClipPainting:
         """
         if job.output:
             check_clip_output(job.output, frames=len(self._planned), size=size)
-            check_not_there(job, written=written)
+            numbered = is_numbered(job.output)
+            frames = [frame_file(job.output, self.clip.name_of(n)) for n in self._planned if numbered]
+            check_not_there(job, written=written, files=frames or [job.output])
         check_not_read(job, "result.mp4", config.init)
 
     def check_resumed(self, run: Run, earlier: Manifest) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from neural_style_tf.config.schema import Config, Job
@@ -83,20 +83,24 @@ def check_not_read(job: Job, result: str, init: str) -> None:
             )
 
 
-def check_not_there(job: Job, *, written: str) -> None:
-    """Raise UserError if the file `--output` exists and must not be replaced.
+def check_not_there(job: Job, *, written: str, files: Sequence[str] = ()) -> None:
+    """Raise UserError if a file of `--output` exists and must not be replaced.
 
-    It may be replaced with `--overwrite`, or if the resumed run itself wrote it. `written` is the path that
-    the resumed run wrote, from `output_of`.
+    It may be replaced with `--overwrite`, or if the resumed run itself wrote it.
+
+    Args:
+        job: The files of the run.
+        written: The path that the resumed run wrote, from `output_of`.
+        files: The files that `--output` stands for; default: itself.
     """
-    output = next(map(Path, frame_files(job.output)), Path(job.output))
-    if not output.exists() or job.overwrite:
+    output = next((path for path in map(Path, files or [job.output]) if path.exists()), None)
+    if output is None or job.overwrite:
         return
     if not job.resume and not written:
         raise UserError(f"--output: {show(output)} exists; give another name, or --overwrite")
-    # Frames are compared by the first that is there.
-    before = next(map(Path, frame_files(written)), None)
-    if not (before and before.exists() and output.samefile(before)):
+    # `files` of numbered frames have other names than `written`.
+    same = os.path.abspath(job.output) == written  # noqa: PTH100
+    if not (same or (exists(written) and output.samefile(written))):
         raise UserError(
             f"--output: {show(output)} exists, and the run to resume did not write it: give another name"
         )

@@ -19,7 +19,7 @@ _NUMBERED = re.compile(r"(.*?)(?:%(?:0?(\d*))d|(##+))(.*)", re.DOTALL)
 
 
 def _parts(path: str) -> tuple[str, int, str] | None:
-    """Return a file name before the number of a frame, the least digits of the number, and the name after."""
+    """Return a file name before the number of a frame, the smallest count of digits, and the name after."""
     named = _NUMBERED.fullmatch(Path(path).name)
     return named and (named[1], len(named[3] or "") or int(named[2] or 1), named[4])
 
@@ -36,7 +36,10 @@ def frame_file(path: str, number: int) -> str:
 
 
 def frame_files(path: str) -> list[str]:
-    """Return the existing files of numbered frames, sorted; of another path, this path unless it is empty."""
+    """Return the existing files of numbered frames, sorted.
+
+    A path without a number is returned as it is; an empty one gives no files.
+    """
     parts = _parts(path)
     if parts is None or exists(path):
         return [path] if path else []

@@ -77,7 +77,9 @@ class Clip:
 
     def original_of(self, number: int) -> Original | None:
         """Return the OpenEXR file of frame `number`; None for other formats."""
-        return self.original and dataclasses.replace(self.original, path=self.files[number - 1])
+        if self.original is None or self.files[number - 1].suffix.lower() != ".exr":
+            return None
+        return dataclasses.replace(self.original, path=self.files[number - 1])
 
     def name_of(self, number: int) -> int:
         """Return the number in the name of the file of frame `number`; `number` if not each has its own."""
@@ -85,10 +87,13 @@ class Clip:
 
     @functools.cached_property
     def _names(self) -> list[int]:
-        # The one file of a video holds all frames.
-        digits = [re.findall(r"\d+", file.stem) for file in self.files if file != self.path]
-        names = [int(found[-1]) for found in digits if found]
-        return names if len(set(names)) == len(self.files) else []
+        # The one file of a video holds all frames. The last group of digits that differs is the number.
+        groups = [re.findall(r"\d+", file.stem) for file in self.files if file != self.path]
+        for place in range(1, 1 + min(map(len, groups), default=0)):
+            names = [int(found[-place]) for found in groups]
+            if len(set(names)) == len(self.files):
+                return names
+        return []
 
     def shown_last(self, number: int, time: Fraction, every: int) -> Fraction:
         """Return for how many seconds frame `number`, at `time`, is shown if it is the last painted frame.

@@ -276,7 +276,7 @@ def test_a_photo_of_another_format_becomes_plain_light(tmp_path):
 def test_a_mask_is_the_values_themselves(tmp_path):
     matte = np.tile(np.array([0.0, 0.25, 0.5, 1.0], np.float16), (4, 1))
     mask, _ = load_mask(write(tmp_path / "a.exr", {"Y": matte}))
-    np.testing.assert_allclose(mask[0], [0, 0.2387, 0.5, 1], atol=1e-3)
+    np.testing.assert_allclose(mask[0], [0, 0.25, 0.5, 1], atol=1e-3)
 
 
 def test_the_bytes_count_and_not_the_name(tmp_path):
@@ -387,3 +387,24 @@ def test_the_same_painting_gives_the_same_bytes(tmp_path):
     encoded = [exr.encode(picture.pixels, original=picture.original) for _ in range(2)]
     assert encoded[0] == encoded[1]
     assert OpenEXR.File(io.BytesIO(encoded[0])).header()["type"] == OpenEXR.scanlineimage
+
+
+def test_opacity_next_to_nothing_gives_no_nan(tmp_path):
+    """1/opacity is beyond float32."""
+    pixels = {name: np.ones((4, 4), np.float32) for name in "RGB"} | {"A": np.full((4, 4), 1e-39, np.float32)}
+    photo = load_image(write(tmp_path / "a.exr", pixels))
+    save_image(tmp_path / "b.exr", np.zeros((4, 4, 3), np.float32), original=photo.original)
+    assert np.isfinite(read(tmp_path / "b.exr").channels()["R"].pixels).all()
+
+
+def test_a_photo_that_was_replaced_by_another_size_is_refused(tmp_path):
+    original = load_image(write(tmp_path / "a.exr", colors())).original
+    write(tmp_path / "a.exr", {name: np.ones((3, 5), np.float16) for name in "RGB"})
+    with pytest.raises(UserError, match=r"a\.exr was replaced by a file of another size"):
+        save_image(tmp_path / "b.exr", np.zeros((*original.size, 3), np.float32), original=original)
+
+
+def test_a_style_is_not_read_in_the_colours_of_another_photo(tmp_path):
+    path = write(tmp_path / "a.exr", colors())
+    with pytest.raises(UserError, match=r"a\.exr is OpenEXR, .*: leave out --profile=content"):
+        load_image(path, profile=rgb_profile("Display P3"))

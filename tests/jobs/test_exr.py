@@ -154,10 +154,14 @@ def test_frames_of_another_format_and_size(job, shots, capsys):
 
 def test_mistakes_are_found_at_once(job, shots, capsys):
     clip = ("--content=in/f.%04d.exr", "--frames", *QUICK, "--output_dir=o")
-    Path("there.1.exr").write_bytes(b"mine")
+    Path("there.1001.exr").write_bytes(b"mine")
+    (shots.parent / "mattes").mkdir()
+    for number in range(1001, 1005):
+        Image.new("L", SIZE[::-1], 255).save(shots.parent / "mattes" / f"m.{number}.png")
     for change, message in (
         (("--output=in/f.%04d.exr", "--overwrite"), "f.1001.exr is read and would be overwritten"),
-        (("--output=there.%d.exr",), "--output: there.1.exr exists"),
+        (("--output=there.%d.exr",), "--output: there.1001.exr exists"),
+        (("--content_mask=mattes",), "--content_mask: the files of mattes are numbered otherwise than the"),
         (("--output=no/f.%04d.exr",), "there is no folder no"),
         (("--output=f.%04d.exx",), "has the suffix .exx"),
         (("--output=f.exr",), "a clip can be written as .mp4"),
@@ -166,7 +170,7 @@ def test_mistakes_are_found_at_once(job, shots, capsys):
     ):
         assert job(*clip, *change) == 2, change
         assert message in capsys.readouterr().err
-    assert Path("there.1.exr").read_bytes() == b"mine"
+    assert Path("there.1001.exr").read_bytes() == b"mine"
     (shots / "f.1001.exr").write_bytes((shots / "f.1001.exr").read_bytes()[:700])
     assert job(*clip) == 2
     error = capsys.readouterr().err
@@ -213,3 +217,22 @@ def test_a_photo_that_has_gone_can_be_painted_once_it_is_back(job, shots, capsys
     photo.write_bytes(data)
     assert job(*command, "--resume") == 0
     check_kept("a.exr", photo)
+
+
+def test_a_later_part_of_a_clip_is_written_beside_an_earlier_one(job, shots):
+    flags = ("--content=in/f.%04d.exr", "--frames", *QUICK, "--output=part.%04d.exr")
+    assert job(*flags, "--end_frame=2", "--output_dir=a") == 0
+    assert job(*flags, "--start_frame=3", "--output_dir=b") == 0
+    assert sorted(path.name for path in Path().glob("part.*")) == [
+        f"part.{n}.exr" for n in (1001, 1002, 1004)
+    ]
+    assert job(*flags, "--start_frame=2", "--output_dir=c") == 2
+
+
+def test_pictures_of_other_formats_may_be_among_the_frames(job, shots):
+    with Image.new("RGB", SIZE[::-1], "teal") as picture:
+        picture.save(shots / "f.1003.png")
+    flags = ("--content=in", "--frames", *QUICK, "--output_dir=o", "--output=mixed.%04d.exr")
+    assert job(*flags) == 0
+    assert list(read("mixed.1003.exr").channels()) == ["B", "G", "R"]
+    check_kept("mixed.1004.exr", shots / "f.1004.exr")

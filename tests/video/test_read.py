@@ -181,7 +181,7 @@ def test_frames_are_named_by_a_pattern(tmp_path, pattern, expected):
 def test_the_numbers_of_frames_are_those_of_their_files(tmp_path):
     for names, expected in (
         (["s2_f.1003.png", "s2_f.1005.png"], [1003, 1005]),
-        (["f1_v2.png", "f2_v2.png"], [1, 2]),
+        (["f1001_v2.png", "f1002_v2.png"], [1001, 1002]),
         (["a.png", "b.png"], [1, 2]),
     ):
         folder = tmp_path / names[0]
