@@ -44,7 +44,7 @@ Matrix = tuple[tuple[float, ...], ...]
 Pieces = list[tf.Tensor]
 """Tensors of one shape; number j has element j of every window along an axis (see `_windows`)."""
 
-WORTH_COMPILING = {"float32": 190_000, "bfloat16": 700_000}
+WORTH_COMPILING = {"float32": 130_000, "bfloat16": 700_000}
 """Number of pixels of a result from which `balanced` gains by Winograd's method.
 
 From there on it gains more than its larger graph takes to trace, and about as much as XLA takes to compile it
