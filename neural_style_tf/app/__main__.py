@@ -170,12 +170,13 @@ def _serve_page(
         proxies = prepare_environment(os.environ, temporary, share=arguments.share)
         if arguments.share:
             _check_proxy()
+        from neural_style_tf.app.gallery import PAINT_FURTHER
         from neural_style_tf.app.page import Page
         from neural_style_tf.app.queue import RunQueue
         from neural_style_tf.app.requests import check_fits
         from neural_style_tf.jobs.painter import Painter
 
-        painter = functools.partial(Painter, go_on="press Paint further")
+        painter = functools.partial(Painter, go_on=PAINT_FURTHER)
         page = Page(base, Path(temporary), lambda: RunQueue(painter, check_fits, environment=proxies))
         try:
             address = page.launch(
