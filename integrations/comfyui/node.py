@@ -112,9 +112,9 @@ class NeuralStyleTransfer:
 
     @classmethod
     def VALIDATE_INPUTS(cls) -> bool:
-        """Raise RuntimeError if the program is missing; ComfyUI asks before a workflow, and shows it.
+        """Raise RuntimeError if the program is missing; ComfyUI asks before a workflow begins.
 
-        A returned message would be shown only for inputs that this signature names.
+        It shows the message of the error; one that is returned, only for inputs that the signature names.
         """
         find_program()
         return True
