@@ -111,12 +111,12 @@ class NeuralStyleTransfer:
         return {"required": required, "optional": styles | masks}
 
     @classmethod
-    def VALIDATE_INPUTS(cls) -> bool | str:
-        """Return True, or why no workflow with this node can run; ComfyUI asks before it begins."""
-        try:
-            find_program()
-        except RuntimeError as error:
-            return str(error)
+    def VALIDATE_INPUTS(cls) -> bool:
+        """Raise RuntimeError if the program is missing; ComfyUI asks before a workflow begins.
+
+        It shows the message of the error; one that is returned, only for inputs that the signature names.
+        """
+        find_program()
         return True
 
     def paint(self, photo: torch.Tensor, **inputs: Any) -> tuple[torch.Tensor]:
@@ -124,7 +124,8 @@ class NeuralStyleTransfer:
 
         Args:
             photo: IMAGE [B, H, W, 3 or 4].
-            **inputs: Further inputs, by their name in `INPUT_TYPES`; those that are not connected may lack.
+            **inputs: Further inputs, by their name in `INPUT_TYPES`; those that are not connected may be
+                missing.
 
         Raises:
             ValueError: A picture or mask cannot be used.

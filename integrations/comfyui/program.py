@@ -26,7 +26,7 @@ START = "import sys; from neural_style_tf.cli import start; sys.exit(start())"
 SECONDS_BETWEEN_LOOKS = 0.1
 _STEP = re.compile(r"step (\d+)/(\d+)\b")
 _MISTAKE = "neural-style-tf: "
-"""What a line of the program begins with that says why it ends."""
+"""Prefix of the line in which the program says why it failed."""
 _log = logging.getLogger("neural-style-tf")
 
 
@@ -92,14 +92,17 @@ class Progress:
                 _log.info("%s%s", _MISTAKE, line)
 
     def mistake(self, code: int) -> str:
-        """Return why the program ended with exit code `code`: by a signal, or by its own or last line."""
+        """Return why the program failed with exit code `code`: its own line, a signal, or its last line."""
         # A process that the program left behind could keep the pipe open.
         self._thread.join(5)
+        if self._mistake:
+            return self._mistake
         number = -code if code < 0 else code - 128
-        if number > 0:
+        # Larger exit codes, such as those of Windows, stand for no signal.
+        if 0 < number < 65:
             memory = ", as the system does when memory is short: try a smaller size" if number == 9 else ""
             return f"neural-style-tf was ended by signal {number}{memory}"
-        return self._mistake or f"neural-style-tf failed: {self._last or f'exit code {code}'}"
+        return f"neural-style-tf failed: {self._last or f'exit code {code}'}"
 
 
 def run(command: Sequence[str], folder: Path, look: Callable[[Progress], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import functools
 import importlib.util
 import ipaddress
@@ -105,7 +106,7 @@ def _checked(arguments: argparse.Namespace) -> tuple[Job, list[str]]:
         raise UserError(
             f"--listen must be an IPv4 address, such as 0.0.0.0, not {arguments.listen!r}"
         ) from None
-    _check_port(arguments.port)
+    _check_address(arguments.listen, arguments.port)
     folder = Path(arguments.output_dir).absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -127,20 +128,21 @@ def _checked(arguments: argparse.Namespace) -> tuple[Job, list[str]]:
     return base, hosts
 
 
-def _check_port(port: int | None) -> None:
-    """Raise `UserError` if `port` cannot be used; for None, Gradio looks for a free port itself."""
-    if port is None:
-        return
-    if not 0 < port < 65536:
+def _check_address(listen: str, port: int | None) -> None:
+    """Raise `UserError` if the server cannot listen there; for None, Gradio looks for a free port itself."""
+    if port is not None and not 0 < port < 65536:
         raise UserError(f"--port must be from 1 to 65535, not {port}")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
-        except OSError:
-            raise UserError(
-                f"--port: {port} is in use, or not allowed: leave it out, or give another"
-            ) from None
+            probe.bind((listen, port or 0))
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise UserError(f"--listen: {listen} is not an address of this machine") from None
+            if port is not None:
+                raise UserError(
+                    f"--port: {port} is in use, or not allowed: leave it out, or give another"
+                ) from None
 
 
 def find_token(environment: MutableMapping[str, str], *, needed: bool) -> str:
@@ -170,12 +172,13 @@ def _serve_page(
         proxies = prepare_environment(os.environ, temporary, share=arguments.share)
         if arguments.share:
             _check_proxy()
+        from neural_style_tf.app.gallery import PAINT_FURTHER
         from neural_style_tf.app.page import Page
         from neural_style_tf.app.queue import RunQueue
         from neural_style_tf.app.requests import check_fits
         from neural_style_tf.jobs.painter import Painter
 
-        painter = functools.partial(Painter, go_on="press Paint further")
+        painter = functools.partial(Painter, go_on=PAINT_FURTHER)
         page = Page(base, Path(temporary), lambda: RunQueue(painter, check_fits, environment=proxies))
         try:
             address = page.launch(

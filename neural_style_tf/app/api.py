@@ -22,13 +22,13 @@ from gradio.processing_utils import save_file_to_cache
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive
 
 from neural_style_tf.app import gallery
-from neural_style_tf.app.gallery import StoredRun
+from neural_style_tf.app.gallery import PAINT_FURTHER, StoredRun
 from neural_style_tf.app.pictures import upload_name
 from neural_style_tf.app.queue import QueueFull, RunQueue
 from neural_style_tf.app.requests import LARGEST_UPLOAD, MOST_STYLES, plan_files
@@ -36,7 +36,7 @@ from neural_style_tf.config.fields import leaves, read_value, tagged
 from neural_style_tf.config.presets import PRESETS, preset
 from neural_style_tf.config.schema import Config, Job, SaveConfig
 from neural_style_tf.errors import RunError, UserError, did_you_mean, one_line, reason
-from neural_style_tf.jobs.error_messages import line_of
+from neural_style_tf.jobs.error_messages import GO_ON, line_of
 
 TROUBLE = (UserError, RunError, OSError, MemoryError)
 """Errors that are shown as a line: mistakes, missing files, a full disk, too little memory."""
@@ -51,7 +51,7 @@ MOST_FILES = 2 + 3 * MOST_STYLES
 def _request_fields() -> dict[str, dataclasses.Field]:
     """Return the fields of the settings of a request: not of clips, nor of how often a run is saved.
 
-    A word that is no choice, such as the name of a file or a class of the user's, is none for a request.
+    A request may use only the listed choices: no file name, no class of the user's.
     """
     fields = {}
     left_out = {*tagged("clip", Config), *(leaf.name for leaf in leaves(SaveConfig))}
@@ -167,10 +167,10 @@ class Api:
         return gallery.read_stored(Path(self._base.output_dir) / name) if name and is_inside else None
 
     def status(self, name: str) -> RunStatus:
-        """Return the status of run `name`; raise `Refused` if there is none."""
+        """Return the status of run `name` for a client; raise `Refused` if there is none."""
         if (status := self.find(name)) is None:
             raise Refused(f"there is no run {one_line(name)!r}", 404)
-        return status
+        return dataclasses.replace(status, line=self._for_client(status.line))
 
     def result(self, name: str) -> Path:
         """Return the path of the picture of run `name`; raise `Refused` if there is none, or none yet."""
@@ -245,6 +245,9 @@ class Api:
                 line, code = error.detail, error.status_code
             except TROUBLE as error:
                 line, code = self._line(error), _code(error)
+            except ClientDisconnect:
+                # Nobody reads this answer.
+                return Response(status_code=400)
             except Exception:
                 # Older releases of Gradio would send the traceback.
                 logging.exception("%s %s", request.method, request.url.path)
@@ -254,9 +257,16 @@ class Api:
         return answer
 
     def _line(self, error: Exception) -> str:
-        """Return an error as one line, without the folders of this machine."""
-        ours = "|".join(re.escape(str(folder)) for folder in (self._temporary, self._base.output_dir))
-        return re.sub(rf"(?:{ours})/(?:[^/'\"\s]+/)*", "", one_line(line_of(error) or str(error), 1000))
+        """Return an error as one line for a client."""
+        return self._for_client(line_of(error) or str(error))
+
+    def _for_client(self, text: str) -> str:
+        """Return a message as one line, without folders of this machine, or advice for its own user."""
+        folders = (self._temporary, self._base.output_dir, self._base.weights_dir)
+        ours = "|".join(re.escape(str(folder)) for folder in folders)
+        for advice in (GO_ON, PAINT_FURTHER):
+            text = text.replace(advice, "send it again")
+        return re.sub(rf"(?:{ours})/(?:[^/'\"\s]+/)*", "", one_line(text, 1000))
 
     def _paint_form(self, items: Sequence[tuple[str, str | UploadFile]]) -> RunStatus:
         """Queue the run of a form, whose pictures are stored in a folder for the moment."""
@@ -325,11 +335,18 @@ class Api:
         paths = []
         for file in files if isinstance(files, list) else [files]:
             path = file.get("path") if isinstance(file, dict) else file or ""
-            inside = isinstance(path, str) and Path(path).resolve().is_relative_to(self._temporary.resolve())
-            if path != "" and not inside:
+            if path != "" and not self._is_upload(path):
                 raise UserError("a picture must be an uploaded file: use handle_file of gradio_client")
             paths.append(path)
         return paths
+
+    def _is_upload(self, path: Any) -> bool:
+        """Return whether `path` is in the folder for uploads."""
+        try:
+            return isinstance(path, str) and Path(path).resolve().is_relative_to(self._temporary.resolve())
+        except ValueError:
+            # It has a null character.
+            return False
 
 
 def _code(error: Exception) -> int:

@@ -21,6 +21,8 @@ from neural_style_tf.runs.output_dir import is_in_use
 from neural_style_tf.runs.resume import metric_rows, repeated_manifest, settings_of
 from neural_style_tf.transfer.scales import Scale
 
+PAINT_FURTHER = "press Paint further"
+"""How the page goes on with a run that failed."""
 RUNS_SHOWN = 60
 MOST_ROWS = 500
 """About how many steps of a run a plot of losses shows."""

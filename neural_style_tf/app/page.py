@@ -113,7 +113,7 @@ class Page:
 
         Args:
             port: Port of the server; None: the first free port from 7860.
-            browser: Whether to open the page in a browser.
+            browser: Whether to open the page in a browser, if no token is needed.
             share: Whether to make a public link through Gradio's server.
             hosts: Additional host names that the page answers to. A whole URL, such as
                 `https://hub.example/user/me/proxy/7860`, also becomes the address of the page for browsers.
@@ -156,7 +156,8 @@ class Page:
         address = shared or public or local
         if token:
             address = f"{address}?{PARAMETER}={token}"
-        if browser:
+        if browser and not token:
+            # Other users can see the command line of a browser.
             webbrowser.open(address)
         return address
 

@@ -585,7 +585,7 @@ class Job(Settings):
         "refuse input pictures of more pixels than this; WebP, which takes more memory, of six tenths of it",
         low=1,
     )
-    allow_truncated: bool = setting(False, "accept pictures whose files end too early", tags="request")
+    allow_truncated: bool = setting(False, "accept pictures whose files end too early")
     stretch_contrast: bool = setting(
         False,
         "stretch each saved picture to 0…255 instead of clipping, as the original repository did",

@@ -1,5 +1,6 @@
 """What other programs ask for: the HTTP API in this process, with a painter that needs no TensorFlow."""
 
+import asyncio
 import concurrent.futures
 import time
 
@@ -15,6 +16,7 @@ from starlette.testclient import TestClient
 
 from neural_style_tf.app import api
 from neural_style_tf.app.api import FIELDS, PICTURES, Api
+from neural_style_tf.app.gallery import PAINT_FURTHER
 from neural_style_tf.app.queue import RunQueue
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import SETTINGS, Config, Job
@@ -85,9 +87,9 @@ def line_of(answer, code):
 
 def test_a_run_from_request_to_result(open_api):
     answers = open_api(seconds=0.1)
-    masks = [("content_mask", ("cat.png", answers.photo)), ("style_mask", ("", b""))]
+    mask = ("content_mask", ("cat.png", answers.photo))
     answer = answers.paint(
-        [*answers.pictures(), masks[0]], style_mask="", preset="gatys", dpi="300", clamp="true"
+        [*answers.pictures(), mask], style_mask="", preset="gatys", dpi="300", clamp="true"
     )
     assert answer.status_code == 202 and answer.json()["name"] == "cat-sea" and not answer.json()["done"]
     assert "not done yet" in line_of(answers.http.get("/api/runs/cat-sea/result"), 409)
@@ -143,7 +145,7 @@ def test_without_a_preset_it_is_balanced(open_api):
         ),
         *(
             ({name: "1"}, f"{name!r} is no setting")
-            for name in ("trust_weights", "threads", "save_every", "flow")
+            for name in ("trust_weights", "threads", "save_every", "flow", "allow_truncated")
         ),
     ],
 )
@@ -200,6 +202,27 @@ def test_a_fault_of_the_server_is_one_line(refusing, monkeypatch, caplog):
 
     monkeypatch.setattr(api.Request, "_get_form", fail)
     assert "the form cannot be read: Expected boundary" in line_of(refusing.paint(), 400)
+
+
+def test_an_upload_that_breaks_off_is_no_fault(refusing, caplog):
+    received = [{"type": "http.request", "body": b"--x\r\n", "more_body": True}, {"type": "http.disconnect"}]
+    sent = []
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/paint",
+        "query_string": b"",
+        "headers": [(b"content-type", b"multipart/form-data; boundary=x")],
+    }
+
+    async def receive():
+        return received.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(refusing.http.app(scope, receive, send))
+    assert sent[0]["status"] == 400 and not caplog.text
 
 
 def test_too_much_is_refused(refusing, monkeypatch):
@@ -271,6 +294,20 @@ def test_a_run_that_fails_says_why(open_api):
     assert "bad has no result: no more paint" in line_of(answers.http.get("/api/runs/bad/result"), 409)
 
 
+def test_what_clients_are_told_has_no_folder_and_no_button(open_api):
+    answers = open_api()
+    run = answers.out / "own"
+    run.mkdir(parents=True)
+    line = f"No space left on device: {run}/result.png; make room, then {PAINT_FURTHER}; {{}} is kept"
+    status = f"failed: {line.format(WEIGHTS_DIR / 'x.npz')}"
+    (run / "run.json").write_text(Manifest({}, {}, {}, status=status).to_json())
+    told = answers.http.get("/api/runs/own").json()["line"]
+    assert told == "No space left on device: result.png; make room, then send it again; x.npz is kept"
+    assert told in line_of(answers.http.get("/api/runs/own/result"), 409)
+    # The page shows all of it.
+    assert PAINT_FURTHER in answers.api.find("own").line and str(run) in answers.api.find("own").line
+
+
 def test_many_at_once_are_queued_or_told_and_leave_nothing(open_api):
     answers = open_api(seconds=0.5, most=2)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -312,6 +349,7 @@ def test_a_file_of_the_server_is_no_upload(refusing):
         3,
         [],
         "cat.png",
+        "a\0b",
     ):
         with pytest.raises(UserError, match="must be an uploaded file"):
             refusing.api._uploaded({"path": path})

@@ -81,5 +81,22 @@ def test_an_example_paints_a_picture(servers, tmp_path, language, token):
         assert "needs its token" in refused.stdout
 
 
+@pytest.mark.parametrize("flags", [[], ["-euo", "pipefail"]])
+def test_the_example_ends_after_a_refusal_and_shows_why(servers, tmp_path, flags):
+    if not shutil.which("curl"):
+        pytest.skip("needs curl")
+    code = example("bash").replace("http://127.0.0.1:7860", servers[0][1].rstrip("/"))
+    assert "image_size=512" in code
+    for name in ("photo.jpg", "painting.jpg"):
+        write_picture(tmp_path / name)
+    (tmp_path / "example.bash").write_text(code.replace("image_size=512", "image_size=0"), encoding="utf-8")
+    local = environment(no_proxy="127.0.0.1", NO_PROXY="127.0.0.1")
+    done = subprocess.run(
+        ["bash", *flags, "example.bash"], cwd=tmp_path, env=local, capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode and "--image_size must be from 1 to 4096" in done.stderr
+    assert not (tmp_path / "result.png").exists()
+
+
 def test_the_page_is_short():
     assert len(PAGE.splitlines()) <= 120 and len(SECTION.splitlines()) < 56

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import types
 
 import pytest
 from paths import ROOT
@@ -50,6 +51,7 @@ NO_NAMES = ["", "*", "*.example", "https://", "a.example,", "a b", "0.0.0.0", "[
         *((f"--host={name}", "--host is a name") for name in NO_NAMES),
         ("--listen=box.example", "--listen must be an IPv4 address"),
         ("--listen=::", "--listen must be an IPv4 address"),
+        ("--listen=192.0.2.1", "--listen: 192.0.2.1 is not an address of this machine"),
         ("--port=0", "--port must be from 1 to 65535, not 0"),
         ("--output_dir=file", "give another folder"),
         ("--weights=nowhere.npz", "nowhere.npz"),
@@ -62,13 +64,28 @@ def test_mistakes_are_said_in_a_line(start, tmp_path, argument, message):
     assert code == 2 and message in line and len(line.splitlines()) == 1 and not start.served
 
 
-def test_a_port_in_use(start):
+@pytest.mark.parametrize("address", [app.HOST, "0.0.0.0"])
+def test_a_port_in_use(start, address):
     with socket.socket() as taken:
         taken.bind((app.HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        code, line = start(f"--port={port}")
+        code, line = start(f"--port={port}", f"--listen={address}")
     assert code == 2 and f"--port: {port} is in use" in line and not start.served
+
+
+@pytest.mark.parametrize("token", ["", "a-token-of-twenty-signs"])
+def test_the_token_is_on_no_command_line(monkeypatch, token):
+    from neural_style_tf.app import page
+
+    opened = []
+    monkeypatch.setattr(page.webbrowser, "open", opened.append)
+    local = "http://127.0.0.1:7860/"
+    blocks = types.SimpleNamespace(launch=lambda **options: (None, local, None))
+    own = types.SimpleNamespace(blocks=blocks, _api=types.SimpleNamespace(routes=list))
+    address = page.Page.launch(own, None, browser=True, token=token)
+    assert address == (f"{local}?page_token={token}" if token else local)
+    assert opened == ([] if token else [local])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ The photo decides what it paints. The environment variable FAKE decides how it b
 - `starts`: nothing until it is interrupted;
 - `chatty`: more output than a pipe holds;
 - `refuses`: a line for the user and exit code 2; `crashes`: a traceback; `dies`: killed by a signal;
+- `says why and dies`: a line for the user, then killed by a signal;
 - `writes nothing`: success without a result.
 """
 
@@ -51,7 +52,9 @@ def main():
     if behaviour == "refuses":
         say("neural-style-tf: --image_size must be at least 1, not 0", sys.stderr)
         return 2
-    if behaviour == "dies":
+    if behaviour == "says why and dies":
+        say("neural-style-tf: the disk is full", sys.stderr)
+    if behaviour in ("dies", "says why and dies"):
         os.kill(os.getpid(), signal.SIGKILL)
     if behaviour == "crashes":
         raise KeyError("a bug")
