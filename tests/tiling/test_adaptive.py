@@ -114,17 +114,15 @@ def config_of(**settings):
     ],
 )
 def test_out_of_memory_goes_on_in_smaller_tiles(optimizer, at, pictures, narrow_weights, scarce):
-    # With these layers, the fourth evaluation of L-BFGS is within a step.
     config = config_of(optimizer=optimizer, **(SHALLOW if optimizer == "lbfgs" else {}))
     expected = list(warm_stylize(*pictures, config, weights=narrow_weights))
     scarce(*at)
     found = list(stylize(*pictures, config, weights=narrow_weights))
     notes = [note for record in found for note in record.notes]
     assert notes == [f"out of memory: going on in pieces of {tile} pixels" for tile in (32, 16)[: len(at)]]
-    # From where it was: the same losses, but for the rounding of other sums, which optimisers magnify. An
-    # L-BFGS step that was cut short begins again, so that the image before it is told twice.
+    # From where it was: the same losses, but for the rounding of other sums, which optimisers magnify.
     losses = {record.step: record.total for record in found}
-    assert len(found) == len(expected) + (optimizer == "lbfgs")
+    assert len(found) == len(expected)
     for record in expected[: 5 if optimizer == "adam" else 3]:
         assert losses[record.step] == pytest.approx(record.total, rel=1e-2)
 
