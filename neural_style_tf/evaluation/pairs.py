@@ -202,16 +202,16 @@ def read_table(path: Path, name: str) -> list[dict[str, str]]:
 
 
 def _find(name: str, known: Sequence[Path], folder: Path) -> Path:
-    """Return the file of `known` with the same file name as `name`, else the only one, else `name` itself.
+    """Return the file of `known` with the same file name as `name`, else `name` itself, else the only one.
 
     `known` are the files that the user names; `name` is the path that the run in `folder` read.
     """
-    named = [path for path in known if path.name == Path(name).name] or (known if len(known) == 1 else [])
-    if named:
-        return named[0]
-    if not is_file(name):
+    named = [path for path in known if path.name == Path(name).name]
+    if not named and is_file(name):
+        return Path(name)
+    if not named and len(known) != 1:
         raise UserError(f"{show(folder)}: {show(name)}, which it was painted from, is no longer there")
-    return Path(name)
+    return (named or known)[0]
 
 
 def _is_report(file: str) -> bool:

@@ -151,6 +151,10 @@ def test_runs_that_cannot_be_measured_are_listed(tmp_path):
     search = Search([moved, content])
     search.add(str(root / "moved"))
     assert search.paintings[0].content == moved
+    # A run whose photo is where it was keeps it, though another one is named, for other paintings.
+    search = Search([second])
+    search.add(str(root / "good"))
+    assert search.paintings[0].content == content
 
 
 def test_nothing_to_measure_is_one_line(tmp_path):
