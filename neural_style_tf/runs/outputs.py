@@ -12,6 +12,7 @@ from neural_style_tf.errors import UserError, show
 from neural_style_tf.images import Picture, check_output, deep, exr
 from neural_style_tf.images.exr import Original
 from neural_style_tf.images.files import expand_files
+from neural_style_tf.runs.manifest import from_the_root
 from neural_style_tf.runs.output_dir import files_of_a_run
 from neural_style_tf.runs.resume import earlier_manifest
 from neural_style_tf.transfer.initial import WORDS
@@ -99,8 +100,7 @@ def check_not_there(job: Job, *, written: str, files: Sequence[str] = ()) -> Non
     if not job.resume and not written:
         raise UserError(f"--output: {show(output)} exists; give another name, or --overwrite")
     # `files` of numbered frames have other names than `written`.
-    same = os.path.abspath(job.output) == written  # noqa: PTH100
-    if not (same or (exists(written) and output.samefile(written))):
+    if not (from_the_root(job.output) == written or (exists(written) and output.samefile(written))):
         raise UserError(
             f"--output: {show(output)} exists, and the run to resume did not write it: give another name"
         )

@@ -71,12 +71,11 @@ def paint(
     """
     settings = {"preset": PRESET} | settings | ({} if size is None else {"image_size": size})
     config = Config(**settings)
-    originals, pictures = [], []
-    for picture in (content, style):
-        read = None
-        if not isinstance(picture, np.ndarray):
-            read = load_image(picture, longest=config.sizes.image_size)
-        originals.append(read and read.original)
-        pictures.append(read.pixels if read else picture)
-    *_, last = stylize(*pictures, config, weights=weights)
-    return Painting(last.best, dict(last.terms), originals[0])
+    original = None
+    if not isinstance(content, np.ndarray):
+        photo = load_image(content, longest=config.sizes.image_size)
+        content, original = photo.pixels, photo.original
+    if not isinstance(style, np.ndarray):
+        style = load_image(style, longest=config.sizes.image_size).pixels
+    *_, last = stylize(content, style, config, weights=weights)
+    return Painting(last.best, dict(last.terms), original)

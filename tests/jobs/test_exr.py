@@ -236,3 +236,12 @@ def test_pictures_of_other_formats_may_be_among_the_frames(job, shots):
     assert job(*flags) == 0
     assert list(read("mixed.1003.exr").channels()) == ["B", "G", "R"]
     check_kept("mixed.1004.exr", shots / "f.1004.exr")
+
+
+def test_frames_behind_a_link_are_those_of_the_resumed_run(job, shots):
+    Path("real").mkdir()
+    Path("link").symlink_to("real")
+    flags = ("--content=in/f.%04d.exr", "--frames", *QUICK, "--output_dir=o", "--output=link/f.%04d.exr")
+    assert job(*flags, "--end_frame=2") == 0
+    assert job(*flags, "--end_frame=3", "--resume") == 0
+    assert len(list(Path("real").iterdir())) == 3
