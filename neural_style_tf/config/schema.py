@@ -644,8 +644,7 @@ class Job(Settings):
     )
     cache: bool = setting(
         True,
-        "keep XLA's machine code and the times of steps in the user's cache folder, so that later runs begin "
-        "sooner and say how long they will take",
+        "keep the times of steps in the user's cache folder, so that later runs say how long they will take",
         tags="anew",
     )
     quiet: bool = setting(False, "print nothing but errors", tags="anew")

@@ -41,8 +41,8 @@ NEAREST_MAPS, NEAREST_BLOCK = 5, 256
 """Feature maps that the loss by nearest neighbours holds: the features of the image, normalised features, the
 nearest samples, and gradients. Number of samples that are compared at a time; their similarities are
 float32."""
-OVERHEAD, XLA = 64 * 2**20, 150 * 2**20
-"""Bytes for thread pools, compiled graphs and kernels. Bytes that XLA takes to compile."""
+OVERHEAD = 64 * 2**20
+"""Bytes for thread pools, compiled graphs and kernels."""
 
 LARGE_PICTURE = 25_000_000
 """Number of pixels from which `utils.runtime.start_tensorflow` makes freed memory return to the system at
@@ -126,7 +126,7 @@ def estimate_run(
     depths = [RGB, *map(architecture.depth, convolutions)]
     weights = sum((9 * inputs + 1) * outputs for inputs, outputs in itertools.pairwise(depths))
     weights *= WINOGRAD_WEIGHT_COPIES if winograd else WEIGHT_COPIES * (2 if tiled else 1)
-    return round(FLOAT_BYTES * (area * step + pixels * kept + held + weights)) + OVERHEAD + XLA * winograd
+    return round(FLOAT_BYTES * (area * step + pixels * kept + held + weights)) + OVERHEAD
 
 
 def choose_tile(setting: str, estimate: Callable[[int | None], int], available: int | None) -> int | None:
