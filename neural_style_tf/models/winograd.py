@@ -41,8 +41,9 @@ error of the usual points 0, ±1 and ±2."""
 PARTNERS = (5, 3, 4, 1, 2, 0)
 """For each point p, the index of 1/p."""
 
-WORTH_IT = 40_000
-"""Number of pixels of a picture from which Winograd's method is faster in float32."""
+WORTH_IT = 30_000
+"""Number of pixels of a picture from which Winograd's method is faster in float32, also if all coarser
+scales of a run use it."""
 
 
 def select_convolution(convolution: str, precision: str, pixels: int) -> str:
@@ -124,38 +125,40 @@ def convolve(features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, padding
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             # If it is the gradient of cutting out a tile, it has lost its static shape.
             upstream = tf.ensure_shape(upstream, [1, None, None, kernel.shape[-1]])
-            turned = functools.partial(_correlate, upstream, kernel, sums(turned=True), transpose=True)
+            turned = functools.partial(_correlate, upstream, kernel, turned=True)
             if not edge:
                 return turned(border=1)
             sides = [[0, 0], [1, 1], [1, 1], [0, 0]]
             return tf.raw_ops.MirrorPadGrad(input=turned(border=2), paddings=sides, mode="SYMMETRIC")
 
-        result = _correlate(features, kernel, sums(), border=1, edge=edge)
+        result = _correlate(features, kernel, border=1, edge=edge)
         return tf.nn.bias_add(result, tf.cast(bias, result.dtype)), gradient
 
     return apply(features)
 
 
+@functools.partial(tf.function, autograph=False)
 def _correlate(
     features: tf.Tensor,
     kernel: tf.Tensor,
-    matrices: Sums,
     *,
     border: int,
     edge: bool = False,
-    transpose: bool = False,
+    turned: bool = False,
 ) -> tf.Tensor:
     """Return the 3×3 correlation of `features` [1, H, W, N], with `border` rows and columns on each side.
 
-    The border has zeros, or repeats the outermost positions if `edge` is True. If `transpose` is True, input
-    and output channels of the kernel are swapped. The result is [1, H + 2 border − 2, W + 2 border − 2, M].
+    The border has zeros, or repeats the outermost positions if `edge` is True. If `turned` is True, the
+    kernel is turned by 180°, and its input and output channels are swapped.
+
+    The result is [1, H + 2 border − 2, W + 2 border − 2, M].
     """
-    size = tf.shape(features)[1:3] + 2 * border - 2
+    matrices, size = sums(turned=turned), tf.shape(features)[1:3] + 2 * border - 2
     tiles = (size + TILE - 1) // TILE
     if not edge:
         features = tf.pad(features, [[0, 0], [border, border], [border, border], [0, 0]])
     inputs = _gather_tiles(features[0], tiles, before=border if edge else 0)
-    products = tf.matmul(tf.cast(_mix(matrices.inputs, inputs), kernel.dtype), kernel, transpose_b=transpose)
+    products = tf.matmul(tf.cast(_mix(matrices.inputs, inputs), kernel.dtype), kernel, transpose_b=turned)
     results = tf.cast(_mix(matrices.results, products), features.dtype)
     channels = results.shape[-1]
     image = tf.reshape(results, [TILE, TILE, tiles[0], tiles[1], channels])

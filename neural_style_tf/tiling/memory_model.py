@@ -29,14 +29,12 @@ loses between large blocks."""
 VARIATION_PICTURES = 8
 """Pictures that total variation holds: differences of neighbours in two directions, padded differences, and
 gradients."""
-WEIGHT_COPIES, WINOGRAD_WEIGHT_COPIES = 3, 7
+WEIGHT_COPIES, WINOGRAD_WEIGHT_COPIES = 3, 6
 """Copies of the weights: those read from the file, the network's, and oneDNN's. Tiles have a network for each
-of two passes. Winograd's method has kernels of 36 numbers instead of 9, and a direct network for the style
-pictures."""
-WINOGRAD_FEATURES = 7.5
+of two passes. Winograd's method has kernels of 36 numbers instead of 9."""
+WINOGRAD_FEATURES = 5.5
 """Float32 numbers that Winograd's method holds for each feature of a layer. For 16 positions, 36 numbers go
-into the products, 36 come out, and 24 lie between the two passes of the additions before and after the
-products."""
+into each matrix product, up to 36 come out, and 16 are the result."""
 NEAREST_MAPS, NEAREST_BLOCK = 5, 256
 """Feature maps that the loss by nearest neighbours holds: the features of the image, normalised features, the
 nearest samples, and gradients. Number of samples that are compared at a time; their similarities are

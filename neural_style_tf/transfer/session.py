@@ -422,7 +422,6 @@ def settle(config: Config, size: tuple[int, int], cluster: Cluster) -> Config:
         )
     chosen = cluster.all_gather(winograd.select_convolution(convolution, precision, math.prod(size)))
     if convolution == "auto":
-        # In float32 a graph for the coarse scales alone would take longer to trace than it would save.
-        fast = "winograd" if compute_dtype(precision) == "float32" else "large"
-        convolution = "direct" if "direct" in chosen else fast
+        # At all scales: a graph for the coarse ones alone would take longer to trace than it would save.
+        convolution = "direct" if "direct" in chosen else "winograd"
     return config.replace(precision=precision, convolution=convolution)
