@@ -13,11 +13,11 @@ COPY --from=build /opt/neural-style-tf /opt/neural-style-tf
 ENV PATH=/opt/neural-style-tf/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
-# Whoever runs it (docker run -u) has no home here. What is compiled is kept beside weights and output.
+# Whoever runs it (docker run -u) has no home here. The cache lies beside weights and output.
 ENV HOME=/tmp \
     XDG_CACHE_HOME=/data/.cache
 # Whoever runs it may write here; a new named volume takes over the mode. As in /tmp, nobody may replace what
-# is another's, without which the cache would not be used.
+# is another's.
 RUN install --directory --mode=1777 /data
 USER 1000
 # Not declared as volumes: `weights`, `output` and `.cache` are made here, in the folder that is mounted, and an

@@ -19,9 +19,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # tests would then reuse the filters of the first. `harness.py` runs with 1, as users do.
 os.environ["TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"] = "0"
 
-# XLA compiles in half the time; its code runs for moments.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-
 # Nothing is kept between the tests: where the folder would be, there is a file.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="neural-style-tf-")
 Path(os.environ["XDG_CACHE_HOME"], "neural-style-tf").touch()

@@ -45,9 +45,8 @@ class NetworkConfig(Settings):
     convolution: str = setting(
         "direct",
         "algorithm of the convolutions: direct, or Winograd's in blocks 3 and 4, with a quarter of the "
-        "multiplications and more rounding (winograd); large: winograd at large scales; auto: for a large "
-        "result winograd, in bfloat16 large, unless there is a GPU or, in bfloat16, a processor with matrix "
-        "units (AMX)",
+        "multiplications and more rounding (winograd); large: winograd at all but small scales; auto: "
+        "winograd in float32 on a CPU, except for small results",
         tags="auto",
         choices=("auto", "direct", "winograd", "large"),
     )
@@ -644,8 +643,7 @@ class Job(Settings):
     )
     cache: bool = setting(
         True,
-        "keep XLA's machine code and the times of steps in the user's cache folder, so that later runs begin "
-        "sooner and say how long they will take",
+        "keep the times of steps in the user's cache folder, so that later runs say how long they will take",
         tags="anew",
     )
     quiet: bool = setting(False, "print nothing but errors", tags="anew")

@@ -8,17 +8,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import platformdirs
 
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.transfer.pace import Pace, Times
 from neural_style_tf.transfer.scales import Scale
 from neural_style_tf.utils.console import duration
 from neural_style_tf.utils.files import write_text
-from neural_style_tf.utils.runtime import nvidia_devices
+from neural_style_tf.utils.runtime import cores, nvidia_devices
 
+_CPUINFO = Path("/proc/cpuinfo")
 MOST_KINDS, LONGEST_START = 100, 3600.0
 """Largest number of kinds whose times are kept; longest credible time until the first step, in seconds."""
 
@@ -26,15 +30,17 @@ MOST_KINDS, LONGEST_START = 100, 3600.0
 class Forecast:
     """Reads the times of earlier runs of the same kind, and keeps the times of this run for later ones.
 
+    The times are in `times.json` in the user's cache folder, if `--cache` is on and the folder can be used.
+
     Args:
-        folder: Folder of the times of this machine; None to read and keep nothing.
         config: The settings as the user gives them, before `auto` is replaced.
-        job: The files of the run; its styles and network belong to the kind.
+        job: The files of the run, and how it is made.
         starts: Whether this run starts TensorFlow, which takes additional time.
     """
 
-    def __init__(self, folder: Path | None, config: Config, job: Job, *, starts: bool) -> None:
-        self._path, self._kind, self._starts = folder and folder / "times.json", kind_of(config, job), starts
+    def __init__(self, config: Config, job: Job, *, starts: bool) -> None:
+        self._path = times_file() if job.cache else None
+        self._kind, self._starts = kind_of(config, job), starts
         self._start, self._known, self._begun = 0.0, None, False
         # A file that another version wrote, or that was edited, is ignored.
         with contextlib.suppress(LookupError, TypeError, ValueError):
@@ -69,6 +75,7 @@ class Forecast:
         others = [(kind, row) for kind, row in self._read().items() if kind != self._kind]
         row = (self._start, times.pixels, times.steps, times.beginnings)
         with contextlib.suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             write_text(self._path, json.dumps(dict([*others[1 - MOST_KINDS :], (self._kind, row)])))
 
     def _read(self) -> dict[str, Any]:
@@ -76,6 +83,13 @@ class Forecast:
             if self._path and isinstance(kinds := json.loads(self._path.read_text("utf-8")), dict):
                 return kinds
         return {}
+
+
+def times_file() -> Path | None:
+    """Return the path of the times in the user's cache folder; None if the user has no home folder."""
+    with contextlib.suppress(RuntimeError):
+        return platformdirs.user_cache_path("neural-style-tf", appauthor=False) / "times.json"
+    return None
 
 
 def kind_of(config: Config, job: Job) -> str:
@@ -88,5 +102,16 @@ def kind_of(config: Config, job: Job) -> str:
         config.tile,
         (len(job.style), job.weights, job.network, job.distribute),
         nvidia_devices(),
+        _processor(),
+        job.threads or cores(),
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def _processor() -> str:
+    """Return the processor's name, or its architecture where the system does not tell the name."""
+    names = []
+    with contextlib.suppress(OSError):
+        lines = _CPUINFO.read_text("utf-8", "replace").splitlines()
+        names = [line for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -9,10 +9,8 @@ import cachetools
 
 from neural_style_tf.config.schema import Job
 from neural_style_tf.images import Picture, load_image
-from neural_style_tf.utils.cache import CodeCache, machine_folder, open_code
 from neural_style_tf.utils.console import Console, Download
 from neural_style_tf.utils.files import is_file
-from neural_style_tf.utils.runtime import cores
 from neural_style_tf.weights import Weights
 from neural_style_tf.weights.resolve import load_weights
 
@@ -33,7 +31,6 @@ class Machine:
         device: Description of the device; "" until TensorFlow is started.
         cluster: The replicas that share the work; None until TensorFlow is started.
         repeats: Whether compiled steps are kept even for a single run; a clip sets this.
-        code: Cache of XLA's machine code on disk; None if it is not open.
     """
 
     PICTURES, LARGE = 4, 64 * 2**20
@@ -44,24 +41,9 @@ class Machine:
         self.console = console or Console(quiet=True)
         self.device, self.cluster, self.memory = "", None, memory
         self.repeats = False
-        self.code: CodeCache | None = None
-        self._kept: Path | None = None
         self.several, self._session = several, None
         self._weights: tuple[tuple[str, ...], Weights] | None = None
         self._pictures = cachetools.LRUCache(self.PICTURES)
-
-    def open_cache(self, job: Job) -> Path | None:
-        """Return the cache folder of this machine; None if `job` wants no cache, or no folder can be used.
-
-        If TensorFlow is not started yet, also open the cache `code` in this folder.
-        """
-        if not job.cache:
-            return None
-        if self._kept is None:
-            self._kept = machine_folder(job.threads or cores())
-        if self._kept and not self.device and self.code is None:
-            self.code = open_code(self._kept)
-        return self._kept
 
     def load_image(self, path: str, **reading: Any) -> Picture:
         """Load the picture `path` with the options `reading` of `images.load_image`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import os
@@ -268,8 +267,6 @@ class Run:
         finally:
             faults = listeners.close(status)
         self.forecast.keep()
-        if self.machine.code:
-            self.machine.code.keep()
         # Barrier: keep workers alive until the chief has written everything.
         cluster.all_gather(status)
         listeners.raise_first(faults)
@@ -342,8 +339,7 @@ class Run:
         from neural_style_tf.utils.runtime import lacks_avx, start_tensorflow, unused_gpu
 
         say, starts = self.console.say, not self.machine.device
-        kept = self.machine.open_cache(self.job)
-        self.forecast = Forecast(kept, self.config, self.job, starts=starts)
+        self.forecast = Forecast(self.config, self.job, starts=starts)
         if not self.job.resume and (line := self.work.forecast(self)):
             say(line)
         for line in (*self.files.lines, *self.notes):
@@ -363,14 +359,12 @@ class Run:
         if starts:
             if note := lacks_avx():
                 self.console.error(note)
-            code = self.machine.code
-            with contextlib.nullcontext() if code is None else code.named():
-                self.machine.device = start_tensorflow(
-                    verbose=self.job.verbose,
-                    sparing=height * width >= LARGE_PICTURE,
-                    threads=self.job.threads,
-                    join=self._join,
-                )
+            self.machine.device = start_tensorflow(
+                verbose=self.job.verbose,
+                sparing=height * width >= LARGE_PICTURE,
+                threads=self.job.threads,
+                join=self._join,
+            )
             say(f"device: {self.machine.device}")
             if note := unused_gpu():
                 say(f"  {note}")

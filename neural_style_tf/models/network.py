@@ -48,7 +48,7 @@ class FrozenConvolution(keras.layers.Layer):
         self, kernel: np.ndarray, bias: np.ndarray, *, padding: str = "zero", **keywords: object
     ) -> None:
         super().__init__(trainable=False, **keywords)
-        self._edge = padding == "edge"
+        self._padding = padding
         self.kernel, self.bias = self._frozen("kernel", kernel), self._frozen("bias", bias)
 
     def _frozen(self, name: str, values: np.ndarray) -> tf.Variable:
@@ -60,9 +60,10 @@ class FrozenConvolution(keras.layers.Layer):
         """Return [1, H, W, N_out] for `features` [1, H, W, N_in]."""
         kernel = tf.convert_to_tensor(self.kernel)
         bias = tf.convert_to_tensor(self.bias)
-        if self._edge:
+        edge = self._padding == "edge"
+        if edge:
             features = repeat_edges(features)
-        padding = "VALID" if self._edge else "SAME"
+        padding = "VALID" if edge else "SAME"
         return tf.nn.bias_add(tf.nn.conv2d(features, kernel, strides=1, padding=padding), bias)
 
 
@@ -75,9 +76,7 @@ class WinogradConvolution(FrozenConvolution):
     def call(self, features: tf.Tensor) -> tf.Tensor:
         """Return [1, H, W, N_out] for `features` [1, H, W, N_in]."""
         kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
-        if self._edge:
-            return winograd.convolve(repeat_edges(features), kernel, bias, border=0)
-        return winograd.convolve(features, kernel, bias, border=1)
+        return winograd.convolve(features, kernel, bias, padding=self._padding)
 
     def compute_output_shape(self, shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """Return the shape of the output. Keras cannot infer it: the graph of `call` has no static shape."""

@@ -6,25 +6,25 @@ The result is cut into tiles of 4×4 numbers, each of which depends on 6×6 inpu
     Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A
 
 Here ⊙ multiplies element by element: it takes 36 multiplications where the definition of a convolution takes
-144. Summed over the input channels, it becomes 36 matrix products, whose results for a tile are p [6, 6];
-then Y = Aᵀ p A. The constant matrices A, B and G evaluate polynomials at six points and interpolate their
-product.
+144. Summed over the input channels, it becomes 36 matrix products. The constant matrices A, B and G evaluate
+polynomials at six points and interpolate their product.
 
-The gradient applies the adjoints of these steps in reverse, with the same transformed kernels. A tile y
-[4, 4] of the gradient with respect to the results becomes A y Aᵀ [6, 6]. After the 36 matrix products, p
-becomes B p Bᵀ, the gradient with respect to the inputs d. In shapes, T is the number of tiles and N the
-number of channels.
+With d written as a vector of 36 numbers, Bᵀ d B is (Bᵀ ⊗ Bᵀ) d: one matrix product for all tiles and
+channels. Likewise for A. A convolution is then a gather and three matrix products.
+
+The gradient with respect to the inputs is a convolution with the kernel turned by 180°, its channels swapped.
+A turned kernel g' is the polynomial g with its coefficients reversed: g'(p) = p² g(1/p). The points come in
+pairs p and 1/p, so the values of g' are those of g at the partners, times constants. The gradient therefore
+uses the same transformed kernel, with other matrices in the place of A and B.
+
+In shapes, T is the number of tiles and N the number of channels.
 
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, sections 4.1 and 4.3.
-
-XLA compiles the additions before and after the products into two passes through memory. As separate
-operations of TensorFlow they would be dozens.
 """
 
 from __future__ import annotations
 
 import functools
-import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -32,73 +32,42 @@ import numpy as np
 import tensorflow as tf
 from numpy.polynomial import polynomial
 
-from neural_style_tf.errors import UserError
-from neural_style_tf.models.precision import at_least_float32, compute_dtype, has_amx
+from neural_style_tf.models.precision import at_least_float32, compute_dtype
 
 TILE, WINDOW = 4, 6
-POINTS = (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)
+POINTS = (0, 2 / 3, -2 / 3, 3 / 2, -3 / 2)
 """The points at which polynomials are evaluated; the sixth is ∞. In float32, these cause half the rounding
 error of the usual points 0, ±1 and ±2."""
+PARTNERS = (5, 3, 4, 1, 2, 0)
+"""For each point p, the index of 1/p."""
 
-Matrix = tuple[tuple[float, ...], ...]
-Pieces = list[tf.Tensor]
-"""Tensors of one shape; number j has element j of every window along an axis (see `_windows`)."""
-
-WORTH_COMPILING = {"float32": 130_000, "bfloat16": 700_000}
-"""Number of pixels of a result from which `balanced` gains by Winograd's method.
-
-From there on it gains more than its larger graph takes to trace, and about as much as XLA takes to compile it
-(once for each size and each shape of tile, unless the code is kept). Neither kept code nor the number of
-iterations counts, so that a run that is repeated or extended has the same bits."""
+WORTH_IT = 30_000
+"""Number of pixels of a picture from which Winograd's method is faster in float32, also if all coarser
+scales of a run use it."""
 
 
 def select_convolution(convolution: str, precision: str, pixels: int) -> str:
     """Return `direct` or `winograd` for the settings `--convolution` and `--precision`.
 
-    `auto` chooses by the hardware and by the number of `pixels` of the result.
-
-    Raises:
-        UserError: Winograd's method is required, and XLA is missing.
+    `auto` chooses by the hardware, the precision, and the number of `pixels` of the result.
     """
-    dtype = compute_dtype(precision)
-    if convolution == "direct" or (convolution != "winograd" and pixels < WORTH_COMPILING[dtype]):
+    if convolution in ("direct", "winograd"):
+        return convolution
+    if pixels < WORTH_IT:
         return "direct"
-    if convolution == "auto":
-        # On GPUs, cuDNN chooses its own method. Intel's matrix units multiply faster than memory delivers the
-        # numbers, so fewer multiplications save no time.
-        direct_is_faster = tf.config.get_visible_devices("GPU") or (dtype == "bfloat16" and has_amx())
-        return "direct" if direct_is_faster or not _xla_compiles() else "winograd"
-    if not _xla_compiles():
-        raise UserError(
-            f"--convolution={convolution} needs XLA, which this build of TensorFlow lacks: use "
-            "--convolution=direct; a run that has begun then needs another --output_dir"
-        )
-    return "winograd"
+    if convolution == "large":
+        return "winograd"
+    # On GPUs, cuDNN chooses its own method. In bfloat16, sums in float32 take longer than the products.
+    direct_is_faster = tf.config.get_visible_devices("GPU") or compute_dtype(precision) != "float32"
+    return "direct" if direct_is_faster else "winograd"
 
 
 @functools.cache
-def _xla_compiles() -> bool:
-    """Return whether this build of TensorFlow has XLA for the processor."""
-    try:
-        tf.function(tf.negative, autograph=False, jit_compile=True)(tf.zeros([]))
-    except tf.errors.OpError:
-        return False
-    return True
+def _matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return Aᵀ [4, 6], G [6, 3] and Bᵀ [6, 6].
 
-
-class _Matrices(NamedTuple):
-    """The matrices Aᵀ [4, 6], G [6, 3] and Bᵀ [6, 6] of the method, and A and B of its gradient."""
-
-    a_transposed: Matrix
-    g: Matrix
-    b_transposed: Matrix
-    a: Matrix
-    b: Matrix
-
-
-@functools.cache
-def _matrices() -> _Matrices:
-    """Compute the matrices by Toom and Cook's rule: evaluate two polynomials, multiply, interpolate."""
+    Toom and Cook's rule: evaluate two polynomials, multiply, interpolate.
+    """
     a, g, b = np.zeros((WINDOW, TILE)), np.zeros((WINDOW, 3)), np.zeros((WINDOW, WINDOW))
     for index, point in enumerate(POINTS):
         others = POINTS[:index] + POINTS[index + 1 :]
@@ -107,163 +76,114 @@ def _matrices() -> _Matrices:
         b[:-1, index] = polynomial.polyfromroots(others)
     a[-1, -1] = g[-1, -1] = 1
     b[:, -1] = polynomial.polyfromroots(POINTS)
-    return _Matrices(*(tuple(map(tuple, matrix.tolist())) for matrix in (a.T, g, b.T, a, b)))
+    return a.T, g, b.T
+
+
+class Sums(NamedTuple):
+    """The matrices before and after the products: Bᵀ ⊗ Bᵀ [36, 36] and Aᵀ ⊗ Aᵀ [16, 36]."""
+
+    inputs: np.ndarray
+    results: np.ndarray
+
+
+@functools.cache
+def sums(*, turned: bool = False) -> Sums:
+    """Return the matrices for a transformed kernel, or for the same kernel `turned` by 180°."""
+    a_transposed, g, b_transposed = _matrices()
+    if turned:
+        partners = list(PARTNERS)
+        # Row i of the reversed G is a multiple of its partner's row.
+        factors = np.sum(g[:, ::-1] * g[partners], 1) / np.sum(g[partners] ** 2, 1)
+        a_transposed = a_transposed[:, partners]
+        b_transposed = (factors[:, np.newaxis] * b_transposed)[partners]
+    return Sums(np.kron(b_transposed, b_transposed), np.kron(a_transposed, a_transposed))
 
 
 def transform_kernel(kernel: np.ndarray) -> np.ndarray:
     """Return G g Gᵀ for the kernel g of each pair of channels: [3, 3, N_in, N_out] → [36, N_in, N_out]."""
-    # As one matrix product it takes a twelfth of the time. Row (j, i), column (k, l): G_ik G_jl.
-    both = np.einsum("ik,jl->jikl", *[_matrices().g] * 2).reshape(WINDOW**2, 9)
-    return (both @ kernel.astype(np.float64).reshape(9, -1)).reshape(-1, *kernel.shape[2:])
+    g = _matrices()[1]
+    products = np.kron(g, g) @ kernel.astype(np.float64).reshape(9, -1)
+    return products.reshape(-1, *kernel.shape[2:])
 
 
-def convolve(features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, border: int) -> tf.Tensor:
-    """Convolve `features` [1, H, W, N_in] with a 3×3 kernel and add `bias` [N_out].
+def convolve(features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, padding: str) -> tf.Tensor:
+    """Convolve `features` [1, H, W, N_in] with a 3×3 kernel and add `bias`: [1, H, W, N_out].
 
-    `kernel` [36, N_in, N_out] comes from `transform_kernel`. Products have its type; sums are in float32 or
-    better. Neither kernel nor bias gets a gradient. `border` is the number of rows and columns of zeros to
-    add on each side: 1 for a result as large as the input, 0 for a result that is 2 smaller.
+    Neither kernel nor bias gets a gradient.
+
+    Args:
+        features: [1, H, W, N_in].
+        kernel: [36, N_in, N_out], from `transform_kernel`. Products have its type; sums are in float32 or
+            better.
+        bias: [N_out].
+        padding: What lies beyond the features: `zero`, or `edge`, which repeats the outermost positions.
     """
+    edge = padding == "edge"
 
     @tf.custom_gradient
     def apply(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        size, kinds = tf.shape(features)[1:3], (features.dtype, kernel.dtype)
-
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             # If it is the gradient of cutting out a tile, it has lost its static shape.
             upstream = tf.ensure_shape(upstream, [1, None, None, kernel.shape[-1]])
-            products = tf.matmul(_split_results(upstream, kinds[1]), kernel, transpose_b=True)
-            return _join_inputs(products, size, kinds[0], border=border)
+            turned = functools.partial(_correlate, upstream, kernel, turned=True)
+            if not edge:
+                return turned(border=1)
+            sides = [[0, 0], [1, 1], [1, 1], [0, 0]]
+            return tf.raw_ops.MirrorPadGrad(input=turned(border=2), paddings=sides, mode="SYMMETRIC")
 
-        products = tf.matmul(_split_inputs(features, kinds[1], border=border), kernel)
-        return _join_results(products, size + 2 * border - 2, bias, kinds[0]), gradient
+        result = _correlate(features, kernel, border=1, edge=edge)
+        return tf.nn.bias_add(result, tf.cast(bias, result.dtype)), gradient
 
     return apply(features)
 
 
-@functools.cache
-def trace(n_in: int, n_out: int, dtype: str, border: int) -> None:
-    """Trace `convolve` and its gradient for so many channels, before anything else of a run is traced.
+@functools.partial(tf.function, autograph=False)
+def _correlate(
+    features: tf.Tensor,
+    kernel: tf.Tensor,
+    *,
+    border: int,
+    edge: bool = False,
+    turned: bool = False,
+) -> tf.Tensor:
+    """Return the 3×3 correlation of `features` [1, H, W, N], with `border` rows and columns on each side.
 
-    TensorFlow numbers functions and values in one sequence, and XLA keeps its code by the names of functions:
-    a run finds the code of an earlier one only if both have made as many values before.
+    The border has zeros, or repeats the outermost positions if `edge` is True. If `turned` is True, the
+    kernel is turned by 180°, and its input and output channels are swapped.
+
+    The result is [1, H + 2 border − 2, W + 2 border − 2, M].
     """
-
-    def gradient(features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            tape.watch(features)
-            result = convolve(features, kernel, bias, border=border)
-        return tape.gradient(result, features)
-
-    shapes = [1, None, None, n_in], [WINDOW**2, n_in, n_out], [n_out]
-    specs = [tf.TensorSpec(shape, dtype) for shape in shapes]
-    tf.function(gradient, autograph=False).get_concrete_function(*specs)
-
-
-_compiled = functools.partial(tf.function, autograph=False, jit_compile=True)
-
-
-@_compiled
-def _split_inputs(features: tf.Tensor, dtype: tf.DType, *, border: int) -> tf.Tensor:
-    """Return Bᵀ d B for the inputs d of every tile of `features`: [1, H, W, N] → [36, T, N]."""
-    tiles = _tile_counts(tf.shape(features)[1:3] + 2 * border - 2)
-    image = _pad_to(at_least_float32(features[0]), TILE * (tiles + 1), before=border)
-    return tf.cast(_split_tiles(image, _matrices().b_transposed, overlap=WINDOW - TILE), dtype)
+    matrices, size = sums(turned=turned), tf.shape(features)[1:3] + 2 * border - 2
+    tiles = (size + TILE - 1) // TILE
+    if not edge:
+        features = tf.pad(features, [[0, 0], [border, border], [border, border], [0, 0]])
+    inputs = _gather_tiles(features[0], tiles, before=border if edge else 0)
+    products = tf.matmul(tf.cast(_mix(matrices.inputs, inputs), kernel.dtype), kernel, transpose_b=turned)
+    results = tf.cast(_mix(matrices.results, products), features.dtype)
+    channels = results.shape[-1]
+    image = tf.reshape(results, [TILE, TILE, tiles[0], tiles[1], channels])
+    image = tf.transpose(image, [2, 0, 3, 1, 4])
+    image = tf.reshape(image, [1, TILE * tiles[0], TILE * tiles[1], channels])
+    return image[:, : size[0], : size[1]]
 
 
-@_compiled
-def _split_results(upstream: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Return A y Aᵀ for every tile y of `upstream`: [1, H, W, N] → [36, T, N].
+def _gather_tiles(image: tf.Tensor, tiles: tf.Tensor, *, before: int) -> tf.Tensor:
+    """Return the 6×6 inputs of every tile of `image`: [H, W, N] → [36, T, N].
 
-    This is the adjoint of `_join_results`.
+    The first tile begins `before` rows and columns outside of the image. Positions outside are taken from the
+    nearest edge.
     """
-    image = _pad_to(at_least_float32(upstream[0]), TILE * _tile_counts(tf.shape(upstream)[1:3]))
-    return tf.cast(_split_tiles(image, _matrices().a, overlap=0), dtype)
+    rows, columns = (
+        tf.clip_by_value(tf.range(WINDOW)[:, tf.newaxis] + TILE * tf.range(count) - before, 0, side - 1)
+        for count, side in zip(tf.unstack(tiles), tf.unstack(tf.shape(image)[:2]), strict=True)
+    )
+    positions = rows[:, tf.newaxis, :, tf.newaxis] * tf.shape(image)[1] + columns[:, tf.newaxis]
+    channels = image.shape[-1]
+    return tf.gather(tf.reshape(image, [-1, channels]), tf.reshape(positions, [WINDOW**2, -1]))
 
 
-@_compiled
-def _join_results(products: tf.Tensor, size: tf.Tensor, bias: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Join the tiles Aᵀ p A of all `products` p, and add `bias`: [36, T, N] → [1, H, W, N]."""
-    image = _join_tiles(products, _tile_counts(size), _matrices().a_transposed)[
-        tf.newaxis, : size[0], : size[1]
-    ]
-    return tf.cast(image + at_least_float32(bias), dtype)
-
-
-@_compiled
-def _join_inputs(products: tf.Tensor, size: tf.Tensor, dtype: tf.DType, *, border: int) -> tf.Tensor:
-    """Add up B p Bᵀ of all `products` p where tiles overlap: [36, T, N] → [1, H, W, N].
-
-    This is the adjoint of `_split_inputs`.
-    """
-    image = _join_tiles(products, _tile_counts(size + 2 * border - 2), _matrices().b)
-    return tf.cast(image[tf.newaxis, border : border + size[0], border : border + size[1]], dtype)
-
-
-def _tile_counts(size: tf.Tensor) -> tf.Tensor:
-    return (size + TILE - 1) // TILE
-
-
-def _pad_to(image: tf.Tensor, size: tf.Tensor, before: int = 0) -> tf.Tensor:
-    """Pad `image` [H, W, N] with zeros to `size` (H, W), `before` of them above and left."""
-    after = size - before - tf.shape(image)[:2]
-    return tf.pad(image, [[before, after[0]], [before, after[1]], [0, 0]])
-
-
-def _combine(matrix: Matrix, pieces: Pieces) -> Pieces:
-    """Multiply `matrix` by the vector of `pieces`: return Σ_j matrix[i, j] pieces[j] for every row i."""
-    return [
-        functools.reduce(operator.add, [f * piece for f, piece in zip(row, pieces, strict=True) if f])
-        for row in matrix
-    ]
-
-
-def _split_tiles(image: tf.Tensor, matrix: Matrix, *, overlap: int) -> tf.Tensor:
-    """Return M d Mᵀ for every tile d of `image`, where M is `matrix`: [H, W, N] → [36, T, N].
-
-    Neighbouring tiles share `overlap` rows or columns.
-    """
-    rows = tf.stack(_combine(matrix, _windows(image, 0, overlap)))
-    both = tf.stack(_combine(matrix, _windows(rows, 2, overlap)))
-    return tf.reshape(both, [WINDOW**2, -1, image.shape[-1]])
-
-
-def _join_tiles(products: tf.Tensor, tiles: tf.Tensor, matrix: Matrix) -> tf.Tensor:
-    """Put together M p Mᵀ of all `products` p, where M is `matrix`: [36, T, N] → [H, W, N]."""
-    both = tf.reshape(at_least_float32(products), [WINDOW, WINDOW, tiles[0], tiles[1], products.shape[-1]])
-    rows = _lay(_combine(matrix, tf.unstack(both)), 2)
-    return _lay(_combine(matrix, tf.unstack(rows)), 0)
-
-
-def _windows(image: tf.Tensor, axis: int, overlap: int) -> Pieces:
-    """Return 4 + `overlap` tensors, of which number j has element j of every window along `axis`.
-
-    Windows are 4 + `overlap` long, and begin at every fourth element.
-    """
-    shape = tf.unstack(tf.shape(image))
-    blocks = tf.unstack(tf.reshape(image, [*shape[:axis], -1, TILE, *shape[axis + 1 :]]), axis=axis + 1)
-    if not overlap:
-        return blocks
-    count = tf.shape(blocks[0])[axis] - 1
-    return [_cut(block, axis, 0, count) for block in blocks] + [
-        _cut(block, axis, 1, count) for block in blocks[:overlap]
-    ]
-
-
-def _lay(pieces: Pieces, axis: int) -> tf.Tensor:
-    """Put windows together and add them up where they overlap, the adjoint of `_windows`."""
-    blocks = pieces[:TILE]
-    if len(pieces) > TILE:
-        blocks = [_pad(block, axis, (0, 1)) for block in blocks]
-        for index, piece in enumerate(pieces[TILE:]):
-            blocks[index] += _pad(piece, axis, (1, 0))
-    shape = tf.unstack(tf.shape(blocks[0]))
-    return tf.reshape(tf.stack(blocks, axis + 1), [*shape[:axis], -1, *shape[axis + 1 :]])
-
-
-def _cut(block: tf.Tensor, axis: int, start: int, count: tf.Tensor) -> tf.Tensor:
-    return block[(slice(None),) * axis + (slice(start, start + count),)]
-
-
-def _pad(piece: tf.Tensor, axis: int, sides: tuple[int, int]) -> tf.Tensor:
-    return tf.pad(piece, [sides if index == axis else (0, 0) for index in range(piece.shape.rank)])
+def _mix(matrix: np.ndarray, planes: tf.Tensor) -> tf.Tensor:
+    """Multiply `matrix` [R, 36] by the 36 numbers of each tile and channel: [36, T, N] → [R, T, N]."""
+    planes = at_least_float32(planes)
+    mixed = tf.matmul(tf.constant(matrix, planes.dtype), tf.reshape(planes, [WINDOW**2, -1]))
+    return tf.reshape(mixed, [len(matrix), -1, planes.shape[-1]])

@@ -29,20 +29,18 @@ loses between large blocks."""
 VARIATION_PICTURES = 8
 """Pictures that total variation holds: differences of neighbours in two directions, padded differences, and
 gradients."""
-WEIGHT_COPIES, WINOGRAD_WEIGHT_COPIES = 3, 7
+WEIGHT_COPIES, WINOGRAD_WEIGHT_COPIES = 3, 6
 """Copies of the weights: those read from the file, the network's, and oneDNN's. Tiles have a network for each
-of two passes. Winograd's method has kernels of 36 numbers instead of 9, and a direct network for the style
-pictures."""
-WINOGRAD_FEATURES = 7.5
+of two passes. Winograd's method has kernels of 36 numbers instead of 9."""
+WINOGRAD_FEATURES = 5.5
 """Float32 numbers that Winograd's method holds for each feature of a layer. For 16 positions, 36 numbers go
-into the products, 36 come out, and 24 lie between the two passes of the additions before and after the
-products."""
+into each matrix product, up to 36 come out, and 16 are the result."""
 NEAREST_MAPS, NEAREST_BLOCK = 5, 256
 """Feature maps that the loss by nearest neighbours holds: the features of the image, normalised features, the
 nearest samples, and gradients. Number of samples that are compared at a time; their similarities are
 float32."""
-OVERHEAD, XLA = 64 * 2**20, 150 * 2**20
-"""Bytes for thread pools, compiled graphs and kernels. Bytes that XLA takes to compile."""
+OVERHEAD = 64 * 2**20
+"""Bytes for thread pools, compiled graphs and kernels."""
 
 LARGE_PICTURE = 25_000_000
 """Number of pixels from which `utils.runtime.start_tensorflow` makes freed memory return to the system at
@@ -126,7 +124,7 @@ def estimate_run(
     depths = [RGB, *map(architecture.depth, convolutions)]
     weights = sum((9 * inputs + 1) * outputs for inputs, outputs in itertools.pairwise(depths))
     weights *= WINOGRAD_WEIGHT_COPIES if winograd else WEIGHT_COPIES * (2 if tiled else 1)
-    return round(FLOAT_BYTES * (area * step + pixels * kept + held + weights)) + OVERHEAD + XLA * winograd
+    return round(FLOAT_BYTES * (area * step + pixels * kept + held + weights)) + OVERHEAD
 
 
 def choose_tile(setting: str, estimate: Callable[[int | None], int], available: int | None) -> int | None:

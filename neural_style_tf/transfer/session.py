@@ -40,7 +40,6 @@ from neural_style_tf.transfer.pace import Pace
 from neural_style_tf.transfer.plan import Inputs, Plan, plan_run, with_regions
 from neural_style_tf.transfer.records import StepRecord
 from neural_style_tf.transfer.regions import LAYERS, Extract, Regions, find_regions
-from neural_style_tf.transfer.scales import Scale
 from neural_style_tf.transfer.solver import CompiledStep, Solver
 from neural_style_tf.transfer.state import saved_scale
 from neural_style_tf.weights import Weights
@@ -163,7 +162,6 @@ class Session:
         config = settle(plan.config, plan.scales[-1].content, cluster)
         scales = plan.scales
         switch_tf32(config.network.precision)
-        self._trace_winograd(config, scales[-1])
         tick, until = tick or (lambda step: False), until or (lambda record: False)
         loop = Loop(scales, config, tick, cluster, until, pace)
         first, resumed = cluster.all_gather(
@@ -212,18 +210,6 @@ class Session:
             if not self._kept:
                 # A compiled step refers to itself.
                 gc.collect()
-
-    def _trace_winograd(self, config: Config, last: Scale) -> None:
-        """Trace Winograd's method if the last scale will use it; see `winograd.trace`."""
-        network, architecture = config.network, self._weights.architecture
-        pixels = math.prod(last.content)
-        if winograd.select_convolution(network.convolution, network.precision, pixels) == "direct":
-            return
-        deepest = architecture.deepest(tuple(map(architecture.resolve, config.loss.layers)))
-        for layer in architecture.up_to(deepest):
-            if layer in architecture.winograd:
-                channels = self._weights.kernels[layer].shape[2:]
-                winograd.trace(*channels, compute_dtype(network.precision), int(network.padding == "zero"))
 
     def find_regions(self, inputs: Inputs, config: Config, known: Regions | None = None) -> Regions:
         """Return the regions of photo and styles for `--match=regions`; if `known` is given, return these.
@@ -287,7 +273,7 @@ class Session:
             targets={Temporal().name: Temporal.target_of(warped)} if held else {},
             projections=((keep_gray,) if in_gray else ()) + ((hold_still,) if held else ()),
             replicas=self._cluster if self._cluster.replicas > 1 else None,
-            look=functools.partial(self._look, config, made),
+            look=functools.partial(self._look, made),
         )
 
     def _solver(
@@ -313,7 +299,6 @@ class Session:
 
     def _look(
         self,
-        config: Config,
         made: Made,
         network: keras.Model,
         terms: tuple[Term, ...],
@@ -323,10 +308,6 @@ class Session:
         tiled: bool,
     ) -> Callable[..., Any]:
         """Return the result of `targets.compile_look` for these arguments, from the cache if it is there."""
-        if terms[0].source == "style" and self._cluster.replicas == 1:
-            # The style picture needs only one pass. Compiling Winograd's kernels by XLA for its shape would
-            # take longer than that.
-            network = self._network(config, "direct", made)
         static = tuple(dataclasses.replace(term, weight=1.0) for term in terms)
         key = (network, static, dtype, guided)
         make = functools.partial(compile_look, *key, tiled=tiled)
@@ -441,7 +422,6 @@ def settle(config: Config, size: tuple[int, int], cluster: Cluster) -> Config:
         )
     chosen = cluster.all_gather(winograd.select_convolution(convolution, precision, math.prod(size)))
     if convolution == "auto":
-        # In float32 a graph for the coarse scales alone would take longer to trace than it would save.
-        fast = "winograd" if compute_dtype(precision) == "float32" else "large"
-        convolution = "direct" if "direct" in chosen else fast
+        # At all scales: a graph for the coarse ones alone would take longer to trace than it would save.
+        convolution = "direct" if "direct" in chosen else "winograd"
     return config.replace(precision=precision, convolution=convolution)

@@ -31,7 +31,7 @@ def read_metrics(folder):
 
 def environment(**changes):
     """Return the variables of a user's process: without those that `conftest.py` sets for the tests'."""
-    own = {"TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "XLA_FLAGS"}
+    own = {"TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"}
     return {name: value for name, value in os.environ.items() if name not in own} | changes
 
 

@@ -16,7 +16,7 @@ def kept(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def read():
-        [path] = tmp_path.glob("cache/neural-style-tf/*/times.json")
+        path = tmp_path / "cache/neural-style-tf/times.json"
         return path, json.loads(path.read_text())
 
     return read

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 import objectives as by_hand
 import pytest
@@ -12,7 +11,6 @@ from narrow import make_narrow_weights
 
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config
-from neural_style_tf.errors import UserError
 from neural_style_tf.models import network as networks
 from neural_style_tf.models import precision as precision_module
 from neural_style_tf.models import winograd
@@ -21,7 +19,7 @@ from neural_style_tf.tiling.planner import plan_memory
 from neural_style_tf.transfer.session import stylize
 
 
-def convolve(features, kernel, bias, upstream, border=1):
+def convolve(features, kernel, bias, upstream, padding="zero"):
     """The convolution and its gradient, of NumPy arrays [H, W, N]."""
     transformed = tf.constant(winograd.transform_kernel(kernel), kernel.dtype)
 
@@ -29,7 +27,7 @@ def convolve(features, kernel, bias, upstream, border=1):
     def both(features, upstream):
         with tf.GradientTape() as tape:
             tape.watch(features)
-            result = winograd.convolve(features, transformed, tf.constant(bias), border=border)
+            result = winograd.convolve(features, transformed, tf.constant(bias), padding=padding)
         return result, tape.gradient(result, features, upstream)
 
     return (array.numpy()[0] for array in both(features[None], upstream[None]))
@@ -48,15 +46,29 @@ def test_equals_the_naive_twin(size):
     np.testing.assert_allclose(gradient, reference.convolve_backward(upstream, kernel), rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(7, 4)])
-def test_without_a_border(rows, columns):
-    features, upstream = random(rows + 2, columns + 2, 3), random(rows, columns, 5, seed=1)
+@pytest.mark.parametrize("size", [(1, 1), (7, 4)])
+def test_repeats_the_edges(size):
+    features, upstream = random(*size, 3), random(*size, 5, seed=1)
     kernel, bias = random(3, 3, 3, 5), random(5)
-    found, gradient = convolve(features, kernel, bias, upstream, border=0)
-    full = reference.convolve(features, kernel, bias)[1:-1, 1:-1]
-    np.testing.assert_allclose(found, full, rtol=0, atol=1e-13)
-    around = np.pad(upstream, ((1, 1), (1, 1), (0, 0)))
-    np.testing.assert_allclose(gradient, reference.convolve_backward(around, kernel), rtol=0, atol=1e-13)
+    found, gradient = convolve(features, kernel, bias, upstream, padding="edge")
+    full = reference.convolve(np.pad(features, ((1, 1), (1, 1), (0, 0)), mode="edge"), kernel, bias)
+    np.testing.assert_allclose(found, full[1:-1, 1:-1], rtol=0, atol=1e-13)
+    around = reference.convolve_backward(np.pad(upstream, ((1, 1), (1, 1), (0, 0))), kernel)
+    # The gradient at a repeated position belongs to the position that it repeats.
+    rows, columns = (np.clip(np.arange(-1, side + 1), 0, side - 1) for side in size)
+    expected = np.zeros_like(features)
+    np.add.at(expected, np.ix_(rows, columns), around)
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-13)
+
+
+def test_the_turned_kernel_needs_no_transform_of_its_own():
+    """Rows of G for reversed coefficients are those of the partners, times constants."""
+    kernel, tile = random(3, 3), random(6, 6)
+    ours = winograd.sums(turned=True)
+    transformed = winograd.transform_kernel(kernel[..., None, None]).ravel()
+    found = ours.results @ (transformed * (ours.inputs @ tile.ravel()))
+    expected = [np.sum(kernel[::-1, ::-1] * tile[i : i + 3, j : j + 3]) for i in range(4) for j in range(4)]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize(
@@ -96,10 +108,10 @@ def test_points_that_round_little(monkeypatch):
     for points in (winograd.POINTS, (0, 1, -1, 2, -2)):
         monkeypatch.setattr(winograd, "POINTS", points)
         winograd._matrices.cache_clear()
-        a, g, b = (np.array(matrix) for matrix in winograd._matrices()[:3])
-        seen = np.einsum("ij,tjc->tic", b.astype("f"), tile.astype("f"))
+        a_transposed, g, b_transposed = winograd._matrices()
+        seen = np.einsum("ij,tjc->tic", b_transposed.astype("f"), tile.astype("f"))
         products = np.einsum("tic,ic->ti", seen, (g @ kernel).astype("f"))
-        errors.append(np.std(products @ a.T.astype("f") - np.transpose(exact)))
+        errors.append(np.std(products @ a_transposed.T.astype("f") - np.transpose(exact)))
     winograd._matrices.cache_clear()
     assert errors[0] < 0.75 * errors[1]
 
@@ -107,7 +119,6 @@ def test_points_that_round_little(monkeypatch):
 SHALLOW = Config(content_layers=(("relu1_2", 1.0),), style_layers=(("relu1_1", 1.0), ("relu2_1", 1.0)))
 
 
-# XLA compiles four functions for each layer and size.
 TWICE = dataclasses.replace(VGG19, winograd=frozenset({"conv1_2", "conv2_1"}))
 
 
@@ -202,26 +213,24 @@ def test_a_run(pictures, narrow_weights):
     assert totals["direct"] != totals["winograd"]
 
 
-CPU_FLAGS = {"": "avx2", "with bfloat16": "avx512_bf16", "with bfloat16 and AMX": "avx512_bf16 amx_bf16"}
+CPU_FLAGS = {"": "avx2", "with bfloat16": "avx512_bf16"}
 
 
 @pytest.mark.parametrize(
     ("convolution", "precision", "gpus", "pixels", "expected"),
     [
-        ("auto", "float32", [], 130_000, "winograd"),
+        ("auto", "float32", [], winograd.WORTH_IT, "winograd"),
+        ("auto", "float32", [], winograd.WORTH_IT - 1, "direct"),
         ("auto", "auto", [], 10**6, "winograd"),
-        ("auto", "auto with bfloat16", [], 10**6, "winograd"),
-        ("auto", "auto with bfloat16 and AMX", [], 10**6, "direct"),
-        ("auto", "float32 with bfloat16 and AMX", [], 10**6, "winograd"),
+        ("auto", "auto with bfloat16", [], 10**6, "direct"),
+        ("auto", "float32 with bfloat16", [], 10**6, "winograd"),
+        ("auto", "bfloat16", [], 10**6, "direct"),
+        ("auto", "float32", ["GPU"], 10**6, "direct"),
         ("direct", "float32", [], 10**6, "direct"),
         ("winograd", "bfloat16", ["GPU"], 10, "winograd"),
-        ("auto", "float32", [], 129_999, "direct"),
-        ("auto", "float32", ["GPU"], 10**6, "direct"),
-        ("auto", "bfloat16", [], 700_000, "winograd"),
-        ("auto", "bfloat16", [], 699_999, "direct"),
-        ("large", "tf32", ["GPU"], 130_000, "winograd"),
-        ("large", "bfloat16 with bfloat16 and AMX", [], 700_000, "winograd"),
-        ("large", "tf32", ["GPU"], 129_999, "direct"),
+        ("large", "tf32", ["GPU"], winograd.WORTH_IT, "winograd"),
+        ("large", "bfloat16 with bfloat16", [], winograd.WORTH_IT, "winograd"),
+        ("large", "tf32", ["GPU"], winograd.WORTH_IT - 1, "direct"),
     ],
 )
 def test_chosen_where_it_is_faster(monkeypatch, convolution, precision, gpus, pixels, expected):
@@ -247,85 +256,6 @@ def test_the_choice_is_of_this_picture_and_counts(monkeypatch, pictures):
     assert plan_memory(config, (40, 48)).needed > plain
 
 
-@pytest.mark.parametrize("tile", ["none", pytest.param("32", marks=pytest.mark.slow)])
-def test_the_style_picture_is_seen_directly_and_steps_are_traced_once(
-    pictures, narrow_weights, tile, monkeypatch
-):
-    """XLA need not compile for the style picture: its targets have the bits of direct convolutions."""
-    traced, convolve = [], winograd.convolve
-
-    def count(*arguments, **keywords):
-        traced.append(1)
-        return convolve(*arguments, **keywords)
-
-    monkeypatch.setattr(winograd, "convolve", count)
-    direct, ours = (
-        by_hand.solver_of_run(
-            list(pictures), SHALLOW.replace(convolution=convolution, tile=tile), narrow_weights
-        )
-        for convolution in ("direct", "winograd")
-    )
-    assert ours.step.evaluation.tile == direct.step.evaluation.tile
-    styles = [term.name for term in ours.step.evaluation.terms if term.part == "style"]
-    assert styles == ["style/relu1_1", "style/relu2_1"]
-    for name in styles:
-        np.testing.assert_array_equal(*(solver.arguments.targets[name] for solver in (direct, ours)))
-    targets = (solver.arguments.targets["content/relu1_2"] for solver in (direct, ours))
-    assert not np.array_equal(*(target["features"].values for target in targets))
-    ours.start()
-    before = len(traced)
-    ours.advance()
-    assert len(traced) == before > 0
-
-
-@pytest.fixture
-def asked_anew():
-    """Forget whether XLA is there, before and after."""
-    winograd._xla_compiles.cache_clear()
-    yield
-    winograd._xla_compiles.cache_clear()
-
-
-def test_not_chosen_where_xla_is_missing(monkeypatch, asked_anew):
-    def no_compiler(*_, **__):
-        raise tf.errors.UnimplementedError(None, None, "no XLA")
-
-    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [])
-    assert winograd._xla_compiles()
-    winograd._xla_compiles.cache_clear()
-    monkeypatch.setattr(tf, "function", lambda *_, **__: no_compiler)
-    assert winograd.select_convolution("auto", "float32", 10**6) == "direct"
-    with pytest.raises(UserError, match="--convolution=large needs XLA, .*: use --convolution=direct"):
-        winograd.select_convolution("large", "float32", 10**6)
-
-
 def test_published_presets_keep_to_the_definition():
     found = {name: preset.network.convolution for name, preset in PRESETS.items()}
     assert found == {"original": "direct", "slides": "direct", "gatys": "direct", "balanced": "auto"}
-
-
-@pytest.mark.parametrize("padding", ["zero", "edge"])
-def test_a_network_uses_the_functions_that_were_traced_before(padding):
-    """Their names, by which XLA keeps its code, depend on what else was made until then."""
-    # No other test has this many channels.
-    channels = 11 if padding == "zero" else 13
-    winograd.trace(channels, channels, "float32", int(padding == "zero"))
-    functions = (
-        *(winograd._split_inputs, winograd._split_results),
-        *(winograd._join_results, winograd._join_inputs),
-    )
-    before = [function.experimental_get_tracing_count() for function in functions]
-    kernel = np.ones((3, 3, channels, channels), np.float32)
-    image = keras.Input((None, None, channels), batch_size=1)
-    layer = networks.WinogradConvolution(kernel, np.zeros(channels, np.float32), padding=padding)
-    model = keras.Model(image, layer(image))
-
-    @tf.function(input_signature=[tf.TensorSpec([1, None, None, channels])], autograph=False)
-    def gradient(features):
-        with tf.GradientTape() as tape:
-            tape.watch(features)
-            total = tf.reduce_sum(tf.square(model(features)))
-        return tape.gradient(total, features)
-
-    gradient.get_concrete_function()
-    assert [function.experimental_get_tracing_count() for function in functions] == before

@@ -402,9 +402,9 @@ def hardware(monkeypatch):
 @pytest.mark.parametrize(
     ("asked", "chief", "has_bfloat16", "size", "found"),
     [
-        (("auto", "auto"), ("auto", "auto"), (True, True), (999, 999), ("bfloat16", "large")),
+        (("auto", "auto"), ("auto", "auto"), (True, True), (999, 999), ("bfloat16", "direct")),
         (("auto", "auto"), ("auto", "auto"), (True, False), (999, 999), ("float32", "winograd")),
-        (("auto", "auto"), ("auto", "auto"), (False, True), (360, 360), ("float32", "direct")),
+        (("auto", "auto"), ("auto", "auto"), (False, True), (170, 170), ("float32", "direct")),
         # The chief goes on with a run that was begun elsewhere.
         (("auto", "auto"), ("bfloat16", "large"), (False, False), (499, 499), ("bfloat16", "large")),
         (("float32", "winograd"), ("float32", "winograd"), (True, True), (9, 9), ("float32", "winograd")),
