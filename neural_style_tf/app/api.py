@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import inspect
 import logging
+import os
 import re
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -46,6 +47,11 @@ LARGEST_REQUEST = (1 + MOST_STYLES) * LARGEST_UPLOAD
 """Largest request, in bytes."""
 MOST_FILES = 2 + 3 * MOST_STYLES
 """A photo, its weight mask, and for each style a picture and two masks."""
+_FOLDERS = re.compile(r"""(?<![^\s'"(=:])/(?![/\s])(?:[^\s'"/]+/)*""")
+"""The folders of an absolute path, but not of a URL."""
+_FLAG = re.compile(r"(?<![\w-])--(\w+)")
+_CLAUSE = re.compile(r"(?=; |: |, or |\. )")
+"""Where a part of a message begins that can be left out."""
 
 
 def _request_fields() -> dict[str, dataclasses.Field]:
@@ -155,8 +161,10 @@ class Api:
         if outcome and outcome.status in ("failed", "in use"):
             return RunStatus(name, "failed", line=outcome.line or "another process is painting it")
         if run is None:
+            # Unless somebody has removed its folder.
+            stopped = outcome and outcome.status == "interrupted"
             line = "stopped before its first step"
-            return RunStatus(name, "interrupted", line=line) if outcome else None
+            return RunStatus(name, "interrupted", line=line) if stopped else None
         facts = run.manifest
         why = facts.status.partition(": ")[2]
         return RunStatus(name, run.status, facts.steps or 0, seconds=facts.seconds, line=why)
@@ -168,8 +176,10 @@ class Api:
 
     def status(self, name: str) -> RunStatus:
         """Return the status of run `name` for a client; raise `Refused` if there is none."""
-        if (status := self.find(name)) is None:
-            raise Refused(f"there is no run {one_line(name)!r}", 404)
+        # `gradio_client` may send any value.
+        status = self.find(name) if isinstance(name, str) else None
+        if status is None:
+            raise Refused(f"there is no run {one_line(str(name))!r}", 404)
         return dataclasses.replace(status, line=self._for_client(status.line))
 
     def result(self, name: str) -> Path:
@@ -193,47 +203,38 @@ class Api:
     def routes(self) -> list[Route]:
         """Return the routes of the HTTP API."""
 
-        async def paint(request: Request) -> Response:
-            # Before the pictures are received.
-            self._queue().check_room()
-            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind != "multipart/form-data":
-                raise Refused(
-                    f"expected multipart/form-data, as curl -F sends it, not {one_line(kind)!r}", 415
-                )
-            limited = Request(request.scope, _limited(request.receive))
-            try:
-                form = await limited.form(max_files=MOST_FILES, max_fields=len(FIELDS))
-            except UserError:
-                raise
-            except ValueError as error:
-                # Of python-multipart; older releases of Starlette let it pass.
-                raise Refused(f"the form cannot be read: {reason(error)}", 400) from None
-            try:
-                status = await run_in_threadpool(self._paint_form, form.multi_items())
-            finally:
-                await form.close()
-            return JSONResponse(status.as_dict(), 202)
+        def of_run(method: Callable[[str], Any], respond: Callable[[Any], Response] = _json) -> Any:
+            async def endpoint(request: Request) -> Response:
+                return respond(await run_in_threadpool(method, request.path_params["name"]))
 
-        async def status(request: Request) -> Response:
-            found = await run_in_threadpool(self.status, request.path_params["name"])
-            return JSONResponse(found.as_dict())
-
-        async def result(request: Request) -> Response:
-            name = request.path_params["name"]
-            path = await run_in_threadpool(self.result, name)
-            return FileResponse(path, media_type="image/png", filename=f"{name}.png")
-
-        async def stop(request: Request) -> Response:
-            found = await run_in_threadpool(self.stop, request.path_params["name"])
-            return JSONResponse(found.as_dict())
+            return self._answered(endpoint)
 
         return [
-            Route("/api/paint", self._answered(paint), methods=["POST"]),
-            Route("/api/runs/{name}", self._answered(status)),
-            Route("/api/runs/{name}/result", self._answered(result)),
-            Route("/api/runs/{name}/stop", self._answered(stop), methods=["POST"]),
+            Route("/api/paint", self._answered(self._receive), methods=["POST"]),
+            Route("/api/runs/{name}", of_run(self.status)),
+            Route("/api/runs/{name}/result", of_run(self.result, _file)),
+            Route("/api/runs/{name}/stop", of_run(self.stop), methods=["POST"]),
         ]
+
+    async def _receive(self, request: Request) -> Response:
+        """Receive the form of a run, and queue it."""
+        # Before the pictures are received.
+        self._queue().check_room()
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "multipart/form-data":
+            raise Refused(f"expected multipart/form-data, as curl -F sends it, not {one_line(kind)!r}", 415)
+        limited = Request(request.scope, _limited(request.receive))
+        try:
+            form = await limited.form(max_files=MOST_FILES, max_fields=len(FIELDS))
+        except UserError:
+            raise
+        except ValueError as error:
+            # Of python-multipart; older releases of Starlette let it pass.
+            raise Refused(f"the form cannot be read: {reason(error)}", 400) from None
+        try:
+            return _json(await run_in_threadpool(self._paint_form, form.multi_items()), 202)
+        finally:
+            await form.close()
 
     def _answered(self, endpoint: Callable[[Request], Awaitable[Response]]) -> Any:
         """Return `endpoint`, which answers errors with a status and one line."""
@@ -261,12 +262,21 @@ class Api:
         return self._for_client(line_of(error) or str(error))
 
     def _for_client(self, text: str) -> str:
-        """Return a message as one line, without folders of this machine, or advice for its own user."""
-        folders = (self._temporary, self._base.output_dir, self._base.weights_dir)
-        ours = "|".join(re.escape(str(folder)) for folder in folders)
+        """Return a message as one line, without folders of this machine, in which settings have no dashes.
+
+        Advice that names a flag which no request has, such as `--resume`, is left out.
+        """
+        text = one_line(text, 1000)
         for advice in (GO_ON, PAINT_FURTHER):
             text = text.replace(advice, "send it again")
-        return re.sub(rf"(?:{ours})/(?:[^/'\"\s]+/)*", "", one_line(text, 1000))
+        ours = (self._temporary, self._base.output_dir, self._base.weights_dir)
+        # Their names may have spaces. The longest first, since one may be inside of another.
+        for folder in sorted((Path(folder).absolute() for folder in ours), key=str, reverse=True):
+            text = text.replace(f"{folder}{os.sep}", "/").replace(str(folder), folder.name)
+        text = _FLAG.sub(lambda flag: flag[1] if flag[1] in FIELDS else flag[0], _FOLDERS.sub("", text))
+        # A message may begin with the flag that it is about.
+        first, *further = _CLAUSE.split(re.sub(r"^--\w+: ", "", text))
+        return first + "".join(clause for clause in further if not _FLAG.search(clause))
 
     def _paint_form(self, items: Sequence[tuple[str, str | UploadFile]]) -> RunStatus:
         """Queue the run of a form, whose pictures are stored in a folder for the moment."""
@@ -307,14 +317,9 @@ class Api:
         def stop(name: str) -> dict:
             return self.stop(name).as_dict()
 
-        paint.__signature__ = inspect.Signature(
-            [
-                inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind, **default)
-                for name, (kind, default) in {name: _type(name) for name in FIELDS}.items()
-            ],
-            return_annotation=dict,
-        )
-        paint.__annotations__ = {name: _type(name)[0] for name in FIELDS}
+        parameters = list(map(_parameter, FIELDS))
+        paint.__signature__ = inspect.Signature(parameters, return_annotation=dict)
+        paint.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         for function in (paint, status, result, stop):
             gr.api(self._told(function), api_name=function.__name__, concurrency_limit=2)
 
@@ -332,21 +337,26 @@ class Api:
 
     def _uploaded(self, files: Any) -> list[str]:
         """Return the paths of files that were uploaded to Gradio; raise `UserError` for any other."""
-        paths = []
+        folder, paths = self._temporary.resolve(), []
         for file in files if isinstance(files, list) else [files]:
             path = file.get("path") if isinstance(file, dict) else file or ""
-            if path != "" and not self._is_upload(path):
+            try:
+                is_upload = path == "" or Path(path).resolve().is_relative_to(folder)
+            except (TypeError, ValueError):
+                # No text, or with a null character.
+                is_upload = False
+            if not is_upload:
                 raise UserError("a picture must be an uploaded file: use handle_file of gradio_client")
             paths.append(path)
         return paths
 
-    def _is_upload(self, path: Any) -> bool:
-        """Return whether `path` is in the folder for uploads."""
-        try:
-            return isinstance(path, str) and Path(path).resolve().is_relative_to(self._temporary.resolve())
-        except ValueError:
-            # It has a null character.
-            return False
+
+def _json(status: RunStatus, code: int = 200) -> Response:
+    return JSONResponse(status.as_dict(), code)
+
+
+def _file(path: Path) -> Response:
+    return FileResponse(path, media_type="image/png", filename=f"{path.parent.name}.png")
 
 
 def _code(error: Exception) -> int:
@@ -356,16 +366,19 @@ def _code(error: Exception) -> int:
     return 429 if isinstance(error, QueueFull) else 400 if isinstance(error, UserError) else 503
 
 
-def _type(name: str) -> tuple[Any, dict[str, Any]]:
-    """Return the type of a setting for `gradio_client`, and its default if it has one."""
+def _parameter(name: str) -> inspect.Parameter:
+    """Return a setting as a parameter for `gradio_client`; None stands for what the preset has."""
     field = FIELDS[name]
-    kind = field.metadata["kind"].type
+    kind, default = field.metadata["kind"].type, None
     if name in PICTURES:
         kind = gr.FileData if kind is str else list[gr.FileData]
     elif choices := field.metadata["choices"]:
         kind = Literal[choices]
-    # What is None is as the preset has it.
-    return (kind, {}) if name in ("content", "style") else (kind | None, {"default": None})
+    if name in ("content", "style"):
+        default = inspect.Parameter.empty
+    else:
+        kind |= None
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind, default=default)
 
 
 def _keep(upload: UploadFile, path: Path) -> None:
