@@ -273,10 +273,9 @@ class Api:
         # Their names may have spaces. The longest first, since one may be inside of another.
         for folder in sorted((Path(folder).absolute() for folder in ours), key=str, reverse=True):
             text = text.replace(f"{folder}{os.sep}", "/").replace(str(folder), folder.name)
-        text = _FLAG.sub(lambda flag: flag[1] if flag[1] in FIELDS else flag[0], _FOLDERS.sub("", text))
-        # A message may begin with the flag that it is about.
-        first, *further = _CLAUSE.split(re.sub(r"^--\w+: ", "", text))
-        return first + "".join(clause for clause in further if not _FLAG.search(clause))
+        first, *further = _CLAUSE.split(_FOLDERS.sub("", text))
+        kept = [clause for clause in further if FIELDS.keys() >= {*_FLAG.findall(clause)}]
+        return _FLAG.sub(r"\1", "".join([first, *kept]))
 
     def _paint_form(self, items: Sequence[tuple[str, str | UploadFile]]) -> RunStatus:
         """Queue the run of a form, whose pictures are stored in a folder for the moment."""

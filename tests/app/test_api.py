@@ -336,7 +336,7 @@ def test_a_run_that_fails_says_why(open_api):
         ),
         (
             "--resume: no checkpoint in {out}. Give another --output_dir, or --overwrite",
-            "no checkpoint in the out",
+            "resume: no checkpoint in the out",
         ),
         ("cat--sea.png is empty", "cat--sea.png is empty"),
     ],
