@@ -403,8 +403,10 @@ def _find_colors(headers: Sequence[dict[str, Any]], name: str) -> tuple[int, lis
         if "Y" in channels:
             return index, ["Y"] * 3, "A" if "A" in channels else ""
     names = [channel for header in headers for channel in header["channels"]]
+    where = " in one part" if len(headers) > 1 else ""
     raise UserError(
-        f"{name} has no channels R, G and B, nor Y, but {', '.join(names[:8])}{', …' if names[8:] else ''}"
+        f"{name} has no channels R, G and B{where}, nor Y, but {', '.join(names[:8])}"
+        f"{', …' if names[8:] else ''}"
     )
 
 

@@ -314,6 +314,9 @@ def refusals(folder):
     yield box(0, 0, -1, -1), "cut short or damaged"
     yield whole.replace(b"\x02\0\0\0channels", b"\x09\0\0\0channels"), "cut short or damaged"
     yield written({"Z": channels["R"], "A": channels["G"]}), "no channels R, G and B, nor Y, but A, Z"
+    parts = [OpenEXR.Part({"type": OpenEXR.scanlineimage}, {name: channels[name]}, name) for name in "RGB"]
+    split = write(folder / "other.exr", {}, parts=parts).read_bytes()
+    yield split, "no channels R, G and B in one part, nor Y, but R, G, B"
     yield written({name: np.ones(SHAPE, np.uint32) for name in "RGB"}), "are integers"
     yield written({"Y": channels["R"], "RY": channels["R"], "BY": channels["R"]}), "luminance and chroma"
     noted = write(folder / "other.exr", channels, {"owner": "Mx. Unknown"}).read_bytes()
