@@ -103,10 +103,6 @@ class RunStatus:
         """Whether the run has ended."""
         return self.status in ("finished", "interrupted", "failed", "ended")
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return all of this as values of JSON."""
-        return dataclasses.asdict(self) | {"done": self.done}
-
 
 class Api:
     """What the server can be asked for.
@@ -120,7 +116,7 @@ class Api:
     def __init__(self, base: Job, temporary: Path, queue: Callable[[], RunQueue]) -> None:
         self._base, self._temporary, self._queue = base, temporary, queue
 
-    def paint(self, pictures: Mapping[str, Sequence[str]], settings: Mapping[str, Any]) -> RunStatus:
+    def paint(self, pictures: Mapping[str, Sequence[str]], settings: Mapping[str, Any]) -> dict[str, Any]:
         """Queue a run; return its status.
 
         Args:
@@ -174,24 +170,25 @@ class Api:
         is_inside = name != ".." and Path(name).name == name
         return gallery.read_stored(Path(self._base.output_dir) / name) if name and is_inside else None
 
-    def status(self, name: str) -> RunStatus:
-        """Return the status of run `name` for a client; raise `Refused` if there is none."""
+    def status(self, name: str) -> dict[str, Any]:
+        """Return the status of run `name` as values of JSON; raise `Refused` if there is none."""
         # `gradio_client` may send any value.
         status = self.find(name) if isinstance(name, str) else None
         if status is None:
             raise Refused(f"there is no run {one_line(str(name))!r}", 404)
-        return dataclasses.replace(status, line=self._for_client(status.line))
+        return dataclasses.asdict(status) | {"line": self._for_client(status.line), "done": status.done}
 
     def result(self, name: str) -> Path:
         """Return the path of the picture of run `name`; raise `Refused` if there is none, or none yet."""
         status, run = self.status(name), self.stored(name)
-        if not status.done:
-            raise Refused(f"{name} is not done yet, but {status.status}: ask again later", 409)
-        if status.status == "failed" or run is None or run.result is None:
-            raise Refused(f"{name} has no result: {status.line or status.status}", 409)
+        word, line = status["status"], status["line"]
+        if not status["done"]:
+            raise Refused(f"{name} is not done yet, but {word}: ask again later", 409)
+        if word == "failed" or run is None or run.result is None:
+            raise Refused(f"{name} has no result: {line or word}", 409)
         return run.result
 
-    def stop(self, name: str) -> RunStatus:
+    def stop(self, name: str) -> dict[str, Any]:
         """Save and end run `name`, at once if it was stopped before; return its status.
 
         Raise `Refused` if there is no such run. One that has ended stays as it is.
@@ -203,7 +200,7 @@ class Api:
     def routes(self) -> list[Route]:
         """Return the routes of the HTTP API."""
 
-        def of_run(method: Callable[[str], Any], respond: Callable[[Any], Response] = _json) -> Any:
+        def of_run(method: Callable[[str], Any], respond: Callable[[Any], Response] = JSONResponse) -> Any:
             async def endpoint(request: Request) -> Response:
                 return respond(await run_in_threadpool(method, request.path_params["name"]))
 
@@ -232,7 +229,7 @@ class Api:
             # Of python-multipart; older releases of Starlette let it pass.
             raise Refused(f"the form cannot be read: {reason(error)}", 400) from None
         try:
-            return _json(await run_in_threadpool(self._paint_form, form.multi_items()), 202)
+            return JSONResponse(await run_in_threadpool(self._paint_form, form.multi_items()), 202)
         finally:
             await form.close()
 
@@ -277,7 +274,7 @@ class Api:
         kept = [clause for clause in further if FIELDS.keys() >= {*_FLAG.findall(clause)}]
         return _FLAG.sub(r"\1", "".join([first, *kept]))
 
-    def _paint_form(self, items: Sequence[tuple[str, str | UploadFile]]) -> RunStatus:
+    def _paint_form(self, items: Sequence[tuple[str, str | UploadFile]]) -> dict[str, Any]:
         """Queue the run of a form, whose pictures are stored in a folder for the moment."""
         pictures: dict[str, list[str]] = {}
         settings: dict[str, str] = {}
@@ -304,22 +301,16 @@ class Api:
             pictures = {
                 name: self._uploaded(given.pop(name)) for name in FIELDS if name in PICTURES & given.keys()
             }
-            return self.paint(pictures, given).as_dict()
-
-        def status(name: str) -> dict:
-            return self.status(name).as_dict()
+            return self.paint(pictures, given)
 
         def result(name: str) -> gr.FileData:
             path = save_file_to_cache(self.result(name), str(self._temporary))
             return gr.FileData(path=path, orig_name=f"{name}.png").model_dump()
 
-        def stop(name: str) -> dict:
-            return self.stop(name).as_dict()
-
         parameters = list(map(_parameter, FIELDS))
         paint.__signature__ = inspect.Signature(parameters, return_annotation=dict)
         paint.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        for function in (paint, status, result, stop):
+        for function in (paint, self.status, result, self.stop):
             gr.api(self._told(function), api_name=function.__name__, concurrency_limit=2)
 
     def _told(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -348,10 +339,6 @@ class Api:
                 raise UserError("a picture must be an uploaded file: use handle_file of gradio_client")
             paths.append(path)
         return paths
-
-
-def _json(status: RunStatus, code: int = 200) -> Response:
-    return JSONResponse(status.as_dict(), code)
 
 
 def _file(path: Path) -> Response:

@@ -20,6 +20,7 @@ from neural_style_tf.app import api
 from neural_style_tf.app.api import FIELDS, PICTURES, Api, Refused
 from neural_style_tf.app.gallery import PAINT_FURTHER
 from neural_style_tf.app.queue import RunQueue
+from neural_style_tf.app.requests import claim_folder
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import SETTINGS, Config, Job
 from neural_style_tf.errors import UserError
@@ -341,17 +342,15 @@ def test_a_run_that_fails_says_why(open_api):
         ("cat--sea.png is empty", "cat--sea.png is empty"),
     ],
 )
-def test_what_clients_are_told_has_no_folder_no_flag_and_no_button(open_api, line, told):
-    answers = open_api()
-    run = answers.out / "own"
-    run.mkdir(parents=True)
-    places = {"out": answers.out, "temporary": answers.folder / "temporary", "weights": WEIGHTS_DIR}
-    status = f"failed: {line.format(**places)}"
-    (run / "run.json").write_text(Manifest({}, {}, {}, status=status).to_json())
-    assert answers.http.get("/api/runs/own").json()["line"] == told
-    assert answers.http.get("/api/runs/own/result").text == f"own has no result: {told}\n"
+def test_what_clients_are_told_has_no_folder_no_flag_and_no_button(refusing, line, told):
+    run = claim_folder(refusing.out / "told")
+    places = {"out": refusing.out, "temporary": refusing.folder / "temporary", "weights": WEIGHTS_DIR}
+    line = line.format(**places)
+    (run / "run.json").write_text(Manifest({}, {}, {}, status=f"failed: {line}").to_json())
+    assert refusing.http.get(f"/api/runs/{run.name}").json()["line"] == told
+    assert refusing.http.get(f"/api/runs/{run.name}/result").text == f"{run.name} has no result: {told}\n"
     # The page shows all of it.
-    assert f"failed: {answers.api.find('own').line}" == status
+    assert refusing.api.find(run.name).line == line
 
 
 def test_many_at_once_are_queued_or_told_and_leave_nothing(open_api):
