@@ -49,7 +49,8 @@ MOST_FILES = 2 + 3 * MOST_STYLES
 """A photo, its weight mask, and for each style a picture and two masks."""
 _FOLDERS = re.compile(r"""(?<![^\s'"(=:])/(?![/\s])(?:[^\s'"/]+/)*""")
 """The folders of an absolute path, but not of a URL."""
-_FLAG = re.compile(r"(?<![\w-])--(\w+)")
+_FLAG = re.compile(r"(?<![\w'-])--(\w+)")
+"""A flag in a message, but not a name that a client has sent, which has quotes."""
 _CLAUSE = re.compile(r"(?=; |: |, or |\. )")
 """Where a part of a message begins that can be left out."""
 

@@ -339,7 +339,9 @@ def test_a_run_that_fails_says_why(open_api):
             "--resume: no checkpoint in {out}. Give another --output_dir, or --overwrite",
             "resume: no checkpoint in the out",
         ),
+        # Names that a client has sent.
         ("cat--sea.png is empty", "cat--sea.png is empty"),
+        ("'--seed' is no setting (did you mean 'seed'?)", "'--seed' is no setting (did you mean 'seed'?)"),
     ],
 )
 def test_what_clients_are_told_has_no_folder_no_flag_and_no_button(refusing, line, told):
