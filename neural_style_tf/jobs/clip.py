@@ -21,7 +21,7 @@ from neural_style_tf.config.schema import Config, Job, numbered
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import RunError, UserError, reason, show
 from neural_style_tf.images import Picture, fit_size, resize
-from neural_style_tf.images.files import expand_files
+from neural_style_tf.images.files import PICTURE_SUFFIXES, expand_files
 from neural_style_tf.images.masks import load_mask, mask_of
 from neural_style_tf.jobs.inputs import PictureFiles, read_inputs
 from neural_style_tf.jobs.machine import Machine
@@ -216,6 +216,11 @@ class ClipPainting:
             check_clip_output(job.output, frames=len(self._planned), size=size)
             check_not_there(job, written=written, files=self._files_of_output(job))
         check_not_read(job, "result.mp4", config.init)
+        if job.frames and _is_among(job.output, job.content):
+            raise UserError(
+                f"--output: {show(job.output)} would be among the frames of {show(job.content)}, and read as "
+                "one the next time: give another folder"
+            )
 
     def _files_of_output(self, job: Job) -> list[str]:
         """Return the files that `--output` stands for."""
@@ -395,6 +400,14 @@ def damage_line(path: Path, numbers: Sequence[int]) -> str:
         f"more; to repair the file: ffmpeg -err_detect ignore_err -i {name} repaired.mp4; --allow_truncated "
         "takes it as it is"
     )
+
+
+def _is_among(output: str, frames: str) -> bool:
+    """Return whether `--output` would be one of the frames that a folder or a pattern names."""
+    path = Path(output)
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        return False
+    return path.parent.samefile(frames) if Path(frames).is_dir() else path.match(frames)
 
 
 def moving_mask(clip: Clip, frame: Frame) -> np.ndarray:

@@ -184,6 +184,13 @@ def test_mistakes_are_found_at_once(job, shots, capsys):
         assert job(*clip, *change) == 2, change
         assert message in capsys.readouterr().err
     assert Path("there.1001.exr").read_bytes() == b"mine"
+    for content, output in (
+        ("in", "in/new.%04d.exr"),
+        ("in/*.exr", "in/new.####.exr"),
+        ("in", "./in/a.webp"),
+    ):
+        assert job(f"--content={content}", "--frames", *QUICK, "--output_dir=o", f"--output={output}") == 2
+        assert f"--output: {output} would be among the frames of {content}" in capsys.readouterr().err
     assert job(*QUICK, "--output_dir=o", "--output=x.%04d.exr") == 2
     assert (
         "--output: x.%04d.exr names the frames of a clip, and this is one picture" in capsys.readouterr().err
