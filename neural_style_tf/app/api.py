@@ -270,7 +270,7 @@ class Api:
         ours = (self._temporary, self._base.output_dir, self._base.weights_dir)
         # Their names may have spaces. The longest first, since one may be inside of another.
         for folder in sorted((Path(folder).absolute() for folder in ours), key=str, reverse=True):
-            text = text.replace(f"{folder}{os.sep}", "/").replace(str(folder), folder.name)
+            text = text.replace(f"{folder}{os.sep}", "/").replace(str(folder), f"/{folder.name}")
         first, *further = _CLAUSE.split(_FOLDERS.sub("", text))
         kept = [clause for clause in further if FIELDS.keys() >= {*_FLAG.findall(clause)}]
         return _FLAG.sub(r"\1", "".join([first, *kept]))

@@ -320,8 +320,8 @@ def test_a_run_that_fails_says_why(open_api):
         ),
         # The folder itself, also where its name has a space; folders that the server does not know.
         (
-            "cannot write in '{out}'; {temporary} and /srv/x: full",
-            "cannot write in 'the out'; temporary and x: full",
+            "cannot write in '{out}'; {temporary}, {temporary}2/a and /srv/x: full",
+            "cannot write in 'the out'; temporary, a and x: full",
         ),
         ("/usr/lib/a b.so (/opt/x.py) failed='/etc/y': 3/4", "a b.so (x.py) failed='y': 3/4"),
         ("see https://example.org/a/b, or 1 / 2", "see https://example.org/a/b, or 1 / 2"),
