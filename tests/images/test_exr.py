@@ -171,16 +171,6 @@ def test_attributes_of_unknown_types_are_kept_and_empty_lists_left_out(tmp_path)
     assert "wwww" not in out.header()
 
 
-def test_channels_of_a_lower_resolution_are_left_out(tmp_path):
-    # The library does not write such files: this one claims it of a channel after it was written.
-    path = write(tmp_path / "a.exr", colors() | {"id": np.ones(SHAPE, np.uint32)})
-    picture = exr.ExrPicture(path.read_bytes(), path, [], max_pixels=10**6)
-    parts = picture._file.parts
-    parts[0].channels["id"].xSampling = 2
-    assert exr._drop_coarse(parts) == ["id"]
-    assert list(parts[0].channels) == ["B", "G", "R"]
-
-
 def test_another_size_keeps_colours_opacity_and_attributes(tmp_path):
     channels = colors(scale=0.4) | {"A": np.ones(SHAPE, np.float16), "Z": np.ones(SHAPE, np.float16)}
     for name in "RGB":
@@ -313,6 +303,10 @@ def refusals(folder):
     yield box(0, 0, 40_000, 40_000), "over the limit"
     yield box(0, 0, -1, -1), "cut short or damaged"
     yield whole.replace(b"\x02\0\0\0channels", b"\x09\0\0\0channels"), "cut short or damaged"
+    thick = written(channels | {"thick": channels["R"]})
+    at = thick.index(b"thick\0") + len(b"thick\0") + 8
+    coarse = thick[:at] + struct.pack("<ii", 2, 1) + thick[at + 8 :]
+    yield coarse, "its channels thick have a lower resolution"
     yield written({"Z": channels["R"], "A": channels["G"]}), "no channels R, G and B, nor Y, but A, Z"
     parts = [OpenEXR.Part({"type": OpenEXR.scanlineimage}, {name: channels[name]}, name) for name in "RGB"]
     split = write(folder / "other.exr", {}, parts=parts).read_bytes()
