@@ -13,6 +13,7 @@ import inspect
 import logging
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -74,14 +75,6 @@ FIELDS = _request_fields()
 """Name → field of each setting that a request may have."""
 PICTURES = {name for name, field in FIELDS.items() if "picture" in field.metadata["tags"]}
 """Names of those settings that are pictures."""
-
-
-class Refused(UserError):
-    """A request that is not carried out; `code` is its HTTP status."""
-
-    def __init__(self, line: str, code: int) -> None:
-        super().__init__(line)
-        self.code = code
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,27 +165,27 @@ class Api:
         return gallery.read_stored(Path(self._base.output_dir) / name) if name and is_inside else None
 
     def status(self, name: str) -> dict[str, Any]:
-        """Return the status of run `name` as values of JSON; raise `Refused` if there is none."""
+        """Return the status of run `name` as values of JSON; raise `HTTPException` if there is none."""
         # `gradio_client` may send any value.
         status = self.find(name) if isinstance(name, str) else None
         if status is None:
-            raise Refused(f"there is no run {one_line(str(name))!r}", 404)
+            raise HTTPException(404, f"there is no run {one_line(str(name))!r}")
         return dataclasses.asdict(status) | {"line": self._for_client(status.line), "done": status.done}
 
     def result(self, name: str) -> Path:
-        """Return the path of the picture of run `name`; raise `Refused` if there is none, or none yet."""
+        """Return the path of the picture of run `name`; raise `HTTPException` if there is none yet."""
         status, run = self.status(name), self.stored(name)
         word, line = status["status"], status["line"]
         if not status["done"]:
-            raise Refused(f"{name} is not done yet, but {word}: ask again later", 409)
+            raise HTTPException(409, f"{name} is not done yet, but {word}: ask again later")
         if word == "failed" or run is None or run.result is None:
-            raise Refused(f"{name} has no result: {line or word}", 409)
+            raise HTTPException(409, f"{name} has no result: {line or word}")
         return run.result
 
     def stop(self, name: str) -> dict[str, Any]:
         """Save and end run `name`, at once if it was stopped before; return its status.
 
-        Raise `Refused` if there is no such run. One that has ended stays as it is.
+        Raise `HTTPException` if there is no such run. One that has ended stays as it is.
         """
         self.status(name)
         self._queue().stop(name)
@@ -220,15 +213,15 @@ class Api:
         self._queue().check_room()
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "multipart/form-data":
-            raise Refused(f"expected multipart/form-data, as curl -F sends it, not {one_line(kind)!r}", 415)
+            raise HTTPException(
+                415, f"expected multipart/form-data, as curl -F sends it, not {one_line(kind)!r}"
+            )
         limited = Request(request.scope, _limited(request.receive))
         try:
             form = await limited.form(max_files=MOST_FILES, max_fields=len(FIELDS))
-        except UserError:
-            raise
         except ValueError as error:
             # Of python-multipart; older releases of Starlette let it pass.
-            raise Refused(f"the form cannot be read: {reason(error)}", 400) from None
+            raise HTTPException(400, f"the form cannot be read: {reason(error)}") from None
         try:
             return JSONResponse(await run_in_threadpool(self._paint_form, form.multi_items()), 202)
         finally:
@@ -240,9 +233,7 @@ class Api:
         async def answer(request: Request) -> Response:
             try:
                 return await endpoint(request)
-            except HTTPException as error:
-                line, code = error.detail, error.status_code
-            except TROUBLE as error:
+            except (HTTPException, *TROUBLE) as error:
                 line, code = self._line(error), _code(error)
             except ClientDisconnect:
                 # Nobody reads this answer.
@@ -257,6 +248,8 @@ class Api:
 
     def _line(self, error: Exception) -> str:
         """Return an error as one line for a client."""
+        if isinstance(error, HTTPException):
+            return error.detail
         return self._for_client(line_of(error) or str(error))
 
     def _for_client(self, text: str) -> str:
@@ -321,7 +314,7 @@ class Api:
         def told(*values: Any) -> Any:
             try:
                 return function(*values)
-            except TROUBLE as error:
+            except (HTTPException, *TROUBLE) as error:
                 raise gr.Error(self._line(error), print_exception=False) from None
 
         return told
@@ -347,9 +340,9 @@ def _file(path: Path) -> Response:
 
 
 def _code(error: Exception) -> int:
-    """Return the HTTP status of an error of `TROUBLE`."""
-    if isinstance(error, Refused):
-        return error.code
+    """Return the HTTP status of an error."""
+    if isinstance(error, HTTPException):
+        return error.status_code
     return 429 if isinstance(error, QueueFull) else 400 if isinstance(error, UserError) else 503
 
 
@@ -369,17 +362,16 @@ def _parameter(name: str) -> inspect.Parameter:
 
 
 def _keep(upload: UploadFile, path: Path) -> None:
-    """Write an upload to a new file; raise `Refused` if it is too large."""
+    """Write an upload to a new file; raise `HTTPException` if it is too large."""
     if (upload.size or 0) > LARGEST_UPLOAD:
-        raise Refused(f"{path.name} is larger than {LARGEST_UPLOAD // 2**20} MB", 413)
+        raise HTTPException(413, f"{path.name} is larger than {LARGEST_UPLOAD // 2**20} MB")
     path.parent.mkdir()
     with path.open("wb") as file:
-        while data := upload.file.read(2**20):
-            file.write(data)
+        shutil.copyfileobj(upload.file, file)
 
 
 def _limited(receive: Receive) -> Receive:
-    """Return `receive`, which raises `Refused` when a request becomes too large."""
+    """Return `receive`, which raises `HTTPException` when a request becomes too large."""
     left = LARGEST_REQUEST
 
     async def receive_counted() -> Message:
@@ -387,7 +379,7 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         left -= len(message.get("body", b""))
         if left < 0:
-            raise Refused(f"the request is larger than {LARGEST_REQUEST // 2**20} MB", 413)
+            raise HTTPException(413, f"the request is larger than {LARGEST_REQUEST // 2**20} MB")
         return message
 
     return receive_counted

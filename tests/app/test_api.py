@@ -14,10 +14,11 @@ from PIL import Image
 
 pytest.importorskip("gradio", reason='needs Gradio: pip install ".[app]"')
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
 from neural_style_tf.app import api
-from neural_style_tf.app.api import FIELDS, PICTURES, Api, Refused
+from neural_style_tf.app.api import FIELDS, PICTURES, Api
 from neural_style_tf.app.gallery import PAINT_FURTHER
 from neural_style_tf.app.queue import RunQueue
 from neural_style_tf.app.requests import claim_folder
@@ -280,7 +281,7 @@ def test_names_lead_nowhere_else(refusing, name):
     for elsewhere in ("../secret", str(secret), "x/../../secret", "..", ".", "", "a\0b", "linked"):
         assert refusing.api.find(elsewhere) is None
     for nonsense in (None, 3, ["x"], {"x": 1}):
-        with pytest.raises(Refused, match="there is no run"):
+        with pytest.raises(HTTPException, match="there is no run"):
             refusing.api.status(nonsense)
 
 

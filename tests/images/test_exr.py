@@ -119,6 +119,9 @@ def test_infinity_and_nan_are_replaced_and_noted(tmp_path):
     assert np.isfinite(picture.pixels).all()
     assert any("3 values are not finite" in note for note in picture.notes)
     np.testing.assert_array_equal(out.channels()["R"].pixels[0, :3], [0, 65504, -65504])
+    # Paint brighter than the largest half float stays that.
+    save_image(tmp_path / "b.exr", np.full((*SHAPE, 3), 255.0), original=picture.original)
+    assert read(tmp_path / "b.exr").channels()["G"].pixels[0, 1] == 65504
 
 
 def test_all_that_is_not_painted_is_kept(tmp_path):
