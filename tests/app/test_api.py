@@ -137,6 +137,7 @@ def test_without_a_preset_it_is_balanced(open_api):
         ({"style_weight": "inf"}, "style_weight must be a finite number"),
         ({"strength": "2"}, "strength must be at most 1"),
         *(({"iterations": "1" * digits}, "iterations must be a whole number") for digits in (400, 5000)),
+        ({"scale_iterations": f"{10**18},1"}, "each number of scale_iterations must be at most 10"),
         ({"preset": "best"}, "preset must be one of original, slides"),
         ({"style_blend": "1,2"}, "style_blend"),
         ({"colour": "style"}, "'colour' is no setting (did you mean 'colors'?)"),
