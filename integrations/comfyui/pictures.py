@@ -64,17 +64,18 @@ def fill_regions(masks: Mapping[int, np.ndarray | None], size: tuple[int, int]) 
                 f"mask_{number} is 0 everywhere: draw where style_{number} goes, or disconnect it (Load "
                 "Image gives such a mask with a picture that has none)"
             )
-    if not drawn:
-        return []
-    sized = [np.asarray(Image.fromarray(mask).resize(size[::-1])) for mask in drawn.values()]
-    rest = 255 - np.max(sized, axis=0)
     missing = [number for number in masks if number not in drawn]
-    if missing and not rest.any():
+    if not drawn or not missing:
+        return list(drawn.values())
+    # All of one size, or the program would leave a seam between them.
+    sized = {number: np.asarray(Image.fromarray(mask).resize(size[::-1])) for number, mask in drawn.items()}
+    rest = 255 - np.max(list(sized.values()), axis=0)
+    if not rest.any():
         raise ValueError(
             f"the masks give the whole photo to other styles than style_{missing[0]}: leave it some of the "
             f"photo, or connect mask_{missing[0]}"
         )
-    return [rest if mask is None else mask for mask in masks.values()]
+    return [sized.get(number, rest) for number in masks]
 
 
 def save(pixels: np.ndarray, path: Path) -> str:

@@ -11,7 +11,9 @@ import dataclasses
 import functools
 import inspect
 import logging
+import os
 import re
+import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -46,6 +48,12 @@ LARGEST_REQUEST = (1 + MOST_STYLES) * LARGEST_UPLOAD
 """Largest request, in bytes."""
 MOST_FILES = 2 + 3 * MOST_STYLES
 """A photo, its weight mask, and for each style a picture and two masks."""
+_FOLDERS = re.compile(r"""(?<![^\s'"(=:])/(?![/\s])(?:[^\s'"/]+/)*""")
+"""The folders of an absolute path, but not of a URL."""
+_FLAG = re.compile(r"(?<![\w'-])--(\w+)")
+"""A flag in a message, but not a name that a client has sent, which has quotes."""
+_CLAUSE = re.compile(r"(?=; |: |, or |\. )")
+"""Where a part of a message begins that can be left out."""
 
 
 def _request_fields() -> dict[str, dataclasses.Field]:
@@ -69,14 +77,6 @@ PICTURES = {name for name, field in FIELDS.items() if "picture" in field.metadat
 """Names of those settings that are pictures."""
 
 
-class Refused(UserError):
-    """A request that is not carried out; `code` is its HTTP status."""
-
-    def __init__(self, line: str, code: int) -> None:
-        super().__init__(line)
-        self.code = code
-
-
 @dataclasses.dataclass(frozen=True)
 class RunStatus:
     """How far a run is."""
@@ -97,10 +97,6 @@ class RunStatus:
         """Whether the run has ended."""
         return self.status in ("finished", "interrupted", "failed", "ended")
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return all of this as values of JSON."""
-        return dataclasses.asdict(self) | {"done": self.done}
-
 
 class Api:
     """What the server can be asked for.
@@ -114,7 +110,7 @@ class Api:
     def __init__(self, base: Job, temporary: Path, queue: Callable[[], RunQueue]) -> None:
         self._base, self._temporary, self._queue = base, temporary, queue
 
-    def paint(self, pictures: Mapping[str, Sequence[str]], settings: Mapping[str, Any]) -> RunStatus:
+    def paint(self, pictures: Mapping[str, Sequence[str]], settings: Mapping[str, Any]) -> dict[str, Any]:
         """Queue a run; return its status.
 
         Args:
@@ -155,8 +151,10 @@ class Api:
         if outcome and outcome.status in ("failed", "in use"):
             return RunStatus(name, "failed", line=outcome.line or "another process is painting it")
         if run is None:
+            # Unless somebody has removed its folder.
+            stopped = outcome and outcome.status == "interrupted"
             line = "stopped before its first step"
-            return RunStatus(name, "interrupted", line=line) if outcome else None
+            return RunStatus(name, "interrupted", line=line) if stopped else None
         facts = run.manifest
         why = facts.status.partition(": ")[2]
         return RunStatus(name, run.status, facts.steps or 0, seconds=facts.seconds, line=why)
@@ -166,25 +164,28 @@ class Api:
         is_inside = name != ".." and Path(name).name == name
         return gallery.read_stored(Path(self._base.output_dir) / name) if name and is_inside else None
 
-    def status(self, name: str) -> RunStatus:
-        """Return the status of run `name` for a client; raise `Refused` if there is none."""
-        if (status := self.find(name)) is None:
-            raise Refused(f"there is no run {one_line(name)!r}", 404)
-        return dataclasses.replace(status, line=self._for_client(status.line))
+    def status(self, name: str) -> dict[str, Any]:
+        """Return the status of run `name` as values of JSON; raise `HTTPException` if there is none."""
+        # `gradio_client` may send any value.
+        status = self.find(name) if isinstance(name, str) else None
+        if status is None:
+            raise HTTPException(404, f"there is no run {one_line(str(name))!r}")
+        return dataclasses.asdict(status) | {"line": self._for_client(status.line), "done": status.done}
 
     def result(self, name: str) -> Path:
-        """Return the path of the picture of run `name`; raise `Refused` if there is none, or none yet."""
+        """Return the path of the picture of run `name`; raise `HTTPException` if there is none yet."""
         status, run = self.status(name), self.stored(name)
-        if not status.done:
-            raise Refused(f"{name} is not done yet, but {status.status}: ask again later", 409)
-        if status.status == "failed" or run is None or run.result is None:
-            raise Refused(f"{name} has no result: {status.line or status.status}", 409)
+        word, line = status["status"], status["line"]
+        if not status["done"]:
+            raise HTTPException(409, f"{name} is not done yet, but {word}: ask again later")
+        if word == "failed" or run is None or run.result is None:
+            raise HTTPException(409, f"{name} has no result: {line or word}")
         return run.result
 
-    def stop(self, name: str) -> RunStatus:
+    def stop(self, name: str) -> dict[str, Any]:
         """Save and end run `name`, at once if it was stopped before; return its status.
 
-        Raise `Refused` if there is no such run. One that has ended stays as it is.
+        Raise `HTTPException` if there is no such run. One that has ended stays as it is.
         """
         self.status(name)
         self._queue().stop(name)
@@ -193,47 +194,38 @@ class Api:
     def routes(self) -> list[Route]:
         """Return the routes of the HTTP API."""
 
-        async def paint(request: Request) -> Response:
-            # Before the pictures are received.
-            self._queue().check_room()
-            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind != "multipart/form-data":
-                raise Refused(
-                    f"expected multipart/form-data, as curl -F sends it, not {one_line(kind)!r}", 415
-                )
-            limited = Request(request.scope, _limited(request.receive))
-            try:
-                form = await limited.form(max_files=MOST_FILES, max_fields=len(FIELDS))
-            except UserError:
-                raise
-            except ValueError as error:
-                # Of python-multipart; older releases of Starlette let it pass.
-                raise Refused(f"the form cannot be read: {reason(error)}", 400) from None
-            try:
-                status = await run_in_threadpool(self._paint_form, form.multi_items())
-            finally:
-                await form.close()
-            return JSONResponse(status.as_dict(), 202)
+        def of_run(method: Callable[[str], Any], respond: Callable[[Any], Response] = JSONResponse) -> Any:
+            async def endpoint(request: Request) -> Response:
+                return respond(await run_in_threadpool(method, request.path_params["name"]))
 
-        async def status(request: Request) -> Response:
-            found = await run_in_threadpool(self.status, request.path_params["name"])
-            return JSONResponse(found.as_dict())
-
-        async def result(request: Request) -> Response:
-            name = request.path_params["name"]
-            path = await run_in_threadpool(self.result, name)
-            return FileResponse(path, media_type="image/png", filename=f"{name}.png")
-
-        async def stop(request: Request) -> Response:
-            found = await run_in_threadpool(self.stop, request.path_params["name"])
-            return JSONResponse(found.as_dict())
+            return self._answered(endpoint)
 
         return [
-            Route("/api/paint", self._answered(paint), methods=["POST"]),
-            Route("/api/runs/{name}", self._answered(status)),
-            Route("/api/runs/{name}/result", self._answered(result)),
-            Route("/api/runs/{name}/stop", self._answered(stop), methods=["POST"]),
+            Route("/api/paint", self._answered(self._receive), methods=["POST"]),
+            Route("/api/runs/{name}", of_run(self.status)),
+            Route("/api/runs/{name}/result", of_run(self.result, _file)),
+            Route("/api/runs/{name}/stop", of_run(self.stop), methods=["POST"]),
         ]
+
+    async def _receive(self, request: Request) -> Response:
+        """Receive the form of a run, and queue it."""
+        # Before the pictures are received.
+        self._queue().check_room()
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "multipart/form-data":
+            raise HTTPException(
+                415, f"expected multipart/form-data, as curl -F sends it, not {one_line(kind)!r}"
+            )
+        limited = Request(request.scope, _limited(request.receive))
+        try:
+            form = await limited.form(max_files=MOST_FILES, max_fields=len(FIELDS))
+        except ValueError as error:
+            # Of python-multipart; older releases of Starlette let it pass.
+            raise HTTPException(400, f"the form cannot be read: {reason(error)}") from None
+        try:
+            return JSONResponse(await run_in_threadpool(self._paint_form, form.multi_items()), 202)
+        finally:
+            await form.close()
 
     def _answered(self, endpoint: Callable[[Request], Awaitable[Response]]) -> Any:
         """Return `endpoint`, which answers errors with a status and one line."""
@@ -241,9 +233,7 @@ class Api:
         async def answer(request: Request) -> Response:
             try:
                 return await endpoint(request)
-            except HTTPException as error:
-                line, code = error.detail, error.status_code
-            except TROUBLE as error:
+            except (HTTPException, *TROUBLE) as error:
                 line, code = self._line(error), _code(error)
             except ClientDisconnect:
                 # Nobody reads this answer.
@@ -258,17 +248,27 @@ class Api:
 
     def _line(self, error: Exception) -> str:
         """Return an error as one line for a client."""
+        if isinstance(error, HTTPException):
+            return error.detail
         return self._for_client(line_of(error) or str(error))
 
     def _for_client(self, text: str) -> str:
-        """Return a message as one line, without folders of this machine, or advice for its own user."""
-        folders = (self._temporary, self._base.output_dir, self._base.weights_dir)
-        ours = "|".join(re.escape(str(folder)) for folder in folders)
+        """Return a message as one line, without folders of this machine, in which settings have no dashes.
+
+        Advice that names a flag which no request has, such as `--resume`, is left out.
+        """
+        text = one_line(text, 1000)
         for advice in (GO_ON, PAINT_FURTHER):
             text = text.replace(advice, "send it again")
-        return re.sub(rf"(?:{ours})/(?:[^/'\"\s]+/)*", "", one_line(text, 1000))
+        ours = (self._temporary, self._base.output_dir, self._base.weights_dir)
+        # Their names may have spaces. The longest first, since one may be inside of another.
+        for folder in sorted((Path(folder).absolute() for folder in ours), key=str, reverse=True):
+            text = text.replace(f"{folder}{os.sep}", "/").replace(str(folder), f"/{folder.name}")
+        first, *further = _CLAUSE.split(_FOLDERS.sub("", text))
+        kept = [clause for clause in further if FIELDS.keys() >= {*_FLAG.findall(clause)}]
+        return _FLAG.sub(r"\1", "".join([first, *kept]))
 
-    def _paint_form(self, items: Sequence[tuple[str, str | UploadFile]]) -> RunStatus:
+    def _paint_form(self, items: Sequence[tuple[str, str | UploadFile]]) -> dict[str, Any]:
         """Queue the run of a form, whose pictures are stored in a folder for the moment."""
         pictures: dict[str, list[str]] = {}
         settings: dict[str, str] = {}
@@ -295,27 +295,16 @@ class Api:
             pictures = {
                 name: self._uploaded(given.pop(name)) for name in FIELDS if name in PICTURES & given.keys()
             }
-            return self.paint(pictures, given).as_dict()
-
-        def status(name: str) -> dict:
-            return self.status(name).as_dict()
+            return self.paint(pictures, given)
 
         def result(name: str) -> gr.FileData:
             path = save_file_to_cache(self.result(name), str(self._temporary))
             return gr.FileData(path=path, orig_name=f"{name}.png").model_dump()
 
-        def stop(name: str) -> dict:
-            return self.stop(name).as_dict()
-
-        paint.__signature__ = inspect.Signature(
-            [
-                inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind, **default)
-                for name, (kind, default) in {name: _type(name) for name in FIELDS}.items()
-            ],
-            return_annotation=dict,
-        )
-        paint.__annotations__ = {name: _type(name)[0] for name in FIELDS}
-        for function in (paint, status, result, stop):
+        parameters = list(map(_parameter, FIELDS))
+        paint.__signature__ = inspect.Signature(parameters, return_annotation=dict)
+        paint.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        for function in (paint, self.status, result, self.stop):
             gr.api(self._told(function), api_name=function.__name__, concurrency_limit=2)
 
     def _told(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -325,61 +314,64 @@ class Api:
         def told(*values: Any) -> Any:
             try:
                 return function(*values)
-            except TROUBLE as error:
+            except (HTTPException, *TROUBLE) as error:
                 raise gr.Error(self._line(error), print_exception=False) from None
 
         return told
 
     def _uploaded(self, files: Any) -> list[str]:
         """Return the paths of files that were uploaded to Gradio; raise `UserError` for any other."""
-        paths = []
+        folder, paths = self._temporary.resolve(), []
         for file in files if isinstance(files, list) else [files]:
             path = file.get("path") if isinstance(file, dict) else file or ""
-            if path != "" and not self._is_upload(path):
+            try:
+                is_upload = path == "" or Path(path).resolve().is_relative_to(folder)
+            except (TypeError, ValueError):
+                # No text, or with a null character.
+                is_upload = False
+            if not is_upload:
                 raise UserError("a picture must be an uploaded file: use handle_file of gradio_client")
             paths.append(path)
         return paths
 
-    def _is_upload(self, path: Any) -> bool:
-        """Return whether `path` is in the folder for uploads."""
-        try:
-            return isinstance(path, str) and Path(path).resolve().is_relative_to(self._temporary.resolve())
-        except ValueError:
-            # It has a null character.
-            return False
+
+def _file(path: Path) -> Response:
+    return FileResponse(path, media_type="image/png", filename=f"{path.parent.name}.png")
 
 
 def _code(error: Exception) -> int:
-    """Return the HTTP status of an error of `TROUBLE`."""
-    if isinstance(error, Refused):
-        return error.code
+    """Return the HTTP status of an error."""
+    if isinstance(error, HTTPException):
+        return error.status_code
     return 429 if isinstance(error, QueueFull) else 400 if isinstance(error, UserError) else 503
 
 
-def _type(name: str) -> tuple[Any, dict[str, Any]]:
-    """Return the type of a setting for `gradio_client`, and its default if it has one."""
+def _parameter(name: str) -> inspect.Parameter:
+    """Return a setting as a parameter for `gradio_client`; None stands for what the preset has."""
     field = FIELDS[name]
-    kind = field.metadata["kind"].type
+    kind, default = field.metadata["kind"].type, None
     if name in PICTURES:
         kind = gr.FileData if kind is str else list[gr.FileData]
     elif choices := field.metadata["choices"]:
         kind = Literal[choices]
-    # What is None is as the preset has it.
-    return (kind, {}) if name in ("content", "style") else (kind | None, {"default": None})
+    if name in ("content", "style"):
+        default = inspect.Parameter.empty
+    else:
+        kind |= None
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind, default=default)
 
 
 def _keep(upload: UploadFile, path: Path) -> None:
-    """Write an upload to a new file; raise `Refused` if it is too large."""
+    """Write an upload to a new file; raise `HTTPException` if it is too large."""
     if (upload.size or 0) > LARGEST_UPLOAD:
-        raise Refused(f"{path.name} is larger than {LARGEST_UPLOAD // 2**20} MB", 413)
+        raise HTTPException(413, f"{path.name} is larger than {LARGEST_UPLOAD // 2**20} MB")
     path.parent.mkdir()
     with path.open("wb") as file:
-        while data := upload.file.read(2**20):
-            file.write(data)
+        shutil.copyfileobj(upload.file, file)
 
 
 def _limited(receive: Receive) -> Receive:
-    """Return `receive`, which raises `Refused` when a request becomes too large."""
+    """Return `receive`, which raises `HTTPException` when a request becomes too large."""
     left = LARGEST_REQUEST
 
     async def receive_counted() -> Message:
@@ -387,7 +379,7 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         left -= len(message.get("body", b""))
         if left < 0:
-            raise Refused(f"the request is larger than {LARGEST_REQUEST // 2**20} MB", 413)
+            raise HTTPException(413, f"the request is larger than {LARGEST_REQUEST // 2**20} MB")
         return message
 
     return receive_counted

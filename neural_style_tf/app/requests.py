@@ -150,7 +150,7 @@ def _store(paths: Sequence[str], folder: Path) -> list[str]:
     """Check pictures, and store them in the output folder; return their new paths. `""` stays as it is."""
     for path in filter(None, paths):
         if not Path(path).exists():
-            raise UserError("A picture was dropped here long ago, and is gone: drop it once more.")
+            raise UserError("A picture was sent here long ago, and is gone: send it once more.")
         check_picture(path)
     return [path and str(store_picture(path, folder)) for path in paths]
 

@@ -37,7 +37,10 @@ def _bool(value: Any) -> bool:
 
 
 def _int(value: Any) -> int:
-    return int(value if isinstance(value, str) else _of_type(numbers.Integral, value))
+    number = int(value if isinstance(value, str) else _of_type(numbers.Integral, value))
+    # Larger ones are no floats, with which sizes and times are computed.
+    float(number)
+    return number
 
 
 def _float(value: Any) -> float:

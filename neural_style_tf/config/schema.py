@@ -247,6 +247,8 @@ MOST_SCALES = 32
 """Largest number of scales."""
 QUALITIES = {"draft": 0.4, "normal": 1.0, "fine": 3.0}
 """Value of `--quality` → factor by which the iterations of every scale are multiplied."""
+MOST_ITERATIONS = 10**15
+"""Steps are counted in 64 bits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -305,6 +307,7 @@ class ScaleConfig(Settings):
         value="N,N,…",
         kind=INTS,
         low=0,
+        high=MOST_ITERATIONS,
     )
 
     def __post_init__(self) -> None:
@@ -357,7 +360,11 @@ class VideoConfig(Settings):
         high=100,
     )
     first_iterations: int = setting(
-        0, "of a clip: iterations of the first frame of each scene; 0: as --iterations", tags="clip", low=0
+        0,
+        "of a clip: iterations of the first frame of each scene; 0: as --iterations",
+        tags="clip",
+        low=0,
+        high=MOST_ITERATIONS,
     )
 
     def __post_init__(self) -> None:
@@ -417,7 +424,11 @@ class Config(Settings):
         "original", "named collection of settings, which other flags override: {presets}", tags="resume"
     )
     iterations: int = setting(
-        1000, "number of updates of the pixels, at the last of --scales", tags="argument resume", low=0
+        1000,
+        "number of updates of the pixels, at the last of --scales",
+        tags="argument resume",
+        low=0,
+        high=MOST_ITERATIONS,
     )
     quality: str = setting(
         "normal",

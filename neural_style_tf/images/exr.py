@@ -150,6 +150,13 @@ class ExrPicture:
             headers = _read_headers(_library().File(io.BytesIO(data), header_only=True))
             _check_headers(headers, name, max_pixels)
             self._index, self._names, alpha = _find_colors(headers, name)
+            channels = [channel for header in headers for channel in header["channels"].values()]
+            # The library does not write them.
+            if coarse := [c.name for c in channels if (c.xSampling, c.ySampling) != (1, 1)]:
+                raise UserError(
+                    f"{name}: its channels {', '.join(coarse[:8])} have a lower resolution; save them at the "
+                    "full one"
+                )
             self._file = _library().File(io.BytesIO(data), separate_channels=True)
             if len(self._file.parts) < len(headers):
                 # The library leaves out a part that it cannot decode.
@@ -157,14 +164,11 @@ class ExrPicture:
         part = self._part = self._file.parts[self._index]
         channels, header = part.channels, part.header
         colors = [channels[channel] for channel in self._names]
-        if not all(map(_is_plain, colors)):
+        if not all(map(_is_float, colors)):
             raise UserError(
-                f"{name}: its colours ({', '.join(self._names)}) are integers or of a lower resolution; save "
-                "them as half floats of full resolution"
+                f"{name}: its colours ({', '.join(self._names)}) are integers; save them as half floats"
             )
-        alpha = alpha if alpha and _is_plain(channels[alpha]) else ""
-        if coarse := _drop_coarse(self._file.parts):
-            notes.append(f"{name}: {', '.join(coarse)} are of a lower resolution, and are left out")
+        alpha = alpha if alpha and _is_float(channels[alpha]) else ""
         own = _window_of(header)
         frame = window or own
         self.shape = frame[3] - frame[1] + 1, frame[2] - frame[0] + 1
@@ -358,10 +362,7 @@ def _reported(name: str) -> Iterator[None]:
 
 def _read_headers(file: Any) -> list[dict[str, Any]]:
     """Return the attributes of each part of an opened file, and its channels by their names."""
-    headers = [part.header for part in file.parts]
-    return [
-        header | {"channels": {channel.name: channel for channel in header["channels"]}} for header in headers
-    ]
+    return [part.header | {"channels": {c.name: c for c in part.header["channels"]}} for part in file.parts]
 
 
 def _check_headers(headers: Sequence[dict[str, Any]], name: str, max_pixels: int) -> None:
@@ -403,24 +404,15 @@ def _find_colors(headers: Sequence[dict[str, Any]], name: str) -> tuple[int, lis
         if "Y" in channels:
             return index, ["Y"] * 3, "A" if "A" in channels else ""
     names = [channel for header in headers for channel in header["channels"]]
+    where = " in one part" if len(headers) > 1 else ""
     raise UserError(
-        f"{name} has no channels R, G and B, nor Y, but {', '.join(names[:8])}{', …' if names[8:] else ''}"
+        f"{name} has no channels R, G and B{where}, nor Y, but {', '.join(names[:8])}"
+        f"{', …' if names[8:] else ''}"
     )
 
 
-def _is_plain(channel: Any) -> bool:
-    return channel.xSampling == channel.ySampling == 1 and channel.pixels.dtype.kind == "f"
-
-
-def _drop_coarse(parts: Sequence[Any]) -> list[str]:
-    """Remove channels of a lower resolution than others beside them, which the library does not write."""
-    dropped = []
-    for part in parts:
-        coarse = [name for name, c in part.channels.items() if (c.xSampling, c.ySampling) != (1, 1)]
-        for name in coarse if len(coarse) < len(part.channels) else ():
-            del part.channels[name]
-            dropped.append(name)
-    return dropped
+def _is_float(channel: Any) -> bool:
+    return channel.pixels.dtype.kind == "f"
 
 
 def _window_of(header: dict[str, Any]) -> Window:

@@ -21,7 +21,7 @@ from neural_style_tf.config.schema import Config, Job, numbered
 from neural_style_tf.distributed.cluster_config import find_worker
 from neural_style_tf.errors import RunError, UserError, reason, show
 from neural_style_tf.images import Picture, fit_size, resize
-from neural_style_tf.images.files import expand_files
+from neural_style_tf.images.files import PICTURE_SUFFIXES, expand_files
 from neural_style_tf.images.masks import load_mask, mask_of
 from neural_style_tf.jobs.inputs import PictureFiles, read_inputs
 from neural_style_tf.jobs.machine import Machine
@@ -36,7 +36,7 @@ from neural_style_tf.transfer.records import FrameRecord, FrameState, Listener
 from neural_style_tf.transfer.regions import Extract, Regions
 from neural_style_tf.utils.console import duration
 from neural_style_tf.utils.files import exists
-from neural_style_tf.utils.numbered import frame_file, is_numbered
+from neural_style_tf.utils.numbered import frame_file, frame_files, is_numbered
 from neural_style_tf.video.read import INSTALL, Clip, Frame, has_video_library, is_clip, open_clip
 from neural_style_tf.video.write import check_clip_output, write_clip
 
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 SHOWN_SPANS = 6
 """Largest number of spans of damaged frames, such as 3 to 7, that a message lists."""
+SHOWN_FRAMES = 3
+"""Largest number of files of frames that a message names."""
 NEARLY_ALL = 0.98
 """A file may have fewer frames than it says. Down to this share of the stated number is accepted."""
 
@@ -192,8 +194,18 @@ class ClipPainting:
 
     def check_outputs(self, run: Run) -> None:
         """Raise UserError if `--output` cannot hold the clip, is also read, or must not be replaced."""
-        self.check_output(run.here, run.config, size=run.size, written=output_of(run.here))
-        say_left_out(run.here, self.clip.original, run.size, run.console.say)
+        job = run.here
+        self.check_output(job, run.config, size=run.size, written=output_of(job))
+        if job.overwrite and self._planned:
+            written = self._files_of_output(job)
+            # They may be another run's, or the user's own, so they are not removed.
+            if others := [Path(file).name for file in frame_files(job.output) if file not in written]:
+                names = ", ".join(others[:SHOWN_FRAMES] + (["…"] if others[SHOWN_FRAMES:] else []))
+                run.console.say(
+                    f"--output: frames that this run does not write stay there: {names}; remove those of an "
+                    "older run"
+                )
+        say_left_out(job, self.clip.original, run.size, run.console.say)
 
     def check_output(self, job: Job, config: Config, *, size: tuple[int, int], written: str) -> None:
         """Raise UserError as `check_outputs` does, for the outputs of `job`.
@@ -202,10 +214,19 @@ class ClipPainting:
         """
         if job.output:
             check_clip_output(job.output, frames=len(self._planned), size=size)
-            numbered = is_numbered(job.output)
-            frames = [frame_file(job.output, self.clip.name_of(n)) for n in self._planned if numbered]
-            check_not_there(job, written=written, files=frames or [job.output])
+            check_not_there(job, written=written, files=self._files_of_output(job))
         check_not_read(job, "result.mp4", config.init)
+        if job.frames and _is_among(job.output, job.content):
+            raise UserError(
+                f"--output: {show(job.output)} would be among the frames of {show(job.content)}, and read as "
+                "one the next time: give another folder"
+            )
+
+    def _files_of_output(self, job: Job) -> list[str]:
+        """Return the files that `--output` stands for."""
+        if is_numbered(job.output):
+            return [frame_file(job.output, self.clip.name_of(number)) for number in self._planned]
+        return [job.output]
 
     def check_resumed(self, run: Run, earlier: Manifest) -> None:
         """Raise UserError if settings have changed, so that further frames would look different."""
@@ -379,6 +400,14 @@ def damage_line(path: Path, numbers: Sequence[int]) -> str:
         f"more; to repair the file: ffmpeg -err_detect ignore_err -i {name} repaired.mp4; --allow_truncated "
         "takes it as it is"
     )
+
+
+def _is_among(output: str, frames: str) -> bool:
+    """Return whether `--output` would be one of the frames that a folder or a pattern names."""
+    path = Path(output)
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        return False
+    return path.parent.samefile(frames) if Path(frames).is_dir() else path.match(frames)
 
 
 def moving_mask(clip: Clip, frame: Frame) -> np.ndarray:

@@ -17,7 +17,7 @@ from neural_style_tf.runs.output_dir import files_of_a_run
 from neural_style_tf.runs.resume import earlier_manifest
 from neural_style_tf.transfer.initial import WORDS
 from neural_style_tf.utils.files import exists
-from neural_style_tf.utils.numbered import frame_files
+from neural_style_tf.utils.numbered import frame_files, is_numbered
 
 Say = Callable[[str], None]
 
@@ -39,6 +39,11 @@ def check_outputs(job: Job, config: Config, content: Picture, *, size: tuple[int
         deep.check_libvips()
     if not job.output:
         return
+    if is_numbered(job.output):
+        raise UserError(
+            f"--output: {show(job.output)} names the frames of a clip, and this is one picture: write the "
+            "number itself, or give --frames"
+        )
     check_output(job.output, size=size)
     check_not_there(job, written=output_of(job))
     if job.bits == "16" and not job.output.lower().endswith((".png", ".tif", ".tiff", ".exr")):

@@ -15,7 +15,7 @@ def natural(text: str) -> list[tuple[int, str]]:
 
 
 # A file name with the number of a frame: before, %d or %04d or ####, after.
-_NUMBERED = re.compile(r"(.*?)(?:%(?:0?(\d*))d|(##+))(.*)", re.DOTALL)
+_NUMBERED = re.compile(r"(.*?)(?:%0?(\d{0,2})d|(##+))(.*)", re.DOTALL)
 
 
 def _parts(path: str) -> tuple[str, int, str] | None:

@@ -2,25 +2,30 @@
 
 import asyncio
 import concurrent.futures
+import shutil
 import time
 
 import numpy as np
 import pytest
 from command_line import WEIGHTS_DIR, write_picture
 from painters import STEPS, fake_painter
+from picture_files import encoded
 from PIL import Image
 
 pytest.importorskip("gradio", reason='needs Gradio: pip install ".[app]"')
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
 from neural_style_tf.app import api
 from neural_style_tf.app.api import FIELDS, PICTURES, Api
 from neural_style_tf.app.gallery import PAINT_FURTHER
 from neural_style_tf.app.queue import RunQueue
+from neural_style_tf.app.requests import claim_folder
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import SETTINGS, Config, Job
 from neural_style_tf.errors import UserError
+from neural_style_tf.jobs.error_messages import MEMORY_ADVICE
 from neural_style_tf.jobs.task import Task
 from neural_style_tf.runs.manifest import Manifest
 
@@ -31,7 +36,7 @@ class Answers:
     """A client of an API whose painter takes `seconds` a step, and whose queue has room for `most`."""
 
     def __init__(self, folder, seconds=0.0, most=8):
-        self.folder, self.out = folder, folder / "out"
+        self.folder, self.out = folder, folder / "the out"
         self.queue = RunQueue(fake_painter(seconds), most=most)
         base = Job(output_dir=str(self.out), weights="bundled", weights_dir=str(WEIGHTS_DIR))
         self.api = Api(base, folder / "temporary", lambda: self.queue)
@@ -78,10 +83,11 @@ def refusing(tmp_path_factory):
 
 
 def line_of(answer, code):
-    """Return the line of an answer; it has nothing else, and no folder of this machine."""
+    """Return the line of an answer; it has nothing else, no folder of this machine, and no flag."""
     assert answer.status_code == code, answer.text
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-    assert answer.text.endswith("\n") and len(answer.text.splitlines()) == 1 and "/tmp" not in answer.text
+    assert answer.text.endswith("\n") and len(answer.text.splitlines()) == 1
+    assert "/tmp" not in answer.text and "--" not in answer.text
     return answer.text
 
 
@@ -106,6 +112,8 @@ def test_a_run_from_request_to_result(open_api):
     config, job = (task := answers.queue.find("cat-sea").task).config, task.job
     assert (config.preset, config.sizes.image_size, config.optimization.clamp) == ("gatys", 80, True)
     assert (job.dpi, job.style_mask, len(job.content_mask)) == (300.0, ("",), 1)
+    shutil.rmtree(answers.out / "cat-sea")
+    assert "there is no run 'cat-sea'" in line_of(answers.http.get("/api/runs/cat-sea"), 404)
     # Uploads are gone, and what the run needs is in the output folder.
     assert not list((answers.folder / "temporary").iterdir())
     assert all(path.startswith(str(answers.out / "pictures")) for path in job.pictures.values())
@@ -121,24 +129,25 @@ def test_without_a_preset_it_is_balanced(open_api):
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"image_size": "nan"}, "--image_size must be a whole number"),
-        ({"image_size": "-1"}, "--image_size must be at least 0"),
-        ({"image_size": "0"}, "--image_size must be from 1 to 4096 here"),
-        ({"image_size": "4097"}, "--image_size must be from 1 to 4096 here"),
-        ({"strength": "nan"}, "--strength must be a finite number"),
-        ({"style_weight": "inf"}, "--style_weight must be a finite number"),
-        ({"strength": "2"}, "--strength must be at most 1"),
-        ({"iterations": "1" * 5000}, "--iterations"),
-        ({"preset": "best"}, "--preset must be one of original, slides"),
+        ({"image_size": "nan"}, "image_size must be a whole number"),
+        ({"image_size": "-1"}, "image_size must be at least 0"),
+        ({"image_size": "0"}, "image_size must be from 1 to 4096 here"),
+        ({"image_size": "4097"}, "image_size must be from 1 to 4096 here"),
+        ({"strength": "nan"}, "strength must be a finite number"),
+        ({"style_weight": "inf"}, "style_weight must be a finite number"),
+        ({"strength": "2"}, "strength must be at most 1"),
+        *(({"iterations": "1" * digits}, "iterations must be a whole number") for digits in (400, 5000)),
+        ({"scale_iterations": f"{10**18},1"}, "each number of scale_iterations must be at most 10"),
+        ({"preset": "best"}, "preset must be one of original, slides"),
         ({"style_blend": "1,2"}, "style_blend"),
         ({"colour": "style"}, "'colour' is no setting (did you mean 'colors'?)"),
         ({"a\nb\x1b[31m": "1"}, "is no setting"),
         # Files of the server, and code.
         ({"content": "/etc/passwd"}, "'content' must be a file"),
         ({"style_mask": "/etc/passwd"}, "'style_mask' must be a file"),
-        ({"init": "/etc/passwd"}, "--init must be one of noise, content, style, not"),
-        ({"style_loss": "os:system"}, "--style_loss must be one of"),
-        ({"optimizer": "os:system"}, "--optimizer must be one of"),
+        ({"init": "/etc/passwd"}, "init must be one of noise, content, style, not"),
+        ({"style_loss": "os:system"}, "style_loss must be one of"),
+        ({"optimizer": "os:system"}, "optimizer must be one of"),
         *(
             ({name: "x"}, f"{name!r} is no setting")
             for name in ("output_dir", "output", "weights", "from_run")
@@ -159,6 +168,9 @@ def picture(name, content):
     return name, ("x.png", content)
 
 
+TRUNCATED = encoded("png")[:-99]
+
+
 @pytest.mark.parametrize(
     ("files", "line"),
     [
@@ -173,6 +185,10 @@ def picture(name, content):
         (["content", ("style", b"")], "x.png is empty"),
         ([("content", b"<svg/>"), "style"], "x.png is not a picture"),
         ([("content", b"\x89PNG\r\n\x1a\nx"), "style"], "x.png"),
+        (
+            ["content", ("style", TRUNCATED)],
+            "cut short or damaged (image file is truncated); copy it again\n",
+        ),
         (["content", "style", "content_mask", "content_mask"], "content_mask"),
     ],
 )
@@ -265,6 +281,9 @@ def test_names_lead_nowhere_else(refusing, name):
     # As gradio_client sends them, in JSON.
     for elsewhere in ("../secret", str(secret), "x/../../secret", "..", ".", "", "a\0b", "linked"):
         assert refusing.api.find(elsewhere) is None
+    for nonsense in (None, 3, ["x"], {"x": 1}):
+        with pytest.raises(HTTPException, match="there is no run"):
+            refusing.api.status(nonsense)
 
 
 def test_a_result_that_leads_elsewhere_is_none(refusing):
@@ -294,18 +313,48 @@ def test_a_run_that_fails_says_why(open_api):
     assert "bad has no result: no more paint" in line_of(answers.http.get("/api/runs/bad/result"), 409)
 
 
-def test_what_clients_are_told_has_no_folder_and_no_button(open_api):
-    answers = open_api()
-    run = answers.out / "own"
-    run.mkdir(parents=True)
-    line = f"No space left on device: {run}/result.png; make room, then {PAINT_FURTHER}; {{}} is kept"
-    status = f"failed: {line.format(WEIGHTS_DIR / 'x.npz')}"
-    (run / "run.json").write_text(Manifest({}, {}, {}, status=status).to_json())
-    told = answers.http.get("/api/runs/own").json()["line"]
-    assert told == "No space left on device: result.png; make room, then send it again; x.npz is kept"
-    assert told in line_of(answers.http.get("/api/runs/own/result"), 409)
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            f"disk full: {{out}}/own/result.png; make room, then {PAINT_FURTHER}; {{weights}}/x.npz is kept",
+            "disk full: result.png; make room, then send it again; x.npz is kept",
+        ),
+        # The folder itself, also where its name has a space; folders that the server does not know.
+        (
+            "cannot write in '{out}'; {temporary}, {temporary}2/a and /srv/x: full",
+            "cannot write in 'the out'; temporary, a and x: full",
+        ),
+        ("/usr/lib/a b.so (/opt/x.py) failed='/etc/y': 3/4", "a b.so (x.py) failed='y': 3/4"),
+        ("see https://example.org/a/b, or 1 / 2", "see https://example.org/a/b, or 1 / 2"),
+        # Flags that a request may have, and advice about others.
+        (MEMORY_ADVICE, MEMORY_ADVICE.replace("--", "")),
+        (
+            "a is 9 × 9 pixels; take a smaller --image_size, or raise --max_pixels",
+            "a is 9 × 9 pixels; take a smaller image_size",
+        ),
+        (
+            "another run is writing to '{out}/a': give another --output_dir; all is kept",
+            "another run is writing to 'a'; all is kept",
+        ),
+        (
+            "--resume: no checkpoint in {out}. Give another --output_dir, or --overwrite",
+            "resume: no checkpoint in the out",
+        ),
+        # Names that a client has sent.
+        ("cat--sea.png is empty", "cat--sea.png is empty"),
+        ("'--seed' is no setting (did you mean 'seed'?)", "'--seed' is no setting (did you mean 'seed'?)"),
+    ],
+)
+def test_what_clients_are_told_has_no_folder_no_flag_and_no_button(refusing, line, told):
+    run = claim_folder(refusing.out / "told")
+    places = {"out": refusing.out, "temporary": refusing.folder / "temporary", "weights": WEIGHTS_DIR}
+    line = line.format(**places)
+    (run / "run.json").write_text(Manifest({}, {}, {}, status=f"failed: {line}").to_json())
+    assert refusing.http.get(f"/api/runs/{run.name}").json()["line"] == told
+    assert refusing.http.get(f"/api/runs/{run.name}/result").text == f"{run.name} has no result: {told}\n"
     # The page shows all of it.
-    assert PAINT_FURTHER in answers.api.find("own").line and str(run) in answers.api.find("own").line
+    assert refusing.api.find(run.name).line == line
 
 
 def test_many_at_once_are_queued_or_told_and_leave_nothing(open_api):

@@ -94,7 +94,7 @@ def test_the_example_ends_after_a_refusal_and_shows_why(servers, tmp_path, flags
     done = subprocess.run(
         ["bash", *flags, "example.bash"], cwd=tmp_path, env=local, capture_output=True, text=True, timeout=20
     )
-    assert done.returncode and "--image_size must be from 1 to 4096" in done.stderr
+    assert done.returncode and "\nimage_size must be from 1 to 4096" in "\n" + done.stderr
     assert not (tmp_path / "result.png").exists()
 
 

@@ -132,7 +132,7 @@ def test_a_folder_that_the_system_cleans_away_is_made_anew(client, folder):
     assert temporary.stat().st_mode & 0o777 == 0o700
     client.drop("Photo", folder / "cat.png")
     shutil.rmtree(temporary)
-    assert "is gone: drop it once more" in client.paint()
+    assert "is gone: send it once more" in client.paint()
 
 
 def test_why_a_painting_is_not_shown_is_said(client, folder):

@@ -86,7 +86,7 @@ def test_a_run_of_the_page_is_one_of_the_command_line(request_of, base):
     [
         ({}, {"photo": ""}, "no photo yet"),
         ({}, {"styles": ()}, "no style yet"),
-        ({}, {"photo": "/nowhere.png"}, "is gone: drop it once more"),
+        ({}, {"photo": "/nowhere.png"}, "is gone: send it once more"),
         ({}, {"bits": "32"}, "--bits"),
         ({"iterations": -1}, {}, "--iterations"),
         ({"image_size": 4}, {}, "at least"),

@@ -119,6 +119,9 @@ def test_infinity_and_nan_are_replaced_and_noted(tmp_path):
     assert np.isfinite(picture.pixels).all()
     assert any("3 values are not finite" in note for note in picture.notes)
     np.testing.assert_array_equal(out.channels()["R"].pixels[0, :3], [0, 65504, -65504])
+    # Paint brighter than the largest half float stays that.
+    save_image(tmp_path / "b.exr", np.full((*SHAPE, 3), 255.0), original=picture.original)
+    assert read(tmp_path / "b.exr").channels()["G"].pixels[0, 1] == 65504
 
 
 def test_all_that_is_not_painted_is_kept(tmp_path):
@@ -169,16 +172,6 @@ def test_attributes_of_unknown_types_are_kept_and_empty_lists_left_out(tmp_path)
     _, out = round_trip(path)
     assert b"secret\0strinx\0" in (tmp_path / "out.exr").read_bytes()
     assert "wwww" not in out.header()
-
-
-def test_channels_of_a_lower_resolution_are_left_out(tmp_path):
-    # The library does not write such files: this one claims it of a channel after it was written.
-    path = write(tmp_path / "a.exr", colors() | {"id": np.ones(SHAPE, np.uint32)})
-    picture = exr.ExrPicture(path.read_bytes(), path, [], max_pixels=10**6)
-    parts = picture._file.parts
-    parts[0].channels["id"].xSampling = 2
-    assert exr._drop_coarse(parts) == ["id"]
-    assert list(parts[0].channels) == ["B", "G", "R"]
 
 
 def test_another_size_keeps_colours_opacity_and_attributes(tmp_path):
@@ -313,7 +306,14 @@ def refusals(folder):
     yield box(0, 0, 40_000, 40_000), "over the limit"
     yield box(0, 0, -1, -1), "cut short or damaged"
     yield whole.replace(b"\x02\0\0\0channels", b"\x09\0\0\0channels"), "cut short or damaged"
+    thick = written(channels | {"thick": channels["R"]})
+    at = thick.index(b"thick\0") + len(b"thick\0") + 8
+    coarse = thick[:at] + struct.pack("<ii", 2, 1) + thick[at + 8 :]
+    yield coarse, "its channels thick have a lower resolution"
     yield written({"Z": channels["R"], "A": channels["G"]}), "no channels R, G and B, nor Y, but A, Z"
+    parts = [OpenEXR.Part({"type": OpenEXR.scanlineimage}, {name: channels[name]}, name) for name in "RGB"]
+    split = write(folder / "other.exr", {}, parts=parts).read_bytes()
+    yield split, "no channels R, G and B in one part, nor Y, but R, G, B"
     yield written({name: np.ones(SHAPE, np.uint32) for name in "RGB"}), "are integers"
     yield written({"Y": channels["R"], "RY": channels["R"], "BY": channels["R"]}), "luminance and chroma"
     noted = write(folder / "other.exr", channels, {"owner": "Mx. Unknown"}).read_bytes()

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import io
+import itertools
 import os
 import re
 import shlex
@@ -22,7 +23,7 @@ from paths import ROOT
 from PIL import Image
 
 import neural_style_tf
-from neural_style_tf.app.requests import LARGEST
+from neural_style_tf.app.requests import LARGEST, fill_regions
 from neural_style_tf.cli import flags as flags_module
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import QUALITIES, SETTINGS
@@ -322,9 +323,28 @@ def test_masks_of_other_sizes_and_styles_that_get_the_rest(node, program, monkey
     _, read = read_inputs(node, monkeypatch, **styles, mask_3=Tensor(left))
     assert [style.shape for style in read["style"]] == [(9, 8, 3), (7, 8, 3)]
     rest, own = read["content_mask"]
-    np.testing.assert_array_equal(own, 255 * left[0])
-    # At the photo's size.
-    assert rest.shape == (20, 30) and (rest[:, :10] == 0).all() and (rest[:, 20:] == 255).all()
+    # At the photo's size, and without a seam between them.
+    assert own.shape == (20, 30) and (own[:, :10] == 255).all() and (own[:, 20:] == 0).all()
+    np.testing.assert_array_equal(own + rest, np.full((20, 30), 255))
+
+
+def test_regions_are_those_of_the_page(node):
+    """Both have a function for them, since ComfyUI's environment has not the package."""
+
+    def answer(fill, *arguments):
+        try:
+            return np.array(fill(*arguments)).tolist()
+        except ValueError:
+            return "the others leave nothing"
+
+    drawn = np.random.default_rng(0).random((2, 5, 6)) < 0.4
+    for regions in itertools.product((None, np.ones((5, 6), bool), *drawn), repeat=3):
+        masks = {
+            number: None if region is None else np.where(region, np.uint8(255), np.uint8(0))
+            for number, region in enumerate(regions, 1)
+        }
+        theirs = answer(lambda regions: 255 * np.array(fill_regions(regions)), regions)
+        assert answer(sys.modules[node.__module__].fill_regions, masks, (5, 6)) == theirs
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (1, 4, 6), (1, 1, 4, 6), (1, 4, 6, 1)])

@@ -115,6 +115,19 @@ def test_frames_go_on_with_the_same_bits(job, shots, capsys):
     assert "--output: 3 frames were painted before and are not written there" in capsys.readouterr().out
 
 
+def test_frames_of_an_older_longer_run_stay_and_are_named(job, shots, capsys):
+    for number in (1002, 1004, 1005, 1006, 77):
+        Path(f"f.{number}.exr").write_bytes(b"mine")
+    clip = ("--content=in", "--frames", *QUICK, "--output_dir=o", "--output=f.%04d.exr", "--overwrite")
+    assert job(*clip, "--end_frame=1") == 0
+    told = "--output: frames that this run does not write stay there: {}; remove those of an older run"
+    lines = capsys.readouterr().out.splitlines()
+    assert told.format("f.1002.exr, f.1004.exr, f.1005.exr, …") in lines
+    assert {Path(f"f.{number}.exr").read_bytes() for number in (1002, 1004, 1005, 1006)} == {b"mine"}
+    assert job(*clip) == 0
+    assert told.format("f.1005.exr, f.1006.exr") in capsys.readouterr().out.splitlines()
+
+
 def test_frames_whose_windows_move_and_a_mask_of_frames(job, shots):
     (shots.parent / "matte").mkdir()
     for number, left in ((1001, 0), (1002, 8), (1004, 4)):
@@ -171,6 +184,17 @@ def test_mistakes_are_found_at_once(job, shots, capsys):
         assert job(*clip, *change) == 2, change
         assert message in capsys.readouterr().err
     assert Path("there.1001.exr").read_bytes() == b"mine"
+    for content, output in (
+        ("in", "in/new.%04d.exr"),
+        ("in/*.exr", "in/new.####.exr"),
+        ("in", "./in/a.webp"),
+    ):
+        assert job(f"--content={content}", "--frames", *QUICK, "--output_dir=o", f"--output={output}") == 2
+        assert f"--output: {output} would be among the frames of {content}" in capsys.readouterr().err
+    assert job(*QUICK, "--output_dir=o", "--output=x.%04d.exr") == 2
+    assert (
+        "--output: x.%04d.exr names the frames of a clip, and this is one picture" in capsys.readouterr().err
+    )
     (shots / "f.1001.exr").write_bytes((shots / "f.1001.exr").read_bytes()[:700])
     assert job(*clip) == 2
     error = capsys.readouterr().err

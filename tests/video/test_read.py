@@ -26,7 +26,7 @@ from PIL import Image
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import load_image
 from neural_style_tf.images.files import expand_files
-from neural_style_tf.utils.numbered import frame_file
+from neural_style_tf.utils.numbered import frame_file, is_numbered
 from neural_style_tf.video import film
 from neural_style_tf.video.read import is_clip, open_clip
 
@@ -193,6 +193,8 @@ def test_the_numbers_of_frames_are_those_of_their_files(tmp_path):
     assert frame_file("out/f.####.exr", 7) == "out/f.0007.exr"
     assert frame_file("%d.exr", 12345) == "12345.exr"
     assert frame_file("a.%03d.exr", 12345) == "a.12345.exr"
+    # Of a gigabyte of digits there is no file name.
+    assert is_numbered("%099d.exr") and not is_numbered("%0999999999d.exr")
 
 
 def test_of_a_folder_only_the_frames_in_question_are_read(tmp_path):
