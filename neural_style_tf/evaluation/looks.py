@@ -32,21 +32,14 @@ _STATISTICS = (*W2_LAYERS, *GRAM_LAYERS)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Appearance:
-    """A picture, and the features that measures need of it.
+    """A picture, and the features that measures need of it; without a network there are none."""
 
-    Attributes:
-        pixels: float32 [H, W, 3], RGB 0–255.
-        small: The same picture with a longest side of at most 384 pixels.
-        statistics: Mean and covariance of the features, by layer; empty without a network.
-        maps: Features [H, W, N], by layer; empty for a style picture, and without a network.
-        copied: Features relu4_1 of `small`, for `copied_places`; None without a network.
-    """
-
-    pixels: np.ndarray
-    small: np.ndarray
-    statistics: Mapping[str, FeatureStatistics] = dataclasses.field(default_factory=dict)
+    pixels: np.ndarray  # float32 [H, W, 3], RGB 0–255
+    small: np.ndarray  # the same picture with a longest side of at most 384 pixels
+    statistics: Mapping[str, FeatureStatistics] = dataclasses.field(default_factory=dict)  # by layer
+    # Features [H, W, N], by layer; empty for a style picture.
     maps: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    copied: np.ndarray | None = None
+    copied: np.ndarray | None = None  # features relu4_1 of `small`, for `copied_places`
 
     @functools.cached_property
     def coherence(self) -> float:
