@@ -269,8 +269,9 @@ class Page:
         parts, masks = self._parts, []
         for number, picture in enumerate(parts.pictures):
             canvas = browser.drawings.get(number, values[picture.canvas]) or {}
-            layers = [layer for layer in canvas.get("layers") or [] if layer is not None]
-            masks.append(strokes(layers, picture.colors))
+            # The canvas has a single layer.
+            layer = next((layer for layer in canvas.get("layers") or [] if layer is not None), None)
+            masks.append(strokes(layer, picture.colors))
         regions, *origins = masks
         photo, *files = (values[picture.path] for picture in parts.pictures)
         weights = [values[weight] for weight in parts.weights]

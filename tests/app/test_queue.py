@@ -38,12 +38,16 @@ def open_queue(make_run):
     def make(seconds, *names, **options):
         opened.append(RunQueue(fake_painter(seconds), **options))
         for name in names:
-            opened[-1].submit(make_run(name))
+            add(opened[-1], make_run(name))
         return opened[-1]
 
     yield make
     for queue in opened:
         queue.close()
+
+
+def add(queue, task):
+    queue.add(lambda: task)
 
 
 def wait_for(condition):
@@ -72,10 +76,10 @@ def test_runs_are_painted_in_turn_by_one_process_with_its_environment(make_run, 
     wait_for(lambda: queue.find("a").step > 0)
     assert queue.line() == ["a", "b", "c"] and queue.find("a").planned == STEPS
     with pytest.raises(UserError, match="2 paintings are already waiting"):
-        queue.submit(make_run("d"))
+        add(queue, make_run("d"))
     outcome(queue, "a")
     with pytest.raises(UserError, match="c is being painted already"):
-        queue.submit(make_run("c"))
+        add(queue, make_run("c"))
     outcome(queue, "c")
     assert [queue.find(name).outcome.status for name in "abc"] == ["finished"] * 3
     assert queue.line() == [] and queue.find("d") is None
@@ -92,7 +96,7 @@ def test_a_stopped_run_is_saved_and_the_process_goes_on(make_run, open_queue):
     wait_for(lambda: queue.find("a").step > 1)
     queue.stop("a")
     assert outcome(queue, "a").status == status("a") == "interrupted"
-    queue.submit(make_run("a"))
+    add(queue, make_run("a"))
     assert outcome(queue, "a").status == status("a") == "finished"
     assert [row["step"] for row in read_metrics("o/a")] == list(range(1, STEPS + 1))
     assert len(processes("a", "b")) == 1
@@ -105,7 +109,7 @@ def test_a_stop_before_the_first_step_leaves_a_queue_that_paints(make_run, open_
     queue.stop("a")
     assert outcome(queue, "a").status in ("interrupted", "finished")
     assert not Path("o/a/run.json").exists() or status("a") != "running"
-    queue.submit(make_run("bad"))
+    add(queue, make_run("bad"))
     assert outcome(queue, "bad").line == "no more paint"
 
 
