@@ -128,16 +128,10 @@ class Sweep:
     def execute(
         self, executor: Executor, *, shard: tuple[int, int] = (1, 1), retry_failed: bool = False
     ) -> int:
-        """Paint the runs that are not finished. Call `check` first.
+        """Paint the runs that are not finished, of part i, from 1, of n parts (`shard`). Call `check` first.
 
-        Args:
-            executor: Paints the runs.
-            shard: (i, n): paint only part i, from 1, of n parts.
-            retry_failed: Whether to paint runs again that failed before.
-
-        Returns:
-            The exit code: 1 if a run failed or ended with a message, or the report could not be written;
-            otherwise 0.
+        Return the exit code: 1 if a run failed or ended with a message, or the report could not be written;
+        otherwise 0.
         """
         say, error = self._console.say, self._console.error
         mine = part_of(self._in_order(), shard[0] - 1, shard[1])
@@ -244,10 +238,7 @@ class _SweepProgress:
 
 
 def _fill(job: Job, swept: Mapping[str, str]) -> str:
-    """Return `--output` with each name in braces replaced by its value in a run.
-
-    Raise `UserError` for a name that is not swept.
-    """
+    """Return `--output` with each name in braces, which must be swept, replaced by its value in a run."""
     styles = "+".join(Path(path).stem for path in job.style)
     values = {"content": job.content, "style": styles} | dict(swept)
 
