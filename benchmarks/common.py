@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -156,12 +157,13 @@ def peak_megabytes(pid: int | None = None) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-    """How a process ended; `folder` is that of a run's output."""
+    """How a process ended."""
 
     code: int
     output: str
     seconds: float
-    folder: Path = Path()
+    processor: float = 0.0  # seconds of all cores
+    folder: Path = Path()  # of a run's output
 
     @property
     def last_line(self) -> str:
@@ -191,7 +193,7 @@ def run_process(
         environment: Variables beside those of this process.
         folder: Its working directory.
     """
-    start = time.perf_counter()
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryFile() as file:
         process = subprocess.Popen(
             list(map(str, command)),
@@ -211,8 +213,10 @@ def run_process(
                 process.wait()
                 code = TIMEOUT
         seconds = time.perf_counter() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        processor = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
         file.seek(0)
-        return Ended(code, file.read().decode(errors="replace"), seconds)
+        return Ended(code, file.read().decode(errors="replace"), seconds, processor)
 
 
 def run_command(
