@@ -225,12 +225,8 @@ def read_scores(
     `NAME:less` or `NAME:more`, for which values are better. Several files, such as one for each system, may
     have values of the same column.
 
-    Returns:
-        A measure for each column, and for the path of each painting its values by the name of the measure. If
-        a painting is listed twice, its last values count.
-
-    Raises:
-        UserError: A file has another form, names none of `paintings`, or files disagree on what is better.
+    Return a measure for each column, and for the path of each of `paintings` its values by the name of the
+    measure. If a painting is listed twice, its last values count.
     """
     measures: dict[str, Measure] = {}
     values: dict[Path, dict[str, float]] = {}

@@ -51,13 +51,12 @@ class Viewer:
     """Extracts features with one network, which is built and traced once; without weights, no features."""
 
     def __init__(self, weights: Weights | None = None) -> None:
-        self._extract = self._extract_small = None
+        self._extract = None
         if weights is not None:
             use_tensorflow_backend()
             from neural_style_tf.losses.features import FeatureExtractor
 
             self._extract = FeatureExtractor(tuple(dict.fromkeys((*_STATISTICS, *_MAPS))), weights)
-            self._extract_small = FeatureExtractor([COPY_LAYER], weights)
 
     def look(self, pixels: np.ndarray, *, maps: bool = True) -> Appearance:
         """Return the `Appearance` of pixels [H, W, 3], RGB 0–255; a style picture needs no `maps`."""
@@ -74,7 +73,7 @@ class Viewer:
             {layer: statistics_of(features[layer]) for layer in _STATISTICS},
             {layer: features[layer] for layer in _MAPS} if maps else {},
             # At 384 pixels or below, `small` is the same picture.
-            features[COPY_LAYER] if small.shape == pixels.shape else self._extract_small(small)[COPY_LAYER],
+            (features if small.shape == pixels.shape else self._extract(small))[COPY_LAYER],
         )
 
 

@@ -322,15 +322,11 @@ def paint_on_node(
     *,
     shared: bool,
 ) -> Outcome:
-    """Paint a run on a machine of the cluster; Ray calls this function there.
+    """Paint a run, which has the paths of the driver's machine, on one of the cluster; Ray calls this there.
 
-    Args:
-        make_painter: Makes the painter of this process.
-        files: Handle of the actor `RunFiles`.
-        task: The run, with the paths of the driver's machine.
-        pictures: Ray references to the contents of the run's files, by path.
-        weights: Weights of the network, or None to load them here.
-        shared: Whether this machine can write into the run's folder itself.
+    `files` is a handle of the actor `RunFiles`. `pictures` are Ray references to the contents of the run's
+    files, by path. Without `weights` they are loaded here. With `shared` this machine can write into the
+    run's folder itself.
     """
     import ray
 

@@ -36,13 +36,7 @@ WIDEST = 100
 
 
 class Sweep:
-    """The runs of one command line.
-
-    Attributes:
-        runs: The swept settings of each run, by the name of its folder, in order.
-        skipped: Why a run is left out, by its name.
-        was_cut_short: Whether `execute` ended before all of its runs did, for example by a signal.
-    """
+    """The runs of one command line."""
 
     def __init__(
         self,
@@ -58,11 +52,12 @@ class Sweep:
         self._axes, self._base, self._settings = axes, base, settings
         self._machine, self._console = machine, machine.console
         self._root, self._folder = root, SweepFolder(root)
+        # The swept settings of each run, by the name of its folder, in order.
         self.runs = name_runs(combine(axes, zipped), self._folder.runs)
         self._skip_unreadable = skip_unreadable
         self._tasks: dict[str, Task] = {}
-        self.skipped: dict[str, str] = {}
-        self.was_cut_short = False
+        self.skipped: dict[str, str] = {}  # why a run is left out, by its name
+        self.was_cut_short = False  # whether `execute` ended before all of its runs did, as by a signal
 
     def check(self) -> list[Task]:
         """Check all runs and return those that are not skipped.
