@@ -101,6 +101,13 @@ def sweep_of(pairs: Sequence[str]) -> list[str]:
     return flags
 
 
+def flags_of(pair: str, size: int) -> list[str]:
+    """Return the flags of a run of `balanced` that saves nothing but its result."""
+    content, style = (locate(name).resolve() for name in pair.split(":"))
+    flags = [f"--content={content}", f"--style={style}", f"--image_size={size}"]
+    return [*flags, "--preset=balanced", "--save_every=0"]
+
+
 def settings(preset: str = "balanced", **changes: Any) -> nst.Config:
     """Return a preset with changes, for pictures at their own size and with a record of each step."""
     return nst.PRESETS[preset].replace(**{"image_size": 0, "save_every": 0, "log_every": 1} | changes)

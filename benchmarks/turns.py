@@ -15,7 +15,7 @@ import statistics
 import time
 from pathlib import Path
 
-from common import PAIRS, ROOT, locate, print_header, print_row, read_options, run_command, scratch
+from common import PAIRS, ROOT, flags_of, print_header, print_row, read_options, run_command, scratch
 
 CASES = ("other", "first run", "second run")
 
@@ -24,7 +24,6 @@ def measure(
     folder: Path, cache: Path, checkout: Path, pair: str, size: int, *flags: str
 ) -> tuple[float, float, float]:
     """Return the seconds of a run until its first step, until its end, and of the processor."""
-    content, style = (locate(name).resolve() for name in pair.split(":"))
     begun, seen = time.perf_counter(), []
 
     def watch(_: int) -> None:
@@ -33,8 +32,8 @@ def measure(
 
     ended = run_command(
         folder,
-        *(f"--content={content}", f"--style={style}", "--preset=balanced", f"--image_size={size}"),
-        *("--save_every=0", *flags),
+        *flags_of(pair, size),
+        *flags,
         checkout=checkout,
         watch=watch,
         environment={"XDG_CACHE_HOME": str(cache)},
