@@ -6,12 +6,12 @@ import os
 import re
 import shutil
 import signal
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from command_line import write_picture
+from harness import wait_until
 from page_clients import Client, paint_together
 from PIL import Image
 
@@ -197,11 +197,7 @@ def test_a_server_that_is_killed_loses_nothing(serve, tmp_path, folder):
     run = tmp_path / "out" / "photo_0-sea" / "run.json"
 
     def wait_for(condition):
-        for _ in range(1200):
-            if run.exists() and condition(json.loads(run.read_text())):
-                return
-            time.sleep(0.1)
-        raise TimeoutError
+        wait_until(lambda: run.exists() and condition(json.loads(run.read_text())), 120)
 
     process, address = serve(tmp_path, "narrow")
     small = {"Preset": "original", "Size": 64, "Iterations": 100_000}

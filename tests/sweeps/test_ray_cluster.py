@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import BUNDLED, read_metrics, write_picture
-from painters import STEPS, FakePainter, fake_painter
+from harness import rows
+from painters import STEPS, FakePainter, fake_painter, outcomes, steps_of
 
 from neural_style_tf.cli import main
 from neural_style_tf.config.schema import Config, Job, SweepConfig
@@ -41,14 +42,6 @@ def options(address="local", ray_cpus=1, **others):
 
 def on_ray(tasks, make_painter, sweep, received=()):
     return RayExecutor(make_painter, sweep, lambda job: None, received)(tasks)
-
-
-def outcomes(events):
-    return {event.name: event.outcome for event in events if event.outcome}
-
-
-def steps_of(name):
-    return [row["step"] for row in read_metrics(f"o/{name}")]
 
 
 ALL_STEPS = list(range(1, STEPS + 1))
@@ -410,12 +403,9 @@ def test_a_sweep_on_two_machines_has_the_bits_of_one_process_and_survives_the_lo
     # Beside each other, in a process each: the number of threads holds for a whole process.
     assert main.run([*common, "--output_dir=one", "--jobs=2"]) == 0
 
-    def rows(root, value):
-        return [row | {"seconds": 0} for row in read_metrics(f"{root}/tv_weight={value}")]
-
     for value in (0, 5, 9, 20):
-        roots = ("ray", "lost", "one")
-        assert len({Path(f"{root}/tv_weight={value}/result.png").read_bytes() for root in roots}) == 1
-        assert rows("ray", value) == rows("lost", value) == rows("one", value)
+        folders = [Path(root, f"tv_weight={value}") for root in ("ray", "lost", "one")]
+        assert len({(folder / "result.png").read_bytes() for folder in folders}) == 1
+        assert rows(folders[0]) == rows(folders[1]) == rows(folders[2])
     resumed = [json.loads(path.read_text()).get("resumed", []) for path in Path("lost").glob("*/run.json")]
     assert sum(map(len, resumed)) >= 1

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from command_line import read_metrics, write_picture
+from harness import rows
 from painters import FakePainter
 from PIL import Image
 
@@ -41,8 +42,7 @@ def statuses():
 
 
 def bits(folder):
-    rows = [row | {"seconds": 0} for row in read_metrics(folder)]
-    return (Path(folder) / "result.png").read_bytes(), rows
+    return (Path(folder) / "result.png").read_bytes(), rows(folder)
 
 
 @pytest.fixture
