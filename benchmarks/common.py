@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -100,6 +101,13 @@ def sweep_of(pairs: Sequence[str]) -> list[str]:
     return flags
 
 
+def flags_of(pair: str, size: int) -> list[str]:
+    """Return the flags of a run of `balanced` that saves nothing but its result."""
+    content, style = (locate(name).resolve() for name in pair.split(":"))
+    flags = [f"--content={content}", f"--style={style}", f"--image_size={size}"]
+    return [*flags, "--preset=balanced", "--save_every=0"]
+
+
 def settings(preset: str = "balanced", **changes: Any) -> nst.Config:
     """Return a preset with changes, for pictures at their own size and with a record of each step."""
     return nst.PRESETS[preset].replace(**{"image_size": 0, "save_every": 0, "log_every": 1} | changes)
@@ -156,12 +164,13 @@ def peak_megabytes(pid: int | None = None) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-    """How a process ended; `folder` is that of a run's output."""
+    """How a process ended."""
 
     code: int
     output: str
     seconds: float
-    folder: Path = Path()
+    processor: float = 0.0  # seconds of all cores
+    folder: Path = Path()  # of a run's output
 
     @property
     def last_line(self) -> str:
@@ -191,7 +200,7 @@ def run_process(
         environment: Variables beside those of this process.
         folder: Its working directory.
     """
-    start = time.perf_counter()
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryFile() as file:
         process = subprocess.Popen(
             list(map(str, command)),
@@ -211,8 +220,10 @@ def run_process(
                 process.wait()
                 code = TIMEOUT
         seconds = time.perf_counter() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        processor = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
         file.seek(0)
-        return Ended(code, file.read().decode(errors="replace"), seconds)
+        return Ended(code, file.read().decode(errors="replace"), seconds, processor)
 
 
 def run_command(

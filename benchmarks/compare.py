@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shlex
 import shutil
 import sys
@@ -25,24 +24,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from common import ROOT, read_options, run_command, sweep_of
+from scipy.stats import binomtest
 
 from neural_style_tf.errors import UserError
 from neural_style_tf.evaluation.pairs import PairedPainting, Search
 
 PAGE = Path(__file__).parent / "compare_page" / "page.html"
 PHOTOS, STYLES = ("astronaut", "chelsea", "coffee", "rocket"), ("mosaic", "starry_night", "watercolour")
-Z = 1.96
-"""Of a normal distribution, 95 % lie within so many standard deviations."""
 
 
 def wilson(wins: int, trials: int) -> tuple[float, float]:
     """Return the 95 % score interval of a share (Wilson 1927), 0 to 1 each; (0, 1) without trials."""
     if not trials:
         return 0.0, 1.0
-    share, scale = wins / trials, 1 + Z * Z / trials
-    middle = (share + Z * Z / (2 * trials)) / scale
-    half = Z * math.sqrt(share * (1 - share) / trials + Z * Z / (4 * trials**2)) / scale
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    found = binomtest(wins, trials).proportion_ci(method="wilson")
+    return found.low, found.high
 
 
 def tally(lines: Iterable[str]) -> str:

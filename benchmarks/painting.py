@@ -13,7 +13,7 @@ import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 
-from common import PAIRS, locate, print_header, print_row, read_options, run_command, scratch
+from common import PAIRS, flags_of, print_header, print_row, read_options, run_command, scratch
 
 
 def split(seconds: float, records: Sequence[Mapping]) -> tuple[float, float, list[float]]:
@@ -35,14 +35,12 @@ def split(seconds: float, records: Sequence[Mapping]) -> tuple[float, float, lis
 def main() -> None:
     """Paint each pair, and print the table."""
     options = read_options(__doc__, {"pairs": PAIRS[:1], "size": 96}, pairs=PAIRS, size=512, precision="auto")
-    flags = [f"--image_size={options.size}", f"--precision={options.precision}", "--preset=balanced"]
-    flags += ["--save_every=0", "--log_every=5"]
+    flags = [f"--precision={options.precision}", "--log_every=5"]
     flags += ["--iterations=10", "--scale_iterations=10"] if options.quick else []
     print_header("pair", "seconds", "start and end", "later scales begin", "steps, by scale")
     for pair in options.pairs:
-        content, style = map(locate, pair.split(":"))
         with scratch() as folder:
-            ended = run_command(folder / "run", f"--content={content}", f"--style={style}", *flags)
+            ended = run_command(folder / "run", *flags_of(pair, options.size), *flags)
             ends, beginnings, steps = split(ended.seconds, ended.records)
         by_scale = " + ".join(f"{seconds:.0f}" for seconds in steps)
         print_row(pair, f"{ended.seconds:.0f}", f"{ends:.0f}", f"{beginnings:.0f}", by_scale)

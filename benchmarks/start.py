@@ -11,24 +11,19 @@ seconds of several rounds, on the clock and of all cores, which other programs d
 from __future__ import annotations
 
 import itertools
-import resource
 from pathlib import Path
 
-from common import locate, print_header, print_row, read_options, run_command, scratch
+from common import flags_of, print_header, print_row, read_options, run_command, scratch
 
 CASES = ("without", "first run", "second run")
 
 
 def measure(folder: Path, case: str, size: int, convolution: str) -> tuple[float, float]:
     """Return the seconds of a run, on the clock and of the processor."""
-    content, style = map(locate, ("coffee", "starry_night"))
-    flags = [f"--content={content}", f"--style={style}", "--preset=balanced", f"--image_size={size}"]
-    flags += ["--iterations=1", "--scale_iterations=1", "--save_every=0", f"--convolution={convolution}"]
-    flags += ["--overwrite"] + ["--nocache"] * (case == "without")
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    flags = ["--iterations=1", "--scale_iterations=1", f"--convolution={convolution}", "--overwrite"]
+    flags += [*flags_of("coffee:starry_night", size), *["--nocache"] * (case == "without")]
     ended = run_command(folder / "run", *flags, environment={"XDG_CACHE_HOME": str(folder / "cache")})
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return ended.seconds, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return ended.seconds, ended.processor
 
 
 def main() -> None:

@@ -11,12 +11,11 @@ run in this environment, so the other checkout must work with the packages insta
 from __future__ import annotations
 
 import itertools
-import resource
 import statistics
 import time
 from pathlib import Path
 
-from common import PAIRS, ROOT, locate, print_header, print_row, read_options, run_command, scratch
+from common import PAIRS, ROOT, flags_of, print_header, print_row, read_options, run_command, scratch
 
 CASES = ("other", "first run", "second run")
 
@@ -25,25 +24,21 @@ def measure(
     folder: Path, cache: Path, checkout: Path, pair: str, size: int, *flags: str
 ) -> tuple[float, float, float]:
     """Return the seconds of a run until its first step, until its end, and of the processor."""
-    content, style = (locate(name).resolve() for name in pair.split(":"))
     begun, seen = time.perf_counter(), []
 
     def watch(_: int) -> None:
         if not seen and (folder / "metrics.jsonl").exists():
             seen.append(time.perf_counter() - begun)
 
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     ended = run_command(
         folder,
-        *(f"--content={content}", f"--style={style}", "--preset=balanced", f"--image_size={size}"),
-        *("--save_every=0", *flags),
+        *flags_of(pair, size),
+        *flags,
         checkout=checkout,
         watch=watch,
         environment={"XDG_CACHE_HOME": str(cache)},
     )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    processor = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-    return (seen or [ended.seconds])[0], ended.seconds, processor
+    return (seen or [ended.seconds])[0], ended.seconds, ended.processor
 
 
 def main() -> None:

@@ -77,7 +77,7 @@ def paint(source: Path, way: str, flags: list[str], folder: Path) -> tuple[list[
     flags = [f"--content={source}", f"--style={EXAMPLES / 'starry_night.jpg'}", "--save_every=0", *flags]
     if WAYS[way] is None:
         run_command(folder, *flags)
-        runs = [Ended(0, "", 0.0, path) for path in sorted(folder.glob("content=*"))]
+        runs = [Ended(0, "", 0.0, folder=path) for path in sorted(folder.glob("content=*"))]
         records = [run.records[-1] for run in runs]
         frames = [nst.load_image(run.folder / "result.png").pixels for run in runs]
         return frames, [record | {"iterations": record["step"]} for record in records]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Collection
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
@@ -46,12 +46,7 @@ class Guard:
 
     Starlette's `TrustedHostMiddleware` checks only `Host`. It also copies its list of names, but `names` gets
     the name of a share link after the start.
-
-    Args:
-        app: The application.
-        names: Names of the page besides those of this machine.
-        token: The token; `""`: none is needed.
-        path: Path of the page for browsers, to which the cookie belongs.
+    `path` is that of the page for browsers, to which the cookie belongs.
     """
 
     def __init__(self, app: ASGIApp, names: Collection[str] = (), token: str = "", path: str = "/") -> None:
@@ -80,7 +75,7 @@ class Guard:
         is_own = host_of(host) in HOSTS or host_of(host) in self._names
         # A proxy may pass on its own name as the host.
         same_origin = all(
-            host_of(origin) in self._names or _place(origin) == host.lower()
+            host_of(origin) in self._names or _split(origin).netloc.lower() == host.lower()
             for origin in request.headers.getlist("origin")
         )
         # If a path holds a URL, Gradio would fetch this URL.
@@ -107,17 +102,13 @@ def _same(given: str, token: str) -> bool:
     return hmac.compare_digest(given.encode(errors="replace"), token.encode())
 
 
-def _place(origin: str) -> str:
-    """Return the host and the port of an `Origin`, in lower case; `""` if there is none."""
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return ""
-
-
 def host_of(address: str) -> str:
     """Return the host, in lower case, of `host`, `host:port` or a URL; `""` if there is none."""
+    return _split(address if "//" in address else f"//{address}").hostname or ""
+
+
+def _split(address: str) -> SplitResult:
     try:
-        return urlsplit(address if "//" in address else f"//{address}").hostname or ""
+        return urlsplit(address)
     except ValueError:
-        return ""
+        return urlsplit("")

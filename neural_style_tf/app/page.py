@@ -78,12 +78,10 @@ class Browser:
 
 
 class Page:
-    """The page and its queue of runs.
+    """The page and its queue of runs, which `make_queue` makes once the page is built.
 
-    Args:
-        base: Job with the output folder and the network of all runs.
-        temporary: Folder for uploads, previews and downloads; Gradio serves its files.
-        make_queue: Makes the queue, once the page is built.
+    `base` has the output folder and the network of all runs. `temporary` is a folder for uploads, previews
+    and downloads, whose files Gradio serves.
     """
 
     def __init__(self, base: Job, temporary: Path, make_queue: Callable[[], RunQueue]) -> None:
@@ -109,16 +107,11 @@ class Page:
         listen: str = HOSTS[0],
         token: str = "",
     ) -> str:
-        """Serve the page in a thread; return its address, for a browser to open.
+        """Serve the page in a thread; return its address. The options are those of docs/app.md.
 
-        Args:
-            port: Port of the server; None: the first free port from 7860.
-            browser: Whether to open the page in a browser, if no token is needed.
-            share: Whether to make a public link through Gradio's server.
-            hosts: Additional host names that the page answers to. A whole URL, such as
-                `https://hub.example/user/me/proxy/7860`, also becomes the address of the page for browsers.
-            listen: Address of this machine that the server listens at.
-            token: What each request must have (`Guard`); `""`: nothing.
+        Without a `port` it is the first free one from 7860. A whole URL among `hosts`, such as
+        `https://hub.example/user/me/proxy/7860`, also becomes the address of the page for browsers. With a
+        `token` no `browser` is opened: other users can see its command line.
         """
         names = {*map(host_of, hosts), *({listen} - {HOSTS[0], ANY_ADDRESS})}
         public = next((name for name in hosts if "://" in name), None)
@@ -157,7 +150,6 @@ class Page:
         if token:
             address = f"{address}?{PARAMETER}={token}"
         if browser and not token:
-            # Other users can see the command line of a browser.
             webbrowser.open(address)
         return address
 
@@ -269,8 +261,9 @@ class Page:
         parts, masks = self._parts, []
         for number, picture in enumerate(parts.pictures):
             canvas = browser.drawings.get(number, values[picture.canvas]) or {}
-            layers = [layer for layer in canvas.get("layers") or [] if layer is not None]
-            masks.append(strokes(layers, picture.colors))
+            # The canvas has a single layer.
+            layer = next((layer for layer in canvas.get("layers") or [] if layer is not None), None)
+            masks.append(strokes(layer, picture.colors))
         regions, *origins = masks
         photo, *files = (values[picture.path] for picture in parts.pictures)
         weights = [values[weight] for weight in parts.weights]
@@ -307,7 +300,7 @@ class Page:
         """Return the changes of the page since this browser was last updated."""
         # The system may have removed the temporary folder. Only this user may write into it.
         self._temporary.mkdir(0o700, parents=True, exist_ok=True)
-        run, changes = self._stored(browser), {}
+        run, changes = self._api.stored(browser.name), {}
         status = self._status(browser.name)
         try:
             changes |= self._changed_picture(browser, run)
@@ -322,11 +315,8 @@ class Page:
             changes |= part(browser, run)
         return changes | self._changed_gallery(browser)
 
-    def _stored(self, browser: Browser) -> StoredRun | None:
-        return self._api.stored(browser.name)
-
     def _run_shown(self, browser: Browser) -> StoredRun:
-        run = self._stored(browser)
+        run = self._api.stored(browser.name)
         if run is None:
             raise UserError("There is no painting yet.")
         return run

@@ -90,19 +90,16 @@ def title_of(path: Path) -> str:
     return re.sub(rf"^[0-9a-f]{{{HASH_DIGITS}}}-", "", path.stem)
 
 
-def strokes(layers: Sequence[np.ndarray], colors: Sequence[str]) -> list[np.ndarray | None]:
+def strokes(layer: np.ndarray | None, colors: Sequence[str]) -> list[np.ndarray | None]:
     """Return a mask for each colour of a brush: where it was used, bool [H, W], or None if it was not used.
 
-    `layers` are RGBA, uint8 [H, W, 4]; later ones lie above earlier ones.
+    `layer` is what was drawn, RGBA, uint8 [H, W, 4]; None for nothing.
     """
-    if not layers:
+    if layer is None:
         return [None] * len(colors)
-    top = layers[0]
-    for layer in layers[1:]:
-        top = np.where(layer[..., 3:] > 127, layer, top)
     palette = np.array([ImageColor.getrgb(color) for color in colors], np.int32)
-    nearest = ((top[..., None, :3] - palette) ** 2).sum(-1).argmin(-1)
-    masks = [(top[..., 3] > 127) & (nearest == number) for number in range(len(colors))]
+    nearest = ((layer[..., None, :3] - palette) ** 2).sum(-1).argmin(-1)
+    masks = [(layer[..., 3] > 127) & (nearest == number) for number in range(len(colors))]
     return [mask if mask.any() else None for mask in masks]
 
 

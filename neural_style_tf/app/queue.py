@@ -44,13 +44,10 @@ class QueuedRun:
 
 
 class RunQueue:
-    """Paints runs one after another in a worker process.
+    """Paints runs one after another in a worker process with the variables of `environment`.
 
-    Args:
-        make_painter: Called once in the process; must be picklable.
-        check: Called just before a run begins, for example to check memory; its `UserError` ends the run.
-        most: Most runs that may wait.
-        environment: Environment variables of the process.
+    `make_painter`, which must be picklable, is called once in the process, and `check` just before a run
+    begins, for example to check memory; its `UserError` ends the run. At most `most` runs may wait.
     """
 
     def __init__(
@@ -83,29 +80,25 @@ class RunQueue:
             raise QueueFull(f"{self._most} paintings are already waiting: try again when one is finished")
 
     def add(self, make_task: Callable[[], Task]) -> str:
-        """Make a run and add it to the end of the queue; return its name.
+        """Make a run, which may take a while, and add it to the end of the queue; return its name.
 
-        Raise `QueueFull`, or `UserError` if `make_task` or `submit` does.
+        Raise `QueueFull`, or `UserError` if the run is in the queue, or if `make_task` does.
         """
         self.check_room()
         task = make_task()
-        try:
-            self.submit(task)
-        except QueueFull:
-            _release(task)
-            raise
-        return task.name
-
-    def submit(self, task: Task) -> None:
-        """Add a run to the end of the queue; raise `QueueFull`, or `UserError` if it is in the queue."""
         name = task.name
         with self._lock:
-            self.check_room()
             if name in self.line():
                 raise UserError(f"{name} is being painted already")
+            try:
+                self.check_room()
+            except QueueFull:
+                _release(task)
+                raise
             self._runs.pop(name, None)
             self._runs[name] = queued = QueuedRun(task)
             self._thread.submit(self._paint, queued)
+        return name
 
     def stop(self, name: str) -> None:
         """Save and end the run that is being painted; the second call ends it at once.

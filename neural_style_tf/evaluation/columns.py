@@ -20,31 +20,20 @@ from neural_style_tf.evaluation.looks import (
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """A measure of the table.
-
-    Attributes:
-        name: Name of its column.
-        axis: What it is about: `content`, `style` or `neither`.
-        unit: Unit or range of its values.
-        best: The value of a perfect painting; 0 where less is better.
-        says: What it compares, in words.
-        function: Computes the value from a `Trial`; None for a column that another program computed.
-        by_network: Whether it needs the features of a network.
-        summed: Whether it is part of `content_lost` or `style_missing`.
-    """
+    """A measure, which is a column of the table."""
 
     name: str
     axis: Literal["content", "style", "neither"]
-    unit: str
-    says: str
-    function: Callable[[Trial], float] | None = None
-    best: float = 0.0
-    by_network: bool = True
-    summed: bool = False
+    unit: str  # or the range of its values
+    says: str  # what it compares, in words
+    function: Callable[[Trial], float] | None = None  # None for a column that another program computed
+    best: float = 0.0  # the value of a perfect painting; 0 where less is better
+    by_network: bool = True  # whether it needs the features of a network
+    summed: bool = False  # whether it is part of `content_lost` or `style_missing`
 
     @property
     def less_is_better(self) -> bool:
-        """Whether smaller values are better."""
+        """Whether smaller values are better, as with all distances."""
         return self.best == 0.0
 
     @property
@@ -58,7 +47,7 @@ class Measure:
 
 
 def _of_layers(trial: Trial, layers: Sequence[str]) -> list[list[measures.FeatureStatistics]]:
-    """Return two lists: the statistics of `layers` in the painting, and those in the style picture."""
+    """Return the statistics of `layers` in the painting, and those in the style picture."""
     return [[side.statistics[layer] for layer in layers] for side in (trial.painting, trial.style)]
 
 
@@ -185,7 +174,7 @@ def axis_shares(
             for measure in MEASURES
             if measure.summed
             and measure.axis == total.axis
-            and {measure.name} <= values.keys() & control.keys()
+            and measure.name in values.keys() & control.keys()
             and measure.badness(control[measure.name]) > 0
         ]
         sums[total.name] = sum(shares) / len(shares) if shares else math.nan

@@ -67,23 +67,14 @@ class Vote(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """All results, from which the report is written.
+    """All results, from which the report is written."""
 
-    Attributes:
-        rows: For each pair the controls, then the painting of each system.
-        measures: Columns of the tables, `SUMS` first.
-        problems: A line for each picture that was not measured.
-        notes: Lines that a reader should see.
-        facts: Network, versions and size, by name.
-        votes: People's votes, if there are any.
-    """
-
-    rows: Sequence[Row]
-    measures: Sequence[Measure]
-    problems: Sequence[str]
-    notes: Sequence[str]
-    facts: Mapping[str, str]
-    votes: Sequence[Vote] = ()
+    rows: Sequence[Row]  # for each pair the controls, then the painting of each system
+    measures: Sequence[Measure]  # columns of the tables, `SUMS` first
+    problems: Sequence[str]  # a line for each picture that was not measured
+    notes: Sequence[str]  # lines that a reader should see
+    facts: Mapping[str, str]  # network, versions and size, by name
+    votes: Sequence[Vote] = ()  # of people
 
     @functools.cached_property
     def programs(self) -> list[System]:
@@ -110,10 +101,7 @@ class Comparison:
         return values
 
     def values(self, system: System, measure: Measure) -> np.ndarray:
-        """Return the value of `measure` for each of `pairs`, or NaN where it was not measured.
-
-        `system` is one of the programs that are compared, or a control.
-        """
+        """Return the value of `measure` for each of `pairs`, or NaN where it was not measured."""
         by_pair = self._values[system]
         return np.array([by_pair.get(pair, {}).get(measure.name, math.nan) for pair in self.pairs])
 
@@ -172,15 +160,10 @@ def compare(
     size: int,
     progress: Callable[[int, int, float], None] = lambda done, count, left: None,
 ) -> tuple[list[Row], list[str], list[str]]:
-    """Measure paintings and, for each pair, the two controls.
+    """Measure paintings and, for each pair, the two controls, at a longest side of `size` pixels.
 
     Systems may name different files for one pair. Then those of the pair's first painting are used for all.
-
-    Args:
-        paintings: The paintings of all systems.
-        viewer: Extracts the features of pictures.
-        size: Longest side, in pixels, at which pictures are measured.
-        progress: Called with the number of paintings that are done, their total number, and the seconds left.
+    `progress` is called with the number of paintings that are done, their total number, and the seconds left.
 
     Returns:
         The rows, a line for each picture that cannot be read, and notes.
@@ -242,16 +225,8 @@ def read_scores(
     `NAME:less` or `NAME:more`, for which values are better. Several files, such as one for each system, may
     have values of the same column.
 
-    Args:
-        paths: The CSV files.
-        paintings: The paintings that they may name.
-
-    Returns:
-        A measure for each column, and for the path of each painting its values by the name of the measure. If
-        a painting is listed twice, its last values count.
-
-    Raises:
-        UserError: A file has another form, names no painting, or files disagree on which values are better.
+    Return a measure for each column, and for the path of each of `paintings` its values by the name of the
+    measure. If a painting is listed twice, its last values count.
     """
     measures: dict[str, Measure] = {}
     values: dict[Path, dict[str, float]] = {}

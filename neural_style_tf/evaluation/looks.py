@@ -32,21 +32,14 @@ _STATISTICS = (*W2_LAYERS, *GRAM_LAYERS)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Appearance:
-    """A picture, and the features that measures need of it.
+    """A picture, and the features that measures need of it; without a network there are none."""
 
-    Attributes:
-        pixels: float32 [H, W, 3], RGB 0–255.
-        small: The same picture with a longest side of at most 384 pixels.
-        statistics: Mean and covariance of the features, by layer; empty without a network.
-        maps: Features [H, W, N], by layer; empty for a style picture, and without a network.
-        copied: Features relu4_1 of `small`, for `copied_places`; None without a network.
-    """
-
-    pixels: np.ndarray
-    small: np.ndarray
-    statistics: Mapping[str, FeatureStatistics] = dataclasses.field(default_factory=dict)
+    pixels: np.ndarray  # float32 [H, W, 3], RGB 0–255
+    small: np.ndarray  # the same picture with a longest side of at most 384 pixels
+    statistics: Mapping[str, FeatureStatistics] = dataclasses.field(default_factory=dict)  # by layer
+    # Features [H, W, N], by layer; empty for a style picture.
     maps: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    copied: np.ndarray | None = None
+    copied: np.ndarray | None = None  # features relu4_1 of `small`, for `copied_places`
 
     @functools.cached_property
     def coherence(self) -> float:
@@ -58,13 +51,12 @@ class Viewer:
     """Extracts features with one network, which is built and traced once; without weights, no features."""
 
     def __init__(self, weights: Weights | None = None) -> None:
-        self._extract = self._extract_small = None
+        self._extract = None
         if weights is not None:
             use_tensorflow_backend()
             from neural_style_tf.losses.features import FeatureExtractor
 
             self._extract = FeatureExtractor(tuple(dict.fromkeys((*_STATISTICS, *_MAPS))), weights)
-            self._extract_small = FeatureExtractor([COPY_LAYER], weights)
 
     def look(self, pixels: np.ndarray, *, maps: bool = True) -> Appearance:
         """Return the `Appearance` of pixels [H, W, 3], RGB 0–255; a style picture needs no `maps`."""
@@ -81,7 +73,7 @@ class Viewer:
             {layer: statistics_of(features[layer]) for layer in _STATISTICS},
             {layer: features[layer] for layer in _MAPS} if maps else {},
             # At 384 pixels or below, `small` is the same picture.
-            features[COPY_LAYER] if small.shape == pixels.shape else self._extract_small(small)[COPY_LAYER],
+            (features if small.shape == pixels.shape else self._extract(small))[COPY_LAYER],
         )
 
 

@@ -1,9 +1,11 @@
 """Measures of a painting, each a pure function of arrays; no loss here minimises them in these forms.
 
 Pixels are [H, W, 3], RGB 0–255. Features are [H, W, N], as `extract_features` returns them; no measure but
-`cfsd` depends on their scale. "Energy" is the sum of the squares of the reference, that is, of the photo or
-of the style picture: distances of features are divided by it. docs/evaluation.md says what each measure can
-and cannot tell.
+`cfsd` depends on their scale. A measure of content compares with the photo, whose arrays have the shapes of
+the painting's; one of style with the style picture, which may have another size. A distance is 0 for equal
+pictures, and has no unit unless one is named. "Energy" is the sum of the squares of the reference, that is,
+of the photo or of the style picture. Layers are in `looks`. docs/evaluation.md says what each measure can and
+cannot tell.
 """
 
 from __future__ import annotations
@@ -48,15 +50,18 @@ class FeatureStatistics(NamedTuple):
         """Gram matrix [N, N], divided by the number of positions."""
         return self.covariance + np.outer(self.mean, self.mean)
 
+    @property
+    def moments(self) -> np.ndarray:
+        """Means and standard deviations of the features [2 N]."""
+        return np.concatenate([self.mean, np.sqrt(np.maximum(np.diag(self.covariance), 0))])
 
-Side = np.ndarray | FeatureStatistics
-"""Features [H, W, N] or their statistics."""
+
+Statistics = Sequence[FeatureStatistics]
+"""Statistics of several layers."""
 
 
-def statistics_of(features: Side) -> FeatureStatistics:
-    """Return mean and covariance of features [H, W, N]; statistics are returned as they are."""
-    if isinstance(features, FeatureStatistics):
-        return features
+def statistics_of(features: np.ndarray) -> FeatureStatistics:
+    """Return mean and covariance of features [H, W, N]."""
     rows = features.reshape(-1, features.shape[-1])
     mean = rows.mean(0, dtype=np.float64)
     covariance = np.zeros((len(mean), len(mean)))
@@ -70,17 +75,10 @@ def statistics_of(features: Side) -> FeatureStatistics:
 
 
 def ssim(pixels: np.ndarray, photo: np.ndarray) -> float:
-    """Return the structural similarity of the luma, by scikit-image, with Gaussian weights.
+    """Return the structural similarity of the luma, −1 to 1 (equal), by scikit-image, with Gaussian weights.
 
-    Args:
-        pixels: The painting, at least 11 pixels on each side.
-        photo: The photo, of the same shape.
-
-    Returns:
-        From −1 to 1 (equal pictures); more is better. No unit.
-
-    Source: Wang, Bovik, Sheikh and Simoncelli, "Image Quality Assessment: From Error Visibility to Structural
-    Similarity" (2004); σ 1.5, K₁ 0.01, K₂ 0.03.
+    Sides must be at least 11 pixels. Source: Wang, Bovik, Sheikh and Simoncelli, "Image Quality Assessment:
+    From Error Visibility to Structural Similarity" (2004); σ 1.5, K₁ 0.01, K₂ 0.03.
     """
     from skimage.metrics import structural_similarity
 
@@ -94,15 +92,8 @@ def cfsd(features: np.ndarray, photo: np.ndarray) -> float:
     """Return the content feature structural distance: are positions as similar to each other as in the photo?
 
     F [M, N] are the features of M positions, divided by N, and P is the softmax of each row of F Fᵀ. The
-    distance is the sum of KL(P_photo ‖ P_painting) over rows. Of more than 2048 rows, 2048 evenly spaced
-    ones stand for all.
-
-    Args:
-        features: relu3_1 of the painting.
-        photo: relu3_1 of the photo, of the same shape.
-
-    Returns:
-        From 0 (equal); less is better. In nats. It is a sum over positions: compare pictures of one size.
+    distance is the sum of KL(P_photo ‖ P_painting) over rows, in nats. Of more than 2048 rows, 2048 evenly
+    spaced ones stand for all. It is a sum over positions: compare pictures of one size.
 
     Source: Chung, Hyun and Heo, "Style Injection in Diffusion" (2024), whose network takes RGB of unit
     deviation; features are divided by `UNIT_INPUT` so that those of a network for 0–255 are about as large.
@@ -125,15 +116,7 @@ def cfsd(features: np.ndarray, photo: np.ndarray) -> float:
 def perceptual_distance(features: Sequence[np.ndarray], photo: Sequence[np.ndarray]) -> float:
     """Return the squared difference of features divided by the photo's energy, averaged over layers.
 
-    This is not LPIPS, which weights channels by people's answers.
-
-    Args:
-        features: relu1_2, relu2_2, relu3_3 and relu4_3 of the painting.
-        photo: The same layers of the photo, of the same shapes.
-
-    Returns:
-        From 0 (equal); less is better. No unit. About 1 to 2 for unrelated pictures.
-
+    About 1 to 2 for unrelated pictures. This is not LPIPS, which weights channels by people's answers.
     Source: Johnson, Alahi and Fei-Fei, "Perceptual Losses" (2016), Eq. 2, divided by the energy.
     """
     shares = [_relative(*sides) for sides in zip(features, photo, strict=True)]
@@ -143,24 +126,17 @@ def perceptual_distance(features: Sequence[np.ndarray], photo: Sequence[np.ndarr
 # Style: measures that compare the painting with the style picture.
 
 
-def gaussian_w2(features: Sequence[Side], style: Sequence[Side]) -> float:
+def gaussian_w2(painting: Statistics, style: Statistics) -> float:
     """Return the squared 2-Wasserstein distance of Gaussian features divided by energy, averaged over layers.
 
     With mean μ and covariance Σ of the painting's features, and ν and T of the style's:
     (‖μ − ν‖² + tr(Σ + T − 2 (T^½ Σ T^½)^½)) / (tr T + ‖ν‖²).
 
-    Args:
-        features: relu1_2, relu2_2, relu3_2 and relu4_2 of the painting: no preset takes style from them.
-        style: The same layers of the style picture, which may have another size.
-
-    Returns:
-        From 0 (equal); less is better. No unit.
-
     Source: Dowson and Landau (1982), Eq. 4; for features, Heusel et al., "GANs Trained by a Two Time-Scale
     Update Rule" (2017), Eq. 6.
     """
     distances = []
-    for ours, theirs in _statistics(features, style):
+    for ours, theirs in zip(painting, style, strict=True):
         root = _root(theirs.covariance)
         common = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ ours.covariance @ root), 0)).sum()
         traces = np.trace(ours.covariance) + np.trace(theirs.covariance) - 2 * common
@@ -169,58 +145,33 @@ def gaussian_w2(features: Sequence[Side], style: Sequence[Side]) -> float:
     return float(np.mean(distances))
 
 
-def gram_distance(features: Sequence[Side], style: Sequence[Side]) -> float:
+def gram_distance(painting: Statistics, style: Statistics) -> float:
     """Return the squared difference of Gram matrices divided by the style's squares, averaged over layers.
 
-    Args:
-        features: relu1_1, relu2_1, relu3_1 and relu4_1 of the painting.
-        style: The same layers of the style picture, which may have another size.
-
-    Returns:
-        From 0 (equal); less is better. No unit. Many methods minimise this, so by itself it says little.
-
-    Source: Gatys, Ecker and Bethge (2016), Eq. 4, divided by the squares of the style's Gram matrix.
+    Many methods minimise this, so by itself it says little. Source: Gatys, Ecker and Bethge (2016), Eq. 4,
+    divided by the squares of the style's Gram matrix.
     """
-    return float(
-        np.mean([_relative(ours.gram, theirs.gram) for ours, theirs in _statistics(features, style)])
-    )
+    pairs = zip(painting, style, strict=True)
+    return float(np.mean([_relative(ours.gram, theirs.gram) for ours, theirs in pairs]))
 
 
-def moment_distance(features: Sequence[Side], style: Sequence[Side]) -> float:
+def moment_distance(painting: Statistics, style: Statistics) -> float:
     """Return the squared difference of the channels' means and standard deviations, averaged over layers.
 
     In each layer it is divided by the sum of the squares of the style's means and standard deviations.
-
-    Args:
-        features: relu1_1, relu2_1, relu3_1 and relu4_1 of the painting.
-        style: The same layers of the style picture, which may have another size.
-
-    Returns:
-        From 0 (equal); less is better. No unit. Feed-forward methods minimise this.
-
-    Source: Huang and Belongie, "Arbitrary Style Transfer in Real-time" (2017), Eq. 13, squared and divided.
+    Feed-forward methods minimise this. Source: Huang and Belongie, "Arbitrary Style Transfer in Real-time"
+    (2017), Eq. 13, squared and divided.
     """
-
-    def both(side: FeatureStatistics) -> np.ndarray:
-        return np.concatenate([side.mean, np.sqrt(np.maximum(np.diag(side.covariance), 0))])
-
-    pairs = _statistics(features, style)
-    return float(np.mean([_relative(both(ours), both(theirs)) for ours, theirs in pairs]))
+    pairs = zip(painting, style, strict=True)
+    return float(np.mean([_relative(ours.moments, theirs.moments) for ours, theirs in pairs]))
 
 
 def patch_distance(pixels: np.ndarray, style: np.ndarray, *, seed: int = 0) -> float:
     """Return the sliced Wasserstein distance of 7×7 patches, averaged over full, half and quarter size.
 
-    Patches are projected on 256 random filters of length 1. For each filter the projections of both pictures
-    are sorted; the distance is the mean absolute difference of these sorted values.
-
-    Args:
-        pixels: The painting.
-        style: The style picture, which may have another size.
-        seed: Seed of the filters and of the places of the patches, at most 8192 in a picture.
-
-    Returns:
-        From 0 (equal); less is better. In grey levels: a picture that is brighter by one level is at 0.8.
+    Patches, at most 8192 of a picture, at places from `seed`, are projected on 256 random filters of length
+    1. For each filter the projections of both pictures are sorted; the distance is the mean absolute
+    difference of these sorted values, in grey levels: a picture that is brighter by one level is at 0.8.
 
     Source: Elnekave and Weiss, "Generating Natural Images with Direct Patch Distributions Matching" (2022).
     """
@@ -231,8 +182,8 @@ def patch_distance(pixels: np.ndarray, style: np.ndarray, *, seed: int = 0) -> f
         filters = random.standard_normal((PATCH * PATCH * 3, FILTERS)).astype(np.float32)
         filters /= np.linalg.norm(filters, axis=0)
         projected = [np.sort(filters.T @ _patches(side, seed).T, axis=1) for side in sides]
-        count = min(values.shape[1] for values in projected)
-        ours, theirs = (_quantiles(values, count) for values in projected)
+        places = np.linspace(0, 1, min(values.shape[1] for values in projected))
+        ours, theirs = (_quantiles(values, places) for values in projected)
         distances.append(float(np.abs(ours - theirs).mean()))
         sides = [halved(side) for side in sides]
     return float(np.mean(distances))
@@ -241,15 +192,9 @@ def patch_distance(pixels: np.ndarray, style: np.ndarray, *, seed: int = 0) -> f
 def colour_distance(pixels: np.ndarray, style: np.ndarray) -> float:
     """Return the Hellinger distance of colour histograms (RGB-uv), in which bright pixels weigh more.
 
-    Args:
-        pixels: The painting.
-        style: The style picture, which may have another size.
-
-    Returns:
-        From 0 (equal) to 1 (no colour in common); less is better. No unit.
-
-    Source: Afifi, Brubaker and Brown, "HistoGAN" (2021), Eqs. 1–4: 64 bins from −3 to 3, τ 0.02. The source
-    reduces each picture to 150 × 150; here at most 16,384 evenly spaced pixels are used.
+    1 if no colour is in common. Source: Afifi, Brubaker and Brown, "HistoGAN" (2021), Eqs. 1–4: 64 bins from
+    −3 to 3, τ 0.02. The source reduces each picture to 150 × 150; here at most 16,384 evenly spaced pixels
+    are used.
     """
     roots = [np.sqrt(_colour_histogram(picture)) for picture in (pixels, style)]
     if roots[0].any() != roots[1].any():
@@ -259,17 +204,11 @@ def colour_distance(pixels: np.ndarray, style: np.ndarray) -> float:
 
 
 def coherence(pixels: np.ndarray) -> float:
-    """Return how much neighbouring edges have the same direction, as in brush strokes.
+    """Return how much neighbouring edges have the same direction: 0 (none) to 1 (straight lines).
 
     With the structure tensor J of the luma: Σ √((Jxx − Jyy)² + 4 Jxy²) / Σ (Jxx + Jyy), averaged over five
-    pairs of scales.
-
-    Args:
-        pixels: A picture with a longest side of 384 pixels, for which the scales are chosen.
-
-    Returns:
-        From 0 (no direction) to 1 (straight lines). No unit. A photo of cables is coherent, too. So the
-        column `strokes` is the absolute difference from the style picture, 0 to 1; less is better.
+    pairs of scales, for a longest side of 384 pixels. A photo of cables is coherent, too. So the column
+    `strokes` is the absolute difference from the style picture.
 
     Source: Jähne, "Spatio-Temporal Image Processing" (1993), coherence of the structure tensor.
     """
@@ -289,17 +228,13 @@ def coherence(pixels: np.ndarray) -> float:
 # Neither: measures of faults.
 
 
-def copied_places(features: np.ndarray, style: np.ndarray, *, least: int = LEAST_REGION) -> np.ndarray:
+def copied_places(features: np.ndarray, style: np.ndarray) -> np.ndarray:
     """Return where a painting shows pieces of the style picture, bool [H − 2, W − 2].
 
-    The style's mean is subtracted from all features. Then each 3×3 patch of the painting is matched with the
-    style's patch that has the highest cosine. A position is copied if it lies in a 4-connected region of at
-    least `least` positions that all have the same offset (matched position − own position).
-
-    Args:
-        features: relu4_1 of the painting at 384 pixels, at least 3 positions on each side.
-        style: relu4_1 of the style picture at 384 pixels; its shape may be another.
-        least: The smallest region that counts, in positions.
+    The style's mean is subtracted from all features, relu4_1 at 384 pixels. Then each 3×3 patch of the
+    painting is matched with the style's patch that has the highest cosine. A position is copied if it lies in
+    a 4-connected region of at least 6 positions that all have the same offset (matched position − own
+    position).
 
     Source: this program; the nearest neighbours of features are those of Li and Wand, "Combining Markov
     Random Fields and Convolutional Neural Networks" (2016), Eq. 3.
@@ -313,45 +248,30 @@ def copied_places(features: np.ndarray, style: np.ndarray, *, least: int = LEAST
     _, numbers = np.unique(offsets, return_inverse=True)
     numbers = numbers.reshape(offsets.shape)
     copied = np.zeros(offsets.shape, bool)
-    # An offset of fewer than `least` positions cannot form a region.
-    for number in np.flatnonzero(np.bincount(numbers.ravel()) >= least):
+    # Too few positions of one offset cannot form a region.
+    for number in np.flatnonzero(np.bincount(numbers.ravel()) >= LEAST_REGION):
         regions, _ = label(numbers == number)
         sizes = np.bincount(regions.ravel())
         # Label 0 is outside of all regions.
-        copied |= (regions > 0) & (sizes[regions] >= least)
+        copied |= (regions > 0) & (sizes[regions] >= LEAST_REGION)
     return copied
 
 
 def copied_share(copied: np.ndarray) -> float:
-    """Return the share of a painting that shows pieces of the style picture.
+    """Return the share of the positions that are copied: 0 to 1 (the style picture itself).
 
     For a style with a repeated texture the share is always high, even for the photo itself: compare only
     paintings of one pair.
-
-    Args:
-        copied: Result of `copied_places`.
-
-    Returns:
-        Share of the positions, from 0 to 1 (the style picture itself); less is better.
     """
     return float(copied.mean())
 
 
 def foreign_share(copied: np.ndarray, features: np.ndarray, photo: np.ndarray) -> float:
-    """Return the share of a painting that is copied where the photo shows something else.
+    """Return the share of a painting, 0 to 1, that is copied where the photo shows something else.
 
     An example are objects of the style picture in empty parts of the photo. Each copied position is weighted
-    by its difference from the photo: 1 − cosine of the features, averaged over the 3×3 patch.
-
-    Args:
-        copied: Result of `copied_places` [H − 2, W − 2].
-        features: relu4_1 of the painting at 384 pixels [H, W, N], all ≥ 0.
-        photo: relu4_1 of the photo, of the same shape.
-
-    Returns:
-        Share of the positions, from 0 (as for the photo itself) to 1; less is better.
-
-    Source: this program.
+    by its difference from the photo: 1 − cosine of the features, relu4_1 at 384 pixels, averaged over the 3×3
+    patch. Source: this program.
     """
     lengths = np.linalg.norm(features, axis=-1) * np.linalg.norm(photo, axis=-1)
     cosines = np.sum(features * photo, -1, dtype=np.float64) / np.maximum(lengths, 1e-12)
@@ -381,14 +301,6 @@ def _spaced(count: int, most: int) -> np.ndarray:
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(int)
 
 
-def _statistics(
-    features: Sequence[Side], style: Sequence[Side]
-) -> list[tuple[FeatureStatistics, FeatureStatistics]]:
-    return [
-        (statistics_of(ours), statistics_of(theirs)) for ours, theirs in zip(features, style, strict=True)
-    ]
-
-
 def _relative(values: np.ndarray, target: np.ndarray) -> float:
     """Return Σ (values − target)² / Σ target² in float64, block by block to save memory."""
     ours, theirs = values.reshape(-1), target.reshape(-1)
@@ -416,15 +328,10 @@ def _patches(pixels: np.ndarray, seed: int) -> np.ndarray:
     return windows[places // columns, places % columns].reshape(len(places), -1)
 
 
-def _quantiles(values: np.ndarray, count: int) -> np.ndarray:
-    """Return `count` evenly spaced quantiles of each row of sorted values; `np.quantile` takes seconds."""
-    if values.shape[1] == count:
-        return values
-    places = np.linspace(0, values.shape[1] - 1, count)
-    below = np.floor(places).astype(int)
-    above = np.minimum(below + 1, values.shape[1] - 1)
-    share = (places - below).astype(np.float32)
-    return values[:, below] * (1 - share) + values[:, above] * share
+def _quantiles(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the quantiles at `places`, 0–1, of each row of sorted values; `np.quantile` takes seconds."""
+    known = np.linspace(0, 1, values.shape[1])
+    return np.array([np.interp(places, known, row) for row in values])
 
 
 def _colour_histogram(pixels: np.ndarray) -> np.ndarray:
@@ -432,14 +339,12 @@ def _colour_histogram(pixels: np.ndarray) -> np.ndarray:
     rows = np.asarray(pixels, np.float32).reshape(-1, 3) / 255
     rows = rows[_spaced(len(rows), COLOURS)]
     centres = np.linspace(-COLOUR_LIMIT, COLOUR_LIMIT, BINS, dtype=np.float32)
+    logs, weights = np.log(rows + 1e-6), np.linalg.norm(rows, axis=1, keepdims=True)
     histogram = np.zeros((3, BINS, BINS))
-    for block in _blocks(len(rows), 3 * BINS):
-        logs = np.log(rows[block] + 1e-6)
-        weights = np.linalg.norm(rows[block], axis=1, keepdims=True)
-        for channel, others in enumerate(((1, 2), (0, 2), (0, 1))):
-            ratios = [(logs[:, channel] - logs[:, other])[:, np.newaxis] for other in others]
-            first, second = (1 / (1 + ((ratio - centres) / BIN_WIDTH) ** 2) for ratio in ratios)
-            histogram[channel] += (first * weights).T @ second
+    for channel, others in enumerate(((1, 2), (0, 2), (0, 1))):
+        ratios = [(logs[:, channel] - logs[:, other])[:, np.newaxis] for other in others]
+        first, second = (1 / (1 + ((ratio - centres) / BIN_WIDTH) ** 2) for ratio in ratios)
+        histogram[channel] = (first * weights).T @ second
     total = histogram.sum()
     return histogram / total if total > 0 else histogram
 
@@ -452,28 +357,16 @@ def _nearest_patches(features: np.ndarray, style: np.ndarray) -> np.ndarray:
     """
     mean = style.reshape(-1, style.shape[-1]).mean(0)
     ours, theirs = ((side - mean).astype(np.float32) for side in (features, style))
-    height, width, channels = ours.shape
+    (height, width), (below, beside) = ours.shape[:2], theirs.shape[:2]
+    products = np.tensordot(ours, theirs, (2, 2))
+    sums = sum(
+        products[y : height - 2 + y, x : width - 2 + x, y : below - 2 + y, x : beside - 2 + x]
+        for y in range(3)
+        for x in range(3)
+    )
+    # Dividing by the length of the painting's patch, too, would not change which patch is nearest.
     lengths = np.sqrt(np.maximum(_sum_of_nine(np.sum(theirs * theirs, -1)), 1e-24))
-    sources = theirs.reshape(-1, channels).T
-    best = np.empty((height - 2, width - 2), np.int64)
-    rows = max(1, BLOCK // (width * sources.shape[1]))
-    for top in range(0, height - 2, rows):
-        strip = ours[top : min(top + rows, height - 2) + 2]
-        products = (strip.reshape(-1, channels) @ sources).reshape(*strip.shape[:2], *theirs.shape[:2])
-        # The dot product of two patches is a sum over their nine places. Dividing it by the length of the
-        # painting's patch would not change which patch is nearest.
-        sums = np.zeros((strip.shape[0] - 2, width - 2, *lengths.shape), np.float32)
-        for down in range(3):
-            for right in range(3):
-                sums += products[
-                    down : down + sums.shape[0],
-                    right : right + sums.shape[1],
-                    down : down + sums.shape[2],
-                    right : right + sums.shape[3],
-                ]
-        sums /= lengths
-        best[top : top + len(sums)] = sums.reshape(*sums.shape[:2], -1).argmax(-1)
-    return best
+    return (sums / lengths).reshape(height - 2, width - 2, -1).argmax(-1)
 
 
 def _sum_of_nine(values: np.ndarray) -> np.ndarray:

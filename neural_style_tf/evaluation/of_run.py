@@ -17,13 +17,8 @@ from neural_style_tf.transfer.records import StepRecord
 class ResultMeasures:
     """Measures the result of a finished run, reduced to a longest side of 512 pixels if it is larger.
 
-    Args:
-        photo: [H, W, 3], RGB 0–255, at the size of the result.
-        styles: Style pictures [h, w, 3], RGB 0–255. Style is measured only if there is a single one with
-            sides of at least 32 pixels.
-
-    Attributes:
-        notes: A line on why the result could not be measured, if it could not.
+    `photo` has the size of the result. Style is measured only if there is a single style picture, with sides
+    of at least 32 pixels. `notes` says why the result could not be measured, if it could not.
     """
 
     def __init__(self, photo: np.ndarray, styles: Sequence[np.ndarray]) -> None:
@@ -34,10 +29,7 @@ class ResultMeasures:
         self.notes: list[str] = []
 
     def __call__(self, record: StepRecord) -> dict[str, float]:
-        """Return the value of each measure by its name, for the picture in the last `record` of a run.
-
-        The dict is empty if measuring failed, and lacks `ssim` without scikit-image.
-        """
+        """Return the measures by name, for the last `record` of a run; without `ssim` if it cannot be had."""
         if self._values is None:
             try:
                 self._values = self._measure(record)

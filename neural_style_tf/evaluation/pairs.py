@@ -27,17 +27,11 @@ REPORT = {ending: f"evaluation{ending}" for ending in (".csv", ".json", ".md", "
 
 @dataclasses.dataclass(frozen=True, order=True)
 class System:
-    """What made paintings: a program, or a program with the settings of one run of a sweep.
+    """What made paintings: a program, or a program with the settings of one run of a sweep."""
 
-    Attributes:
-        name: Its name in tables.
-        line: In the figure, a line joins the systems with the same `line`; "" for a system without a line.
-        place: Its rank on that line.
-    """
-
-    name: str
-    line: str = ""
-    place: float = 0.0
+    name: str  # in tables
+    line: str = ""  # in the figure, a line joins the systems with the same `line`; "" for none
+    place: float = 0.0  # rank on that line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,20 +51,14 @@ class PairedPainting:
 
 @dataclasses.dataclass
 class Search:
-    """Finds paintings and their pairs, and lists the pictures that have no pair.
+    """Finds paintings and their pairs, and lists the pictures that have no pair."""
 
-    Attributes:
-        contents: Photos that a painting can be of.
-        styles: Style pictures that a painting can be of.
-        paintings: The paintings found so far.
-        problems: A line for each picture without a pair.
-    """
-
-    contents: Sequence[Path] = ()
-    styles: Sequence[Path] = ()
+    contents: Sequence[Path] = ()  # photos that a painting can be of
+    styles: Sequence[Path] = ()  # style pictures that a painting can be of
     paintings: list[PairedPainting] = dataclasses.field(default_factory=list)
-    problems: list[str] = dataclasses.field(default_factory=list)
+    problems: list[str] = dataclasses.field(default_factory=list)  # a line for each picture without a pair
     _titles: set[str] = dataclasses.field(default_factory=set)
+    _taken: dict[tuple, PairedPainting] = dataclasses.field(default_factory=dict)
 
     def add(self, name: str) -> None:
         """Add the paintings of `name`: a folder of runs or of pictures, one picture, or a CSV of pairs.
@@ -91,21 +79,19 @@ class Search:
             raise UserError(f"{show(name)} does not exist: give a folder of paintings, or a CSV of pairs")
         elif manifests := sorted(path.rglob("run.json"), key=lambda file: natural(str(file))):
             found = self._of_runs(title, [file.parent for file in manifests])
-        elif pictures := [Path(file) for file in expand_files(str(path)) if not _is_report(file)]:
+        elif pictures := [file for file in map(Path, expand_files(name)) if file.name not in REPORT.values()]:
             found = self._of_pictures(pictures, title)
         else:
             raise UserError(f"{show(name)} holds no picture and no run")
-        taken = {(painting.system.name, *painting.pair): painting.result for painting in self.paintings}
         for painting in found:
-            key = painting.system.name, *painting.pair
-            if key in taken:
+            key = painting.system.name, painting.pair
+            if (earlier := self._taken.setdefault(key, painting)) is painting:
+                self.paintings.append(painting)
+            else:
                 self.problems.append(
                     f"{show(painting.result)}: {painting.system.name} has a painting of this pair already, "
-                    f"{show(taken[key])}"
+                    f"{show(earlier.result)}"
                 )
-                continue
-            taken[key] = painting.result
-            self.paintings.append(painting)
         if not found and len(self.problems) == before:
             raise UserError(f"{show(name)} holds no painting")
 
@@ -202,9 +188,9 @@ def read_table(path: Path, name: str) -> list[dict[str, str]]:
 
 
 def _find(name: str, known: Sequence[Path], folder: Path) -> Path:
-    """Return the file of `known` with the same file name as `name`, else `name` itself, else the only one.
+    """Return which of `known`, the files that the user names, the run in `folder` read as `name`.
 
-    `known` are the files that the user names; `name` is the path that the run in `folder` read.
+    It is the one of the same name, else `name` itself, else the only one.
     """
     named = [path for path in known if path.name == Path(name).name]
     if not named and is_file(name):
@@ -214,64 +200,50 @@ def _find(name: str, known: Sequence[Path], folder: Path) -> Path:
     return (named or known)[0]
 
 
-def _is_report(file: str) -> bool:
-    return Path(file).name in REPORT.values()
-
-
 def _words(path: Path) -> tuple[str, ...]:
     return tuple(filter(None, re.split(r"[_\-\s]+", path.stem.casefold())))
 
 
 def name_systems(runs: Mapping[Path, Manifest], title: str) -> dict[Path, System]:
-    """Return the system of each run, named by the settings, other than pictures, in which the runs differ.
+    """Return the system of each run, by its folder: `title`, and the settings in which the runs differ.
 
     A setting is left out if earlier ones already tell the same runs apart, as `preset` does for the settings
     in it. A setting that `auto` chose depends on the size of the photo. It is used only if two runs of one
     pair differ in nothing else.
-
-    Args:
-        runs: Manifest of the run in each folder.
-        title: Beginning of each name.
     """
     swept = {folder: _settings(manifest) for folder, manifest in runs.items()}
     names = list(next(iter(swept.values()), {}))
     chosen = [name for name in names if name in tagged("auto", Config)]
     kept, groups = [], dict.fromkeys(runs, ())
     for name in [name for name in names if name not in chosen] + chosen:
-        finer = {folder: (*groups[folder], swept[folder].get(name)) for folder in runs}
+        finer = {folder: (*groups[folder], swept[folder].get(name, "")) for folder in runs}
         if len(set(finer.values())) == len(set(groups.values())):
             continue
-        if name in chosen and _are_distinct(runs, groups):
+        paintings = {(*groups[folder], *_pictures(manifest)) for folder, manifest in runs.items()}
+        if name in chosen and len(paintings) == len(runs):
             continue
         kept.append(name)
         groups = finer
+    if not kept:
+        return dict.fromkeys(runs, System(title))
+    last = sorted({values[-1] for values in groups.values()}, key=_order)
     systems = {}
-    for folder in runs:
-        values = [(name, to_text(value)) for name, value in zip(kept, groups[folder], strict=True)]
-        text = ", ".join(f"{name}={value}" for name, value in values)
-        system = System(f"{title}: {text}" if text else title)
-        if values:
-            others = sorted({to_text(swept[other].get(kept[-1])) for other in runs}, key=_order)
-            line = ", ".join([title, *(f"{name}={value}" for name, value in values[:-1])])
-            system = dataclasses.replace(system, line=line, place=float(others.index(values[-1][1])))
-        systems[folder] = system
+    for folder, values in groups.items():
+        *others, _ = texts = [f"{name}={value}" for name, value in zip(kept, values, strict=True)]
+        line = ", ".join([title, *others])
+        systems[folder] = System(f"{title}: {', '.join(texts)}", line, float(last.index(values[-1])))
     return systems
 
 
-def _settings(manifest: Manifest) -> dict[str, Any]:
+def _settings(manifest: Manifest) -> dict[str, str]:
     """Return the settings that can tell systems apart: all of `Config`, and of `Job` those of a sweep."""
     of_job = set(tagged("swept", Job)) - set(tagged("picture", Job))
     job = {name: value for name, value in manifest.job.items() if name in of_job}
-    return {**{name: _frozen(value) for name, value in manifest.config.items()}, **job}
+    return {name: to_text(_frozen(value)) for name, value in {**manifest.config, **job}.items()}
 
 
-def _are_distinct(runs: Mapping[Path, Manifest], groups: Mapping[Path, tuple]) -> bool:
-    """Return whether no two runs have both the same pictures and the same values in `groups`."""
-    pictures = [
-        (groups[folder], manifest.job.get("content"), _frozen(manifest.job.get("style")))
-        for folder, manifest in runs.items()
-    ]
-    return len(set(pictures)) == len(pictures)
+def _pictures(manifest: Manifest) -> tuple[str, str]:
+    return str(manifest.job.get("content")), str(manifest.job.get("style"))
 
 
 def _frozen(value: Any) -> Any:

@@ -21,12 +21,9 @@ from neural_style_tf.utils.files import atomic_file, exists, is_file, write_tabl
 
 
 def check_report(folder: Path, *, read: Iterable[Path], overwrite: bool) -> None:
-    """Raise `UserError` if a report in `folder` would replace a file, or could not be written.
+    """Raise `UserError` if a report in `folder` could not be written, or would replace a file.
 
-    Args:
-        folder: Folder of the report; it need not exist.
-        read: Files that the comparison reads, which are never replaced.
-        overwrite: Whether an earlier report may be replaced.
+    `overwrite` allows it to replace an earlier report, but none of the files that the comparison reads.
     """
     present = [folder / name for name in REPORT.values() if exists(folder / name)]
     taken = {path.resolve() for path in read}
@@ -45,10 +42,7 @@ def check_report(folder: Path, *, read: Iterable[Path], overwrite: bool) -> None
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:
-    """Write `evaluation.csv`, `.json`, `.md`, `.tex` and `.png` into `folder`, and create it if needed.
-
-    Raise `UserError` if a file cannot be written.
-    """
+    """Write the files of `REPORT` into `folder`, which is created; raise `UserError` if that fails."""
     texts = {".json": to_json, ".md": to_markdown, ".tex": to_latex}
     columns = ["system", "content", "style", "result", *(one.name for one in comparison.measures)]
     rows = [
@@ -108,18 +102,9 @@ def to_json(comparison: Comparison) -> str:
         facts["votes"] = by_name(
             dict(zip(columns, comparison.agreement(one), strict=True)) for one in measures
         )
-    return json.dumps(_plain(facts), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` with None, which is JSON's null, in place of NaN and infinities."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
+    # JSON has null in place of NaN and infinities.
+    facts = json.loads(json.dumps(facts), parse_constant=lambda name: None)
+    return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
 
 
 def to_markdown(comparison: Comparison) -> str:

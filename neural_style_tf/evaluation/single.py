@@ -64,11 +64,9 @@ def evaluate(
         raise UserError(f"ssim needs scikit-image: {EXTRA}")
     painting, photo, manner = (pixels_of(source) for source in (result, content, style))
     if any(measure.by_network for measure in chosen):
-        if weights is None:
-            from neural_style_tf.weights.resolve import load_weights
+        from neural_style_tf.weights.resolve import load_weights
 
-            weights = load_weights()
-        viewer = Viewer(weights)
+        viewer = Viewer(weights or load_weights())
     else:
         viewer = Viewer()
     shape = judged_size(photo.shape, size)
@@ -102,5 +100,5 @@ def check_longest_side(size: int) -> None:
 
 
 def has_scikit_image() -> bool:
-    """Return whether scikit-image is installed."""
+    """Return whether `ssim` can be measured."""
     return importlib.util.find_spec("skimage") is not None

@@ -27,7 +27,6 @@ from neural_style_tf.runs.manifest import (
     ManifestWriter,
     facts_in_common,
     flag_lines,
-    settings_table,
 )
 from neural_style_tf.runs.output_dir import OutputFolder, check_folder, holds_run
 from neural_style_tf.runs.region_files import flags_of, read_regions, write_regions
@@ -146,7 +145,7 @@ class Run:
         folder = self.here.output_dir
         earlier = earlier_manifest(Path(folder))
         away = "move that folder away to paint it anew"
-        if differs := differences(earlier, self.config, self.hashes, result=self.size):
+        if differs := differences(earlier, self.config, self.hashes):
             raise UserError(f"the run in {show(folder)} is another one: {'; '.join(differs)}; {away}")
 
     def check_folder(self) -> None:
@@ -315,8 +314,7 @@ class Run:
                 flags = flags_of(folder.path, self.regions, self.config, self.job, moving=self.work.moves)
                 self.console.say(f"regions: {self.regions.count}; to paint with corrected masks: {flags}")
         yield Metrics(folder.path / "metrics.jsonl", after=after)
-        settings = settings_table(self.config, self.job)
-        yield Curves(folder.path, self.config, settings, after=after, measure=self.measure)
+        yield Curves(folder.path, self.config, self.job, after=after, measure=self.measure)
         yield from self.work.listeners(self, folder)
         if self._report_to is not None:
             yield Reporting(self._report_to, self._interrupts.received, self.config.saving.saves)
@@ -389,7 +387,7 @@ class Run:
 
         `hashes` is as in `resume.differences`.
         """
-        check_same_run(earlier, self.config, hashes, result=self.size)
+        check_same_run(earlier, self.config, hashes)
         self.work.check_resumed(self, earlier)
 
     def _choose(self) -> None:

@@ -123,8 +123,7 @@ class Result(Listener):
 def save_picture(path: Path, image: Rows, saving: Saving, *copies: Path) -> None:
     """Save `image` to `path` and to each of `copies`. If none can be written, save it to another folder.
 
-    Raises:
-        RunError: A file cannot be written. Its note says where the picture is saved instead.
+    Raise RunError if a file cannot be written. Its note says where the picture is saved instead.
     """
     kept: list[Path] = []
     faults: list[RunError] = []
@@ -141,10 +140,7 @@ def save_picture(path: Path, image: Rows, saving: Saving, *copies: Path) -> None
 
 
 def _rescue(lost: Path, image: Rows, saving: Saving) -> Path | None:
-    """Save `image` in a new folder, because the file `lost` cannot be written.
-
-    Return the new path, or None if it cannot be saved anywhere.
-    """
+    """Save `image` in a new folder, because `lost` cannot be written; return the path, or None."""
     plain = dataclasses.replace(saving, bits=8)
     for place in (tempfile.gettempdir(), Path.home(), lost.parent):
         with contextlib.suppress(OSError):
@@ -161,11 +157,7 @@ def _rescue(lost: Path, image: Rows, saving: Saving) -> Path | None:
 
 
 def _save(path: Path, image: Rows, saving: Saving) -> None:
-    """Save `image` to `path`.
-
-    Raises:
-        RunError: The folder no longer exists or is not writable, or the encoder fails.
-    """
+    """Save `image`; raise RunError if the folder is gone or not writable, or the encoder fails."""
     try:
         save_image(path, image, **vars(saving) | {"alpha": fit_alpha(saving.alpha, image)})
     except UserError as error:

@@ -22,21 +22,13 @@ SPARE = 2
 """Number of states kept in addition to those that the next frame needs, in case the newest is damaged."""
 
 
-def frame_path(folder: Path, number: int) -> Path:
-    """Return the path of the painted frame `number` in the output folder `folder`."""
-    return folder / "frames" / f"frame-{number:06d}.png"
-
-
 def painted_frames(folder: Path) -> list[tuple[int, Path]]:
     """Return (number, path) of each painted frame in the output folder, in order."""
     return _numbered(folder / "frames", ".png")
 
 
 def frame_times(folder: Path) -> dict[int, Fraction]:
-    """Return a dict from the number of each frame to the time at which it is shown, in seconds.
-
-    It has the frames that are in the `metrics.jsonl` of the output folder `folder`.
-    """
+    """Return when each frame in the `metrics.jsonl` of an output folder is shown, in seconds, by number."""
     times = {step: json.loads(line).get("time") for step, line in metric_rows(folder / "metrics.jsonl")}
     return {
         number: Fraction(time).limit_denominator(10**6)
@@ -48,11 +40,8 @@ def frame_times(folder: Path) -> dict[int, Fraction]:
 class Frames(Listener):
     """Writes every painted frame to `frames/frame-000001.png` … in the output folder, and to `output`.
 
-    Args:
-        folder: The output folder.
-        saving: How frames are saved.
-        clip: The original clip, for the numbers and the OpenEXR files of its frames.
-        output: Path with `%04d` or `####` in the place of the number; "" for none.
+    `output` has `%04d` or `####` in the place of the number, or is "". The original `clip` has the numbers
+    and the OpenEXR files of the frames.
     """
 
     keeps_painting = True
@@ -61,7 +50,8 @@ class Frames(Listener):
         self._folder, self._saving, self._clip, self._output = folder, saving, clip, output
 
     def on_step(self, record: FrameRecord) -> None:
-        path, number = frame_path(self._folder, record.step), record.step
+        number = record.step
+        path = self._folder / "frames" / f"frame-{number:06d}.png"
         path.parent.mkdir(exist_ok=True)
         copies = [Path(frame_file(self._output, self._clip.name_of(number)))] if self._output else []
         saving = dataclasses.replace(self._saving, original=self._clip.original_of(number))

@@ -14,7 +14,6 @@ from typing import Any
 
 from neural_style_tf import __version__
 from neural_style_tf.config.fields import flat, tagged, to_flags
-from neural_style_tf.config.parsing import to_text
 from neural_style_tf.config.schema import SETTINGS, Config, Job
 from neural_style_tf.errors import UserError, show
 from neural_style_tf.images import Picture, deep
@@ -30,7 +29,7 @@ FOREIGN = "it is not one that this program wrote"
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """The contents of `run.json`: all that is needed to know how a result was made, and to repeat the run."""
+    """The contents of `run.json`: how a result was made, and how to repeat the run."""
 
     config: Mapping[str, Any]  # name of each setting of `Config` → its value, in JSON's types
     # Role of each picture (`Job.pictures`, and `init` if `--init` is a file) → its path, sha256 and notes.
@@ -59,11 +58,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """Return the manifest that the text of a `run.json` holds.
-
-        Raises:
-            ValueError: The text is not a manifest, or is one of another version.
-        """
+        """Return what `to_json` wrote; raise ValueError if the text is another's, or another version's."""
         try:
             facts = json.loads(text)
         # RecursionError: the text has thousands of nested brackets.
@@ -89,9 +84,8 @@ class Manifest:
     def changed_files(self, hashes: Mapping[str, str]) -> list[str]:
         """Return a phrase for each file that differs from the recorded one, or is new or missing.
 
-        Args:
-            hashes: Role of each present file → SHA-256. Missing pictures are reported only if `hashes` has
-                the content picture.
+        `hashes` maps the role of each present file to its SHA-256. Missing pictures are reported only if it
+        has the content picture.
         """
         recorded = dict(self.inputs) | {"weights": self.weights}
         changed = [
@@ -104,11 +98,7 @@ class Manifest:
 
 
 def read_manifest(path: str | Path, advice: str) -> Manifest:
-    """Return the manifest in the `run.json` at `path`.
-
-    Raises:
-        UserError: The file cannot be read. The message ends with `advice`, which says what to do.
-    """
+    """Return the manifest in a file; raise UserError, whose message ends with `advice`, if there is none."""
     try:
         return Manifest.from_json(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -123,7 +113,6 @@ def end_killed(path: Path) -> None:
         write_text(path, dataclasses.replace(manifest, status="interrupted", ended=_now()).to_json())
 
 
-_AT_THE_END = ("steps", "seconds", "final", "best", "measures")
 _KINDS = {
     **dict.fromkeys(
         ("config", "job", "inputs", "weights", "circumstances", "final", "best", "measures"), dict
@@ -138,13 +127,8 @@ class ManifestWriter(Listener):
     """Writes `run.json` at the start and at the end of a run.
 
     Args:
-        path: The file to write.
-        config: The settings of the run.
-        job: The files of the run.
         inputs: Role of each picture → the picture.
         init: SHA-256 of the file that `config.init` names; None if it names no file.
-        weights: The weights of the network.
-        device: Description of the device.
         earlier: The manifest of the earlier part of a resumed run; None for a new run.
         measure: Measures the result of a finished run; None to leave this out.
     """
@@ -171,7 +155,10 @@ class ManifestWriter(Listener):
             files["init"] = {"path": config.init, "sha256": init}
         # A resumed run keeps the `--output` of its earlier part.
         output = from_the_root(job.output) if job.output or not earlier else earlier.job.get("output", "")
-        self._manifest = Manifest(
+        # `started`, the notes and the last figures are those of the earlier part, until new ones are known.
+        former = earlier or Manifest({}, {}, {}, started=_now())
+        self._manifest = dataclasses.replace(
+            former,
             config=with_absolute_paths(flat(config)),
             job=with_absolute_paths(flat(job)) | {"output": output},
             inputs=files,
@@ -184,10 +171,10 @@ class ManifestWriter(Listener):
                 "notes": list(weights.notes),
             },
             circumstances=circumstances(device),
-            started=earlier.started if earlier else _now(),
-            resumed=(*earlier.resumed, _now()) if earlier else (),
-            notes=earlier.notes if earlier else (),
-            **({name: getattr(earlier, name) for name in _AT_THE_END} if earlier else {}),
+            status="running",
+            version=__version__,
+            resumed=(*former.resumed, _now()) if earlier else (),
+            ended="",
         )
         self._last: Record | None = None
         self._notes: list[str] = []
@@ -218,11 +205,7 @@ class ManifestWriter(Listener):
 
 
 def facts_in_common(config: Config, hashes: dict[str, str], weights: Weights) -> dict[str, Any]:
-    """Return a dict from name to value of what must be equal on all workers of a run.
-
-    File names may differ, but not the contents. `hashes` maps the role of each picture to the SHA-256 of its
-    file; its key `init` is for a file that `--init` names.
-    """
+    """Return what must be equal on all workers of a run, by name: of files not names, but `hashes`."""
     facts = {f"--{name}": value for name, value in flat(config).items()}
     if "init" in hashes:
         facts["--init"] = hashes["init"]
@@ -243,7 +226,7 @@ def circumstances(device: str) -> dict[str, Any]:
 
 
 def version_of(package: str) -> str:
-    """Return the version of the installed package `package`."""
+    """Return the version of an installed package."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -266,20 +249,6 @@ def flag_lines(config: Config, job: Job) -> str:
             # would be another one.
             lines += [f"# cannot be written: {line!r}", f"--{name}_cannot_be_written"]
     return "\n".join(lines) + "\n"
-
-
-def settings_table(config: Config, job: Job) -> dict[str, bool | int | float | str]:
-    """Return a dict from name to value of every setting, for TensorBoard.
-
-    A list becomes a number if it has one number only, else a string.
-    """
-
-    def simple(value: Any) -> Any:
-        if not isinstance(value, tuple):
-            return value
-        return value[0] if len(value) == 1 and isinstance(value[0], float) else to_text(value)
-
-    return {name: simple(value) for name, value in (flat(config) | flat(job)).items()}
 
 
 def from_the_root(path: str) -> str:

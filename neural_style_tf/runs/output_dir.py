@@ -109,21 +109,17 @@ class FolderInUse(UserError):
 class OutputFolder:
     """The output folder of a run. It is created if needed, and locked until `release`.
 
-    docs/robustness.md lists its files.
-
-    Raises:
-        UserError: `check_folder` refuses the folder, or it cannot be written to.
-        FolderInUse: Another process is writing to it.
+    docs/robustness.md lists its files. Raises `FolderInUse`, or `UserError` if `check_folder` refuses it or
+    it cannot be written to.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, overwrite: bool, resume: bool = False) -> None:
         self.path = Path(path)
-        self._lock, self._held = Lock(self.path / LOCK), False
+        self._lock = Lock(self.path / LOCK)
         with writable(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             if not self._lock.acquire():
                 raise FolderInUse(f"another run is writing to {str(self.path)!r}: give another --output_dir")
-        self._held = True
         try:
             check_folder(self.path, overwrite=overwrite, resume=resume)
         except UserError:
@@ -156,9 +152,6 @@ class OutputFolder:
 
     def release(self) -> None:
         """Unlock the folder, and remove it if it is empty."""
-        if not self._held:
-            return
-        self._held = False
         self._lock.release()
         with contextlib.suppress(OSError):
             self.path.rmdir()

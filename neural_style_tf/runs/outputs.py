@@ -25,12 +25,8 @@ Say = Callable[[str], None]
 def check_outputs(job: Job, config: Config, content: Picture, *, size: tuple[int, int], say: Say) -> None:
     """Raise UserError if an output file of a picture cannot be written, or would destroy a file.
 
-    Args:
-        job: Names the output files.
-        config: The settings.
-        content: The content picture.
-        size: (H, W) of the result.
-        say: Prints what the format of `--output` cannot hold, such as transparency.
+    `size` is (H, W) of the result. `say` prints what the format of `--output` cannot hold, such as
+    transparency.
     """
     if not job.output_dir.isprintable():
         raise UserError(f"--output_dir: {job.output_dir!r} is not a name that every program can read")
@@ -90,14 +86,9 @@ def check_not_read(job: Job, result: str, init: str) -> None:
 
 
 def check_not_there(job: Job, *, written: str, files: Sequence[str] = ()) -> None:
-    """Raise UserError if a file of `--output` exists and must not be replaced.
+    """Raise UserError if `--output`, or one of the `files` that it stands for, exists and must be kept.
 
-    It may be replaced with `--overwrite`, or if the resumed run itself wrote it.
-
-    Args:
-        job: The files of the run.
-        written: The path that the resumed run wrote, from `output_of`.
-        files: The files that `--output` stands for; default: itself.
+    It may be replaced with `--overwrite`, or if the resumed run itself wrote it: `written`, from `output_of`.
     """
     output = next((path for path in map(Path, files or [job.output]) if path.exists()), None)
     if output is None or job.overwrite:
@@ -112,10 +103,7 @@ def check_not_there(job: Job, *, written: str, files: Sequence[str] = ()) -> Non
 
 
 def output_of(job: Job) -> str:
-    """Return the absolute path of `--output` in the earlier part of a resumed run.
-
-    Return "" if the run is not resumed or had no `--output`.
-    """
+    """Return the absolute path of `--output` in the earlier part of a resumed run; "" if there was none."""
     if job.resume:
         with contextlib.suppress(UserError):
             return str(earlier_manifest(Path(job.output_dir)).job.get("output", ""))

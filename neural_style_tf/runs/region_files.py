@@ -39,11 +39,7 @@ def write_regions(folder: Path, regions: Regions, *, moving: bool = False) -> No
 
 
 def read_regions(folder: Path) -> Regions | None:
-    """Return the regions that `write_regions` wrote, for a resumed run; None if there is no such file.
-
-    Raises:
-        UserError: The file cannot be read.
-    """
+    """Return what `write_regions` wrote, or None; raise `UserError` if the file cannot be read."""
     path = folder / FOLDER / "regions.npz"
     if not path.exists():
         return None
@@ -62,10 +58,7 @@ def read_regions(folder: Path) -> Regions | None:
 
 
 def flags_of(folder: Path, regions: Regions, config: Config, job: Job, *, moving: bool) -> str:
-    """Return one line of flags that paint with the masks of `write_regions` instead of `--match=regions`.
-
-    `moving` is as in `write_regions`.
-    """
+    """Return one line of flags that paint with the masks of `write_regions` instead of `--match=regions`."""
     place, flags = folder / FOLDER, ["--match=none"]
     numbers = range(1, len(regions.pairs) + 1)
     flags += [f"--style={job.style[style]}" for _, style in regions.pairs]
@@ -102,7 +95,6 @@ class RegionFrames(Listener):
         self._folder, self._regions, self._labels = folder / FOLDER, regions, labels
 
     def on_step(self, record: FrameRecord) -> None:
-        """Write the content masks of the frame of `record`."""
         labels = self._labels.pop(record.step, None)
         if labels is None:
             return

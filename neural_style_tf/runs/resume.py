@@ -15,38 +15,23 @@ from neural_style_tf.utils.files import exists, write_bytes
 
 
 def find_manifest(folder: Path) -> Manifest | None:
-    """Return the manifest of the run in `folder`; None if there is no run.
-
-    Raises:
-        UserError: Its `run.json` cannot be read.
-    """
+    """Return the manifest of the run in `folder`, if there is one; raise `UserError` if it is unreadable."""
     path = folder / "run.json"
     return read_manifest(path, "move that folder away") if exists(path) else None
 
 
 def earlier_manifest(folder: Path) -> Manifest:
-    """Return the manifest of the run in `folder` that `--resume` continues.
-
-    Raises:
-        UserError: There is no `run.json`, or it cannot be read.
-    """
+    """Return the manifest of the run in `folder` that `--resume` continues; raise `UserError` without one."""
     return read_manifest(folder / "run.json", "the run cannot be continued; --overwrite begins it anew")
 
 
 def repeated_manifest(path: str) -> Manifest:
-    """Return the manifest in the `run.json` at `path`, which `--from_run` names.
-
-    Raises:
-        UserError: The file cannot be read.
-    """
+    """Return the manifest in the file `path`, which `--from_run` names; raise `UserError` without one."""
     return read_manifest(path, "--from_run takes the run.json of a run")
 
 
 def status_of(folder: Path) -> str:
-    """Return the status of the run in `folder`: `running`, `finished`, `interrupted` or `failed`.
-
-    Return `waiting` if there is no run.
-    """
+    """Return `running`, `finished`, `interrupted` or `failed`; `waiting` if there is no run in `folder`."""
     manifest = find_manifest(folder)
     return manifest.status.partition(":")[0] if manifest else "waiting"
 
@@ -69,18 +54,11 @@ def is_finished(job: Job) -> bool:
     return not job.overwrite and status_of(Path(job.output_dir)) == "finished"
 
 
-def differences(
-    manifest: Manifest, config: Config, hashes: dict[str, str], *, result: tuple[int, int]
-) -> list[str]:
+def differences(manifest: Manifest, config: Config, hashes: dict[str, str]) -> list[str]:
     """Return a phrase for each setting or file that has changed since a run, and prevents resuming it.
 
-    The tile size may change: it affects only how the gradient is rounded.
-
-    Args:
-        manifest: The manifest of the run.
-        config: The present settings.
-        hashes: Role of each picture, `init` or `weights` → SHA-256 of the present file.
-        result: (H, W) of the result.
+    The tile size may change: it affects only how the gradient is rounded. `hashes` maps the role of each
+    picture, `init` or `weights` to the SHA-256 of the present file.
     """
     now, default = (json.loads(json.dumps(flat(settings))) for settings in (config, Config()))
     # An older version may lack a setting. It behaved as the default of this setting does today.
@@ -103,11 +81,9 @@ def differences(
     return changes + manifest.changed_files(hashes)
 
 
-def check_same_run(
-    manifest: Manifest, config: Config, hashes: dict[str, str], *, result: tuple[int, int]
-) -> None:
+def check_same_run(manifest: Manifest, config: Config, hashes: dict[str, str]) -> None:
     """Raise UserError if there are `differences`, which has the same arguments."""
-    if changes := differences(manifest, config, hashes, result=result):
+    if changes := differences(manifest, config, hashes):
         raise UserError(
             f"--resume: this is not the run in --output_dir: {'; '.join(changes)}. Give another "
             "--output_dir, or --overwrite to begin anew"
@@ -127,12 +103,9 @@ def with_its_choices(manifest: Manifest, config: Config) -> Config:
 
 
 def settings_of(manifest: Manifest, path: str) -> tuple[Config, Job]:
-    """Return the settings and the files of a run that `--from_run` repeats.
+    """Return the settings and the files of a run that `--from_run` repeats; messages name its file, `path`.
 
-    `path` is its `run.json`, for messages.
-
-    Raises:
-        UserError: A setting is unknown to this version, or invalid.
+    Raise UserError if a setting is unknown to this version, or invalid.
     """
     config = dict(manifest.config)
     job = {name: value for name, value in manifest.job.items() if name not in tagged("anew", Job)}
@@ -147,10 +120,7 @@ def settings_of(manifest: Manifest, path: str) -> tuple[Config, Job]:
 
 
 def check_files(manifest: Manifest, hashes: dict[str, str], path: str) -> None:
-    """Raise UserError if the files differ from those of the run that `--from_run` repeats.
-
-    `hashes` is as in `Manifest.changed_files`; `path` is the `run.json`, for messages.
-    """
+    """Raise UserError if files, as in `Manifest.changed_files`, are not those of the run of `--from_run`."""
     if changes := manifest.changed_files(hashes):
         raise UserError(
             f"--from_run: this would not repeat the run of {path!r}: {'; '.join(changes)}. Give the old "

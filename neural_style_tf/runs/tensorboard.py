@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.hparams import api_pb2, summary
 
-from neural_style_tf.config.fields import tagged
+from neural_style_tf.config.fields import flat, tagged
+from neural_style_tf.config.parsing import to_text
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.images import to_picture
 from neural_style_tf.runs.output_dir import EVENTS
@@ -30,19 +32,15 @@ class Curves(Listener):
 
     No file says what a sweep varies. TensorBoard's HParams page finds the settings in which runs differ.
 
-    Args:
-        folder: The output folder.
-        config: The settings of the run, which say which steps are saved.
-        settings: Name → value of all settings, for the text and HParams pages.
-        after: Step at which the run is resumed; later events are removed. −1 for a new run.
-        measure: Measures the result of a finished run, for the HParams page; None to leave this out.
+    `after` is the step at which the run is resumed; later events are removed. `measure` measures the result
+    of a finished run, for the HParams page.
     """
 
     def __init__(
         self,
         folder: Path,
         config: Config,
-        settings: Mapping[str, bool | int | float | str],
+        job: Job,
         *,
         after: int = -1,
         measure: Measurer | None = None,
@@ -53,6 +51,7 @@ class Curves(Listener):
         self._writer = tf.summary.create_file_writer(str(folder))
         self._newest = after
         self._image_every = IMAGE_EVERY * config.saving.save_every
+        settings = {name: _simple(value) for name, value in (flat(config) | flat(job)).items()}
         table = "\n".join(["|setting|value|", "|---|---|"] + [f"|{k}|{v}|" for k, v in settings.items()])
         with self._writer.as_default(step=max(after, 0)):
             tf.summary.text("config", printable(table))
@@ -87,6 +86,13 @@ class Curves(Listener):
                         tf.summary.scalar(f"measure/{name}", value)
         finally:
             self._writer.close()
+
+
+def _simple(value: Any) -> Any:
+    """Return the value of a setting as TensorBoard takes it: of a list of one number this number."""
+    if not isinstance(value, tuple):
+        return value
+    return value[0] if len(value) == 1 and isinstance(value[0], float) else to_text(value)
 
 
 def trim_events(folder: Path, step: int) -> None:

@@ -131,13 +131,8 @@ def side_by_side(
 
     Each process has a queue of tasks that follow one another, since such tasks share the most compiled steps.
     A process whose queue is empty takes from the end of the longest queue. If a process dies, its run has
-    failed, and a new process takes its place.
-
-    Args:
-        tasks: The runs to paint.
-        make_painter: Called once in each process; must be picklable.
-        environments: Environment variables of each process.
-        received: Signals so far. After the first, the processes save their runs and end.
+    failed, and a new process takes its place. `make_painter`, which must be picklable, is called once in each
+    process. Once `received` holds a signal, the processes save their runs and end.
     """
     count = min(len(environments), len(tasks))
     queues = [deque(part_of(tasks, index, count)) for index in range(count)]
@@ -170,10 +165,8 @@ def side_by_side(
 class Worker:
     """The parent's handle of a child process that paints one run after another.
 
-    Attributes:
-        task: The run that is being painted; None between runs.
-        connection: Pipe to the child, for `multiprocessing.connection.wait`: when it is ready, `receive` does
-            not block.
+    `task` is the run that is being painted; None between runs. When the pipe `connection` is ready for
+    `multiprocessing.connection.wait`, `receive` does not block.
     """
 
     def __init__(self, make_painter: Callable[[], Painter], environment: Mapping[str, str]) -> None:

@@ -61,12 +61,8 @@ def _folder_names(best: str) -> Iterator[str]:
 class SweepFolder:
     """Reads and writes `sweep.json` in the folder of a sweep; `write` creates both.
 
-    Attributes:
-        runs: All runs of this folder, also those of earlier commands; see `Runs`.
-        joined: Absolute path of the user's file (`--output`) into which the runs were joined, or "".
-
-    Raises:
-        UserError: There is a `sweep.json` that this version did not write.
+    `runs` has also those of earlier commands. `joined` is the absolute path of the user's file (`--output`)
+    into which the runs were joined, or "". Raises `UserError` if this version did not write the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -113,13 +109,8 @@ class SweepFolder:
     def write(self, axes: Mapping[str, Sequence[str]], base: Mapping[str, Any], runs: Runs) -> None:
         """Write `sweep.json`; runs of earlier commands, with other values, stay in the list.
 
-        Args:
-            axes: The values of each swept setting.
-            base: All settings that are not swept.
-            runs: The runs of this command.
-
-        Raises:
-            UserError: Meanwhile another process added different runs with the same names.
+        `axes` has the values of each swept setting, `base` all other settings. Raise `UserError` if another
+        process has added different runs with the same names meanwhile.
         """
         with writable(self.path):
             self.path.mkdir(parents=True, exist_ok=True)

@@ -134,22 +134,14 @@ def _no_cluster(address: str, why: str) -> UserError:
 
 @dataclasses.dataclass
 class RayExecutor:
-    """Connects to the cluster that `--ray` names, submits the runs as tasks, and reports their events.
+    """Connects to the cluster that `--ray` names, submits the runs as tasks, and reports their events."""
 
-    Attributes:
-        make_painter: Called once in each process of the cluster; must be picklable.
-        sweep: The settings of the sweep.
-        load_weights: Returns the weights of a run, which are sent to the cluster. If it returns None, the
-            machines load the weights themselves.
-        received: Signals so far. After the first, the runs save and end.
-        say: Called with a line when no run can begin.
-    """
-
-    make_painter: Callable[[], Painter]
+    make_painter: Callable[[], Painter]  # called once in each process of the cluster; must be picklable
     sweep: SweepConfig
+    # Returns the weights of a run, which are sent to the cluster; None: its machines load them themselves.
     load_weights: Callable[[Job], Weights | None]
-    received: Sequence[int]
-    say: Callable[[str], None] = print
+    received: Sequence[int]  # signals so far; after the first, the runs save and end
+    say: Callable[[str], None] = print  # called with a line when no run can begin
 
     def __call__(self, tasks: Sequence[Task]) -> Iterator[Event]:
         """Connect to the cluster, and return an iterator over the events of the runs."""
@@ -330,15 +322,11 @@ def paint_on_node(
     *,
     shared: bool,
 ) -> Outcome:
-    """Paint a run on a machine of the cluster; Ray calls this function there.
+    """Paint a run, which has the paths of the driver's machine, on one of the cluster; Ray calls this there.
 
-    Args:
-        make_painter: Makes the painter of this process.
-        files: Handle of the actor `RunFiles`.
-        task: The run, with the paths of the driver's machine.
-        pictures: Ray references to the contents of the run's files, by path.
-        weights: Weights of the network, or None to load them here.
-        shared: Whether this machine can write into the run's folder itself.
+    `files` is a handle of the actor `RunFiles`. `pictures` are Ray references to the contents of the run's
+    files, by path. Without `weights` they are loaded here. With `shared` this machine can write into the
+    run's folder itself.
     """
     import ray
 
@@ -348,7 +336,7 @@ def paint_on_node(
     begun = ray.get(files.begin.remote(task))
     if isinstance(begun, Outcome):
         return begun
-    attempt, has_written, names = begun
+    attempt, has_written, earlier = begun
     if has_written:
         # The folder has files of an earlier attempt, which --overwrite must not remove.
         task = dataclasses.replace(task, job=task.job.replace(overwrite=False))
@@ -367,7 +355,7 @@ def paint_on_node(
         if shared:
             return painter(task, lambda step, planned, *_: call("tick", step, planned), supplies)
         run = _LocalRun(here / "run", call)
-        run.fetch(names)
+        run.fetch(earlier)
         output = here / f"output{Path(task.job.output).suffix}"
         supplies = dataclasses.replace(
             supplies, output_dir=str(run.folder), output=str(output) if task.job.output else ""
@@ -376,7 +364,7 @@ def paint_on_node(
         try:
             run.send()
             if output.exists():
-                call("write", task.job.output, _content(output))
+                call("write", {task.job.output: _content(output)})
         except ray.exceptions.RayError as error:
             kept = shutil.move(here, tempfile.mkdtemp(prefix="neural-style-tf-rescued-"))
             where = f"what is painted is in {kept} on {socket.gethostname()}"
@@ -391,12 +379,12 @@ class _LocalRun:
         self.folder, self._call = folder, call
         self._sent: dict[str, tuple[int, int]] = {}
 
-    def fetch(self, names: Sequence[str]) -> None:
-        """Fetch the files `names` of an earlier attempt."""
-        for name in names:
+    def fetch(self, files: Mapping[str, np.ndarray]) -> None:
+        """Write the files of an earlier attempt."""
+        for name, content in files.items():
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(self._call("read", name))
+            path.write_bytes(content)
         self._sent = stamps(self.folder)
 
     def report(self, step: int, planned: int, saved: bool, seconds_left: float | None = None) -> bool:
@@ -409,10 +397,10 @@ class _LocalRun:
         """Send the files that have changed, and have those removed that are gone here."""
         now = stamps(self.folder)
         changed = [name for name, stamp in now.items() if self._sent.get(name) != stamp]
-        # Checkpoints are sent last, since a run resumed from one relies on the other files.
-        for name in sorted(changed, key=lambda name: name.startswith("checkpoints/")):
-            self._call("write", name, _content(self.folder / name))
-        self._call("remove", [name for name in self._sent if name not in now])
+        # Checkpoints are written last, since a run resumed from one relies on the other files.
+        changed.sort(key=lambda name: name.startswith("checkpoints/"))
+        gone = [name for name in self._sent if name not in now]
+        self._call("write", {name: _content(self.folder / name) for name in changed}, gone)
         self._sent = now
 
 
@@ -456,17 +444,15 @@ class RunFiles:
         self._shared, self._stopping = shared, False
         self._runs: dict[str, _Attempts] = {}
 
-    def begin(self, task: Task) -> tuple[int, bool, list[str]] | Outcome:
-        """Begin an attempt to paint a run.
+    def begin(self, task: Task) -> tuple[int, bool, dict[str, np.ndarray]] | Outcome:
+        """Begin an attempt to paint a run; return its number, whether an earlier one wrote files, and these.
 
-        Returns:
-            The attempt's number, whether an earlier attempt has written files, and the files to fetch. If the
-            run's folder is in use or holds something else, the `Outcome` of the run.
+        If the run's folder is in use or holds something else, return the `Outcome` of the run.
         """
         run = self._runs.setdefault(task.name, _Attempts())
         run.count += 1
         if self._shared:
-            return run.count, run.has_written, []
+            return run.count, run.has_written, {}
         if run.folder is None:
             job = continued(task.job)
             try:
@@ -477,7 +463,8 @@ class RunFiles:
                 return Outcome("failed", str(error))
             if job.overwrite and not is_finished(task.job):
                 run.folder.clear()
-        return run.count, run.has_written, list(stamps(run.folder.path))
+        folder = run.folder.path
+        return run.count, run.has_written, {name: _content(folder / name) for name in stamps(folder)}
 
     def _current(self, name: str, attempt: int) -> _Attempts | None:
         run = self._runs.get(name)
@@ -491,22 +478,17 @@ class RunFiles:
             run.steps, run.has_written = (step, planned), True
         return self._stopping or run is None
 
-    def read(self, name: str, attempt: int, file: str) -> np.ndarray:
-        """Return the content of `file`, a path in the folder of run `name`, as uint8."""
-        return _content(self._runs[name].folder.path / file)
-
-    def write(self, name: str, attempt: int, file: str, content: np.ndarray) -> None:
-        """Write `file` into a run's folder, or, if its path is absolute, as the user's copy (`--output`)."""
+    def write(
+        self, name: str, attempt: int, files: Mapping[str, np.ndarray], gone: Sequence[str] = ()
+    ) -> None:
+        """Write `files` into a run's folder, and remove those `gone`; an absolute path is the user's copy."""
         if run := self._current(name, attempt):
-            path = run.folder.path / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, content)
-            run.has_written = True
-
-    def remove(self, name: str, attempt: int, files: Sequence[str]) -> None:
-        """Remove `files` from a run's folder."""
-        if run := self._current(name, attempt):
-            for file in files:
+            for file, content in files.items():
+                path = run.folder.path / file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_bytes(path, content)
+                run.has_written = True
+            for file in gone:
                 (run.folder.path / file).unlink(missing_ok=True)
 
     def end(self, name: str) -> None:

@@ -36,13 +36,7 @@ WIDEST = 100
 
 
 class Sweep:
-    """The runs of one command line.
-
-    Attributes:
-        runs: The swept settings of each run, by the name of its folder, in order.
-        skipped: Why a run is left out, by its name.
-        was_cut_short: Whether `execute` ended before all of its runs did, for example by a signal.
-    """
+    """The runs of one command line."""
 
     def __init__(
         self,
@@ -58,11 +52,12 @@ class Sweep:
         self._axes, self._base, self._settings = axes, base, settings
         self._machine, self._console = machine, machine.console
         self._root, self._folder = root, SweepFolder(root)
+        # The swept settings of each run, by the name of its folder, in order.
         self.runs = name_runs(combine(axes, zipped), self._folder.runs)
         self._skip_unreadable = skip_unreadable
         self._tasks: dict[str, Task] = {}
-        self.skipped: dict[str, str] = {}
-        self.was_cut_short = False
+        self.skipped: dict[str, str] = {}  # why a run is left out, by its name
+        self.was_cut_short = False  # whether `execute` ended before all of its runs did, as by a signal
 
     def check(self) -> list[Task]:
         """Check all runs and return those that are not skipped.
@@ -128,16 +123,10 @@ class Sweep:
     def execute(
         self, executor: Executor, *, shard: tuple[int, int] = (1, 1), retry_failed: bool = False
     ) -> int:
-        """Paint the runs that are not finished. Call `check` first.
+        """Paint the runs that are not finished, of part i, from 1, of n parts (`shard`). Call `check` first.
 
-        Args:
-            executor: Paints the runs.
-            shard: (i, n): paint only part i, from 1, of n parts.
-            retry_failed: Whether to paint runs again that failed before.
-
-        Returns:
-            The exit code: 1 if a run failed or ended with a message, or the report could not be written;
-            otherwise 0.
+        Return the exit code: 1 if a run failed or ended with a message, or the report could not be written;
+        otherwise 0.
         """
         say, error = self._console.say, self._console.error
         mine = part_of(self._in_order(), shard[0] - 1, shard[1])
@@ -244,10 +233,7 @@ class _SweepProgress:
 
 
 def _fill(job: Job, swept: Mapping[str, str]) -> str:
-    """Return `--output` with each name in braces replaced by its value in a run.
-
-    Raise `UserError` for a name that is not swept.
-    """
+    """Return `--output` with each name in braces, which must be swept, replaced by its value in a run."""
     styles = "+".join(Path(path).stem for path in job.style)
     values = {"content": job.content, "style": styles} | dict(swept)
 

@@ -38,14 +38,8 @@ class Axis:
 def parse_axis(text: str, *, samples: int = 0, seed: int = 0, frames: bool = False) -> Axis:
     """Parse `NAME=V1,V2,…`, `NAME=linspace(a,b,n)`, `logspace`, `uniform(a,b)`, `loguniform`, or files.
 
-    Args:
-        text: The value of `--sweep`. A `;` in it stands for a comma inside one value, such as a list.
-        samples: Number of draws if the axis is random.
-        seed: Seed of the draws, together with the name.
-        frames: Whether a folder as `content` is one clip of frames, not a list of photos.
-
-    Raises:
-        UserError: The name is unknown, or the values cannot be parsed.
+    A `;` stands for a comma inside one value, such as a list. A random axis has `samples` draws, seeded by
+    `seed` and its name. With `frames` a folder as `content` is one clip, not a list of photos.
     """
     name, equals, values = text.partition("=")
     swept = [*(leaf.name for leaf in leaves(Config)), *tagged("swept", Job)]
@@ -72,9 +66,6 @@ def combine(axes: Sequence[Axis], zipped: Sequence[str] = ()) -> list[dict[str, 
     """Return the values of each run by name: the product of the axes, of which the first varies slowest.
 
     Random axes advance together, and so do the axes named in `zipped`.
-
-    Raises:
-        UserError: A name is swept twice, `zipped` axes differ in length, runs repeat or are too many.
     """
     swept = [axis.name for axis in axes]
     for name in swept:
@@ -123,10 +114,7 @@ def _files(name: str, pattern: str) -> list[str]:
 
 
 def _numbers(text: str, kind: str, arguments: str, *, samples: int, seed: str) -> list[float]:
-    """Return the numbers of a range of this `kind`. In `logspace(a,b,n)`, a and b are the ends themselves.
-
-    NumPy's `logspace` takes their exponents. Raise `UserError` if the arguments are wrong.
-    """
+    """Return the numbers of a range. NumPy's `logspace` takes exponents of the ends, this one the ends."""
     try:
         numbers = [float(part) for part in arguments.split(",")]
     except ValueError:

@@ -308,7 +308,7 @@ def test_stop_saves_and_is_harmless_afterwards(open_api):
 
 def test_a_run_that_fails_says_why(open_api):
     answers = open_api()
-    answers.queue.submit(Task("bad", Config(), Job(output_dir=str(answers.out / "bad"))))
+    answers.queue.add(lambda: Task("bad", Config(), Job(output_dir=str(answers.out / "bad"))))
     assert answers.wait("bad", "failed")["line"] == "no more paint"
     assert "bad has no result: no more paint" in line_of(answers.http.get("/api/runs/bad/result"), 409)
 

@@ -36,9 +36,9 @@ def browser():
 @pytest.fixture
 def open_page(browser, address):
     """Return a function that opens the page at a width; at the end, nothing may have been asked of others."""
-    contexts, asked, errors = [], [], []
+    contexts, places, asked, errors = [], ["data:", "blob:"], [], []
 
-    def visit(width=1280, scheme="light"):
+    def visit(width=1280, scheme="light", at=address):
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, accept_downloads=True
         )
@@ -48,7 +48,8 @@ def open_page(browser, address):
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
-        page.goto(address)
+        places.append(at.partition("?")[0])
+        page.goto(at)
         page.locator("#paint").wait_for()
         playwright.expect(page.locator("#status")).to_contain_text(re.compile("."))
         return page
@@ -56,7 +57,7 @@ def open_page(browser, address):
     yield visit
     for context in contexts:
         context.close()
-    assert asked and [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+    assert asked and [url for url in asked if not url.startswith(tuple(places))] == []
     assert errors == []
 
 
@@ -223,23 +224,17 @@ def test_mistakes_are_said_in_place(open_page, folder):
     assert str(folder) not in page.content()
 
 
-def test_with_a_token_the_page_opens_by_its_address_and_paints(browser, serve, address, folder, tmp_path):
+def test_with_a_token_the_page_opens_by_its_address_and_paints(
+    open_page, browser, serve, address, folder, tmp_path
+):
     _, closed = serve(tmp_path, "fast", "token=a-token-of-twenty-signs")
     plain = closed.partition("?")[0]
-    context = browser.new_context()
-    page = context.new_page()
-    page.set_default_timeout(SECONDS * 1000)
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
-    page.goto(closed)
+    page = open_page(at=closed)
     assert page.url.partition("?")[0] == plain and "token" not in page.url
-    page.locator("#paint").wait_for()
     drop(page, 0, folder / "cat.png")
     drop(page, 1, folder / "sea.png")
     page.locator("#paint").click()
     see(page, re.compile("cat-sea: (starting|step|finished)"))
-    assert errors == []
     # As another browser, and as a page of another program on this machine.
     other = browser.new_context().new_page()
     assert other.goto(plain).status == 401
@@ -248,5 +243,4 @@ def test_with_a_token_the_page_opens_by_its_address_and_paints(browser, serve, a
     asked = "url => fetch(url, {credentials: 'include'}).then(answer => answer.status, () => 'refused')"
     assert page.evaluate(asked, f"{plain}api/runs/cat-sea") == 200
     assert other.evaluate(asked, f"{plain}api/runs/cat-sea") == "refused"
-    context.close()
     other.context.close()

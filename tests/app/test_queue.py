@@ -1,13 +1,12 @@
 """One run at a time, in a process of its own, with a painter that needs no TensorFlow."""
 
-import json
 import os
-import time
 from pathlib import Path
 
 import pytest
 from command_line import read_metrics
-from painters import STEPS, fake_painter
+from harness import wait_until
+from painters import STEPS, fake_painter, status
 
 from neural_style_tf.app.queue import RunQueue
 from neural_style_tf.config.schema import Config, Job
@@ -38,7 +37,7 @@ def open_queue(make_run):
     def make(seconds, *names, **options):
         opened.append(RunQueue(fake_painter(seconds), **options))
         for name in names:
-            opened[-1].submit(make_run(name))
+            add(opened[-1], make_run(name))
         return opened[-1]
 
     yield make
@@ -46,21 +45,13 @@ def open_queue(make_run):
         queue.close()
 
 
-def wait_for(condition):
-    for _ in range(3000):
-        if condition():
-            return
-        time.sleep(0.02)
-    raise TimeoutError
+def add(queue, task):
+    queue.add(lambda: task)
 
 
 def outcome(queue, name):
-    wait_for(lambda: queue.find(name).outcome)
+    wait_until(lambda: queue.find(name).outcome)
     return queue.find(name).outcome
-
-
-def status(name):
-    return json.loads((Path("o") / name / "run.json").read_text())["status"]
 
 
 def processes(*names):
@@ -69,13 +60,13 @@ def processes(*names):
 
 def test_runs_are_painted_in_turn_by_one_process_with_its_environment(make_run, open_queue):
     queue = open_queue(0.05, *"abc", most=2, environment={"PAINTER_MARK": " as asked"})
-    wait_for(lambda: queue.find("a").step > 0)
+    wait_until(lambda: queue.find("a").step > 0)
     assert queue.line() == ["a", "b", "c"] and queue.find("a").planned == STEPS
     with pytest.raises(UserError, match="2 paintings are already waiting"):
-        queue.submit(make_run("d"))
+        add(queue, make_run("d"))
     outcome(queue, "a")
     with pytest.raises(UserError, match="c is being painted already"):
-        queue.submit(make_run("c"))
+        add(queue, make_run("c"))
     outcome(queue, "c")
     assert [queue.find(name).outcome.status for name in "abc"] == ["finished"] * 3
     assert queue.line() == [] and queue.find("d") is None
@@ -89,10 +80,10 @@ def test_a_stopped_run_is_saved_and_the_process_goes_on(make_run, open_queue):
     assert queue.line() == ["a", "b"] and queue.find("c").outcome.status == "interrupted"
     # The folder that claimed its name is gone with it.
     assert not Path("o/c").exists()
-    wait_for(lambda: queue.find("a").step > 1)
+    wait_until(lambda: queue.find("a").step > 1)
     queue.stop("a")
     assert outcome(queue, "a").status == status("a") == "interrupted"
-    queue.submit(make_run("a"))
+    add(queue, make_run("a"))
     assert outcome(queue, "a").status == status("a") == "finished"
     assert [row["step"] for row in read_metrics("o/a")] == list(range(1, STEPS + 1))
     assert len(processes("a", "b")) == 1
@@ -101,18 +92,18 @@ def test_a_stopped_run_is_saved_and_the_process_goes_on(make_run, open_queue):
 def test_a_stop_before_the_first_step_leaves_a_queue_that_paints(make_run, open_queue):
     """An interrupted import would leave its process useless, so another one takes its place."""
     queue = open_queue(0.5, "a")
-    wait_for(lambda: queue.find("a").begun)
+    wait_until(lambda: queue.find("a").begun)
     queue.stop("a")
     assert outcome(queue, "a").status in ("interrupted", "finished")
     assert not Path("o/a/run.json").exists() or status("a") != "running"
-    queue.submit(make_run("bad"))
+    add(queue, make_run("bad"))
     assert outcome(queue, "bad").line == "no more paint"
 
 
 def test_a_resumed_run_that_is_killed_before_it_reports_is_interrupted(make_run, open_queue):
     """A stop kills a process that has not reported yet, and its run.json may say `running` by then."""
     queue = open_queue(0.0, "slow")
-    wait_for(lambda: Path("o/slow/run.json").exists())
+    wait_until(lambda: Path("o/slow/run.json").exists())
     assert status("slow") == "running" and not queue.find("slow").step
     queue.stop("slow")
     assert outcome(queue, "slow").status == status("slow") == "interrupted"
@@ -139,6 +130,6 @@ def test_a_check_that_fails_ends_the_run_after_a_new_process(open_queue):
 
 def test_closing_saves_the_run_that_is_painted_and_forgets_those_that_wait(open_queue):
     queue = open_queue(0.3, "a", "b")
-    wait_for(lambda: queue.find("a").step > 1)
+    wait_until(lambda: queue.find("a").step > 1)
     queue.close()
     assert status("a") == queue.find("a").outcome.status == "interrupted" and not Path("o/b").exists()

@@ -74,18 +74,27 @@ def test_a_port_in_use(start, address):
     assert code == 2 and f"--port: {port} is in use" in line and not start.served
 
 
-@pytest.mark.parametrize("token", ["", "a-token-of-twenty-signs"])
-def test_the_token_is_on_no_command_line(monkeypatch, token):
+LOCAL, SHARED = "http://127.0.0.1:7860/", "https://own.gradio.live"
+
+
+@pytest.mark.parametrize(
+    ("token", "shared", "opened"),
+    [("", None, [LOCAL]), ("a-token-of-twenty-signs", None, []), ("a-token-of-twenty-signs", SHARED, [])],
+)
+def test_the_token_is_on_no_command_line_and_of_share_links_only_its_own_is_answered(
+    monkeypatch, token, shared, opened
+):
     from neural_style_tf.app import page
 
-    opened = []
-    monkeypatch.setattr(page.webbrowser, "open", opened.append)
-    local = "http://127.0.0.1:7860/"
-    blocks = types.SimpleNamespace(launch=lambda **options: (None, local, None))
+    options, shown = {}, []
+    monkeypatch.setattr(page.webbrowser, "open", shown.append)
+    blocks = types.SimpleNamespace(launch=lambda **named: options.update(named) or (None, LOCAL, shared))
     own = types.SimpleNamespace(blocks=blocks, _api=types.SimpleNamespace(routes=list))
-    address = page.Page.launch(own, None, browser=True, token=token)
-    assert address == (f"{local}?page_token={token}" if token else local)
-    assert opened == ([] if token else [local])
+    hosts = ["box.example:8443"]
+    address = page.Page.launch(own, None, browser=True, share=bool(shared), hosts=hosts, token=token)
+    assert address == (shared or LOCAL) + (f"?page_token={token}" if token else "") and shown == opened
+    [guard] = options["app_kwargs"]["middleware"]
+    assert guard.kwargs["names"] == {"box.example", *(["own.gradio.live"] if shared else [])}
 
 
 @pytest.mark.parametrize(

@@ -215,18 +215,3 @@ def test_a_column_may_be_in_several_files(tmp_path):
     paths[1].write_text("result,lpips:more\nb.png,0.7\n")
     with pytest.raises(UserError, match=r"bad\.csv: another file has lpips with the other better side"):
         read_scores(paths, paintings)
-
-
-def test_a_report_goes_through_its_rows_once(comparison):
-    class Counted(list):
-        passes = 0
-
-        def __iter__(self):
-            self.passes += 1
-            return super().__iter__()
-
-    rows = Counted(comparison.rows)
-    counted = dataclasses.replace(comparison, rows=rows)
-    # For pairs, for values, and for the rows of the file; not for each column of each system.
-    assert to_json(counted) == to_json(comparison)
-    assert rows.passes == 3

@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+from harness import rows
+
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Outcome, Supplies
 from neural_style_tf.runs.manifest import FORM
@@ -14,6 +16,21 @@ from neural_style_tf.runs.resume import continued, is_finished, trim_metrics
 from neural_style_tf.utils.files import write_bytes
 
 STEPS = 8
+
+
+def outcomes(events):
+    """Return how the runs of an executor ended, by their names."""
+    return {event.name: event.outcome for event in events if event.outcome}
+
+
+def status(name):
+    """Return what the run.json of a run says."""
+    return json.loads((Path("o") / name / "run.json").read_text())["status"]
+
+
+def steps_of(name):
+    """Return the steps that a run has made."""
+    return [row["step"] for row in rows(f"o/{name}")]
 
 
 def fake_painter(seconds=0.0, **unused):

@@ -1,6 +1,5 @@
 """Executors of this machine, with a painter that needs no TensorFlow."""
 
-import json
 import multiprocessing
 import os
 import signal
@@ -8,25 +7,13 @@ from pathlib import Path
 
 import pytest
 from command_line import read_metrics
-from painters import STEPS, FakePainter, fake_painter
+from painters import STEPS, FakePainter, fake_painter, outcomes, status, steps_of
 
 from neural_style_tf.errors import UserError
 from neural_style_tf.jobs.task import Outcome
 from neural_style_tf.sweeps import executors
 from neural_style_tf.sweeps.executors import Event, Worker, gpu_of_each, one_after_another, side_by_side
 from neural_style_tf.utils import runtime
-
-
-def outcomes(events):
-    return {event.name: event.outcome for event in events if event.outcome}
-
-
-def status(name):
-    return json.loads((Path("o") / name / "run.json").read_text())["status"]
-
-
-def steps_of(name):
-    return [row["step"] for row in read_metrics(f"o/{name}")]
 
 
 def process_of(name):

@@ -40,6 +40,8 @@ def test_equal_draws_are_one_run():
     axis = parse_axis("iterations=uniform(1,3)", samples=20)
     assert len(axis.values) == 20
     assert sorted(run["iterations"] for run in combine([axis])) == ["1", "2", "3"]
+    with pytest.raises(UserError, match="--sweep_samples: 1,000,000,000 draws are more than 10,000"):
+        values("style_weight=uniform(0,1)", samples=10**9)
 
 
 def test_words_are_no_folders(tmp_path, monkeypatch):
@@ -50,11 +52,6 @@ def test_words_are_no_folders(tmp_path, monkeypatch):
     assert values("init=noise,content,style") == ("noise", "content", "style")
     assert values("weights=bundled,auto") == ("bundled", "auto")
     assert values("content=style") == ("style/a.jpg",)
-
-
-def test_more_draws_than_runs_are_refused_at_once():
-    with pytest.raises(UserError, match="--sweep_samples: 1,000,000,000 draws are more than 10,000"):
-        values("style_weight=uniform(0,1)", samples=10**9)
 
 
 def test_files_are_expanded_in_natural_order(tmp_path, monkeypatch):
@@ -93,6 +90,7 @@ def test_files_are_expanded_in_natural_order(tmp_path, monkeypatch):
         ("style_weight=linspace(1,2,1e9)", "how many"),
         ("style_weight=logspace(0,2,3)", "above 0"),
         ("style_weight=uniform(0,1)", "--sweep_samples"),
+        ("style_weight=loguniform(0,1)", "above 0"),
         ("content=nothing*.jpg", "no file has such a name"),
         ("content=.", "no picture in that folder"),
     ],
