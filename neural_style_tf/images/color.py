@@ -158,7 +158,7 @@ class ColorReader:
     So a large picture is never in memory as floats as a whole.
 
     Args:
-        pixels: The decoded picture; see `DecodedPicture`.
+        pixels: The decoded picture, as `decode` returns it.
         profile: Its ICC profile; None for sRGB.
         name: The file in messages.
         notes: Lines for the user are added to this list.

@@ -37,22 +37,6 @@ _ASSOCIATED, _UNASSOCIATED = 1, 2
 _WHITE_IS_ZERO = 0
 
 
-def guess_range(low: float, high: float, dtype: np.dtype) -> tuple[float, float, str]:
-    """Choose which values are black and white, for values of type `dtype` between `low` and `high`.
-
-    Return black, white and a note on the choice. `low > high` means that no value is finite.
-    """
-    if low > high:
-        return 0.0, 1.0, "none is a finite number"
-    whites = [1.0, 255.0, 65535.0] if dtype.kind == "f" else np.minimum([255.0, 65535.0], np.iinfo(dtype).max)
-    for white in whites if low >= 0.0 else ():
-        # If all values lie below a 16th of this white, the picture would become almost black.
-        if high <= white and (white == whites[0] or high > white / 16):
-            return 0.0, white, f"they lie in 0 … {white:.0f}, so {white:.0f} is taken as white"
-    rule = f"their smallest, {low:g}, is taken as black and their largest, {high:g}, as white"
-    return low, max(high, low + 1.0), rule
-
-
 def scale(values: np.ndarray, black: float, white: float) -> np.ndarray:
     """Scale values `[H, W, …]` to 16 bits, so that `black` becomes 0 and `white` 65535.
 
@@ -79,14 +63,20 @@ def scale_by_guess(
     Returns:
         The 16-bit levels, and a note on the choice of black and white.
     """
-    low, high, is_finite = values.min(), values.max(), True
-    if values.dtype.kind == "f":
-        finite = np.isfinite(values)
-        low, high = values.min(where=finite, initial=np.inf), values.max(where=finite, initial=-np.inf)
-        is_finite = finite.all()
-    low, high = min(float(low), 0.0) if is_opacity else float(low), float(high)
-    black, white, rule = guess_range(low, high, dtype or values.dtype)
-    if not is_finite:
+    dtype = dtype or values.dtype
+    finite = values[np.isfinite(values)] if dtype.kind == "f" else values
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    low = min(low, 0.0) if is_opacity else low
+    whites = [1.0, 255.0, 65535.0] if dtype.kind == "f" else np.minimum([255.0, 65535.0], np.iinfo(dtype).max)
+    # If all values lie below a 16th of a white, the picture would become almost black.
+    fitting = [white for white in whites if high <= white and (white == whites[0] or high > white / 16)]
+    if low >= 0.0 and fitting:
+        black, white = 0.0, fitting[0]
+        rule = f"they lie in 0 … {white:.0f}, so {white:.0f} is taken as white"
+    else:
+        black, white = low, max(high, low + 1.0)
+        rule = f"their smallest, {low:g}, is taken as black and their largest, {high:g}, as white"
+    if finite.size < values.size:
         rule += "; pixels that are not finite numbers are read as black or white"
     levels = scale(values, white, black) if negative else scale(values, black, white)
     return levels, f"has values for which no white is agreed on; {rule}"

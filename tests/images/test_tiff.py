@@ -182,9 +182,6 @@ def test_a_thumbnail_is_never_taken_for_the_picture(tmp_path, pages, note):
         ),
         ("d.tif", lambda path: path.write_bytes(b"II*\0\x10\0\0\0CR\2\0" + bytes(99))),
         ("a.raf", lambda path: path.write_bytes(b"FUJIFILMCCD-RAW 0201" + bytes(99))),
-        ("a.jpg", lambda path: path.write_bytes(b"\0\0\0\x18ftypcrx \0\0\0\1crx isom" + bytes(99))),
-        ("a.orf", lambda path: path.write_bytes(b"IIRO\x08\0\0\0" + bytes(99))),
-        ("a.rw2", lambda path: path.write_bytes(b"IIU\0\x18\0\0\0" + bytes(99))),
     ],
 )
 def test_a_raw_file_is_named_as_one(tmp_path, name, make):
