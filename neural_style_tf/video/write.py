@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import heapq
 import itertools
 import operator
@@ -80,27 +79,22 @@ def write_clip(
         Lines that the user should see, such as that the sound cannot be used and is left out.
     """
     suffix, times, tags = path.suffix.lower(), [*times, times[-1] + last], tags or {}
-    if suffix in ANIMATIONS:
+    sound = None if suffix in ANIMATIONS else sound
+
+    def write(sound: Path | None) -> None:
         with atomic_path(path) as file:
-            _write_animation(file, ANIMATIONS[suffix], frames, times, plays, tags)
-        return ()
-    write = functools.partial(
-        _write_video,
-        frames=frames,
-        times=times,
-        form=CONTAINERS[suffix],
-        pixel_format=pixel_format,
-        tags=tags,
-    )
+            if suffix in ANIMATIONS:
+                _write_animation(file, ANIMATIONS[suffix], frames, times, plays, tags)
+            else:
+                _write_video(file, CONTAINERS[suffix], frames, times, pixel_format, tags, sound, begin)
+
     try:
-        with atomic_path(path) as file:
-            write(file, sound=sound, begin=begin)
+        write(sound)
     except Exception as error:
         if sound is None:
             raise
         # The clip must not be lost because of its sound, so it is written without.
-        with atomic_path(path) as file:
-            write(file)
+        write(None)
         return (f"{show(path)} is without the sound of {show(sound)}, which cannot be used: {error}",)
     return ()
 
@@ -142,14 +136,13 @@ def _write_animation(
 
 def _write_video(
     file: Path,
-    *,
+    form: str,
     frames: Sequence[Path],
     times: list[Fraction],
-    form: str,
     pixel_format: str,
     tags: Mapping[str, str],
-    sound: Path | None = None,
-    begin: Fraction = Fraction(0),
+    sound: Path | None,
+    begin: Fraction,
 ) -> None:
     import av
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -135,15 +134,12 @@ def _explain(error: Exception, file: PublishedFile) -> str:
 @contextlib.contextmanager
 def _locked(target: Path, log: Log | None) -> Iterator[None]:
     """Hold the lock of `target`, so that only one process downloads it at a time."""
-    lock, end = Lock(target.with_name(target.name + ".lock")), time.monotonic() + WAIT
-    waited = False
-    while not lock.acquire():
-        if time.monotonic() > end:
-            raise _StoppedError("another process has been downloading it for too long")
-        if log and not waited:
+    lock = Lock(target.with_name(target.name + ".lock"))
+    if not lock.acquire():
+        if log:
             log(f"Another process is downloading {target.name}; waiting for it")
-            waited = True
-        time.sleep(0.2)
+        if not lock.acquire(WAIT):
+            raise _StoppedError("another process has been downloading it for too long")
     try:
         yield
     finally:
