@@ -76,10 +76,11 @@ def read_bounded(path: str | os.PathLike[str], *, max_pixels: int) -> bytes:
         raise UserError(_why_unreadable(name, file, error)) from error
     except ValueError as error:
         raise UserError(f"{name} is not a valid file name: {error}") from None
-    if stat.S_ISDIR(status.st_mode):
+    form = stat.S_IFMT(status.st_mode)
+    if form == stat.S_IFDIR:
         raise UserError(f"{name} is a folder; expected a picture file")
-    if not stat.S_ISREG(status.st_mode):
-        kind = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}.get(stat.S_IFMT(status.st_mode), "a device")
+    if form != stat.S_IFREG:
+        kind = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}.get(form, "a device")
         raise UserError(f"{name} is {kind}; expected a picture in a regular file")
     if max(len(data), status.st_size) > limit:
         raise UserError(

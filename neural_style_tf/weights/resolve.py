@@ -12,8 +12,8 @@ from neural_style_tf.errors import UserError, did_you_mean, show
 from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
 from neural_style_tf.utils.files import exists, is_file
 from neural_style_tf.weights import Weights, download, registry
-from neural_style_tf.weights.converted import SUFFIX, converted_path
 from neural_style_tf.weights.download import Log
+from neural_style_tf.weights.formats import SUFFIX, converted_path
 from neural_style_tf.weights.read import check_file, read_file, weight_files
 from neural_style_tf.weights.registry import SPECS
 

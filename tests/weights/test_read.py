@@ -16,7 +16,7 @@ from weight_files import cell, network, publish, refused, write_h5, write_mat, w
 
 from neural_style_tf import build_network
 from neural_style_tf.models.architecture import VGG16, VGG19
-from neural_style_tf.weights import converted, formats, read, registry
+from neural_style_tf.weights import formats, read, registry
 from neural_style_tf.weights.read import check_file, read_file
 from neural_style_tf.weights.structure import gain
 
@@ -121,7 +121,7 @@ def test_a_file_is_parsed_if_it_is_published_or_trusted(tmp_path, monkeypatch, s
     for words in ("not a published file (SHA-256", registry.hash_file(path)[1], "--trust_weights"):
         assert words in message
     assert read_file(path, trust=True).generation == ""
-    converted.converted_path(path).unlink(missing_ok=True)
+    formats.converted_path(path).unlink(missing_ok=True)
     publish(monkeypatch, path)
     weights = read_file(path)
     assert (weights.generation, weights.notes) == ("the test's", ())
@@ -154,7 +154,7 @@ def test_a_mat_is_read_once(mat, monkeypatch):
     monkeypatch.setattr(scipy.io, "loadmat", None)
     monkeypatch.setattr(registry, "_hash_file", None)
     check_file(mat)
-    path = converted.converted_path(mat)
+    path = formats.converted_path(mat)
     moved = path.with_name("elsewhere.npz")
     moved.write_bytes(path.read_bytes())
     for weights in (read_file(mat, log=log.append), read_file(moved, log=log.append)):
@@ -167,7 +167,7 @@ def test_a_mat_is_read_once(mat, monkeypatch):
 @pytest.mark.parametrize("harm", ["other time", "truncated", "an array", "older format", "a pipe"])
 def test_a_converted_form_that_is_not_todays_is_made_again(mat, harm, monkeypatch):
     read_file(mat)
-    path = converted.converted_path(mat)
+    path = formats.converted_path(mat)
     if harm == "other time":
         os.utime(mat, (1, 1))
     elif harm == "truncated":
@@ -178,7 +178,7 @@ def test_a_converted_form_that_is_not_todays_is_made_again(mat, harm, monkeypatc
             file.write(bytes(100))
     elif harm == "older format":
         with monkeypatch.context() as patch:
-            patch.setattr(converted, "CONVERTED_FORMAT", 1)
+            patch.setattr(formats, "CONVERTED_FORMAT", 1)
             path.unlink()
             read_file(mat)
         refused(path, "another version", trust=False)
@@ -206,8 +206,8 @@ def test_the_converted_form_of_a_trusted_file_needs_trust(tmp_path):
     path = write_mat(tmp_path / "mine.mat", *network())
     read_file(path, trust=True)
     refused(path, "--trust_weights", trust=False)
-    refused(converted.converted_path(path), "--trust_weights", trust=False)
-    assert read_file(converted.converted_path(path), trust=True).source == "mine.mat"
+    refused(formats.converted_path(path), "--trust_weights", trust=False)
+    assert read_file(formats.converted_path(path), trust=True).source == "mine.mat"
 
 
 # Trusted files of the wrong structure
