@@ -31,13 +31,13 @@ class _StoppedError(ValueError):
 
 
 def download(
-    file: PublishedFile, folder: Path, *, progress: Progress | None = None, log: Log | None = None
+    file: PublishedFile, folder: Path, *, progress: Progress | None = None, log: Log = lambda line: None
 ) -> Path:
     """Download `file` into `folder`, unless it is there already; return its path.
 
     The proxies of environment variables are used. The file gets its name only after its hash is checked; a
     failed download leaves nothing behind. `progress` is called with the numbers of bytes received and
-    expected, `log` with a line if another process is downloading the same file.
+    expected, `log` with a line before a download, and if another process is downloading the same file.
 
     Raises:
         DownloadError: The download failed, or the folder cannot be written to.
@@ -45,7 +45,7 @@ def download(
     import pooch
     import requests
 
-    # Pooch would log a line that `load_weights` has logged already.
+    # Pooch would log the download, too.
     pooch.get_logger().setLevel("WARNING")
     target = folder / file.name
     known_hash = f"sha256:{file.sha256}" if file.sha256 else f"md5:{file.md5}"
@@ -54,6 +54,8 @@ def download(
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(target, log):
             if not target.exists():
+                size = f" ({file.size / 1e6:,.0f} MB)" if file.size else ""
+                log(f"Downloading {file.url}{size} into {show(folder)}")
                 pooch.retrieve(file.url, known_hash, fname=file.name, path=folder, downloader=fetch)
     except (requests.RequestException, ValueError) as error:
         certificate = isinstance(error, requests.exceptions.SSLError)
@@ -132,12 +134,11 @@ def _explain(error: Exception, file: PublishedFile) -> str:
 
 
 @contextlib.contextmanager
-def _locked(target: Path, log: Log | None) -> Iterator[None]:
+def _locked(target: Path, log: Log) -> Iterator[None]:
     """Hold the lock of `target`, so that only one process downloads it at a time."""
     lock = Lock(target.with_name(target.name + ".lock"))
     if not lock.acquire():
-        if log:
-            log(f"Another process is downloading {target.name}; waiting for it")
+        log(f"Another process is downloading {target.name}; waiting for it")
         if not lock.acquire(WAIT):
             raise _StoppedError("another process has been downloading it for too long")
     try:

@@ -11,8 +11,8 @@ from pathlib import Path
 from neural_style_tf.errors import UserError, did_you_mean, show
 from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
 from neural_style_tf.utils.files import exists, is_file
-from neural_style_tf.weights import Weights, download, registry
-from neural_style_tf.weights.download import Log
+from neural_style_tf.weights import Weights, registry
+from neural_style_tf.weights.download import DownloadError, Log, Progress, download
 from neural_style_tf.weights.formats import SUFFIX, converted_path
 from neural_style_tf.weights.read import check_file, read_file, weight_files
 from neural_style_tf.weights.registry import SPECS
@@ -30,7 +30,7 @@ def load_weights(
     folder: str | os.PathLike[str] = "weights",
     network: str = "auto",
     trust: bool = False,
-    progress: download.Progress | None = None,
+    progress: Progress | None = None,
     log: Log = _LOG.info,
 ) -> Weights:
     """Return the weights of VGG-19's or VGG-16's convolutions.
@@ -62,10 +62,10 @@ def load_weights(
     elif spec in ("mat", "keras"):
         file = registry.DOWNLOADS[spec, architecture or VGG19]
         try:
-            path = _existing(folder / file.name) or _download(file, folder, progress, log)
-        except download.DownloadError as error:
+            path = _existing(folder / file.name) or download(file, folder, progress=progress, log=log)
+        except DownloadError as error:
             other = f"put the file into {show(folder)} yourself, or use --weights=bundled"
-            raise download.DownloadError(f"{error}; {other}") from None
+            raise DownloadError(f"{error}; {other}") from None
         weights = read_file(path, trust=trust, log=log)
     else:
         weights = read_file(_path(spec), trust=trust, log=log)
@@ -129,7 +129,7 @@ def _auto(
     folder: Path,
     network: Architecture | None,
     trust: bool,
-    progress: download.Progress | None,
+    progress: Progress | None,
     log: Log,
 ) -> Weights:
     """Return the weights of `network`; if it is None, of VGG-19 if possible, else of VGG-16."""
@@ -151,7 +151,8 @@ def _auto(
                 return _bundled(folder)
         if architecture is VGG19 or network:
             try:
-                return read_file(_download(registry.DOWNLOADS["keras", architecture], folder, progress, log))
+                file = registry.DOWNLOADS["keras", architecture]
+                return read_file(download(file, folder, progress=progress, log=log))
             except UserError as error:
                 if network:
                     raise
@@ -183,21 +184,11 @@ def _bundled(folder: Path) -> Weights:
     return read_file(registry.bundled_path(), cache=cache)
 
 
-def _download(
-    file: registry.PublishedFile, folder: Path, progress: download.Progress | None, log: Log
-) -> Path:
-    size = f" ({file.size / 1e6:,.0f} MB)" if file.size else ""
-    log(f"Downloading {file.url}{size} into {show(folder)}")
-    return download.download(file, folder, progress=progress, log=log)
-
-
 def _existing(path: Path) -> Path | None:
     """Return `path` if this file exists, else the path of its converted form if that exists, else None."""
     return next(filter(is_file, (path, converted_path(path))), None)
 
 
 def _path(spec: str | os.PathLike[str]) -> Path:
-    try:
-        return Path(spec).expanduser()
-    except RuntimeError:
-        return Path(spec)
+    # Unlike `Path.expanduser`, this leaves the name of an unknown user as it is.
+    return Path(os.path.expanduser(spec))  # noqa: PTH111
