@@ -108,20 +108,13 @@ def decode(
 ) -> Decoded:
     """Decode the first frame of a picture and turn it upright, inside `quiet_pillow`.
 
-    Args:
-        data: The bytes of the file.
-        name: The name of the file in messages.
-        notes: Lines for the user are added to this list.
-        max_pixels: Pictures with more pixels, according to their header, are refused.
-        allow_truncated: Whether to use the undamaged part of a damaged file.
+    Lines for the user are added to `notes`. With `allow_truncated` the undamaged part of a damaged file is
+    used. Raise `UserError` if the file is not a picture, damaged or too large.
 
     Returns:
         The pixels, a Pillow image (L, LA, RGB, RGBA, CMYK, LAB) of 8 bits per channel or uint16
         `[H, W, 1 to 4]`; the ICC profile in the file, or of the colour space that the file names, or None for
         sRGB; pixels per inch, across and down, or None if the file does not say.
-
-    Raises:
-        UserError: The file is not a picture, damaged or too large.
     """
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     for truncated in (False, True) if allow_truncated else (False,):

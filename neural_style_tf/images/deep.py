@@ -52,16 +52,11 @@ def scale(values: np.ndarray, black: float, white: float) -> np.ndarray:
 def scale_by_guess(
     values: np.ndarray, *, dtype: np.dtype | None = None, negative: bool = False, is_opacity: bool = False
 ) -> tuple[np.ndarray, str]:
-    """Scale values to 16 bits if the file does not say which value is white.
+    """Scale values `[H, W, …]` to 16 bits if the file does not say which value is white.
 
-    Args:
-        values: `[H, W, …]` of any type.
-        dtype: The type of the values in the file; None if that is the type of `values`.
-        negative: Whether the smallest values are white, as with TIFF's WhiteIsZero.
-        is_opacity: Whether the values are opacities: black is then at most 0, even if all values are larger.
-
-    Returns:
-        The 16-bit levels, and a note on the choice of black and white.
+    `dtype` is the type of the values in the file, if it is another than that of `values`. With `negative` the
+    smallest values are white, as with TIFF's WhiteIsZero. With `is_opacity` black is at most 0, even if all
+    values are larger. Return the 16-bit levels, and a note on the choice of black and white.
     """
     dtype = dtype or values.dtype
     finite = values[np.isfinite(values)] if dtype.kind == "f" else values
@@ -126,13 +121,8 @@ def _vips() -> Any:
 def load_png(data: bytes, size: tuple[int, int], orientation: int) -> np.ndarray:
     """Decode a PNG with 2 to 4 channels of 16 bits and turn it upright: uint16 `[H, W, channels]`.
 
-    Args:
-        data: The bytes of the file.
-        size: (width, height) of the upright picture, as Pillow read it.
-        orientation: EXIF's orientation, as Pillow read it.
-
-    Raises:
-        ValueError: The file is damaged, or libvips finds another size or kind of picture.
+    `size` (width, height) of the upright picture and EXIF's `orientation` are as Pillow read them. Raise
+    `ValueError` if the file is damaged, or if libvips finds another size or kind of picture.
     """
     image = _open_vips(data).copy()
     image.set_type(_vips().GValue.gint_type, "orientation", orientation)

@@ -39,10 +39,7 @@ def load_mask(path: str | os.PathLike[str], **options: Any) -> tuple[np.ndarray,
 def mask_of(pixels: np.ndarray, alpha: np.ndarray | None, *, is_light: bool = False) -> np.ndarray:
     """Return the mask, float32 `[H, W]`, 0–1, of a picture; see `load_mask`.
 
-    Args:
-        pixels: `[H, W, 3]`, RGB, 0–255; used if `alpha` is None.
-        alpha: Opacity, uint8 `[H, W]`, or None.
-        is_light: Whether the pixels are from an OpenEXR file, whose values themselves are the mask.
+    With `is_light` the pixels are from an OpenEXR file, whose values themselves are the mask.
     """
     if is_light and alpha is None:
         return np.clip(luma(to_light(pixels).astype(np.float32)), 0.0, 1.0)

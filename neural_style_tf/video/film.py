@@ -248,18 +248,14 @@ class _Key(NamedTuple):
 class _Video:
     """Reads a video file, and remembers where its key frames are.
 
-    Args:
-        file: The file.
-        lenient: Whether the clip ends at the first read error, which otherwise raises `RunError`.
-
-    Attributes:
-        damaged: Numbers of the frames, among those read so far, that could not be decoded completely.
+    If it is `lenient`, the clip ends at the first read error, which otherwise raises `RunError`.
     """
 
     def __init__(self, file: Path, *, lenient: bool) -> None:
         self._file, self._lenient = file, lenient
         self._keys: list[_Key] = []
         self._seeks = True
+        # Numbers of the frames, among those read so far, that could not be decoded completely.
         self.damaged: set[int] = set()
 
     def read(self, numbers: range) -> Iterator[Frame]:

@@ -152,15 +152,9 @@ def open_clip(
 ) -> Clip:
     """Open a clip; while its files do not change, return the same object again.
 
-    Args:
-        path: A video or an animation; with `frames` a folder or a glob pattern of pictures.
-        frames: Whether `path` names pictures that are the frames.
-        rate: Frames per second of a folder; 0: 24.
-        max_pixels: Clips with larger frames are refused.
-        allow_truncated: Whether to read a damaged file as far as possible.
-
-    Raises:
-        UserError: The clip is missing, unreadable or too large, or the extra `video` is missing.
+    The clip is a video or an animation; with `frames` a folder or a glob pattern of pictures, of which `rate`
+    are shown per second (0: 24). With `allow_truncated` a damaged file is read as far as possible. Raise
+    `UserError` if the clip is missing, unreadable or too large, or if the extra `video` is missing.
     """
     file = Path(path)
     if frames:

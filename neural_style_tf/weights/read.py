@@ -74,16 +74,10 @@ def read_file(
 ) -> Weights:
     """Read the weights of VGG-19 or VGG-16 from a MatConvNet .mat, a Keras .h5, an .onnx or a converted .npz.
 
-    The first bytes of the file tell its format.
-
-    Args:
-        path: The file.
-        trust: Whether to read a file that is not a published one.
-        cache: Path of the converted form to write; default: beside a .mat file, none for other formats.
-        log: Called with one line before a slow conversion.
-
-    Raises:
-        UserError: The file is missing, damaged, not trusted, or holds neither network.
+    The first bytes of the file tell its format. With `trust`, a file is read that is not a published one. The
+    converted form is written to `cache`, by default beside a .mat file, and not for other formats. `log` is
+    called with one line before a slow conversion. Raise `UserError` if the file is missing, damaged, not
+    trusted, or holds neither network.
     """
     path = Path(path)
     file_format, origin, converted = _identify(path, trust)
@@ -116,8 +110,7 @@ def read_file(
 def check_file(path: str | os.PathLike[str], *, trust: bool = False) -> Architecture | None:
     """Raise `UserError` if `read_file` would refuse to parse a file, judging by its first bytes and its hash.
 
-    Returns:
-        The network in a published file; None for any other file, whose network is not known yet.
+    Return the network in a published file; None for any other file, whose network is not known yet.
     """
     _, origin, _ = _identify(Path(path), trust)
     return architecture_of(origin.generation)
