@@ -120,7 +120,6 @@ def _explain(error: Exception, file: PublishedFile) -> str:
     reasons = (
         (_StoppedError, reason(error)),
         (exceptions.HTTPError, "the server answered " + str(error).partition(" for url:")[0]),
-        (exceptions.TooManyRedirects, "the server redirects without end"),
         (exceptions.SSLError, f"its certificate is refused ({reason(error)})"),
         (exceptions.ProxyError, no_proxy.format("it does not answer")),
         (exceptions.ConnectTimeout, no_network),

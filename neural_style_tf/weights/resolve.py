@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from neural_style_tf.errors import UserError, did_you_mean, show
@@ -133,44 +132,38 @@ def _auto(
     log: Log,
 ) -> Weights:
     """Return the weights of `network`; if it is None, of VGG-19 if possible, else of VGG-16."""
-    skipped = set()
-    for architecture in (network,) if network else (VGG19, VGG16):
-        for path in _candidate_files(folder, architecture):
-            try:
-                weights = read_file(path, trust=trust, log=log)
-            except UserError as error:
-                if path not in skipped:
-                    log(f"Skipped {error}")
-                skipped.add(path)
-            else:
-                if weights.architecture is architecture:
-                    return weights
-        if architecture is VGG16:
-            # The bundled network has the same weights as Keras' file, and need not be downloaded.
-            with contextlib.suppress(UserError):
-                return _bundled(folder)
-        if architecture is VGG19 or network:
-            try:
-                file = registry.DOWNLOADS["keras", architecture]
-                return read_file(download(file, folder, progress=progress, log=log))
-            except UserError as error:
-                if network:
-                    raise
-                log(str(error))
-    return _bundled(folder)
+    wanted, other = network or VGG19, None
+    for path in _candidate_files(folder, wanted):
+        try:
+            weights = read_file(path, trust=trust, log=log)
+        except UserError as error:
+            log(f"Skipped {error}")
+            continue
+        if weights.architecture is wanted:
+            return weights
+        other = other or weights
+    if wanted is VGG16:
+        # The bundled network has the same weights as Keras' file, and need not be downloaded.
+        with contextlib.suppress(UserError):
+            return _bundled(folder)
+    try:
+        return read_file(download(registry.DOWNLOADS["keras", wanted], folder, progress=progress, log=log))
+    except UserError as error:
+        if network:
+            raise
+        log(str(error))
+    return other or _bundled(folder)
 
 
-def _candidate_files(folder: Path, network: Architecture) -> Iterator[Path]:
-    """Yield the files of `folder` that may hold `network`, those with a published name first."""
-    files = {key: folder / file.name for key, file in registry.DOWNLOADS.items()}
-    for (_, architecture), path in files.items():
-        if architecture is network and (present := _existing(path)):
-            yield present
-    named = {*files.values(), *map(converted_path, files.values()), folder / BUNDLED_CACHE}
-    for path in weight_files(folder):
-        original = path.with_name(path.name.removesuffix(SUFFIX))
-        if path not in named and (original == path or not is_file(original)):
-            yield path
+def _candidate_files(folder: Path, network: Architecture) -> list[Path]:
+    """Return the files of `folder` that may hold `network`, those with a published name first."""
+    names = [folder / file.name for file in registry.DOWNLOADS.values() if file.architecture is network]
+    named = {*names, *map(converted_path, names), folder / BUNDLED_CACHE}
+    originals = [path for path in weight_files(folder) if not path.name.endswith(SUFFIX)]
+    # A converted form is read in the place of its original, which may be gone.
+    named |= {converted_path(path) for path in originals}
+    others = [path for path in weight_files(folder) if path not in named]
+    return [*filter(None, map(_existing, names)), *others]
 
 
 def _bundled(folder: Path) -> Weights:

@@ -126,7 +126,7 @@ ANSWERS = {
     "another length": (file_answer(DATA[:-1]), ["a file of 599999 bytes, expected 600000"]),
     "a web page": (lambda h: respond(h, b"<html>log in", length=12), ["12 bytes", "login"]),
     "endless": (endless, ["more than the 600000 bytes"]),
-    "redirects": (lambda h: respond(h, status=302, Location=h.path), ["redirects without end"]),
+    "redirects": (lambda h: respond(h, status=302, Location=h.path), ["30 redirects"]),
     "silence": (slow, ["broke off"]),
     "no answer": (lambda handler: slow(handler, b""), ["127.0.0.1 does not answer"]),
     "not HTTP": (talk, []),
