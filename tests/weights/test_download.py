@@ -130,13 +130,8 @@ ANSWERS = {
     "silence": (slow, ["broke off"]),
     "no answer": (lambda handler: slow(handler, b""), ["127.0.0.1 does not answer"]),
     "not HTTP": (talk, []),
-    "negative length": (lambda h: respond(h, DATA[:2000], length=-5), []),
-    "not compressed": (lambda h: respond(h, DATA[:2000], Content_Encoding="gzip"), []),
-    "not in chunks": (lambda h: respond(h, DATA[:2000], Transfer_Encoding="chunked"), []),
     "a redirect to a file": (lambda h: respond(h, status=302, Location="file:///etc/passwd"), []),
-    "a redirect to nowhere": (lambda h: respond(h, status=302, Location="http://["), []),
     "escapes": (lambda h: respond(h, status=302, Location="\x1b[31m"), []),
-    "a long header": (lambda h: respond(h, X="y" * 70_000), []),
 }
 
 
@@ -146,8 +141,6 @@ def test_a_wrong_answer_is_one_line_and_leaves_nothing(tmp_path, case):
     with serving(answer) as (address, requests):
         failed(published(address), tmp_path, f"Cannot download {address}/net.h5: ", *words)
         assert len(requests) < 40
-    with serving(file_answer(DATA)) as (address, _):
-        assert download(published(address), tmp_path).read_bytes() == DATA
 
 
 def test_a_wrong_file_of_known_md5(tmp_path):
@@ -157,8 +150,8 @@ def test_a_wrong_file_of_known_md5(tmp_path):
 
 @pytest.mark.parametrize(
     "proxy",
-    ["ALL_PROXY=socks://127.0.0.1:7890", "HTTP_PROXY=http://", "HTTP_PROXY=http://[::1", "HTTP_PROXY=http://127.0.0.1:1"],
-)  # fmt: skip
+    ["ALL_PROXY=socks://127.0.0.1:7890", "HTTP_PROXY=http://[::1", "HTTP_PROXY=http://127.0.0.1:1"],
+)
 def test_a_proxy_that_is_none(tmp_path, monkeypatch, proxy):
     monkeypatch.setenv(*proxy.split("="))
     words = "the proxy in the environment cannot be used (", "set HTTPS_PROXY and ALL_PROXY to", "unset"
