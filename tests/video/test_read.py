@@ -228,14 +228,11 @@ def test_an_interlaced_video_is_told(tmp_path):
     ("name", "codec", "pixel_format", "options"),
     [
         ("clip.mp4", "libx264", "yuv420p", {}),
-        ("clip.mkv", "libx264", "yuv420p", {}),
         ("clip.avi", "libx264", "yuv420p", {}),
         ("clip.avi", "mpeg4", "yuv420p", {}),
         ("clip.mp4", "libx265", "yuv420p", {"x265-params": "log-level=none"}),
         ("clip.webm", "libvpx-vp9", "yuv420p", {}),
         ("clip.webm", "libvpx", "yuv420p", {"b": "200k", "auto-alt-ref": "1", "lag-in-frames": "9"}),
-        ("clip.mp4", "libsvtav1", "yuv420p", {"svtav1-params": "rc=0"}),
-        ("clip.mov", "prores_ks", "yuv422p10le", {}),
         ("clip.mov", "png", "rgb24", {}),
     ],
 )
@@ -257,7 +254,7 @@ def test_a_damaged_packet_does_not_end_a_clip(tmp_path, name, codec, pixel_forma
     assert [frame.number for frame in behind] == list(range(25, 31))
     for frame, same in zip(behind, found[24:], strict=True):
         assert frame.time == same.time and (frame.pixels == same.pixels).all()
-    if pixel_format in ("rgb24", "yuv422p10le"):
+    if codec == "png":
         assert clip.damaged == {13} and (found[12].pixels == found[11].pixels).all()
         assert all(
             (one.pixels == two.pixels).all() for one, two in zip(found[13:], expected[13:], strict=True)
@@ -292,11 +289,10 @@ def test_a_video_that_nobody_can_decode(tmp_path):
     assert len(all_of(opened(both))) == 3
 
 
-@pytest.mark.parametrize(("sound", "tag"), [("alac", b"alac"), ("flac", b"fLaC"), ("ac3", b"ac-3")])
-def test_sound_that_nobody_can_decode_is_told_at_once(tmp_path, sound, tag):
-    path = write_video(tmp_path / "clip.mp4", moving_frames(3), sound=sound)
+def test_sound_that_nobody_can_decode_is_told_at_once(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", moving_frames(3), sound="alac")
     assert opened(path).has_audio
-    path.write_bytes(path.read_bytes().replace(tag, b"zzz2"))
+    path.write_bytes(path.read_bytes().replace(b"alac", b"zzz2"))
     clip = opened(path)
     assert not clip.has_audio and len(all_of(clip)) == 3
     assert "its sound is left out: FFmpeg has no decoder for it (its codec tag is zzz2)" in clip.notes
@@ -305,9 +301,9 @@ def test_sound_that_nobody_can_decode_is_told_at_once(tmp_path, sound, tag):
 COVER = (moving_frames(1, 100, 150, seed=3), "mjpeg", Disposition.attached_pic)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-@pytest.mark.parametrize("begins", [True, False])
-@pytest.mark.parametrize("attached", [True, False])
+@pytest.mark.parametrize(
+    ("suffix", "begins", "attached"), [(".mp4", True, True), (".mkv", True, False), (".mkv", False, False)]
+)
 def test_a_cover_is_not_the_film(tmp_path, suffix, begins, attached):
     film = (moving_frames(4), "libx264", None)
     cover = COVER if attached else (*COVER[:2], None)
