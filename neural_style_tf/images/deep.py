@@ -137,13 +137,9 @@ def load_tiff(
 ) -> tuple[np.ndarray, str, bytes | None, tuple[float, float] | None]:
     """Decode one picture (`page`) of a TIFF by libvips.
 
-    Returns:
-        The upright picture, in which 0 is black; its mode in Pillow's names: L, LA, RGB, RGBA or CMYK; its
-        ICC profile or None; its pixels per inch, across and down, or None.
-
-    Raises:
-        NotImplementedError: libvips does not support this kind of TIFF, or reads it wrong.
-        ValueError: The file is damaged.
+    Return the upright picture, in which 0 is black; its mode in Pillow's names: L, LA, RGB, RGBA or CMYK; its
+    ICC profile or None; its pixels per inch, across and down, or None. Raise `NotImplementedError` if libvips
+    does not support this kind of TIFF or reads it wrong, `ValueError` if the file is damaged.
     """
     try:
         image = _open_vips(data, page=page.number, fail_on="none" if allow_truncated else "error")

@@ -84,14 +84,8 @@ def fill_hidden(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
 
     This is needed because features near the border of the visible part also depend on pixels beyond it. Of
     the pixels at the border, those of less than half the largest opacity are passed over: their colours are
-    the least precise.
-
-    Args:
-        pixels: `[H, W, 3]`, RGB, 0–255.
-        alpha: Opacity, uint8 `[H, W]`; None for an opaque picture.
-
-    Returns:
-        The new pixels; `pixels` itself if none or all of them are fully transparent.
+    the least precise. `pixels`, `[H, W, 3]`, are returned themselves if none or all are fully transparent;
+    `alpha` is the opacity, uint8 `[H, W]`, or None.
     """
     from scipy import ndimage
 

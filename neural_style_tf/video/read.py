@@ -196,8 +196,6 @@ def _open_clip(
         return _open_folder(path, files, rate, reading)
     if path.suffix.lower() in ANIMATED_SUFFIXES:
         return _open_animation(path, **reading)
-    if importlib.util.find_spec("av") is None:
-        raise UserError(f"{show(path)} is a video, and PyAV is not installed: {INSTALL}")
     from neural_style_tf.video.film import open_video
 
     return open_video(path, **reading)

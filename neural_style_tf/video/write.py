@@ -62,21 +62,12 @@ def write_clip(
     plays: int = 0,
     tags: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
-    """Write a clip from picture files, atomically.
+    """Write a clip from picture files of one size, atomically; return lines that the user should see.
 
-    Args:
-        path: Ends in .mp4, .mov or .mkv for a video, in .webp or .gif for an animation.
-        frames: Picture files of the frames, all of one size.
-        times: When each frame is shown, in seconds from the first.
-        last: For how many seconds the last frame is shown.
-        pixel_format: FFmpeg's name of the pixel format of a video.
-        sound: A video file whose sound the clip gets; None for no sound.
-        begin: When the first frame is shown in that video, in seconds.
-        plays: How often an animation is played; 0: for ever.
-        tags: Metadata by FFmpeg's names; only `comment` is written to a GIF, none to a WebP.
-
-    Returns:
-        Lines that the user should see, such as that the sound cannot be used and is left out.
+    Each frame is shown at one of `times`, in seconds from the first, and the last for `last` seconds. A video
+    gets the sound of the file `sound`, in which its first frame is shown at `begin` seconds. An animation is
+    played `plays` times; 0: for ever. `tags` are metadata by FFmpeg's names; of them only `comment` is
+    written to a GIF, none to a WebP.
     """
     suffix, times, tags = path.suffix.lower(), [*times, times[-1] + last], tags or {}
     sound = None if suffix in ANIMATIONS else sound
