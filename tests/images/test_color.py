@@ -133,18 +133,6 @@ def test_grey_of_32_bits_says_what_is_white(tmp_path, values, expected, rule):
     assert len(picture.notes) == 1 and rule in picture.notes[0]
 
 
-def test_floats_that_are_no_numbers(tmp_path):
-    values = np.linspace(0, 1, 240, dtype="f4").reshape(12, 20)
-    (tmp_path / "a.pfm").write_bytes(b"Pf\n20 12\n-1.0\n" + values[::-1].tobytes())
-    np.testing.assert_allclose(load_image(tmp_path / "a.pfm").pixels, grey(values * 255), atol=2e-3)
-    values[3, 4], values[5, 6], values[7, 8] = np.nan, np.inf, -np.inf
-    picture = load_tiff(tmp_path, values)
-    assert picture.pixels[3, 4].tolist() == picture.pixels[7, 8].tolist() == [0, 0, 0]
-    assert picture.pixels[5, 6].tolist() == [255, 255, 255]
-    assert "pixels that are not finite numbers are read as black or white" in picture.notes[0]
-    assert load_tiff(tmp_path, np.full_like(values, np.nan)).pixels.max() == 0
-
-
 # Transparency and palettes
 
 

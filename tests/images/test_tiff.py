@@ -15,7 +15,7 @@ Y, X = np.mgrid[0:9, 0:14]
 COLORS = np.stack([X / 13, Y / 8, (1 - X / 13) * Y / 8], -1)
 GREY = COLORS[..., :1] * 0.6 + COLORS[..., 1:2] * 0.4
 OPACITY = 0.25 + 0.75 * X[..., None] / 13
-WHITES = {"u1": 255, "i1": 127, "u2": 65535, "i2": 32767, "u4": 2**32 - 1, "i4": 2**31 - 1}
+WHITES = {"u1": 255, "i1": 127, "u2": 65535, "i4": 2**31 - 1}
 LAYOUTS = {
     "plain": {},
     "tiled": {"tile": (16, 16)},
@@ -44,12 +44,10 @@ def stored(values, kind):
     return np.floor(values * float(WHITES[kind]) + 0.5).clip(max=float(WHITES[kind])).astype(kind)
 
 
-# Little-endian files of all kinds, big-endian ones of some; without libvips some.
-CASES = [(kind, "<", True) for kind in (*WHITES, "f2", "f4", "f8")]
-CASES += [(kind, ">", True) for kind in ("u2", "i4", "f4")]
-CASES += [
-    (kind, order, False) for kind, order in (("u1", "<"), ("u2", "<"), ("i1", "<"), ("u2", ">"), ("f4", ">"))
-]
+# Little-endian files of most kinds, big-endian ones of some; without libvips some.
+CASES = [(kind, "<", True) for kind in ("u1", "i1", "u2", "i4", "f2", "f4", "f8")]
+CASES += [(kind, ">", True) for kind in ("u2", "f4")]
+CASES += [(kind, order, False) for kind, order in (("u1", "<"), ("i1", "<"), ("u2", ">"), ("f4", ">"))]
 
 
 @pytest.mark.parametrize(("kind", "order", "installed"), CASES)

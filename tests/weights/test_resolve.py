@@ -261,9 +261,10 @@ def test_mistakes_are_refused_before_a_file_is_parsed(tmp_path, monkeypatch):
 def test_the_flags_reach_the_weights(real_job, tmp_path, capsys):
     write_h5(tmp_path / "mine.h5", *network())
     for flags, words in (
-        ([], "add --trust_weights only if you know where it comes from"),
-        (["--trust_weights", "--network=vgg16"], "--network=vgg16, but mine.h5 is VGG-19"),
+        (["--weights=mine.h5"], "add --trust_weights only if you know where it comes from"),
+        (["--weights=bundled", "--network=vgg19"], "the bundled network is VGG-16: leave --network out"),
     ):
-        assert real_job("--weights=mine.h5", *flags, "--iterations=1") == 2
+        assert real_job(*flags, "--iterations=1") == 2
         error = capsys.readouterr().err
         assert words in error and error.count("\n") == 1
+    assert real_job("--weights=mine.h5", "--trust_weights", "--dry_run") == 0
