@@ -31,8 +31,6 @@ HIDING = ("vp8", "mpeg4")
 """Codecs in which some packets have no frame of their own."""
 WHOLE = ("hevc", "vp9", "av1", "libdav1d")
 """Codecs in which each packet has a frame."""
-HOPELESS = 1000
-"""A file is given up if so many packets at its beginning cannot be decoded."""
 OPACITY_FRAMES = 50
 """Number of frames at the beginning in which transparency is looked for."""
 
@@ -173,8 +171,6 @@ def decoded(container: Any, stream: Any) -> Iterator[tuple[Any, list[Fraction | 
             frames = decoder.decode(packet)
         except av.error.FFmpegError:
             failed += 1
-            if failed == HOPELESS and not begun:
-                return
             continue
         for frame in frames:
             if frame.is_corrupt and not begun:
