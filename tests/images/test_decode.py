@@ -231,15 +231,8 @@ def test_mutated_bytes_give_a_picture_or_a_refusal(tmp_path, caplog):
 
 def test_exif_that_is_odd(tmp_path, monkeypatch):
     path = tmp_path / "a.jpg"
-    # A directory whose pointer to the next leads back to itself, and whose Exif sub-directory is itself.
-    entry = struct.pack("<HHII", 0x8769, 4, 1, 8) + struct.pack("<HHII", 0x0112, 3, 1, 3)
-    path.write_bytes(
-        encoded("jpg", exif=b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entry + struct.pack("<I", 8))
-    )
-    turned = load_image(path).pixels
     path.write_bytes(encoded("jpg"))
     plain = load_image(path).pixels
-    np.testing.assert_array_equal(turned, plain[::-1, ::-1])
     for orientation in (0, 9, 1000):
         exif = Image.Exif()
         exif[0x0112] = orientation
