@@ -155,15 +155,9 @@ def is_gray(pixels: np.ndarray) -> bool:
 class ColorReader:
     """Reads a decoded picture strip by strip as float RGB, and converts its colours.
 
-    So a large picture is never in memory as floats as a whole.
-
-    Args:
-        pixels: The decoded picture; see `DecodedPicture`.
-        profile: Its ICC profile; None for sRGB.
-        name: The file in messages.
-        notes: Lines for the user are added to this list.
-        target: ICC profile to convert colours to; None for sRGB.
-        keep: Whether colours stay in `profile` if it is a usable RGB profile.
+    So a large picture is never in memory as floats as a whole. `pixels` and `profile` are what `decode`
+    returns. Colours are converted to the ICC profile `target`, or to sRGB if it is None; with `keep` they
+    stay in `profile` if that is a usable RGB profile. Lines for the user are added to `notes`.
 
     Attributes:
         shape: (H, W) of the picture.

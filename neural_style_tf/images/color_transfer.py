@@ -1,9 +1,5 @@
 """Transfer colours between pictures, before or after painting.
 
-    `with_colors_of`   after painting: combine the luma of the painting with the chroma of the photo
-    `match_colors`     before painting: give the style picture the mean and covariance of the photo's colours
-    `match_luma`       before painting in grey: give the style the mean and deviation of the photo's luma
-
 All functions compute in floating point, since 8-bit conversions clip and so shift hues. Luma is Y' of ITU-R
 BT.601, as in JPEG. Sources: Gatys et al., "Preserving Color in Neural Artistic Style Transfer", arXiv
 1606.05897; for the optimal map, Pitié and Kokaram, "The Linear Monge-Kantorovitch Linear Colour Mapping for

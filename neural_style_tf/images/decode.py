@@ -14,8 +14,8 @@ import re
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps
@@ -35,7 +35,10 @@ _SHARE_OF_PIXELS = {"WEBP": 0.6}
 _MAX_WARNINGS = 3
 _LONGEST_CAUSE = 120
 _IMAGE_LENGTH = 257
-_RAW = "a camera's raw file"
+_RAW_SUFFIXES = frozenset(
+    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf "  # noqa: SIM905
+    ".rw2 .rwl .sr2 .srf .srw .x3f".split()
+)
 # (offset, bytes, kind) by which messages recognise files: pictures, and what users may take for pictures.
 _SIGNATURES = (
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -49,17 +52,11 @@ _SIGNATURES = (
     (0, b"PK\x03\x04", "zip"),
     (0, b"BM", "BMP"),
     *((0, b"P%c" % letter, "PPM") for letter in b"123456f"),
-    *(
-        (0, magic, _RAW)
-        for magic in (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb", b"\0MRM")
-    ),
-    (6, b"HEAPCCDR", _RAW),
 )
 _READABLE = ("PNG", "JPEG", "WebP", "AVIF", "HEIC", "TIFF", "OpenEXR", "GIF", "BMP", "PPM")
 # Brands in the first box of an ISO media file.
 _BRANDS = {
     "AVIF": (b"avif", b"avis"),
-    _RAW: (b"crx ",),
     "HEIC": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"),
 }
 
@@ -69,16 +66,8 @@ _pillow_lock = threading.Lock()
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
-@dataclass(frozen=True)
-class DecodedPicture:
-    """A decoded picture, turned upright."""
-
-    pixels: Image.Image | np.ndarray
-    """A Pillow image (L, LA, RGB, RGBA, CMYK, LAB) of 8 bits per channel, or uint16 `[H, W, 1 to 4]`."""
-    profile: bytes | None
-    """ICC profile in the file, or of the colour space that the file names; None for sRGB."""
-    dpi: tuple[float, float] | None
-    """Pixels per inch, across and down; None if the file does not say."""
+Decoded = tuple[Image.Image | np.ndarray, bytes | None, tuple[float, float] | None]
+"""What `decode` returns: pixels, profile, dpi."""
 
 
 @contextlib.contextmanager
@@ -116,18 +105,16 @@ def quiet_pillow(name: str, notes: list[str], *, max_pixels: int) -> Iterator[No
 
 def decode(
     data: bytes, name: str, notes: list[str], *, max_pixels: int, allow_truncated: bool = False
-) -> DecodedPicture:
-    """Decode the first frame of a picture, inside `quiet_pillow`.
+) -> Decoded:
+    """Decode the first frame of a picture and turn it upright, inside `quiet_pillow`.
 
-    Args:
-        data: The bytes of the file.
-        name: The name of the file in messages.
-        notes: Lines for the user are added to this list.
-        max_pixels: Pictures with more pixels, according to their header, are refused.
-        allow_truncated: Whether to use the undamaged part of a damaged file.
+    Lines for the user are added to `notes`. With `allow_truncated` the undamaged part of a damaged file is
+    used. Raise `UserError` if the file is not a picture, damaged or too large.
 
-    Raises:
-        UserError: The file is not a picture, damaged or too large.
+    Returns:
+        The pixels, a Pillow image (L, LA, RGB, RGBA, CMYK, LAB) of 8 bits per channel or uint16
+        `[H, W, 1 to 4]`; the ICC profile in the file, or of the colour space that the file names, or None for
+        sRGB; pixels per inch, across and down, or None if the file does not say.
     """
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     for truncated in (False, True) if allow_truncated else (False,):
@@ -147,7 +134,7 @@ def decode(
     raise UserError(_damaged(data, name, failure, curable=not allow_truncated)) from failure
 
 
-def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> DecodedPicture:
+def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> Decoded:
     formats = _formats(data, name)
     page = tiff.find_picture(data, name, notes) if _kind(data) == "TIFF" else None
     image = None
@@ -194,7 +181,7 @@ def _load(data: bytes, name: str, notes: list[str], max_pixels: int) -> DecodedP
         pixels = _with_plain_mode(image, rawmode)
         if "16" in rawmode and pixels.mode in ("LA", "RGB", "RGBA"):
             pixels = _all_bits(data, pixels, orientation, name, notes)
-    return DecodedPicture(pixels, profile, _dpi(image.info.get("dpi")))
+    return pixels, profile, _dpi(image.info.get("dpi"))
 
 
 def _load_by_pillow(image: Image.Image, name: str, max_pixels: int) -> str:
@@ -205,18 +192,17 @@ def _load_by_pillow(image: Image.Image, name: str, max_pixels: int) -> str:
     check_size(*image.size, name, int(max_pixels * _SHARE_OF_PIXELS.get(image.format, 1)))
     arguments = image.tile[0][3] if image.tile else ""
     rawmode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    if image.format != "TIFF":
-        image.load()
-        return rawmode if isinstance(rawmode, str) else ""
-    # `image.height` is already the height of the upright picture, before the picture is turned.
-    rows = image.tag_v2.get(_IMAGE_LENGTH, image.height)
-    if max((tile[1][3] for tile in image.tile), default=rows) < rows and not ImageFile.LOAD_TRUNCATED_IMAGES:
-        # If strips are missing, Pillow leaves their rows black without an error.
-        raise EOFError("rows are missing")
-    if image.tag_v2.get(ExifTags.Base.Orientation, 1) > 4 and "dpi" in image.info:
-        # Pillow itself turns the pixels of a TIFF upright, but does not swap its two resolutions.
-        image.info["dpi"] = image.info["dpi"][::-1]
-    with without_stderr():
+    if is_tiff := image.format == "TIFF":
+        # `image.height` is already the height of the upright picture, before the picture is turned.
+        rows = image.tag_v2.get(_IMAGE_LENGTH, image.height)
+        present = max((tile[1][3] for tile in image.tile), default=rows)
+        if present < rows and not ImageFile.LOAD_TRUNCATED_IMAGES:
+            # If strips are missing, Pillow leaves their rows black without an error.
+            raise EOFError("rows are missing")
+        if image.tag_v2.get(ExifTags.Base.Orientation, 1) > 4 and "dpi" in image.info:
+            # Pillow itself turns the pixels of a TIFF upright, but does not swap its two resolutions.
+            image.info["dpi"] = image.info["dpi"][::-1]
+    with without_stderr() if is_tiff else contextlib.nullcontext():
         image.load()
     return rawmode if isinstance(rawmode, str) else ""
 
@@ -237,7 +223,7 @@ def without_stderr() -> Iterator[None]:
 
 def _load_by_libvips(
     data: bytes, page: tiff.TiffPage, opened: Image.Image | None, name: str, notes: list[str], max_pixels: int
-) -> DecodedPicture | None:
+) -> Decoded | None:
     """Decode a TIFF that Pillow reads wrong or only at 8 bits; return None if libvips cannot decode it."""
     if not deep.is_installed():
         return None
@@ -260,7 +246,7 @@ def _load_by_libvips(
         channels = np.moveaxis((levels // 257).astype(np.uint8), -1, 0)
         pixels = Image.merge(mode, [Image.fromarray(channel) for channel in channels])
     profile = find_profile(data, opened, profile, name, notes)
-    return DecodedPicture(pixels, profile, _dpi(dpi))
+    return pixels, profile, _dpi(dpi)
 
 
 def _all_bits(
@@ -333,12 +319,11 @@ def skip_still(picture: Image.Image) -> int:
 def _formats(data: bytes, name: str) -> tuple[str, ...]:
     """Return the formats that Pillow may try; register the plugin if the file is a HEIC.
 
-    Raise `UserError` for a camera's raw file, or if the plugin is missing.
+    Raise `UserError` for a name of a camera's raw file, or if the plugin is missing.
     """
-    kind = _kind(data)
-    if kind == _RAW:
-        raise UserError(f"{name} is {_RAW}; {tiff.DEVELOP}")
-    if kind != "HEIC":
+    if Path(name.strip("'\"")).suffix.lower() in _RAW_SUFFIXES:
+        raise UserError(f"{name} is a camera's raw file; {tiff.DEVELOP}")
+    if _kind(data) != "HEIC":
         return READ_BY_PILLOW
     try:
         import pillow_heif

@@ -37,22 +37,6 @@ _ASSOCIATED, _UNASSOCIATED = 1, 2
 _WHITE_IS_ZERO = 0
 
 
-def guess_range(low: float, high: float, dtype: np.dtype) -> tuple[float, float, str]:
-    """Choose which values are black and white, for values of type `dtype` between `low` and `high`.
-
-    Return black, white and a note on the choice. `low > high` means that no value is finite.
-    """
-    if low > high:
-        return 0.0, 1.0, "none is a finite number"
-    whites = [1.0, 255.0, 65535.0] if dtype.kind == "f" else np.minimum([255.0, 65535.0], np.iinfo(dtype).max)
-    for white in whites if low >= 0.0 else ():
-        # If all values lie below a 16th of this white, the picture would become almost black.
-        if high <= white and (white == whites[0] or high > white / 16):
-            return 0.0, white, f"they lie in 0 … {white:.0f}, so {white:.0f} is taken as white"
-    rule = f"their smallest, {low:g}, is taken as black and their largest, {high:g}, as white"
-    return low, max(high, low + 1.0), rule
-
-
 def scale(values: np.ndarray, black: float, white: float) -> np.ndarray:
     """Scale values `[H, W, …]` to 16 bits, so that `black` becomes 0 and `white` 65535.
 
@@ -68,25 +52,26 @@ def scale(values: np.ndarray, black: float, white: float) -> np.ndarray:
 def scale_by_guess(
     values: np.ndarray, *, dtype: np.dtype | None = None, negative: bool = False, is_opacity: bool = False
 ) -> tuple[np.ndarray, str]:
-    """Scale values to 16 bits if the file does not say which value is white.
+    """Scale values `[H, W, …]` to 16 bits if the file does not say which value is white.
 
-    Args:
-        values: `[H, W, …]` of any type.
-        dtype: The type of the values in the file; None if that is the type of `values`.
-        negative: Whether the smallest values are white, as with TIFF's WhiteIsZero.
-        is_opacity: Whether the values are opacities: black is then at most 0, even if all values are larger.
-
-    Returns:
-        The 16-bit levels, and a note on the choice of black and white.
+    `dtype` is the type of the values in the file, if it is another than that of `values`. With `negative` the
+    smallest values are white, as with TIFF's WhiteIsZero. With `is_opacity` black is at most 0, even if all
+    values are larger. Return the 16-bit levels, and a note on the choice of black and white.
     """
-    low, high, is_finite = values.min(), values.max(), True
-    if values.dtype.kind == "f":
-        finite = np.isfinite(values)
-        low, high = values.min(where=finite, initial=np.inf), values.max(where=finite, initial=-np.inf)
-        is_finite = finite.all()
-    low, high = min(float(low), 0.0) if is_opacity else float(low), float(high)
-    black, white, rule = guess_range(low, high, dtype or values.dtype)
-    if not is_finite:
+    dtype = dtype or values.dtype
+    finite = values[np.isfinite(values)] if dtype.kind == "f" else values
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    low = min(low, 0.0) if is_opacity else low
+    whites = [1.0, 255.0, 65535.0] if dtype.kind == "f" else np.minimum([255.0, 65535.0], np.iinfo(dtype).max)
+    # If all values lie below a 16th of a white, the picture would become almost black.
+    fitting = [white for white in whites if high <= white and (white == whites[0] or high > white / 16)]
+    if low >= 0.0 and fitting:
+        black, white = 0.0, fitting[0]
+        rule = f"they lie in 0 … {white:.0f}, so {white:.0f} is taken as white"
+    else:
+        black, white = low, max(high, low + 1.0)
+        rule = f"their smallest, {low:g}, is taken as black and their largest, {high:g}, as white"
+    if finite.size < values.size:
         rule += "; pixels that are not finite numbers are read as black or white"
     levels = scale(values, white, black) if negative else scale(values, black, white)
     return levels, f"has values for which no white is agreed on; {rule}"
@@ -136,13 +121,8 @@ def _vips() -> Any:
 def load_png(data: bytes, size: tuple[int, int], orientation: int) -> np.ndarray:
     """Decode a PNG with 2 to 4 channels of 16 bits and turn it upright: uint16 `[H, W, channels]`.
 
-    Args:
-        data: The bytes of the file.
-        size: (width, height) of the upright picture, as Pillow read it.
-        orientation: EXIF's orientation, as Pillow read it.
-
-    Raises:
-        ValueError: The file is damaged, or libvips finds another size or kind of picture.
+    `size` (width, height) of the upright picture and EXIF's `orientation` are as Pillow read them. Raise
+    `ValueError` if the file is damaged, or if libvips finds another size or kind of picture.
     """
     image = _open_vips(data).copy()
     image.set_type(_vips().GValue.gint_type, "orientation", orientation)
@@ -157,13 +137,9 @@ def load_tiff(
 ) -> tuple[np.ndarray, str, bytes | None, tuple[float, float] | None]:
     """Decode one picture (`page`) of a TIFF by libvips.
 
-    Returns:
-        The upright picture, in which 0 is black; its mode in Pillow's names: L, LA, RGB, RGBA or CMYK; its
-        ICC profile or None; its pixels per inch, across and down, or None.
-
-    Raises:
-        NotImplementedError: libvips does not support this kind of TIFF, or reads it wrong.
-        ValueError: The file is damaged.
+    Return the upright picture, in which 0 is black; its mode in Pillow's names: L, LA, RGB, RGBA or CMYK; its
+    ICC profile or None; its pixels per inch, across and down, or None. Raise `NotImplementedError` if libvips
+    does not support this kind of TIFF or reads it wrong, `ValueError` if the file is damaged.
     """
     try:
         image = _open_vips(data, page=page.number, fail_on="none" if allow_truncated else "error")

@@ -60,27 +60,28 @@ def _is_litter(file: str) -> bool:
 def read_bounded(path: str | os.PathLike[str], *, max_pixels: int) -> bytes:
     """Return the bytes of a file; raise `UserError` if it is unreadable, or too large for `max_pixels`.
 
-    Only regular files are read, since a pipe or a device could block.
+    Only regular files are read: opening a pipe or a device could block or have effects.
     """
-    name = show(path)
+    name, file, data = show(path), Path(path), b""
     if not os.fspath(path):
         raise UserError("the name of the picture is empty; expected the path of a file")
     limit = _BYTES_PER_PIXEL * max_pixels + _BYTES_OF_METADATA
     try:
-        # Checked before opening, too, since opening a pipe or a device can block or have effects.
-        _check_regular(Path(os.fsdecode(path)).stat().st_mode, name)
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        with os.fdopen(os.open(path, flags), "rb") as file:
-            status = os.fstat(file.fileno())
-            _check_regular(status.st_mode, name)
-            # A file that grows while it is read is cut. Read at least 1 MiB: files in /proc report size 0.
-            data = file.read(max(status.st_size, 1 << 20) + 1) if status.st_size <= limit else b""
-    except UserError:
-        raise
+        status = file.stat()
+        if stat.S_ISREG(status.st_mode) and status.st_size <= limit:
+            with file.open("rb") as opened:
+                # A file that grows is cut. Read at least 1 MiB: files in /proc report size 0.
+                data = opened.read(max(status.st_size, 1 << 20) + 1)
     except OSError as error:
-        raise UserError(_why_unreadable(path, error)) from error
+        raise UserError(_why_unreadable(name, file, error)) from error
     except ValueError as error:
         raise UserError(f"{name} is not a valid file name: {error}") from None
+    form = stat.S_IFMT(status.st_mode)
+    if form == stat.S_IFDIR:
+        raise UserError(f"{name} is a folder; expected a picture file")
+    if form != stat.S_IFREG:
+        kind = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}.get(form, "a device")
+        raise UserError(f"{name} is {kind}; expected a picture in a regular file")
     if max(len(data), status.st_size) > limit:
         raise UserError(
             f"{name} holds more than {limit:,} bytes, too many for {max_pixels:,} pixels; {ADVICE}"
@@ -99,19 +100,10 @@ def check_size(width: int, height: int, name: str, max_pixels: int) -> None:
         )
 
 
-def _check_regular(mode: int, name: str) -> None:
-    if stat.S_ISDIR(mode):
-        raise UserError(f"{name} is a folder; expected a picture file")
-    if not stat.S_ISREG(mode):
-        kind = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
-        raise UserError(f"{name} is {kind}; expected a picture in a regular file")
-
-
-def _why_unreadable(path: str | os.PathLike[str], error: OSError) -> str:
-    name = show(path)
+def _why_unreadable(name: str, path: Path, error: OSError) -> str:
     match error.errno:
         case errno.ENOENT:
-            return f"{name} {_missing(Path(os.fsdecode(path)))}"
+            return f"{name} {_missing(path)}"
         case errno.ENOTDIR:
             return f"{name} does not exist: a part of its path is a file, not a folder"
         case errno.EACCES | errno.EPERM:

@@ -11,7 +11,6 @@ from PIL import Image
 from neural_style_tf.images.color_transfer import luma
 from neural_style_tf.images.exr import to_light
 from neural_style_tf.images.read import Picture, load_image
-from neural_style_tf.images.resize import resample
 
 _BLACK, _WHITE = 5.5, 249.5
 """In a mask, levels below the first become 0, and levels above the second 1, which removes JPEG's noise."""
@@ -40,10 +39,7 @@ def load_mask(path: str | os.PathLike[str], **options: Any) -> tuple[np.ndarray,
 def mask_of(pixels: np.ndarray, alpha: np.ndarray | None, *, is_light: bool = False) -> np.ndarray:
     """Return the mask, float32 `[H, W]`, 0–1, of a picture; see `load_mask`.
 
-    Args:
-        pixels: `[H, W, 3]`, RGB, 0–255; used if `alpha` is None.
-        alpha: Opacity, uint8 `[H, W]`, or None.
-        is_light: Whether the pixels are from an OpenEXR file, whose values themselves are the mask.
+    With `is_light` the pixels are from an OpenEXR file, whose values themselves are the mask.
     """
     if is_light and alpha is None:
         return np.clip(luma(to_light(pixels).astype(np.float32)), 0.0, 1.0)
@@ -58,14 +54,9 @@ def fit_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     if mask.shape == tuple(size):
         return mask
-    smaller = size[0] <= mask.shape[0] and size[1] <= mask.shape[1]
-    kind = Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR
-    # Reducing one side and enlarging the other takes two calls.
-    least = (min(size[0], mask.shape[0]), min(size[1], mask.shape[1]))
-    if not smaller and least != mask.shape:
-        return fit_mask(fit_mask(mask, least), size)
-    picture = Image.fromarray(np.ascontiguousarray(mask, np.float32))
-    resized = np.asarray(picture.resize(size[::-1], kind), np.float32)
+    least = (min(size[1], mask.shape[1]), min(size[0], mask.shape[0]))
+    picture = Image.fromarray(np.ascontiguousarray(mask, np.float32)).resize(least, Image.Resampling.BOX)
+    resized = np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR), np.float32)
     return np.clip(resized, mask.min(), mask.max())
 
 
@@ -89,32 +80,17 @@ def stretched(shape: tuple[int, ...], like: tuple[int, ...]) -> str:
 
 
 def fill_hidden(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """Replace the colours of fully transparent pixels by those of visible pixels nearby.
+    """Replace the colours of fully transparent pixels by that of the nearest visible pixel.
 
-    This is needed because features near the border of the visible part also depend on pixels beyond it. Each
-    new colour is the average, weighted by opacity, over a square. The square's side is doubled until it
-    contains visible pixels.
-
-    Args:
-        pixels: `[H, W, 3]`, RGB, 0–255.
-        alpha: Opacity, uint8 `[H, W]`; None for an opaque picture.
-
-    Returns:
-        The new pixels; `pixels` itself if none or all of them are fully transparent.
+    This is needed because features near the border of the visible part also depend on pixels beyond it. Of
+    the pixels at the border, those of less than half the largest opacity are passed over: their colours are
+    the least precise. `pixels`, `[H, W, 3]`, are returned themselves if none or all are fully transparent;
+    `alpha` is the opacity, uint8 `[H, W]`, or None.
     """
-    hidden = None if alpha is None else alpha == 0
-    if hidden is None or not hidden.any() or hidden.all():
+    from scipy import ndimage
+
+    if alpha is None or alpha.all() or not alpha.any():
         return pixels
-    opacity = alpha.astype(np.float32)[..., np.newaxis] / 255.0
-    levels = [np.concatenate([pixels * opacity, opacity], -1)]
-    while max(levels[-1].shape[:2]) > 1:
-        height, width = levels[-1].shape[:2]
-        padded = np.pad(levels[-1], [(0, height % 2), (0, width % 2), (0, 0)])
-        levels.append(padded.reshape(-(-height // 2), 2, -(-width // 2), 2, 4).mean((1, 3)))
-    around = levels[-1][..., :3] / np.maximum(levels[-1][..., 3:], 1e-12)
-    for level in reversed(levels[:-1]):
-        around = resample(around, level.shape[:2], smooth=True)
-        weight = np.minimum(level[..., 3:], 1.0)
-        visible = level[..., :3] / np.maximum(level[..., 3:], 1e-12)
-        around = weight * visible + (1.0 - weight) * around
-    return np.where(hidden[..., np.newaxis], around, pixels)
+    faint = alpha < alpha.max() / 2
+    nearest = ndimage.distance_transform_edt(faint, return_distances=False, return_indices=True)
+    return np.where(alpha[..., np.newaxis] > 0, pixels, pixels[tuple(nearest)])

@@ -102,9 +102,9 @@ def load_image(
                 raise UserError(f"{name} is OpenEXR, which is read as sRGB: leave out --profile=content")
             reader = ExrPicture(data, Path(path), notes, max_pixels=max_pixels, window=window)
         else:
-            decoded = decode(data, name, notes, max_pixels=max_pixels, allow_truncated=allow_truncated)
-            dpi, own = decoded.dpi, decoded.profile
-            reader = ColorReader(decoded.pixels, own, name, notes, target=profile, keep=keep_profile)
+            reading = {"max_pixels": max_pixels, "allow_truncated": allow_truncated}
+            decoded, own, dpi = decode(data, name, notes, **reading)
+            reader = ColorReader(decoded, own, name, notes, target=profile, keep=keep_profile)
         pixels, alpha = _read_resized(reader, fit_size(reader.shape, longest))
     size = fit_size(pixels.shape[:2], longest, enlarge=enlarge)
     if size != pixels.shape[:2]:

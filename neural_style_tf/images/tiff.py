@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from PIL import TiffImagePlugin
@@ -16,9 +15,6 @@ from neural_style_tf.images import deep
 DEVELOP = "develop it, as with darktable or RawTherapee, and give the JPEG or TIFF"
 """Remedy for a camera's raw file."""
 _MAX_PICTURES = 1000
-_RAW_SUFFIXES = frozenset(
-    ".3fr .arw .cr2 .dcr .dng .erf .fff .gpr .iiq .kdc .mef .mos .nef .nrw .pef .rwl .sr2 .srf .srw".split()  # noqa: SIM905
-)
 # Tags of the TIFF 6.0 specification; the last is DNG's.
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
 _SAMPLES, _PLANAR, _SUB_PICTURES, _EXTRA, _FORMAT, _DNG_VERSION = 277, 284, 330, 338, 339, 50706
@@ -101,8 +97,7 @@ def find_picture(data: bytes, name: str, notes: list[str]) -> TiffPage | None:
         # Pillow cannot parse a big-endian BigTIFF.
         raise unreadable("big-endian numbers in a BigTIFF", name)
     pages = _pages(data)
-    is_named_raw = Path(name.strip("'\"")).suffix.lower() in _RAW_SUFFIXES
-    if data[8:10] == b"CR" or is_named_raw or any(page.is_raw for page in pages):
+    if data[8:10] == b"CR" or any(page.is_raw for page in pages):
         raise UserError(f"{name} is a camera's raw file; {DEVELOP}")
     if not pages:
         return None

@@ -334,7 +334,7 @@ class Run:
 
     def _start(self) -> tuple[str, Weights]:
         """Start TensorFlow, load the weights, and print both; return the device and the weights."""
-        from neural_style_tf.utils.runtime import lacks_avx, start_tensorflow, unused_gpu
+        from neural_style_tf.utils.runtime import start_tensorflow, unused_gpu
 
         say, starts = self.console.say, not self.machine.device
         self.forecast = Forecast(self.config, self.job, starts=starts)
@@ -355,8 +355,6 @@ class Run:
                 "targets, and makes the result flat: about 3e-4 smooths noise"
             )
         if starts:
-            if note := lacks_avx():
-                self.console.error(note)
             self.machine.device = start_tensorflow(
                 verbose=self.job.verbose,
                 sparing=height * width >= LARGE_PICTURE,

@@ -145,11 +145,8 @@ class Lock:
         if self._lock is None:
             return
         lock, self._lock = self._lock, None
-        # The file is removed while the lock is held, since later it may belong to another process. Windows
-        # cannot remove an open file. The folder may be gone or read-only by now.
+        # The file is removed while the lock is held, since later it may belong to another process. The folder
+        # may be gone or read-only by now. Windows cannot remove an open file; there `FileLock` removes it.
         with contextlib.suppress(OSError):
             self._path.unlink()
         lock.release()
-        if os.name == "nt":
-            with contextlib.suppress(OSError):
-                self._path.unlink()

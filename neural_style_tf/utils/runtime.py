@@ -29,7 +29,6 @@ PYTHONS = ((3, 11), (3, 13))
 # Of glibc's malloc.h.
 _M_MMAP_THRESHOLD = -3
 _DEVICES = Path("/dev")
-_CPUINFO = Path("/proc/cpuinfo")
 _WSL_DRIVERS = (Path("/usr/lib/wsl/lib/libcuda.so"), Path("/usr/lib/x86_64-linux-gnu/libcuda.so.1"))
 """Paths of NVIDIA's driver under WSL2, and in a container under WSL2."""
 _NAME_OF_GPU = re.compile(r"\d+|(GPU|MIG)-.+")
@@ -86,23 +85,6 @@ def check_installation() -> None:
     """Raise `UserError` if TensorFlow is not installed. TensorFlow is not imported."""
     if "tensorflow" not in sys.modules and importlib.util.find_spec("tensorflow") is None:
         raise UserError(missing_package("TensorFlow"))
-
-
-def lacks_avx() -> str:
-    """Return a line for the user if this processor is too old for published TensorFlow, else ''."""
-    if "tensorflow" in sys.modules or platform.machine().lower() not in ("x86_64", "amd64"):
-        return ""
-    try:
-        with _CPUINFO.open(encoding="utf-8", errors="replace") as file:
-            flags = next((line.split() for line in file if line.startswith("flags")), None)
-    except OSError:
-        return ""
-    if flags is None or "avx" in flags:
-        return ""
-    return (
-        "this processor has no AVX, which published builds of TensorFlow need: if the program ends here, "
-        "use another machine, or a TensorFlow that was built without AVX"
-    )
 
 
 def use_tensorflow_backend() -> None:

@@ -118,14 +118,8 @@ def follow(
 ) -> Warped | None:
     """Return earlier paintings warped to this frame; None if there are none, or if this frame begins a scene.
 
-    Each pixel comes from the nearest earlier painting to which its flow is reliable.
-
-    Args:
-        known: Painted frames of the scene, the nearest last.
-        number: Number of this frame.
-        source: This frame, [H, W, 3], RGB 0–255.
-        lags: Which earlier frames to use: 1 is the frame before this one, 2 the frame before that.
-        flow: Function that computes the optical flow between two frames.
+    Each pixel comes from the nearest earlier painting to which its flow is reliable. `known` are the painted
+    frames of the scene, the nearest last; of them those `lags` before this frame, `source`, are used.
     """
     if not known or known[-1].source.shape != source.shape:
         return None
@@ -176,11 +170,9 @@ def beginning(warped: Warped, source: np.ndarray, painted: np.ndarray) -> np.nda
 class Enough:
     """Ends a frame whose loss hardly falls any more; see `transfer.loop.Until`.
 
-    Args:
-        leaves: Whether the optimiser first moves away from the initial picture to a higher loss, as Adam
-            does. Then a frame ends only after the loss has fallen below the initial loss.
-        free: Share of pixels that are not held still. Held pixels add to the loss but cannot lower it, so
-            the required gain is multiplied by this share.
+    If the optimiser `leaves` the initial picture for a higher loss, as Adam does, a frame ends only after the
+    loss has fallen below the initial loss. Pixels that are held still add to the loss but cannot lower it, so
+    the required gain is multiplied by the share of pixels that are `free`.
     """
 
     def __init__(self, *, leaves: bool, free: float = 1.0) -> None:

@@ -40,7 +40,7 @@ INSTALL = 'pip install "neural-style-tf[video]"'
 FILE_TAGS = ("title", "artist", "copyright", "date", "creation_time", "comment", "description")
 """Metadata of a clip that are copied to its painting."""
 REMEMBERED = 8
-"""Number of clips whose properties, hash and key frames a process remembers."""
+"""Number of clips whose properties and hash a process remembers, and where reading ended."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -152,15 +152,9 @@ def open_clip(
 ) -> Clip:
     """Open a clip; while its files do not change, return the same object again.
 
-    Args:
-        path: A video or an animation; with `frames` a folder or a glob pattern of pictures.
-        frames: Whether `path` names pictures that are the frames.
-        rate: Frames per second of a folder; 0: 24.
-        max_pixels: Clips with larger frames are refused.
-        allow_truncated: Whether to read a damaged file as far as possible.
-
-    Raises:
-        UserError: The clip is missing, unreadable or too large, or the extra `video` is missing.
+    The clip is a video or an animation; with `frames` a folder or a glob pattern of pictures, of which `rate`
+    are shown per second (0: 24). With `allow_truncated` a damaged file is read as far as possible. Raise
+    `UserError` if the clip is missing, unreadable or too large, or if the extra `video` is missing.
     """
     file = Path(path)
     if frames:
@@ -202,8 +196,6 @@ def _open_clip(
         return _open_folder(path, files, rate, reading)
     if path.suffix.lower() in ANIMATED_SUFFIXES:
         return _open_animation(path, **reading)
-    if importlib.util.find_spec("av") is None:
-        raise UserError(f"{show(path)} is a video, and PyAV is not installed: {INSTALL}")
     from neural_style_tf.video.film import open_video
 
     return open_video(path, **reading)

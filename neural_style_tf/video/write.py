@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import heapq
 import itertools
 import operator
@@ -63,44 +62,30 @@ def write_clip(
     plays: int = 0,
     tags: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
-    """Write a clip from picture files, atomically.
+    """Write a clip from picture files of one size, atomically; return lines that the user should see.
 
-    Args:
-        path: Ends in .mp4, .mov or .mkv for a video, in .webp or .gif for an animation.
-        frames: Picture files of the frames, all of one size.
-        times: When each frame is shown, in seconds from the first.
-        last: For how many seconds the last frame is shown.
-        pixel_format: FFmpeg's name of the pixel format of a video.
-        sound: A video file whose sound the clip gets; None for no sound.
-        begin: When the first frame is shown in that video, in seconds.
-        plays: How often an animation is played; 0: for ever.
-        tags: Metadata by FFmpeg's names; only `comment` is written to a GIF, none to a WebP.
-
-    Returns:
-        Lines that the user should see, such as that the sound cannot be used and is left out.
+    Each frame is shown at one of `times`, in seconds from the first, and the last for `last` seconds. A video
+    gets the sound of the file `sound`, in which its first frame is shown at `begin` seconds. An animation is
+    played `plays` times; 0: for ever. `tags` are metadata by FFmpeg's names; of them only `comment` is
+    written to a GIF, none to a WebP.
     """
     suffix, times, tags = path.suffix.lower(), [*times, times[-1] + last], tags or {}
-    if suffix in ANIMATIONS:
+    sound = None if suffix in ANIMATIONS else sound
+
+    def write(sound: Path | None) -> None:
         with atomic_path(path) as file:
-            _write_animation(file, ANIMATIONS[suffix], frames, times, plays, tags)
-        return ()
-    write = functools.partial(
-        _write_video,
-        frames=frames,
-        times=times,
-        form=CONTAINERS[suffix],
-        pixel_format=pixel_format,
-        tags=tags,
-    )
+            if suffix in ANIMATIONS:
+                _write_animation(file, ANIMATIONS[suffix], frames, times, plays, tags)
+            else:
+                _write_video(file, CONTAINERS[suffix], frames, times, pixel_format, tags, sound, begin)
+
     try:
-        with atomic_path(path) as file:
-            write(file, sound=sound, begin=begin)
+        write(sound)
     except Exception as error:
         if sound is None:
             raise
         # The clip must not be lost because of its sound, so it is written without.
-        with atomic_path(path) as file:
-            write(file)
+        write(None)
         return (f"{show(path)} is without the sound of {show(sound)}, which cannot be used: {error}",)
     return ()
 
@@ -142,14 +127,13 @@ def _write_animation(
 
 def _write_video(
     file: Path,
-    *,
+    form: str,
     frames: Sequence[Path],
     times: list[Fraction],
-    form: str,
     pixel_format: str,
     tags: Mapping[str, str],
-    sound: Path | None = None,
-    begin: Fraction = Fraction(0),
+    sound: Path | None,
+    begin: Fraction,
 ) -> None:
     import av
 
@@ -232,7 +216,7 @@ def _first_stamp(path: Path) -> Fraction:
     from neural_style_tf.video import film
 
     with av.open(film.url(path)) as container:
-        frame, _, lost = next(film.decoded(container, film.film_of(container)))
+        frame, lost = next(film.decoded(container, film.film_of(container)))
         stamps = (*lost, None if frame is None else film.time_of(frame))
         return stamps[0] or Fraction(0)
 

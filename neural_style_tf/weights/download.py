@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,13 +31,13 @@ class _StoppedError(ValueError):
 
 
 def download(
-    file: PublishedFile, folder: Path, *, progress: Progress | None = None, log: Log | None = None
+    file: PublishedFile, folder: Path, *, progress: Progress | None = None, log: Log = lambda line: None
 ) -> Path:
     """Download `file` into `folder`, unless it is there already; return its path.
 
     The proxies of environment variables are used. The file gets its name only after its hash is checked; a
     failed download leaves nothing behind. `progress` is called with the numbers of bytes received and
-    expected, `log` with a line if another process is downloading the same file.
+    expected, `log` with a line before a download, and if another process is downloading the same file.
 
     Raises:
         DownloadError: The download failed, or the folder cannot be written to.
@@ -46,7 +45,7 @@ def download(
     import pooch
     import requests
 
-    # Pooch would log a line that `load_weights` has logged already.
+    # Pooch would log the download, too.
     pooch.get_logger().setLevel("WARNING")
     target = folder / file.name
     known_hash = f"sha256:{file.sha256}" if file.sha256 else f"md5:{file.md5}"
@@ -55,6 +54,8 @@ def download(
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(target, log):
             if not target.exists():
+                size = f" ({file.size / 1e6:,.0f} MB)" if file.size else ""
+                log(f"Downloading {file.url}{size} into {show(folder)}")
                 pooch.retrieve(file.url, known_hash, fname=file.name, path=folder, downloader=fetch)
     except (requests.RequestException, ValueError) as error:
         certificate = isinstance(error, requests.exceptions.SSLError)
@@ -119,7 +120,6 @@ def _explain(error: Exception, file: PublishedFile) -> str:
     reasons = (
         (_StoppedError, reason(error)),
         (exceptions.HTTPError, "the server answered " + str(error).partition(" for url:")[0]),
-        (exceptions.TooManyRedirects, "the server redirects without end"),
         (exceptions.SSLError, f"its certificate is refused ({reason(error)})"),
         (exceptions.ProxyError, no_proxy.format("it does not answer")),
         (exceptions.ConnectTimeout, no_network),
@@ -133,17 +133,13 @@ def _explain(error: Exception, file: PublishedFile) -> str:
 
 
 @contextlib.contextmanager
-def _locked(target: Path, log: Log | None) -> Iterator[None]:
+def _locked(target: Path, log: Log) -> Iterator[None]:
     """Hold the lock of `target`, so that only one process downloads it at a time."""
-    lock, end = Lock(target.with_name(target.name + ".lock")), time.monotonic() + WAIT
-    waited = False
-    while not lock.acquire():
-        if time.monotonic() > end:
+    lock = Lock(target.with_name(target.name + ".lock"))
+    if not lock.acquire():
+        log(f"Another process is downloading {target.name}; waiting for it")
+        if not lock.acquire(WAIT):
             raise _StoppedError("another process has been downloading it for too long")
-        if log and not waited:
-            log(f"Another process is downloading {target.name}; waiting for it")
-            waited = True
-        time.sleep(0.2)
     try:
         yield
     finally:

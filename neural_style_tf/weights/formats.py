@@ -2,10 +2,15 @@
 
 Each reader returns two dicts by layer name: kernels [3, 3, N_in, N_out], for RGB, and biases. Readers check
 nothing, and may raise any exception.
+
+An .npz that this program writes is the converted form of another file: its convolutions, and a record of that
+file.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +18,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neural_style_tf.errors import UserError
+from neural_style_tf.utils.files import atomic_file
 from neural_style_tf.weights.registry import HOW_TO_INSTALL
 from neural_style_tf.weights.structure import Arrays, WrongFile
 
 if TYPE_CHECKING:
     import h5py
+
+SUFFIX = ".converted.npz"
+"""Appended to the name of the original file."""
+CONVERTED_FORMAT = 2
+"""Version of the converted form. Files of another version are converted again."""
+_RECORD = "record"
 
 _LAYER = re.compile(r"block(\d)_conv(\d)", re.ASCII)
 
@@ -111,3 +123,45 @@ def read_npz(path: Path) -> tuple[Arrays, Arrays]:
             if kind in ("kernel", "bias"):
                 (kernels if kind == "kernel" else biases)[layer] = archive[name]
     return kernels, biases
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The file that weights come from; most fields are described in `Weights`."""
+
+    origin: str
+    source: str
+    sha256: str
+    generation: str
+    # Size of the file in bytes and its modification time in nanoseconds, by which a change is noticed.
+    stamp: tuple[int, int] = (0, 0)
+
+
+def converted_path(original: Path) -> Path:
+    """Return the path of the converted form, beside the original file."""
+    return original.with_name(original.name + SUFFIX)
+
+
+def write_converted(path: Path, kernels: Arrays, biases: Arrays, origin: Origin) -> None:
+    """Write the converted form to `path`; raise `OSError` if that fails."""
+    arrays = {f"{name}.kernel": array for name, array in kernels.items()}
+    arrays |= {f"{name}.bias": array for name, array in biases.items()}
+    record = json.dumps({"format": CONVERTED_FORMAT, **dataclasses.asdict(origin)})
+    with atomic_file(path) as file:
+        np.savez(file, **{_RECORD: np.array(record)}, **arrays)
+
+
+def read_origin(path: Path) -> Origin:
+    """Return the origin that a converted file records; its arrays are not read.
+
+    Raise `WrongFile` if the file is damaged, or was written by another version or another program.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            record = json.loads(str(archive[_RECORD][()]))
+        if record.pop("format") == CONVERTED_FORMAT:
+            return Origin(**record | {"stamp": tuple(record["stamp"])})
+    except Exception as error:
+        # Zip, zlib, NumPy and JSON raise errors of their own.
+        raise WrongFile(f"damaged, or not converted by this program ({type(error).__name__})") from None
+    raise WrongFile("converted by another version of this program")

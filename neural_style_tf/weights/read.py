@@ -12,14 +12,16 @@ from neural_style_tf.errors import UserError, did_you_mean, reason, show
 from neural_style_tf.models.architecture import VGG16, Architecture
 from neural_style_tf.utils.files import is_file
 from neural_style_tf.weights import Weights
-from neural_style_tf.weights.converted import (
+from neural_style_tf.weights.formats import (
     Origin,
     converted_path,
+    read_keras,
+    read_matconvnet,
+    read_npz,
+    read_onnx,
     read_origin,
-    stamp_of,
     write_converted,
 )
-from neural_style_tf.weights.formats import read_keras, read_matconvnet, read_npz, read_onnx
 from neural_style_tf.weights.registry import (
     BUNDLED,
     KERAS,
@@ -72,16 +74,10 @@ def read_file(
 ) -> Weights:
     """Read the weights of VGG-19 or VGG-16 from a MatConvNet .mat, a Keras .h5, an .onnx or a converted .npz.
 
-    The first bytes of the file tell its format.
-
-    Args:
-        path: The file.
-        trust: Whether to read a file that is not a published one.
-        cache: Path of the converted form to write; default: beside a .mat file, none for other formats.
-        log: Called with one line before a slow conversion.
-
-    Raises:
-        UserError: The file is missing, damaged, not trusted, or holds neither network.
+    The first bytes of the file tell its format. With `trust`, a file is read that is not a published one. The
+    converted form is written to `cache`, by default beside a .mat file, and not for other formats. `log` is
+    called with one line before a slow conversion. Raise `UserError` if the file is missing, damaged, not
+    trusted, or holds neither network.
     """
     path = Path(path)
     file_format, origin, converted = _identify(path, trust)
@@ -114,8 +110,7 @@ def read_file(
 def check_file(path: str | os.PathLike[str], *, trust: bool = False) -> Architecture | None:
     """Raise `UserError` if `read_file` would refuse to parse a file, judging by its first bytes and its hash.
 
-    Returns:
-        The network in a published file; None for any other file, whose network is not known yet.
+    Return the network in a published file; None for any other file, whose network is not known yet.
     """
     _, origin, _ = _identify(Path(path), trust)
     return architecture_of(origin.generation)
@@ -139,13 +134,25 @@ def _identify(path: Path, trust: bool) -> tuple[Format, Origin, Path | None]:
     The path is None if there is no converted form, or if it is out of date. Raise `UserError` if the file may
     not be parsed.
     """
-    file_format = _format_of(path)
+    file_format, origin, converted = _format_of(path), None, None
     try:
-        origin, converted = _origin(path, file_format)
-    except WrongFile as error:
-        if not trust:
-            raise _refusal(path, str(error)) from None
-        origin, converted = _hashed(path, file_format), None
+        status = path.stat()
+        stamp = status.st_size, status.st_mtime_ns
+        if file_format is NPZ:
+            try:
+                origin = read_origin(path)
+            except WrongFile as error:
+                if not trust:
+                    raise _refusal(path, str(error)) from None
+        elif file_format.slow and is_file(converted_path(path)):
+            # `is_file` also excludes a pipe, and a name that is too long.
+            with contextlib.suppress(WrongFile):
+                recorded = read_origin(converted_path(path))
+                if recorded.stamp == stamp:
+                    origin, converted = recorded, converted_path(path)
+        if origin is None:
+            md5, sha256 = hash_file(path)
+            origin = Origin(file_format.origin, path.name, sha256, generation_of(md5, sha256), stamp)
     except OSError as error:
         raise UserError(f"{show(path)}: cannot be read: {error.strerror or error}") from None
     if not (origin.generation or trust):
@@ -155,24 +162,6 @@ def _identify(path: Path, trust: bool) -> tuple[Format, Origin, Path | None]:
             "add --trust_weights only if you know where it comes from",
         )
     return file_format, origin, converted
-
-
-def _origin(path: Path, file_format: Format) -> tuple[Origin, Path | None]:
-    if file_format is NPZ:
-        return read_origin(path), None
-    converted = converted_path(path)
-    # `is_file` also excludes a pipe, and a name that is too long.
-    if file_format.slow and is_file(converted):
-        with contextlib.suppress(WrongFile):
-            origin = read_origin(converted)
-            if origin.stamp == stamp_of(path):
-                return origin, converted
-    return _hashed(path, file_format), None
-
-
-def _hashed(path: Path, file_format: Format) -> Origin:
-    md5, sha256 = hash_file(path)
-    return Origin(file_format.origin, path.name, sha256, generation_of(md5, sha256), stamp_of(path))
 
 
 def _parse(path: Path, file_format: Format) -> tuple[Arrays, Arrays, Architecture]:

@@ -141,10 +141,8 @@ def hash_file(path: Path) -> tuple[str, str]:
 
 @functools.lru_cache
 def _hash_file(path: Path, size: int, mtime_ns: int) -> tuple[str, str]:
-    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
-    buffer = memoryview(bytearray(1 << 20))
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            md5.update(buffer[:count])
-            sha256.update(buffer[:count])
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256")
+        file.seek(0)
+        md5 = hashlib.file_digest(file, functools.partial(hashlib.md5, usedforsecurity=False))
     return md5.hexdigest(), sha256.hexdigest()

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from neural_style_tf.errors import UserError, did_you_mean, show
 from neural_style_tf.models.architecture import VGG16, VGG19, Architecture
 from neural_style_tf.utils.files import exists, is_file
-from neural_style_tf.weights import Weights, download, registry
-from neural_style_tf.weights.converted import SUFFIX, converted_path
-from neural_style_tf.weights.download import Log
+from neural_style_tf.weights import Weights, registry
+from neural_style_tf.weights.download import DownloadError, Log, Progress, download
+from neural_style_tf.weights.formats import SUFFIX, converted_path
 from neural_style_tf.weights.read import check_file, read_file, weight_files
 from neural_style_tf.weights.registry import SPECS
 
@@ -30,7 +29,7 @@ def load_weights(
     folder: str | os.PathLike[str] = "weights",
     network: str = "auto",
     trust: bool = False,
-    progress: download.Progress | None = None,
+    progress: Progress | None = None,
     log: Log = _LOG.info,
 ) -> Weights:
     """Return the weights of VGG-19's or VGG-16's convolutions.
@@ -62,10 +61,10 @@ def load_weights(
     elif spec in ("mat", "keras"):
         file = registry.DOWNLOADS[spec, architecture or VGG19]
         try:
-            path = _existing(folder / file.name) or _download(file, folder, progress, log)
-        except download.DownloadError as error:
+            path = _existing(folder / file.name) or download(file, folder, progress=progress, log=log)
+        except DownloadError as error:
             other = f"put the file into {show(folder)} yourself, or use --weights=bundled"
-            raise download.DownloadError(f"{error}; {other}") from None
+            raise DownloadError(f"{error}; {other}") from None
         weights = read_file(path, trust=trust, log=log)
     else:
         weights = read_file(_path(spec), trust=trust, log=log)
@@ -129,47 +128,42 @@ def _auto(
     folder: Path,
     network: Architecture | None,
     trust: bool,
-    progress: download.Progress | None,
+    progress: Progress | None,
     log: Log,
 ) -> Weights:
     """Return the weights of `network`; if it is None, of VGG-19 if possible, else of VGG-16."""
-    skipped = set()
-    for architecture in (network,) if network else (VGG19, VGG16):
-        for path in _candidate_files(folder, architecture):
-            try:
-                weights = read_file(path, trust=trust, log=log)
-            except UserError as error:
-                if path not in skipped:
-                    log(f"Skipped {error}")
-                skipped.add(path)
-            else:
-                if weights.architecture is architecture:
-                    return weights
-        if architecture is VGG16:
-            # The bundled network has the same weights as Keras' file, and need not be downloaded.
-            with contextlib.suppress(UserError):
-                return _bundled(folder)
-        if architecture is VGG19 or network:
-            try:
-                return read_file(_download(registry.DOWNLOADS["keras", architecture], folder, progress, log))
-            except UserError as error:
-                if network:
-                    raise
-                log(str(error))
-    return _bundled(folder)
+    wanted, other = network or VGG19, None
+    for path in _candidate_files(folder, wanted):
+        try:
+            weights = read_file(path, trust=trust, log=log)
+        except UserError as error:
+            log(f"Skipped {error}")
+            continue
+        if weights.architecture is wanted:
+            return weights
+        other = other or weights
+    if wanted is VGG16:
+        # The bundled network has the same weights as Keras' file, and need not be downloaded.
+        with contextlib.suppress(UserError):
+            return _bundled(folder)
+    try:
+        return read_file(download(registry.DOWNLOADS["keras", wanted], folder, progress=progress, log=log))
+    except UserError as error:
+        if network:
+            raise
+        log(str(error))
+    return other or _bundled(folder)
 
 
-def _candidate_files(folder: Path, network: Architecture) -> Iterator[Path]:
-    """Yield the files of `folder` that may hold `network`, those with a published name first."""
-    files = {key: folder / file.name for key, file in registry.DOWNLOADS.items()}
-    for (_, architecture), path in files.items():
-        if architecture is network and (present := _existing(path)):
-            yield present
-    named = {*files.values(), *map(converted_path, files.values()), folder / BUNDLED_CACHE}
-    for path in weight_files(folder):
-        original = path.with_name(path.name.removesuffix(SUFFIX))
-        if path not in named and (original == path or not is_file(original)):
-            yield path
+def _candidate_files(folder: Path, network: Architecture) -> list[Path]:
+    """Return the files of `folder` that may hold `network`, those with a published name first."""
+    names = [folder / file.name for file in registry.DOWNLOADS.values() if file.architecture is network]
+    named = {*names, *map(converted_path, names), folder / BUNDLED_CACHE}
+    originals = [path for path in weight_files(folder) if not path.name.endswith(SUFFIX)]
+    # A converted form is read in the place of its original, which may be gone.
+    named |= {converted_path(path) for path in originals}
+    others = [path for path in weight_files(folder) if path not in named]
+    return [*filter(None, map(_existing, names)), *others]
 
 
 def _bundled(folder: Path) -> Weights:
@@ -183,21 +177,11 @@ def _bundled(folder: Path) -> Weights:
     return read_file(registry.bundled_path(), cache=cache)
 
 
-def _download(
-    file: registry.PublishedFile, folder: Path, progress: download.Progress | None, log: Log
-) -> Path:
-    size = f" ({file.size / 1e6:,.0f} MB)" if file.size else ""
-    log(f"Downloading {file.url}{size} into {show(folder)}")
-    return download.download(file, folder, progress=progress, log=log)
-
-
 def _existing(path: Path) -> Path | None:
     """Return `path` if this file exists, else the path of its converted form if that exists, else None."""
     return next(filter(is_file, (path, converted_path(path))), None)
 
 
 def _path(spec: str | os.PathLike[str]) -> Path:
-    try:
-        return Path(spec).expanduser()
-    except RuntimeError:
-        return Path(spec)
+    # Unlike `Path.expanduser`, this leaves the name of an unknown user as it is.
+    return Path(os.path.expanduser(spec))  # noqa: PTH111

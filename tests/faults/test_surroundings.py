@@ -7,9 +7,6 @@ import sys
 
 import pytest
 from harness import ROOT, RUN, WORKLOADS, differences, half_written, traces
-from weight_files import write_mat
-
-from neural_style_tf.weights.resolve import load_weights
 
 pytestmark = pytest.mark.faults
 ADAM = (*WORKLOADS["adam"], "--output_dir=o")
@@ -37,7 +34,7 @@ def disk(place):
     subprocess.run(["umount", "-l", "m"], cwd=place, check=True)
 
 
-@pytest.mark.parametrize("size", [4, 12, 24, 60, 120, 240, 360, 480, 600])
+@pytest.mark.parametrize("size", [4, 24, 120, 360, 600])
 def test_a_full_disk(warm, place, disk, error_line, undisturbed, size):
     """Nothing that a user would open is half-written; with more room the run ends in the same bits."""
     disk(size)
@@ -50,7 +47,7 @@ def test_a_full_disk(warm, place, disk, error_line, undisturbed, size):
     assert differences(undisturbed("adam"), traces(place / "m" / "o")) == []
 
 
-@pytest.mark.parametrize("size", [0, 100, 1000, 3000, 6000, 12000, 30000, 60000, 100000])
+@pytest.mark.parametrize("size", [0, 1000, 6000, 30000, 100000])
 def test_a_limit_on_the_size_of_files(warm, place, error_line, undisturbed, size):
     code = warm.run(*ADAM, before=LIMIT.format("FSIZE", size))
     said_ = (place / "said.txt").read_text()
@@ -90,32 +87,6 @@ def test_a_folder_that_cannot_be_written(warm, place, disk, error_line):
         assert f"--output_dir: cannot write in '{folder}'" in error_line()
 
 
-def test_a_weights_folder_that_cannot_be_written(warm, place, disk, undisturbed):
-    disk(100_000)
-    weights, file = (
-        load_weights("bundled", folder=ROOT / "weights"),
-        place / "m" / "imagenet-vgg-verydeep-16.mat",
-    )
-    write_mat(file, weights.kernels, weights.biases)
-    disk(100_000, "remount", "ro")
-    assert warm.run(*ADAM, f"--weights={file}", "--trust_weights") == 0, warm.said()
-    assert (place / "o" / "result.png").exists()
-    assert [path.name for path in file.parent.iterdir()] == [file.name]
-
-
-def test_another_file_system(warm, place, disk, undisturbed):
-    """The folder, and the pictures in it, lie on other file systems: nothing is moved between them."""
-    disk(8000)
-    (place / "o").mkdir()
-    (place / "m" / "images").mkdir()
-    (place / "o" / "images").symlink_to(place / "m" / "images")
-    (place / "o" / "run.json").write_text('{"config": {}}')
-    assert warm.run(*ADAM, "--overwrite") == 0, warm.said()
-    names = {path.name for path in (place / "m" / "images").iterdir()}
-    assert "step-000003.png" in names and not any(name.startswith(".") for name in names)
-    assert (place / "o" / "result.png").read_bytes() == undisturbed("adam")["result.png"]
-
-
 BACK = """
 import itertools, time
 seconds = itertools.count(2e9, -3600)
@@ -146,7 +117,7 @@ def test_a_pipe_that_closes(place, undisturbed):
     assert differences(undisturbed("adam"), traces(place / "o")) == []
 
 
-@pytest.mark.parametrize("megabytes", [0, 20, 60, 100, 150, 200, 300, 400, 500, 600, 800])
+@pytest.mark.parametrize("megabytes", [0, 100, 300, 600])
 def test_too_little_memory(warm, place, error_line, megabytes):
     """A limit on the address space above what the process has when it begins."""
     pages = "int(open('/proc/self/statm').read().split()[0]) * 4096"

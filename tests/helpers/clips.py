@@ -106,12 +106,7 @@ def write_streams(path, *streams):
 def write_matte(path, alphas, codec, pixel_format, options=None):
     """Write a white video whose opacity, uint8 [H, W] each, says where."""
     frames = [np.dstack([np.full((*alpha.shape, 3), 255, np.uint8), alpha]) for alpha in alphas]
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream(codec, rate=10, options=options or {})
-        stream.height, stream.width = alphas[0].shape
-        stream.pix_fmt = pixel_format
-        _encode_pictures(output, stream, frames, range(len(frames)))
-    return path
+    return write_video(path, frames, codec=codec, pixel_format=pixel_format, options=options)
 
 
 def damage(path, *indices, kind="video"):

@@ -5,8 +5,9 @@ import struct
 
 import numpy as np
 import pytest
+import pyvips
 import tifffile
-from picture_files import LINEAR_GREY, icc, matrix_profile, write_png
+from picture_files import LINEAR_GREY, matrix_profile, write_png
 from PIL import Image, ImageCms
 
 from neural_style_tf.images import color, deep, load_image, resize
@@ -73,9 +74,6 @@ def test_sixteen_bits(tmp_path, monkeypatch, installed):
     for picture in (
         load_image(write_png(tmp_path / "a.png", values, 16, 0)),
         load_image(tmp_path / "a.pgm"),
-        load_tiff(tmp_path, values),
-        load_tiff(tmp_path, values, byteorder=">"),
-        load_tiff(tmp_path, 65535 - values, photometric="miniswhite"),
     ):
         np.testing.assert_allclose(picture.pixels, grey(values / 257.0), atol=1e-4)
         assert picture.notes == ()
@@ -93,19 +91,6 @@ def test_sixteen_bits(tmp_path, monkeypatch, installed):
         )
 
 
-def test_twelve_bit_grey(tmp_path):
-    values = np.arange(0, 4080, 17).reshape(12, 20)
-    first, second = values[:, ::2], values[:, 1::2]
-    packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], -1).astype(np.uint8)
-    tifffile.imwrite(tmp_path / "a.tif", packed.reshape(12, 30), photometric="minisblack")
-    data = (tmp_path / "a.tif").read_bytes()
-    for tag, before, after in ((256, 30, 20), (258, 8, 12)):
-        entry = data[data.index(struct.pack("<H", tag), 8) :][:8]
-        data = data.replace(entry + struct.pack("<I", before), entry + struct.pack("<I", after))
-    (tmp_path / "a.tif").write_bytes(data)
-    np.testing.assert_allclose(load_image(tmp_path / "a.tif").pixels, grey(values / 4095 * 255), atol=2e-3)
-
-
 FULL = np.linspace(0, 255, 240)
 
 
@@ -114,14 +99,12 @@ FULL = np.linspace(0, 255, 240)
     [
         (np.linspace(0, 1, 240, dtype="f4"), FULL, "1 is taken as white"),
         (np.linspace(0, 254, 240, dtype="f4"), np.linspace(0, 254, 240), "255 is taken as white"),
-        (np.linspace(0, 65535, 240, dtype="f4"), FULL, "65535 is taken as white"),
         (
             np.linspace(-3, 5, 240, dtype="f4"),
             FULL,
             "their smallest, -3, is taken as black and their largest, 5,",
         ),
         (np.arange(240, dtype="i4"), np.arange(240), "255 is taken as white"),
-        (np.arange(240, dtype="i4") * 257, np.arange(240), "65535 is taken as white"),
         (np.arange(-120, 120, dtype="i4"), FULL, "their smallest, -120,"),
         (np.linspace(0, 2**32 - 1, 240).astype("u4"), FULL, "their largest, 4.29497e+09,"),
         (np.full(240, 10**6, "i4"), np.zeros(240), "their smallest, 1e+06,"),
@@ -131,18 +114,6 @@ def test_grey_of_32_bits_says_what_is_white(tmp_path, values, expected, rule):
     picture = load_tiff(tmp_path, values.reshape(12, 20))
     np.testing.assert_allclose(picture.pixels, grey(expected.reshape(12, 20)), atol=2e-3)
     assert len(picture.notes) == 1 and rule in picture.notes[0]
-
-
-def test_floats_that_are_no_numbers(tmp_path):
-    values = np.linspace(0, 1, 240, dtype="f4").reshape(12, 20)
-    (tmp_path / "a.pfm").write_bytes(b"Pf\n20 12\n-1.0\n" + values[::-1].tobytes())
-    np.testing.assert_allclose(load_image(tmp_path / "a.pfm").pixels, grey(values * 255), atol=2e-3)
-    values[3, 4], values[5, 6], values[7, 8] = np.nan, np.inf, -np.inf
-    picture = load_tiff(tmp_path, values)
-    assert picture.pixels[3, 4].tolist() == picture.pixels[7, 8].tolist() == [0, 0, 0]
-    assert picture.pixels[5, 6].tolist() == [255, 255, 255]
-    assert "pixels that are not finite numbers are read as black or white" in picture.notes[0]
-    assert load_tiff(tmp_path, np.full_like(values, np.nan)).pixels.max() == 0
 
 
 # Transparency and palettes
@@ -247,19 +218,14 @@ def test_cmyk(tmp_path, suffix):
 
 
 def test_cmyk_with_its_profile(tmp_path):
-    # A press whose cyan ink is red and whose other inks are black, which only the profile tells.
-    def lab(c, m, y, k):
-        return (0, 128, 128) if m or y or k else (138, 209, 198) if c else (255, 128, 128)
-
-    table = [lab(c, m, y, k) for c in (0, 1) for m in (0, 1) for y in (0, 1) for k in (0, 1)]
-    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
-    lut = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + identity + bytes(range(256)) * 4
-    lut += bytes(v for row in table for v in row) + bytes(range(256)) * 3
-    profile = icc(b"CMYK", [(b"A2B0", lut), (b"A2B1", lut)])
+    """As libvips converts it, by the profile of a press that it brings along."""
+    white = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb")
+    profile = white.icc_transform("cmyk", input_profile="srgb").get("icc-profile-data")
+    image = pyvips.Image.new_from_array(np.asarray(cmyk_picture())).copy(interpretation="cmyk")
+    options = {"input_profile": "cmyk", "intent": "relative", "black_point_compensation": True}
     picture = load(tmp_path, cmyk_picture(), "tif", icc_profile=profile)
-    assert picture.notes == ()
-    for place, expected, tolerance in ((4, [255] * 3, 2), (12, [255, 0, 0], 12), (20, [0] * 3, 2)):
-        np.testing.assert_allclose(picture.pixels[4, place], expected, atol=tolerance)
+    np.testing.assert_allclose(picture.pixels, image.icc_transform("srgb", **options).numpy(), atol=2)
+    assert picture.notes == () and np.abs(picture.pixels[4, 12] - [0, 255, 255]).max() > 50
 
 
 def test_lab_and_ycbcr_tiff(tmp_path):

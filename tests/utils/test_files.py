@@ -6,8 +6,6 @@ import os
 import stat
 import warnings
 
-import h5py
-import numpy as np
 import pytest
 from downloads import DATA, published
 from weight_files import file_answer, serving
@@ -17,7 +15,6 @@ from neural_style_tf.runs.output_dir import OutputFolder, is_in_use
 from neural_style_tf.utils import files
 from neural_style_tf.utils.files import write_bytes, write_text
 from neural_style_tf.weights.download import download
-from neural_style_tf.weights.formats import read_keras
 
 
 def lacks(monkeypatch, name, code, owner=os):
@@ -25,14 +22,6 @@ def lacks(monkeypatch, name, code, owner=os):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(owner, name, refuse)
-
-
-@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM])
-@pytest.mark.parametrize("name", ["chmod", "fchmod", "umask"])
-def test_permissions_do_not_matter(monkeypatch, tmp_path, name, code):
-    lacks(monkeypatch, name, code)
-    write_text(tmp_path / "x", "whole")
-    assert (tmp_path / "x").read_text() == "whole"
 
 
 @pytest.mark.parametrize("name", ["fsync", "replace"])
@@ -68,18 +57,6 @@ def test_a_lock_file_that_cannot_be_made_is_still_a_mistake(monkeypatch, tmp_pat
     lacks(monkeypatch, "flock", errno.EIO, fcntl)
     with pytest.raises(UserError, match="cannot write in"):
         OutputFolder(tmp_path / "o", overwrite=False)
-
-
-def test_hdf5_asks_for_no_lock(monkeypatch, tmp_path):
-    with h5py.File(tmp_path / "x.h5", "w") as file:
-        file["x"] = np.zeros(3)
-    opened = h5py.File
-    monkeypatch.setattr(
-        h5py, "File", lambda *given, **named: (asked.update(named), opened(*given, **named))[1]
-    )
-    asked = {}
-    assert read_keras(tmp_path / "x.h5") == ({}, {})
-    assert asked["locking"] is False
 
 
 @pytest.fixture

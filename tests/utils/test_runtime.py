@@ -228,24 +228,6 @@ def test_a_tensorflow_that_ends_the_process_has_its_last_words(tmp_path, code, e
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("machine", "info", "old"),
-    [
-        ("x86_64", "processor: 0\nflags\t\t: fpu sse4_2 avx avx2\n", False),
-        ("x86_64", "processor: 0\nflags\t\t: fpu sse4_2\n", True),
-        ("aarch64", "Features\t: fp asimd\n", False),
-        ("x86_64", None, False),
-    ],
-)
-def test_a_processor_without_avx_is_named_before_the_import(monkeypatch, tmp_path, machine, info, old):
-    if info is not None:
-        (tmp_path / "cpuinfo").write_text(info)
-    monkeypatch.setattr(runtime, "_CPUINFO", tmp_path / "cpuinfo")
-    monkeypatch.setattr(runtime.platform, "machine", lambda: machine)
-    monkeypatch.delitem(sys.modules, "tensorflow")
-    assert ("no AVX" in runtime.lacks_avx()) is old
-
-
 HEADING = (
     "Version mismatch: started with:\n    Ray: 2.60.0\nThis process was started with:\n    Ray: 2.59.0\n"
 )

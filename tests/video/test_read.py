@@ -230,14 +230,11 @@ def test_an_interlaced_video_is_told(tmp_path):
     ("name", "codec", "pixel_format", "options"),
     [
         ("clip.mp4", "libx264", "yuv420p", {}),
-        ("clip.mkv", "libx264", "yuv420p", {}),
         ("clip.avi", "libx264", "yuv420p", {}),
         ("clip.avi", "mpeg4", "yuv420p", {}),
         ("clip.mp4", "libx265", "yuv420p", {"x265-params": "log-level=none"}),
         ("clip.webm", "libvpx-vp9", "yuv420p", {}),
         ("clip.webm", "libvpx", "yuv420p", {"b": "200k", "auto-alt-ref": "1", "lag-in-frames": "9"}),
-        ("clip.mp4", "libsvtav1", "yuv420p", {"svtav1-params": "rc=0"}),
-        ("clip.mov", "prores_ks", "yuv422p10le", {}),
         ("clip.mov", "png", "rgb24", {}),
     ],
 )
@@ -259,7 +256,7 @@ def test_a_damaged_packet_does_not_end_a_clip(tmp_path, name, codec, pixel_forma
     assert [frame.number for frame in behind] == list(range(25, 31))
     for frame, same in zip(behind, found[24:], strict=True):
         assert frame.time == same.time and (frame.pixels == same.pixels).all()
-    if pixel_format in ("rgb24", "yuv422p10le"):
+    if codec == "png":
         assert clip.damaged == {13} and (found[12].pixels == found[11].pixels).all()
         assert all(
             (one.pixels == two.pixels).all() for one, two in zip(found[13:], expected[13:], strict=True)
@@ -294,11 +291,10 @@ def test_a_video_that_nobody_can_decode(tmp_path):
     assert len(all_of(opened(both))) == 3
 
 
-@pytest.mark.parametrize(("sound", "tag"), [("alac", b"alac"), ("flac", b"fLaC"), ("ac3", b"ac-3")])
-def test_sound_that_nobody_can_decode_is_told_at_once(tmp_path, sound, tag):
-    path = write_video(tmp_path / "clip.mp4", moving_frames(3), sound=sound)
+def test_sound_that_nobody_can_decode_is_told_at_once(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", moving_frames(3), sound="alac")
     assert opened(path).has_audio
-    path.write_bytes(path.read_bytes().replace(tag, b"zzz2"))
+    path.write_bytes(path.read_bytes().replace(b"alac", b"zzz2"))
     clip = opened(path)
     assert not clip.has_audio and len(all_of(clip)) == 3
     assert "its sound is left out: FFmpeg has no decoder for it (its codec tag is zzz2)" in clip.notes
@@ -307,9 +303,9 @@ def test_sound_that_nobody_can_decode_is_told_at_once(tmp_path, sound, tag):
 COVER = (moving_frames(1, 100, 150, seed=3), "mjpeg", Disposition.attached_pic)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-@pytest.mark.parametrize("begins", [True, False])
-@pytest.mark.parametrize("attached", [True, False])
+@pytest.mark.parametrize(
+    ("suffix", "begins", "attached"), [(".mp4", True, True), (".mkv", True, False), (".mkv", False, False)]
+)
 def test_a_cover_is_not_the_film(tmp_path, suffix, begins, attached):
     film = (moving_frames(4), "libx264", None)
     cover = COVER if attached else (*COVER[:2], None)
@@ -433,21 +429,23 @@ def test_an_animation_that_is_cut_short(tmp_path):
     assert any("is the last that is read" in note for note in clip.notes)
 
 
-@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.ts"])
-def test_a_clip_is_hashed_once_and_read_from_its_key_frames(tmp_path, monkeypatch, name):
-    path = write_video(tmp_path / name, moving_frames(60, 24, 32), options={"g": "15", "bf": "2"})
+def test_a_clip_is_hashed_once_and_each_read_goes_on_from_the_last(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "clip.mp4", moving_frames(60, 24, 32), options={"g": "15", "bf": "2"})
     first = opened(path)
     whole = all_of(first)
     assert first.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     hashed = count_calls(monkeypatch, hashlib, "file_digest")
     decoded = count_calls(monkeypatch, film, "time_of")
-    for start in (16, 31, 40, 46, 58):
+    for start in (16, 16, 31, 40, 46, 58, 60, 7):
         clip = opened(path)
         frame = next(clip.read(range(start, 100)))
         assert clip.sha256 == first.sha256
         assert frame.number == start and frame.time == whole[start - 1].time
         assert (frame.pixels == whole[start - 1].pixels).all()
-    assert not hashed and len(decoded) < 5 * 25
+    assert not hashed and len(decoded) == 60 + 7
+    # Two at once, one of which is a mask, do not disturb each other.
+    for one, two in zip(clip.read(range(1, 9)), clip.read(range(2, 9)), strict=False):
+        assert (one.pixels == whole[one.number - 1].pixels).all() and two.number == one.number + 1
     # Another file of that name is another clip.
     write_video(path, moving_frames(20, 24, 32, seed=1))
     assert opened(path).sha256 != first.sha256 and len(all_of(opened(path))) == 20

@@ -79,14 +79,15 @@ def test_two_at_once_download_once(tmp_path, monkeypatch):
     lines = []
 
     def log(line):
-        lines.append(line)
-        waits.set()
+        lines.append(line.split(maxsplit=1)[0])
+        if lines[-1] == "Another":
+            waits.set()
 
     with serving(answer) as (address, requests), concurrent.futures.ThreadPoolExecutor() as pool:
         tasks = [pool.submit(download, published(address), tmp_path, log=log) for _ in range(2)]
         assert [task.result().read_bytes() for task in tasks] == [DATA, DATA]
         assert len(requests) == 1
-    assert lines == ["Another process is downloading net.h5; waiting for it"]
+    assert lines == ["Downloading", "Another"]
     assert [path.name for path in tmp_path.iterdir()] == ["net.h5"]
 
 
@@ -125,17 +126,12 @@ ANSWERS = {
     "another length": (file_answer(DATA[:-1]), ["a file of 599999 bytes, expected 600000"]),
     "a web page": (lambda h: respond(h, b"<html>log in", length=12), ["12 bytes", "login"]),
     "endless": (endless, ["more than the 600000 bytes"]),
-    "redirects": (lambda h: respond(h, status=302, Location=h.path), ["redirects without end"]),
+    "redirects": (lambda h: respond(h, status=302, Location=h.path), ["30 redirects"]),
     "silence": (slow, ["broke off"]),
     "no answer": (lambda handler: slow(handler, b""), ["127.0.0.1 does not answer"]),
     "not HTTP": (talk, []),
-    "negative length": (lambda h: respond(h, DATA[:2000], length=-5), []),
-    "not compressed": (lambda h: respond(h, DATA[:2000], Content_Encoding="gzip"), []),
-    "not in chunks": (lambda h: respond(h, DATA[:2000], Transfer_Encoding="chunked"), []),
     "a redirect to a file": (lambda h: respond(h, status=302, Location="file:///etc/passwd"), []),
-    "a redirect to nowhere": (lambda h: respond(h, status=302, Location="http://["), []),
     "escapes": (lambda h: respond(h, status=302, Location="\x1b[31m"), []),
-    "a long header": (lambda h: respond(h, X="y" * 70_000), []),
 }
 
 
@@ -145,8 +141,6 @@ def test_a_wrong_answer_is_one_line_and_leaves_nothing(tmp_path, case):
     with serving(answer) as (address, requests):
         failed(published(address), tmp_path, f"Cannot download {address}/net.h5: ", *words)
         assert len(requests) < 40
-    with serving(file_answer(DATA)) as (address, _):
-        assert download(published(address), tmp_path).read_bytes() == DATA
 
 
 def test_a_wrong_file_of_known_md5(tmp_path):
@@ -156,8 +150,8 @@ def test_a_wrong_file_of_known_md5(tmp_path):
 
 @pytest.mark.parametrize(
     "proxy",
-    ["ALL_PROXY=socks://127.0.0.1:7890", "HTTP_PROXY=http://", "HTTP_PROXY=http://[::1", "HTTP_PROXY=http://127.0.0.1:1"],
-)  # fmt: skip
+    ["ALL_PROXY=socks://127.0.0.1:7890", "HTTP_PROXY=http://[::1", "HTTP_PROXY=http://127.0.0.1:1"],
+)
 def test_a_proxy_that_is_none(tmp_path, monkeypatch, proxy):
     monkeypatch.setenv(*proxy.split("="))
     words = "the proxy in the environment cannot be used (", "set HTTPS_PROXY and ALL_PROXY to", "unset"

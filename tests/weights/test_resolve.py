@@ -59,6 +59,7 @@ def test_auto_prefers_the_mat_then_its_conversion_then_keras_then_others(tmp_pat
     write_h5(tmp_path / KERAS, *network(seed=2))
     write_mat(tmp_path / MAT, *network(seed=1))
     assert is_network(load("auto", tmp_path)[0], 1)
+    assert is_network(load("keras", tmp_path)[0], 2)
     (tmp_path / MAT).unlink()
     weights, _ = load("auto", tmp_path)
     assert is_network(weights, 1) and weights.source == MAT
@@ -72,6 +73,11 @@ def test_auto_prefers_the_mat_then_its_conversion_then_keras_then_others(tmp_pat
     assert any("Cannot download" in line for line in log)
     (tmp_path / KERAS_16).unlink()
     assert load("auto", tmp_path)[0].origin == "bundled"
+    # Without a word on downloads: it has the weights of Keras' file.
+    weights, log = load("auto", tmp_path, network="vgg16")
+    assert weights.origin == "bundled" and log == list(weights.notes)
+    with pytest.raises(UserError, match=f"Cannot download .*{KERAS}"):
+        load("auto", tmp_path, network="vgg19")
 
 
 def test_auto_skips_bad_files_with_a_line_each(tmp_path):
@@ -154,11 +160,6 @@ def test_the_network_follows_the_file_unless_it_is_named(tmp_path, bundled_cache
         load("auto", tmp_path, network="vgg")
 
 
-def test_vgg16_of_auto_is_the_bundled_network_before_a_download(tmp_path, bundled_cache):
-    weights, log = load("auto", tmp_path, network="vgg16")
-    assert weights.origin == "bundled" and log == list(weights.notes)
-
-
 def test_vgg16_is_downloaded(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     remote = write_16(tmp_path / "remote")
@@ -167,11 +168,6 @@ def test_vgg16_is_downloaded(tmp_path, monkeypatch):
         for spec in ("auto", "keras"):
             weights, _ = load(spec, tmp_path / spec, network="vgg16", trust=False)
             assert weights.architecture is VGG16 and (tmp_path / spec / KERAS_16).exists()
-
-
-def test_vgg19_of_auto_is_never_vgg16(tmp_path, bundled_cache):
-    with pytest.raises(UserError, match=f"Cannot download .*{KERAS}"):
-        load("auto", tmp_path, network="vgg19")
 
 
 # mat, keras, bundled, a path
@@ -187,12 +183,6 @@ def test_mat_is_downloaded_once(tmp_path, monkeypatch):
         (folder / MAT).unlink()
         assert is_network(load("mat", folder, trust=False)[0], 5)
         assert len(requests) == 1
-
-
-def test_keras_by_name_ignores_the_mat(tmp_path):
-    write_mat(tmp_path / MAT, *network(seed=1))
-    write_h5(tmp_path / KERAS, *network(seed=2))
-    assert is_network(load("keras", tmp_path)[0], 2)
 
 
 @pytest.mark.parametrize("spec", ["mat", "keras"])
@@ -261,9 +251,10 @@ def test_mistakes_are_refused_before_a_file_is_parsed(tmp_path, monkeypatch):
 def test_the_flags_reach_the_weights(real_job, tmp_path, capsys):
     write_h5(tmp_path / "mine.h5", *network())
     for flags, words in (
-        ([], "add --trust_weights only if you know where it comes from"),
-        (["--trust_weights", "--network=vgg16"], "--network=vgg16, but mine.h5 is VGG-19"),
+        (["--weights=mine.h5"], "add --trust_weights only if you know where it comes from"),
+        (["--weights=bundled", "--network=vgg19"], "the bundled network is VGG-16: leave --network out"),
     ):
-        assert real_job("--weights=mine.h5", *flags, "--iterations=1") == 2
+        assert real_job(*flags, "--iterations=1") == 2
         error = capsys.readouterr().err
         assert words in error and error.count("\n") == 1
+    assert real_job("--weights=mine.h5", "--trust_weights", "--dry_run") == 0
