@@ -23,9 +23,6 @@ def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **rea
     It has the shape of `content`. Noise is normal, N(0, 1), around the network's mean colour, with the seed
     `config.seed`. A picture file is read by `load_image` with the options `reading`, and resized. A `.npy`
     array is used unchanged.
-
-    Raises:
-        UserError: The file cannot be read, or the array has another shape.
     """
     height, width, _ = content.shape
     if config.init == "noise":
@@ -73,11 +70,7 @@ def _is_array(path: str) -> bool:
 
 
 def load_array(path: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the array in the .npy file `path` as float32.
-
-    Raises:
-        UserError: The file is no array, or its shape is not `shape`, or a number is not finite.
-    """
+    """Return the array in the .npy file `path`, which must have `shape`, as float32."""
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError) as error:

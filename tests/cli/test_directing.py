@@ -8,7 +8,7 @@ import pytest
 from command_line import SMALL, write_picture
 from PIL import Image
 
-from neural_style_tf.cli.flags import parse
+from neural_style_tf.cli import flags
 
 SHORT = (*SMALL, "--iterations=2", "--save_every=1", "--quiet")
 BOTH = ("--style=s.png", "--style=t.png")
@@ -83,12 +83,12 @@ def test_a_sweep_of_styles_takes_one_after_the_other_and_repeated_styles_are_one
 def test_the_command_line_wins_over_a_file_of_flags(files, monkeypatch):
     monkeypatch.chdir(files)
     Path("f.txt").write_text("--content=c.png\n--style=s.png\n--style=t.png\n--content_mask=left.png\n")
-    assert parse(["run.py", "--flagfile=f.txt"])[1].style == ("s.png", "t.png")
-    job = parse(["run.py", "--flagfile=f.txt", "--style=a,b.png"])[1]
+    assert flags.read(["run.py", "--flagfile=f.txt"]).settings()[1].style == ("s.png", "t.png")
+    job = flags.read(["run.py", "--flagfile=f.txt", "--style=a,b.png"]).settings()[1]
     assert job.style == ("a,b.png",) and job.content_mask == ("left.png",)
     # What stands on both sides of a file within it is of one place.
     Path("g.txt").write_text("--style=a.png\n--flagfile=f.txt\n--style=b.png\n")
-    assert parse(["run.py", "--flagfile=g.txt"])[1].style == ("a.png", "b.png")
+    assert flags.read(["run.py", "--flagfile=g.txt"]).settings()[1].style == ("a.png", "b.png")
 
 
 def test_a_cut_out_is_the_same_on_black_and_on_white_and_keeps_its_shape(job, files):

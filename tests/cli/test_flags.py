@@ -17,7 +17,7 @@ FILES = ["--content=c.jpg", "--style=s.jpg"]
 
 
 def parse(*arguments):
-    return flags.parse(["run.py", *FILES, *arguments])
+    return flags.read(["run.py", *FILES, *arguments]).settings()
 
 
 def test_defaults_are_the_settings_own():
@@ -48,14 +48,14 @@ def repeat(request, tmp_path):
 
     def through(config, job):
         if request.param == "command":
-            return flags.parse(shlex.split(flags.command(config, job, program=["run.py"])))
+            return flags.read(shlex.split(flags.command(config, job, program=["run.py"]))).settings()
         path = tmp_path / request.param
         if request.param == "flags.txt":
             path.write_text(flag_lines(config, job))
-            return flags.parse(["run.py", f"--flagfile={path}"])
+            return flags.read(["run.py", f"--flagfile={path}"]).settings()
         facts = {"config": flat(config), "job": with_absolute_paths(flat(job))}
         path.write_text(Manifest(**facts, inputs={}, weights={}).to_json())
-        again, files = flags.parse(["run.py", f"--from_run={path}"])
+        again, files = flags.read(["run.py", f"--from_run={path}"]).settings()
         return again, files.replace(from_run="")
 
     return through
@@ -90,7 +90,6 @@ def test_a_name_that_breaks_a_line_is_not_smuggled_into_the_flag_file():
         (["--noquiet=3"], "noquiet"),
         (["--flagfile"], "--flagfile=FILE needs"),
         (["--init=noise", "--init", "style"], "--init is given 2 times"),
-        (["-content=b.jpg"], "--content is given 2 times"),
         (["--output=a.png", "--output=b.png"], "--output is given 2 times"),
         (["--weights=mat", "--weights=keras"], "--weights is given 2 times"),
         (["--style", "--style=b.jpg"], "--style=… needs a value, and --style=b.jpg follows --style"),
@@ -110,7 +109,7 @@ def test_mistakes_are_one_line(arguments, message):
 
 def test_a_missing_picture_is_named():
     with pytest.raises(UserError, match="--content=FILE is missing"):
-        flags.parse(["run.py", "--style=s.jpg", "--content="])
+        flags.read(["run.py", "--style=s.jpg", "--content="]).settings()
 
 
 @pytest.mark.parametrize(
@@ -152,7 +151,7 @@ def test_a_flag_file_is_read_however_an_editor_writes_it(tmp_path, monkeypatch, 
     bom = {"utf-16-le": "\ufeff", "utf-16-be": "\ufeff"}.get(encoding, "")
     (tmp_path / "f.txt").write_bytes((bom + text.replace("\n", newline)).encode(encoding))
     (tmp_path / "g h").write_text("\n--seed 4\n--style_mask\nm.png\n--style_mask = 'm n.png'")
-    config, job = flags.parse(["run.py", "--flagfile", "f.txt"])
+    config, job = flags.read(["run.py", "--flagfile", "f.txt"]).settings()
     assert (job.content, job.style) == ("my photo.jpg", ("écrit.jpg", "b c.jpg"))
     assert (config.seed, job.style_mask) == (4, ("m.png", "m n.png"))
 
@@ -229,7 +228,7 @@ def test_of_several_flag_files_the_last_that_names_styles_wins(tmp_path, monkeyp
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text.replace(" ", "\n"))
-    _, job = flags.parse(["run.py", "--content=c.jpg", *(f"--flagfile={name}" for name in files)])
+    _, job = flags.read(["run.py", "--content=c.jpg", *(f"--flagfile={name}" for name in files)]).settings()
     assert job.style == styles
 
 

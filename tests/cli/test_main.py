@@ -188,7 +188,7 @@ def test_on_another_machine_the_output_is_written_there(job, tmp_path):
     """As on a node of a cluster: `supplies` says where."""
     job("--iterations=1", "--quiet", "--output_dir=o")
     line = ("--content=c.png", "--style=s.png", *BUNDLED, "--iterations=1", "--output=/nowhere/out.png")
-    config, files = flags.parse(["run.py", *line])
+    config, files = flags.read(["run.py", *line]).settings()
     supplies = Supplies(output_dir=str(tmp_path / "run"), output=str(tmp_path / "there.png"))
     assert Run(config, files, machine.Machine(), Interrupts(), supplies=supplies).execute() == 0
     assert (tmp_path / "there.png").read_bytes() == (tmp_path / "run" / "result.png").read_bytes()

@@ -23,7 +23,7 @@ from clips import (
 from command_line import read_metrics, write_picture
 from PIL import Image
 
-from neural_style_tf.cli.flags import parse
+from neural_style_tf.cli import flags
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.jobs import clip as clip_module
 from neural_style_tf.jobs.clip import moving_mask
@@ -311,7 +311,7 @@ def test_transparency_of_a_clip_is_left_out_with_a_note(tmp_path, monkeypatch, n
 
 
 def test_frames_are_reported_and_a_report_stops_the_clip(job, clip):
-    config, files = parse(["run.py", *CLIP, "--style=s.png", "--output_dir=o"])
+    config, files = flags.read(["run.py", *CLIP, "--style=s.png", "--output_dir=o"]).settings()
     reports = []
 
     def report(step, planned, saved, seconds_left):
@@ -401,14 +401,14 @@ def test_machines_share_the_scenes(job, cut_clip, monkeypatch, capsys):
     assert "finished already: 1 of 1 runs" in capsys.readouterr().out
     Path("holiday.mp4").write_bytes(b"precious")
     monkeypatch.setattr(write, "MOST_ANIMATED", 6 * SIZE[0] * SIZE[1] - 1)
-    for flags, message in (
+    for changes, message in (
         (("shared", "--output=clip.mp4"), "exists, and the run to resume did not write it"),
         (("shared", "--output=holiday.mp4"), "exists, and the run to resume did not write it"),
         (("new", "--output=clip.mp4", "--overwrite"), "is read and would be overwritten"),
         (("new", "--output=long.gif"), "6 frames of 64×48 are too much for .gif: take .mp4"),
         (("o",), "o holds run.json of something else"),
     ):
-        assert job(*run, "--jobs=2", f"--output_dir={flags[0]}", *flags[1:]) == 2
+        assert job(*run, "--jobs=2", f"--output_dir={changes[0]}", *changes[1:]) == 2
         assert message in capsys.readouterr().err and not Path("new").exists()
 
 
