@@ -14,8 +14,6 @@ from neural_style_tf.utils.files import exists
 
 WORDS = SETTINGS["init"].metadata["choices"]
 
-_NPY = b"\x93NUMPY"
-
 
 def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **reading: object) -> np.ndarray:
     """Return the initial image that `config.init` names, float32 [H, W, 3], RGB, about 0–255.
@@ -32,7 +30,7 @@ def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **rea
         return content.astype(np.float32)
     if config.init == "style":
         return resize(style, (height, width))
-    if _is_array(config.init):
+    if config.init.lower().endswith(".npy"):
         return load_array(config.init, content.shape)
     if not exists(config.init) and not Path(config.init).suffix:
         raise UserError(
@@ -58,15 +56,6 @@ def enlarged(painted: np.ndarray, photo: np.ndarray, detail: float) -> np.ndarra
         # Not in place: `resize` may return `painted` itself.
         result = result + detail * (photo - resize(resize(photo, painted.shape[:2]), size))
     return result
-
-
-def _is_array(path: str) -> bool:
-    """Return whether the file `path` is a .npy array, by its first bytes or by its suffix."""
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(len(_NPY)) == _NPY or path.endswith(".npy")
-    except (OSError, ValueError):
-        return path.endswith(".npy")
 
 
 def load_array(path: str, shape: tuple[int, ...]) -> np.ndarray:
