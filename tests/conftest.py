@@ -32,7 +32,7 @@ use_tensorflow_backend()
 
 import numpy as np
 import pytest
-from command_line import BUNDLED, SMALL, write_picture
+from command_line import SMALL, with_usual, write_pictures
 from harness import Warm
 from narrow import make_narrow_weights, warm_session
 
@@ -103,14 +103,10 @@ def real_job(tmp_path, monkeypatch):
     # TensorFlow has started here: no run of this process needs one beside it that shows its last words.
     monkeypatch.setattr(runtime, "_stderr_held_back", contextlib.nullcontext)
     monkeypatch.chdir(tmp_path)
-    write_picture(tmp_path / "c.png")
-    write_picture(tmp_path / "s.png", (40, 50), seed=1)
+    write_pictures(tmp_path)
 
     def run(*arguments):
-        given = {argument.removeprefix("--sweep=").partition("=")[0] for argument in arguments}
-        given |= {f"--{name}" for name in given}
-        usual = ("--content=c.png", "--style=s.png", *BUNDLED)
-        return main.run(["run.py", *(one for one in usual if one.partition("=")[0] not in given), *arguments])
+        return main.run(["run.py", *with_usual(arguments)])
 
     run.bare = lambda *arguments: main.run(["run.py", *arguments])
     return run

@@ -74,31 +74,6 @@ def test_the_image_is_built_of_what_is_sent_for_it(matrix):
     assert set(needed) <= set(sent)
 
 
-@pytest.mark.parametrize("outputs", [["venv"], ["venv", "install", "list", "pytest"]])
-def test_a_cell_is_tested_once(matrix, outputs, tmp_path, monkeypatch, capsys):
-    """With uv and pytest replaced: a Python that is not there, and one with which all is well."""
-    steps = []
-
-    def call(log, *command):
-        steps.append(next(word for word in ("venv", "install", "list", "pytest") if word in command))
-        said = {"list": 'Using\n[{"name":"tensorflow","version":"2.20.0"}]', "pytest": "= 9 passed in 1.0s ="}
-        with log.open("a") as file:
-            file.write(said.get(steps[-1], "") + "\n")
-        if steps[-1] == "venv":
-            (tmp_path / log.stem).mkdir(exist_ok=True)
-        return said.get(steps[-1], "") if steps[-1] in outputs[1:] or len(outputs) > 1 else None
-
-    monkeypatch.setattr(matrix, "call", call)
-    arguments = ["matrix.py", f"--out={tmp_path}", "--only", "python3.12-tensorflow2.20-newest"]
-    monkeypatch.setattr(matrix.sys, "argv", arguments)
-    assert matrix.main() == 0 and matrix.main() == 0
-    # What could not be had is tried again, what has passed is not.
-    assert steps == (outputs if len(outputs) > 1 else ["venv", "venv"])
-    row = capsys.readouterr().out.splitlines()[-3]
-    assert row.startswith("| 3.12 | 2.20")
-    assert ("9 passed" if len(outputs) > 1 else "no Python 3.12") in row
-
-
 def test_the_image_serves_the_page_and_keeps_what_it_makes():
     commands = SETUP["options.entry_points"]["console_scripts"]
     page = (ROOT / "docs" / "platforms.md").read_text(encoding="utf-8")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
-from collections.abc import Callable
 
 from neural_style_tf.utils.runtime import missing_package
 
@@ -17,33 +17,18 @@ def start() -> int:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    def load() -> Callable[[], int]:
-        from neural_style_tf.cli.main import run
-
-        return run
-
-    return _run(load)
+    return _run("main")
 
 
 def start_evaluation() -> int:
     """Measure paintings, and return the exit code. This is the entry point of `neural-style-tf-evaluate`."""
-
-    def load() -> Callable[[], int]:
-        from neural_style_tf.cli.evaluate import run
-
-        return run
-
-    return _run(load)
+    return _run("evaluate")
 
 
-def _run(load: Callable[[], Callable[[], int]]) -> int:
-    """Call the function that `load` imports, and return its exit code.
-
-    If a package is missing, print how to install it, and return 2.
-    """
+def _run(module: str) -> int:
+    """Call `run` of a module of this package. If another package is missing, say so, and return 2."""
     try:
-        run = load()
+        run = importlib.import_module(f"{__name__}.{module}").run
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package == "neural_style_tf":

@@ -31,14 +31,9 @@ INTERRUPTED = 130
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Measure paintings, and write a report.
+    """Run a command line, by default that of this process, and return the exit code.
 
-    Args:
-        argv: The program's name and its arguments; default: those of this process.
-
-    Returns:
-        The exit code: 0 for success; 1 if some pictures could not be measured; 2 for a mistake of the user;
-        130 if interrupted.
+    0 for success; 1 if some pictures could not be measured; 2 for a mistake of the user; 130 if interrupted.
     """
     argv = list(sys.argv if argv is None else argv)
     console = Console()
@@ -160,7 +155,3 @@ def _provenance(weights: Weights, config: EvaluationConfig, device: str) -> dict
         + ", ".join(f"{name} {version_of(name)}" for name in versions),
         "device": device,
     }
-
-
-if __name__ == "__main__":
-    sys.exit(run())

@@ -94,11 +94,7 @@ class CommandLine:
                 )
 
     def axes(self) -> list[Axis]:
-        """Return the swept settings with their values. Several `--content` become the first of them.
-
-        Raises:
-            UserError: A setting is both given and swept, or `--content` names no picture or one twice.
-        """
+        """Return the swept settings with their values. Several `--content` become the first of them."""
         samples, seed = self.sweep.sweep_samples, self._value("seed")
         axes = [
             parse_axis(text, samples=samples, seed=seed, frames=self._frames) for text in self.sweep.sweep
@@ -120,7 +116,7 @@ class CommandLine:
         return axes
 
     def base(self, swept: Set[str]) -> dict[str, Any]:
-        """Return a dict from name to value of the settings that all runs of a sweep share.
+        """Return name → value of the settings that all runs of a sweep share.
 
         Left out: `swept`, `SweepConfig`, and settings of one run (tag `anew`) but `from_run` and `output`.
         """
@@ -135,14 +131,7 @@ class CommandLine:
         return _resolve_job(self._values(self.texts))[1]
 
     def settings(self, changes: Mapping[str, str] | None = None) -> tuple[Config, Job]:
-        """Return the settings and the files of one run.
-
-        Args:
-            changes: Name → string of the settings that replace those of the command line, as in a sweep.
-
-        Raises:
-            UserError: A setting is invalid, or `--content` or `--style` is missing.
-        """
+        """Return the settings and the files of one run, of a sweep with `changes`, name → string."""
         changes = changes or {}
         values = self._values({**self.texts, **{name: (text,) for name, text in changes.items()}})
         here = self.here | changes.keys()
@@ -167,14 +156,6 @@ class CommandLine:
         return {name: from_text(SETTINGS[name], *several) for name, several in texts.items()}
 
 
-def parse(argv: Sequence[str]) -> tuple[Config, Job]:
-    """Return the settings and the files of the command line `argv` of a single run."""
-    line = read(argv)
-    if len(line.contents) > 1:
-        raise UserError(f"--content is given {len(line.contents)} times: give one")
-    return line.settings()
-
-
 def read(argv: Sequence[str]) -> CommandLine:
     """Parse the command line `argv`: the program's name and its arguments."""
     texts, here = _read(argv[1:], SETTINGS)
@@ -191,10 +172,7 @@ def read_evaluation(argv: Sequence[str]) -> tuple[list[str], EvaluationConfig]:
 
 
 def _resolve_job(values: Mapping[str, Any]) -> tuple[Config | None, Job]:
-    """Return the settings of the run that `--from_run` names, and the files.
-
-    The settings are None without `--from_run`. `values` replace the files of the earlier run.
-    """
+    """Return the settings of the run that `--from_run` names, else None; and the files with `values`."""
     base, job = None, Job()
     if path := values.get("from_run"):
         if "preset" in values:
@@ -204,10 +182,7 @@ def _resolve_job(values: Mapping[str, Any]) -> tuple[Config | None, Job]:
 
 
 def command(config: Config, job: Job, *, program: Sequence[str] = ("python", "run.py")) -> str:
-    """Return a shell command that repeats a run: its preset, and the settings that differ from it.
-
-    `program` is the beginning of the command.
-    """
+    """Return a shell command that repeats a run: its preset, and the settings that differ from it."""
     known = PRESETS.get(config.preset, PRESETS[Config.preset])
     before = flat(Job()) | flat(known) | {"preset": Config.preset}
     # `config` and `job` already have the settings of the run that `from_run` names.
@@ -252,24 +227,14 @@ def _read(
     where: str = "",
     around: tuple[Path, ...] = (),
 ) -> tuple[Texts, Set[str]]:
-    """Read the flags of a command line or of a flag file.
+    """Read flags; return the texts of all settings, and the names of those that `arguments` name directly.
 
     They override the flags of the flag files that they name. Flag files are not left to absl. It would apply
     them at their positions, would never finish reading a device or a file that includes itself, and would
     treat quotes and a byte-order mark as part of a name.
 
-    Args:
-        arguments: The flags, without the program's name.
-        fields: The settings of the command.
-        others: List to which arguments that are not flags are appended. If None, they raise UserError.
-        where: Beginning of messages, such as the name of the flag file.
-        around: The flag file that holds the arguments, and all files that include it.
-
-    Returns:
-        The values of all settings as strings, and the names of the settings that `arguments` name directly.
-
-    Raises:
-        UserError: A flag is unknown, lacks its value, or is repeated although it cannot be.
+    Arguments that are not flags are appended to `others`; without this list they raise UserError. Messages
+    begin with `where`. `around` are the flag file that holds the arguments, and all files that include it.
     """
     values = _define(fields)
     own, texts = [], {}
@@ -326,9 +291,7 @@ def _define(fields: Fields) -> absl_flags.FlagValues:
 def _with_values(arguments: Sequence[str], fields: Fields, where: str) -> Iterator[tuple[str, str]]:
     """Yield (name, `--name=value`) for each flag, and ("", argument) for each other argument.
 
-    Raises:
-        UserError: A flag lacks its value (absl would use the next flag as the value), or the value of a bool
-            is neither true nor false.
+    absl would use the next flag as the value of one that lacks its own.
     """
     rest = iter(arguments)
     for argument in rest:
@@ -357,11 +320,7 @@ def _name(argument: str) -> str:
 
 
 def _read_flag_file(name: str, fields: Fields, around: tuple[Path, ...]) -> Texts:
-    """Return the values that the flag file `name` sets, as strings; `around` are the files that include it.
-
-    Raises:
-        UserError: The file cannot be read, is too long, includes itself, or has an invalid flag.
-    """
+    """Return the texts of the settings that the flag file `name` sets; `around` as in `_read`."""
     path = Path(name).expanduser()
     try:
         if path.exists() and not path.is_file():

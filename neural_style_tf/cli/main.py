@@ -26,14 +26,10 @@ from neural_style_tf.video.read import is_clip
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run a command line.
+    """Run a command line, by default that of this process, and return the exit code.
 
-    Args:
-        argv: The program's name and its arguments; default: those of this process.
-
-    Returns:
-        The exit code: 0 for success; 1 if a run failed; 2 for a mistake of the user; 130 or 143 if the run
-        was interrupted or terminated, with everything saved.
+    0 for success; 1 if a run failed; 2 for a mistake of the user; 130 or 143 if the run was interrupted or
+    terminated, with everything saved.
     """
     argv = list(sys.argv if argv is None else argv)
     console = Console()

@@ -113,10 +113,6 @@ def assign(value: Settings, settings: Mapping[str, Any]) -> None:
     """Set all fields of the frozen dataclass `value`. Settings that are not in `settings` get their defaults.
 
     The keys of `settings` are names of single settings, also of those inside groups, or names of groups.
-
-    Raises:
-        TypeError: There is no setting of that name.
-        UserError: A group has the wrong type, or a value is invalid.
     """
     rest = dict(settings)
     for field in dataclasses.fields(value):
@@ -132,11 +128,7 @@ def assign(value: Settings, settings: Mapping[str, Any]) -> None:
 
 
 def read_value(field: dataclasses.Field, value: Any) -> Any:
-    """Convert `value`, a string or a Python or NumPy value, to the type of the setting `field`, and check it.
-
-    Raises:
-        UserError: The value has the wrong type, is not a choice, or is out of range.
-    """
+    """Convert `value`, a string or a Python or NumPy value, to the type of `field`, and check it."""
     kind = field.metadata["kind"]
     try:
         checked = kind.read(value.tolist() if hasattr(value, "tolist") else value)

@@ -121,11 +121,7 @@ def any_file(text: str) -> bool:
 
 
 def names_a_class(text: str) -> bool:
-    """Return whether `text` has the form `package.module:Class`. Nothing is imported.
-
-    Raises:
-        UserError: The package is neither installed nor in the working directory.
-    """
+    """Return whether `text` has the form `package.module:Class`. Nothing is imported."""
     module, colon, name = text.partition(":")
     if not (colon and name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
         return False
@@ -137,18 +133,10 @@ def names_a_class(text: str) -> bool:
 
 
 def factory_of(setting: str, path: str, kind: type) -> Callable[..., Any]:
-    """Import the class that a user names by a flag, and return a function that creates an object of it.
+    """Import the subclass of `kind` that the flag `setting` names; return a function that calls it.
 
-    The function takes positional and keyword arguments, and drops keywords that the class does not accept. It
-    raises UserError if the class cannot be called.
-
-    Args:
-        setting: Name of the flag, for messages.
-        path: The class as `package.module:Class`. The module may lie in the working directory.
-        kind: The class must be a subclass of it.
-
-    Raises:
-        UserError: The class cannot be imported, or is no subclass of `kind`.
+    `path` is `package.module:Class`; the module may lie in the working directory. The function drops keywords
+    that the class does not accept.
     """
     module, _, name = path.partition(":")
     here = str(Path.cwd())

@@ -124,11 +124,7 @@ for _name, _config in PRESETS.items():
 
 
 def preset(name: str) -> Config:
-    """Return the settings of the preset `name`.
-
-    Raises:
-        UserError: There is no such preset.
-    """
+    """Return the settings of the preset `name`."""
     if not isinstance(name, str) or name not in PRESETS:
         guess = did_you_mean(str(name), PRESETS)
         raise UserError(f"no preset {name!r}{guess}; there are {', '.join(PRESETS)}")

@@ -18,11 +18,7 @@ PAUSE = 0.2
 
 
 def wait_for_all(worker: WorkerInfo, timeout: float) -> None:
-    """Return when all workers have joined.
-
-    Raises:
-        RunError: Some have not joined after `timeout` seconds. The message names them.
-    """
+    """Return when all workers have joined; after `timeout` seconds raise a RunError naming the others."""
     deadline = time.monotonic() + timeout
     missing = _receive(worker, deadline) if worker.rank == 0 else _call(worker, deadline)
     if missing:

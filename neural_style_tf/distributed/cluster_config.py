@@ -38,9 +38,6 @@ def find_worker(distribute: str, environment: Mapping[str, str]) -> WorkerInfo:
     """Return which worker this process is; without a cluster, it is the only worker.
 
     `--distribute=auto` reads only TF_CONFIG; `multiworker` also reads Slurm's variables.
-
-    Raises:
-        UserError: TF_CONFIG is malformed, or `multiworker` finds no cluster.
     """
     if distribute in ("none", "mirrored"):
         return WorkerInfo()

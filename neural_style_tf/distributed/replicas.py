@@ -134,11 +134,7 @@ class Cluster:
         )
 
     def check_same(self, facts: dict[str, Any]) -> None:
-        """Check that all workers have the same `facts`.
-
-        Raises:
-            UserError: Facts of a worker differ from the chief's. The message names the worker and the facts.
-        """
+        """Raise a UserError that names worker and facts if those of a worker differ from the chief's."""
         first, *others = self.all_gather(facts)
         differences = [
             f"{self.worker.name(rank)} has {name} {theirs.get(name)!r}, the chief {first.get(name)!r}"
@@ -150,11 +146,7 @@ class Cluster:
             raise UserError(f"start all workers alike: {'; '.join(differences)}")
 
     def explain(self, error: Exception) -> None:
-        """If `error` comes from losing a worker, raise a `RunError` that names it; otherwise do nothing.
-
-        Raises:
-            RunError: A worker was lost.
-        """
+        """If `error` comes from losing a worker, raise a `RunError` that names it; otherwise do nothing."""
         lost = (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError)
         lost += (tf.errors.CancelledError, tf.errors.InternalError, tf.errors.FailedPreconditionError)
         if self.workers == 1 or not isinstance(error, lost):
@@ -187,18 +179,9 @@ class Cluster:
 def join(distribute: str, worker: WorkerInfo, *, timeout: float, say: Callable[[str], None]) -> Cluster:
     """Join the other workers and return the cluster. Call it before TensorFlow's first operation.
 
-    If TensorFlow does not stop waiting for a lost worker, the process is killed: while joining with a stack
-    trace, later after `say` was called with the reason.
-
-    Args:
-        distribute: The setting `--distribute`.
-        worker: Which worker this process is.
-        timeout: How long to wait for another worker, now or later, in seconds.
-        say: Prints a line.
-
-    Raises:
-        UserError: `--distribute=mirrored` needs two GPUs or more.
-        RunError: A worker did not come in time.
+    Wait at most `timeout` seconds for another worker, now or later. If TensorFlow does not stop waiting for a
+    lost worker, the process is killed: while joining with a stack trace, later after `say` was called with
+    the reason.
     """
     gpus = len(tf.config.get_visible_devices("GPU"))
     if worker.workers == 1:

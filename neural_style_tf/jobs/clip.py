@@ -110,10 +110,7 @@ class ClipPainting:
         return known, dataclasses.replace(inputs, masks=masks)
 
     def frames(self, after: int = 0, clip: Clip | None = None) -> Iterator[Frame]:
-        """Yield the frames to paint, those after number `after`.
-
-        They are read from `clip`, for example a mask that is a clip; default: the content.
-        """
+        """Yield the frames to paint after number `after`, of the content, or of a mask that is a `clip`."""
         numbers = self._numbers[self._numbers.index(after) + 1 :] if after else self._numbers
         return (clip or self.clip).read(numbers)
 
@@ -129,11 +126,7 @@ class ClipPainting:
         return planned[-1] if planned else stop - 1 if stop < sys.maxsize else 0
 
     def _read_mask(self, role: str, path: str, **reading: Any) -> tuple[np.ndarray, Picture]:
-        """Return a mask [H, W], 0–1 (of a clip its first frame), and facts about its file.
-
-        Raises:
-            UserError: The file cannot be read, or is a clip with too few frames.
-        """
+        """Return a mask [H, W], 0–1 (of a clip its first frame), and facts about its file."""
         as_frames = expand_files(path) != [path]
         if role.startswith("style") or not (as_frames or is_clip(path)):
             return load_mask(path, **reading)
@@ -160,12 +153,8 @@ class ClipPainting:
     ) -> Callable[[Frame], Masks]:
         """Return a function that returns the masks of a frame. It must be called with the frames in order.
 
-        Args:
-            after: Number of the last frame that is painted already; 0 for none.
-            masks: The masks of the first frame.
-            regions: Those of `--match=regions`, found in the first frame, which assign the pixels of each
-                frame to a region; else None.
-            extract: Computes the features that `regions` need; None without regions.
+        `after` is the number of the last frame that is painted already, or 0; `masks` are those of the first
+        frame. With `--match=regions`, `regions` assign the pixels of each frame by the features of `extract`.
         """
         frames = {role: self.frames(after, clip) for role, clip in self._moving.items()}
 
@@ -208,10 +197,7 @@ class ClipPainting:
         say_left_out(job, self.clip.original, run.size, run.console.say)
 
     def check_output(self, job: Job, config: Config, *, size: tuple[int, int], written: str) -> None:
-        """Raise UserError as `check_outputs` does, for the outputs of `job`.
-
-        `size` is (H, W) of the frames; `written` is as in `outputs.check_not_there`.
-        """
+        """Do as `check_outputs`, for frames of `size`; `written` is as in `outputs.check_not_there`."""
         if job.output:
             check_clip_output(job.output, frames=len(self._planned), size=size)
             check_not_there(job, written=written, files=self._files_of_output(job))
@@ -247,11 +233,7 @@ class ClipPainting:
         return ""
 
     def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:
-        """Read the states of painted frames. Return `frame-N`, where N is the last one; None without states.
-
-        Raises:
-            UserError: Frames are painted, but no state can be read, or `--end_frame` is before the last.
-        """
+        """Read the states of painted frames. Return `frame-N`, where N is the last; None without states."""
         from neural_style_tf.runs.clip_files import read_states
 
         self._states, notes = read_states(folder.path, max(run.config.video.long_term))
@@ -428,16 +410,8 @@ def write_result(
 ) -> None:
     """Join painted frames, if there are any, to a clip; write it to `folder`/result.mp4 and to `--output`.
 
-    Args:
-        folder: The output folder.
-        painted_in: Output folders of the runs that painted the frames, in order.
-        clip: The original clip, for its frame rate, sound and tags.
-        config: The settings of the run.
-        job: Names `--output`.
-        say: Prints notes.
-
-    Raises:
-        RunError: A file could not be written. Its note says where the clip or its frames are.
+    The frames are those in the output folders `painted_in`, in order. Frame rate, sound and tags are those of
+    `clip`. If a file cannot be written, the error's note says where the clip or its frames are.
     """
     from neural_style_tf.runs.clip_files import frame_times, painted_frames
 

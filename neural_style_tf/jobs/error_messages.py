@@ -23,10 +23,7 @@ DISK_ERRORS = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, 
 
 
 def exit_code_of(command: Callable[[], int], say_error: Callable[[str], None]) -> int:
-    """Call `command` and return its exit code, or that of its error.
-
-    The message of an error is passed to `say_error`. Bugs and KeyboardInterrupt are raised.
-    """
+    """Call `command`, pass the line of its error to `say_error`, and return the exit code; raise bugs."""
     try:
         return command()
     except UserError as error:
@@ -42,23 +39,16 @@ def exit_code_of(command: Callable[[], int], say_error: Callable[[str], None]) -
 
 def line_of(error: Exception) -> str | None:
     """Return the message of `error` with its notes, or None if it is a bug."""
-    line = _line_of(error)
+    if isinstance(error, RunError) and isinstance(error.__cause__, OSError | MemoryError):
+        # Such a cause gives better advice. TensorFlow's messages are less clear.
+        line = explain(error.__cause__)
+    else:
+        line = str(error) if isinstance(error, RunError | UserError) else explain(error)
     return None if line is None else "; ".join([line, *getattr(error, "__notes__", ())])
 
 
-def _line_of(error: Exception) -> str | None:
-    if isinstance(error, RunError):
-        # A cause that is about a file or memory gives better advice. TensorFlow's messages are less clear.
-        cause = error.__cause__ if isinstance(error.__cause__, OSError | MemoryError) else None
-        return explain(cause) or str(error)
-    return str(error) if isinstance(error, UserError) else explain(error)
-
-
-def explain(error: BaseException | None) -> str | None:
-    """Return the message for an error of the operating system or of TensorFlow.
-
-    All other errors are bugs, for which None is returned. TensorFlow is not imported.
-    """
+def explain(error: BaseException) -> str | None:
+    """Return the message for an error of the operating system or of TensorFlow; None for other errors."""
     if isinstance(error, MemoryError):
         return MEMORY_ADVICE
     if isinstance(error, OSError):

@@ -55,19 +55,8 @@ def read_inputs(
 ) -> tuple[PictureFiles, Inputs]:
     """Read the pictures and masks of a run; large pictures are reduced to the size that the run uses.
 
-    Args:
-        config: The settings, which decide the sizes.
-        job: Names the files.
-        machine: Reads the pictures, and keeps some of them for further runs.
-        files: Name of a file in `job` → path of the copy to read instead.
-        content: The content picture, for a clip its first frame; None to read the file that `job` names.
-        read_mask: Reads a mask, which of a clip may be a clip too; default: `load_mask`.
-
-    Returns:
-        Facts about the files, and the pictures without the one that `--init` names.
-
-    Raises:
-        UserError: A file cannot be read, or does not fit the others.
+    `files` maps names in `job` to copies that are read instead. For a clip, `content` is its first frame, and
+    `read_mask` reads a mask, which may be a clip too.
     """
     reading = job.reading
     read_mask = read_mask or (lambda role, path, **options: load_mask(path, **options))
@@ -134,10 +123,7 @@ def read_inputs(
 def read_init(
     config: Config, job: Job, known: PictureFiles, inputs: Inputs, files: Mapping[str, str]
 ) -> tuple[PictureFiles, Inputs]:
-    """Read the picture or array that `--init` names, and add it to `known` and `inputs`.
-
-    If `--init` names no file, both are returned unchanged. `files` is as in `read_inputs`.
-    """
+    """Add the picture or array that `--init` names, if any, to `known` and `inputs`."""
     if config.init in WORDS:
         return known, inputs
     local = config.replace(init=files.get(config.init, config.init))

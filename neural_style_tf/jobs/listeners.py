@@ -78,12 +78,10 @@ class Listeners:
 
 
 class Reporting(Listener):
-    """Reports the progress of a run to a sweep or to the page in the browser, which may stop the run.
+    """Reports the progress of a run to a sweep or to the page in the browser.
 
-    Args:
-        report: Receives the progress, and returns whether to stop.
-        received: List of received signals (`Interrupts.received`); to stop the run, SIGTERM is appended.
-        saves: Returns whether a step is saved.
+    To stop the run, SIGTERM is appended to `received`, the `Interrupts.received`. `saves` returns whether a
+    step is saved.
     """
 
     def __init__(self, report: Report, received: list[int], saves: Callable[[int], bool]) -> None:

@@ -18,9 +18,9 @@ class Painter:
     """Paints runs one after another in this process. They share networks and compiled steps.
 
     Args:
-        machine: What the runs share; default: a new `Machine`.
+        machine: What the runs share; default: a new `Machine` with `memory`.
         interrupts: Receives signals for all runs; default: a new `Interrupts` for each run.
-        memory: Bytes that a run may use if other processes paint too; None for no limit.
+        memory: As of `Machine`.
         threads: CPU threads of a run whose settings do not say how many; 0 for all cores.
         go_on: What to do after a failed run, for its error message.
     """

@@ -51,12 +51,7 @@ class PicturePainting:
         return run.forecast.line(run.scales)
 
     def find_checkpoint(self, run: Run, folder: OutputFolder) -> str | None:
-        """Return the path of the newest readable checkpoint, which ends with its step; None if there is none.
-
-        Raises:
-            UserError: The run has written results but no readable checkpoint, or the checkpoint is beyond the
-                last step.
-        """
+        """Return the path of the newest readable checkpoint, which ends with its step; None without one."""
         from neural_style_tf.runs.checkpoints import newest_good
 
         say, planned = run.console.say, run.scales[-1].end
@@ -80,13 +75,9 @@ class PicturePainting:
     def records(
         self, run: Run, folder: OutputFolder | None, checkpoint: str | None, tick: Tick
     ) -> Iterator[StepRecord]:
-        """Paint, and yield a record of each logged or saved step.
+        """Paint from `checkpoint` on, or from the beginning, and yield a record of each logged or saved step.
 
-        Args:
-            run: The run.
-            folder: Its output folder; None for a worker that does not write.
-            checkpoint: Path of the checkpoint to continue from; None to begin anew.
-            tick: Called about once a second with the current step; returns whether to stop.
+        `tick` is called about once a second with the current step, and returns whether to stop.
         """
         plan, pace = run.take_plan(), run.forecast.pace(run.scales)
         if run.machine.several:

@@ -128,10 +128,7 @@ class Run:
         return self.files.hashes
 
     def check_unchanged(self, hashes: Mapping[str, str]) -> None:
-        """Raise UserError if a picture has changed since a sweep checked it.
-
-        `hashes` maps the role of each picture to its SHA-256 at that time; empty if nothing was checked.
-        """
+        """Raise UserError if a picture does not have the hash that it had when a sweep checked it."""
         for role, value in hashes.items():
             if self.hashes.get(role) != value:
                 path = self.config.init if role == "init" else self.job.pictures[role]
@@ -196,10 +193,7 @@ class Run:
             self.work.check_outputs(self)
 
     def _start_and_paint(self, folder: OutputFolder | None) -> int:
-        """Start TensorFlow, paint, and return the exit code.
-
-        `folder` is the output folder of the chief; other workers have None.
-        """
+        """Start TensorFlow, paint, and return the exit code; only the chief has an output folder."""
         device, weights = self._start()
         self._match(folder)
         if self._interrupts.received:
@@ -278,10 +272,7 @@ class Run:
     def _listeners(
         self, folder: OutputFolder | None, device: str, weights: Weights, checkpoint: str | None
     ) -> Iterator[Listener]:
-        """Remove what an earlier run wrote after `checkpoint`, and yield the listeners of this run.
-
-        Without a checkpoint all files of an earlier run are removed. Without a folder nothing is yielded.
-        """
+        """Remove what an earlier run wrote after `checkpoint`, and yield the listeners of this run."""
         if folder is None:
             return
         from neural_style_tf.runs.callbacks import Metrics
@@ -381,10 +372,7 @@ class Run:
         return self.work.find_checkpoint(self, folder)
 
     def _check_resumed(self, earlier: Manifest, hashes: dict[str, str]) -> None:
-        """Raise UserError if the `earlier` part of the run had other settings or files.
-
-        `hashes` is as in `resume.differences`.
-        """
+        """Raise UserError if the `earlier` part of the run had other settings or files."""
         check_same_run(earlier, self.config, hashes)
         self.work.check_resumed(self, earlier)
 
@@ -428,11 +416,7 @@ class Run:
 
 
 def _choose_work(config: Config, job: Job, files: Mapping[str, str]) -> Work:
-    """Return a `ClipPainting` if the content is a clip, else a `PicturePainting`; `files` as in `Supplies`.
-
-    Raises:
-        UserError: The content is a picture, and a setting is about clips.
-    """
+    """Return a `ClipPainting` for a clip, else a `PicturePainting`; `files` as in `Supplies`."""
     if job.frames or is_clip(files.get(job.content, job.content)):
         return ClipPainting()
     values = flat(config) | flat(job)

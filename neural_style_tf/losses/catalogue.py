@@ -47,11 +47,7 @@ def make_terms(
 
 
 def style_term(config: LossConfig) -> Callable[..., Term]:
-    """Return a function that makes the term of `--style_loss` from a layer, a weight and a region.
-
-    Raises:
-        UserError: A class of the user's cannot be imported, or is not a `Term`.
-    """
+    """Return a function that makes the term of `--style_loss` from a layer, a weight and a region."""
     factories = {
         "moments": GramAndMoments,
         "wasserstein": Wasserstein,

@@ -223,11 +223,7 @@ def look_at(
 
 
 def plan_for(network: Network, terms: Sequence[Term], size: tuple[int, int], tile: int) -> tuple[Tile, ...]:
-    """Return the tiles of a picture of `size` (H, W), for the layers that `terms` use.
-
-    Raises:
-        UserError: `tile` is smaller than `plan_tiles` allows.
-    """
+    """Return the tiles of a picture of `size` (H, W), for the layers that `terms` use."""
     stride, halo = alignment_of(network, terms)
     return plan_tiles(*size, tile, stride=stride, halo=halo)
 

@@ -36,9 +36,6 @@ def plan_tiles(height: int, width: int, tile: int, *, stride: int, halo: int) ->
     windows begin at multiples of `stride`. Inside the picture, a window extends beyond its core by `halo`,
     which is a multiple of the stride. Windows have at most three lengths (at the start, inside, at the end),
     so there are at most nine shapes. No window is longer than `tile` + 2 `halo`.
-
-    Raises:
-        UserError: `tile` is smaller than `stride`.
     """
     if tile < stride:
         raise UserError(f"--tile must be at least {stride} with these layers, not {tile}")
@@ -77,8 +74,7 @@ def window_area(tile: Tile) -> int:
 def share_out(plan: Sequence[Tile], replicas: int) -> tuple[tuple[Tile, ...], ...]:
     """Assign each tile of `plan`, the largest first, to the replica with the least work.
 
-    Returns:
-        The tiles of each replica. A replica without work gets a tile with an empty core.
+    A replica without work gets a tile with an empty core.
     """
     shares: list[list[Tile]] = [[] for _ in range(replicas)]
     loads = [(0, number) for number in range(replicas)]

@@ -76,11 +76,7 @@ def _estimate(config: Config, size: tuple[int, int], tile: int | None, **estimat
 
 
 def check_memory(config: Config, size: tuple[int, int], tile: int | None, **estimated: Any) -> None:
-    """Refuse a run that a hard limit (cgroup, ulimit) would kill. Arguments are those of `plan_memory`.
-
-    Raises:
-        RunError: The run needs more than the limit. The message says how much, and which flags help.
-    """
+    """Raise a RunError if a hard limit (cgroup, ulimit) would kill a run; arguments as of `plan_memory`."""
     allowed = allowed_bytes()
     needed = _estimate(config, size, tile, **estimated)
     if allowed is not None and needed > allowed and not tf.config.get_visible_devices("GPU"):

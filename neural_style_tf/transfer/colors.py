@@ -30,16 +30,9 @@ LOSSES = {
 def change_colors(
     colors: str, content: np.ndarray, styles: list[np.ndarray], masks: Masks
 ) -> tuple[np.ndarray, list[np.ndarray], tuple[str, ...]]:
-    """Change the colours of the pictures as the setting `colors` asks for.
+    """Change the colours of the pictures, RGB 0–255, as `--colors` says; also return notes on clipped values.
 
-    Args:
-        colors: Value of `--colors`.
-        content: The content picture [H, W, 3], RGB 0–255.
-        styles: The style pictures, each [h, w, 3], RGB 0–255.
-        masks: Only what is inside the masks counts for the mean and covariance of the colours.
-
-    Returns:
-        The content picture, the style pictures, and notes on values that are clipped.
+    Only what is inside the masks counts for the mean and covariance of the colours.
     """
     if colors in ("style", "content"):
         return content, styles, ()

@@ -14,8 +14,6 @@ from neural_style_tf.utils.files import exists
 
 WORDS = SETTINGS["init"].metadata["choices"]
 
-_NPY = b"\x93NUMPY"
-
 
 def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **reading: object) -> np.ndarray:
     """Return the initial image that `config.init` names, float32 [H, W, 3], RGB, about 0–255.
@@ -23,9 +21,6 @@ def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **rea
     It has the shape of `content`. Noise is normal, N(0, 1), around the network's mean colour, with the seed
     `config.seed`. A picture file is read by `load_image` with the options `reading`, and resized. A `.npy`
     array is used unchanged.
-
-    Raises:
-        UserError: The file cannot be read, or the array has another shape.
     """
     height, width, _ = content.shape
     if config.init == "noise":
@@ -35,7 +30,7 @@ def initial_pixels(config: Config, content: np.ndarray, style: np.ndarray, **rea
         return content.astype(np.float32)
     if config.init == "style":
         return resize(style, (height, width))
-    if _is_array(config.init):
+    if config.init.lower().endswith(".npy"):
         return load_array(config.init, content.shape)
     if not exists(config.init) and not Path(config.init).suffix:
         raise UserError(
@@ -63,21 +58,8 @@ def enlarged(painted: np.ndarray, photo: np.ndarray, detail: float) -> np.ndarra
     return result
 
 
-def _is_array(path: str) -> bool:
-    """Return whether the file `path` is a .npy array, by its first bytes or by its suffix."""
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(len(_NPY)) == _NPY or path.endswith(".npy")
-    except (OSError, ValueError):
-        return path.endswith(".npy")
-
-
 def load_array(path: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the array in the .npy file `path` as float32.
-
-    Raises:
-        UserError: The file is no array, or its shape is not `shape`, or a number is not finite.
-    """
+    """Return the array in the .npy file `path`, which must have `shape`, as float32."""
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError) as error:

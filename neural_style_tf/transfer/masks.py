@@ -64,16 +64,7 @@ class Masks:
         return bool(self.content) or self.alpha is not None or any(mask is not None for mask in self.style)
 
     def check(self, styles: int, config: Config) -> Masks:
-        """Return the masks, with those that are white everywhere left out.
-
-        Args:
-            styles: Number of style pictures.
-            config: The settings.
-
-        Raises:
-            UserError: A mask is black everywhere, the number of masks is not that of the styles, or settings
-                do not fit the masks.
-        """
+        """Check the masks for a number of style pictures; return them without those that are all white."""
         check_count("content_mask", self.content, styles)
         check_count("style_mask", self.style, styles)
         for flag in ("style_blend", "mask_weight"):
@@ -122,16 +113,7 @@ class Masks:
         return checked
 
     def at(self, size: tuple[int, int], style_sizes: Sequence[tuple[int, int]], config: Config) -> Guidance:
-        """Resize checked masks to an image and style pictures.
-
-        Args:
-            size: (H, W) of the image in pixels.
-            style_sizes: (H, W) of each style picture.
-            config: The settings.
-
-        Raises:
-            UserError: A region has no visible pixels.
-        """
+        """Resize checked masks to an image of `size` (H, W), and to style pictures of `style_sizes`."""
         alpha = None if self.alpha is None else fit_mask(self.alpha, size)
         all_styles = tuple(range(len(style_sizes)))
         if self.content:

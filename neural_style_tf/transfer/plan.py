@@ -95,11 +95,9 @@ class Plan:
         return dataclasses.replace(self, content=content, styles=tuple(styles), notes=(*self.notes, *notes))
 
     def at(self, scale: Scale) -> tuple[list[np.ndarray], Guidance, Warped | None, Finish | None]:
-        """Return what a prepared plan needs at `scale`.
+        """Return pictures (content first), masks, warped frame and `Finish` of a prepared plan at `scale`.
 
-        Returns:
-            The content picture and the style pictures, in a list; the masks; the warped frame, or None; and
-            the `Finish` for the painting, or None if nothing is to be done.
+        The warped frame is None for a picture; the `Finish` is None if nothing is to be done.
         """
         pictures = [resize(self.content, scale.content), *map(resize, self.styles, scale.styles)]
         guidance = self.masks.at(scale.content, scale.styles, self.config)
@@ -114,10 +112,6 @@ def plan_run(inputs: Inputs, config: Config) -> Plan:
     """Check the pictures of a run against its settings, and plan its scales.
 
     `Session.run` accepts the plan instead of the inputs.
-
-    Raises:
-        UserError: A picture is too small for the network, masks do not fit, or the file that `config.init`
-            names cannot be read.
     """
     unmatched = inputs if config.loss.match == "regions" else None
     if unmatched is not None:
@@ -157,13 +151,8 @@ def with_regions(
 ) -> tuple[Inputs, Config]:
     """Return inputs and settings with masks that paint each region with the same region of the styles.
 
-    A style picture is repeated for each of its regions, as a user would repeat `--style` with such masks.
-
-    Args:
-        inputs: The inputs, without content masks.
-        config: The settings.
-        regions: The regions of photo and styles.
-        moving: Whether this is a clip, in which a region may be empty in some frames.
+    A style picture is repeated for each of its regions, as a user would repeat `--style` with such masks. The
+    regions are `moving` in a clip: they may be empty in some frames.
     """
     styles = [style for _, style in regions.pairs]
     seen, masks, scales = inputs.masks.style, inputs.masks, config.sizes.style_scale

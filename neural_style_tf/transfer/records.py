@@ -83,9 +83,7 @@ class StepRecord(Record):
         scale: Index of the scale; 0 is the coarsest.
         best_step: The step with the lowest `total` at this scale, among all steps, not only recorded ones.
         best_total: The total loss at `best_step`.
-        due: Whether `config.saving.save_minutes` have passed since the last save.
         state: What a checkpoint of the run saves (a `tf.train.Checkpoint` dependency).
-        image_rows: `image`, read row by row.
         best_rows: `best`, read row by row.
         painted_rows: `best` before `--colors` and masks are applied, read row by row.
     """

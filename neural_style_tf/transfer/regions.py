@@ -102,12 +102,7 @@ def find_regions(
 ) -> Regions:
     """Find the regions of a photo and its style pictures. If nothing matches, there is a single region.
 
-    Args:
-        photo: The photo [H, W, 3], RGB 0–255.
-        styles: The style pictures, each [h, w, 3], RGB 0–255.
-        extract: Computes the features of `LAYERS`.
-        visible: Masks, 0–1, of the photo and of each style. Only pixels inside are clustered. None stands for
-            the whole picture.
+    Only pixels inside the masks `visible` of the photo and of each style are clustered.
     """
     pictures = [reduced(picture) for picture in (photo, *styles)]
     maps = [describe(picture, extract) for picture in pictures]
@@ -204,14 +199,10 @@ def principal(points: np.ndarray) -> np.ndarray:
 
 
 def cluster(photo: np.ndarray, style: np.ndarray) -> np.ndarray:
-    """Cluster the points of photo and styles together by k-means; return the centroids [K, C].
+    """Cluster the points [M, C] of photo and all styles together by k-means; return the centroids [K, C].
 
     K is the number from 2 to `MOST` with the best silhouette. Small clusters are removed before that. A
     cluster that only the photo or only the styles have would get a good silhouette, but match nothing.
-
-    Args:
-        photo: Points of the photo, [M, C].
-        style: Points of all styles, [M, C].
     """
     # Imported here, so that mistakes in flags are reported without waiting for SciPy.
     from scipy.cluster.vq import kmeans2
@@ -230,12 +221,8 @@ def cluster(photo: np.ndarray, style: np.ndarray) -> np.ndarray:
 def silhouette(points: np.ndarray, labels: np.ndarray) -> float:
     """Return the silhouette of a clustering (Rousseeuw 1987): the mean of (b − a) / max(a, b) over points.
 
-    a is the mean distance of a point to the other points of its cluster; b is the mean distance to the points
-    of the nearest other cluster. With a single cluster −1 is returned.
-
-    Args:
-        points: [M, C].
-        labels: Cluster of each point, [M].
+    a is the mean distance of one of `points` [M, C] to the other points of its cluster, which `labels` [M]
+    tell; b is the mean distance to the points of the nearest other cluster. With a single cluster it is −1.
     """
     clusters = np.unique(labels)
     if len(clusters) < 2:

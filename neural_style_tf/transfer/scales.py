@@ -21,11 +21,7 @@ COARSEST = 64
 
 
 def content_size(size: tuple[int, int], config: Config) -> tuple[int, int]:
-    """Return (H, W) of the result for a content picture of `size` (H, W).
-
-    Raises:
-        UserError: The result would be too small for the network.
-    """
+    """Return (H, W) of the result for a content picture of `size` (H, W)."""
     size = fit_size(size, config.sizes.image_size, enlarge=config.sizes.enlarge)
     _check_size(size, config, "content")
     return size
@@ -34,10 +30,7 @@ def content_size(size: tuple[int, int], config: Config) -> tuple[int, int]:
 def style_size(size: tuple[int, int], result: tuple[int, int], config: Config) -> tuple[int, int]:
     """Return (H, W) to which a style picture of `size` (H, W) is reduced, before `style_scale` is applied.
 
-    `result` is (H, W) of the result. If `config.sizes.style_size` is −1, its longest side is the limit.
-
-    Raises:
-        UserError: The style picture would be too small for the network.
+    If `config.sizes.style_size` is −1, the longest side of the `result` (H, W) is the limit.
     """
     size = fit_size(size, max(result) if config.sizes.style_size == -1 else config.sizes.style_size)
     _check_size(size, config, "style")
@@ -108,14 +101,7 @@ def plan_scales(
     Style pictures are reduced together with the content, so that strokes grow when the painting is enlarged.
     Scales that are too small for the network are left out. If the setting `scales` is 0, the coarsest scale
     has about the same size for every size of the result, so small and large paintings have the same strokes.
-
-    Args:
-        content: (H, W) of the result.
-        styles: (H, W) of each style picture at the last scale, before `style_scale` is applied.
-        config: The settings.
-
-    Raises:
-        UserError: A style picture is too small at the last scale, or there are too many scales.
+    `content` is (H, W) of the result; `styles` are those of the style pictures from `style_size`.
     """
     needed = VGG19.stride(VGG19.deepest(config.loss.layers))
     factors = config.sizes.style_scale

@@ -77,7 +77,7 @@ def test_the_command_of_a_stopped_run_ends_where_it_was_stopped(store):
     program, *arguments = shlex.split(command)
     assert program == "neural-style-tf" and not note
     assert not any(argument.startswith(("--save_every", "--log_every")) for argument in arguments)
-    config, _ = flags.parse(["", *arguments])
+    config, _ = flags.read(["", *arguments]).settings()
     assert config.iterations == 2
     several = {"scales": 2, "scale_iterations": 2, "iterations": 3, "image_size": 64}
     assert "--iterations=1 " in command_of(store(steps=3, **several))[0] + " "

@@ -15,7 +15,7 @@ from command_line import BUNDLED, SMALL, environment, read_metrics, spawn, write
 from paths import ROOT
 from PIL import Image
 
-from neural_style_tf.cli import flags, main
+from neural_style_tf.cli import flags
 from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.images import load_image
@@ -72,17 +72,6 @@ def test_a_run_writes_what_the_readme_says(real_job, tmp_path, capsys):
     assert saved_steps(folder / "checkpoints")[0] == 6
 
 
-def test_its_flags_repeat_it_bit_for_bit_and_quiet_is_quiet(job, tmp_path, capfd):
-    assert job("--iterations=4", "--seed=5", "--style_layers=relu1_1:0.3,relu3_1", "--quiet") == 0
-    first = tmp_path / "output" / "c-s"
-    again = ["--flagfile", str(first / "flags.txt"), "--output_dir=again", "--quiet"]
-    assert main.run(["run.py", *again]) == 0
-    assert (first / "result.png").read_bytes() == (tmp_path / "again" / "result.png").read_bytes()
-    strip = [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(first)]
-    assert strip == [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics("again")]
-    assert capfd.readouterr() == ("", "")
-
-
 def test_a_folder_that_holds_a_run_is_refused_and_left_alone(job, tmp_path, capsys):
     assert job("--iterations=1", "--quiet") == 0
     folder = tmp_path / "output" / "c-s"
@@ -90,21 +79,6 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_alone(job, tmp_path, caps
     assert job("--iterations=2") == 2
     assert "already holds a run" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-
-
-def test_overwrite_replaces_the_run_and_nothing_else(job, tmp_path):
-    assert job("--iterations=2", "--save_every=1", "--quiet") == 0
-    folder = tmp_path / "output" / "c-s"
-    (folder / "notes.txt").write_text("mine")
-    (folder / "images" / "sketch.png").write_text("mine")
-    assert job("--iterations=1", "--save_every=1", "--overwrite", "--quiet") == 0
-    assert sorted(p.name for p in (folder / "images").iterdir()) == [
-        "sketch.png",
-        "step-000000.png",
-        "step-000001.png",
-    ]
-    assert (folder / "notes.txt").read_text() == "mine"
-    assert len(list(folder.glob("events.*"))) == 1
 
 
 def test_output_is_not_overwritten_unasked(job, tmp_path, capsys):
@@ -188,7 +162,7 @@ def test_on_another_machine_the_output_is_written_there(job, tmp_path):
     """As on a node of a cluster: `supplies` says where."""
     job("--iterations=1", "--quiet", "--output_dir=o")
     line = ("--content=c.png", "--style=s.png", *BUNDLED, "--iterations=1", "--output=/nowhere/out.png")
-    config, files = flags.parse(["run.py", *line])
+    config, files = flags.read(["run.py", *line]).settings()
     supplies = Supplies(output_dir=str(tmp_path / "run"), output=str(tmp_path / "there.png"))
     assert Run(config, files, machine.Machine(), Interrupts(), supplies=supplies).execute() == 0
     assert (tmp_path / "there.png").read_bytes() == (tmp_path / "run" / "result.png").read_bytes()
@@ -233,12 +207,15 @@ def test_overwrite_wants_a_run_of_ours_and_takes_only_its_files(job, tmp_path, c
     theirs.write_text("theirs")
     assert job("--output_dir=proj", "--overwrite") == 2
     assert "no run.json that this program can read" in capsys.readouterr().err
-    assert job("--output_dir=mine", "--iterations=1", "--quiet") == 0
-    for name in ("checkpoints/model.h5", "images/a.png", "events.out.tfevents.1.theirs", ".lock"):
+    assert job("--output_dir=mine", "--iterations=2", "--save_every=1", "--quiet") == 0
+    names = ("checkpoints/model.h5", "images/a.png", "events.out.tfevents.1.theirs", ".lock", "notes.txt")
+    for name in names:
         (tmp_path / "mine" / name).write_text("theirs")
-    assert job("--output_dir=mine", "--iterations=1", "--quiet", "--overwrite") == 0
-    for name in ("checkpoints/model.h5", "images/a.png", "events.out.tfevents.1.theirs", ".lock"):
-        assert (tmp_path / "mine" / name).read_text() == "theirs"
+    assert job("--output_dir=mine", "--iterations=1", "--save_every=1", "--quiet", "--overwrite") == 0
+    assert all((tmp_path / "mine" / name).read_text() == "theirs" for name in names)
+    images = sorted(path.name for path in (tmp_path / "mine" / "images").iterdir())
+    assert images == ["a.png", "step-000000.png", "step-000001.png"]
+    assert len(list((tmp_path / "mine").glob("events.*"))) == 2
 
 
 @pytest.mark.parametrize(
@@ -294,7 +271,7 @@ def test_closed_standard_output(job, tmp_path, monkeypatch, capsys):
     assert job("--iterations=1", "--output_dir=o") == 0 and not capsys.readouterr().err
 
 
-@pytest.mark.parametrize("delay", [0.05, 0.2, pytest.param(0.6, marks=pytest.mark.slow), 1.5])
+@pytest.mark.parametrize("delay", [0.2, 1.5])
 def test_interrupted_while_it_starts(job, tmp_path, delay):
     process = spawn(tmp_path, "--iterations=100000", "--output_dir=o")
     time.sleep(delay)
@@ -305,7 +282,7 @@ def test_interrupted_while_it_starts(job, tmp_path, delay):
         ours in errors for ours in ("run.py", "neural_style_tf/")
     )
     assert process.returncode in (130, -signal.SIGINT) or ended_itself, errors
-    assert "Traceback" not in errors or delay < 0.1 or ended_itself
+    assert "Traceback" not in errors or ended_itself
 
 
 @pytest.mark.parametrize("given", [signal.SIG_DFL, signal.SIG_IGN])
@@ -353,10 +330,10 @@ MISTAKES = {
     "a folder": (["--style=."], "folder"),
     "a text": (["--style=t.png"], "t.png"),
     "layer": (["--content_layers=relu4-2"], "did you mean 'relu4_2'"),
-    "output suffix": (["--output=x.psd"], r"\.psd"),
+    "output suffix": (["--output=x.psd"], ".psd"),
     "output folder": (["--output=nowhere/x.png"], "nowhere"),
     "too small": (["--preset=original", "--image_size=12"], "at least 16"),
-    "weights": (["--weights=kers"], "did you mean keras"),
+    "weights": (["--weights=kers"], "did you mean 'keras'"),
     "weights file": (["--weights=gone.mat"], "gone.mat"),
     "limit": (["--max_pixels=100"], "max_pixels"),
     "init": (["--init=gone.png"], "gone.png"),
@@ -370,10 +347,7 @@ def test_mistakes_end_with_one_line_and_code_2(job, tmp_path, capsys, mistake):
     arguments, message = MISTAKES[mistake]
     assert job(*arguments) == 2
     out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1
-    assert message.replace("\\", "") in err.replace("?", "").replace("keras'", "keras").replace(
-        "'keras", "keras"
-    )
+    assert out == "" and err.count("\n") == 1 and message in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.png", "s.png", "t.png"]
 
 
@@ -383,12 +357,8 @@ def test_help_and_mistakes_do_without_tensorflow(job, tmp_path):
         _, errors = process.communicate(timeout=30)
         assert process.returncode == code
         imported = {line.rsplit("|")[-1].strip() for line in errors.splitlines()}
-        assert "neural_style_tf.cli.main" in imported and not imported & {
-            "tensorflow",
-            "keras",
-            "h5py",
-            "scipy",
-        }
+        assert "neural_style_tf.cli.flags" in imported
+        assert not imported & {"tensorflow", "keras", "h5py", "scipy"}
 
 
 def test_importing_the_package_does_not_import_tensorflow():

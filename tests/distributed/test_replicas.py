@@ -14,7 +14,7 @@ import numpy as np
 import objectives as by_hand
 import pytest
 import tensorflow as tf
-from command_line import environment, read_metrics, write_picture
+from command_line import environment, read_metrics, with_usual, write_picture, write_pictures
 from narrow import SHALLOW, make_narrow_weights
 from paths import ROOT
 
@@ -37,20 +37,13 @@ from neural_style_tf.models.network import build_network
 from neural_style_tf.tiling import grid
 
 FLAGS = ["--iterations=6", "--log_every=3", "--save_every=3", "--init=content"]
+FILES = ["--content=c.png", "--style=s.png"]
+PATHS = f"{ROOT}:{ROOT / 'tests/helpers'}"
 
 
-def all_flags(flags):
-    """`FLAGS` with these in place of those of the same names."""
-    names = {flag.partition("=")[0] for flag in flags}
-    return [flag for flag in FLAGS if flag.partition("=")[0] not in names] + list(flags)
-
-
-def tf_config(index, addresses, **parts):
-    return {
-        "TF_CONFIG": json.dumps(
-            {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}} | parts
-        )
-    }
+def tf_config(index, addresses):
+    parts = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+    return {"TF_CONFIG": json.dumps(parts)}
 
 
 # Which process is which
@@ -152,22 +145,16 @@ def test_shares_cover_the_picture_and_are_nearly_equal(size, tile, replicas):
 
 
 @pytest.mark.parametrize(
-    ("name", "tile"),
+    ("style_loss", "masks", "tile"),
     [
-        pytest.param("plain", None, marks=pytest.mark.slow),
-        pytest.param("relative", 32, marks=pytest.mark.slow),
-        ("moments", None),
+        ("moments", False, None),
         # What masks add is covered by tiles, which add up likewise (`test_guides`).
-        pytest.param("masks", 32, marks=pytest.mark.slow),
+        pytest.param("wasserstein", True, 32, marks=pytest.mark.slow),
     ],
 )
-def test_parts_add_up(name, tile):
+def test_parts_add_up(style_loss, masks, tile):
     """The arithmetic of three replicas, in this process; also of two styles, each in its region."""
-    masks, style_loss = name == "masks", {"plain": "mean", "masks": "wasserstein"}.get(name, name)
-    # All layers once; the forms of the losses do not depend on how many there are.
-    layers = {} if name == "plain" else SHALLOW
-    content_loss = "mean" if name == "plain" else "relative"
-    config = Config(content_loss=content_loss, style_loss=style_loss, **layers)
+    config = Config(content_loss="relative", style_loss=style_loss, **SHALLOW)
     weights = make_narrow_weights(divisor=32, dtype="float64")
     network = build_network(weights.kernels, weights.biases, outputs=config.loss.layers, dtype="float64")
     rng = np.random.default_rng(0)
@@ -223,29 +210,19 @@ def test_parts_add_up(name, tile):
 @pytest.fixture
 def start(tmp_path):
     """Return a function that starts workers on loopback; all are killed in the end."""
-    write_picture(tmp_path / "c.png")
-    write_picture(tmp_path / "s.png", (40, 50), seed=1)
+    write_pictures(tmp_path)
     processes = []
 
-    def spawn(count, *flags, extra=(), only=None):
+    def spawn(count, *flags, extra=()):
+        """The last worker has flags of its own, `extra`."""
         addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
-        started = []
-        for index in range(count) if only is None else only:
-            command = [
-                sys.executable,
-                str(ROOT / "tests/helpers/worker.py"),
-                "--content=c.png",
-                "--style=s.png",
-                *all_flags(flags),
-            ]
-            command += extra if index == count - 1 else ()
-            variables = environment(PYTHONPATH=f"{ROOT}:{ROOT / 'tests/helpers'}") | tf_config(
-                index, addresses
-            )
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-            started.append(subprocess.Popen(command, cwd=tmp_path, env=variables, **pipes))
-        processes.extend(started)
-        return started
+        command = [sys.executable, ROOT / "tests/helpers/worker.py", *FILES, *with_usual(flags, FLAGS)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        for index in range(count):
+            own = extra if index == count - 1 else ()
+            variables = environment(PYTHONPATH=PATHS) | tf_config(index, addresses)
+            processes.append(subprocess.Popen([*command, *own], cwd=tmp_path, env=variables, **pipes))
+        return processes[-count:]
 
     yield spawn
     for process in processes:
@@ -291,8 +268,7 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     weights = make_narrow_weights()
     monkeypatch.setattr(machine, "load_weights", lambda *given, **named: weights)
-    pictures = ["--content=c.png", "--style=s.png"]
-    return lambda *flags: main.run(["run.py", *pictures, "--quiet", *all_flags(flags)])
+    return lambda *flags: main.run(["run.py", *FILES, "--quiet", *with_usual(flags, FLAGS)])
 
 
 # Two styles, each in its region.
@@ -321,7 +297,6 @@ def test_two_workers_are_one(start, alone, tmp_path, regions):
     "flags",
     [
         ["--tile=16", "--optimizer=lbfgs"],
-        ["--tile=none", "--optimizer=lbfgs"],
         ["--init=noise", "--scales=2"],
     ],
 )
@@ -489,8 +464,7 @@ np.testing.assert_allclose(shared[-1].total, alone[-1].total, rtol=1e-4)
 
 @pytest.mark.slow
 def test_two_devices_of_one_process_are_one_and_go_on_in_tiles_when_memory_runs_out():
-    paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests/helpers'}", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    result = subprocess.run(
-        [sys.executable, "-c", MIRRORED], env=os.environ | paths, capture_output=True, text=True
-    )
+    variables = os.environ | {"PYTHONPATH": PATHS, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", MIRRORED]
+    result = subprocess.run(command, env=variables, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

@@ -13,16 +13,31 @@ from PIL import Image
 WEIGHTS_DIR = ROOT / "weights"
 """The checkout's own, so that the bundled network is converted once and not by every test."""
 BUNDLED = ("--weights=bundled", f"--weights_dir={WEIGHTS_DIR}")
-
-
+USUAL = ("--content=c.png", "--style=s.png", *BUNDLED)
 SMALL = ("--content_layers=relu2_1", "--style_layers=relu1_1,relu2_1")
 """Two blocks of the network, so that a process of its own is over in seconds."""
+
+
+def with_usual(arguments, usual=USUAL):
+    """Return the usual arguments without those that are given or swept, then these."""
+    given = {name_of(argument.removeprefix("--sweep=")) for argument in arguments}
+    return [*(one for one in usual if name_of(one) not in given), *arguments]
+
+
+def name_of(argument):
+    return argument.removeprefix("--").partition("=")[0]
 
 
 def write_picture(path, shape=(48, 64), seed=0):
     coarse = np.random.default_rng(seed).uniform(0, 255, (6, 8, 3)).astype(np.uint8)
     Image.fromarray(coarse).resize(shape[::-1], Image.Resampling.BICUBIC).save(path)
     return path
+
+
+def write_pictures(folder):
+    """Write c.png and s.png."""
+    write_picture(Path(folder, "c.png"))
+    write_picture(Path(folder, "s.png"), (40, 50), seed=1)
 
 
 def read_metrics(folder):
@@ -36,12 +51,7 @@ def environment(**changes):
 
 
 def spawn(folder, *arguments, **options):
-    command = [sys.executable, str(ROOT / "run.py"), "--content=c.png", "--style=s.png", *BUNDLED]
-    return subprocess.Popen(
-        [*command, *arguments],
-        cwd=folder,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **{"env": environment()} | options,
-    )
+    """Start a process of the command line."""
+    command = [sys.executable, str(ROOT / "run.py"), *with_usual(arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment()}
+    return subprocess.Popen(command, cwd=folder, **pipes | options)

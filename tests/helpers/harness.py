@@ -9,13 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import command_line
 import numpy as np
+from command_line import SMALL, USUAL, with_usual
+from paths import ROOT
 from PIL import Image
 
-ROOT = Path(__file__).parents[2]
-# Two blocks of the network, so that a run is over in seconds; small enough to save at nearly every step.
-SMALL = ("--content_layers=relu2_1", "--style_layers=relu1_1,relu2_1")
-RUN = ("--content=c.png", "--style=s.png", "--weights=bundled", f"--weights_dir={ROOT / 'weights'}", *SMALL)
+RUN = (*USUAL, *SMALL)
 WORKLOADS = {
     "adam": ("--scales=2", "--scale_iterations=7", "--iterations=6", "--log_every=1", "--save_every=3"),
     "lbfgs": (
@@ -33,26 +33,11 @@ WRITES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")
 
 
 def write_pictures(folder):
-    """Write c.png and s.png."""
-    for name, size, seed in (("c.png", (64, 48), 0), ("s.png", (50, 40), 1)):
-        coarse = np.random.default_rng(seed).uniform(0, 255, (6, 8, 3)).astype(np.uint8)
-        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(Path(folder) / name)
+    """Write c.png, s.png and clip.webp."""
+    command_line.write_pictures(folder)
     frames = [Image.open(Path(folder) / "c.png").crop((k, 0, 48 + k, 40)) for k in range(6)]
     options = {"save_all": True, "append_images": frames[1:], "duration": 80, "lossless": True}
     frames[0].save(Path(folder) / "clip.webp", **options)
-
-
-def run_flags(flags):
-    """Return the flags of a run: those of `RUN` that it does not give itself, and its own."""
-    given = {flag.partition("=")[0] for flag in flags}
-    return [*(flag for flag in RUN if flag.partition("=")[0] not in given), *flags]
-
-
-def spawn(folder, *flags, **options):
-    """Start a process of the command line."""
-    command = [sys.executable, str(ROOT / "run.py"), *run_flags(flags)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=folder, **(pipes | options))
 
 
 class Warm:
@@ -87,7 +72,12 @@ class Warm:
             before: Python code that it runs first; `at(step, action)` in it acts at a logged step.
         """
         self._place = Path(folder or self._folder)
-        task = {"flags": run_flags(flags), "dies_at": dies_at, "before": before, "folder": str(self._place)}
+        task = {
+            "flags": with_usual(flags, RUN),
+            "dies_at": dies_at,
+            "before": before,
+            "folder": str(self._place),
+        }
         self._process.stdin.write(json.dumps(task) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())

@@ -14,8 +14,7 @@ def real_objective(pictures, weights, **layers):
     config = Config(**layers)
     network = build_network(weights.kernels, weights.biases, outputs=config.loss.layers, dtype="float64")
     content, style = (pixels.preprocess(picture, "float64") for picture in pictures)
-    targets = by_hand.compute_targets(network, content, style, config)
-    objective = by_hand.make_objective(network, targets, config, content.shape)
+    objective = by_hand.objective_of(network, content, style, config)
     return by_hand.compiled(objective), content.numpy(), by_hand.names(config)
 
 

@@ -9,7 +9,8 @@ import signal
 import time
 from pathlib import Path
 
-from harness import WORKLOADS, Warm, differences, half_written, rows, spawn, traces, write_pictures
+from command_line import SMALL, spawn
+from harness import WORKLOADS, Warm, differences, half_written, rows, traces, write_pictures
 
 WAYS = {
     "warm": "at a random moment of a run",
@@ -116,7 +117,7 @@ def _reference(folder, warm, name, ways):
     expected = traces(folder / name.replace(", ", "-"))
     if "cold" in ways:
         start = time.monotonic()
-        process = spawn(folder, *flags, "--overwrite")
+        process = spawn(folder, *SMALL, *flags, "--overwrite")
         process.communicate()
         seconds["cold"] = time.monotonic() - start
         if process.returncode or differences(expected, traces(folder / name.replace(", ", "-"))):
@@ -126,7 +127,7 @@ def _reference(folder, warm, name, ways):
 
 def _signal_later(folder, warm, way, flags, delay, number):
     """Start a run, send it a signal after a delay; return its exit code and how long it took to end."""
-    process = spawn(folder, *flags) if way == "cold" else None
+    process = spawn(folder, *SMALL, *flags) if way == "cold" else None
     pid = process.pid if process else warm.start(*flags)
     time.sleep(delay)
     sent = time.monotonic()

@@ -102,6 +102,12 @@ def make_objective(network, targets, config, shape, *, tile=None, guidance=EVERY
     return Bound(evaluation, arguments_of(targets, terms, guidance), terms, part_factors(config.loss))
 
 
+def objective_of(network, content, style, config, *, tile=None, **masks):
+    """Return image → (losses, gradient) for images of the size of `content`, by `compute_targets`."""
+    targets = compute_targets(network, content, style, config, tile=tile, **masks)
+    return make_objective(network, targets, config, content.shape, tile=tile, **masks)
+
+
 def compiled(objective):
     """Return it as a `tf.function`."""
     return tf.function(lambda image: objective(image), autograph=False)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from neural_style_tf.config.schema import Config
+from neural_style_tf.losses.guides import EVERYWHERE
 
 RNG = np.random.default_rng(0)
 
@@ -21,11 +22,16 @@ def config_of(style_loss):
     return Config(style_loss=style_loss, style_layers=(("relu1_1", 1.0),), **weights)
 
 
-def loss_of(style_loss, image, style):
-    """Return losses and gradient."""
-    config = config_of(style_loss)
-    targets = by_hand.compute_targets(network, tf.constant(image), tf.constant(style), config)
-    return by_hand.make_objective(network, targets, config, image.shape)(tf.constant(image))
+def correlated(*size):
+    """Return a picture [1, H, W, 3] whose channels are not independent."""
+    return RNG.normal(3, 2, (1, *size, 3)) @ RNG.normal(0, 1, (3, 3))
+
+
+def loss_of(style_loss, image, style, guidance=EVERYWHERE, **settings):
+    """Return losses and gradient; `style` may be a list."""
+    config = config_of(style_loss).replace(**settings)
+    image = tf.constant(image)
+    return by_hand.objective_of(network, image, style, config, guidance=guidance)(image)
 
 
 def assert_twins(style_loss, twin, image, style):

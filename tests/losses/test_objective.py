@@ -27,8 +27,7 @@ def make(pictures, config=None, dtype="float64"):
         dtype=dtype,
     )
     content, style = (pixels.preprocess(picture, dtype) for picture in pictures)
-    targets = by_hand.compute_targets(network, content, style, config)
-    return by_hand.make_objective(network, targets, config, content.shape)
+    return by_hand.objective_of(network, content, style, config)
 
 
 @pytest.fixture(scope="module")

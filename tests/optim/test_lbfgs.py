@@ -24,14 +24,9 @@ def ill_conditioned(x):
     return tf.reduce_sum(tf.constant(np.logspace(0, 4, 100), x.dtype) * x * x) / 2
 
 
-def quartic(x):
-    return tf.reduce_sum(x**4) + 10 * tf.reduce_sum((x[1:] - x[:-1]) ** 2) + tf.reduce_sum(tf.exp(-x))
-
-
 STARTS = {
     rosenbrock: np.tile([-1.2, 1.0], 50),
     ill_conditioned: np.random.default_rng(0).standard_normal(100),
-    quartic: 5 * np.random.default_rng(1).standard_normal(200),
 }
 
 
@@ -57,12 +52,11 @@ def make(objective, start, names=("total",), preconditioner="scalar"):
 
 
 @pytest.mark.parametrize("function", STARTS)
-@pytest.mark.parametrize("evaluations", [pytest.param(30, marks=pytest.mark.slow), 100])
-def test_as_good_as_scipy_on_standard_functions(function, evaluations):
-    """What SciPy reaches in n evaluations is reached in 1.1 n."""
+def test_as_good_as_scipy_on_standard_functions(function):
+    """What SciPy reaches in 100 evaluations is reached in 110."""
     start = STARTS[function].reshape(1, 1, -1, 1)
-    theirs = scipy_best(as_objective(function), start, evaluations, history=HISTORY)
-    ours = advance_to(make(as_objective(function), start), round(1.1 * evaluations))
+    theirs = scipy_best(as_objective(function), start, 100, history=HISTORY)
+    ours = advance_to(make(as_objective(function), start), 110)
     assert ours <= theirs * (1 + 1e-9) or (function is ill_conditioned and ours <= 1.1 * theirs)
 
 

@@ -33,7 +33,7 @@ def test_a_run_json_repeats_its_run_from_another_folder(job, tmp_path, monkeypat
     assert Path("b/result.png").read_bytes() == Path("../a/result.png").read_bytes()
     assert rows("b") == rows("../a")
     # And so does the repeated run's own.
-    config, files = flags.parse(["run.py", "--from_run=b/run.json"])
+    config, files = flags.read(["run.py", "--from_run=b/run.json"]).settings()
     assert json.loads(json.dumps(config.loss.style_layers)) == facts["config"]["style_layers"]
     assert Path(files.content) == tmp_path / "c.png" and not files.output_dir
 
@@ -77,10 +77,10 @@ def test_resume_looks_at_the_init_file_not_at_its_name(made, job, capsys):
 
 
 def test_flags_change_single_settings(tmp_path, made):
-    config, job_ = flags.parse(["run.py", "--from_run=a/run.json", "--seed=4", "--style=other.png"])
+    config, job_ = flags.read(["run.py", "--from_run=a/run.json", "--seed=4", "--style=other.png"]).settings()
     assert (config.seed, config.iterations, job_.style) == (4, 0, ("other.png",))
     with pytest.raises(UserError, match="--preset changes them"):
-        flags.parse(["run.py", "--from_run=a/run.json", "--preset=slides"])
+        flags.read(["run.py", "--from_run=a/run.json", "--preset=slides"]).settings()
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_run_json_that_is_none(tmp_path, facts, message):
         whole = {"manifest": FORM, "config": {}, "job": {}, "inputs": {}, "weights": {}}
         path.write_text(json.dumps(whole | facts))
     with pytest.raises(UserError, match=message) as error:
-        flags.parse(["run.py", f"--from_run={path}"])
+        flags.read(["run.py", f"--from_run={path}"]).settings()
     assert "\n" not in str(error.value)
 
 
@@ -109,7 +109,7 @@ def test_a_setting_that_a_run_json_lacks_had_its_default_whatever_the_preset_has
     config, job = {"preset": "balanced", "iterations": 7}, {"content": "c.png", "style": "s.png"}
     facts = {"manifest": FORM, "config": config, "job": job, "inputs": {}, "weights": {}}
     (tmp_path / "r.json").write_text(json.dumps(facts), encoding="utf-8-sig")
-    config, _ = flags.parse(["run.py", f"--from_run={tmp_path / 'r.json'}"])
+    config, _ = flags.read(["run.py", f"--from_run={tmp_path / 'r.json'}"]).settings()
     assert (config.preset, config.iterations, config.loss) == ("balanced", 7, Config().loss)
 
 

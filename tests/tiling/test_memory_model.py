@@ -65,6 +65,9 @@ def test_what_takes_less_and_what_takes_more():
     assert estimate(architecture=VGG16) < estimate()
     # Beside the direct kernels those of 36 numbers for 9, and the products for every 4 × 4 pixels.
     assert estimate() + 300e6 < estimate(winograd=True) < 1.5 * estimate()
+    # The photo, and for each region at least its mask and the widest layer's features.
+    assert estimate(settings={"colors": "content"}) - estimate() == 4 * 3 * 10**6
+    assert estimate(regions=3) - estimate(regions=1) > 2 * 4 * 65 * 10**6
 
 
 def test_tiles_bound_the_step_but_not_the_pictures():
@@ -81,17 +84,6 @@ def test_style_pictures_count_only_where_they_take_more_than_the_solver():
     assert estimate(styles=[square]) == estimate() == estimate(styles=[square] * 4)
     more = estimate(styles=[square] * 20) - estimate(styles=[square] * 19)
     assert more == 3 * 4 * 10**6
-
-
-def test_masks_and_the_photos_colours_count():
-    layers = {"style_layers": (("relu1_1", 1.0), ("relu2_1", 1.0)), "content_layers": ()}
-    plain = estimate(settings=layers)
-    # For each region a mask, its guides twice, and the widest layer's features times the guide; once the
-    # gradient of these features, what all regions cover, and the photo.
-    for regions in (1, 3):
-        per_pixel = 4 * (regions * (1 + 2 * 1.25 + 64) + 64 + 1 + 3)
-        assert estimate(settings=layers, regions=regions) - plain == pytest.approx(per_pixel * 10**6)
-    assert estimate(settings=layers | {"colors": "content"}) - plain == 4 * 3 * 10**6
 
 
 def test_smaller_tiles():
@@ -121,58 +113,54 @@ def test_the_tile_is_the_largest_that_fits_or_the_one_that_takes_the_least():
     assert memory_model.choose_tile("none", bytes_needed.get, 10) is None
 
 
-def write(root, files):
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+@pytest.fixture
+def left(tmp_path, monkeypatch):
+    """Return a function that adds files to a faked system and returns the memory that is left there."""
+    monkeypatch.setattr(system_memory, "ROOT", tmp_path)
+
+    def add(files, folder=""):
+        for name, text in files.items():
+            path = tmp_path / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return system_memory.available_bytes()
+
+    return add
 
 
 MEMINFO = {"proc/meminfo": "MemTotal: 9000000 kB\nMemFree: 1 kB\nMemAvailable:    8000000 kB\n"}
+MACHINE = 8_000_000 * 1024
+V1, V2 = "sys/fs/cgroup/memory", "sys/fs/cgroup"
 UNLIMITED_V1 = "9223372036854771712\n"
 
 
-def test_the_machine(tmp_path):
-    assert system_memory.available_bytes(tmp_path) is None
-    write(tmp_path, MEMINFO)
-    assert system_memory.available_bytes(tmp_path) == 8_000_000 * 1024
+def test_the_machine(left):
+    assert left({}) is None
+    assert left(MEMINFO) == MACHINE
 
 
-def test_cgroup_v2_counts_every_level(tmp_path):
-    write(tmp_path, MEMINFO | {"proc/self/cgroup": "0::/slice/job\n"})
-    top = tmp_path / "sys/fs/cgroup"
-    write(top, {"slice/job/memory.max": "max\n", "slice/job/memory.current": "10\n"})
-    assert system_memory.available_bytes(tmp_path) == 8_000_000 * 1024
-    write(top, {"slice/memory.max": "5000\n", "slice/memory.current": "3000\n"})
-    assert system_memory.available_bytes(tmp_path) == 2000
-    write(top, {"slice/memory.stat": "anon 1\ninactive_file 500\ntotal_inactive_file 9\n"})
-    assert system_memory.available_bytes(tmp_path) == 2500
-    write(top, {"slice/job/memory.max": "900\n"})
-    assert system_memory.available_bytes(tmp_path) == 890
+def test_cgroup_v2_counts_every_level(left):
+    left(MEMINFO | {"proc/self/cgroup": "0::/slice/job\n"})
+    assert left({"slice/job/memory.max": "max\n", "slice/job/memory.current": "10\n"}, V2) == MACHINE
+    assert left({"slice/memory.max": "5000\n", "slice/memory.current": "3000\n"}, V2) == 2000
+    statistics = {"slice/memory.stat": "anon 1\ninactive_file 500\ntotal_inactive_file 9\n"}
+    assert left(statistics, V2) == 2500
+    assert left({"slice/job/memory.max": "900\n"}, V2) == 890
 
 
-def test_cgroup_v2_inside_a_container(tmp_path):
-    """The path is the host's, the group is at the top."""
-    write(tmp_path, MEMINFO | {"proc/self/cgroup": "0::/docker/abc\n"})
-    write(tmp_path / "sys/fs/cgroup", {"memory.max": "7000\n", "memory.current": "6000\n"})
-    assert system_memory.available_bytes(tmp_path) == 1000
+def test_cgroup_v2_inside_a_container(left):
+    """The path is the host's, the group is at the top; more may be used than is allowed."""
+    left(MEMINFO | {"proc/self/cgroup": "0::/docker/abc\n"})
+    assert left({"memory.max": "7000\n", "memory.current": "6000\n"}, V2) == 1000
+    assert left({"memory.current": "8000\n"}, V2) == 0
 
 
-def test_cgroup_v1(tmp_path):
+def test_cgroup_v1(left):
     groups = "9:name=systemd:/\n5:cpu,memory:/job\n4:cpuset:/other\n0::/\n"
-    write(tmp_path, MEMINFO | {"proc/self/cgroup": groups})
-    top = tmp_path / "sys/fs/cgroup/memory"
-    write(top, {"memory.limit_in_bytes": UNLIMITED_V1, "memory.usage_in_bytes": "100\n"})
-    assert system_memory.available_bytes(tmp_path) == 8_000_000 * 1024
-    write(top, {"job/memory.limit_in_bytes": "4000\n", "job/memory.usage_in_bytes": "3500\n"})
-    write(top, {"job/memory.stat": "inactive_file 9\ntotal_inactive_file 250\n"})
-    assert system_memory.available_bytes(tmp_path) == 750
-
-
-def test_more_used_than_allowed_is_nothing_left(tmp_path):
-    write(tmp_path, MEMINFO | {"proc/self/cgroup": "0::/\n"})
-    write(tmp_path / "sys/fs/cgroup", {"memory.max": "7000\n", "memory.current": "8000\n"})
-    assert system_memory.available_bytes(tmp_path) == 0
+    left(MEMINFO | {"proc/self/cgroup": groups})
+    assert left({"memory.limit_in_bytes": UNLIMITED_V1, "memory.usage_in_bytes": "100\n"}, V1) == MACHINE
+    left({"job/memory.limit_in_bytes": "4000\n", "job/memory.usage_in_bytes": "3500\n"}, V1)
+    assert left({"job/memory.stat": "inactive_file 9\ntotal_inactive_file 250\n"}, V1) == 750
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

@@ -1,7 +1,5 @@
 """The tiled objective is the plain one, for any tile size, shape, layers and forms of the losses."""
 
-import subprocess
-import sys
 from functools import cache
 
 import numpy as np
@@ -9,14 +7,12 @@ import objectives as by_hand
 import pytest
 import tensorflow as tf
 from narrow import SHALLOW, make_narrow_weights
-from paths import ROOT
 
 from neural_style_tf.config.presets import PRESETS
 from neural_style_tf.config.schema import Config
 from neural_style_tf.errors import UserError
 from neural_style_tf.losses import nearest
 from neural_style_tf.losses.catalogue import make_terms
-from neural_style_tf.losses.evaluate import evaluate
 from neural_style_tf.losses.objective import plan_for
 from neural_style_tf.models.architecture import VGG19
 from neural_style_tf.models.network import build_network
@@ -102,7 +98,6 @@ def check(name, height, width, tile, dtype="float64", tolerance=1e-12):
 @pytest.mark.parametrize(
     ("name", "height", "width", "tile"),
     [
-        ("original", 37, 61, 16),
         pytest.param("shallow", 33, 1, 4, marks=pytest.mark.slow),
         # Wide enough for windows that touch neither end.
         ("shallow", 17, 96, 8),
@@ -136,22 +131,6 @@ def test_tiled_is_plain_in_single_precision_and_the_same_each_time():
     _, first = tiled(image)
     for _ in range(3):
         assert (tiled(image)[1].numpy() == first.numpy()).all()
-
-
-def with_halo(halo):
-    """How far the gradient with windows of this halo is from the plain one."""
-    network, _, _, image, targets, (_, gradient) = scene("original", 37, 283)
-    plan, config = grid.plan_tiles(37, 283, 64, stride=16, halo=halo), CONFIGS["original"]
-    terms = make_terms(config.loss)
-    arguments = by_hand.arguments_of(targets, terms)
-    found = tf.function(lambda image: evaluate(network, terms, image, arguments, plan))(image)
-    return off(found[1], gradient)
-
-
-@pytest.mark.slow
-def test_a_smaller_halo_is_wrong():
-    assert with_halo(80) < 1e-12
-    assert with_halo(64) > 1e-6
 
 
 def test_windows_reach_as_far_as_the_deepest_layer_sees():
@@ -229,11 +208,6 @@ def test_the_gradient_of_pooling_is_never_in_the_graph_of_a_loop(solvers, number
     assert not any(node.op == "MaxPoolGrad" for node in graph.node)
 
 
-def test_a_tile_as_large_as_the_picture_is_no_tile():
-    network, terms = by_hand.Network(None), make_terms(CONFIGS["shallow"].loss)
-    assert len(plan_for(network, terms, (37, 100), 1000)) == 1 < len(plan_for(network, terms, (37, 100), 64))
-
-
 def test_graph_holds_one_tile_at_a_time_and_does_not_grow():
     functions = []
     for tile in (64, 16):
@@ -247,50 +221,3 @@ def test_graph_holds_one_tile_at_a_time_and_does_not_grow():
     assert [loop.attr["parallel_iterations"].i for loop in loops] == [1, 1]
     few, many = (sorted(len(f.node_def) for f in library.function) for library in functions)
     assert few == many
-
-
-MEASURE = """
-import numpy as np, tensorflow as tf
-from narrow import make_narrow_weights
-import objectives as by_hand
-from neural_style_tf.config.schema import Config
-from neural_style_tf.models.network import build_network
-
-def status(key):
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key)) / 1024
-
-def prepare(size, tile):
-    image = 50 * tf.random.stateless_normal([1, size, size, 3], (1, 2))
-    targets = by_hand.compute_targets(network, image[:, :16, :16], image[:, :16, :16], config)
-    function = by_hand.make_objective(network, targets, config, image.shape, tile=tile)
-    return by_hand.compiled(function).get_concrete_function(image), image
-
-config = Config(content_layers=(), style_layers=tuple((f"relu{block}_1", 1.0) for block in (1, 2, 3)))
-weights = make_narrow_weights(divisor=2)
-network = build_network(weights.kernels, weights.biases, outputs=config.loss.layers)
-prepared = [prepare(*case) for case in ((48, 16), (192, 64), (400, 64), (400, None))]
-prepared[0][0](prepared[0][1])
-before = status("VmRSS")
-for function, image in prepared[1:]:
-    function(image)
-    print(status("VmHWM") - before)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_memory_does_not_grow_with_the_number_of_tiles():
-    # What is freed goes back to the system at once, so that the peaks can be compared.
-    at_once = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    paths = {
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests/helpers'}",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PATH": "/usr/bin:/bin",
-    }
-    result = subprocess.run(
-        [sys.executable, "-c", MEASURE], env=paths | at_once, capture_output=True, text=True, check=True
-    )
-    few, many, plain = map(float, result.stdout.split())
-    # 9 and 49 windows of at most 112², and one of 400²; 13, 29 and 147 MiB when written.
-    assert many < few + 30
-    assert many < plain / 3

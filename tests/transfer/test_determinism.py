@@ -28,31 +28,22 @@ def test_gradient_has_the_same_bits_every_time():
     content, style, image = (
         tf.constant(rng.uniform(-100, 100, (1, 384, 512, 3)).astype("float32")) for _ in range(3)
     )
-    targets = by_hand.compute_targets(network, content, style, config)
-    objective = by_hand.compiled(by_hand.make_objective(network, targets, config, image.shape))
+    objective = by_hand.compiled(by_hand.objective_of(network, content, style, config))
     _, gradient = objective(image)
     for _ in range(3):
         np.testing.assert_array_equal(objective(image)[1], gradient)
 
 
-SHORT = {("original", "adam"): (), ("original", "lbfgs"): pytest.mark.slow}
-"""Those of few layers."""
-
-
 @pytest.mark.parametrize(
-    ("preset", "optimizer"),
+    ("preset", "settings"),
     [
-        pytest.param(preset, optimizer, marks=SHORT.get((preset, optimizer), pytest.mark.faults))
-        for preset in PRESETS
-        for optimizer in ("adam", "lbfgs")
+        ("original", SHALLOW),
+        pytest.param("original", SHALLOW | {"optimizer": "lbfgs"}, marks=pytest.mark.slow),
+        *(pytest.param(preset, {}, marks=pytest.mark.faults) for preset in ("slides", "gatys", "balanced")),
     ],
 )
-def test_deterministic_runs_are_the_same_twice(preset, optimizer, pictures, narrow_weights, put_back):
-    config = PRESETS[preset].replace(deterministic=True, optimizer=optimizer, iterations=4, log_every=1)
-    if (preset, optimizer) in SHORT:
-        config = config.replace(**SHALLOW)
-    if config.sizes.scales > 1:
-        config = config.replace(scale_iterations=(3,) * (config.sizes.scales - 1))
+def test_deterministic_runs_are_the_same_twice(preset, settings, pictures, narrow_weights, put_back):
+    config = PRESETS[preset].replace(**settings, deterministic=True, iterations=4, log_every=1)
     assert not put_back()
     runs, session = [[], []], Session(narrow_weights)
     for records in runs:

@@ -90,13 +90,6 @@ def test_scales_too_small_for_the_network_are_left_out():
     assert [(s.index, s.first_step) for s in scales] == [(0, 0), (1, 5)]
 
 
-def test_counts_must_fit_the_scales():
-    with pytest.raises(UserError, match="must name 2 counts, one for each of --scales=3 but the last, not 1"):
-        Config(scales=3, scale_iterations=(5,))
-    with pytest.raises(UserError, match="at least 0"):
-        Config(scales=2, scale_iterations=(-1,))
-
-
 def test_the_time_left_is_told_with_each_record(pictures, narrow_weights, monkeypatch):
     now = [0.0]
 
