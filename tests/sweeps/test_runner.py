@@ -14,6 +14,7 @@ from harness import rows
 from painters import FakePainter
 from PIL import Image
 
+from neural_style_tf.cli import main
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.evaluation.single import evaluate
 from neural_style_tf.jobs import painter
@@ -164,7 +165,10 @@ def test_a_full_disk_is_said_with_what_goes_on(job, monkeypatch, capsys):
     def full(*arguments, **options):
         raise RunError("cannot write") from OSError(28, "No space left on device", "x/result.png")
 
+    monkeypatch.setattr(main, "Run", full)
     monkeypatch.setattr(painter, "Run", full)
+    assert job(*FAST) == 1
+    assert "make room, then go on with --resume" in capsys.readouterr().err
     assert job(*FAST, PAIR) == 1
     assert "make room, then give the same command with --retry_failed" in capsys.readouterr().err
 
