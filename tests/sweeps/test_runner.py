@@ -314,6 +314,8 @@ def test_runs_that_others_added_meanwhile_are_kept(tmp_path):
     here.write({"tv_weight": ["1"]}, {}, name_runs([{"tv_weight": "1"}], here.runs))
     there.write({"tv_weight": ["2"]}, {}, name_runs([{"tv_weight": "2"}], there.runs))
     assert SweepFolder(tmp_path).runs == {f"tv_weight={value}": {"tv_weight": value} for value in "12"}
+    here.note_joined("/out/clip.mp4")
+    assert SweepFolder(tmp_path).joined == "/out/clip.mp4"
     late = name_runs([{"content": "a/x.jpg"}], {})
     there.write({}, {}, name_runs([{"content": "b/x.jpg"}], {}))
     with pytest.raises(UserError, match="another command has added runs"):
