@@ -10,6 +10,7 @@ import pytest
 from paths import ROOT
 
 from neural_style_tf.app import __main__ as app
+from neural_style_tf.config.schema import Config, Job
 from neural_style_tf.errors import UserError
 
 pytest.importorskip("gradio", reason='needs Gradio: pip install ".[app]"')
@@ -156,3 +157,16 @@ def test_help_does_not_wait_for_gradio():
     code = "import sys; from neural_style_tf.app.__main__ import make_parser\nmake_parser().format_help()\n"
     code += "sys.exit(bool({'gradio', 'starlette', 'tensorflow', 'numpy'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_what_the_page_has_no_control_for_is_named():
+    from neural_style_tf.app.page import _not_taken_over
+
+    assert _not_taken_over(Config(), Job(content="c.png", style="s.png", bits="16")) == []
+    config = Config(style_scale=(1.0, 2.0, 1.0, 1.0), mask_weight=(2.0, 1.0, 1.0, 1.0))
+    assert _not_taken_over(config, Job(style=tuple("abcd"), dpi=300)) == [
+        "--dpi",
+        "the styles after the first 3",
+        "a --style_scale for each style",
+        "the size of --mask_weight, of which only the ratios are kept",
+    ]

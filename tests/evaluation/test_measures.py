@@ -32,14 +32,6 @@ def test_ssim_of_equal_and_of_flat_pictures(random):
     assert measures.ssim(*flat) == pytest.approx((30_000 + constant) / (32_500 + constant), rel=1e-4)
 
 
-def test_cfsd_of_a_case_worked_by_hand():
-    # Of a black photo each position is as like any other: ½. In the painting Q = (¾, ¼) and (½, ½).
-    photo = np.zeros((1, 2, 1))
-    painting = np.array([[[measures.UNIT_INPUT * np.sqrt(np.log(3))], [0.0]]])
-    assert measures.cfsd(painting, photo) == pytest.approx(0.5 * np.log(4 / 3), rel=1e-5)
-    assert measures.cfsd(painting, painting) == pytest.approx(0, abs=1e-9)
-
-
 def test_cfsd_is_that_of_its_twin_in_blocks_of_rows(random, monkeypatch):
     one, other = (random.uniform(0, 600, (5, 6, 4)) for _ in range(2))
 
@@ -106,17 +98,6 @@ def test_statistics_in_blocks_are_numpys(random, monkeypatch):
     assert measures.gram_distance([found], [found]) == 0
 
 
-def test_a_shift_moves_patches_by_the_sums_of_the_filters(random):
-    pixels = picture(random)
-    assert measures.patch_distance(pixels, pixels) == 0
-    expected = []
-    for level in range(3):
-        filters = np.random.default_rng([0, level]).standard_normal((147, 256))
-        expected.append(np.abs((filters / np.linalg.norm(filters, axis=0)).sum(0)).mean())
-    assert measures.patch_distance(pixels + 10, pixels) == pytest.approx(10 * np.mean(expected), rel=1e-4)
-    assert 7 < measures.patch_distance(pixels + 10, pixels) < 9
-
-
 def test_patches_are_compared_as_by_scipys_wasserstein_distance(random):
     one, other = picture(random, 13, 12), picture(random, 13, 12, shade=90)
     filters = np.random.default_rng([0, 0]).standard_normal((147, 256))
@@ -131,21 +112,12 @@ def test_patches_are_compared_as_by_scipys_wasserstein_distance(random):
     columns = zip(sides[0].T, sides[1].T, strict=True)
     expected = np.mean([scipy.stats.wasserstein_distance(*pair) for pair in columns])
     assert measures.patch_distance(one, other) == pytest.approx(expected, rel=1e-4)
+    assert measures.patch_distance(one, one) == 0
 
 
 def test_patches_of_another_number_are_compared_by_quantiles(random):
     small, large = random.uniform(0, 255, (64, 64, 3)), random.uniform(0, 255, (80, 96, 3))
     assert measures.patch_distance(small, large) < 0.2 * measures.patch_distance(small, large + 60)
-
-
-def test_colours_of_disjoint_and_of_equal_pictures():
-    red, blue = np.zeros((2, 4, 5, 3), np.float32)
-    red[..., 0], blue[..., 2] = 255, 255
-    assert measures.colour_distance(red, red) == 0
-    assert measures.colour_distance(red, blue) > 0.9
-    # Grey of any brightness has one colour.
-    grey, light = np.full((4, 4, 3), 60.0), np.full((6, 3, 3), 200.0)
-    assert measures.colour_distance(grey, light) < 1e-3
 
 
 def test_a_black_picture_has_no_colour_in_common_with_others():
@@ -172,15 +144,10 @@ def test_colours_are_those_of_a_naive_twin(random):
     assert measures.colour_distance(one, other) == pytest.approx(expected, rel=1e-4)
 
 
-def test_coherence_of_stripes_of_a_cross_and_of_noise(random):
-    y, x = np.mgrid[0:64, 0:64]
+def test_coherence_of_stripes_and_of_one_shade():
+    x = np.mgrid[0:64, 0:64][1]
     stripes = np.repeat((128 + 60 * np.sin(x / 3))[..., np.newaxis], 3, -1)
-    crossed = np.repeat((128 + 60 * np.sin(x / 3) + 60 * np.sin(y / 3))[..., np.newaxis], 3, -1)
-    noise = random.uniform(0, 255, (64, 64, 3))
     assert measures.coherence(stripes) == pytest.approx(1)
-    assert measures.coherence(stripes.transpose(1, 0, 2)) == pytest.approx(1)
-    assert measures.coherence(noise) < 0.5 < measures.coherence(stripes)
-    assert measures.coherence(crossed) < 0.5
     assert measures.coherence(np.full((32, 32, 3), 77.0)) == 0
 
 

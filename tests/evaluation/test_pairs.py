@@ -160,7 +160,9 @@ def test_runs_that_cannot_be_measured_are_listed(tmp_path):
 def test_nothing_to_measure_is_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     touch(tmp_path / "pictures" / "a.png")
+    (tmp_path / "latin.csv").write_bytes(b"\xff\xfe\xff")
     for name, message in (
+        ("latin.csv", "cannot be read as a CSV"),
         ("nowhere", "does not exist: give a folder of paintings, or a CSV of pairs"),
         ("empty", "holds no picture and no run"),
         ("pictures", "holds no run.json"),

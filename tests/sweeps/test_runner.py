@@ -14,6 +14,7 @@ from harness import rows
 from painters import FakePainter
 from PIL import Image
 
+from neural_style_tf.cli import main
 from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.evaluation.single import evaluate
 from neural_style_tf.jobs import painter
@@ -164,7 +165,10 @@ def test_a_full_disk_is_said_with_what_goes_on(job, monkeypatch, capsys):
     def full(*arguments, **options):
         raise RunError("cannot write") from OSError(28, "No space left on device", "x/result.png")
 
+    monkeypatch.setattr(main, "Run", full)
     monkeypatch.setattr(painter, "Run", full)
+    assert job(*FAST) == 1
+    assert "make room, then go on with --resume" in capsys.readouterr().err
     assert job(*FAST, PAIR) == 1
     assert "make room, then give the same command with --retry_failed" in capsys.readouterr().err
 
@@ -310,6 +314,8 @@ def test_runs_that_others_added_meanwhile_are_kept(tmp_path):
     here.write({"tv_weight": ["1"]}, {}, name_runs([{"tv_weight": "1"}], here.runs))
     there.write({"tv_weight": ["2"]}, {}, name_runs([{"tv_weight": "2"}], there.runs))
     assert SweepFolder(tmp_path).runs == {f"tv_weight={value}": {"tv_weight": value} for value in "12"}
+    here.note_joined("/out/clip.mp4")
+    assert SweepFolder(tmp_path).joined == "/out/clip.mp4"
     late = name_runs([{"content": "a/x.jpg"}], {})
     there.write({}, {}, name_runs([{"content": "b/x.jpg"}], {}))
     with pytest.raises(UserError, match="another command has added runs"):
