@@ -3,8 +3,8 @@
     python benchmarks/turns.py --other ../another-checkout [--sizes 512] [--pairs …] [--rounds 1] [--quick]
 
 Each run is a command of its own. For each pair and size there are two, one after another: the other checkout
-and this one. Printed are the seconds from the command to the first step and to the end, those of all cores, and
-all three as shares of the other's. Both run in this environment, so the other checkout must work with the
+and this one. Printed are the seconds from the command to the first step and to the end, those of all cores,
+and all three as shares of the other's. Both run in this environment, so the other checkout must work with the
 packages installed here.
 """
 
