@@ -17,12 +17,8 @@ from neural_style_tf.runs.resume import continued, is_finished
 class Painter:
     """Paints runs one after another in this process. They share networks and compiled steps.
 
-    Args:
-        machine: What the runs share; default: a new `Machine` with `memory`.
-        interrupts: Receives signals for all runs; default: a new `Interrupts` for each run.
-        memory: As of `Machine`.
-        threads: CPU threads of a run whose settings do not say how many; 0 for all cores.
-        go_on: What to do after a failed run, for its error message.
+    Each run has its own `Interrupts`, unless one for all is passed. `threads` are for runs whose settings do
+    not say how many. `go_on` says what to do after a failed run, for its message.
     """
 
     def __init__(

@@ -96,14 +96,9 @@ def gather_statistics(
 ) -> list[Statistics]:
     """Return the statistics of each source.
 
-    Args:
-        network: Computes all layers that the terms use.
-        sources: The pictures, and the terms that look at them.
-        plans: For each source, the tiles to visit: all of its tiles or a share of them, or None for one
-            piece. Default: one piece each.
-        prepare: Converts a part [1, H, W, 3] of a source's picture to the input of the network; default: from
-            RGB 0–255.
-        look: Replaces `compile_look`, for example to cache results.
+    `plans` are the tiles of each source to visit, all or a share of them; None for one piece. `prepare` makes
+    the input of the network of a part [1, H, W, 3] of a picture; default: from RGB 0–255. `look` replaces
+    `compile_look`, for example to cache results.
     """
     prepare, statistics = prepare or (lambda window: preprocess(window[0])), []
     for source, plan in zip(sources, plans or [None] * len(sources), strict=True):

@@ -172,11 +172,7 @@ def _subject(masks: Masks, style: int) -> str:
 
 
 def check_masks(masks: Masks, scales: Sequence[Scale], config: Config) -> tuple[str, ...]:
-    """Return a line for each region that is too small for some style layers at a scale.
-
-    Raises:
-        UserError: A region is too small for every style layer at the last scale.
-    """
+    """Return a line for each region that is too small for some style layers at a scale."""
     layers = [layer for layer, _ in config.loss.style_layers]
     lines: list[str] = []
     for scale in scales:

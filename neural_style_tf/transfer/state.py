@@ -30,11 +30,7 @@ class RunState(tf.Module):
 
 
 def saved_scale(prefix: str, scales: int) -> int:
-    """Return the index of the scale at which the checkpoint `prefix` was saved.
-
-    Raises:
-        UserError: The run has only `scales` scales, so there is no scale of this index.
-    """
+    """Return the index of the scale, one of `scales`, at which the checkpoint `prefix` was saved."""
     reader = tf.train.load_checkpoint(prefix)
     scale = int(reader.get_tensor(_SCALE)) if reader.has_tensor(_SCALE) else scales
     if not 0 <= scale < scales:
@@ -43,11 +39,7 @@ def saved_scale(prefix: str, scales: int) -> int:
 
 
 def restore(prefix: str, state: RunState) -> None:
-    """Read the checkpoint `prefix` into `state`, which must be of the same scale.
-
-    Raises:
-        UserError: The checkpoint is of another image size, optimiser or loss.
-    """
+    """Read the checkpoint `prefix` into `state`, which must be of the same scale."""
     saved = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
     _, height, width, _ = tf.raw_ops.VariableShape(input=state.solver["image"].handle).numpy().tolist()
     if saved.get(_IMAGE) != [1, height, width, 3]:
