@@ -23,7 +23,6 @@ COMMANDS = {
     "step": ("step.py",),
     "style_loss": ("step.py", "style_loss", "--sizes", "256", "512"),
     "directing": ("step.py", "directing", "--sizes", "256", "512"),
-    "start": ("start.py",),
     "precision": ("precision.py",),
     "painting": ("painting.py",),
     "painting_float32": ("painting.py", "--precision", "float32"),

@@ -2,10 +2,10 @@
 
     python benchmarks/turns.py --other ../another-checkout [--sizes 512] [--pairs …] [--rounds 1] [--quick]
 
-Each run is a command of its own. For each pair and size there are three, one after another: the other
-checkout; this one with an empty cache; this one again, with what the run before kept. Printed are the seconds
-from the command to the first step and to the end, those of all cores, and both as shares of the other's. Both
-run in this environment, so the other checkout must work with the packages installed here.
+Each run is a command of its own. For each pair and size there are two, one after another: the other checkout
+and this one. Printed are the seconds from the command to the first step and to the end, those of all cores,
+and all three as shares of the other's. Both run in this environment, so the other checkout must work with the
+packages installed here.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from pathlib import Path
 
 from common import PAIRS, ROOT, flags_of, print_header, print_row, read_options, run_command, scratch
 
-CASES = ("other", "first run", "second run")
+CASES = ("other", "this")
 
 
-def measure(
-    folder: Path, cache: Path, checkout: Path, pair: str, size: int, *flags: str
-) -> tuple[float, float, float]:
+def measure(folder: Path, checkout: Path, pair: str, size: int, *flags: str) -> tuple[float, float, float]:
     """Return the seconds of a run until its first step, until its end, and of the processor."""
     begun, seen = time.perf_counter(), []
 
@@ -36,7 +34,7 @@ def measure(
         *flags,
         checkout=checkout,
         watch=watch,
-        environment={"XDG_CACHE_HOME": str(cache)},
+        environment={"XDG_CACHE_HOME": str(folder.parent / f"cache of {folder.name}")},
     )
     return (seen or [ended.seconds])[0], ended.seconds, ended.processor
 
@@ -51,17 +49,14 @@ def main() -> None:
     for pair, size, _ in itertools.product(options.pairs, options.sizes, range(options.rounds)):
         with scratch() as folder:
             for case in CASES:
-                checkout, cache = ROOT, folder / "cache"
-                if case == "other":
-                    checkout, cache = Path(options.other).resolve(), folder / "cache of other"
-                row = measure(folder / case, cache, checkout, pair, size, *flags)
+                checkout = Path(options.other).resolve() if case == "other" else ROOT
+                row = measure(folder / case, checkout, pair, size, *flags)
                 if case == "other":
                     other = row
                 shares[case].append(tuple(mine / theirs for mine, theirs in zip(row, other, strict=True)))
                 print_row(pair, size, case, *(f"{number:.1f}" for number in row), show(shares[case][-1]))
-    for case in CASES[1:]:
-        medians = tuple(statistics.median(column) for column in zip(*shares[case], strict=True))
-        print_row("median", "", case, "", "", "", show(medians))
+    medians = tuple(statistics.median(column) for column in zip(*shares["this"], strict=True))
+    print_row("median", "", "this", "", "", "", show(medians))
 
 
 def show(shares: tuple[float, ...]) -> str:
