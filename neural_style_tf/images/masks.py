@@ -87,10 +87,12 @@ def fill_hidden(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     the least precise. `pixels`, `[H, W, 3]`, are returned themselves if none or all are fully transparent;
     `alpha` is the opacity, uint8 `[H, W]`, or None.
     """
-    from scipy import ndimage
-
     if alpha is None or alpha.all() or not alpha.any():
         return pixels
+    from scipy import (
+        ndimage,
+    )  # Only here, since its import takes as long as all else until a mistake is told.
+
     faint = alpha < alpha.max() / 2
     nearest = ndimage.distance_transform_edt(faint, return_distances=False, return_indices=True)
     return np.where(alpha[..., np.newaxis] > 0, pixels, pixels[tuple(nearest)])

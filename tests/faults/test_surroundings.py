@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from command_line import environment
 from harness import ROOT, RUN, WORKLOADS, differences, half_written, traces
 
 pytestmark = pytest.mark.faults
@@ -111,7 +112,8 @@ def test_a_run_does_not_mind(warm, place, undisturbed, surroundings):
 
 def test_a_pipe_that_closes(place, undisturbed):
     command = f"{sys.executable} {ROOT / 'run.py'} {' '.join([*RUN, *ADAM])} | head -1"
-    done = subprocess.run(["bash", "-c", command], cwd=place, capture_output=True, text=True)
+    process = {"cwd": place, "env": environment(), "capture_output": True, "text": True}
+    done = subprocess.run(["bash", "-c", command], **process)
     assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
     assert json.loads((place / "o" / "run.json").read_text())["status"] == "finished"
     assert differences(undisturbed("adam"), traces(place / "o")) == []

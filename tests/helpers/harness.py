@@ -107,6 +107,9 @@ def serve():
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ["TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"] = "1"
     sys.path.insert(0, str(ROOT))
+    from neural_style_tf.utils.runtime import prefer_onednn
+
+    prefer_onednn()
     import neural_style_tf.runs.callbacks
     import neural_style_tf.runs.tensorboard
     import neural_style_tf.transfer.session  # noqa: F401

@@ -117,7 +117,7 @@ def _reference(folder, warm, name, ways):
     expected = traces(folder / name.replace(", ", "-"))
     if "cold" in ways:
         start = time.monotonic()
-        process = spawn(folder, *SMALL, *flags, "--overwrite", env=os.environ)
+        process = spawn(folder, *SMALL, *flags, "--overwrite")
         process.communicate()
         seconds["cold"] = time.monotonic() - start
         if process.returncode or differences(expected, traces(folder / name.replace(", ", "-"))):
@@ -128,7 +128,7 @@ def _reference(folder, warm, name, ways):
 def _signal_later(folder, warm, way, flags, delay, number):
     """Start a run, send it a signal after a delay; return its exit code and how long it took to end."""
     # In the environment of the warm process: with another number of threads it would have other bits.
-    process = spawn(folder, *SMALL, *flags, env=os.environ) if way == "cold" else None
+    process = spawn(folder, *SMALL, *flags) if way == "cold" else None
     pid = process.pid if process else warm.start(*flags)
     time.sleep(delay)
     sent = time.monotonic()
