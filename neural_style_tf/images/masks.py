@@ -89,9 +89,8 @@ def fill_hidden(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     """
     if alpha is None or alpha.all() or not alpha.any():
         return pixels
-    from scipy import (
-        ndimage,
-    )  # Only here, since its import takes as long as all else until a mistake is told.
+    # Its import takes as long as all else until a mistake is told.
+    from scipy import ndimage
 
     faint = alpha < alpha.max() / 2
     nearest = ndimage.distance_transform_edt(faint, return_distances=False, return_indices=True)
