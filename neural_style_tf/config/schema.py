@@ -245,7 +245,7 @@ class OptimizerConfig(Settings):
 
 MOST_SCALES = 32
 """Largest number of scales."""
-QUALITIES = {"draft": 0.35, "normal": 1.0, "fine": 3.0}
+QUALITIES = {"draft": 0.3, "normal": 1.0, "fine": 3.0}
 """Value of `--quality` → factor by which the iterations of every scale are multiplied."""
 MOST_ITERATIONS = 10**15
 """Steps are counted in 64 bits."""
@@ -432,7 +432,7 @@ class Config(Settings):
     )
     quality: str = setting(
         "normal",
-        "multiplies the iterations of every size: draft by 0.35, to look at; normal by 1; fine by 3, for the "
+        "multiplies the iterations of every size: draft by 0.3, to look at; normal by 1; fine by 3, for the "
         "wall",
         tags="argument page",
         choices=tuple(QUALITIES),

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from neural_style_tf.jobs import forecast
 from neural_style_tf.jobs.forecast import MOST_KINDS
 
 RUN = ("--scales=2", "--scale_iterations=2", "--iterations=2", "--log_every=1", "--overwrite")
@@ -56,6 +57,17 @@ def test_the_oldest_kinds_go(job, kept):
     path.write_text(json.dumps({str(number): [] for number in range(MOST_KINDS)}))
     job(*RUN)
     assert list(kept()[1]) == [*map(str, range(1, MOST_KINDS)), *kinds]
+
+
+@pytest.mark.parametrize("text", ["processor: 0\nmodel name: another\n", None])
+def test_another_processor_is_of_another_kind(job, kept, tmp_path, monkeypatch, text):
+    """Also where the system does not name it."""
+    job(*RUN)
+    if text:
+        (tmp_path / "cpuinfo").write_text(text)
+    monkeypatch.setattr(forecast, "_CPUINFO", tmp_path / "cpuinfo")
+    job(*RUN)
+    assert len(kept()[1]) == 2
 
 
 def test_nothing_is_kept_with_nocache(job, tmp_path, kept):

@@ -49,7 +49,7 @@ def test_scales_of_0_begin_at_about_the_same_size_however_large_the_picture(long
     assert [scale.iterations for scale in alike] == [1000] * 3
 
 
-@pytest.mark.parametrize(("quality", "expected"), [("draft", [4, 3, 0]), ("fine", [27, 24, 0])])
+@pytest.mark.parametrize(("quality", "expected"), [("draft", [3, 3, 0]), ("fine", [27, 24, 0])])
 def test_quality_multiplies_the_iterations_of_each_scale(quality, expected):
     config = Config(scales=3, scale_iterations=(9, 8), iterations=0, quality=quality)
     scales = plan_scales((256, 256), [(256, 256)], config)
