@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from neural_style_tf.jobs.machine import Machine
 from neural_style_tf.jobs.run import Run
 from neural_style_tf.jobs.signals import Interrupts
 from neural_style_tf.jobs.task import Task
+from neural_style_tf.runs.output_dir import is_in_use
 from neural_style_tf.runs.resume import continued, find_manifest, status_of
 from neural_style_tf.sweeps.executors import Event, Executor
 from neural_style_tf.sweeps.folder import SweepFolder, name_runs, safe
@@ -136,7 +137,8 @@ class Sweep:
         if finished := len(mine) - len(tasks) - len(failed):
             say(f"finished already: {finished} of {len(mine)} runs")
         # If a cluster does not answer, this raises before anything is written.
-        events = executor(tasks)
+        painted = executor(tasks)
+        events = with_second_try(painted, executor, self._tasks, self._root)
         self._folder.write({axis.name: axis.values for axis in self._axes}, self._base, self.runs)
         progress = _SweepProgress(self._console, len(tasks))
         begun, reporting, is_flawed = time.monotonic(), 0.0, False
@@ -193,6 +195,26 @@ class Sweep:
         return sorted(self.runs, key=lambda run: [ranks[name][self.runs[run][name]] for name in swept])
 
 
+def with_second_try(
+    events: Iterator[Event], executor: Executor, tasks: Mapping[str, Task], root: Path
+) -> Iterator[Event]:
+    """Yield `events`, then those of the runs that another process held at first, and no longer holds.
+
+    If a sweep is killed, its processes still save their runs. The same command, given again at once, then
+    finds these runs in use.
+    """
+    held, stopped = [], False
+    for event in events:
+        yield event
+        status = event.outcome and event.outcome.status
+        stopped = stopped or status == "interrupted"
+        if status == "in use":
+            held.append(event.name)
+    free = [name for name in held if not is_in_use(root / name) and status_of(root / name) != "finished"]
+    if free and not stopped:
+        yield from executor([tasks[name] for name in free])
+
+
 class _SweepProgress:
     """Prints which runs begin and fail; on a terminal, a live line also shows the steps of all runs."""
 
@@ -200,6 +222,8 @@ class _SweepProgress:
         self._console, self._count = console, count
         self._begun, self._ended = 0, 0
         self._running: dict[str, tuple[int, int]] = {}
+        # Runs that were in use when they were tried first.
+        self._left: set[str] = set()
         self._start = time.monotonic()
 
     def show(self, event: Event) -> None:
@@ -212,11 +236,16 @@ class _SweepProgress:
             if outcome.status == "failed":
                 self._console.error(f"{event.name}: {outcome.line}")
             elif outcome.status == "in use":
+                self._left.add(event.name)
                 say(f"{event.name}: another process is painting it")
         elif event.name not in self._running:
             self._running[event.name] = (0, 0)
-            self._begun += 1
-            say(f"run {self._begun}/{self._count}: {event.name}")
+            if event.name in self._left:
+                self._ended -= 1
+                say(f"{event.name}: no other process is painting it any more")
+            else:
+                self._begun += 1
+                say(f"run {self._begun}/{self._count}: {event.name}")
         else:
             self._running[event.name] = (event.step, event.planned)
         # A run in this process shows its steps itself, and sends no events with steps.

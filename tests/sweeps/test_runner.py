@@ -19,11 +19,12 @@ from neural_style_tf.errors import RunError, UserError
 from neural_style_tf.evaluation.single import evaluate
 from neural_style_tf.jobs import painter
 from neural_style_tf.jobs.task import Outcome
-from neural_style_tf.runs.output_dir import OutputFolder
+from neural_style_tf.runs.output_dir import LOCK, OutputFolder
 from neural_style_tf.sweeps import executors, report, runner
 from neural_style_tf.sweeps.executors import Event
 from neural_style_tf.sweeps.folder import SweepFolder, name_runs
 from neural_style_tf.utils.console import Console
+from neural_style_tf.utils.files import Lock
 
 FAST = (
     *("--content_layers=relu1_1", "--style_layers=relu1_1", "--iterations=2", "--log_every=1"),
@@ -342,6 +343,31 @@ def test_who_watches_sees_how_far_the_runs_are(monkeypatch):
     assert "0/3 runs  a 5/10" in lines[-1] and " left" in lines[-1] and len(lines[-1]) < 160
     progress.show(Event("a", outcome=Outcome("failed", "no more", "Traceback …")))
     assert "1/3 runs" in console.stream.getvalue().splitlines()[-1]
+    for event in (Event("c"), Event("c", outcome=Outcome("in use")), Event("c")):
+        progress.show(event)
+    assert "c: no other process is painting it any more" in console.stream.getvalue()
+
+
+@pytest.mark.parametrize(("held", "then"), [((), ["a"]), (("a",), [])])
+def test_a_run_that_another_process_held_is_tried_once_more(tmp_path, held, then):
+    """A killed sweep's processes save their runs for some seconds; the same command may be quicker."""
+    (tmp_path / "a").mkdir()
+    tried = []
+
+    def executor(tasks):
+        tried.append(tasks)
+        return iter([Event(task, outcome=Outcome("finished")) for task in tasks])
+
+    first = [Event("a", outcome=Outcome("in use")), Event("b", outcome=Outcome("finished"))]
+    locks = [Lock(tmp_path / name / LOCK) for name in held]
+    assert all(lock.acquire() for lock in locks)
+    seen = list(runner.with_second_try(iter(first), executor, {"a": "a", "b": "b"}, tmp_path))
+    for lock in locks:
+        lock.release()
+    assert seen[:2] == first and [event.name for event in seen[2:]] == then
+    assert tried == ([then] if then else [])
+    stopped = [*first, Event("c", outcome=Outcome("interrupted"))]
+    assert len(list(runner.with_second_try(iter(stopped), executor, {}, tmp_path))) == 3
 
 
 def test_names_are_safe_short_stable_and_unlike():
