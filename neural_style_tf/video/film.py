@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -33,6 +33,8 @@ WHOLE = ("hevc", "vp9", "av1", "libdav1d")
 """Codecs in which each packet has a frame."""
 OPACITY_FRAMES = 50
 """Number of frames at the beginning in which transparency is looked for."""
+KEY_DISTANCE = 10
+"""Least distance, in frames, between key frames whose places are remembered."""
 
 
 def open_video(file: Path, *, max_pixels: int, allow_truncated: bool) -> Clip:
@@ -148,12 +150,20 @@ def _codec_tag(file: Path, kind: str) -> str:
     return f" (its codec tag is {tag[1]})" if tag and tag[1].isprintable() else ""
 
 
-def decoded(container: Any, stream: Any) -> Iterator[tuple[Any, list[Fraction | None]]]:
+class DecodedFrame(NamedTuple):
+    """A decoded frame, and the frames just before it that could not be decoded."""
+
+    frame: Any  # PyAV's frame; None at the end of the file
+    place: int | None  # offset in bytes of its packet in the file; None if unknown
+    # For each frame before it that could not be decoded, its time stamp in seconds, by the file's clock; None
+    # if the file has no stamp for it.
+    lost: list[Fraction | None]
+
+
+def decoded(container: Any, stream: Any) -> Iterator[DecodedFrame]:
     """Yield the frames of a video stream, with damaged frames as far as they can be decoded.
 
-    Beside each frame stands a list of the frames just before it that could not be decoded: for each its time
-    stamp in seconds, by the file's clock, or None if the file has no stamp for it. The last item has the
-    frame None and the frames that are missing at the end.
+    The last item has the frame None and the frames that are missing at the end.
     """
     decoder = _decoder(stream)
     # With several threads, an error does not tell which packet it is about.
@@ -161,12 +171,12 @@ def decoded(container: Any, stream: Any) -> Iterator[tuple[Any, list[Fraction | 
     decoder.flags |= Flags.output_corrupt
     stamped, codec = _stamps_frames(container), stream.codec_context.name
     hides = codec in HIDING
-    # Stamps of packets whose frames have not come yet.
-    waiting: set[int] = set()
+    # Positions in the file of packets whose frames have not come yet, by their stamps or their order.
+    waiting: dict[int, int | None] = {}
     failed, begun = 0, False
-    for packet in container.demux(stream):
-        if stamped and packet.size and not packet.is_discard and packet.pts is not None:
-            waiting.add(packet.pts)
+    for count, packet in enumerate(container.demux(stream)):
+        if packet.size and not packet.is_discard and not (stamped and packet.pts is None):
+            waiting[packet.pts if stamped else count] = packet.pos
         try:
             frames = decoder.decode(packet)
         except av.error.FFmpegError:
@@ -177,18 +187,21 @@ def decoded(container: Any, stream: Any) -> Iterator[tuple[Any, list[Fraction | 
                 # The file begins between two key frames, or with a damaged one.
                 continue
             if frame.pts is None or not stamped:
-                waiting.discard(min(waiting, default=None))
-                lost, failed = [None] * failed, 0
+                waiting.pop(next(iter(waiting), None), None)
+                place, lost = None, [None] * failed
+                failed = 0
             else:
+                place = waiting.pop(frame.pts, None)
                 missing = sorted(stamp for stamp in waiting if stamp < frame.pts)
-                waiting -= {*missing, frame.pts}
+                for stamp in missing:
+                    del waiting[stamp]
                 # If no packet failed, packets without a frame are normal, for example at the beginning.
                 failed = failed or int(frame.is_corrupt or (begun and codec in WHOLE))
                 lost = [stamp * stream.time_base for stamp in missing[: failed if hides else None] if failed]
                 failed -= len(lost) if hides else 0
             begun = True
-            yield frame, lost
-    yield None, [None] * (len(waiting) if failed and stamped and not hides else failed)
+            yield DecodedFrame(frame, place, lost)
+    yield DecodedFrame(None, None, [None] * (len(waiting) if failed and stamped and not hides else failed))
 
 
 def _stamps_frames(container: Any) -> bool:
@@ -209,7 +222,7 @@ def _first_frames(container: Any, stream: Any) -> tuple[bool, bool]:
     interlaced = has_alpha = False
     # Errors are reported later, when the frames are read.
     with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
-        for number, (frame, _) in enumerate(itertools.islice(decoded(container, stream), OPACITY_FRAMES)):
+        for number, (frame, *_) in enumerate(itertools.islice(decoded(container, stream), OPACITY_FRAMES)):
             if frame is None or not (number == 0 or _may_be_transparent(frame)):
                 break
             interlaced = interlaced or (number == 0 and frame.interlaced_frame)
@@ -219,16 +232,25 @@ def _first_frames(container: Any, stream: Any) -> tuple[bool, bool]:
     return interlaced, has_alpha
 
 
+class _Key(NamedTuple):
+    """A key frame: reading can begin there."""
+
+    number: int  # of the frame
+    time: Fraction  # seconds from the first frame
+    pts: int  # its time stamp, in ticks of the file's clock
+    place: int  # offset in bytes of its packet in the file
+
+
 class _Video:
-    """Reads a video file. A read goes on where the one before it ended, if its frames come after that.
+    """Reads a video file, and remembers where its key frames are.
 
     If it is `lenient`, the clip ends at the first read error, which otherwise raises `RunError`.
     """
 
     def __init__(self, file: Path, *, lenient: bool) -> None:
         self._file, self._lenient = file, lenient
-        # The last item of `_numbered` that was read, and the items after it.
-        self._reached: tuple[Any, Iterator[Any]] | None = None
+        self._keys: list[_Key] = []
+        self._seeks = True
         # Numbers of the frames, among those read so far, that could not be decoded completely.
         self.damaged: set[int] = set()
 
@@ -237,57 +259,82 @@ class _Video:
 
         A frame that cannot be decoded is replaced by the frame before it, or if there is none, after it.
         """
-        if self._reached and self._reached[0][0] <= numbers.start:
-            begin, further = [self._reached[0]], self._reached[1]
-        else:
-            begin, further = [], self._numbered()
-        # Another read, before this one has ended, opens the file anew.
-        self._reached, last = None, None
+        number = 0
         try:
-            for last in itertools.chain(begin, further):
-                number, time, frame, stream = last
-                if number in numbers:
-                    yield Frame(number, time, *_pixels_of(frame, stream))
-                if number + 1 >= numbers.stop:
-                    return
+            with contextlib.ExitStack() as stack:
+                container, frames, key = self._begin(stack, numbers.start)
+                stream, stamped = film_of(container), _stamps_frames(container)
+                step = 1 / _rate(stream)
+                time, beginning, before = -step, None, None
+                if key is not None:
+                    number, time = key.number - 1, key.time - step
+                    beginning = key.pts * stream.time_base - key.time
+                for frame, place, lost in frames:
+                    if frame is None:
+                        self.damaged.update(range(number + 1, number + 1 + len(lost)))
+                        break
+                    stamp = time_of(frame) if stamped else None
+                    for index, at in enumerate((*lost, stamp)):
+                        number += 1
+                        beginning = at if number == 1 else beginning
+                        stated = None if at is None or beginning is None else at - beginning
+                        # In a file that was joined from several, stamps begin again at 0.
+                        time = stated if stated is not None and stated > time else time + step
+                        is_lost = index < len(lost)
+                        if is_lost or frame.is_corrupt:
+                            self.damaged.add(number)
+                        elif place is not None and frame.key_frame and time == stated:
+                            self._remember(_Key(number, time, frame.pts, place))
+                        if number in numbers:
+                            yield Frame(
+                                number, time, *_pixels_of(before or frame if is_lost else frame, stream)
+                            )
+                        if number + 1 >= numbers.stop:
+                            return
+                    before = frame
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            number, last = (last[0] if last else 0), None
             if number and self._lenient:
                 return
             raise RunError(
                 f"frame {number + 1} of {show(self._file)} cannot be read: {_ffmpeg_cause(error)}; the "
                 "frames before it are painted, and --allow_truncated takes the clip to end there"
             ) from None
-        finally:
-            self._reached = (last, further) if last else None
-        if not last:
+        if not number:
             raise RunError(
                 f"no frame of {show(self._file)} can be decoded: it is cut short, damaged or protected; "
                 "copy it again, or convert it with the program it is from"
             )
 
-    def _numbered(self) -> Iterator[tuple[int, Fraction, Any, Any]]:
-        """Yield number and time of each frame, PyAV's frame that shows it, and its stream."""
-        with av.open(url(self._file)) as container:
-            stream, stamped = film_of(container), _stamps_frames(container)
-            step = 1 / _rate(stream)
-            number, time, beginning, before = 0, -step, None, None
-            for frame, lost in decoded(container, stream):
-                if frame is None:
-                    self.damaged.update(range(number + 1, number + 1 + len(lost)))
-                    return
-                stamp = time_of(frame) if stamped else None
-                for index, at in enumerate((*lost, stamp)):
-                    number += 1
-                    beginning = at if number == 1 else beginning
-                    stated = None if at is None or beginning is None else at - beginning
-                    # In a file that was joined from several, stamps begin again at 0.
-                    time = stated if stated is not None and stated > time else time + step
-                    is_lost = index < len(lost)
-                    if is_lost or frame.is_corrupt:
-                        self.damaged.add(number)
-                    yield number, time, before or frame if is_lost else frame, stream
-                before = frame
+    def _begin(
+        self, stack: contextlib.ExitStack, number: int
+    ) -> tuple[Any, Iterator[DecodedFrame], _Key | None]:
+        """Open the file at the last known key frame up to frame `number`, or at its beginning.
+
+        Return the container, its frames from there on, and the key frame, or None at the beginning.
+        """
+        container = stack.enter_context(av.open(url(self._file)))
+        stream = film_of(container)
+        known = (key for key in reversed(self._keys) if 1 < key.number <= number)
+        key = next(known, None) if self._seeks else None
+        if key is None:
+            return container, decoded(container, stream), None
+        # Files without an index are searched by decoding times, which are a few frames earlier.
+        early = round(1 / stream.time_base) if container.format.name.startswith("mpeg") else 0
+        container.seek(key.pts - early, stream=stream)
+        frames = decoded(container, stream)
+        for first in frames:
+            if first.frame is not None and first.frame.pts is not None and first.frame.pts < key.pts:
+                continue
+            if first.frame is not None and (first.frame.pts, first.place) == (key.pts, key.place):
+                return container, itertools.chain([first._replace(lost=[])], frames), key
+            break
+        # Seeking did not find the key frame. From now on this file is read from its beginning.
+        self._seeks = False
+        return self._begin(stack, number)
+
+    def _remember(self, key: _Key) -> None:
+        if not self._keys or key.number >= self._keys[-1].number + KEY_DISTANCE:
+            self._keys.append(key)
 
 
 def time_of(frame: Any) -> Fraction | None:

@@ -40,7 +40,7 @@ INSTALL = 'pip install "neural-style-tf[video]"'
 FILE_TAGS = ("title", "artist", "copyright", "date", "creation_time", "comment", "description")
 """Metadata of a clip that are copied to its painting."""
 REMEMBERED = 8
-"""Number of clips whose properties and hash a process remembers, and where reading ended."""
+"""Number of clips whose properties, hash and key frames a process remembers."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

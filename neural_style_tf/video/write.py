@@ -216,7 +216,7 @@ def _first_stamp(path: Path) -> Fraction:
     from neural_style_tf.video import film
 
     with av.open(film.url(path)) as container:
-        frame, lost = next(film.decoded(container, film.film_of(container)))
+        frame, _, lost = next(film.decoded(container, film.film_of(container)))
         stamps = (*lost, None if frame is None else film.time_of(frame))
         return stamps[0] or Fraction(0)
 
