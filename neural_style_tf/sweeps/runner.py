@@ -147,7 +147,10 @@ class Sweep:
             progress.show(event)
             if event.outcome is None:
                 continue
-            if event.outcome.status != "interrupted":
+            if event.outcome.status == "interrupted":
+                # Also at a second try.
+                left.add(event.name)
+            else:
                 left.discard(event.name)
             if event.outcome.status == "failed":
                 failed[event.name] = event.outcome.line

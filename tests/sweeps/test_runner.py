@@ -126,6 +126,26 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(job, painting, monkeypatc
     assert all(bits(f"o/{folder}") == bits(f"whole/{folder}") for folder in table())
 
 
+def test_a_signal_at_a_second_try_is_no_success(job, painting, capsys):
+    tries = []
+
+    def held_at_first(paint, task):
+        def report(step, planned, saved, seconds_left):
+            if step == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            return False
+
+        tries.append(task.name)
+        if "=5" not in task.name:
+            return paint()
+        return paint(report) if tries.count(task.name) > 1 else Outcome("in use")
+
+    painting(held_at_first)
+    assert job(*FAST, PAIR) == 130
+    assert statuses() == ["finished", "interrupted"]
+    assert "the same command goes on" in capsys.readouterr().out
+
+
 def test_one_failing_run_does_not_stop_the_others(job, painting, capsys):
     painting(lambda paint, task: Outcome("failed", "no more") if "=5" in task.name else paint())
     assert job(*FAST, "--sweep=tv_weight=0,5,9") == 1
