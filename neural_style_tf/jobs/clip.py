@@ -142,7 +142,9 @@ class ClipPainting:
             raise UserError(
                 f"--{role}: {show(path)} has {clip.count} frames, and {last} are painted: each needs its mask"
             )
-        numbers = range(1, 1 + min(clip.count, self.clip.count))
+        # The frames of a video are numbered as they come, however many its header states.
+        files = max(len(clip.files), len(self.clip.files))
+        numbers = range(1, 1 + min(files, clip.count, self.clip.count))
         if len({clip.name_of(number) - self.clip.name_of(number) for number in numbers}) > 1:
             raise UserError(f"--{role}: the files of {show(path)} are numbered otherwise than the frames")
         picture = Picture(first.pixels[:0, :0], None, clip.notes, clip.sha256, Path(path), None, None)
