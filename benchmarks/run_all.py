@@ -10,7 +10,6 @@ working tree with changes is refused, since its figures would belong to no commi
 from __future__ import annotations
 
 import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -18,6 +17,8 @@ import time
 from pathlib import Path
 
 from common import ROOT, print_header, print_row, read_options
+
+from neural_style_tf.utils.runtime import processor
 
 COMMANDS = {
     "step": ("step.py",),
@@ -50,15 +51,6 @@ def git(*arguments: str) -> str:
     """Return what git prints."""
     done = subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True)
     return done.stdout.strip()
-
-
-def processor() -> str:
-    """Return the processor's name, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def measure(name: str, folder: Path, commit: str, *, quick: bool) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,8 @@ from neural_style_tf.transfer.pace import Pace, Times
 from neural_style_tf.transfer.scales import Scale
 from neural_style_tf.utils.console import duration
 from neural_style_tf.utils.files import write_text
-from neural_style_tf.utils.runtime import cores, nvidia_devices
+from neural_style_tf.utils.runtime import cores, nvidia_devices, processor
 
-_CPUINFO = Path("/proc/cpuinfo")
 MOST_KINDS, LONGEST_START = 100, 3600.0
 """Largest number of kinds whose times are kept; longest credible time until the first step, in seconds."""
 
@@ -102,16 +100,7 @@ def kind_of(config: Config, job: Job) -> str:
         config.tile,
         (len(job.style), job.weights, job.network, job.distribute),
         nvidia_devices(),
-        _processor(),
+        processor(),
         job.threads or cores(),
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-
-
-def _processor() -> str:
-    """Return the processor's name, or its architecture where the system does not tell the name."""
-    names = []
-    with contextlib.suppress(OSError):
-        lines = _CPUINFO.read_text("utf-8", "replace").splitlines()
-        names = [line for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -11,7 +11,8 @@ def has_bfloat16() -> bool:
     """Return whether convolutions in bfloat16 run on the hardware rather than in emulation."""
     if tf.config.get_visible_devices("GPU"):
         return has_tf32()
-    return "avx512_bf16" in _cpu_flags() or has_amx()
+    flags = _cpu_flags()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def has_tf32() -> bool:
@@ -19,11 +20,6 @@ def has_tf32() -> bool:
     gpus = tf.config.get_visible_devices("GPU")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     return bool(gpus) and all(gpu.get("compute_capability", (0, 0)) >= (8, 0) for gpu in details)
-
-
-def has_amx() -> bool:
-    """Return whether the processor has Intel's matrix units for bfloat16."""
-    return "amx_bf16" in _cpu_flags()
 
 
 def _cpu_flags() -> str:

@@ -126,15 +126,21 @@ def convolve(features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, *, padding
             # If it is the gradient of cutting out a tile, it has lost its static shape.
             upstream = tf.ensure_shape(upstream, [1, None, None, kernel.shape[-1]])
             turned = functools.partial(_correlate, upstream, kernel, turned=True)
-            if not edge:
-                return turned(border=1)
-            sides = [[0, 0], [1, 1], [1, 1], [0, 0]]
-            return tf.raw_ops.MirrorPadGrad(input=turned(border=2), paddings=sides, mode="SYMMETRIC")
+            return fold_edges(turned(border=2)) if edge else turned(border=1)
 
         result = _correlate(features, kernel, border=1, edge=edge)
         return tf.nn.bias_add(result, tf.cast(bias, result.dtype)), gradient
 
     return apply(features)
+
+
+def fold_edges(upstream: tf.Tensor) -> tf.Tensor:
+    """Add the gradient at each repeated edge to the positions that it repeats, and cut it off.
+
+    This is the adjoint of repeating the outermost positions: [1, H + 2, W + 2, N] → [1, H, W, N].
+    """
+    sides = [[0, 0], [1, 1], [1, 1], [0, 0]]
+    return tf.raw_ops.MirrorPadGrad(input=upstream, paddings=sides, mode="SYMMETRIC")
 
 
 @functools.partial(tf.function, autograph=False)

@@ -28,7 +28,7 @@ PYTHONS = ((3, 11), (3, 13))
 
 # Of glibc's malloc.h.
 _M_MMAP_THRESHOLD = -3
-_DEVICES = Path("/dev")
+_CPUINFO, _DEVICES = Path("/proc/cpuinfo"), Path("/dev")
 _WSL_DRIVERS = (Path("/usr/lib/wsl/lib/libcuda.so"), Path("/usr/lib/x86_64-linux-gnu/libcuda.so.1"))
 """Paths of NVIDIA's driver under WSL2, and in a container under WSL2."""
 _NAME_OF_GPU = re.compile(r"\d+|(GPU|MIG)-.+")
@@ -51,6 +51,15 @@ _NEEDS_ITS_OWN_KERNELS = 12
 def cores() -> int:
     """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """Return the processor's name, or its architecture where the system does not tell the name."""
+    names = []
+    with contextlib.suppress(OSError):
+        lines = _CPUINFO.read_text("utf-8", "replace").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def nvidia_devices(environment: Mapping[str, str] = os.environ) -> list[str]:

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from neural_style_tf.jobs import forecast
 from neural_style_tf.jobs.forecast import MOST_KINDS
+from neural_style_tf.utils import runtime
 
 RUN = ("--scales=2", "--scale_iterations=2", "--iterations=2", "--log_every=1", "--overwrite")
 
@@ -65,7 +65,7 @@ def test_another_processor_is_of_another_kind(job, kept, tmp_path, monkeypatch, 
     job(*RUN)
     if text:
         (tmp_path / "cpuinfo").write_text(text)
-    monkeypatch.setattr(forecast, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(runtime, "_CPUINFO", tmp_path / "cpuinfo")
     job(*RUN)
     assert len(kept()[1]) == 2
 
