@@ -79,3 +79,23 @@ def test_the_example_ends_after_a_refusal_and_shows_why(server, tmp_path, flags)
     )
     assert done.returncode and "\nimage_size must be from 1 to 4096" in "\n" + done.stderr
     assert not (tmp_path / "result.png").exists()
+
+
+def test_the_example_leaves_a_log_that_it_is_sent_to_as_it_is(server, tmp_path):
+    if not shutil.which("curl"):
+        pytest.skip("needs curl")
+    write_picture(tmp_path / "photo.jpg")
+    write_picture(tmp_path / "painting.jpg", seed=2)
+    log = tmp_path / "log"
+    with log.open("w") as stream:
+        subprocess.run(
+            ["bash", "-euc", "echo earlier >&2\n" + example("bash", server[1])],
+            cwd=tmp_path,
+            env=environment(no_proxy="127.0.0.1", NO_PROXY="127.0.0.1"),
+            stdout=subprocess.DEVNULL,
+            stderr=stream,
+            timeout=120,
+            check=True,
+        )
+    said = log.read_text().splitlines()
+    assert said[0] == "earlier" and said[1].startswith('{"name":')
