@@ -13,14 +13,16 @@ COPY --from=build /opt/neural-style-tf /opt/neural-style-tf
 ENV PATH=/opt/neural-style-tf/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
-# Whoever runs it (docker run -u) has no home here. The cache lies beside weights and output.
+# Whoever runs it (docker run -u) has no home here. The caches lie beside weights and output. CUDA's driver keeps
+# in its own what it compiles for GPUs that are newer than TensorFlow's release; in /tmp it would be lost.
 ENV HOME=/tmp \
-    XDG_CACHE_HOME=/data/.cache
+    XDG_CACHE_HOME=/data/.cache \
+    CUDA_CACHE_PATH=/data/.nv
 # Whoever runs it may write here; a new named volume takes over the mode. As in /tmp, nobody may replace what
 # is another's.
 RUN install --directory --mode=1777 /data
 USER 1000
-# Not declared as volumes: `weights`, `output` and `.cache` are made here, in the folder that is mounted, and an
+# Not declared as volumes: `weights`, `output`, `.cache` and `.nv` are made here, in the folder that is mounted, and an
 # anonymous volume would hide them.
 WORKDIR /data
 # Of the page, with --entrypoint=neural-style-tf-app.

@@ -86,3 +86,4 @@ def test_the_image_serves_the_page_and_keeps_what_it_makes():
     assert f"-p 127.0.0.1:{port}:{port}" in page and "--listen=0.0.0.0" in page
     # All that a run keeps is below the folder that is mounted.
     assert f"WORKDIR {data}\n" in DOCKERFILE and f"XDG_CACHE_HOME={data}/" in DOCKERFILE
+    assert f"CUDA_CACHE_PATH={data}/" in DOCKERFILE

@@ -125,6 +125,16 @@ def test_lines_are_short(page):
         assert len(line) <= 120 or line.startswith("|") or "<http" in line, line
 
 
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_a_flag_has_a_value_that_it_can_have(page):
+    """Docker has a --network, too: what could be taken for the program's flag is one that it takes."""
+    for name, value in re.findall(r"--(\w+)=([^\s`,]+)", page.read_text(encoding="utf-8")):
+        choices = name in SETTINGS and SETTINGS[name].metadata["choices"]
+        # Others are a file, or a class in one.
+        if choices and re.fullmatch(r"\w+", value):
+            assert value in choices, f"--{name}={value}"
+
+
 def test_quoted_messages_are_the_programs():
     """Each part of a message between two … in docs/troubleshooting.md is found in one string of the code."""
     said = {
