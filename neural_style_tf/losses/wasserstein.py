@@ -23,7 +23,7 @@ from neural_style_tf.losses.view import View
 RIDGE = 1e-4
 """ε, divided by the mean variance of a channel. It is added to the diagonal of both covariances: with fewer
 positions than channels a covariance is singular, and its square root has no gradient."""
-BLOCK = 256
+BLOCK = 128
 """Number of principal components of T that are compared together. The time that a square root takes grows
 with the cube of this number."""
 

@@ -102,7 +102,7 @@ def sums(*, turned: bool = False) -> Sums:
 def transform_kernel(kernel: np.ndarray) -> np.ndarray:
     """Return G g Gᵀ for the kernel g of each pair of channels: [3, 3, N_in, N_out] → [36, N_in, N_out]."""
     g = _matrices()[1]
-    products = np.kron(g, g) @ kernel.astype(np.float64).reshape(9, -1)
+    products = np.kron(g, g).astype(kernel.dtype) @ kernel.reshape(9, -1)
     return products.reshape(-1, *kernel.shape[2:])
 
 
