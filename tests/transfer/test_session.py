@@ -114,13 +114,13 @@ def test_the_seed_decides(pictures, narrow_weights):
 
 def test_tick_ends_the_run_with_a_last_record(pictures, narrow_weights):
     ticks = []
-    config = Config(**SHALLOW, iterations=1000, log_every=1000, save_every=0)
+    config = Config(**SHALLOW, iterations=10_000, log_every=1000, save_every=0)
     records = list(
         warm_stylize(
             *pictures, config, weights=narrow_weights, tick=lambda step: bool(ticks.append(step)) or step > 3
         )
     )
-    assert records[-1].last and 3 < records[-1].step < 1000
+    assert records[-1].last and 3 < records[-1].step < 10_000
     assert ticks[-1] == records[-1].step
 
 
