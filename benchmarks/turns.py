@@ -1,11 +1,13 @@
 """How long whole runs of `balanced` take, in turn with those of another checkout of this repository.
 
-    python benchmarks/turns.py --other ../another-checkout [--sizes 512] [--pairs …] [--rounds 1] [--quick]
+    python benchmarks/turns.py --other ../another-checkout [--sizes 512] [--pairs …] [--rounds 1]
+                               [--precision float32] [--quick]
 
 Each run is a command of its own. For each pair and size there are two, one after another: the other checkout
 and this one. Printed are the seconds from the command to the first step and to the end, those of all cores,
 and all three as shares of the other's. Both run in this environment, so the other checkout must work with the
-packages installed here.
+packages installed here. With `ONEDNN_MAX_CPU_ISA=AVX2` before the command, and --precision float32, a newer
+processor computes as one does that has AVX2 alone.
 """
 
 from __future__ import annotations
@@ -42,8 +44,11 @@ def measure(folder: Path, checkout: Path, pair: str, size: int, *flags: str) -> 
 def main() -> None:
     """Measure, and print the table."""
     quick = {"sizes": [64], "pairs": PAIRS[:1], "iterations": 1}
-    options = read_options(__doc__, quick, other=str(ROOT), sizes=[512], pairs=PAIRS, rounds=1, iterations=0)
-    flags = [f"--iterations={options.iterations}"] if options.iterations else []
+    options = read_options(
+        __doc__, quick, other=str(ROOT), sizes=[512], pairs=PAIRS, rounds=1, iterations=0, precision="auto"
+    )
+    flags = [f"--precision={options.precision}"]
+    flags += [f"--iterations={options.iterations}"] if options.iterations else []
     print_header("pair", "size", "run", "to the first step, s", "to the end, s", "processor, s", "shares")
     shares: dict[str, list[tuple[float, ...]]] = {case: [] for case in CASES}
     for pair, size, _ in itertools.product(options.pairs, options.sizes, range(options.rounds)):
