@@ -283,7 +283,9 @@ def read_votes(path: Path, systems: Sequence[str]) -> Iterator[Vote]:
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"--votes={show(path)} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
         raise UserError(f"--votes={show(path)} cannot be read: {error}") from None
     for number, line in enumerate(lines, 1):
         if not line.strip():

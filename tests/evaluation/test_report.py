@@ -215,3 +215,9 @@ def test_a_column_may_be_in_several_files(tmp_path):
     paths[1].write_text("result,lpips:more\nb.png,0.7\n")
     with pytest.raises(UserError, match=r"bad\.csv: another file has lpips with the other better side"):
         read_scores(paths, paintings)
+
+
+def test_a_missing_file_is_named_once(tmp_path):
+    for read in (lambda path: read_scores([path], []), lambda path: list(read_votes(path, []))):
+        with pytest.raises(UserError, match=r"missing.* cannot be read: No such file or directory$"):
+            read(tmp_path / "missing")
