@@ -30,7 +30,7 @@ LARGEST = 4096
 PICTURES_SHOWN = 40
 """About how many times the picture is saved during a run; each time a checkpoint is saved, too."""
 LOSSES_A_PICTURE = 4
-"""How many times losses are logged for each time the picture is saved."""
+"""About how many times losses are logged for each time the picture is saved; fewer in a short run."""
 
 _decoding = threading.Lock()
 """Held while pictures are decoded. This takes memory, so only one browser's request may do it at a time."""
@@ -91,7 +91,8 @@ def watched(config: Config) -> Config:
     """Return `config` changed so that losses and pictures are saved often enough to be watched."""
     planned = QUALITIES[config.quality] * (config.iterations + sum(config.sizes.scale_iterations))
     log_every = max(1, round(planned / (PICTURES_SHOWN * LOSSES_A_PICTURE)))
-    return config.replace(log_every=log_every, save_every=LOSSES_A_PICTURE * log_every)
+    save_every = log_every * max(1, round(planned / (PICTURES_SHOWN * log_every)))
+    return config.replace(log_every=log_every, save_every=save_every)
 
 
 def plan(request: Request, base: Job) -> Task:

@@ -153,7 +153,7 @@ def test_settings_of_an_earlier_run_stand_where_the_page_has_none(request_of):
 def test_the_picture_is_saved_often_enough(request_of, preset):
     config = requested_settings(request_of({"preset": preset}))
     planned = config.iterations + sum(config.sizes.scale_iterations)
-    assert 20 <= planned / config.saving.save_every <= 80
+    assert 30 <= planned / config.saving.save_every <= 80
     assert config.saving.save_every % config.saving.log_every == 0
     few = requested_settings(request_of({"preset": "gatys", "iterations": 3}))
     assert few.iterations == 3 and few.saving.log_every == 1
