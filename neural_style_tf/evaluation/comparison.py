@@ -283,10 +283,9 @@ def read_votes(path: Path, systems: Sequence[str]) -> Iterator[Vote]:
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"--votes={show(path)} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"--votes={show(path)} cannot be read: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        cause = getattr(error, "strerror", None) or error
+        raise UserError(f"--votes={show(path)} cannot be read: {cause}") from None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

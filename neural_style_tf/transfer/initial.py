@@ -63,7 +63,9 @@ def load_array(path: str, shape: tuple[int, ...]) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError) as error:
-        raise UserError(f"--init: cannot read {path!r} as a .npy array: {error}") from None
+        # NumPy raises some OSErrors of its own, which have only a text.
+        cause = getattr(error, "strerror", None) or error
+        raise UserError(f"--init: cannot read {path!r} as a .npy array: {cause}") from None
     if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind not in "fiu":
         actual = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"
         raise UserError(f"--init: {path!r} must hold numbers {list(shape)} like the content, not {actual}")

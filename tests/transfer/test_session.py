@@ -120,7 +120,7 @@ def test_tick_ends_the_run_with_a_last_record(pictures, narrow_weights):
             *pictures, config, weights=narrow_weights, tick=lambda step: bool(ticks.append(step)) or step > 3
         )
     )
-    assert records[-1].last and 3 < records[-1].step < 10_000
+    assert records[-1].last and 3 < records[-1].step <= config.saving.log_every
     assert ticks[-1] == records[-1].step
 
 
@@ -228,7 +228,7 @@ def test_a_mistyped_init(pictures, tmp_path):
     (tmp_path / "x.npy").write_bytes(b"junk")
     with pytest.raises(UserError, match="cannot read"):
         initial_pixels(Config(init=str(tmp_path / "x.npy")), *pictures)
-    with pytest.raises(UserError, match="gone.npy"):
+    with pytest.raises(UserError, match=r"gone.npy' as a .npy array: No such file or directory$"):
         initial_pixels(Config(init=str(tmp_path / "gone.npy")), *pictures)
 
 
