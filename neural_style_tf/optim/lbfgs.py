@@ -36,11 +36,11 @@ the bracket, divided by the length of the bracket."""
 LOSS_NOISE = {"float32": 1e-6, "float64": 1e-14}
 """Relative rounding error of the loss. A step that raises the loss by no more than this counts as a descent
 if it meets the curvature condition (Hager and Zhang's approximate Wolfe condition, 2005)."""
-FIRST_CHANGE = 1.0
+FIRST_CHANGE = 16.0
 """Length of the first step: the root mean square change of the pixels, in grey levels."""
 STALLED_BELOW, SHORTENED = 5e-3, 0.1
 """After a search without gain, the next first step is `SHORTENED` times as long. If it falls below
-`STALLED_BELOW` grey levels, which takes three such searches, the run has stalled."""
+`STALLED_BELOW` grey levels, which takes four such searches, the run has stalled."""
 SHORTEST_START, START_DECAY = 0.5, 0.8
 """Smallest t that a line search tries first. Decay rate of the running mean that gives this t (see
 `LBFGS`)."""
@@ -204,8 +204,8 @@ class LBFGS(Optimizer):
             # H₀ learns first, because it takes memory: memory must not run out while a row of the history is
             # replaced.
             with tf.control_dependencies([self._h0.learn(state["h0"], s, y)]):
-                all_s, all_y = put_row(state["s"], i, s), put_row(state["y"], i, y)
-            state["products"][i].assign(tf.linalg.matvec(all_y, tf.reshape(s, [-1])))
+                all_s, _ = put_row(state["s"], i, s), put_row(state["y"], i, y)
+            # R has no products of this s with the older y, so only the column is needed.
             state["products"][:, i].assign(tf.linalg.matvec(all_s, tf.reshape(y, [-1])))
             state["newest"].assign(i)
             state["count"].assign(tf.minimum(state["count"] + 1, self.history))

@@ -187,7 +187,7 @@ def test_what_depends_on_a_flag_follows_it(tmp_path):
         assert parse(before, "--scales=2")[0] == PRESETS["balanced"].replace(scales=2)
         line = flags.read(["run.py", *FILES, before, "--sweep=scales=1,3"])
         found = [line.settings({"scales": scales})[0].sizes.scale_iterations for scales in ("1", "3")]
-        assert found == [(), (20, 20)]
+        assert found == [(), (20, 16)]
 
 
 @pytest.mark.parametrize("name", [".", "/dev/zero", "pipe", "loop", "a\nb", "", "\udcff"])

@@ -155,7 +155,7 @@ def test_a_preset_is_looked_up_and_named_settings_win():
 
 
 @pytest.mark.parametrize(
-    ("scales", "counts"), [(0, (20, 20, 20)), (1, ()), (2, (20,)), (5, (20, 20, 20, 20))]
+    ("scales", "counts"), [(0, (20, 20, 16)), (1, ()), (2, (16,)), (5, (20, 20, 20, 16))]
 )
 def test_iterations_of_a_preset_follow_the_number_of_scales(scales, counts):
     changed = Config(preset="balanced", scales=scales)

@@ -159,7 +159,7 @@ def test_lbfgs_that_can_gain_nothing_ends_early_and_says_why(pictures, narrow_we
     [told] = [note for record in records for note in record.notes]
     assert "no further step lowers the loss" in told and said in told
     assert [record.last for record in records] == [False] * (len(records) - 1) + [True]
-    assert (records[-1].step, records[-1].planned) == ((33, 33) if coarse else (3, 40))
+    assert (records[-1].step, records[-1].planned) == ((33, 33) if coarse else (4, 40))
 
 
 def pictures_of_last_scale(content, style, **settings):
